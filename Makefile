@@ -1,0 +1,52 @@
+# Two entry points for people: `make fit` and `make test`. Both set up .venv first, once.
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that runs and is 3.11 to 3.13; override with `make setup PYTHON=/path/to/python`.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+STAMP := $(VENV)/.set-up
+
+.PHONY: help setup fit test lock
+
+help:
+	@echo "make fit     set up, then fit the two-component example (python -m gmm_pipeline fit optimizer=adam steps=1000)"
+	@echo "make test    set up, then run every check and test"
+	@echo "make setup   the virtual environment $(VENV) with the locked dependencies and this package"
+	@echo "make lock    resolve requirements.lock anew after a change of pyproject.toml"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@set -eu; \
+	for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	  echo "setup: none of [$(CANDIDATES)] is a Python 3.11, 3.12 or 3.13 with venv; install one or name it: make setup PYTHON=/path/to/python" >&2; exit 2; \
+	fi; \
+	echo "setup: $(VENV) with $$($$python --version)"; \
+	"$$python" -m venv --clear $(VENV); \
+	awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock > $(VENV)/uv.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.lock; \
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes --requirement requirements.lock; \
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .; \
+	touch $@
+
+fit: setup
+	$(BIN)/python -m gmm_pipeline fit optimizer=adam steps=1000
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml

@@ -1,0 +1,34 @@
+"""The one exception that means: the user can mend this.
+
+It carries what a person needs to act on it, and the command line turns it into one message and exit code 2.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A key, file or value of the user's that cannot be used.
+
+    Args:
+        where: the config key or file, such as `data.scales` or `waiting.csv`.
+        expected: what would have been right.
+        came: what was found instead.
+        remedy: what to do about it, as a sentence.
+    """
+
+    def __init__(self, where: str, *, expected: str, came: str, remedy: str):
+        self.where = where
+        self.expected = expected
+        self.came = came
+        self.remedy = remedy
+        super().__init__(f"{where}: expected {expected}, but got {came}. {remedy}")
+
+
+def nearest(name: str, candidates: Iterable[str]) -> list[str]:
+    """The candidates that look most like `name`, best first, at most three."""
+    candidates = list(candidates)
+    close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
+    # "learning_rate" is far from "optimizer.learning_rate" as a whole and is its last part.
+    ends = [candidate for candidate in candidates if candidate.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    return list(dict.fromkeys([*ends, *close]))[:3]

@@ -1,0 +1,1 @@
+"""Fitting: arrays in, arrays out; no files, no servers, no config."""

@@ -1,0 +1,206 @@
+"""One-dimensional Gaussian mixtures: densities, responsibilities and draws.
+
+Everything is written for one datum or one component and mapped outward. Parameters are unconstrained inside a fit, so
+that any gradient step lands on a valid mixture; the price is one redundant direction, since adding a constant to all
+log weights changes nothing.
+
+| symbol | name | shape |
+| --- | --- | --- |
+| x_i | `datum` | scalar |
+| x | `data` | n |
+| log w_j, up to a constant | `log_component_weights` | K |
+| μ_j | `component_mus` | K |
+| log σ_j | `log_component_scales` | K |
+| w_j, μ_j, σ_j | `Mixture.weights`, `.locs`, `.scales` | K |
+| r_ij = P(component j given x_i) | `responsibilities` | K |
+| α | `alpha_prior` | K |
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_softmax
+from jax.scipy.special import gammaln, logsumexp
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, Real
+
+HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
+
+
+class Parameters(NamedTuple):
+    """A mixture as a fit sees it: unconstrained, one entry a component on the last axis."""
+
+    log_component_weights: Float[Array, "*batch K"]
+    component_mus: Float[Array, "*batch K"]
+    log_component_scales: Float[Array, "*batch K"]
+
+
+class Mixture(NamedTuple):
+    """A mixture as people read it: weights that sum to one, locs and scales in the units of the data (NumPy, float64)."""
+
+    weights: Float[np.ndarray, "*batch K"]
+    locs: Float[np.ndarray, "*batch K"]
+    scales: Float[np.ndarray, "*batch K"]
+
+
+def component_log_density(
+    component_mu: Float[Array, ""] | float, log_component_scale: Float[Array, ""] | float, datum: Real[Array, ""] | float
+) -> Float[Array, ""]:
+    """Log density of one datum under one Gaussian: −½((x − μ)/σ)² − log σ − ½ log 2π, in nats.
+
+    Args:
+        component_mu: μ, in the units of the data.
+        log_component_scale: log σ.
+        datum: x.
+    """
+    standardised = (datum - component_mu) * jnp.exp(-log_component_scale)
+    return -0.5 * standardised**2 - log_component_scale - HALF_LOG_TWO_PI
+
+
+def loglike_one_component(
+    component_weight: Float[Array, ""] | float,
+    component_mu: Float[Array, ""] | float,
+    log_component_scale: Float[Array, ""] | float,
+    datum: Real[Array, ""] | float,
+) -> Float[Array, ""]:
+    """Joint log-likelihood of one datum and one component: log w + log N(x | μ, σ), in nats.
+
+    Args:
+        component_weight: w, a probability in [0, 1].
+        component_mu: μ, in the units of the data.
+        log_component_scale: log σ.
+        datum: x.
+    """
+    return jnp.log(component_weight) + component_log_density(component_mu, log_component_scale, datum)
+
+
+def normalize_weights(weights: Real[Array, " K"]) -> Float[Array, " K"]:
+    """Positive weights of any sum as probabilities: w_j / Σ w."""
+    return weights / jnp.sum(weights)
+
+
+def joint_loglikes(parameters: Parameters, datum: Real[Array, ""] | float) -> Float[Array, " K"]:
+    """Log joint density of one datum and each component: log w_j + log N(x | μ_j, σ_j), in nats.
+
+    The weights stay logarithms throughout (`log_softmax`): log weights of (0, −120, −130) keep their differences,
+    which exponentiating and normalising would turn into (0, −inf, −inf).
+    """
+    densities = jax.vmap(partial(component_log_density, datum=datum))(
+        parameters.component_mus, parameters.log_component_scales
+    )
+    return log_softmax(parameters.log_component_weights) + densities
+
+
+def loglike_across_components(
+    log_component_weights: Float[Array, " K"],
+    component_mus: Float[Array, " K"],
+    log_component_scales: Float[Array, " K"],
+    datum: Real[Array, ""] | float,
+) -> Float[Array, ""]:
+    """Log-likelihood of one datum under the mixture: log Σ_j w_j N(x | μ_j, σ_j), in nats.
+
+    Args:
+        log_component_weights: log w up to a constant; normalised here.
+        component_mus: μ, in the units of the data.
+        log_component_scales: log σ.
+        datum: x.
+    """
+    return logsumexp(joint_loglikes(Parameters(log_component_weights, component_mus, log_component_scales), datum))
+
+
+def mixture_loglike(
+    log_component_weights: Float[Array, " K"],
+    component_mus: Float[Array, " K"],
+    log_component_scales: Float[Array, " K"],
+    data: Real[Array, " n"],
+    sample_weights: Real[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    """Log-likelihood of all data: Σ_i c_i log Σ_j w_j N(x_i | μ_j, σ_j), in nats.
+
+    Args:
+        log_component_weights: log w up to a constant; normalised here.
+        component_mus: μ, in the units of the data.
+        log_component_scales: log σ.
+        data: x, independent draws.
+        sample_weights: c, how often each datum counts; None for once each.
+    """
+    across = partial(loglike_across_components, log_component_weights, component_mus, log_component_scales)
+    loglikes = jax.vmap(across)(data)
+    return jnp.sum(loglikes if sample_weights is None else sample_weights * loglikes)
+
+
+def weights_loglike(log_component_weights: Float[Array, " K"], alpha_prior: Real[Array, " K"]) -> Float[Array, ""]:
+    """Dirichlet log density of the weights: Σ_j (α_j − 1) log w_j + log Γ(Σ α) − Σ_j log Γ(α_j), in nats.
+
+    The density is with respect to the weights, not their logarithms: no Jacobian of the softmax enters, so that α = 1
+    leaves the maximum-likelihood estimate as it is.
+
+    Args:
+        log_component_weights: log w up to a constant; normalised here.
+        alpha_prior: α, positive.
+    """
+    alpha_prior = jnp.asarray(alpha_prior, log_component_weights.dtype)
+    normaliser = gammaln(jnp.sum(alpha_prior)) - jnp.sum(gammaln(alpha_prior))
+    return jnp.sum((alpha_prior - 1.0) * log_softmax(log_component_weights)) + normaliser
+
+
+def loss_mixture_weights(
+    params: tuple[Float[Array, " K"], Float[Array, " K"], Float[Array, " K"]],
+    data: Real[Array, " n"],
+    *,
+    alpha_prior: Real[Array, " K"],
+) -> Float[Array, ""]:
+    """Negative log posterior of a mixture whose weights have a Dirichlet prior, summed over the data, in nats.
+
+    Args:
+        params: (log_component_weights, component_mus, log_component_scales).
+        data: x.
+        alpha_prior: α of the Dirichlet prior on the weights.
+    """
+    log_component_weights, component_mus, log_component_scales = params
+    loglike_mixture = mixture_loglike(log_component_weights, component_mus, log_component_scales, data)
+    return -(loglike_mixture + weights_loglike(log_component_weights, alpha_prior))
+
+
+def responsibilities(parameters: Parameters, datum: Real[Array, ""] | float) -> Float[Array, " K"]:
+    """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k)."""
+    return jax.nn.softmax(joint_loglikes(parameters, datum))
+
+
+def sample_exact_counts(
+    key: PRNGKeyArray | Num[Array, "2"], locs: list[float], scales: list[float], counts: list[int]
+) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
+    """Draws with a given number from each component, in component order, and the component of each.
+
+    The key is split once a component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
+    """
+    keys = jax.random.split(key, len(counts))
+    draws = [
+        jnp.float32(scale) * jax.random.normal(component_key, (count,), jnp.float32) + jnp.float32(loc)
+        for component_key, loc, scale, count in zip(keys, locs, scales, counts, strict=True)
+    ]
+    return jnp.concatenate(draws), jnp.repeat(jnp.arange(len(counts)), jnp.array(counts), total_repeat_length=sum(counts))
+
+
+def sample_multinomial(
+    key: PRNGKeyArray | Num[Array, "2"], weights: list[float], locs: list[float], scales: list[float], n_draws: int
+) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
+    """Independent draws from the mixture, and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z), float32."""
+    key_components, key_draws = jax.random.split(key)
+    log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
+    labels = jax.random.categorical(key_components, log_weights, shape=(n_draws,))
+    noise = jax.random.normal(key_draws, (n_draws,), jnp.float32)
+    return jnp.asarray(scales, jnp.float32)[labels] * noise + jnp.asarray(locs, jnp.float32)[labels], labels
+
+
+def constrain(parameters: Parameters) -> Mixture:
+    """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
+    log_weights = np.asarray(parameters.log_component_weights, np.float64)
+    relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+    return Mixture(
+        weights=relative / relative.sum(axis=-1, keepdims=True),
+        locs=np.asarray(parameters.component_mus, np.float64),
+        scales=np.exp(np.asarray(parameters.log_component_scales, np.float64)),
+    )

@@ -1,0 +1,1 @@
+"""The commands: load(cfg) -> job, compute(jobs) -> results, save(cfg, job, result)."""
