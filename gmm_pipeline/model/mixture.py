@@ -32,9 +32,9 @@ HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 class Parameters(NamedTuple):
     """A mixture as a fit sees it: unconstrained, one entry a component on the last axis."""
 
-    log_component_weights: Float[Array, "*batch K"]
-    component_mus: Float[Array, "*batch K"]
-    log_component_scales: Float[Array, "*batch K"]
+    log_component_weights: Float[Array | np.ndarray, "*batch K"]
+    component_mus: Float[Array | np.ndarray, "*batch K"]
+    log_component_scales: Float[Array | np.ndarray, "*batch K"]
 
 
 class Mixture(NamedTuple):
@@ -46,7 +46,9 @@ class Mixture(NamedTuple):
 
 
 def component_log_density(
-    component_mu: Float[Array, ""] | float, log_component_scale: Float[Array, ""] | float, datum: Real[Array, ""] | float
+    component_mu: Float[Array, ""] | float,
+    log_component_scale: Float[Array, ""] | float,
+    datum: Real[Array, ""] | float,
 ) -> Float[Array, ""]:
     """Log density of one datum under one Gaussian: −½((x − μ)/σ)² − log σ − ½ log 2π, in nats.
 
@@ -181,7 +183,9 @@ def sample_exact_counts(
         jnp.float32(scale) * jax.random.normal(component_key, (count,), jnp.float32) + jnp.float32(loc)
         for component_key, loc, scale, count in zip(keys, locs, scales, counts, strict=True)
     ]
-    return jnp.concatenate(draws), jnp.repeat(jnp.arange(len(counts)), jnp.array(counts), total_repeat_length=sum(counts))
+    return jnp.concatenate(draws), jnp.repeat(
+        jnp.arange(len(counts)), jnp.array(counts), total_repeat_length=sum(counts)
+    )
 
 
 def sample_multinomial(

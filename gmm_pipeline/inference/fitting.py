@@ -1,0 +1,209 @@
+"""One fit: start, step, scan, thinned history.
+
+A fit is a `lax.scan` over blocks of steps, each block a scan of its own, so that only one state a block is kept and
+memory does not grow with the steps. Nothing is logged or printed from inside: a step returns (state, info), and what is
+written is written after. A fit whose loss stops being finite goes on to its end and says so in its result.
+
+A long fit is cut into segments, each one call of the same compiled program, so that a progress bar can move between
+them. Whether to cut is a function of the job alone, so that the same job always runs the same programs.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+
+from gmm_pipeline.inference.objective import mean_loss
+from gmm_pipeline.inference.optimizers import build_optimizer
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import Parameters
+
+LossFunction = Callable[[Parameters], Float[Array, ""]]
+Progress = Callable[[int, int], None]
+
+ELEMENTS_A_SEGMENT = 1e8
+"""Data × components × steps between two moves of the progress bar: some tenths of a second on two cores."""
+MOST_SEGMENTS = 100
+"""More moves of a bar than this are not seen."""
+
+
+class FitPlan(NamedTuple):
+    """What is compiled into a fit's program; hashable, so that equal plans share it."""
+
+    n_components: int
+    init: Plugin
+    """(key, data, sample_weights, n_components) -> Parameters."""
+    log_prior: Plugin
+    """Parameters -> log density, in nats."""
+    optimizer: Plugin
+    """() -> optax transformation."""
+    schedule: Plugin
+    """() -> (step -> factor on the update)."""
+
+
+class FitJob(NamedTuple):
+    """Everything that decides a fit, in the units of the fit."""
+
+    data: Float[np.ndarray, " n"]
+    sample_weights: Float[np.ndarray, " n"]
+    key: PRNGKeyArray | Num[Array, "2"]
+    plan: FitPlan
+    steps: int
+    history_every: int
+
+
+class State(NamedTuple):
+    """What a step hands to the next."""
+
+    parameters: Parameters
+    optimizer_state: Any
+
+
+class StepInfo(NamedTuple):
+    """What a step saw before it moved."""
+
+    parameters: Parameters
+    loss: Float[Array, " *steps"]
+
+
+class FitResult(NamedTuple):
+    """Where a fit ended and how it got there, in the units of the fit."""
+
+    parameters: Parameters
+    steps: Int[np.ndarray, " H"]
+    """Optimizer steps taken before each entry of the history."""
+    history: StepInfo
+    """Parameters [H, K] and mean loss [H] (nats a datum) at those steps; the last entry is the final state."""
+    diverged: bool
+    """Whether the final loss or a final parameter is not finite."""
+
+
+def step(
+    state: State, *, loss_func: LossFunction, optimizer: optax.GradientTransformationExtraArgs
+) -> tuple[State, StepInfo]:
+    """One optimizer step.
+
+    Line searches get what they ask of optax: the value, the gradient and the function.
+
+    Args:
+        state: parameters and the optimizer's own state.
+        loss_func: parameters -> loss, in nats.
+        optimizer: any optax transformation.
+    """
+    loss, gradient = jax.value_and_grad(loss_func)(state.parameters)
+    updates, optimizer_state = optimizer.update(
+        gradient, state.optimizer_state, state.parameters, value=loss, grad=gradient, value_fn=loss_func
+    )
+    # Optimizers may compute in float32 whatever the parameters are; a scan's carry must keep its type.
+    moved = optax.apply_updates(state.parameters, updates)
+    parameters = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.parameters)
+    return State(parameters, optimizer_state), StepInfo(state.parameters, loss)
+
+
+def make_step_scannable(
+    *, loss_func: LossFunction, optimizer: optax.GradientTransformationExtraArgs
+) -> Callable[[State, Any], tuple[State, StepInfo]]:
+    """A step in the form that `lax.scan` wants: (previous_state, iteration) -> (state, info).
+
+    Args:
+        loss_func: parameters -> loss, in nats.
+        optimizer: any optax transformation.
+    """
+
+    def step_scannable(previous_state: State, iteration: Any) -> tuple[State, StepInfo]:
+        return step(previous_state, loss_func=loss_func, optimizer=optimizer)
+
+    return step_scannable
+
+
+def get_loss(
+    state: State,
+    get_params_func: Callable[[State], Parameters],
+    loss_func: Callable[..., Float[Array, ""]],
+    data: Array,
+) -> Float[Array, ""]:
+    """Loss of one state; `vmap` it over a history of states for the losses of a fit.
+
+    Args:
+        state: one state of the history.
+        get_params_func: state -> parameters.
+        loss_func: (parameters, data) -> loss, in nats.
+        data: x.
+    """
+    return loss_func(get_params_func(state), data)
+
+
+def _loss_function(plan: FitPlan, data: Array, sample_weights: Array) -> LossFunction:
+    return partial(mean_loss, data=data, sample_weights=sample_weights, log_prior=plan.log_prior)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _start(key: Array, data: Array, sample_weights: Array, *, plan: FitPlan) -> State:
+    parameters = plan.init(key, data, sample_weights, plan.n_components)
+    return State(parameters, build_optimizer(plan.optimizer, plan.schedule).init(parameters))
+
+
+@partial(jax.jit, static_argnames=("plan", "n_blocks", "block"))
+def _run_blocks(
+    state: State, data: Array, sample_weights: Array, *, plan: FitPlan, n_blocks: int, block: int
+) -> tuple[State, StepInfo]:
+    """`n_blocks` blocks of `block` steps; the info of each block's first step is kept."""
+    scannable = make_step_scannable(
+        loss_func=_loss_function(plan, data, sample_weights), optimizer=build_optimizer(plan.optimizer, plan.schedule)
+    )
+
+    def run_block(state: State, _: None) -> tuple[State, StepInfo]:
+        state, first = scannable(state, 0)
+        state, _ = jax.lax.scan(lambda state, i: (scannable(state, i)[0], None), state, jnp.arange(1, block))
+        return state, first
+
+    return jax.lax.scan(run_block, state, None, length=n_blocks)
+
+
+@partial(jax.jit, static_argnames="plan")
+def _info_at(parameters: Parameters, data: Array, sample_weights: Array, *, plan: FitPlan) -> StepInfo:
+    return StepInfo(parameters, _loss_function(plan, data, sample_weights)(parameters))
+
+
+def segments_of(job: FitJob) -> list[tuple[int, int]]:
+    """The calls that make up a fit, as (blocks, steps in a block): equal ones, then what is left over."""
+    n_blocks, remainder = divmod(job.steps, job.history_every)
+    elements = job.steps * job.plan.n_components * len(job.data)
+    n_segments = min(max(1, math.ceil(elements / ELEMENTS_A_SEGMENT)), MOST_SEGMENTS, max(1, n_blocks))
+    each, left_over = divmod(n_blocks, n_segments)
+    calls = [*[each] * n_segments, left_over]
+    return [(blocks, job.history_every) for blocks in calls if blocks] + [(1, remainder)] * bool(remainder)
+
+
+def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
+    """Run one fit to its end.
+
+    Args:
+        job: what to fit.
+        progress: called with (steps done, steps in all) after each segment.
+    """
+    data, sample_weights = jnp.asarray(job.data), jnp.asarray(job.sample_weights)
+    state = _start(job.key, data, sample_weights, plan=job.plan)
+    infos, done = [], 0
+    for n_blocks, block in segments_of(job):
+        state, info = _run_blocks(state, data, sample_weights, plan=job.plan, n_blocks=n_blocks, block=block)
+        infos.append(jax.tree.map(np.asarray, info))
+        done += n_blocks * block
+        if progress is not None:
+            progress(done, job.steps)
+    final = jax.tree.map(
+        lambda leaf: np.asarray(leaf)[None], _info_at(state.parameters, data, sample_weights, plan=job.plan)
+    )
+    history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos, final)
+    return FitResult(
+        parameters=jax.tree.map(lambda leaf: leaf[-1], history.parameters),
+        steps=np.append(np.arange(0, job.steps, job.history_every), job.steps),
+        history=history,
+        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in jax.tree.leaves(history)),
+    )

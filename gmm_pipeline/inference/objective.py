@@ -1,0 +1,51 @@
+"""What a fit minimises, in the layout that is fast: components on the first axis, data on the last.
+
+The value equals that of `model/mixture.py` (a test holds them together). Laying the terms out as [K, n] keeps the
+long axis contiguous, which is several times faster on CPUs than mapping over data first; the price is the same formula
+written twice.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax.nn import log_softmax
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, Parameters
+
+LogPrior = Callable[[Parameters], Float[Array, ""]]
+
+
+def log_likelihood(
+    parameters: Parameters, data: Float[Array, " n"], sample_weights: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """Log-likelihood of all data: Σ_i c_i log Σ_j w_j N(x_i | μ_j, σ_j), in nats; equal to `mixture_loglike`.
+
+    Args:
+        parameters: the mixture, K components.
+        data: x.
+        sample_weights: c, how often each datum counts.
+    """
+    standardised = (data[None, :] - parameters.component_mus[:, None]) * jnp.exp(-parameters.log_component_scales)[
+        :, None
+    ]
+    peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
+    return jnp.sum(sample_weights * logsumexp(peaks[:, None] - 0.5 * standardised**2, axis=0))
+
+
+def mean_loss(
+    parameters: Parameters, data: Float[Array, " n"], sample_weights: Float[Array, " n"], log_prior: LogPrior
+) -> Float[Array, ""]:
+    """Negative log posterior for each datum: −(log-likelihood + log prior) / Σ c, in nats.
+
+    The mean keeps step sizes independent of the number of data.
+
+    Args:
+        parameters: the mixture, K components.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        log_prior: log prior density of the parameters, in nats.
+    """
+    log_posterior = log_likelihood(parameters, data, sample_weights) + log_prior(parameters)
+    return -log_posterior / jnp.sum(sample_weights)

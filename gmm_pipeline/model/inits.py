@@ -1,0 +1,115 @@
+"""Where a fit starts: `(key, data, sample_weights, n_components) -> Parameters`, named by `_target_` in `conf/init/`.
+
+Keyword-only arguments are hyperparameters and come from the config. The data are as the fit sees them: standardised
+where `standardize=true`. Starts know nothing of the optimizer or the prior.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from gmm_pipeline.model.mixture import Parameters
+
+Key = PRNGKeyArray | Num[Array, "2"]
+
+
+def normal(key: Key, data: Float[Array, " n"], sample_weights: Float[Array, " n"], n_components: int) -> Parameters:
+    """The notebook's start: standard-normal draws of every unconstrained parameter, whatever the data.
+
+    Args:
+        key: split in four, of which the first three draw log weights, locs and log scales.
+        data: x, used for its dtype alone.
+        sample_weights: not used.
+        n_components: K.
+    """
+    key_weights, key_mus, key_scales, _ = jax.random.split(key, 4)
+    draws = [jax.random.normal(k, (n_components,), data.dtype) for k in (key_weights, key_mus, key_scales)]
+    return Parameters(*draws)
+
+
+def quantile(
+    key: Key,
+    data: Float[Array, " n"],
+    sample_weights: Float[Array, " n"],
+    n_components: int,
+    *,
+    jitter: float | Float[Array, ""],
+) -> Parameters:
+    """Locs at evenly spread quantiles of the data, each moved within its share by the key; equal weights and scales.
+
+    Loc j lies at the quantile (j + ½ + jitter · u_j) / K with u_j uniform on [−½, ½]; every scale is the standard
+    deviation of the data over K.
+
+    Args:
+        key: draws the jitter.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        n_components: K.
+        jitter: 0 for none, 1 for anywhere in the component's share.
+    """
+    shift = jitter * jax.random.uniform(key, (n_components,), data.dtype, -0.5, 0.5)
+    levels = (jnp.arange(n_components, dtype=data.dtype) + 0.5 + shift) / n_components
+    return Parameters(
+        log_component_weights=jnp.zeros((n_components,), data.dtype),
+        component_mus=_weighted_quantiles(data, sample_weights, levels),
+        log_component_scales=jnp.full((n_components,), jnp.log(_spread(data, sample_weights) / n_components)),
+    )
+
+
+def kmeans(
+    key: Key,
+    data: Float[Array, " n"],
+    sample_weights: Float[Array, " n"],
+    n_components: int,
+    *,
+    smallest_scale: float | Float[Array, ""],
+) -> Parameters:
+    """k-means++ seeding (Arthur & Vassilvitskii 2007): each centre is a datum drawn by squared distance to those before.
+
+    Weights and scales are those of the data nearest to each centre.
+
+    Args:
+        key: draws the centres.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        n_components: K.
+        smallest_scale: the least scale of a component, as a share of the data's standard deviation; positive.
+    """
+    log_counts = jnp.log(sample_weights)
+    keys = jax.random.split(key, n_components)
+    first = data[jax.random.categorical(keys[0], log_counts)]
+
+    def add_centre(
+        squared_distances: Float[Array, " n"], centre_key: Key
+    ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
+        centre = data[jax.random.categorical(centre_key, log_counts + jnp.log(squared_distances))]
+        return jnp.minimum(squared_distances, (data - centre) ** 2), centre
+
+    _, others = jax.lax.scan(add_centre, (data - first) ** 2, keys[1:])
+    centres = jnp.sort(jnp.concatenate([first[None], others]))
+    nearest = jnp.argmin((data[None, :] - centres[:, None]) ** 2, axis=0)
+    members = jnp.where(nearest[None, :] == jnp.arange(n_components)[:, None], sample_weights[None, :], 0.0)
+    counts = jnp.sum(members, axis=1)
+    variances = jnp.sum(members * (data[None, :] - centres[:, None]) ** 2, axis=1) / jnp.maximum(counts, 1e-30)
+    smallest = smallest_scale * _spread(data, sample_weights)
+    return Parameters(
+        # One more datum in each cluster keeps the log weight of an empty one finite.
+        log_component_weights=jnp.log(counts + 1.0),
+        component_mus=centres,
+        log_component_scales=jnp.log(jnp.maximum(jnp.sqrt(variances), smallest)),
+    )
+
+
+def _spread(data: Float[Array, " n"], sample_weights: Float[Array, " n"]) -> Float[Array, ""]:
+    mean = jnp.average(data, weights=sample_weights)
+    return jnp.sqrt(jnp.average((data - mean) ** 2, weights=sample_weights))
+
+
+def _weighted_quantiles(
+    data: Float[Array, " n"], sample_weights: Float[Array, " n"], levels: Float[Array, " K"]
+) -> Float[Array, " K"]:
+    order = jnp.argsort(data)
+    counts = sample_weights[order]
+    # The middle of a datum's share of the total, so that one datum alone sits at level one half.
+    positions = (jnp.cumsum(counts) - 0.5 * counts) / jnp.sum(counts)
+    return jnp.interp(levels, positions, data[order])
