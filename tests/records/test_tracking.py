@@ -1,0 +1,363 @@
+"""What was logged is read back through MLflow's own client, from a real store."""
+
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import artifacts, loggable, tracking
+from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
+
+COMMAND = "gmm-pipeline fit data=waiting optimizer=em seed=3 optimizer.learning_rate=0.05"
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cfc0f01f00050001ff"
+    "56c72f0d0000000049454e44ae426082"
+)
+
+
+def write_record(record: Path, *, diverged: bool = False, n_steps: int = 1000, config: dict | None = None) -> Path:
+    steps = np.unique(np.append(np.arange(0, n_steps, 5), n_steps))
+    approach = 1 - np.exp(-steps / 150)[:, None]
+    locs = [70.0, 70.0] + approach * [-15.4, 10.1]
+    scales = [14.0, 14.0] + approach * [-8.1, -8.1]
+    weights = np.stack([0.5 - 0.14 * approach[:, 0], 0.5 + 0.14 * approach[:, 0]], axis=1)
+    losses = 1034.0 + 300 * np.exp(-steps / 100)
+    if diverged:
+        losses[-3:], locs[-3:] = np.nan, np.nan
+    mixtures = Mixture(weights, locs, scales)
+    final = Mixture(weights[-1], locs[-1], scales[-1])
+    settings = {
+        "data": {"_target_": "gmm_pipeline.records.datasets.from_file", "path": "waiting.csv", "column": None},
+        "optimizer": {"_target_": "optax.adam", "learning_rate": 0.05},
+        "prior": {"alpha_prior": [1.0, 1.0]},
+        "n_components": 2,
+        "seed": 3,
+        "tracking": {"uri": "http://ann:secret@server"},
+        **(config or {}),
+    }
+    write_text(record / artifacts.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
+    digest = hashlib.sha256(b"waiting").hexdigest()
+    data = {
+        "name": "waiting",
+        "digest": digest,
+        "n_data": 272,
+        "unit": "minutes",
+        "source": "waiting.csv",
+        "truth": None,
+    }
+    write_json(record / artifacts.DATA, data)
+    write_json(record / artifacts.PARAMETERS, artifacts.mixture_as_json(final) | {"unconstrained": {}})
+    loss = losses[-1]
+    metrics = {"loss": loss, "log_likelihood": -loss, "bic": 2 * loss + 28.0, "aic": 2 * loss + 10, "entropy": np.inf}
+    write_json(record / artifacts.METRICS, metrics)
+    artifacts.write_history(record / artifacts.HISTORY, artifacts.History(steps, losses, mixtures))
+    write_text(record / "fit.log", "done\n")
+    write_text(record / ".hydra" / "overrides.yaml", "- seed=3\n")
+    write_text(record / artifacts.FIGURES / "fit.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+    with whole_file(record / artifacts.FIGURES / "fit.png") as stream:
+        stream.write(PIXEL)
+    write_json(
+        record / artifacts.RECORD,
+        {
+            "format": artifacts.FORMAT,
+            "status": "diverged" if diverged else "finished",
+            "name": record.name,
+            "command": COMMAND,
+            "started": "2026-03-01T12:00:00.250+01:00",
+            "ended": "2026-03-01T12:00:03.500+01:00",
+            "overrides": COMMAND.split()[2:],
+            "provenance": {
+                "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
+                "user": "ann",
+                "python": "3.11.7",
+                "platform": "Linux-x86_64",
+                "versions": {"jax": "0.7.0", "optax": "0.2.5"},
+                "device": "cpu",
+            },
+            "timings": {"compile": 1.2, "fit": 0.4},
+        },
+    )
+    return record
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A store that MLflow made: 67 migrations, so once a session."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    tracking._client(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def uri(empty_store, tmp_path):
+    (tmp_path / "outputs").mkdir(exist_ok=True)
+    shutil.copy(empty_store, tmp_path / "outputs/mlflow.db")
+    return f"sqlite:///{tmp_path / 'outputs/mlflow.db'}"
+
+
+@pytest.fixture
+def record(tmp_path):
+    return write_record(tmp_path / "outputs/fit/2026-03-01")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def log(record: Path, uri: str, *, run_name: str | None = None, series_points: int = 10) -> tracking.TrackedRun:
+    return tracking.log_record(record, uri=uri, experiment="waiting", run_name=run_name, series_points=series_points)
+
+
+def read_back(uri: str, tracked: tracking.TrackedRun) -> tuple[Any, Any]:
+    client = tracking._client(uri)
+    return client, client.get_run(tracked.run_id)
+
+
+def runs_of(uri: str) -> list[Any]:
+    client = tracking._client(uri)
+    experiment: Any = client.get_experiment_by_name("waiting")
+    return client.search_runs([experiment.experiment_id])
+
+
+def test_log_record_is_read_back_whole(uri, record):
+    tracked = log(record, uri)
+    client, run = read_back(uri, tracked)
+
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time - run.info.start_time == 3250
+    assert run.info.run_name == "waiting adam K=2 seed=3 optimizer=em optimizer.learning_rate=0.05"
+    assert tracked.page.startswith(f"/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
+
+    assert run.data.params["optimizer.learning_rate"] == "0.05"
+    assert run.data.params["prior.alpha_prior"] == "[1.0, 1.0]"
+    assert run.data.params["data.column"] == "null"
+    assert not any("secret" in value for value in run.data.params.values())
+
+    metrics = read_json(record / artifacts.METRICS)
+    parameters = read_json(record / artifacts.PARAMETERS)
+    assert {name: run.data.metrics[name] for name in ("loss", "bic", "aic", "log_likelihood")} == pytest.approx(
+        {name: value for name, value in metrics.items() if value is not None}, rel=1e-12
+    )
+    assert "entropy" not in run.data.metrics
+    assert run.data.metrics["loc_1"] == pytest.approx(parameters["locs"][1], rel=1e-12)
+
+    inputs = run.inputs.dataset_inputs
+    assert [(item.dataset.name, item.tags[0].value) for item in inputs] == [("waiting", "training")]
+    assert json.loads(inputs[0].dataset.profile)["num_rows"] == 272
+
+    artifact_folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert contents(artifact_folder) == contents(record)
+    assert artifact_folder.is_relative_to(record.parents[1] / "mlartifacts")
+    assert {file.path for file in client.list_artifacts(tracked.run_id, "figures")} == {
+        "figures/fit.png",
+        "figures/fit.svg",
+    }
+
+
+def test_tags_come_from_the_record(uri, record):
+    tags = read_back(uri, log(record, uri))[1].data.tags
+    assert tags["mlflow.user"] == "ann"
+    assert tags["mlflow.source.name"] == "gmm-pipeline fit"
+    assert tags["mlflow.source.git.commit"].startswith("0123")
+    assert tags["gmm_pipeline.git.dirty"] == "true"
+    assert tags["gmm_pipeline.record"] == str(record)
+    assert tags["gmm_pipeline.status"] == "finished"
+    assert "jax=0.7.0" in tags["gmm_pipeline.versions"]
+    assert "| loc (minutes) |" in tags["mlflow.note.content"]
+    assert COMMAND in tags["mlflow.note.content"]
+
+
+def test_series_are_thinned_and_end_on_the_final_value(uri, record):
+    tracked = log(record, uri)
+    client, run = read_back(uri, tracked)
+    for name in ("loss", "weight_0", "weight_1", "loc_0", "loc_1", "scale_0", "scale_1"):
+        series = client.get_metric_history(tracked.run_id, name)
+        assert len(series) == 10
+        assert [series[0].step, series[-1].step] == [0, 1000]
+        assert series[-1].value == run.data.metrics[name]
+    assert [metric.step for metric in client.get_metric_history(tracked.run_id, "bic")] == [0]
+
+
+@pytest.mark.parametrize(("series_points", "steps"), [(0, [0]), (1, [1000]), (2, [0, 1000])])
+def test_few_series_points(tmp_path, series_points, steps):
+    content = loggable.read(write_record(tmp_path / "record"))
+    points = loggable.points(content, series_points)
+    assert [point.step for point in points if point.name == "loss"] == steps
+    assert any(point.name == "loc_0" for point in points) == (series_points > 0)
+
+
+def test_more_metrics_than_one_request_takes(uri, tmp_path):
+    record = write_record(tmp_path / "long", n_steps=2000)
+    tracked = log(record, uri, series_points=1000)
+    client, _ = read_back(uri, tracked)
+    assert len(client.get_metric_history(tracked.run_id, "scale_1")) == 401
+
+
+def test_diverged_record_is_a_failed_run(uri, tmp_path):
+    record = write_record(tmp_path / "diverged", diverged=True)
+    tracked = log(record, uri, series_points=1000)
+    client, run = read_back(uri, tracked)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["gmm_pipeline.status"] == "diverged"
+    assert "diverged" in run.data.tags["mlflow.note.content"]
+    assert all(np.isfinite(point.value) for point in client.get_metric_history(tracked.run_id, "loss"))
+    assert "bic" not in run.data.metrics
+
+
+def test_names_and_values_that_mlflow_refuses(uri, tmp_path):
+    odd = {
+        "data[0]": 1,
+        "data=0": 2,
+        "a//b": 3,
+        "/root": 4,
+        "..": 5,
+        "n" * 400: 6,
+        "long": "x" * 7000,
+        "λ": 7,
+        "empty": {},
+    }
+    record = write_record(tmp_path / "odd", config=odd)
+    write_json(record / artifacts.METRICS, {"loss": 1.0, "p(x) > 0.5": 2.0, "a//b": 3.0})
+    _, run = read_back(uri, log(record, uri))
+    assert run.data.params["data_0_"] == "1"
+    assert run.data.params["λ"] == "7"
+    assert len(run.data.params["long"]) == 6000
+    assert sorted(run.data.params.values()).count("6") == 1
+    assert run.data.metrics["p_x_ _ 0.5"] == 2.0
+
+
+def test_two_names_that_become_one_are_told_apart():
+    assert loggable.accepted({"a[0]": 1, "a=0=": 2, "a_0_": 3}) == {"a_0_": 1, "a_0__2": 2, "a_0__3": 3}
+
+
+def test_a_run_is_named_by_what_was_asked_for(tmp_path):
+    content = loggable.read(write_record(tmp_path / "record"))
+    overrides = [
+        "data=waiting",
+        "seed=3",
+        "tracking.run_name=null",
+        "hydra.verbose=true",
+        "+prior.alpha=2",
+        "n_components=2",
+    ]
+    content = content._replace(record=content.record | {"overrides": overrides})
+    assert loggable.run_name(content) == "waiting adam K=2 seed=3 +prior.alpha=2"
+
+
+def test_a_given_run_name_is_kept(uri, record):
+    _, run = read_back(uri, log(record, uri, run_name="mine"))
+    assert run.info.run_name == "mine"
+
+
+# One process imports and is forked, since four imports would take longer than the creation that is tested.
+FOUR_AT_ONCE = """
+import multiprocessing, sys, warnings
+from pathlib import Path
+from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from gmm_pipeline.records.tracking import log_record
+
+def log(record):
+    uri = "sqlite:///outputs/new/mlflow.db"
+    return log_record(Path(record), uri=uri, experiment="waiting", run_name=None, series_points=3).run_id
+
+warnings.simplefilter("ignore")
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    print(*pool.map(log, sys.argv[1:], chunksize=1))
+"""
+
+
+def test_four_processes_at_once_make_one_store_relative_to_where_they_run(tmp_path):
+    records = [str(write_record(tmp_path / "outputs/fit" / str(number))) for number in range(4)]
+    script = [sys.executable, "-c", FOUR_AT_ONCE, *records]
+    finished = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    runs = runs_of(f"sqlite:///{tmp_path / 'outputs/new/mlflow.db'}")
+    assert {run.info.run_id for run in runs} == set(finished.stdout.split())
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(uri, record):
+    tracked = log(record, uri)
+    tracking._client(uri).delete_experiment(tracked.experiment_id)
+    with pytest.raises(InputError, match=rf"deleted.*experiments restore --experiment-id {tracked.experiment_id}"):
+        log(record, uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["outputs/mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///:memory:", "mongodb://host", "", "http://"]
+)
+def test_addresses_that_cannot_hold_runs(record, uri):
+    with pytest.raises(InputError, match=r"tracking\.uri: expected sqlite:///FILE"):
+        log(record, uri)
+
+
+def test_a_database_wants_a_server_and_its_password_stays_secret(record):
+    with pytest.raises(InputError, match="mlflow server") as caught:
+        log(record, "postgresql://ann:secret@host/runs")
+    assert "secret" not in str(caught.value)
+
+
+def test_negative_series_points(record, uri):
+    with pytest.raises(InputError, match=r"tracking\.series_points"):
+        log(record, uri, series_points=-1)
+
+
+def test_a_record_without_its_last_file_is_refused(record, uri):
+    (record / artifacts.RECORD).unlink()
+    with pytest.raises(InputError, match=r"no record\.json"):
+        log(record, uri)
+
+
+def test_a_dead_server_loses_nothing(record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    before = contents(record)
+    with pytest.raises(
+        tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
+    ):
+        log(record, f"http://ann:secret@127.0.0.1:{port}")
+    assert contents(record) == before
+
+
+def test_a_file_that_is_no_database_is_left_alone(record, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("these are notes\n" * 9)
+    with pytest.raises(InputError, match=r"tracking\.uri: .* which is something else"):
+        log(record, f"sqlite:///{notes}")
+    with pytest.raises(InputError, match=r"tracking\.uri: .* which is something else"):
+        log(record, f"sqlite:///{tmp_path}")
+    assert notes.read_text() == "these are notes\n" * 9
+
+
+def test_a_damaged_database_loses_nothing(record, tmp_path):
+    (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 20)
+    with pytest.raises(tracking.TrackingError, match="Nothing is lost"):
+        log(record, f"sqlite:///{tmp_path / 'torn.db'}")
+
+
+def test_a_run_that_was_not_logged_whole_says_so(uri, record, monkeypatch):
+    def refuse(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(type(tracking._client(uri)), "log_artifacts", refuse)
+    with pytest.raises(tracking.TrackingError, match="No space left"):
+        log(record, uri)
+    (run,) = runs_of(uri)
+    assert (run.info.status, run.data.tags["gmm_pipeline.status"]) == ("FAILED", "incomplete")
+
+
+def test_importing_the_module_does_not_import_mlflow():
+    code = "import sys, gmm_pipeline.records.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
