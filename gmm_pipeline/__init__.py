@@ -1,0 +1,1 @@
+"""Reproducible Gaussian-mixture experiments: Hydra config in, a record and MLflow runs out."""

@@ -19,7 +19,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from gmm_pipeline.inference.objective import mean_loss
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.objective import loss
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import Parameters
@@ -45,6 +46,8 @@ class FitPlan(NamedTuple):
     """() -> optax transformation."""
     schedule: Plugin
     """() -> (step -> factor on the update)."""
+    average_loss: bool
+    """Whether the optimizer sees the loss of a datum rather than of all data."""
 
 
 class FitJob(NamedTuple):
@@ -79,7 +82,7 @@ class FitResult(NamedTuple):
     steps: Int[np.ndarray, " H"]
     """Optimizer steps taken before each entry of the history."""
     history: StepInfo
-    """Parameters [H, K] and mean loss [H] (nats a datum) at those steps; the last entry is the final state."""
+    """Parameters [H, K] and loss [H], in nats, at those steps; the last entry is the final state."""
     diverged: bool
     """Whether the final loss or a final parameter is not finite."""
 
@@ -96,14 +99,14 @@ def step(
         loss_func: parameters -> loss, in nats.
         optimizer: any optax transformation.
     """
-    loss, gradient = jax.value_and_grad(loss_func)(state.parameters)
+    value, gradient = jax.value_and_grad(loss_func)(state.parameters)
     updates, optimizer_state = optimizer.update(
-        gradient, state.optimizer_state, state.parameters, value=loss, grad=gradient, value_fn=loss_func
+        gradient, state.optimizer_state, state.parameters, value=value, grad=gradient, value_fn=loss_func
     )
     # Optimizers may compute in float32 whatever the parameters are; a scan's carry must keep its type.
     moved = optax.apply_updates(state.parameters, updates)
     parameters = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.parameters)
-    return State(parameters, optimizer_state), StepInfo(state.parameters, loss)
+    return State(parameters, optimizer_state), StepInfo(state.parameters, value)
 
 
 def make_step_scannable(
@@ -140,7 +143,7 @@ def get_loss(
 
 
 def _loss_function(plan: FitPlan, data: Array, sample_weights: Array) -> LossFunction:
-    return partial(mean_loss, data=data, sample_weights=sample_weights, log_prior=plan.log_prior)
+    return partial(loss, data=data, sample_weights=sample_weights, log_prior=plan.log_prior, average=plan.average_loss)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -169,6 +172,47 @@ def _run_blocks(
 @partial(jax.jit, static_argnames="plan")
 def _info_at(parameters: Parameters, data: Array, sample_weights: Array, *, plan: FitPlan) -> StepInfo:
     return StepInfo(parameters, _loss_function(plan, data, sample_weights)(parameters))
+
+
+def check(job: FitJob) -> None:
+    """Trace a fit without running it, so that a plug-in that cannot work fails before any work starts.
+
+    Raises:
+        InputError: which plug-in, and what it said.
+    """
+    plan = job.plan
+    parameters = _traced(
+        "init", lambda *arguments: plan.init(*arguments, plan.n_components), job.key, job.data, job.sample_weights
+    )
+    _traced("prior", plan.log_prior, parameters)
+    _traced("schedule", lambda step: plan.schedule()(step), np.int32(0))
+    _traced("optimizer", lambda parameters: _first_update(plan, parameters), parameters)
+
+
+def _first_update(plan: FitPlan, parameters: Parameters) -> Any:
+    optimizer = build_optimizer(plan.optimizer, plan.schedule)
+    return optimizer.update(
+        parameters,
+        optimizer.init(parameters),
+        parameters,
+        value=jnp.zeros((), parameters.component_mus.dtype),
+        grad=parameters,
+        value_fn=lambda parameters: jnp.sum(parameters.component_mus),
+    )
+
+
+def _traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return jax.eval_shape(function, *arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            name,
+            expected="hyperparameters and a function that work with these data",
+            came=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            remedy=f"Check the keys of {name} and its _target_.",
+        ) from error
 
 
 def segments_of(job: FitJob) -> list[tuple[int, int]]:

@@ -17,6 +17,19 @@ from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, Parameters
 LogPrior = Callable[[Parameters], Float[Array, ""]]
 
 
+def joint_terms(parameters: Parameters, data: Float[Array, " n"]) -> Float[Array, "K n"]:
+    """Log joint density of every component and datum: log w_j + log N(x_i | μ_j, σ_j), in nats.
+
+    Args:
+        parameters: the mixture, K components.
+        data: x.
+    """
+    inverse_scales = jnp.exp(-parameters.log_component_scales)
+    standardised = (data[None, :] - parameters.component_mus[:, None]) * inverse_scales[:, None]
+    peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
+    return peaks[:, None] - 0.5 * standardised**2
+
+
 def log_likelihood(
     parameters: Parameters, data: Float[Array, " n"], sample_weights: Float[Array, " n"]
 ) -> Float[Array, ""]:
@@ -27,25 +40,27 @@ def log_likelihood(
         data: x.
         sample_weights: c, how often each datum counts.
     """
-    standardised = (data[None, :] - parameters.component_mus[:, None]) * jnp.exp(-parameters.log_component_scales)[
-        :, None
-    ]
-    peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
-    return jnp.sum(sample_weights * logsumexp(peaks[:, None] - 0.5 * standardised**2, axis=0))
+    return jnp.sum(sample_weights * logsumexp(joint_terms(parameters, data), axis=0))
 
 
-def mean_loss(
-    parameters: Parameters, data: Float[Array, " n"], sample_weights: Float[Array, " n"], log_prior: LogPrior
+def loss(
+    parameters: Parameters,
+    data: Float[Array, " n"],
+    sample_weights: Float[Array, " n"],
+    *,
+    log_prior: LogPrior,
+    average: bool,
 ) -> Float[Array, ""]:
-    """Negative log posterior for each datum: −(log-likelihood + log prior) / Σ c, in nats.
+    """Negative log posterior: −(log-likelihood + log prior), over Σ c where it is averaged, in nats.
 
-    The mean keeps step sizes independent of the number of data.
+    The average keeps step sizes independent of the number of data.
 
     Args:
         parameters: the mixture, K components.
         data: x.
         sample_weights: c, how often each datum counts.
         log_prior: log prior density of the parameters, in nats.
+        average: whether to divide by Σ c.
     """
     log_posterior = log_likelihood(parameters, data, sample_weights) + log_prior(parameters)
-    return -log_posterior / jnp.sum(sample_weights)
+    return -log_posterior / jnp.sum(sample_weights) if average else -log_posterior

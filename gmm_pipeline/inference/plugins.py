@@ -5,10 +5,12 @@ program. The price: hyperparameters must be hashable, which numbers, strings and
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 
-class Plugin(NamedTuple):
+@dataclass(frozen=True)
+class Plugin:
     """A function and the keyword arguments that the config gives it."""
 
     function: Callable[..., Any]

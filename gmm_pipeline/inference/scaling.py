@@ -30,7 +30,7 @@ def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, 
 
 
 def to_fit_units(data: Float[np.ndarray, " n"], scaling: Scaling) -> Float[np.ndarray, " n"]:
-    """z = (x − centre) / spread."""
+    """Standardised data, z = (x − centre) / spread."""
     return (data - scaling.centre) / scaling.spread
 
 

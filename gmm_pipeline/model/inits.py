@@ -64,7 +64,7 @@ def kmeans(
     *,
     smallest_scale: float | Float[Array, ""],
 ) -> Parameters:
-    """k-means++ seeding (Arthur & Vassilvitskii 2007): each centre is a datum drawn by squared distance to those before.
+    """k-means++ seeding (Arthur & Vassilvitskii 2007): centres are data, drawn by squared distance to those before.
 
     Weights and scales are those of the data nearest to each centre.
 

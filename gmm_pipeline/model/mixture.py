@@ -38,7 +38,7 @@ class Parameters(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """A mixture as people read it: weights that sum to one, locs and scales in the units of the data (NumPy, float64)."""
+    """A mixture as people read it: weights that sum to one, locs and scales in the data's units (NumPy, float64)."""
 
     weights: Float[np.ndarray, "*batch K"]
     locs: Float[np.ndarray, "*batch K"]
@@ -173,7 +173,7 @@ def responsibilities(parameters: Parameters, datum: Real[Array, ""] | float) -> 
 
 def sample_exact_counts(
     key: PRNGKeyArray | Num[Array, "2"], locs: list[float], scales: list[float], counts: list[int]
-) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
+) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Draws with a given number from each component, in component order, and the component of each.
 
     The key is split once a component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
@@ -183,15 +183,13 @@ def sample_exact_counts(
         jnp.float32(scale) * jax.random.normal(component_key, (count,), jnp.float32) + jnp.float32(loc)
         for component_key, loc, scale, count in zip(keys, locs, scales, counts, strict=True)
     ]
-    return jnp.concatenate(draws), jnp.repeat(
-        jnp.arange(len(counts)), jnp.array(counts), total_repeat_length=sum(counts)
-    )
+    return np.concatenate(draws), np.repeat(np.arange(len(counts)), counts)
 
 
 def sample_multinomial(
     key: PRNGKeyArray | Num[Array, "2"], weights: list[float], locs: list[float], scales: list[float], n_draws: int
 ) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    """Independent draws from the mixture, and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z), float32."""
+    """Independent float32 draws and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z)."""
     key_components, key_draws = jax.random.split(key)
     log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
     labels = jax.random.categorical(key_components, log_weights, shape=(n_draws,))

@@ -18,7 +18,7 @@ def flat(parameters: Parameters) -> Float[Array, ""]:
 
 
 def dirichlet(parameters: Parameters, *, concentration: float | Float[Array, ""]) -> Float[Array, ""]:
-    """Symmetric Dirichlet prior on the weights: log Dir(w | α, …, α), in nats (Gelman et al. 2013, Bayesian Data Analysis).
+    """Symmetric Dirichlet prior on the weights: log Dir(w | α, …, α), in nats (Bayesian Data Analysis, 2013).
 
     Args:
         parameters: the mixture.

@@ -1,0 +1,109 @@
+"""The command line: a command word, then Hydra's overrides and flags.
+
+Each command is a Hydra program of its own with a primary config of the same name in `conf/`. Heavy libraries are
+imported by the command that needs them, so that `--help` answers at once. Mistakes of the user end with one message and
+exit code 2; a fit that failed ends with exit code 1.
+"""
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+STARTED = time.perf_counter()
+
+COMMANDS = {
+    "simulate": "draw data from a mixture, with its truth and a picture",
+    "fit": "fit a mixture to data and leave a record",
+    "animate": "render the animation of a record again",
+    "ui": "open the tracked runs in the MLflow UI",
+}
+
+
+def usage() -> str:
+    """What the program can do, in a few lines."""
+    lines = [f"  {command:<10}{meaning}" for command, meaning in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python -m gmm_pipeline COMMAND [key=value ...] [flags]",
+            "",
+            "Fits Gaussian mixtures to one-dimensional data, reproducibly.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            "  python -m gmm_pipeline fit optimizer=adam steps=1000",
+            "  python -m gmm_pipeline fit data=file data.path=waiting.csv n_components=2",
+            "",
+            "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
+        ]
+    )
+
+
+def _task(command: str) -> Callable[[Any], Any]:
+    def task(cfg: Any) -> Any:
+        from gmm_pipeline.stages.running import run_stage
+
+        return run_stage(importlib.import_module(f"gmm_pipeline.stages.{command}"), cfg, started=STARTED)
+
+    return task
+
+
+def _complete_command_word(line: str) -> bool:
+    """Completion of the command word itself, which Hydra knows nothing of; True where it was this word's turn."""
+    words = line.split()
+    if len(words) > 2 or (len(words) == 2 and line.endswith(" ")):
+        return False
+    typed = words[1] if len(words) == 2 else ""
+    sys.stdout.write(" ".join(command for command in COMMANDS if command.startswith(typed)) + "\n")
+    return True
+
+
+def main() -> None:
+    """Run the command that the command line names; never returns normally on failure."""
+    arguments = sys.argv[1:]
+    completing = bool(arguments) and arguments[0] in ("-sc", "--shell-completion", "--shell_completion")
+    if completing:
+        # The shell asks with the whole line in COMP_LINE; Hydra expects no command word in it.
+        line = os.environ.get("COMP_LINE", "")
+        if "query" in " ".join(arguments) and _complete_command_word(line):
+            return
+        words = line.split(maxsplit=2)
+        command = words[1] if len(words) > 1 and words[1] in COMMANDS else "fit"
+        os.environ["COMP_LINE"] = " ".join([*words[:1], *words[2:]]) + (" " if len(words) == 2 else "")
+    elif not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage() + "\n")
+        return
+    elif arguments[0] not in COMMANDS:
+        from gmm_pipeline.errors import nearest
+
+        close = nearest(arguments[0], COMMANDS)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        sys.stderr.write(f"error: {arguments[0]!r} is not a command.{hint}\n\n{usage()}\n")
+        raise SystemExit(2)
+    else:
+        command, arguments = arguments[0], arguments[1:]
+    sys.argv = [sys.argv[0], *arguments]
+    _run_hydra(command)
+
+
+def _run_hydra(command: str) -> None:
+    from gmm_pipeline.command_errors import report_mistakes
+
+    with report_mistakes(command):
+        import hydra
+
+        from gmm_pipeline import command_help, config
+
+        config.register()
+        command_help.register()
+        hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=command)(
+            _task(command)
+        )()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What Hydra and OmegaConf say of a wrong command line, in one message that names the key and the nearest valid ones.
+
+Their errors are told apart by type and, where the type says too little, by text; a text that changes in a later version
+still ends in one message and exit code 2, only without the hint.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from gmm_pipeline.errors import InputError, nearest
+
+
+@contextlib.contextmanager
+def report_mistakes(command: str) -> Iterator[None]:
+    """Turn the user's mistakes into one message on stderr and exit code 2; HYDRA_FULL_ERROR=1 shows the traceback."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises rather than prints
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+    except Exception as error:
+        mistake = as_mistake(error, command)
+        if mistake is None or wants_traceback:
+            raise
+        sys.stderr.write(f"error: {mistake}\n")
+        raise SystemExit(2) from None
+
+
+def as_mistake(error: Exception, command: str) -> InputError | None:
+    """The mistake of the user's behind an error, or None where it is not one."""
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        unknown = re.search(r"Could not override '([^']+)'", str(error))
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        return _unknown_key(unknown.group(1), command) if unknown else _unusable_value(str(cause), command)
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
+    if isinstance(error, ValueError | TypeError) and "/hydra/_internal/" in raised_in:
+        return InputError(
+            "the command line",
+            expected="flags that go together and overrides of the form key=value",
+            came=str(error),
+            remedy=f"See python -m gmm_pipeline {command} --help.",
+        )
+    return None
+
+
+def _unusable_value(text: str, command: str) -> InputError:
+    """A value of the wrong type, as OmegaConf words it, or an override that cannot be read."""
+    key = re.search(r"full_key: (\S+)", text)
+    wrong_type = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
+    not_in_list = re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text)
+    expected, came = "overrides of the form key=value", text.splitlines()[0].rstrip(".")
+    if wrong_type:
+        came, expected = repr(wrong_type.group(1)), f"a value of type {wrong_type.group(2)}"
+    elif not_in_list:
+        came, expected = repr(not_in_list.group(1)), f"one of {not_in_list.group(2)}"
+    return InputError(
+        key.group(1) if key else "the command line",
+        expected=expected,
+        came=came,
+        remedy=f"See python -m gmm_pipeline {command} --help.",
+    )
+
+
+def _missing_option(error: Any) -> InputError:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    options = [name for name in error.options or [] if not name.endswith("_schema")]
+    close = nearest(option, options)
+    return InputError(
+        group or "the config",
+        expected=f"one of {', '.join(options)}" if options else "a config that exists",
+        came=option or str(error).splitlines()[0],
+        remedy=f"Did you mean {group}={close[0]}?" if close else "Your own configs are found with --config-dir FOLDER.",
+    )
+
+
+def _unknown_key(key: str, command: str) -> InputError:
+    from gmm_pipeline.command_help import keys_of, options_with_key
+
+    keys = keys_of(command)
+    parent = key.rpartition(".")[0]
+    siblings = [name for name in keys if parent and name.rpartition(".")[0] == parent]
+    close = [f"{parent}.{name}" for name in nearest(key.rpartition(".")[2], [n.rpartition(".")[2] for n in siblings])]
+    close = close if siblings else nearest(key, keys)
+    elsewhere = options_with_key(key)
+    if elsewhere:
+        remedy = f"It belongs to {' and '.join(elsewhere)}: choose that first."
+    elif close:
+        remedy = f"Did you mean {' or '.join(close)}?"
+    else:
+        remedy = f"See python -m gmm_pipeline {command} --help."
+    return InputError(
+        key,
+        expected=f"one of {', '.join(siblings)}" if siblings else f"a key or group of {command}",
+        came="a name that is not there",
+        remedy=remedy,
+    )

@@ -1,0 +1,233 @@
+"""The config's schema, and the only calls that turn config into objects.
+
+The schema holds types and the meaning of each key; every number lives in `conf/`. A node with `_target_` names a plain
+function: positional arguments are data, keyword-only arguments are hyperparameters. Everything is checked before any
+work starts; the price is that the checks of a plug-in's arguments go by its signature alone.
+"""
+
+import functools
+import importlib.resources
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.inference.plugins import Plugin
+
+if TYPE_CHECKING:
+    from gmm_pipeline.records.datasets import Dataset
+
+
+class Precision(Enum):
+    """Floating-point type of a fit."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+def key(meaning: str) -> Any:
+    """A config key without a default, and what it means."""
+    return field(default=MISSING, metadata={"meaning": meaning})
+
+
+@dataclass
+class FitConfig:
+    """Keys of `fit`."""
+
+    data: Any = key("what is fitted: a generating spec or a file")
+    n_components: int = key("number of Gaussians")
+    prior: Any = key("log prior density of the parameters")
+    init: Any = key("where the fit starts")
+    optimizer: Any = key("any optax optimizer, by _target_")
+    schedule: Any = key("factor on the optimizer's updates over the steps")
+    steps: int = key("optimizer steps")
+    history_every: int = key("steps between two entries of the recorded history")
+    seed: int = key("of the start; the data have their own, data.seed")
+    standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
+    average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
+    precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
+    threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
+    figures: Any = key("pictures of the record; none for no pictures")
+    animation: Any = key("animation of the training; none for no animation")
+    tracking: Any = key("where runs are logged; none for nowhere")
+    outputs_dir: str = key("folder of records, tracking store and caches")
+    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
+
+
+@dataclass
+class SimulateConfig:
+    """Keys of `simulate`."""
+
+    data: Any = key("what is drawn: a generating spec")
+    output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
+    threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
+    figures: Any = key("format of the picture; none for no picture")
+    outputs_dir: str = key("folder of everything that is written")
+
+
+@dataclass
+class AnimateConfig:
+    """Keys of `animate`."""
+
+    run: str = key("folder of a record; latest for the newest under outputs_dir")
+    animation: Any = key("frames, speed and formats")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class UiConfig:
+    """Keys of `ui`."""
+
+    tracking: Any = key("the store that is shown")
+    host: str = key("address the page is served at")
+    port: int = key("port the page is served at")
+    outputs_dir: str = key("folder of the store")
+
+
+SCHEMAS: dict[str, type] = {"simulate": SimulateConfig, "fit": FitConfig, "animate": AnimateConfig, "ui": UiConfig}
+
+
+def config_directory() -> Path:
+    """Where `conf/` lies: inside the installed package, or beside it in a checkout."""
+    package = Path(str(importlib.resources.files("gmm_pipeline")))
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolvers that `conf/` uses."""
+    from hydra.core.config_store import ConfigStore
+
+    for command, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{command}_schema", node=schema)
+    OmegaConf.register_new_resolver("gmm.ceil_div", lambda number, by: -(-int(number) // int(by)), replace=True)
+    # Cached, so that all jobs of one launch agree.
+    OmegaConf.register_new_resolver("gmm.unique", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
+
+
+def check_complete(cfg: DictConfig) -> None:
+    """Refuse a config in which a mandatory value is missing or an interpolation leads nowhere.
+
+    Raises:
+        InputError: which key.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise InputError(
+            missing[0],
+            expected="a value",
+            came="none",
+            remedy=f"Set it on the command line: {missing[0]}=VALUE.",
+        )
+
+
+def check_at_least(cfg: DictConfig, name: str, least: int) -> None:
+    """Refuse a number below its least value.
+
+    Raises:
+        InputError: where the number is smaller.
+    """
+    value = OmegaConf.select(cfg, name)
+    if value < least:
+        raise InputError(
+            name,
+            expected=f"a whole number, {least} or more",
+            came=str(value),
+            remedy=f"For example {name}={least + 1}.",
+        )
+
+
+def check_seed(cfg: DictConfig, name: str) -> None:
+    """Refuse a seed that is not a 32-bit whole number.
+
+    Raises:
+        InputError: where the seed is out of range.
+    """
+    value = OmegaConf.select(cfg, name)
+    if not 0 <= value < 2**32:
+        raise InputError(
+            name, expected="a whole number from 0 to 4294967295", came=str(value), remedy=f"For example {name}=0."
+        )
+
+
+def build_plugin(cfg: DictConfig, name: str) -> Plugin:
+    """The function that the node `name` points at by `_target_`, with the node's other keys as hyperparameters.
+
+    Raises:
+        InputError: where there is no such function, or it does not take these hyperparameters.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    node = OmegaConf.select(cfg, name)
+    target = OmegaConf.select(node, "_target_") if OmegaConf.is_dict(node) else None
+    if target is None:
+        options = sorted(path.stem for path in (config_directory() / name).glob("*.yaml"))
+        raise InputError(
+            name,
+            expected="a config with a _target_",
+            came=str(node),
+            remedy=f"Choose one of {', '.join(options)} with {name}=NAME.",
+        )
+    try:
+        partial = instantiate(node, _partial_=True, _convert_="all")
+    except InstantiationException as error:
+        raise InputError(
+            f"{name}._target_",
+            expected="the dotted name of a function that can be imported",
+            came=repr(target),
+            remedy="Check the name, and that its package is installed in this environment.",
+        ) from error
+    if not isinstance(partial, functools.partial):
+        raise InputError(
+            f"{name}._target_", expected="the name of a function", came=repr(target), remedy="Name a function."
+        )
+    _check_signature(name, partial.func, partial.keywords)
+    return Plugin(partial.func, tuple(sorted((key, _hashable(value)) for key, value in partial.keywords.items())))
+
+
+def build_dataset(cfg: DictConfig) -> "Dataset":
+    """The data that the node `data` declares.
+
+    Raises:
+        InputError: where they cannot be had or fitted.
+    """
+    return build_plugin(cfg, "data")()
+
+
+def _check_signature(name: str, function: Callable[..., Any], hyperparameters: dict[str, Any]) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind_partial(**hyperparameters)
+    except TypeError as error:
+        unknown = next((key for key in hyperparameters if key not in signature.parameters), name)
+        close = nearest(unknown, signature.parameters)
+        raise InputError(
+            f"{name}.{unknown}",
+            expected=f"a hyperparameter of {function.__qualname__}: {', '.join(signature.parameters)}",
+            came=unknown,
+            remedy=f"Did you mean {' or '.join(close)}?" if close else f"Remove {name}.{unknown}.",
+        ) from error
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+
+
+def configure_jax(*, threefry_partitionable: bool, precision: Precision, compilation_cache: str | None) -> None:
+    """Set what JAX keeps as global state: random bits, float type, and the folder of compiled programs."""
+    import jax
+
+    jax.config.update("jax_threefry_partitionable", threefry_partitionable)
+    jax.config.update("jax_enable_x64", precision is Precision.float64)
+    if compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(Path(compilation_cache).absolute()))
+        # The programs are small and compile in tenths of a second, which is most of a short fit.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

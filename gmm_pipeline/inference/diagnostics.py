@@ -1,0 +1,129 @@
+"""How good an answer is: its log-likelihood in float64, information criteria, standard errors.
+
+Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. The price is one
+more small program to compile.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import softmax
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood
+from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.model.mixture import Mixture, Parameters
+
+
+class Evaluation(NamedTuple):
+    """What a mixture says of data, in float64."""
+
+    log_likelihood: float
+    """Σ_i c_i log p(x_i), in nats, for data in the user's units."""
+    log_prior: float
+    """Log prior density of the parameters as the fit sees them, in nats."""
+    responsibilities: Float[np.ndarray, "n K"]
+
+
+@partial(jax.jit, static_argnames="log_prior")
+def _evaluate(
+    parameters: Parameters, data: Array, sample_weights: Array, *, log_prior: LogPrior
+) -> tuple[Array, Array, Array]:
+    terms = joint_terms(parameters, data)
+    return jnp.sum(sample_weights * logsumexp(terms, axis=0)), log_prior(parameters), softmax(terms, axis=0)
+
+
+def evaluate(
+    parameters: Parameters,
+    data: Float[np.ndarray, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    scaling: Scaling,
+    log_prior: LogPrior,
+) -> Evaluation:
+    """Judge parameters in float64.
+
+    Args:
+        parameters: in the units of the fit.
+        data: in the units of the fit, float64.
+        sample_weights: c, how often each datum counts.
+        scaling: from the user's units to the fit's; moves the log density by −log spread.
+        log_prior: log prior density of the parameters, in nats.
+    """
+    with jax.enable_x64(True):
+        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
+        loglike, prior, responsibilities = _evaluate(exact, data, sample_weights, log_prior=log_prior)
+        return Evaluation(
+            log_likelihood=float(loglike) - float(np.sum(sample_weights)) * float(np.log(scaling.spread)),
+            log_prior=float(prior),
+            responsibilities=np.asarray(responsibilities).T,
+        )
+
+
+def number_of_parameters(n_components: int) -> int:
+    """Free parameters of a mixture: K locs, K scales, K − 1 weights."""
+    return 3 * n_components - 1
+
+
+def information_criteria(log_likelihood: float, n_parameters: int, n_data: float) -> dict[str, float]:
+    """AIC = 2p − 2ℓ (Akaike 1974) and BIC = p log n − 2ℓ (Schwarz 1978), in nats; lower is better.
+
+    Args:
+        log_likelihood: ℓ, in nats.
+        n_parameters: p.
+        n_data: n, or the sum of the sample weights.
+    """
+    return {
+        "aic": 2.0 * n_parameters - 2.0 * log_likelihood,
+        "bic": n_parameters * float(np.log(n_data)) - 2.0 * log_likelihood,
+    }
+
+
+@jax.jit
+def _observed_information_and_jacobian(free: Array, data: Array, sample_weights: Array) -> tuple[Array, Array]:
+    def parameters_of(free: Array) -> Parameters:
+        n_components = (len(free) + 1) // 3
+        log_weights, mus, log_scales = jnp.split(free, (n_components - 1, 2 * n_components - 1))
+        return Parameters(jnp.append(log_weights, 0.0), mus, log_scales)
+
+    def natural_of(free: Array) -> Array:
+        parameters = parameters_of(free)
+        scales = jnp.exp(parameters.log_component_scales)
+        return jnp.concatenate([softmax(parameters.log_component_weights), parameters.component_mus, scales])
+
+    information = -jax.hessian(lambda free: log_likelihood(parameters_of(free), data, sample_weights))(free)
+    return information, jax.jacobian(natural_of)(free)
+
+
+def standard_errors(
+    parameters: Parameters, data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]
+) -> Mixture:
+    """Standard errors of weights, locs and scales: √diag(J I⁻¹ Jᵀ), by the delta method, in float64.
+
+    I is the observed information of the log-likelihood at the parameters (Efron & Hinkley 1978), with the last log
+    weight held fixed, since a constant added to all of them changes nothing; J is the Jacobian of the natural
+    parameters.
+
+    Args:
+        parameters: a fit, in the units of `data`.
+        data: x.
+        sample_weights: c, how often each datum counts.
+
+    Returns:
+        NaN where the information is not positive definite, as at a saddle or a collapsed component.
+    """
+    log_weights, mus, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    free = np.concatenate([log_weights[:-1] - log_weights[-1], mus, log_scales])
+    with jax.enable_x64(True):
+        information, jacobian = (
+            np.asarray(part) for part in _observed_information_and_jacobian(free, data, sample_weights)
+        )
+    eigenvalues, eigenvectors = np.linalg.eigh(information)
+    if not eigenvalues.min() > 0:
+        variances = np.full(jacobian.shape[0], np.nan)
+    else:
+        variances = np.sum((jacobian @ eigenvectors) ** 2 / eigenvalues, axis=1)
+    return Mixture(*np.split(np.sqrt(variances), 3))

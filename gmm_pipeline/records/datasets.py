@@ -1,0 +1,277 @@
+"""Data, from a generating spec or from a file: always float64, finite, and with more than one distinct value.
+
+Generated data are drawn in float32 whatever the precision of the fit, so that the data are a function of their spec
+alone. Files are read as data, never as code. Both kinds end in one `Dataset`; a loader of your own is a function with
+keyword-only arguments that returns one, named by `_target_` in a YAML.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
+from gmm_pipeline.records.files import is_number, read_columns, read_json
+
+
+class Dataset(NamedTuple):
+    """n observations and what is known about them."""
+
+    name: str
+    unit: str | None
+    source: str
+    """Where they come from, in words: a file, or how they were drawn."""
+    data: Float[np.ndarray, " n"]
+    sample_weights: Float[np.ndarray, " n"] | None
+    """How often each datum counts; None for once each."""
+    truth: Mixture | None
+    """The mixture they were drawn from, ordered by loc, where it is known."""
+    components: Shaped[np.ndarray, " n"] | None
+    """Which component of the spec made each datum, where it is known."""
+
+    @property
+    def counts(self) -> Float[np.ndarray, " n"]:
+        """How often each datum counts, as an array in every case."""
+        return np.ones_like(self.data) if self.sample_weights is None else self.sample_weights
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the data and their sample weights, as little-endian float64."""
+        sha = hashlib.sha256(self.data.astype("<f8").tobytes())
+        if self.sample_weights is not None:
+            sha.update(self.sample_weights.astype("<f8").tobytes())
+        return sha.hexdigest()
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """What a record says of its data, ready for JSON."""
+    return {
+        "name": dataset.name,
+        "unit": dataset.unit,
+        "source": dataset.source,
+        "n_data": len(dataset.data),
+        "sample_weights": dataset.sample_weights is not None,
+        "digest": dataset.digest,
+        "truth": None if dataset.truth is None else mixture_as_json(dataset.truth),
+    }
+
+
+def ordered_mixture(weights: Sequence[float], locs: Sequence[float], scales: Sequence[float]) -> Mixture:
+    """A mixture with weights that sum to one and components in the order of their locs."""
+    order = np.argsort(np.asarray(locs, np.float64), kind="stable")
+    relative, locs_, scales_ = (np.asarray(values, np.float64)[order] for values in (weights, locs, scales))
+    return Mixture(relative / relative.sum(), locs_, scales_)
+
+
+def generate(
+    *,
+    name: str,
+    unit: str | None,
+    weights: Sequence[float],
+    locs: Sequence[float],
+    scales: Sequence[float],
+    n_draws: int,
+    counts: str,
+    seed: int,
+) -> Dataset:
+    """Draw data from a mixture.
+
+    Args:
+        name: what the data are called.
+        unit: of the data.
+        weights: relative weights of the components, positive.
+        locs: means.
+        scales: standard deviations, positive.
+        n_draws: how many data in all.
+        counts: `exact` gives each component its share of the draws, rounded to the largest remainder, in component
+            order; `multinomial` draws the component of each datum.
+        seed: of the random key.
+
+    Raises:
+        InputError: where the spec is not a mixture.
+    """
+    import jax
+
+    from gmm_pipeline.model.mixture import sample_exact_counts, sample_multinomial
+
+    _check_mixture("data", weights, locs, scales)
+    _check_count("data.n_draws", n_draws, at_least=2)
+    _check_seed("data.seed", seed)
+    key = jax.random.PRNGKey(seed)
+    locs, scales = [float(loc) for loc in locs], [float(scale) for scale in scales]
+    if counts == "exact":
+        draws, components = sample_exact_counts(key, locs, scales, apportion(n_draws, weights))
+    elif counts == "multinomial":
+        draws, components = sample_multinomial(key, [float(weight) for weight in weights], locs, scales, n_draws)
+    else:
+        raise InputError(
+            "data.counts", expected="exact or multinomial", came=repr(counts), remedy="Set data.counts=exact."
+        )
+    return Dataset(
+        name=name,
+        unit=unit,
+        source=f"{n_draws} draws, {counts} counts, seed {seed}",
+        data=np.asarray(draws, np.float64),
+        sample_weights=None,
+        truth=ordered_mixture(weights, locs, scales),
+        components=np.asarray(components),
+    )
+
+
+def apportion(total: int, weights: Sequence[float]) -> list[int]:
+    """Whole shares of a total in proportion to weights: rounded down, the rest to the largest remainders (Hamilton)."""
+    shares = total * np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
+    counts = np.floor(shares + 1e-9).astype(int)
+    for index in np.argsort(counts - shares, kind="stable")[: total - counts.sum()]:
+        counts[index] += 1
+    return counts.tolist()
+
+
+def from_file(
+    *,
+    path: str,
+    column: str | int | None,
+    weights_column: str | int | None,
+    truth: str | None,
+    name: str | None,
+    unit: str | None,
+) -> Dataset:
+    """Read one column of a CSV, Parquet or npy file.
+
+    Args:
+        path: the file; its suffix decides the format.
+        column: name of the column (its number for npy); None where there is only one.
+        weights_column: how often each datum counts; None for once each.
+        truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.
+        name: what the data are called; None for the file's name.
+        unit: of the data.
+
+    Raises:
+        InputError: where a file or column is missing, or holds what cannot be fitted.
+    """
+    columns = read_columns(Path(path))
+    data = _numbers(columns, path, _chosen(columns, path, "data.column", column), allowed="finite numbers")
+    if len(data) < 2 or np.ptp(data) == 0:
+        raise InputError(
+            f"{path}, column {_chosen(columns, path, 'data.column', column)!r}",
+            expected="at least two different values",
+            came="no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}",
+            remedy="A mixture cannot be fitted to a constant; choose another column with data.column.",
+        )
+    sample_weights = None
+    if weights_column is not None:
+        chosen = _chosen(columns, path, "data.weights_column", weights_column)
+        sample_weights = _numbers(columns, path, chosen, allowed="finite numbers, 0 or more")
+        if (sample_weights < 0).any() or not sample_weights.sum() > 0:
+            row = int(np.argmin(sample_weights))
+            raise InputError(
+                f"{path}, column {chosen!r}",
+                expected="sample weights that are 0 or more and not all 0",
+                came=f"{sample_weights[row]:g} in row {row + 1}",
+                remedy="A sample weight says how often a datum counts.",
+            )
+    return Dataset(
+        name=name if name is not None else Path(path).stem,
+        unit=unit,
+        source=path,
+        data=data,
+        sample_weights=sample_weights,
+        truth=None if truth is None else _read_truth(Path(truth)),
+        components=None,
+    )
+
+
+def _chosen(columns: dict[str, Any], path: str, key: str, column: str | int | None) -> str:
+    if column is None and len(columns) == 1:
+        return next(iter(columns))
+    if str(column) not in columns:
+        close = nearest(str(column), columns)
+        raise InputError(
+            key,
+            expected=f"one of the columns of {path}: {', '.join(columns) or 'there are none'}",
+            came=repr(column),
+            remedy=f"Did you mean {' or '.join(close)}?" if close else f"Set {key} to one of them.",
+        )
+    return str(column)
+
+
+def _numbers(columns: dict[str, Any], path: str, column: str, *, allowed: str) -> Float[np.ndarray, " n"]:
+    values = columns[column]
+    values = values if isinstance(values, np.ndarray) else values.to_numpy(zero_copy_only=False)
+    where = f"{path}, column {column!r}"
+    if values.dtype.kind not in "iuf":
+        text = next((value for value in values.tolist() if not is_number(str(value))), values.dtype)
+        raise InputError(
+            where, expected=allowed, came=f"{text!r}", remedy="Choose a column of numbers with data.column."
+        )
+    numbers = np.asarray(values, np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise InputError(
+            where,
+            expected=allowed,
+            came=f"{len(bad)} that are missing, NaN or infinite, the first in row {bad[0] + 1}",
+            remedy="Remove these rows first: leaving them out silently would change the answer.",
+        )
+    return numbers
+
+
+def _read_truth(path: Path) -> Mixture:
+    try:
+        mixture = mixture_from_json(read_json(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "data.truth",
+            expected="a JSON file with lists weights, locs and scales",
+            came=f"{path} ({type(error).__name__}: {error})",
+            remedy="Such a file is what `simulate` writes beside its data.",
+        ) from error
+    _check_mixture(str(path), *(values.tolist() for values in mixture))
+    return ordered_mixture(*(values.tolist() for values in mixture))
+
+
+def _check_mixture(where: str, weights: Sequence[float], locs: Sequence[float], scales: Sequence[float]) -> None:
+    for key, values in (("weights", weights), ("locs", locs), ("scales", scales)):
+        numbers = isinstance(values, list | tuple) and [
+            isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) for value in values
+        ]
+        if not numbers or not all(numbers):
+            raise InputError(
+                f"{where}.{key}",
+                expected="a list of finite numbers, one a component",
+                came=repr(values),
+                remedy=f"For two components: {where}.{key}=[1,5].",
+            )
+        if len(values) != len(locs):
+            raise InputError(
+                f"{where}.{key}",
+                expected=f"{len(locs)} numbers, as many as {where}.locs",
+                came=f"{len(values)}: {list(values)}",
+                remedy="Give each component a weight, a loc and a scale.",
+            )
+        if key != "locs" and not min(values) > 0:
+            raise InputError(
+                f"{where}.{key}",
+                expected="positive numbers",
+                came=f"{list(values)}",
+                remedy="Leave out a component without weight; a scale is a standard deviation.",
+            )
+
+
+def _check_count(where: str, value: int, *, at_least: int) -> None:
+    if value < at_least:
+        raise InputError(
+            where, expected=f"a whole number, {at_least} or more", came=repr(value), remedy="Use a larger one."
+        )
+
+
+def _check_seed(where: str, seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise InputError(
+            where, expected="a whole number from 0 to 4294967295", came=repr(seed), remedy="Choose one of these."
+        )

@@ -1,0 +1,202 @@
+"""Files: written whole, read as data and never as code.
+
+A file is written beside its place and then renamed, so that it appears whole or not at all; the price is one rename.
+JSON for what people read, CSV, Parquet and npy for columns of numbers, by the suffix of the path.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from gmm_pipeline.errors import InputError, nearest
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that appears under its name only once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+        # mkstemp makes files private; a result is as readable as anything else the user makes.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with whole_file(path) as stream:
+        stream.write(text.encode())
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    match value:
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case np.ndarray():
+            return _finite(value.tolist())
+        case float() | np.floating():
+            return float(value) if math.isfinite(value) else None
+        case np.integer():
+            return int(value)
+        case np.bool_():
+            return bool(value)
+        case _:
+            return value
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON that people can read; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a record."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def column_format(path: Path) -> str:
+    """The suffix of a file that columns can be written to.
+
+    Raises:
+        InputError: where the suffix is neither .parquet nor .csv.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(
+            str(path),
+            expected="a file name that ends in .parquet or .csv",
+            came=f"{path.suffix!r}" if path.suffix else "no suffix",
+            remedy="Choose the format by the suffix.",
+        )
+    return path.suffix
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write equally long columns as Parquet or CSV, by the suffix of the path.
+
+    Raises:
+        InputError: where the suffix is neither.
+    """
+    write = {".parquet": _write_parquet, ".csv": _write_csv}[column_format(path)]
+    import pyarrow as pa
+
+    def as_arrow(column: np.ndarray) -> pa.Array:
+        # pa.array would import pandas, which takes longer than many a fit.
+        column = np.ascontiguousarray(column)
+        return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)])
+
+    buffer = io.BytesIO()
+    write(pa.table({name: as_arrow(column) for name, column in columns.items()}), buffer)
+    with whole_file(path) as stream:
+        stream.write(buffer.getbuffer())
+
+
+def _write_parquet(table: Any, stream: BinaryIO) -> None:
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(table, stream)
+
+
+def _write_csv(table: Any, stream: BinaryIO) -> None:
+    from pyarrow import csv
+
+    csv.write_csv(table, stream)
+
+
+def read_columns(path: Path) -> dict[str, Any]:
+    """The columns of a CSV, Parquet or npy file by name (by number for npy), as NumPy or Arrow arrays.
+
+    Raises:
+        InputError: where the file is missing, unreadable or of another kind.
+    """
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
+    if path.suffix.lower() not in readers:
+        raise InputError(
+            "data.path",
+            expected=f"a file that ends in {', '.join(readers)}",
+            came=str(path),
+            remedy="Convert the file, or write a loader of your own and name it by _target_.",
+        )
+    if not path.is_file():
+        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        raise InputError(
+            "data.path",
+            expected="a file that exists",
+            came=str(path),
+            remedy=f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+            if close
+            else f"Paths are relative to the current folder, {Path.cwd()}.",
+        )
+    try:
+        return readers[path.suffix.lower()](path)
+    except InputError:
+        raise
+    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(
+            str(path),
+            expected=f"a readable {path.suffix} file",
+            came=f"{type(error).__name__}: {error}",
+            remedy="Open the file with another program to see whether it is whole.",
+        ) from error
+
+
+def _read_csv(path: Path) -> dict[str, Any]:
+    from pyarrow import csv
+
+    with path.open("rb") as stream:
+        table = csv.read_csv(stream)
+    if table.column_names and all(is_number(name) for name in table.column_names):
+        raise InputError(
+            str(path),
+            expected="a first row with the names of the columns",
+            came=f"numbers: {', '.join(table.column_names[:5])}",
+            remedy="Add a header row, so that the first datum is not taken for one.",
+        )
+    return {name: table[name] for name in table.column_names}
+
+
+def _read_parquet(path: Path) -> dict[str, Any]:
+    from pyarrow import parquet
+
+    with path.open("rb") as stream:
+        table = parquet.read_table(stream)
+    return {name: table[name] for name in table.column_names}
+
+
+def _read_npy(path: Path) -> dict[str, Any]:
+    content = np.load(path, allow_pickle=False)
+    if content.ndim not in (1, 2):
+        raise InputError(
+            str(path),
+            expected="an array with one axis (data) or two (data, columns)",
+            came=f"shape {content.shape}",
+            remedy="Save the column as an array of its own.",
+        )
+    return {str(number): column for number, column in enumerate(np.atleast_2d(content.T))}
+
+
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""How a stage runs under Hydra: errors, clean-up and exit codes, the same for every command."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, OmegaConf
+
+from gmm_pipeline.config import check_complete
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts
+
+
+class Stage(Protocol):
+    """A module of `stages/`: load, compute and save in one call."""
+
+    def run(self, cfg: DictConfig, *, started: float) -> Any:
+        """Run the stage on a composed config; `started` is when the program began, on the performance counter."""
+        ...
+
+
+class FitFailed(RuntimeError):  # noqa: N818 - it names an outcome, kept on record, rather than a mistake
+    """A fit that ran and has no usable answer; its record says why."""
+
+
+def run_stage(stage: Stage, cfg: DictConfig, *, started: float) -> Any:
+    """Run a stage; in a single run a mistake of the user's ends the program with one message and exit code 2."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    hydra = HydraConfig.get()
+    try:
+        check_complete(cfg)
+        if hydra.output_subdir is not None:
+            _refuse_to_replace(Path(hydra.runtime.output_dir))
+        return stage.run(cfg, started=started)
+    except (InputError, FitFailed, OmegaConfBaseException) as error:
+        if not is_alone():
+            raise
+        if not isinstance(error, FitFailed) and hydra.output_subdir is not None:
+            _remove_empty_record(Path(hydra.runtime.output_dir), hydra.output_subdir, hydra.job.name)
+        if isinstance(error, OmegaConfBaseException):
+            raise
+        # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1 if isinstance(error, FitFailed) else 2) from None
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config with every interpolation replaced by its value, as plain containers."""
+    from omegaconf import SCMode
+
+    content = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
+    assert isinstance(content, dict)  # noqa: S101 - for the type checker; a DictConfig gives nothing else
+    return {str(key): value for key, value in content.items()}
+
+
+def is_alone() -> bool:
+    """Whether this is a single run rather than a job of a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.get().mode is RunMode.RUN
+
+
+def output_directory() -> Path:
+    """The folder that Hydra made for this run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def overrides() -> list[str]:
+    """The overrides of this run, as they were typed."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return [str(override) for override in HydraConfig.get().overrides.task]
+
+
+def command_line(command: str) -> str:
+    """The command that makes this run again."""
+    arguments = sys.argv[1:] if is_alone() else overrides()
+    return shlex.join(["python", "-m", "gmm_pipeline", command, *arguments])
+
+
+def shown(path: Path) -> Path:
+    """A path as people type it: relative to the current folder where it lies inside."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _refuse_to_replace(directory: Path) -> None:
+    if (directory / artifacts.RECORD).exists():
+        raise InputError(
+            "hydra.run.dir",
+            expected="a folder without a record",
+            came=f"{directory}, which holds one",
+            remedy="Name another folder, or remove that one first.",
+        )
+
+
+def _remove_empty_record(directory: Path, hydra_folder: str, job_name: str) -> None:
+    """Remove what Hydra wrote before the mistake was found, and nothing else."""
+    if (directory / artifacts.RECORD).exists():
+        return
+    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
+        (directory / hydra_folder / name).unlink(missing_ok=True)
+    (directory / f"{job_name}.log").unlink(missing_ok=True)
+    for folder in (directory / hydra_folder, directory):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,62 @@
+"""`simulate`: draw data from a generating spec; write them, their truth and a picture."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from gmm_pipeline import config
+from gmm_pipeline.config import Precision
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.datasets import Dataset
+from gmm_pipeline.records.files import column_format, write_columns, write_json
+from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.running import shown
+
+
+def load(cfg: DictConfig) -> Dataset:
+    """Draw the data.
+
+    Raises:
+        InputError: where the spec is wrong, or is none.
+    """
+    config.configure_jax(
+        threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
+    )
+    column_format(Path(cfg.output))
+    dataset = config.build_dataset(cfg)
+    if dataset.truth is None or dataset.components is None:
+        raise InputError(
+            "data", expected="a generating spec", came=dataset.source, remedy="Choose one, such as data=two_modes."
+        )
+    return dataset
+
+
+def save(cfg: DictConfig, dataset: Dataset) -> None:
+    """Write the data, and beside them `<name>_truth.json` and `<name>_histogram.png` or `.svg`."""
+    output = Path(cfg.output)
+    if dataset.truth is None or dataset.components is None:
+        return
+    write_columns(output, {"datum": dataset.data, "component": dataset.components})
+    truth = output.with_name(f"{output.stem}_truth.json")
+    write_json(truth, {**artifacts.mixture_as_json(dataset.truth), "digest": dataset.digest, "source": dataset.source})
+    terminal.say(
+        f"{dataset.name}: {dataset.source}",
+        f"data: {shown(output)}",
+        f"truth: {shown(truth)}",
+    )
+    if cfg.figures.formats:
+        from gmm_pipeline.records import figures
+
+        figure = figures.draw_histogram(
+            dataset.data, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
+        )
+        stem = output.with_name(f"{output.stem}_histogram")
+        for path in figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi):
+            terminal.say(f"picture: {shown(path)}")
+    terminal.say(f"fit them: python -m gmm_pipeline fit data=file data.path={shown(output)} data.column=datum")
+
+
+def run(cfg: DictConfig, *, started: float) -> None:
+    """Draw data and write them."""
+    save(cfg, load(cfg))

@@ -1,0 +1,107 @@
+"""What a person sees while and after a command runs: progress bars and tables; colours only on a terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gmm_pipeline.model.mixture import Mixture
+
+SECONDS_BEFORE_A_BAR = 1.0
+
+
+def say(*lines: str) -> None:
+    """Print lines as they are, unwrapped, so that commands and paths can be copied."""
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    for line in lines:
+        console.print(line)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"warning: {message}", style="yellow")
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left, for jobs that take longer than a second and not where output is piped.
+
+    Args:
+        what: the work, as in "fitting".
+        unit: what is counted, as in "steps".
+
+    Yields:
+        A function to call with (done, in all).
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(what, total=None, unit=unit, rate="")
+    began = time.perf_counter()
+
+    def advance(done: int, total: int) -> None:
+        elapsed = time.perf_counter() - began
+        if not console.is_terminal or elapsed < SECONDS_BEFORE_A_BAR:
+            return
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(task, completed=done, total=total, rate=f"{done / elapsed:,.0f}/s")
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None) -> Table:
+    """Fitted and, where known, true parameters, a row a component.
+
+    Args:
+        fitted: ordered by loc.
+        truth: ordered by loc.
+        unit: of the data.
+    """
+    in_unit = f" [{unit}]" if unit else ""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("component", justify="right")
+    for name in ("weight", f"loc{in_unit}", f"scale{in_unit}"):
+        table.add_column(_plain(name), justify="right")
+        if truth is not None:
+            table.add_column("true", justify="right", style="dim")
+    rows = max(len(fitted.locs), len(truth.locs) if truth is not None else 0)
+    for component in range(rows):
+        cells = [str(component)]
+        for values, true_values in zip(fitted, truth if truth is not None else fitted, strict=True):
+            cells.append(_number(values, component))
+            if truth is not None:
+                cells.append(_number(true_values, component))
+        table.add_row(*cells)
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    console = Console(highlight=False)
+    # A pipe has no width; cutting numbers there would lose them.
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _number(values: Sequence[float], index: int) -> str:
+    return f"{values[index]:.6g}" if index < len(values) else ""
