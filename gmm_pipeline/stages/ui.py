@@ -1,0 +1,204 @@
+"""`ui`: the MLflow UI on the runs of a local store, until Ctrl-C.
+
+The server is a child process in a session of its own, so that one signal to its group ends it and all of its workers.
+The price: a signal that this process cannot catch (SIGKILL) leaves the server running.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from omegaconf import DictConfig
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.tracking import ENVIRONMENT, TrackingError, artifact_root, page, store_file
+from gmm_pipeline.stages.terminal import say
+
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 5
+LARGEST_PORT = 65535
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(cfg: DictConfig, *, started: float) -> None:
+    """Serve the store that `tracking.uri` names and say where; returns when it is interrupted.
+
+    Args:
+        cfg: tracking, host and port.
+        started: taken as every stage takes it; the UI is not timed.
+
+    Raises:
+        InputError: there is no store, or `host` or `port` cannot be listened on.
+        TrackingError: the server ended, or did not answer in time.
+    """
+    if cfg.tracking.uri is None:
+        raise InputError(
+            "tracking.uri",
+            expected="a store",
+            came="null",
+            remedy="Leave out tracking=none to see the runs logged before.",
+        )
+    file = store_file(cfg.tracking.uri)
+    if file is None:
+        say(f"The runs are at {cfg.tracking.uri}")
+        return
+    if not file.exists():
+        raise InputError(
+            "tracking.uri",
+            expected="the store of earlier runs",
+            came=f"{file}, which does not exist",
+            remedy="Run a fit first: python -m gmm_pipeline fit",
+        )
+    port = _free_port(cfg.host, cfg.port)
+    say("Starting the MLflow UI …")
+    with (
+        _interrupts(),
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryFile() as output,
+        _served(file, cfg.host, port, output) as server,
+    ):
+        home = _reachable(cfg.host)
+        _await_answer(server, home, port, output)
+        path = page(_experiment_id(home, port, cfg.tracking.experiment))
+        say(
+            f"The runs of {cfg.tracking.experiment} are at http://{_in_address(home)}:{port}{path}",
+            "Ctrl-C stops the UI; the runs stay.",
+        )
+        server.wait()
+        raise _ended(server, output)
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or one that is free where it is 0."""
+    if not 0 <= port <= LARGEST_PORT:
+        raise InputError(
+            "port",
+            expected=f"a whole number from 0 to {LARGEST_PORT}",
+            came=str(port),
+            remedy="Use 0 for any that is free.",
+        )
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise InputError(
+            "host",
+            expected="an address of this machine",
+            came=repr(host),
+            remedy="Use 127.0.0.1, or 0.0.0.0 to be reached from other machines.",
+        ) from error
+    try:
+        return _listen(family, address)
+    except OSError as error:
+        try:
+            free = _listen(family, (address[0], 0, *address[2:]))
+        except OSError:
+            raise InputError(
+                "host",
+                expected="an address of this machine",
+                came=f"{host!r} ({error.strerror})",
+                remedy="Use 127.0.0.1, or 0.0.0.0 to be reached from other machines.",
+            ) from error
+        raise InputError(
+            "port",
+            expected="one that can be listened on",
+            came=f"{port} ({error.strerror})",
+            remedy=f"Use port={free}, or stop what listens there.",
+        ) from error
+
+
+def _listen(family: socket.AddressFamily, address: tuple) -> int:
+    with socket.create_server(address[:2], family=family) as server:
+        return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """Let every way of asking a program to end raise KeyboardInterrupt, even where the shell set it to be ignored."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _served(file: Path, host: str, port: int, output: BinaryIO) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{file}"]
+    command += ["--default-artifact-root", artifact_root(file), "--artifacts-destination", artifact_root(file)]
+    command += ["--host", host, "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    # Jobs are for evaluating language models: seven more processes of 200 MB.
+    environment = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    server = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments, no shell
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+    )
+    try:
+        yield server
+    finally:
+        try:
+            _signal_group(server, signal.SIGTERM)
+            server.wait(timeout=STOP_TIMEOUT_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            pass
+        finally:
+            # Workers may outlive the first process; the group ends with the last of them.
+            _signal_group(server, signal.SIGKILL)
+            server.wait()
+
+
+def _signal_group(server: subprocess.Popen, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(server.pid, number)
+
+
+def _await_answer(server: subprocess.Popen, host: str, port: int, output: BinaryIO) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while _get(host, port, "/health") is None:
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise _ended(server, output)
+        time.sleep(0.1)
+
+
+def _get(host: str, port: int, path: str) -> bytes | None:
+    """The body of a page; None where there is none."""
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.read() if answer.status == http.client.OK else None
+        except (OSError, http.client.HTTPException):
+            return None
+
+
+def _experiment_id(host: str, port: int, name: str) -> str | None:
+    """Asked of the server, which has mlflow imported: this process need not."""
+    found = _get(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
+    return None if found is None else json.loads(found)["experiment"]["experiment_id"]
+
+
+def _reachable(host: str) -> str:
+    """Where a server that listens on every interface can be called from here."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _ended(server: subprocess.Popen, output: BinaryIO) -> TrackingError:
+    code = server.poll()
+    what = "did not answer" if code is None else f"ended with exit code {code}"
+    output.seek(0)
+    tail = "\n".join(output.read().decode(errors="replace").strip().splitlines()[-20:])
+    return TrackingError(f"The MLflow server {what}. The runs are untouched. Its last words:\n{tail or '(none)'}")

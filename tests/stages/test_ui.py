@@ -1,0 +1,127 @@
+"""The UI's server starts, answers and leaves nothing behind; in a process of its own, as a person runs it."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import tracking
+from gmm_pipeline.stages import ui
+
+CONF = Path(__file__).parents[2] / "conf"
+SERVE = """
+import sys
+from omegaconf import OmegaConf
+from gmm_pipeline.stages import ui
+ui.run(OmegaConf.create(sys.argv[1]), started=0.0)
+"""
+
+
+def config(uri: str | None, *, host: str = "127.0.0.1", port: int = 0) -> DictConfig:
+    return DictConfig({"tracking": {"uri": uri, "experiment": "waiting"}, "host": host, "port": port})
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Enough for what is refused before the server starts."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        connection.execute("create table runs (name text)")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_the_config_composes():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("ui", overrides=["outputs_dir=elsewhere"])
+        assert cfg.tracking.uri == "sqlite:///elsewhere/mlflow.db"
+        assert compose("ui", overrides=["tracking=none", "tracking.experiment=mine"]).tracking.uri is None
+
+
+def processes_of_group(group: int) -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    return [line for line in listed.splitlines() if line.split(maxsplit=1)[0] == str(group)]
+
+
+def children_of(process: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "ppid=,pid="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    return [int(pid) for parent, pid in map(str.split, listed.splitlines()) if int(parent) == process]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending):
+    uri = f"sqlite:///{tmp_path / 'my outputs' / 'mlflow.db'}"
+    tracking._client(uri).create_experiment("waiting")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, f"{{tracking: {{uri: '{uri}', experiment: waiting}}, host: 127.0.0.1, port: 0}}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "Starting" in process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)/#/experiments/1/runs\?workflowType=", process.stdout.readline())
+        assert address is not None
+        assert "Ctrl-C" in process.stdout.readline()
+        (server,) = children_of(process.pid)
+        connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=20)
+        connection.request("GET", "/health")
+        assert connection.getresponse().read() == b"OK"
+        assert os.getpgid(server) == server
+    finally:
+        process.send_signal(ending)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert processes_of_group(server) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"my outputs"}
+
+
+def test_a_port_in_use_is_named_with_a_free_one(store):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"port: .* {port} .*Use port=\d+"):
+            ui.run(config(store, port=port), started=0.0)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be(store, port):
+    with pytest.raises(InputError, match="port: expected a whole number from 0 to 65535"):
+        ui.run(config(store, port=port), started=0.0)
+
+
+@pytest.mark.parametrize("host", ["no such host", "203.0.113.7"])
+def test_a_host_that_is_not_this_machine(store, host):
+    with pytest.raises(InputError, match="host: expected an address of this machine"):
+        ui.run(config(store, host=host), started=0.0)
+
+
+def test_no_store_yet(tmp_path):
+    with pytest.raises(InputError, match="Run a fit first"):
+        ui.run(config(f"sqlite:///{tmp_path / 'mlflow.db'}"), started=0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_tracking():
+    with pytest.raises(InputError, match="tracking=none"):
+        ui.run(config(None), started=0.0)
+
+
+def test_a_servers_address_is_only_told(capsys):
+    ui.run(config("http://tracking.example:5000"), started=0.0)
+    assert "http://tracking.example:5000" in capsys.readouterr().out
+
+
+def test_a_server_that_fails_says_why(store):
+    # A database without MLflow's tables but with others is not upgraded.
+    with pytest.raises(tracking.TrackingError, match=r"(?s)exit code .*last words:\n.+"):
+        ui.run(config(store), started=0.0)
