@@ -7,6 +7,7 @@ price: a config is flattened to text, and what is longer than a tracker takes is
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_RUN_NAME = 120
 NOTE_COMPONENTS = 50
+UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "hydra")
 
 Value = TypeVar("Value")
 
@@ -113,21 +115,20 @@ def points(content: Content, series_points: int) -> list[Point]:
 
 def tags(record: Path, content: Content) -> dict[str, str]:
     """What MLflow would find out of the process that logs, from the record instead; and where and how it was made."""
-    provenance, command = dict(content.record["provenance"]), content.record["command"]
+    provenance = dict(content.record["provenance"])
     git, versions = provenance.pop("git"), provenance.pop("versions")
-    words = command.split()
     found = {
         "mlflow.user": provenance.pop("user"),
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": " ".join(word for word in words if "=" not in word) or command,
+        "mlflow.source.name": _program(content.record["command"]),
         "mlflow.note.content": note(content),
         "gmm_pipeline.record": str(record.absolute()),
-        "gmm_pipeline.command": command,
-        "gmm_pipeline.versions": " ".join(f"{package}={version}" for package, version in versions.items()),
-        **{f"gmm_pipeline.{name}": text for name, text in _leaves(provenance)},
+        "versions": " ".join(f"{package}={version}" for package, version in versions.items()),
+        # The UI shows the first dozen letters of a name: no prefix.
+        **dict(_leaves(provenance)),
     }
     if git["commit"] is not None:
-        found |= {"mlflow.source.git.commit": git["commit"], "gmm_pipeline.git.dirty": _text(git["dirty"])}
+        found |= {"mlflow.source.git.commit": git["commit"], "git.dirty": _text(git["dirty"])}
     return {name: _cut(text, LONGEST_TAG) for name, text in accepted(found).items()}
 
 
@@ -147,14 +148,12 @@ def note(content: Content) -> str:
                 if content.record["status"] == "diverged"
                 else []
             ),
-            f"{content.data['name']}: {content.data['n_data']:,} data",
-            "",
             f"| component | weight | loc{unit} | scale{unit} |",
             "| ---: | ---: | ---: | ---: |",
             *rows[:NOTE_COMPONENTS],
             "",
             *([f"and {hidden} more", ""] if hidden > 0 else []),
-            "Run it again:",
+            f"of {content.data['n_data']:,} data: {content.data['name']}. Run it again:",
             "",
             "```sh",
             content.record["command"],
@@ -164,19 +163,21 @@ def note(content: Content) -> str:
 
 
 def run_name(content: Content) -> str:
-    """What tells runs apart: data, optimizer, K, seed, then the other overrides of the command."""
+    """What tells runs apart: K, optimizer, seed, the other overrides that bear on the fit, and the data.
+
+    The UI shows the first two dozen letters in a list, and the data in a column of their own.
+    """
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
-    told = [
-        content.data["name"],
-        optimizer,
-        f"K={len(content.parameters['weights'])}",
-        f"seed={content.config['seed']}",
-    ]
-    unsaid = re.compile(r"[+~]*(n_components=|outputs_dir=|compilation_cache=|tracking\b|hydra\b)")
+    told = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
+    data = content.data["name"]
     for override in content.record["overrides"]:
-        if not unsaid.match(override) and override not in told and override.split("=", 1)[-1] not in told:
-            told.append(override)
-    return _cut(" ".join(told), LONGEST_RUN_NAME)
+        key, _, value = override.lstrip("+~").partition("=")
+        first, last = re.split(r"[./]", key)[0], re.split(r"[./]", key)[-1]
+        if first in UNTOLD or f"{key}={value}" in told or value in (optimizer, data):
+            continue
+        name = key if any(said.startswith(f"{last}=") for said in told) else last
+        told.append(f"{name}={value}" if value else name)
+    return _cut(" ".join([*told, data]), LONGEST_RUN_NAME)
 
 
 def milliseconds(time: str) -> int:
@@ -198,6 +199,12 @@ def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
             unique = f"{safe}_{number}"
         taken[unique] = value
     return taken
+
+
+def _program(command: str) -> str:
+    """The command without interpreter, flags and overrides."""
+    words = shlex.split(command)
+    return " ".join(word for word in words if "=" not in word and not word.startswith("-") and word != "python")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

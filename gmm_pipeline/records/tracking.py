@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LONGEST_DATA_NAME = 500
-LONGEST_DIGEST = 36
+SHOWN_DIGEST = 12
 STORE_TIMEOUT_S = 120
 
 # Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
@@ -59,6 +59,19 @@ class TrackedRun(NamedTuple):
     """The run's page: an address where `uri` is a server's, else the path on whichever server shows the store."""
 
 
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Importing makes thousands of objects and frees none: collecting meanwhile would add a seventh to the whole."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_collector_paused()
 def log_record(record: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int) -> TrackedRun:
     """Log a finished record, which is only read, as one MLflow run; a diverged one as FAILED.
 
@@ -159,28 +172,15 @@ def _may_be_sqlite(file: Path) -> bool:
         return stream.read(16) in (b"", b"SQLite format 3\0")
 
 
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Importing makes thousands of objects and frees none: collecting meanwhile would add a tenth to it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 @functools.cache
 def _client(uri: str) -> "MlflowClient":
     """One client a store in this process; a local store is made where it is absent."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _collector_paused():
-        from mlflow import MlflowClient
+    from mlflow import MlflowClient
 
-        if uri.startswith(SQLITE):
-            _prepare_store(Path(uri.removeprefix(SQLITE)))
+    if uri.startswith(SQLITE):
+        _prepare_store(Path(uri.removeprefix(SQLITE)))
     return MlflowClient(uri, registry_uri=uri)
 
 
@@ -268,7 +268,7 @@ def _dataset(data: Mapping[str, Any]) -> "DatasetInput":
     column = {"name": data["name"], "type": "double", "required": True}
     dataset = Dataset(
         name=data["name"][:LONGEST_DATA_NAME],
-        digest=data["digest"][:LONGEST_DIGEST],
+        digest=data["digest"][:SHOWN_DIGEST],  # whole in the profile; MLflow takes 36 letters and shows them all
         source_type="local" if isinstance(source, str) else "generated",
         source=json.dumps({"uri": source} if isinstance(source, str) else source),
         schema=json.dumps({"mlflow_colspec": [column]}),

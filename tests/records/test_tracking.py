@@ -18,7 +18,8 @@ from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, loggable, tracking
 from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
 
-COMMAND = "gmm-pipeline fit data=waiting optimizer=em seed=3 optimizer.learning_rate=0.05"
+COMMAND = "python -m gmm_pipeline fit data=waiting optimizer=adam seed=3 optimizer.learning_rate=0.05"
+OVERRIDES = COMMAND.split()[4:]
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cfc0f01f00050001ff"
     "56c72f0d0000000049454e44ae426082"
@@ -75,7 +76,7 @@ def write_record(record: Path, *, diverged: bool = False, n_steps: int = 1000, c
             "command": COMMAND,
             "started": "2026-03-01T12:00:00.250+01:00",
             "ended": "2026-03-01T12:00:03.500+01:00",
-            "overrides": COMMAND.split()[2:],
+            "overrides": OVERRIDES,
             "provenance": {
                 "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
                 "user": "ann",
@@ -135,7 +136,7 @@ def test_log_record_is_read_back_whole(uri, record):
 
     assert run.info.status == "FINISHED"
     assert run.info.end_time - run.info.start_time == 3250
-    assert run.info.run_name == "waiting adam K=2 seed=3 optimizer=em optimizer.learning_rate=0.05"
+    assert run.info.run_name == "K=2 adam seed=3 learning_rate=0.05 waiting"
     assert tracked.page.startswith(f"/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
 
     assert run.data.params["optimizer.learning_rate"] == "0.05"
@@ -167,12 +168,12 @@ def test_log_record_is_read_back_whole(uri, record):
 def test_tags_come_from_the_record(uri, record):
     tags = read_back(uri, log(record, uri))[1].data.tags
     assert tags["mlflow.user"] == "ann"
-    assert tags["mlflow.source.name"] == "gmm-pipeline fit"
+    assert tags["mlflow.source.name"] == "gmm_pipeline fit"
     assert tags["mlflow.source.git.commit"].startswith("0123")
-    assert tags["gmm_pipeline.git.dirty"] == "true"
+    assert tags["git.dirty"] == "true"
     assert tags["gmm_pipeline.record"] == str(record)
     assert tags["gmm_pipeline.status"] == "finished"
-    assert "jax=0.7.0" in tags["gmm_pipeline.versions"]
+    assert "jax=0.7.0" in tags["versions"]
     assert "| loc (minutes) |" in tags["mlflow.note.content"]
     assert COMMAND in tags["mlflow.note.content"]
 
@@ -247,11 +248,12 @@ def test_a_run_is_named_by_what_was_asked_for(tmp_path):
         "seed=3",
         "tracking.run_name=null",
         "hydra.verbose=true",
+        "init=kmeans",
         "+prior.alpha=2",
         "n_components=2",
     ]
     content = content._replace(record=content.record | {"overrides": overrides})
-    assert loggable.run_name(content) == "waiting adam K=2 seed=3 +prior.alpha=2"
+    assert loggable.run_name(content) == "K=2 adam seed=3 data.seed=7 init=kmeans alpha=2 waiting"
 
 
 def test_a_given_run_name_is_kept(uri, record):
