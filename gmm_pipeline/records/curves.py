@@ -1,0 +1,137 @@
+"""The numbers that pictures are drawn from: bars, densities, distances to the least loss, and which records to show.
+
+Apart from the drawing, so that they can be checked without a picture and in no time; recomputed in NumPy, float64, so
+that a picture needs no compiler. The price is a second formula of the Gaussian, which a test holds to its integral.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records.artifacts import History
+
+MAX_BINS = 200
+LEAST_BINS = 20
+OUTSIDE_QUANTILE = 0.01
+CUT_DENSITY = 3.0
+
+
+class Histogram(NamedTuple):
+    """Bars of a density histogram, and the share of the data (by weight) that lies outside the picture."""
+
+    densities: Float[np.ndarray, " B"]
+    edges: Float[np.ndarray, " B+1"]
+    share_outside: float
+
+
+def by_loc(mixture: Mixture) -> Mixture:
+    """The mixture with its components in the order of their locs."""
+    order = np.argsort(mixture.locs, kind="stable")
+    return Mixture(*(np.asarray(values, np.float64)[order] for values in mixture))
+
+
+def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:
+    """Weight times density of each component at each point, per unit of the data; NaN if a parameter is no number."""
+    weights, locs, scales = (np.asarray(values, np.float64)[:, None] for values in mixture)
+    with np.errstate(all="ignore"):
+        standardised = (points - locs) / scales
+        densities = weights / (scales * math.sqrt(2.0 * math.pi)) * np.exp(-0.5 * standardised**2)
+    densities = np.where(np.isfinite(densities) & (scales > 0.0), densities, np.nan)
+    # An emptied component may have lost its loc and scale, and still adds nothing.
+    return np.where(weights == 0.0, 0.0, densities)
+
+
+def density_points(window: tuple[float, float], *mixtures: Mixture | None, base: int) -> Float[np.ndarray, " G"]:
+    """Where to evaluate densities: `base` points over the window, and densely across each component, however narrow."""
+    pieces = [np.linspace(*window, base)]
+    for mixture in mixtures:
+        if mixture is not None:
+            around = np.linspace(-6.0, 6.0, 73)
+            with np.errstate(all="ignore"):
+                pieces.append((mixture.locs[:, None] + mixture.scales[:, None] * around).ravel())
+    points = np.unique(np.concatenate(pieces))
+    return points[(points >= window[0]) & (points <= window[1])]
+
+
+def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"] | None) -> Histogram:
+    """Density histogram of the data: half the Freedman-Diaconis width, aligned to rounded data, outliers left outside.
+
+    Half the width, since the quartiles of a mixture span its modes and the rule would blur them. The bars cover the
+    central quantiles and as much again on both sides, so that one wild datum does not squeeze the others into a bar.
+    """
+    values = np.asarray(data, np.float64)
+    weights = np.ones_like(values) if sample_weights is None else np.asarray(sample_weights, np.float64)
+    used = np.isfinite(values) & (weights > 0.0)
+    values, weights = values[used], weights[used]
+    if not values.size:
+        return Histogram(np.zeros(1), np.array([0.0, 1.0]), 0.0)
+    sites = np.unique(values)
+    low, first, third, high = np.quantile(values, [OUTSIDE_QUANTILE, 0.25, 0.75, 1.0 - OUTSIDE_QUANTILE])
+    start, stop = float(max(sites[0], low - (high - low))), float(min(sites[-1], high + (high - low)))
+    # Doubles next to each other are as good as equal: no bar can be drawn between them.
+    least = 64.0 * float(np.spacing(max(abs(start), abs(stop))))
+    if stop - start <= least:
+        half = max(0.5e-3 * abs(start), least) if start else 0.5
+        start, stop = start - half, stop + half
+    effective = float(weights.sum() ** 2 / np.sum(weights**2))
+    width = float(third - first) / effective ** (1.0 / 3.0)
+    least_bins = min(LEAST_BINS, math.ceil(2.0 * math.sqrt(effective)))
+    width = min(max(width, (stop - start) / MAX_BINS, least), (stop - start) / least_bins)
+    resolution = float(np.diff(sites).min()) if 1 < sites.size <= values.size // 2 else 0.0
+    if resolution > least and (stop - start) / resolution <= 4 * MAX_BINS:
+        # Bars that hold now three, now four of the rounded values would show a comb that is not in the data.
+        width = max(round(width / resolution), 1) * resolution
+        start -= 0.5 * resolution
+        edges = start + width * np.arange(math.ceil((stop + 0.5 * resolution - start) / width - 1e-9) + 1)
+    else:
+        edges = np.linspace(start, stop, max(round((stop - start) / width), 1) + 1)
+    masses, _ = np.histogram(values, bins=edges, weights=weights)
+    shares = masses / weights.sum()
+    return Histogram(shares / np.diff(edges), edges, max(0.0, float(1.0 - shares.sum())))
+
+
+def density_top(bars: Histogram, *curves: Float[np.ndarray, "..."]) -> tuple[float, float]:
+    """Top of the density axis and the highest density; a spike above thrice the highest bar is cut off."""
+    highest = max([float(np.nanmax(np.append(curve, 0.0))) for curve in curves], default=0.0)
+    tallest = float(bars.densities.max())
+    top = min(max(highest, tallest), CUT_DENSITY * tallest) if tallest > 0.0 else highest
+    return 1.06 * (top or 1.0), highest
+
+
+def loss_excess(losses: Float[np.ndarray, " H"]) -> tuple[Float[np.ndarray, " H"], int | None]:
+    """Distance of each loss to the least, NaN where it is zero or not finite, and the first index of the least."""
+    finite = np.isfinite(losses)
+    if not finite.any():
+        return np.full(losses.shape, np.nan), None
+    best = int(np.argmin(np.where(finite, losses, np.inf)))
+    excess = np.where(finite, losses, np.nan).astype(np.float64) - float(losses[best])
+    return np.where(excess > 0.0, excess, np.nan), best
+
+
+def choose_records(history: History, n_chosen: int) -> Int[np.ndarray, " F"]:
+    """Indices of at most `n_chosen` records, strictly increasing, the first and the last among them.
+
+    Records are spread evenly over a clock that runs half by the logarithm of the step and half by how far the mixture
+    moves: the length of its path in the Fisher metric of labelled data, which no change of units alters,
+    ds² = Σ_j 4 d(√w_j)² + w_j (dμ_j² + 2 dσ_j²)/σ_j². The path alone would spend all frames on a fit that jitters about
+    its optimum, the logarithm alone would jump over a late escape from a plateau.
+    """
+    n_records = len(history.steps)
+    n_chosen = min(n_chosen, n_records)
+    if n_chosen < 2:
+        return np.arange(n_records)[-1:]
+    weights, locs, scales = (np.asarray(values, np.float64) for values in history.mixtures)
+    with np.errstate(all="ignore"):
+        middle_scales = np.sqrt(scales[1:] * scales[:-1])
+        squared = (np.diff(locs, axis=0) / middle_scales) ** 2 + 2.0 * np.diff(np.log(scales), axis=0) ** 2
+        squared = 4.0 * np.diff(np.sqrt(weights), axis=0) ** 2 + 0.5 * (weights[1:] + weights[:-1]) * squared
+        moves = np.sqrt(squared.sum(axis=1))
+    path = np.append(0.0, np.cumsum(np.where(np.isfinite(moves) & (moves < 1e6), moves, 0.0)))
+    clock = np.log1p(np.arange(n_records)) / np.log1p(n_records - 1) + path / (path[-1] or 1.0)
+    ideal = np.searchsorted(clock, np.linspace(0.0, clock[-1], n_chosen))
+    order = np.arange(n_chosen)
+    spread = np.maximum.accumulate(ideal - order) + order
+    return np.minimum(spread, n_records - n_chosen + order)
