@@ -248,9 +248,11 @@ def test_a_run_is_named_by_what_was_asked_for(tmp_path):
         "seed=3",
         "tracking.run_name=null",
         "hydra.verbose=true",
+        "data.seed=7",
         "init=kmeans",
         "+prior.alpha=2",
         "n_components=2",
+        "animation.formats=[]",
     ]
     content = content._replace(record=content.record | {"overrides": overrides})
     assert loggable.run_name(content) == "K=2 adam seed=3 data.seed=7 init=kmeans alpha=2 waiting"
