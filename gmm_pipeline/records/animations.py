@@ -91,8 +91,8 @@ def animate_training(
     name: str,
     unit: str | None,
     frames: int,
-    fps: float,
     size: Sequence[float],
+    dpi: float | int,
 ) -> ArtistAnimation:
     """The fitted mixture and its components [K] over the data as training goes, with the loss below.
 
@@ -103,14 +103,14 @@ def animate_training(
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
         frames: frames at most.
-        fps: frames per second.
         size: width and height of the figure, in inches.
+        dpi: dots per inch.
     """
     bars = curves.histogram(data, sample_weights)
     excess, _ = curves.loss_excess(history.losses)
     chosen = curves.choose_records(history, frames)
     with drawing.style():
-        figure = Figure(figsize=(size[0], size[1]), layout="constrained")
+        figure = Figure(figsize=(size[0], size[1]), dpi=dpi, layout="constrained")
         _StillCanvas(figure)
         densities, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
         margin = 0.02 * (bars.edges[-1] - bars.edges[0])
@@ -134,7 +134,7 @@ def animate_training(
         labels = ["data", "mixture", *(f"component {component + 1}" for component in range(n_components))]
         figure.legend(handles, labels[: len(handles)], loc="outside right upper")
         figure.align_ylabels()
-    return camera.animate(interval=1000.0 / fps, blit=True)
+    return camera.animate(blit=True)
 
 
 def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) -> float:
@@ -148,7 +148,7 @@ def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) 
 class _Film:
     """Frames on their way into an encoder process; `finish` gives the mp4."""
 
-    def __init__(self, width: int, height: int, fps: float):
+    def __init__(self, width: int, height: int, fps: float | int):
         try:
             program = imageio_ffmpeg.get_ffmpeg_exe()
         except RuntimeError as error:
@@ -179,7 +179,7 @@ class _Film:
 class _Writer(AbstractMovieWriter):
     """Renders each frame once, onto a kept background, for the gif and for the film."""
 
-    def __init__(self, formats: Sequence[str], fps: float, hold: float, progress: Callable[[], None]):
+    def __init__(self, formats: Sequence[str], fps: float | int, hold: float | int, progress: Callable[[], None]):
         super().__init__()
         self.gif = self.film = b""
         self._rate = fps
@@ -190,7 +190,7 @@ class _Writer(AbstractMovieWriter):
         self._film: _Film | None = None
         self._pixels = b""
 
-    def setup(self, fig: Figure, outfile: Any, dpi: float | None = None) -> None:
+    def setup(self, fig: Figure, outfile: Any, dpi: float | int | None = None) -> None:
         self.fig, self.outfile, self.dpi = fig, outfile, dpi or fig.dpi
         fig.set_dpi(self.dpi)
         self._canvas = cast(FigureCanvasAgg, fig.canvas)
@@ -226,7 +226,7 @@ class _Writer(AbstractMovieWriter):
             self.gif = _gif(self._images, self._rate, self._hold)
 
 
-def _gif(images: Sequence[Image.Image], fps: float, hold: float) -> bytes:
+def _gif(images: Sequence[Image.Image], fps: float | int, hold: float | int) -> bytes:
     """All frames on one palette, taken from three of them; without dither, flat areas stay flat and the file small."""
     width, height = images[0].size
     swatch = Image.new("RGB", (width, 3 * height))
@@ -253,12 +253,11 @@ def _page(film: bytes, size: tuple[int, int], title: str) -> bytes:
 def save_animation(
     animation: ArtistAnimation,
     directory: Path,
-    stem: str,
+    stem: str = "training",
     *,
     formats: Sequence[str],
-    fps: float,
-    hold: float,
-    dpi: float,
+    fps: float | int,
+    hold: float | int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write an animation as gif, mp4 and a page with the film inside, rendered once; returns the paths, by format.
@@ -270,7 +269,6 @@ def save_animation(
         formats: any of gif, mp4 and html.
         fps: frames per second.
         hold: seconds for which the last frame stays.
-        dpi: dots per inch.
         progress: told (frames done, frames in all) after each frame.
 
     Raises:
@@ -291,7 +289,7 @@ def save_animation(
     done = iter(range(1, n_frames + 1))
     writer = _Writer(formats, fps, hold, lambda: progress(next(done), n_frames) if progress else None)
     with drawing.style():
-        animation.save(str(directory / stem), writer=writer, dpi=dpi)
+        animation.save(str(directory / stem), writer=writer)
     contents = {"gif": writer.gif, "mp4": writer.film, "html": _page(writer.film, writer.size, stem)}
     paths = []
     for suffix in formats:

@@ -222,7 +222,7 @@ def draw_weights(fitted: Mixture, truth: Mixture | None, *, unit: str | None, si
     return figure
 
 
-def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[str], dpi: float) -> list[Path]:
+def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[str], dpi: float | int) -> list[Path]:
     """Write a figure once a format, whole or not at all and with the same bytes each time; returns the paths.
 
     Raises:
