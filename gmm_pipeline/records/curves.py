@@ -16,6 +16,7 @@ from gmm_pipeline.records.artifacts import History
 MAX_BINS = 200
 LEAST_BINS = 20
 OUTSIDE_QUANTILE = 0.01
+LEAST_WIDTH = 1e-290
 CUT_DENSITY = 3.0
 
 
@@ -71,10 +72,10 @@ def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n
     sites = np.unique(values)
     low, first, third, high = np.quantile(values, [OUTSIDE_QUANTILE, 0.25, 0.75, 1.0 - OUTSIDE_QUANTILE])
     start, stop = float(max(sites[0], low - (high - low))), float(min(sites[-1], high + (high - low)))
-    # Doubles next to each other are as good as equal: no bar can be drawn between them.
-    least = 64.0 * float(np.spacing(max(abs(start), abs(stop))))
+    # Doubles next to each other are as good as equal: no bar can be drawn between them, nor a density be a number.
+    least = max(64.0 * float(np.spacing(max(abs(start), abs(stop)))), LEAST_WIDTH)
     if stop - start <= least:
-        half = max(0.5e-3 * abs(start), least) if start else 0.5
+        half = max(0.5e-3 * abs(start), least) if abs(start) > least else 0.5
         start, stop = start - half, stop + half
     effective = float(weights.sum() ** 2 / np.sum(weights**2))
     width = float(third - first) / effective ** (1.0 / 3.0)

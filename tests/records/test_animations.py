@@ -109,7 +109,7 @@ def test_films_without_a_warning_whatever_the_size(n_components, n_records, tmp_
     assert path == tmp_path / "film.gif"
     with Image.open(path) as gif:
         assert len(list(ImageSequence.Iterator(gif))) == min(n_records, 5)
-    figure = next(iter(film.new_frame_seq()))[0].get_figure()
+    figure = film._fig  # pyright: ignore[reportAttributeAccessIssue]
     last = figure.legends[0].get_texts()[-1].get_text()
     assert last == ("mixture" if n_components == 1 else "component 12")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -126,6 +126,8 @@ def test_drawn_density_holds_all_its_mass(fitted):
     scale=st.sampled_from([1e-6, 1.0, 1e5]),
     seed=st.integers(0, 99),
 )
+@example(data=[2e-311], offset=0.0, scale=1.0, seed=0)
+@example(data=[0.0, 2e-308], offset=0.0, scale=1.0, seed=0)
 @settings(max_examples=80, deadline=None)
 def test_histogram_and_what_lies_outside_make_one(data, offset, scale, seed):
     values = offset + scale * np.array(data)
