@@ -131,7 +131,7 @@ def animate_training(
         drawing.draw_excess(loss, history)
         loss.set_ylabel("loss − least\n/ nats")
         handles = [*densities.patches, *densities.lines[: 1 + (n_components if n_components > 1 else 0)]]
-        labels = ["data", "mixture", *(f"component {component + 1}" for component in range(n_components))]
+        labels = ["data", "mixture", *(f"component {component}" for component in range(n_components))]
         figure.legend(handles, labels[: len(handles)], loc="outside right upper")
         figure.align_ylabels()
     return camera.animate(blit=True)

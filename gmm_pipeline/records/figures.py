@@ -102,9 +102,7 @@ def _draw_densities(
             drawn.append(parts.sum(axis=0))
             axes.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
             for component, part in enumerate(parts if len(parts) > 1 else ()):
-                axes.plot(
-                    points, part, label=f"{prefix}component {component + 1}", **drawing.component_style(component)
-                )
+                axes.plot(points, part, label=f"{prefix}component {component}", **drawing.component_style(component))
         top, highest = curves.density_top(bars, *drawn)
         axes.set_ylim(0.0, top)
         if any(np.isnan(curve).all() for curve in drawn):
@@ -157,7 +155,7 @@ def draw_parameter_traces(
                     value, label=None if component else "true", **drawing.true_style(component, matched=matched)
                 )
             for component, trace in enumerate(np.where(np.isfinite(values), values, np.nan).T):
-                kind = {"label": f"component {component + 1}", "marker": marker, "markersize": 3}
+                kind = {"label": f"component {component}", "marker": marker, "markersize": 3}
                 axes.plot(history.steps, trace, **kind, **drawing.component_style(component))
             axes.set_ylabel(label, parse_math=False)
         rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
@@ -191,7 +189,7 @@ def draw_weights(fitted: Mixture, truth: Mixture | None, *, unit: str | None, si
     fitted = curves.by_loc(fitted)
     true_weights = np.empty(0) if truth is None else curves.by_loc(truth).weights
     n_components, matched = len(fitted.locs), len(true_weights) == len(fitted.locs)
-    names = [f"component {number}, loc {loc}" for number, loc in enumerate(_loc_labels(fitted, unit), start=1)]
+    names = [f"component {number}, loc {loc}" for number, loc in enumerate(_loc_labels(fitted, unit))]
     if truth is not None and not matched:
         names += [f"true component, loc {loc}" for loc in _loc_labels(curves.by_loc(truth), unit)]
     true_rows = np.arange(len(true_weights)) + (0 if matched else n_components)
@@ -216,6 +214,8 @@ def draw_weights(fitted: Mixture, truth: Mixture | None, *, unit: str | None, si
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(0.0, (1.4 if matched else 1.18) * max([*weights, *true_weights, 0.1]))
+        # Room for the text beside a bar goes past one, which no weight does.
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(1.0, axes.get_xlim()[1])])
         axes.set_xlabel("weight")
         if truth is not None:
             figure.legend(loc="outside right upper")

@@ -111,7 +111,7 @@ def test_films_without_a_warning_whatever_the_size(n_components, n_records, tmp_
         assert len(list(ImageSequence.Iterator(gif))) == min(n_records, 5)
     figure = film._fig  # pyright: ignore[reportAttributeAccessIssue]
     last = figure.legends[0].get_texts()[-1].get_text()
-    assert last == ("mixture" if n_components == 1 else "component 12")
+    assert last == ("mixture" if n_components == 1 else "component 11")
 
 
 @pytest.mark.parametrize("lost_from", [0, 4])

@@ -116,7 +116,7 @@ def test_drawn_density_holds_all_its_mass(fitted):
     # The far data keep the whole mixture inside the picture.
     assert mass(line(figure, "fitted mixture")) == pytest.approx(1.0, abs=2e-3)
     assert mass(line(figure, "true mixture")) == pytest.approx(1.0, abs=2e-3)
-    for number, weight in enumerate(fitted.weights, start=1):
+    for number, weight in enumerate(fitted.weights):
         assert mass(line(figure, f"component {number}")) == pytest.approx(weight, abs=2e-3)
 
 
@@ -213,7 +213,7 @@ def test_traces_and_true_lines_share_a_colour_in_order_of_loc():
     assert labels == ["weight", "loc / minutes", "scale / minutes"]
     levels = figure.axes[1].lines[:2]
     assert [points(level)[1][0] for level in levels] == [-2, 5]
-    ends = [points(line(figure, f"component {number}", row=1))[1][-1] for number in (1, 2)]
+    ends = [points(line(figure, f"component {number}", row=1))[1][-1] for number in (0, 1)]
     assert ends == [-2, 5]
 
 
