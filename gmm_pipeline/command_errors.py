@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.errors import InputError, RunFailed, nearest
 
 
 @contextlib.contextmanager
@@ -25,6 +25,9 @@ def report_mistakes(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+    except RunFailed as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(1) from None
     except Exception as error:
         mistake = as_mistake(error, command)
         if mistake is None or wants_traceback:

@@ -28,8 +28,9 @@ def register() -> None:
 def groups_of(command: str) -> list[str]:
     """The config groups that a command has."""
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()} - {"hydra"}
-    primary = OmegaConf.load(config_directory() / f"{command}.yaml")
-    chosen = [name for entry in primary["defaults"] if OmegaConf.is_dict(entry) for name in entry]
+    primary = OmegaConf.to_container(OmegaConf.load(config_directory() / f"{command}.yaml"))
+    defaults = primary["defaults"] if isinstance(primary, dict) else []
+    chosen = [name for entry in defaults if isinstance(entry, dict) for name in entry]
     return [name for name in chosen if name in folders]
 
 

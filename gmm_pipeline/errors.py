@@ -1,6 +1,6 @@
-"""The one exception that means: the user can mend this.
+"""The two exceptions that the command line turns into one message: exit code 2 for a mistake, 1 for a failure.
 
-It carries what a person needs to act on it, and the command line turns it into one message and exit code 2.
+Anything else is a fault of the program and ends in a traceback.
 """
 
 import difflib
@@ -23,6 +23,10 @@ class InputError(ValueError):
         self.came = came
         self.remedy = remedy
         super().__init__(f"{where}: expected {expected}, but got {came}. {remedy}")
+
+
+class RunFailed(RuntimeError):  # noqa: N818 - it names an outcome rather than a mistake
+    """What could not be brought to its end though the input was right; whatever was computed is kept."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.model.mixture import Mixture, Parameters
+from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters
 
 
 class Evaluation(NamedTuple):
@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 @partial(jax.jit, static_argnames="log_prior")
 def _evaluate(
-    parameters: Parameters, data: Array, sample_weights: Array, *, log_prior: LogPrior
+    parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, log_prior: LogPrior
 ) -> tuple[Array, Array, Array]:
     terms = joint_terms(parameters, data)
     return jnp.sum(sample_weights * logsumexp(terms, axis=0)), log_prior(parameters), softmax(terms, axis=0)
@@ -83,7 +83,7 @@ def information_criteria(log_likelihood: float, n_parameters: int, n_data: float
 
 
 @jax.jit
-def _observed_information_and_jacobian(free: Array, data: Array, sample_weights: Array) -> tuple[Array, Array]:
+def _observed_information_and_jacobian(free: Array, data: AnyArray, sample_weights: AnyArray) -> tuple[Array, Array]:
     def parameters_of(free: Array) -> Parameters:
         n_components = (len(free) + 1) // 3
         log_weights, mus, log_scales = jnp.split(free, (n_components - 1, 2 * n_components - 1))

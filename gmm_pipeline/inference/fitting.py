@@ -23,7 +23,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.objective import loss
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import AnyArray, Parameters
 
 LossFunction = Callable[[Parameters], Float[Array, ""]]
 Progress = Callable[[int, int], None]
@@ -55,7 +55,7 @@ class FitJob(NamedTuple):
 
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"]
-    key: PRNGKeyArray | Num[Array, "2"]
+    key: PRNGKeyArray | Num[AnyArray, "2"]
     plan: FitPlan
     steps: int
     history_every: int
@@ -72,7 +72,7 @@ class StepInfo(NamedTuple):
     """What a step saw before it moved."""
 
     parameters: Parameters
-    loss: Float[Array, " *steps"]
+    loss: Float[AnyArray, " *steps"]
 
 
 class FitResult(NamedTuple):
@@ -129,7 +129,7 @@ def get_loss(
     state: State,
     get_params_func: Callable[[State], Parameters],
     loss_func: Callable[..., Float[Array, ""]],
-    data: Array,
+    data: AnyArray,
 ) -> Float[Array, ""]:
     """Loss of one state; `vmap` it over a history of states for the losses of a fit.
 
@@ -142,19 +142,19 @@ def get_loss(
     return loss_func(get_params_func(state), data)
 
 
-def _loss_function(plan: FitPlan, data: Array, sample_weights: Array) -> LossFunction:
+def _loss_function(plan: FitPlan, data: AnyArray, sample_weights: AnyArray) -> LossFunction:
     return partial(loss, data=data, sample_weights=sample_weights, log_prior=plan.log_prior, average=plan.average_loss)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _start(key: Array, data: Array, sample_weights: Array, *, plan: FitPlan) -> State:
+def _start(key: AnyArray, data: AnyArray, sample_weights: AnyArray, *, plan: FitPlan) -> State:
     parameters = plan.init(key, data, sample_weights, plan.n_components)
     return State(parameters, build_optimizer(plan.optimizer, plan.schedule).init(parameters))
 
 
 @partial(jax.jit, static_argnames=("plan", "n_blocks", "block"))
 def _run_blocks(
-    state: State, data: Array, sample_weights: Array, *, plan: FitPlan, n_blocks: int, block: int
+    state: State, data: AnyArray, sample_weights: AnyArray, *, plan: FitPlan, n_blocks: int, block: int
 ) -> tuple[State, StepInfo]:
     """`n_blocks` blocks of `block` steps; the info of each block's first step is kept."""
     scannable = make_step_scannable(
@@ -170,7 +170,7 @@ def _run_blocks(
 
 
 @partial(jax.jit, static_argnames="plan")
-def _info_at(parameters: Parameters, data: Array, sample_weights: Array, *, plan: FitPlan) -> StepInfo:
+def _info_at(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, plan: FitPlan) -> StepInfo:
     return StepInfo(parameters, _loss_function(plan, data, sample_weights)(parameters))
 
 

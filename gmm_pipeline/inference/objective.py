@@ -12,12 +12,12 @@ from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, Parameters
+from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Parameters
 
 LogPrior = Callable[[Parameters], Float[Array, ""]]
 
 
-def joint_terms(parameters: Parameters, data: Float[Array, " n"]) -> Float[Array, "K n"]:
+def joint_terms(parameters: Parameters, data: Float[AnyArray, " n"]) -> Float[Array, "K n"]:
     """Log joint density of every component and datum: log w_j + log N(x_i | μ_j, σ_j), in nats.
 
     Args:
@@ -31,7 +31,7 @@ def joint_terms(parameters: Parameters, data: Float[Array, " n"]) -> Float[Array
 
 
 def log_likelihood(
-    parameters: Parameters, data: Float[Array, " n"], sample_weights: Float[Array, " n"]
+    parameters: Parameters, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]
 ) -> Float[Array, ""]:
     """Log-likelihood of all data: Σ_i c_i log Σ_j w_j N(x_i | μ_j, σ_j), in nats; equal to `mixture_loglike`.
 
@@ -45,8 +45,8 @@ def log_likelihood(
 
 def loss(
     parameters: Parameters,
-    data: Float[Array, " n"],
-    sample_weights: Float[Array, " n"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
     *,
     log_prior: LogPrior,
     average: bool,

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import AnyArray, Parameters
 
 Key = PRNGKeyArray | Num[Array, "2"]
 
 
-def normal(key: Key, data: Float[Array, " n"], sample_weights: Float[Array, " n"], n_components: int) -> Parameters:
+def normal(
+    key: Key, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], n_components: int
+) -> Parameters:
     """The notebook's start: standard-normal draws of every unconstrained parameter, whatever the data.
 
     Args:
@@ -29,16 +31,18 @@ def normal(key: Key, data: Float[Array, " n"], sample_weights: Float[Array, " n"
 
 def quantile(
     key: Key,
-    data: Float[Array, " n"],
-    sample_weights: Float[Array, " n"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    jitter: float | Float[Array, ""],
+    jitter: float | Float[AnyArray, ""],
+    overlap: float | Float[AnyArray, ""],
 ) -> Parameters:
     """Locs at evenly spread quantiles of the data, each moved within its share by the key; equal weights and scales.
 
-    Loc j lies at the quantile (j + ½ + jitter · u_j) / K with u_j uniform on [−½, ½]; every scale is the standard
-    deviation of the data over K.
+    Loc j lies at the quantile (j + ½ + jitter · u_j) / K with u_j uniform on [−½, ½]; every scale is
+    `overlap` times the standard deviation of the data over K. Components that overlap at first can still trade places;
+    narrow ones stay where the jitter put them.
 
     Args:
         key: draws the jitter.
@@ -46,23 +50,24 @@ def quantile(
         sample_weights: c, how often each datum counts.
         n_components: K.
         jitter: 0 for none, 1 for anywhere in the component's share.
+        overlap: positive.
     """
     shift = jitter * jax.random.uniform(key, (n_components,), data.dtype, -0.5, 0.5)
     levels = (jnp.arange(n_components, dtype=data.dtype) + 0.5 + shift) / n_components
     return Parameters(
         log_component_weights=jnp.zeros((n_components,), data.dtype),
         component_mus=_weighted_quantiles(data, sample_weights, levels),
-        log_component_scales=jnp.full((n_components,), jnp.log(_spread(data, sample_weights) / n_components)),
+        log_component_scales=jnp.full((n_components,), jnp.log(overlap * _spread(data, sample_weights) / n_components)),
     )
 
 
 def kmeans(
     key: Key,
-    data: Float[Array, " n"],
-    sample_weights: Float[Array, " n"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    smallest_scale: float | Float[Array, ""],
+    smallest_scale: float | Float[AnyArray, ""],
 ) -> Parameters:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): centres are data, drawn by squared distance to those before.
 
@@ -80,7 +85,7 @@ def kmeans(
     first = data[jax.random.categorical(keys[0], log_counts)]
 
     def add_centre(
-        squared_distances: Float[Array, " n"], centre_key: Key
+        squared_distances: Float[AnyArray, " n"], centre_key: Key
     ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
         centre = data[jax.random.categorical(centre_key, log_counts + jnp.log(squared_distances))]
         return jnp.minimum(squared_distances, (data - centre) ** 2), centre
@@ -100,13 +105,13 @@ def kmeans(
     )
 
 
-def _spread(data: Float[Array, " n"], sample_weights: Float[Array, " n"]) -> Float[Array, ""]:
+def _spread(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> Float[Array, ""]:
     mean = jnp.average(data, weights=sample_weights)
     return jnp.sqrt(jnp.average((data - mean) ** 2, weights=sample_weights))
 
 
 def _weighted_quantiles(
-    data: Float[Array, " n"], sample_weights: Float[Array, " n"], levels: Float[Array, " K"]
+    data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], levels: Float[AnyArray, " K"]
 ) -> Float[Array, " K"]:
     order = jnp.argsort(data)
     counts = sample_weights[order]

@@ -26,15 +26,17 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, Real
 
+AnyArray = Array | np.ndarray
+
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 
 
 class Parameters(NamedTuple):
     """A mixture as a fit sees it: unconstrained, one entry a component on the last axis."""
 
-    log_component_weights: Float[Array | np.ndarray, "*batch K"]
-    component_mus: Float[Array | np.ndarray, "*batch K"]
-    log_component_scales: Float[Array | np.ndarray, "*batch K"]
+    log_component_weights: Float[AnyArray, "*batch K"]
+    component_mus: Float[AnyArray, "*batch K"]
+    log_component_scales: Float[AnyArray, "*batch K"]
 
 
 class Mixture(NamedTuple):
@@ -46,9 +48,9 @@ class Mixture(NamedTuple):
 
 
 def component_log_density(
-    component_mu: Float[Array, ""] | float,
-    log_component_scale: Float[Array, ""] | float,
-    datum: Real[Array, ""] | float,
+    component_mu: Float[AnyArray, ""] | float,
+    log_component_scale: Float[AnyArray, ""] | float,
+    datum: Real[AnyArray, ""] | float,
 ) -> Float[Array, ""]:
     """Log density of one datum under one Gaussian: −½((x − μ)/σ)² − log σ − ½ log 2π, in nats.
 
@@ -57,15 +59,15 @@ def component_log_density(
         log_component_scale: log σ.
         datum: x.
     """
-    standardised = (datum - component_mu) * jnp.exp(-log_component_scale)
+    standardised = jnp.exp(-log_component_scale) * (datum - component_mu)
     return -0.5 * standardised**2 - log_component_scale - HALF_LOG_TWO_PI
 
 
 def loglike_one_component(
-    component_weight: Float[Array, ""] | float,
-    component_mu: Float[Array, ""] | float,
-    log_component_scale: Float[Array, ""] | float,
-    datum: Real[Array, ""] | float,
+    component_weight: Float[AnyArray, ""] | float,
+    component_mu: Float[AnyArray, ""] | float,
+    log_component_scale: Float[AnyArray, ""] | float,
+    datum: Real[AnyArray, ""] | float,
 ) -> Float[Array, ""]:
     """Joint log-likelihood of one datum and one component: log w + log N(x | μ, σ), in nats.
 
@@ -78,12 +80,12 @@ def loglike_one_component(
     return jnp.log(component_weight) + component_log_density(component_mu, log_component_scale, datum)
 
 
-def normalize_weights(weights: Real[Array, " K"]) -> Float[Array, " K"]:
+def normalize_weights(weights: Real[AnyArray, " K"]) -> Float[Array, " K"]:
     """Positive weights of any sum as probabilities: w_j / Σ w."""
-    return weights / jnp.sum(weights)
+    return jnp.divide(weights, jnp.sum(weights))
 
 
-def joint_loglikes(parameters: Parameters, datum: Real[Array, ""] | float) -> Float[Array, " K"]:
+def joint_loglikes(parameters: Parameters, datum: Real[AnyArray, ""] | float) -> Float[Array, " K"]:
     """Log joint density of one datum and each component: log w_j + log N(x | μ_j, σ_j), in nats.
 
     The weights stay logarithms throughout (`log_softmax`): log weights of (0, −120, −130) keep their differences,
@@ -96,10 +98,10 @@ def joint_loglikes(parameters: Parameters, datum: Real[Array, ""] | float) -> Fl
 
 
 def loglike_across_components(
-    log_component_weights: Float[Array, " K"],
-    component_mus: Float[Array, " K"],
-    log_component_scales: Float[Array, " K"],
-    datum: Real[Array, ""] | float,
+    log_component_weights: Float[AnyArray, " K"],
+    component_mus: Float[AnyArray, " K"],
+    log_component_scales: Float[AnyArray, " K"],
+    datum: Real[AnyArray, ""] | float,
 ) -> Float[Array, ""]:
     """Log-likelihood of one datum under the mixture: log Σ_j w_j N(x | μ_j, σ_j), in nats.
 
@@ -113,11 +115,11 @@ def loglike_across_components(
 
 
 def mixture_loglike(
-    log_component_weights: Float[Array, " K"],
-    component_mus: Float[Array, " K"],
-    log_component_scales: Float[Array, " K"],
-    data: Real[Array, " n"],
-    sample_weights: Real[Array, " n"] | None = None,
+    log_component_weights: Float[AnyArray, " K"],
+    component_mus: Float[AnyArray, " K"],
+    log_component_scales: Float[AnyArray, " K"],
+    data: Real[AnyArray, " n"],
+    sample_weights: Real[AnyArray, " n"] | None = None,
 ) -> Float[Array, ""]:
     """Log-likelihood of all data: Σ_i c_i log Σ_j w_j N(x_i | μ_j, σ_j), in nats.
 
@@ -133,7 +135,9 @@ def mixture_loglike(
     return jnp.sum(loglikes if sample_weights is None else sample_weights * loglikes)
 
 
-def weights_loglike(log_component_weights: Float[Array, " K"], alpha_prior: Real[Array, " K"]) -> Float[Array, ""]:
+def weights_loglike(
+    log_component_weights: Float[AnyArray, " K"], alpha_prior: Real[AnyArray, " K"]
+) -> Float[Array, ""]:
     """Dirichlet log density of the weights: Σ_j (α_j − 1) log w_j + log Γ(Σ α) − Σ_j log Γ(α_j), in nats.
 
     The density is with respect to the weights, not their logarithms: no Jacobian of the softmax enters, so that α = 1
@@ -150,9 +154,9 @@ def weights_loglike(log_component_weights: Float[Array, " K"], alpha_prior: Real
 
 def loss_mixture_weights(
     params: tuple[Float[Array, " K"], Float[Array, " K"], Float[Array, " K"]],
-    data: Real[Array, " n"],
+    data: Real[AnyArray, " n"],
     *,
-    alpha_prior: Real[Array, " K"],
+    alpha_prior: Real[AnyArray, " K"],
 ) -> Float[Array, ""]:
     """Negative log posterior of a mixture whose weights have a Dirichlet prior, summed over the data, in nats.
 
@@ -166,13 +170,13 @@ def loss_mixture_weights(
     return -(loglike_mixture + weights_loglike(log_component_weights, alpha_prior))
 
 
-def responsibilities(parameters: Parameters, datum: Real[Array, ""] | float) -> Float[Array, " K"]:
+def responsibilities(parameters: Parameters, datum: Real[AnyArray, ""] | float) -> Float[Array, " K"]:
     """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k)."""
     return jax.nn.softmax(joint_loglikes(parameters, datum))
 
 
 def sample_exact_counts(
-    key: PRNGKeyArray | Num[Array, "2"], locs: list[float], scales: list[float], counts: list[int]
+    key: PRNGKeyArray | Num[AnyArray, "2"], locs: list[float], scales: list[float], counts: list[int]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Draws with a given number from each component, in component order, and the component of each.
 
@@ -187,7 +191,7 @@ def sample_exact_counts(
 
 
 def sample_multinomial(
-    key: PRNGKeyArray | Num[Array, "2"], weights: list[float], locs: list[float], scales: list[float], n_draws: int
+    key: PRNGKeyArray | Num[AnyArray, "2"], weights: list[float], locs: list[float], scales: list[float], n_draws: int
 ) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
     """Independent float32 draws and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z)."""
     key_components, key_draws = jax.random.split(key)

@@ -30,7 +30,8 @@ from PIL import Image
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import curves, drawing
-from gmm_pipeline.records.artifacts import History, whole_file
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.files import whole_file
 
 FORMATS = ("gif", "mp4", "html")
 SHARE_LOSS = 0.3

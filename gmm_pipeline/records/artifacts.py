@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records.files import read_columns, read_json, whole_file, write_columns, write_json, write_text
+from gmm_pipeline.records.files import read_columns, whole_file, write_columns
 
 CONFIG = "config.yaml"
 DATA = "data.json"

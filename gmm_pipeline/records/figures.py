@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import curves, drawing
-from gmm_pipeline.records.artifacts import History, whole_file
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.files import whole_file
 
 # Left to itself the library writes its version and the time of day, and no two files would be the same.
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}

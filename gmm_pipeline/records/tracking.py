@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.records import loggable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ ENVIRONMENT = {
 }
 
 
-class TrackingError(RuntimeError):
+class TrackingError(RunFailed):
     """The tracker failed; the record on disk is complete."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.diagnostics import Evaluation, evaluate, information_criteria, number_of_parameters
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult, Progress, check, fit
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units, to_user_units
@@ -27,7 +27,7 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.animate import render
-from gmm_pipeline.stages.running import FitFailed, command_line, is_alone, output_directory, overrides, resolved, shown
+from gmm_pipeline.stages.running import command_line, is_alone, output_directory, overrides, resolved, shown
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ def run(cfg: DictConfig, *, started: float) -> float:
     _track(cfg, directory, record, timings)
     _tell(cfg, job, found, directory)
     if found.diverged:
-        raise FitFailed(
+        raise RunFailed(
             f"the fit diverged: after {job.fit.steps} steps its loss or parameters are not finite. The record is in "
             f"{directory}. Try a smaller optimizer.learning_rate, another init, or standardize=true."
         )

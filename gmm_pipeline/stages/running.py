@@ -2,30 +2,25 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.config import check_complete
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.records import artifacts
 
 
-class Stage(Protocol):
-    """A module of `stages/`: load, compute and save in one call."""
+def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> Any:
+    """Run a stage; in a single run a mistake of the user's ends the program with one message and exit code 2.
 
-    def run(self, cfg: DictConfig, *, started: float) -> Any:
-        """Run the stage on a composed config; `started` is when the program began, on the performance counter."""
-        ...
-
-
-class FitFailed(RuntimeError):  # noqa: N818 - it names an outcome, kept on record, rather than a mistake
-    """A fit that ran and has no usable answer; its record says why."""
-
-
-def run_stage(stage: Stage, cfg: DictConfig, *, started: float) -> Any:
-    """Run a stage; in a single run a mistake of the user's ends the program with one message and exit code 2."""
+    Args:
+        run: the stage's own `run(cfg, *, started)`.
+        cfg: the composed config.
+        started: when the program began, on the performance counter.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf.errors import OmegaConfBaseException
 
@@ -34,17 +29,17 @@ def run_stage(stage: Stage, cfg: DictConfig, *, started: float) -> Any:
         check_complete(cfg)
         if hydra.output_subdir is not None:
             _refuse_to_replace(Path(hydra.runtime.output_dir))
-        return stage.run(cfg, started=started)
-    except (InputError, FitFailed, OmegaConfBaseException) as error:
+        return run(cfg, started=started)
+    except (InputError, RunFailed, OmegaConfBaseException) as error:
         if not is_alone():
             raise
-        if not isinstance(error, FitFailed) and hydra.output_subdir is not None:
+        if not isinstance(error, RunFailed) and hydra.output_subdir is not None:
             _remove_empty_record(Path(hydra.runtime.output_dir), hydra.output_subdir, hydra.job.name)
         if isinstance(error, OmegaConfBaseException):
             raise
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
         sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1 if isinstance(error, FitFailed) else 2) from None
+        raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

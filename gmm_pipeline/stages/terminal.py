@@ -2,8 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
+import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -103,5 +105,5 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _number(values: Sequence[float], index: int) -> str:
+def _number(values: Float[np.ndarray, " K"], index: int) -> str:
     return f"{values[index]:.6g}" if index < len(values) else ""

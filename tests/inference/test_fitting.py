@@ -1,0 +1,150 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import ROUNDING_32
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import fitting
+from gmm_pipeline.inference.fitting import FitJob, FitPlan, State
+from gmm_pipeline.inference.objective import loss
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model import inits, mixture, priors
+from gmm_pipeline.model.mixture import Parameters
+
+DATA = np.random.default_rng(0).normal(size=300).astype(np.float32) + np.repeat([-2, 2], 150).astype(np.float32)
+
+
+def plugin(function, **hyperparameters) -> Plugin:
+    return Plugin(function, tuple(sorted(hyperparameters.items())))
+
+
+def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
+    plan = FitPlan(
+        n_components=2,
+        init=plugin(inits.quantile, jitter=0.5, overlap=2.0),
+        log_prior=plugin(priors.flat),
+        optimizer=plugin(optax.adam, learning_rate=0.1),
+        schedule=plugin(optax.constant_schedule, value=1.0),
+        average_loss=True,
+    )
+    return FitJob(data, np.ones_like(data), jax.random.PRNGKey(seed), plan._replace(**changes), steps, history_every)
+
+
+def by_python_loop(job: FitJob) -> list[Parameters]:
+    """The same optimizer, a step at a time without scan, blocks or segments."""
+    loss_func = functools.partial(
+        loss,
+        data=jnp.asarray(job.data),
+        sample_weights=jnp.asarray(job.sample_weights),
+        log_prior=job.plan.log_prior,
+        average=True,
+    )
+    gradient = jax.jit(jax.grad(loss_func))
+    optimizer = optax.chain(job.plan.optimizer(), optax.scale_by_schedule(job.plan.schedule()))
+    parameters = job.plan.init(job.key, jnp.asarray(job.data), jnp.asarray(job.sample_weights), 2)
+    state, visited = optimizer.init(parameters), [parameters]
+    for _ in range(job.steps):
+        updates, state = optimizer.update(gradient(parameters), state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+        visited.append(parameters)
+    return visited
+
+
+def test_fit_follows_a_plain_loop():
+    chosen = job(schedule=plugin(optax.cosine_decay_schedule, init_value=1.0, decay_steps=40))
+    result, visited = fitting.fit(chosen), by_python_loop(chosen)
+    assert result.steps.tolist() == list(range(41))
+    for ours, expected in zip(result.history.parameters, zip(*visited, strict=True), strict=True):
+        np.testing.assert_allclose(ours, np.stack(expected), rtol=1e-3, atol=1e-4)  # rounding grows over 40 steps
+
+
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_segments_make_up_all_steps(steps, history_every):
+    chosen = job(steps=steps, history_every=history_every)
+    segments = fitting.segments_of(chosen)
+    assert sum(blocks * block for blocks, block in segments) == steps
+    assert all(blocks > 0 and block > 0 for blocks, block in segments)
+    assert sum(blocks for blocks, _ in segments) == -(-steps // history_every)
+
+
+@pytest.mark.parametrize(("steps", "history_every"), [(12, 1), (12, 3), (13, 5), (3, 50)])
+def test_thinning_keeps_every_nth_state_and_the_last(steps, history_every):
+    everything = fitting.fit(job(steps=steps))
+    thinned = fitting.fit(job(steps=steps, history_every=history_every))
+    assert thinned.steps.tolist() == [*range(0, steps, history_every), steps]
+    np.testing.assert_allclose(thinned.history.loss, everything.history.loss[thinned.steps], rtol=ROUNDING_32)
+    assert all((a == b[-1]).all() for a, b in zip(thinned.parameters, thinned.history.parameters, strict=True))
+
+
+def test_segments_and_progress_do_not_change_the_answer(monkeypatch):
+    whole = fitting.fit(job(history_every=2))
+    monkeypatch.setattr(fitting, "ELEMENTS_A_SEGMENT", 3000.0)
+    calls = []
+    cut = fitting.fit(job(history_every=2), lambda done, total: calls.append((done, total)))
+    assert len(calls) > 3
+    assert calls[-1] == (40, 40)
+    np.testing.assert_allclose(cut.history.loss, whole.history.loss, rtol=ROUNDING_32)
+
+
+def test_same_job_same_bits_and_seeds_matter():
+    first, again, other = fitting.fit(job(seed=1)), fitting.fit(job(seed=1)), fitting.fit(job(seed=2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first.history.loss, other.history.loss)
+
+
+def test_equal_plans_are_traced_once():
+    traces = []
+
+    def counted(parameters: Parameters):
+        traces.append(1)
+        return priors.flat(parameters)
+
+    fitting.fit(job(seed=1, log_prior=plugin(counted)))
+    once = len(traces)
+    for seed in range(2, 6):
+        fitting.fit(job(seed=seed, log_prior=plugin(counted)))
+    assert len(traces) == once
+
+
+def test_divergence_is_a_value():
+    data = DATA.copy()
+    result = fitting.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
+    assert result.diverged
+    assert not fitting.fit(job()).diverged
+
+
+def test_step_moves_against_the_gradient_and_get_loss_reads_a_state():
+    optimizer = optax.with_extra_args_support(optax.sgd(0.1))
+    parameters = Parameters(jnp.zeros(2), jnp.array([-1.0, 1.0]), jnp.zeros(2))
+    loss_func = lambda p: -mixture.mixture_loglike(p[0], p[1], p[2], jnp.asarray(DATA)) / 300  # noqa: E731
+    state = State(parameters, optimizer.init(parameters))
+    moved, info = fitting.step(state, loss_func=loss_func, optimizer=optimizer)
+    gradient = jax.grad(loss_func)(parameters)
+    for after, before, slope in zip(moved.parameters, parameters, gradient, strict=True):
+        np.testing.assert_allclose(after, before - 0.1 * slope, rtol=ROUNDING_32, atol=1e-7)
+    scannable = fitting.make_step_scannable(loss_func=loss_func, optimizer=optimizer)
+    _, infos = jax.lax.scan(scannable, state, jnp.arange(5))
+    np.testing.assert_allclose(infos.loss[0], info.loss, rtol=ROUNDING_32)
+    history = State(infos.parameters, None)
+    read = jax.vmap(lambda state: fitting.get_loss(state, lambda s: s.parameters, lambda p, _: loss_func(p), DATA))
+    np.testing.assert_allclose(read(history), infos.loss, rtol=ROUNDING_32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"init": plugin(lambda *_: 1 / 0)}, "init"),
+        ({"log_prior": plugin(lambda parameters: parameters.nonsense)}, "prior"),
+        ({"optimizer": plugin(optax.adam, learning_rate="abc")}, "optimizer"),
+        ({"schedule": plugin(optax.cosine_decay_schedule, init_value=1.0, decay_steps=0)}, "schedule"),
+    ],
+)
+def test_plugins_that_cannot_work_are_named_before_work_starts(changes, name):
+    with pytest.raises(InputError, match=f"^{name}: "):
+        fitting.check(job(**changes))

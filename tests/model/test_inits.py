@@ -1,0 +1,90 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROUNDING_32
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model import inits, priors
+from gmm_pipeline.model.mixture import Parameters
+
+DATA = jnp.asarray(np.random.default_rng(0).normal(size=200) * 3 + 10, jnp.float32)
+ONCE = jnp.ones_like(DATA)
+
+STARTS = {
+    "normal": inits.normal,
+    "quantile": lambda *job: inits.quantile(*job, jitter=0.5, overlap=2.0),
+    "kmeans": lambda *job: inits.kmeans(*job, smallest_scale=0.01),
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("n_components", [1, 2, 7])
+def test_starts_are_finite_and_decided_by_the_key(start, n_components):
+    first, again = (start(jax.random.key(3), DATA, ONCE, n_components) for _ in range(2))
+    other = start(jax.random.key(4), DATA, ONCE, n_components)
+    assert all(leaf.shape == (n_components,) and np.isfinite(leaf).all() for leaf in first)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.component_mus, other.component_mus)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 8), st.floats(0, 1), st.integers(0, 2**31))
+def test_quantile_start_puts_one_loc_into_each_share_of_the_data(n_components, jitter, seed):
+    mus = inits.quantile(jax.random.key(seed), DATA, ONCE, n_components, jitter=jitter, overlap=2.0).component_mus
+    edges = np.quantile(DATA, np.arange(n_components + 1) / n_components, method="hazen")
+    slack = 1e-3  # interpolation at the edges of the shares
+    assert (np.asarray(mus) >= edges[:-1] - slack).all()
+    assert (np.asarray(mus) <= edges[1:] + slack).all()
+
+
+@pytest.mark.parametrize("name", ["quantile", "kmeans"])
+def test_data_aware_starts_follow_a_change_of_units(name):
+    here = STARTS[name](jax.random.key(0), DATA, ONCE, 3)
+    there = STARTS[name](jax.random.key(0), 4 * DATA, ONCE, 3)
+    np.testing.assert_allclose(there.component_mus, 4 * here.component_mus, rtol=ROUNDING_32)
+    np.testing.assert_allclose(
+        there.log_component_scales, here.log_component_scales + np.log(4), rtol=ROUNDING_32, atol=ROUNDING_32
+    )
+
+
+def test_data_without_weight_are_not_there():
+    outliers = jnp.concatenate([DATA, jnp.full(50, 1e4, jnp.float32)])
+    counts = jnp.concatenate([ONCE, jnp.zeros(50, jnp.float32)])
+    for name in ("quantile", "kmeans"):
+        start = STARTS[name](jax.random.key(0), outliers, counts, 4)
+        assert np.max(start.component_mus) < 30, name
+        assert np.max(start.log_component_scales) < np.log(10), name
+
+
+def test_kmeans_seeds_far_apart_clusters_each_once():
+    clusters = jnp.asarray(np.repeat([0.0, 100.0, 200.0], 30) + np.random.default_rng(1).normal(size=90), jnp.float32)
+    seed_kmeans = jax.jit(lambda key: inits.kmeans(key, clusters, jnp.ones_like(clusters), 3, smallest_scale=0.01))
+    for seed in range(10):
+        start = seed_kmeans(jax.random.key(seed))
+        np.testing.assert_allclose(start.component_mus, [0, 100, 200], atol=5)
+        np.testing.assert_allclose(jax.nn.softmax(start.log_component_weights), 1 / 3, rtol=ROUNDING_32)
+
+
+def test_normal_start_is_that_of_the_notebook():
+    keys = jax.random.split(jax.random.key(100), 4)
+    expected = [jax.random.normal(key, (2,)) for key in keys[:3]]
+    ours = inits.normal(jax.random.key(100), DATA, ONCE, 2)
+    assert all((a == b).all() for a, b in zip(ours, expected, strict=True))
+
+
+def test_flat_prior_is_zero_and_concentration_one_is_flat_in_the_weights():
+    one, other = (
+        Parameters(jnp.asarray(weights), jnp.zeros(3), jnp.zeros(3)) for weights in ([0.0, 1, 2], [3.0, 0, 0])
+    )
+    assert float(priors.flat(one)) == 0.0
+    np.testing.assert_allclose(
+        priors.dirichlet(one, concentration=1.0), priors.dirichlet(other, concentration=1.0), rtol=ROUNDING_32
+    )
+
+
+def test_a_concentration_that_is_not_positive_is_refused():
+    with pytest.raises(InputError, match=r"prior\.concentration: expected a positive number, but got 0.0"):
+        priors.dirichlet(Parameters(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)), concentration=0.0)
