@@ -27,6 +27,7 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, Real
 
 AnyArray = Array | np.ndarray
+Scalar = Real[AnyArray, ""] | float | int
 
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 
@@ -48,9 +49,9 @@ class Mixture(NamedTuple):
 
 
 def component_log_density(
-    component_mu: Float[AnyArray, ""] | float,
-    log_component_scale: Float[AnyArray, ""] | float,
-    datum: Real[AnyArray, ""] | float,
+    component_mu: Scalar,
+    log_component_scale: Scalar,
+    datum: Scalar,
 ) -> Float[Array, ""]:
     """Log density of one datum under one Gaussian: −½((x − μ)/σ)² − log σ − ½ log 2π, in nats.
 
@@ -64,10 +65,10 @@ def component_log_density(
 
 
 def loglike_one_component(
-    component_weight: Float[AnyArray, ""] | float,
-    component_mu: Float[AnyArray, ""] | float,
-    log_component_scale: Float[AnyArray, ""] | float,
-    datum: Real[AnyArray, ""] | float,
+    component_weight: Scalar,
+    component_mu: Scalar,
+    log_component_scale: Scalar,
+    datum: Scalar,
 ) -> Float[Array, ""]:
     """Joint log-likelihood of one datum and one component: log w + log N(x | μ, σ), in nats.
 
@@ -85,7 +86,7 @@ def normalize_weights(weights: Real[AnyArray, " K"]) -> Float[Array, " K"]:
     return jnp.divide(weights, jnp.sum(weights))
 
 
-def joint_loglikes(parameters: Parameters, datum: Real[AnyArray, ""] | float) -> Float[Array, " K"]:
+def joint_loglikes(parameters: Parameters, datum: Scalar) -> Float[Array, " K"]:
     """Log joint density of one datum and each component: log w_j + log N(x | μ_j, σ_j), in nats.
 
     The weights stay logarithms throughout (`log_softmax`): log weights of (0, −120, −130) keep their differences,
@@ -101,7 +102,7 @@ def loglike_across_components(
     log_component_weights: Float[AnyArray, " K"],
     component_mus: Float[AnyArray, " K"],
     log_component_scales: Float[AnyArray, " K"],
-    datum: Real[AnyArray, ""] | float,
+    datum: Scalar,
 ) -> Float[Array, ""]:
     """Log-likelihood of one datum under the mixture: log Σ_j w_j N(x | μ_j, σ_j), in nats.
 
@@ -170,7 +171,7 @@ def loss_mixture_weights(
     return -(loglike_mixture + weights_loglike(log_component_weights, alpha_prior))
 
 
-def responsibilities(parameters: Parameters, datum: Real[AnyArray, ""] | float) -> Float[Array, " K"]:
+def responsibilities(parameters: Parameters, datum: Scalar) -> Float[Array, " K"]:
     """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k)."""
     return jax.nn.softmax(joint_loglikes(parameters, datum))
 

@@ -61,7 +61,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def ordered_mixture(weights: Sequence[float], locs: Sequence[float], scales: Sequence[float]) -> Mixture:
+def ordered_mixture(weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]) -> Mixture:
     """A mixture with weights that sum to one and components in the order of their locs."""
     order = np.argsort(np.asarray(locs, np.float64), kind="stable")
     relative, locs_, scales_ = (np.asarray(values, np.float64)[order] for values in (weights, locs, scales))
@@ -72,9 +72,9 @@ def generate(
     *,
     name: str,
     unit: str | None,
-    weights: Sequence[float],
-    locs: Sequence[float],
-    scales: Sequence[float],
+    weights: Sequence[float | int],
+    locs: Sequence[float | int],
+    scales: Sequence[float | int],
     n_draws: int,
     counts: str,
     seed: int,
@@ -123,7 +123,7 @@ def generate(
     )
 
 
-def apportion(total: int, weights: Sequence[float]) -> list[int]:
+def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
     """Whole shares of a total in proportion to weights: rounded down, the rest to the largest remainders (Hamilton)."""
     shares = total * np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
     counts = np.floor(shares + 1e-9).astype(int)
@@ -235,7 +235,7 @@ def _read_truth(path: Path) -> Mixture:
     return ordered_mixture(*(values.tolist() for values in mixture))
 
 
-def _check_mixture(where: str, weights: Sequence[float], locs: Sequence[float], scales: Sequence[float]) -> None:
+def _check_mixture(where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]) -> None:
     for key, values in (("weights", weights), ("locs", locs), ("scales", scales)):
         numbers = isinstance(values, list | tuple) and [
             isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) for value in values

@@ -1,0 +1,92 @@
+"""The README keeps its promises: each of its commands runs, in order, in one empty folder."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+COMMANDS = [line.split("  #")[0].strip() for kind, body in BLOCKS if kind == "sh" for line in body.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A stranger's folder, with the files that the README shows under the names it gives them."""
+    folder = tmp_path_factory.mktemp("readme")
+    for kind, body in BLOCKS:
+        name = re.match(r"# (\S+\.\w+)\n", body)
+        if kind in ("python", "yaml") and name:
+            path = folder / name.group(1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body)
+    return folder
+
+
+def as_run_here(command: str) -> list[str]:
+    words = shlex.split(command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else words
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("python")])
+def test_command_runs(command, folder, compilation_cache):
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), "PYTHONPATH": str(ROOT)}
+    if " ui" in command:
+        served_until_interrupted(command, folder, environment)
+        return
+    finished = subprocess.run(
+        as_run_here(command), cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout
+
+
+def served_until_interrupted(command: str, folder: Path, environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        as_run_here(command), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as server:
+        assert server.stdout is not None
+        lines = iter(server.stdout.readline, "")
+        assert any("http://127.0.0.1:" in line for line in lines)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) in (0, 130)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("python")])
+def test_other_commands_are_targets_of_the_makefile(command):
+    program, target = command.split()
+    assert program == "make"
+    dry_run = subprocess.run([program, "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert dry_run.returncode == 0, dry_run.stderr
+    assert dry_run.stdout
+
+
+def test_make_fit_runs_the_command_that_the_readme_names():
+    dry_run = subprocess.run(["make", "--dry-run", "fit"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "python -m gmm_pipeline fit optimizer=adam steps=1000\n" in dry_run.stdout
+    assert "python -m gmm_pipeline fit optimizer=adam steps=1000" in COMMANDS
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    assert "make test" in COMMANDS
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
+
+
+def test_the_table_that_the_readme_shows_is_what_is_printed(cli):
+    finished = cli("fit", "optimizer=adam", "steps=1000", "tracking=none", "figures=none", "animation=none")
+    (shown,) = [body for kind, body in BLOCKS if kind == "text"]
+    names = [line.split() for line in shown.splitlines() if line.startswith("component")]
+    assert names[0] in [line.split() for line in finished.stdout.splitlines()]
+    numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", shown)]
+    printed = [float(number) for number in re.findall(r"-?\d+\.\d+", finished.stdout)][: len(numbers)]
+    assert printed == pytest.approx(numbers, rel=1e-4)  # the last digits are the platform's
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 200
