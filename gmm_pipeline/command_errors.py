@@ -43,6 +43,13 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
 
     if isinstance(error, InputError):
         return error
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return InputError(
+            str(error.filename),
+            expected="a place that can be read and written",
+            came=error.strerror,
+            remedy="Check outputs_dir and the other paths of the command.",
+        )
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):

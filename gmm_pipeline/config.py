@@ -36,6 +36,41 @@ def key(meaning: str) -> Any:
     return field(default=MISSING, metadata={"meaning": meaning})
 
 
+PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
+"""File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
+
+
+@dataclass
+class FiguresConfig:
+    """Keys of the group `figures`; their meanings stand in its YAML."""
+
+    formats: list[str] = MISSING
+    dpi: int = MISSING
+    size: list[float] = MISSING
+
+
+@dataclass
+class AnimationConfig:
+    """Keys of the group `animation`; their meanings stand in its YAML."""
+
+    formats: list[str] = MISSING
+    frames: int = MISSING
+    fps: float = MISSING
+    hold: float = MISSING
+    dpi: int = MISSING
+    size: list[float] = MISSING
+
+
+@dataclass
+class TrackingConfig:
+    """Keys of the group `tracking`; their meanings stand in its YAML."""
+
+    uri: str | None = MISSING
+    experiment: str = MISSING
+    run_name: str | None = MISSING
+    series_points: int = MISSING
+
+
 @dataclass
 class FitConfig:
     """Keys of `fit`."""
@@ -53,9 +88,9 @@ class FitConfig:
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
     precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    figures: Any = key("pictures of the record; none for no pictures")
-    animation: Any = key("animation of the training; none for no animation")
-    tracking: Any = key("where runs are logged; none for nowhere")
+    figures: FiguresConfig = key("pictures of the record; none for no pictures")
+    animation: AnimationConfig = key("animation of the training; none for no animation")
+    tracking: TrackingConfig = key("where runs are logged; none for nowhere")
     outputs_dir: str = key("folder of records, tracking store and caches")
     compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
 
@@ -67,7 +102,7 @@ class SimulateConfig:
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    figures: Any = key("format of the picture; none for no picture")
+    figures: FiguresConfig = key("format of the picture; none for no picture")
     outputs_dir: str = key("folder of everything that is written")
 
 
@@ -76,7 +111,7 @@ class AnimateConfig:
     """Keys of `animate`."""
 
     run: str = key("folder of a record; latest for the newest under outputs_dir")
-    animation: Any = key("frames, speed and formats")
+    animation: AnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
 
 
@@ -84,7 +119,7 @@ class AnimateConfig:
 class UiConfig:
     """Keys of `ui`."""
 
-    tracking: Any = key("the store that is shown")
+    tracking: TrackingConfig = key("the store that is shown")
     host: str = key("address the page is served at")
     port: int = key("port the page is served at")
     outputs_dir: str = key("folder of the store")
@@ -141,6 +176,47 @@ def check_at_least(cfg: DictConfig, name: str, least: int) -> None:
             came=str(value),
             remedy=f"For example {name}={least + 1}.",
         )
+
+
+def check_pictures(cfg: DictConfig, group: str) -> None:
+    """Refuse formats, sizes and speeds that cannot be drawn.
+
+    Args:
+        cfg: the config.
+        group: figures or animation.
+
+    Raises:
+        InputError: which key.
+    """
+    node, known = cfg[group], PICTURE_FORMATS[group]
+    for suffix in node.formats:
+        if suffix not in known:
+            raise InputError(
+                f"{group}.formats",
+                expected=f"any of {', '.join(known)}",
+                came=repr(suffix),
+                remedy=f"Name the formats as in {group}.formats=[{','.join(known[:2])}].",
+            )
+    if len(node.size) != 2 or not all(0 < side < float("inf") for side in node.size):
+        raise InputError(
+            f"{group}.size",
+            expected="width and height in inches, two positive numbers",
+            came=str(node.size),
+            remedy=f"For example {group}.size=[6.4,3.6].",
+        )
+    for name, allowed, right in (
+        ("dpi", "a whole number, 1 or more", lambda dpi: dpi >= 1),
+        ("frames", "a whole number, 1 or more", lambda frames: frames >= 1),
+        ("fps", "a positive number, at most 50", lambda fps: 0 < fps <= 50),
+        ("hold", "a number of seconds, 0 to 600", lambda hold: 0 <= hold <= 600),
+    ):
+        if name in node and not right(node[name]):
+            raise InputError(
+                f"{group}.{name}",
+                expected=allowed,
+                came=str(node[name]),
+                remedy=f"Leave {group}.{name} out for the usual one.",
+            )
 
 
 def check_seed(cfg: DictConfig, name: str) -> None:

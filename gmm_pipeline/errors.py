@@ -34,5 +34,5 @@ def nearest(name: str, candidates: Iterable[str]) -> list[str]:
     candidates = list(candidates)
     close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
     # "learning_rate" is far from "optimizer.learning_rate" as a whole and is its last part.
-    ends = [candidate for candidate in candidates if candidate.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    ends = [candidate for candidate in candidates if candidate.rpartition(".")[2] == name]
     return list(dict.fromkeys([*ends, *close]))[:3]

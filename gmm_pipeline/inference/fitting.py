@@ -182,11 +182,16 @@ def check(job: FitJob) -> None:
     """
     plan = job.plan
     parameters = _traced(
-        "init", lambda *arguments: plan.init(*arguments, plan.n_components), job.key, job.data, job.sample_weights
+        "init",
+        plan.init,
+        lambda *arguments: plan.init(*arguments, plan.n_components),
+        job.key,
+        job.data,
+        job.sample_weights,
     )
-    _traced("prior", plan.log_prior, parameters)
-    _traced("schedule", lambda step: plan.schedule()(step), np.int32(0))
-    _traced("optimizer", lambda parameters: _first_update(plan, parameters), parameters)
+    _traced("prior", plan.log_prior, plan.log_prior, parameters)
+    _traced("schedule", plan.schedule, lambda step: plan.schedule()(step), np.int32(0))
+    _traced("optimizer", plan.optimizer, lambda parameters: _first_update(plan, parameters), parameters)
 
 
 def _first_update(plan: FitPlan, parameters: Parameters) -> Any:
@@ -201,16 +206,18 @@ def _first_update(plan: FitPlan, parameters: Parameters) -> Any:
     )
 
 
-def _traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _traced(name: str, plugin: Plugin, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return jax.eval_shape(function, *arguments)
     except InputError:
         raise
     except Exception as error:
+        said = str(error).splitlines()[0].rstrip(".") if str(error) else "no message"
+        given = ", ".join(f"{key}={value!r}" for key, value in plugin.hyperparameters) or "no hyperparameters"
         raise InputError(
             name,
             expected="hyperparameters and a function that work with these data",
-            came=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            came=f"{given} ({type(error).__name__}: {said})",
             remedy=f"Check the keys of {name} and its _target_.",
         ) from error
 

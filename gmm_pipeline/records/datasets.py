@@ -61,7 +61,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def ordered_mixture(weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]) -> Mixture:
+def ordered_mixture(
+    weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
+) -> Mixture:
     """A mixture with weights that sum to one and components in the order of their locs."""
     order = np.argsort(np.asarray(locs, np.float64), kind="stable")
     relative, locs_, scales_ = (np.asarray(values, np.float64)[order] for values in (weights, locs, scales))
@@ -154,15 +156,10 @@ def from_file(
     Raises:
         InputError: where a file or column is missing, or holds what cannot be fitted.
     """
+    path = str(path)  # a bare number on the command line is not text yet
     columns = read_columns(Path(path))
-    data = _numbers(columns, path, _chosen(columns, path, "data.column", column), allowed="finite numbers")
-    if len(data) < 2 or np.ptp(data) == 0:
-        raise InputError(
-            f"{path}, column {_chosen(columns, path, 'data.column', column)!r}",
-            expected="at least two different values",
-            came="no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}",
-            remedy="A mixture cannot be fitted to a constant; choose another column with data.column.",
-        )
+    chosen_column = _chosen(columns, path, "data.column", column)
+    data = _numbers(columns, path, chosen_column, allowed="finite numbers")
     sample_weights = None
     if weights_column is not None:
         chosen = _chosen(columns, path, "data.weights_column", weights_column)
@@ -175,13 +172,14 @@ def from_file(
                 came=f"{sample_weights[row]:g} in row {row + 1}",
                 remedy="A sample weight says how often a datum counts.",
             )
+    _check_spread(f"{path}, column {chosen_column!r}", data if sample_weights is None else data[sample_weights > 0])
     return Dataset(
-        name=name if name is not None else Path(path).stem,
+        name=str(name) if name is not None else Path(path).stem,
         unit=unit,
         source=path,
         data=data,
         sample_weights=sample_weights,
-        truth=None if truth is None else _read_truth(Path(truth)),
+        truth=None if truth is None else _read_truth(Path(str(truth))),
         components=None,
     )
 
@@ -204,6 +202,8 @@ def _numbers(columns: dict[str, Any], path: str, column: str, *, allowed: str) -
     values = columns[column]
     values = values if isinstance(values, np.ndarray) else values.to_numpy(zero_copy_only=False)
     where = f"{path}, column {column!r}"
+    if len(values) == 0:
+        return np.empty(0)
     if values.dtype.kind not in "iuf":
         text = next((value for value in values.tolist() if not is_number(str(value))), values.dtype)
         raise InputError(
@@ -235,7 +235,9 @@ def _read_truth(path: Path) -> Mixture:
     return ordered_mixture(*(values.tolist() for values in mixture))
 
 
-def _check_mixture(where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]) -> None:
+def _check_mixture(
+    where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
+) -> None:
     for key, values in (("weights", weights), ("locs", locs), ("scales", scales)):
         numbers = isinstance(values, list | tuple) and [
             isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) for value in values
@@ -263,15 +265,35 @@ def _check_mixture(where: str, weights: Sequence[float | int], locs: Sequence[fl
             )
 
 
+def _check_spread(where: str, data: Float[np.ndarray, " n"]) -> None:
+    """Refuse data that count for something and have no standard deviation above 0, or none that float64 can hold."""
+    if len(data) < 2 or data.min() == data.max():
+        raise InputError(
+            where,
+            expected="at least two different values",
+            came="no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}",
+            remedy="A mixture cannot be fitted to a constant; choose another column with data.column.",
+        )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        variance = np.var(data)
+    if not 0 < variance < np.inf:
+        raise InputError(
+            where,
+            expected="numbers whose variance float64 can hold, some 1e-300 to 1e300",
+            came=f"numbers from {data.min():g} to {data.max():g}",
+            remedy="Change their unit.",
+        )
+
+
 def _check_count(where: str, value: int, *, at_least: int) -> None:
-    if value < at_least:
+    if not isinstance(value, int) or value < at_least:
         raise InputError(
             where, expected=f"a whole number, {at_least} or more", came=repr(value), remedy="Use a larger one."
         )
 
 
 def _check_seed(where: str, seed: int) -> None:
-    if not 0 <= seed < 2**32:
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise InputError(
             where, expected="a whole number from 0 to 4294967295", came=repr(seed), remedy="Choose one of these."
         )

@@ -170,7 +170,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
             came=f"numbers: {', '.join(table.column_names[:5])}",
             remedy="Add a header row, so that the first datum is not taken for one.",
         )
-    return {name: table[name] for name in table.column_names}
+    return _by_name(path, table)
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
@@ -178,7 +178,19 @@ def _read_parquet(path: Path) -> dict[str, Any]:
 
     with path.open("rb") as stream:
         table = parquet.read_table(stream)
-    return {name: table[name] for name in table.column_names}
+    return _by_name(path, table)
+
+
+def _by_name(path: Path, table: Any) -> dict[str, Any]:
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    if len(columns) < len(table.columns):
+        raise InputError(
+            str(path),
+            expected="columns that differ in their names",
+            came=", ".join(table.column_names),
+            remedy="Rename one of them, so that data.column says which.",
+        )
+    return columns
 
 
 def _read_npy(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.config import check_pictures
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
@@ -84,7 +85,7 @@ def render(
 
 def run(cfg: DictConfig, *, started: float) -> None:
     """Render the animation of a record and say where it lies."""
-    record = find_record(cfg.run, cfg.outputs_dir)
+    check_pictures(cfg, "animation")
     if not cfg.animation.formats:
         raise InputError(
             "animation.formats",
@@ -92,6 +93,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
             came="none",
             remedy="Choose animation=default.",
         )
+    record = find_record(cfg.run, cfg.outputs_dir)
     history = artifacts.read_history(record / artifacts.HISTORY)
     assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
     for path in render(cfg.animation, history, assignments, read_json(record / artifacts.DATA), record):

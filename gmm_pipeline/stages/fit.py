@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.inference.diagnostics import Evaluation, evaluate, information_criteria, number_of_parameters
+from gmm_pipeline.inference.diagnostics import Evaluation, evaluate, information_criteria, losses, number_of_parameters
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult, Progress, check, fit
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
@@ -30,6 +30,9 @@ from gmm_pipeline.stages.animate import render
 from gmm_pipeline.stages.running import command_line, is_alone, output_directory, overrides, resolved, shown
 
 log = logging.getLogger(__name__)
+
+MOST_ELEMENTS_IN_FLOAT64 = 1e8
+"""History entries × data × components: about a second on two cores."""
 
 
 class Job(NamedTuple):
@@ -63,6 +66,9 @@ def load(cfg: DictConfig) -> Job:
     config.check_at_least(cfg, "steps", 1)
     config.check_at_least(cfg, "history_every", 1)
     config.check_seed(cfg, "seed")
+    config.check_pictures(cfg, "figures")
+    config.check_pictures(cfg, "animation")
+    config.check_at_least(cfg, "tracking.series_points", 0)
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable,
         precision=cfg.precision,
@@ -77,7 +83,7 @@ def load(cfg: DictConfig) -> Job:
         average_loss=cfg.average_loss,
     )
     dataset = config.build_dataset(cfg)
-    distinct = len(np.unique(dataset.data))
+    distinct = len(np.unique(dataset.data[dataset.counts > 0]))
     if cfg.n_components > distinct:
         raise InputError(
             "n_components",
@@ -114,9 +120,6 @@ def answer(job: Job, result: FitResult) -> Answer:
     loss = -(evaluation.log_likelihood + evaluation.log_prior)
     order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
     history_parameters = to_user_units(result.history.parameters, scaling)
-    losses = np.asarray(result.history.loss, np.float64) * (total if job.fit.plan.average_loss else 1.0)
-    losses += total * np.log(scaling.spread)
-    losses[-1] = loss
     responsibilities = evaluation.responsibilities[:, order]
     return Answer(
         fitted=_in_order(constrain(to_user_units(result.parameters, scaling)), order),
@@ -131,7 +134,9 @@ def answer(job: Job, result: FitResult) -> Answer:
             "n_parameters": number_of_parameters(job.fit.plan.n_components),
             "n_steps": job.fit.steps,
         },
-        history=History(result.steps, losses, _in_order(constrain(history_parameters), order)),
+        history=History(
+            result.steps, _history_losses(job, result, loss), _in_order(constrain(history_parameters), order)
+        ),
         assignments=Assignments(
             dataset.data, dataset.sample_weights, np.argmax(responsibilities, axis=1), responsibilities
         ),
@@ -194,6 +199,20 @@ def run(cfg: DictConfig, *, started: float) -> float:
             f"{directory}. Try a smaller optimizer.learning_rate, another init, or standardize=true."
         )
     return found.metrics["loss"]
+
+
+def _history_losses(job: Job, result: FitResult, final: float) -> np.ndarray:
+    """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
+    data, counts, plan = to_fit_units(job.dataset.data, job.scaling), job.dataset.counts, job.fit.plan
+    if len(result.steps) * plan.n_components * len(data) <= MOST_ELEMENTS_IN_FLOAT64:
+        found = losses(result.history.parameters, data, counts, job.scaling, plan.log_prior)
+    else:
+        total = float(np.sum(counts))
+        found = np.asarray(result.history.loss, np.float64) * (total if plan.average_loss else 1.0)
+        found += total * np.log(job.scaling.spread)
+    # The same number as in the metrics, whose sum was taken in another order.
+    found[-1] = final
+    return found
 
 
 def _in_order(mixture: Mixture, order: np.ndarray) -> Mixture:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config import check_complete
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.records import artifacts
@@ -30,15 +31,14 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
         if hydra.output_subdir is not None:
             _refuse_to_replace(Path(hydra.runtime.output_dir))
         return run(cfg, started=started)
-    except (InputError, RunFailed, OmegaConfBaseException) as error:
-        if not is_alone():
+    except (InputError, RunFailed, OmegaConfBaseException, OSError) as error:
+        message = error if isinstance(error, RunFailed) else as_mistake(error, hydra.job.name)
+        if not is_alone() or message is None:
             raise
         if not isinstance(error, RunFailed) and hydra.output_subdir is not None:
             _remove_empty_record(Path(hydra.runtime.output_dir), hydra.output_subdir, hydra.job.name)
-        if isinstance(error, OmegaConfBaseException):
-            raise
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
 
 

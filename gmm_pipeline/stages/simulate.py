@@ -23,6 +23,7 @@ def load(cfg: DictConfig) -> Dataset:
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
+    config.check_pictures(cfg, "figures")
     column_format(Path(cfg.output))
     dataset = config.build_dataset(cfg)
     if dataset.truth is None or dataset.components is None:

@@ -1,0 +1,317 @@
+"""What a wrong command line, file or value ends in: one line on stderr, exit code 2, and nothing left behind.
+
+Most cases are children of one process that has imported everything, each forked off for one command in a folder of its
+own: as separate as processes are, without two seconds of imports for each.
+"""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import Cli
+from pyarrow import parquet
+
+# Reads [folder, arguments] as a line of JSON, answers with the exit code; nothing has started a thread before the fork.
+SERVER = """
+import json, os, sys, traceback
+import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
+from gmm_pipeline import __main__ as program, command_errors, command_help
+from gmm_pipeline.records import tracking
+from gmm_pipeline.stages import animate, fit, simulate, ui
+
+def run(folder, arguments):
+    os.chdir(folder)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["gmm-pipeline", *arguments]
+    program.main()
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            run(*json.loads(line))
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Ended(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, files: Path) -> Path:
+    """A folder with the files that the cases name, and nothing else."""
+    return Path(shutil.copytree(files, tmp_path / "here"))
+
+
+@pytest.fixture
+def forked(server: subprocess.Popen[str], folder: Path) -> Callable[..., Ended]:
+    def run(*arguments: str) -> Ended:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps([str(folder), arguments]) + "\n")
+        server.stdin.flush()
+        returncode = int(server.stdout.readline())
+        return Ended(returncode, Path(f"{folder}.stdout").read_text(), Path(f"{folder}.stderr").read_text())
+
+    return run
+
+
+class Creator:
+    """Leaves a file behind when it is unpickled."""
+
+    def __reduce__(self):
+        return Path("unpickled").touch, ()
+
+
+COLUMNS = {
+    "good.csv": "x\n1\n2\n3\n4.5\n9\n",
+    "two.csv": "minutes,label\n1,a\n2,b\n3,c\n",
+    "missing_among_two.csv": "x,y\n1,1\n,2\n3,3\n",
+    "nan.csv": "x\n1\nnan\n3\n",
+    "inf.csv": "x\n1\n2\ninf\n",
+    "text.csv": "x\n1\nthree\n3\n",
+    "empty.csv": "",
+    "header.csv": "x\n",
+    "constant.csv": "x\n4\n4\n4\n",
+    "one_row.csv": "x\n4\n",
+    "without_header.csv": "1.5\n2.5\n4\n9\n",
+    "ragged.csv": "x,y\n1,2\n3\n",
+    "negative_weights.csv": "x,w\n1,1\n2,-1\n3,1\n",
+    "no_weights.csv": "x,w\n1,0\n2,0\n3,0\n",
+    "three_distinct.csv": "x\n1\n2\n2\n3\n3\n",
+    "one_that_counts.csv": "x,w\n1,1\n2,0\n3,0\n",
+    "same_names.csv": "x,x\n1,2\n3,4\n",
+    "tiny.csv": "x\n1e-200\n2e-200\n3e-200\n",
+    "huge.csv": "x\n1e308\n-1e308\n1\n",
+    "truth.json": '{"weights": [1, 1], "locs": [0, 1], "scales": [1, -1]}',
+    "no_truth.json": '{"weights": [1, 1]}',
+    "broken.json": '{"weights": [1,',
+}
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    for name, text in COLUMNS.items():
+        (folder / name).write_text(text)
+    np.save(folder / "objects.npy", np.array([Creator(), Creator()], dtype=object), allow_pickle=True)
+    (folder / "pickle.npy").write_bytes(pickle.dumps(Creator()))
+    np.save(folder / "cube.npy", np.zeros((2, 2, 2)))
+    parquet.write_table(pa.table({"x": np.arange(100.0)}), folder / "whole.parquet")
+    (folder / "truncated.parquet").write_bytes((folder / "whole.parquet").read_bytes()[:-50])
+    (folder / "notes.txt").write_text("1\n2\n")
+    return folder
+
+
+GROUP_AND_KEY = [
+    ("optimizer=adm", "error: optimizer: ", "Did you mean optimizer=adam?"),
+    ("data=two_mode", "error: data: ", "Did you mean data=two_modes?"),
+    ("stepz=100", "error: stepz: ", "Did you mean steps?"),
+    ("learning_rate=0.1", "error: learning_rate: ", "optimizer.learning_rate"),
+    ("optimizer.learning_rat=0.1", "error: optimizer.learning_rat: ", "Did you mean optimizer.learning_rate?"),
+    ("data.path=good.csv", "error: data.path: ", "It belongs to data=file"),
+    ("optimizer.momentum=0.9", "error: optimizer.momentum: ", "optimizer=sgd"),
+    ("+optimizer.foo=1", "error: optimizer.foo: ", "learning_rate"),
+    ("steps", "error: the command line: ", "key=value"),
+    ("prior._target_=no.such.function", "error: prior._target_: ", "'no.such.function'"),
+    ("optimizer._target_=optax.adm", "error: optimizer._target_: ", "'optax.adm'"),
+    ("optimizer._target_=optax", "error: optimizer._target_: ", "'optax'"),
+    ("~data", "error: data: ", "data=VALUE"),
+    ("prior=null", "error: the command line: ", "must be a string or a list"),
+    ("steps=${nothing}", "error: schedule.decay_steps: ", "'nothing'"),
+    ("data.scales=[1,2", "error: the command line: ", "[1,2"),
+    ("--config-dir=nowhere", "error: the command line: ", "nowhere"),
+]
+VALUES = [
+    ("n_components=0", "error: n_components: ", "1 or more, but got 0"),
+    ("n_components=-2", "error: n_components: ", "1 or more, but got -2"),
+    ("n_components=1.5", "error: n_components: ", "'1.5'"),
+    ("steps=0", "error: steps: ", "1 or more, but got 0"),
+    ("steps=-5", "error: steps: ", "1 or more, but got -5"),
+    ("steps=abc", "error: steps: ", "'abc'"),
+    ("history_every=0", "error: history_every: ", "1 or more, but got 0"),
+    ("precision=half", "error: precision: ", "float32"),
+    ("seed=-1", "error: seed: ", "from 0 to 4294967295, but got -1"),
+    ("data.seed=-1", "error: data.seed: ", "-1"),
+    ("data.scales=[1,-2]", "error: data.scales: ", "positive"),
+    ("data.weights=[1]", "error: data.weights: ", "2 numbers, as many as data.locs"),
+    ("data.weights=[1,0]", "error: data.weights: ", "positive"),
+    ("data.locs=[0,abc]", "error: data.locs: ", "'abc'"),
+    ("data.n_draws=1", "error: data.n_draws: ", "2 or more, but got 1"),
+    ("data.n_draws=many", "error: data.n_draws: ", "'many'"),
+    ("data.n_draws=1e3", "error: data.n_draws: ", "1000.0"),
+    ("data.seed=abc", "error: data.seed: ", "'abc'"),
+    ("data.counts=rounded", "error: data.counts: ", "exact or multinomial, but got 'rounded'"),
+    ("prior.concentration=0", "error: prior.concentration: ", "positive"),
+    ("prior.concentration=abc", "error: prior: ", "concentration='abc'"),
+    ("optimizer.learning_rate=abc", "error: optimizer: ", "learning_rate='abc'"),
+    ("schedule.decay_steps=0", "error: schedule: ", "decay_steps=0"),
+    ("tracking.uri=ftp://nowhere", "error: tracking.uri: ", "ftp://nowhere"),
+    ("tracking.series_points=-1", "error: tracking.series_points: ", "0 or more, but got -1"),
+    ("figures.formats=[gif]", "error: figures.formats: ", "any of png, svg, but got 'gif'"),
+    ("figures.dpi=abc", "error: figures.dpi: ", "'abc'"),
+    ("figures.dpi=0", "error: figures.dpi: ", "1 or more, but got 0"),
+    ("figures.size=[1]", "error: figures.size: ", "two positive numbers"),
+    ("animation.formats=[avi]", "error: animation.formats: ", "any of gif, mp4, html, but got 'avi'"),
+    ("animation.frames=0", "error: animation.frames: ", "1 or more, but got 0"),
+    ("animation.fps=0", "error: animation.fps: ", "positive"),
+    ("animation.hold=-1", "error: animation.hold: ", "-1"),
+    ("outputs_dir=good.csv", "error: good.csv/fit/", "Not a directory"),
+    ("hydra.run.dir=good.csv", "error: good.csv: ", "File exists"),
+]
+DATA = [
+    ("data.path=good.cvs", "error: data.path: ", "ends in .csv"),
+    ("data.path=god.csv", "error: data.path: ", "Did you mean good.csv"),
+    ("data.path=nowhere/good.csv", "error: data.path: ", "nowhere/good.csv"),
+    ("data.path=notes.txt", "error: data.path: ", "notes.txt"),
+    ("data.path=two.csv data.column=minute", "error: data.column: ", "minutes, label"),
+    ("data.path=two.csv", "error: data.column: ", "minutes, label"),
+    ("data.path=two.csv data.column=label", "error: two.csv, column 'label': ", "'a'"),
+    ("data.path=two.csv data.column=minutes data.weights_column=w", "error: data.weights_column: ", "minutes, label"),
+    ("data.path=missing_among_two.csv data.column=x", "error: missing_among_two.csv, column 'x': ", "first in row 2"),
+    ("data.path=nan.csv", "error: nan.csv, column 'x': ", "first in row 2"),
+    ("data.path=inf.csv", "error: inf.csv, column 'x': ", "first in row 3"),
+    ("data.path=text.csv", "error: text.csv, column 'x': ", "'three'"),
+    ("data.path=empty.csv", "error: empty.csv: ", "readable"),
+    ("data.path=header.csv", "error: header.csv, column 'x': ", "no rows"),
+    ("data.path=constant.csv", "error: constant.csv, column 'x': ", "all are 4"),
+    ("data.path=one_row.csv", "error: one_row.csv, column 'x': ", "two different values"),
+    ("data.path=without_header.csv", "error: without_header.csv: ", "header"),
+    ("data.path=ragged.csv data.column=x", "error: ragged.csv: ", "readable"),
+    ("data.path=negative_weights.csv data.column=x data.weights_column=w", "error: negative_weights.csv, ", "row 2"),
+    (
+        "data.path=no_weights.csv data.column=x data.weights_column=w",
+        "error: no_weights.csv, column 'w': ",
+        "not all 0",
+    ),
+    ("data.path=three_distinct.csv n_components=4", "error: n_components: ", "at most 3"),
+    ("data.path=three_distinct.csv n_components=4 standardize=false", "error: n_components: ", "at most 3"),
+    ("data.path=one_that_counts.csv data.column=x data.weights_column=w", "error: one_that_counts.csv, ", "all are 1"),
+    ("data.path=same_names.csv data.column=x", "error: same_names.csv: ", "x, x"),
+    ("data.path=huge.csv", "error: huge.csv, column 'x': ", "from -1e+308 to 1e+308"),
+    ("data.path=tiny.csv", "error: tiny.csv, column 'x': ", "from 1e-200 to 3e-200"),
+    ("data.path=5", "error: data.path: ", "but got 5"),
+    ("data.path=objects.npy", "error: objects.npy: ", "readable"),
+    ("data.path=pickle.npy", "error: pickle.npy: ", "readable"),
+    ("data.path=cube.npy", "error: cube.npy: ", "(2, 2, 2)"),
+    ("data.path=truncated.parquet", "error: truncated.parquet: ", "readable"),
+    ("data.path=good.csv data.truth=truth.json", "error: truth.json.scales: ", "positive"),
+    ("data.path=good.csv data.truth=no_truth.json", "error: data.truth: ", "locs"),
+    ("data.path=good.csv data.truth=broken.json", "error: data.truth: ", "broken.json"),
+    ("data.path=good.csv data.truth=none.json", "error: data.truth: ", "none.json"),
+    ("", "error: data.path: ", "data.path=VALUE"),
+]
+
+
+QUIET = ("tracking=none", "figures=none", "animation=none")
+
+
+def check(ended: Ended | subprocess.CompletedProcess[str], folder: Path, begins: str, says: str) -> None:
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.startswith(begins)
+    assert says in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+    assert ended.returncode == 2
+    assert [path for path in folder.glob("outputs/*/*") if path.parent.name in ("fit", "simulate", "sweeps")] == []
+
+
+@pytest.mark.parametrize(("argument", "begins", "says"), GROUP_AND_KEY + VALUES, ids=lambda value: value[:40])
+def test_wrong_key_or_value(forked, folder, argument, begins, says):
+    check(forked("fit", *QUIET, argument), folder, begins, says)
+
+
+@pytest.mark.parametrize(("arguments", "begins", "says"), DATA, ids=lambda value: value[:40])
+def test_data_that_cannot_be_fitted(forked, folder, arguments, begins, says):
+    check(forked("fit", *QUIET, "data=file", *arguments.split()), folder, begins, says)
+    assert not (folder / "unpickled").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins", "says"),
+    [
+        ("simulate output=draws.txt", "error: draws.txt: ", "'.txt'"),
+        ("simulate output=draws", "error: draws: ", "no suffix"),
+        ("simulate figures.formats=[gif]", "error: figures.formats: ", "'gif'"),
+        ("simulate data=file data.path=good.csv", "error: data: ", "data=two_modes"),
+        ("simulate data.scales=[1]", "error: data.scales: ", "2 numbers"),
+        ("animate", "error: run: ", "python -m gmm_pipeline fit"),
+        ("animate run=nowhere", "error: run: ", "but got nowhere"),
+        ("animate animation=none", "error: animation.formats: ", "animation=default"),
+        ("animate animation.fps=51", "error: animation.fps: ", "at most 50"),
+        ("ui tracking=none", "error: tracking.uri: ", "null"),
+        ("ui", "error: tracking.uri: ", "outputs/mlflow.db"),
+        ("fit --multirun --cfg job", "error: the command line: ", "--multirun"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_other_commands_and_flags(forked, folder, arguments, begins, says):
+    check(forked(*arguments.split()), folder, begins, says)
+
+
+@pytest.mark.parametrize(("argument", "begins", "says"), [*GROUP_AND_KEY[:3], VALUES[0], VALUES[5]])
+def test_a_process_of_its_own_says_the_same(cli: Cli, tmp_path, argument, begins, says):
+    check(cli("fit", *QUIET, argument), tmp_path, begins, says)
+
+
+def test_a_record_is_never_replaced(forked, folder):
+    run = ("fit", *QUIET, "steps=2", "data.n_draws=20", "hydra.run.dir=outputs/fit/mine")
+    assert forked(*run).returncode == 0
+    before = {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")}
+    again = forked(*run)
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: hydra.run.dir: ")
+    assert {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")} == before
+
+
+def test_one_bad_job_of_a_sweep_names_itself_and_keeps_the_records_before_it(forked, folder):
+    ended = forked("fit", "--multirun", *QUIET, "steps=2", "data.n_draws=20", "n_components=1,0")
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "n_components=0" in ended.stderr
+    assert "error: n_components: " in ended.stderr
+    assert [path.parent.name for path in folder.glob("outputs/sweeps/*/*/record.json")] == ["0"]
+
+
+def test_the_traceback_is_there_for_who_asks(cli: Cli):
+    ended = cli("fit", "optimizer=adm", HYDRA_FULL_ERROR="1")
+    assert "Traceback" in ended.stderr
+    assert ended.returncode != 0
