@@ -14,7 +14,7 @@ from jax.nn import softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood
+from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood, loss
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters
 
@@ -61,6 +61,34 @@ def evaluate(
             log_prior=float(prior),
             responsibilities=np.asarray(responsibilities).T,
         )
+
+
+@partial(jax.jit, static_argnames="log_prior")
+def _losses(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, log_prior: LogPrior) -> Array:
+    one = partial(loss, data=data, sample_weights=sample_weights, log_prior=log_prior, average=False)
+    return jax.lax.map(one, parameters)
+
+
+def losses(
+    parameters: Parameters,
+    data: Float[np.ndarray, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    scaling: Scaling,
+    log_prior: LogPrior,
+) -> Float[np.ndarray, " H"]:
+    """Negative log posterior at each entry of a history, for data in the user's units, in nats and float64.
+
+    Args:
+        parameters: [H, K], in the units of the fit.
+        data: in the units of the fit, float64.
+        sample_weights: c, how often each datum counts.
+        scaling: from the user's units to the fit's.
+        log_prior: log prior density of the parameters, in nats.
+    """
+    with jax.enable_x64(True):
+        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
+        found = np.asarray(_losses(exact, data, sample_weights, log_prior=log_prior))
+    return found + np.sum(sample_weights) * np.log(scaling.spread)
 
 
 def number_of_parameters(n_components: int) -> int:

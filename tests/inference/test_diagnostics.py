@@ -92,3 +92,14 @@ def test_scaling_there_and_back(centre, spread):
 
 def test_scaling_honours_sample_weights():
     assert scaling_of(np.array([0.0, 1.0, 99.0]), np.array([1.0, 1.0, 0.0])) == Scaling(0.5, 0.5)
+
+
+def test_losses_of_a_history_are_those_of_its_entries():
+    scaling = scaling_of(DATA, np.ones(400))
+    data = to_fit_units(DATA, scaling)
+    history = Parameters(*(np.random.default_rng(1).normal(size=(3, 2)) for _ in range(3)))
+    found = diagnostics.losses(history, data, np.ones(400), scaling, flat)
+    for entry, loss in enumerate(found):
+        one = Parameters(*(leaf[entry] for leaf in history))
+        expected = -diagnostics.evaluate(one, data, np.ones(400), scaling, flat).log_likelihood
+        np.testing.assert_allclose(loss, expected, rtol=ROUNDING_64)
