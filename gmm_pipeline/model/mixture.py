@@ -204,10 +204,7 @@ def sample_multinomial(
 
 def constrain(parameters: Parameters) -> Mixture:
     """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
-    log_weights = np.asarray(parameters.log_component_weights, np.float64)
-    relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-    return Mixture(
-        weights=relative / relative.sum(axis=-1, keepdims=True),
-        locs=np.asarray(parameters.component_mus, np.float64),
-        scales=np.exp(np.asarray(parameters.log_component_scales, np.float64)),
-    )
+    log_weights, locs, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverged fit is infinite, which is what it says then
+        relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+        return Mixture(relative / relative.sum(axis=-1, keepdims=True), locs, np.exp(log_scales))

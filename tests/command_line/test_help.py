@@ -1,0 +1,144 @@
+"""What the program says of itself: usage, `--help`, `--cfg`, `--info`, and what a shell is offered to complete."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Cli
+
+from gmm_pipeline.__main__ import COMMANDS
+from gmm_pipeline.config import SCHEMAS
+
+CONF = ROOT / "conf"
+
+
+def groups(command: str) -> list[str]:
+    primary = yaml.safe_load((CONF / f"{command}.yaml").read_text())
+    named = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
+    return [name for name in named if not name.startswith("override ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_every_key_and_option(cli: Cli, tmp_path, command):
+    finished = cli(command, "--help")
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stdout.splitlines()
+    words = " ".join(finished.stdout.split())  # long meanings are wrapped
+    for key in fields(SCHEMAS[command]):
+        assert any(line.startswith(f"  {key.name:<24}") for line in lines), key.name
+        assert f"{key.name} {key.metadata['meaning']}" in words
+    for group in groups(command):
+        assert f"  {group}" in lines
+        for option in (CONF / group).glob("*.yaml"):
+            comments = [line[2:] for line in option.read_text().splitlines() if line.startswith("# ")]
+            said = next(comment for comment in comments if not comment.startswith("@package"))
+            assert f"{option.stem} {said}" in words
+    for flag in ("--multirun", "--cfg job", "--info", "--config-dir"):
+        assert flag in finished.stdout
+    assert max(len(line) for line in lines) <= 120
+    assert not any(tmp_path.iterdir())
+
+
+def test_every_group_of_fit_is_a_folder():
+    assert groups("fit") == [
+        "data",
+        "prior",
+        "init",
+        "schedule",
+        "optimizer",
+        "figures",
+        "animation",
+        "tracking",
+        "experiment",
+    ]
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"} == set(groups("fit"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+def test_no_command_lists_the_commands(cli: Cli, arguments):
+    finished = cli(*arguments)
+    assert finished.returncode == 0
+    for command, meaning in COMMANDS.items():
+        assert f"  {command:<10}{meaning}" in finished.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("fitt", "fit"), ("simulte", "simulate"), ("Animate", "animate")])
+def test_unknown_command_names_the_nearest(cli: Cli, typed, meant):
+    finished = cli(typed, "steps=3")
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr.startswith(f"error: '{typed}' is not a command. Did you mean {meant}")
+    assert all(f"  {command} " in finished.stderr for command in COMMANDS)
+
+
+def test_cfg_job_prints_the_config_and_runs_nothing(cli: Cli, tmp_path):
+    finished = cli("fit", "--cfg", "job", "--resolve", "optimizer=sgd", "steps=1234", "optimizer.momentum=0.5")
+    assert finished.returncode == 0, finished.stderr
+    printed = yaml.safe_load(finished.stdout)
+    assert set(printed) == {key.name for key in fields(SCHEMAS["fit"])}
+    assert printed["steps"] == 1234
+    assert printed["history_every"] == 3
+    assert printed["schedule"]["decay_steps"] == 1234
+    assert printed["optimizer"]["_target_"] == "optax.sgd"
+    assert printed["optimizer"]["momentum"] == 0.5
+    assert not any(tmp_path.iterdir())
+
+
+def test_info_says_where_the_config_comes_from(cli: Cli, tmp_path):
+    finished = cli("fit", "optimizer=lion", "--info")
+    assert finished.returncode == 0, finished.stderr
+    assert "optimizer/lion" in finished.stdout
+    assert "file://" in finished.stdout
+    assert not any(tmp_path.iterdir())
+
+
+def complete(line: str, folder: Path) -> list[str]:
+    finished = subprocess.run(
+        [Path(sys.executable).with_name("gmm-pipeline"), "-sc", "query=bash"],
+        cwd=folder,
+        env={**os.environ, "COMP_LINE": line},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert finished.stderr == ""
+    return finished.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("gmm-pipeline ", list(COMMANDS)),
+        ("gmm-pipeline fi", ["fit"]),
+        ("gmm-pipeline fit st", ["standardize=", "steps="]),
+        ("gmm-pipeline fit prior=", ["prior=dirichlet", "prior=flat"]),
+        ("gmm-pipeline fit steps=10 optimizer=adama", ["optimizer=adamax"]),
+        ("gmm-pipeline simulate data=f", ["data=file", "data=four_modes"]),
+        ("gmm-pipeline animate animation.f", ["animation.formats.", "animation.fps=", "animation.frames="]),
+    ],
+)
+def test_completion(tmp_path, line, offered):
+    assert sorted(complete(line, tmp_path)) == sorted(offered)
+    assert not any(tmp_path.iterdir())
+
+
+def test_completion_knows_every_optimizer(tmp_path):
+    options = {f"optimizer={path.stem}" for path in (CONF / "optimizer").glob("ad*.yaml")}
+    assert set(complete("gmm-pipeline fit optimizer=ad", tmp_path)) == options
+
+
+def test_completion_is_installed_by_a_script(tmp_path):
+    script = subprocess.run(
+        [Path(sys.executable).with_name("gmm-pipeline"), "-sc", "install=bash"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "complete -o nospace" in script
+    assert "gmm-pipeline" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)

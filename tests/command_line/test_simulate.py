@@ -1,0 +1,91 @@
+"""The command `simulate`, and a fit of what it wrote."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Cli
+from pyarrow import csv, parquet
+
+QUIET = ("tracking=none", "figures=none", "animation=none")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("simulated")
+
+
+@pytest.fixture
+def written(cli: Cli, folder: Path) -> Path:
+    """The same draws as CSV, with a picture, and as Parquet, without; written once."""
+    if not any(folder.iterdir()):
+        for output in ("output=draws.csv", "output=draws.parquet figures=none"):
+            finished = cli("simulate", "data=four_modes", "data.n_draws=190", *output.split(), cwd=folder)
+            assert finished.returncode == 0, finished.stderr
+            assert finished.stderr == ""
+            (folder / f"{len(list(folder.glob('*.stdout')))}.stdout").write_text(finished.stdout)
+    return folder
+
+
+def test_both_formats_hold_the_same_numbers(written):
+    text, binary = csv.read_csv(written / "draws.csv"), parquet.read_table(written / "draws.parquet")
+    assert text.column_names == binary.column_names == ["datum", "component"]
+    for name in text.column_names:
+        np.testing.assert_array_equal(text[name].to_numpy(), binary[name].to_numpy())
+    counts = np.unique(binary["component"].to_numpy(), return_counts=True)[1]
+    assert counts.tolist() == [20, 100, 10, 60]
+
+
+def test_truth_is_written_beside_the_data(written):
+    truth = json.loads((written / "draws_truth.json").read_text())
+    assert truth["locs"] == [-5.0, -2.0, 3.0, 8.0]
+    assert truth["scales"] == [2.0, 1.1, 1.0, 1.5]
+    np.testing.assert_allclose(truth["weights"], np.array([10, 2, 1, 6]) / 19)
+    data = parquet.read_table(written / "draws.parquet")["datum"].to_numpy()
+    assert truth["digest"] == hashlib.sha256(data.astype("<f8").tobytes()).hexdigest()
+
+
+def test_nothing_else_is_written(written):
+    names = {path.name for path in written.iterdir() if path.suffix != ".stdout"}
+    pictures = {"draws_histogram.png", "draws_histogram.svg"}
+    assert names == {"draws.csv", "draws.parquet", "draws_truth.json", *pictures, "outputs"}
+
+
+def test_components_are_numbered_as_in_the_spec(written):
+    table = parquet.read_table(written / "draws.parquet")
+    data, components = table["datum"].to_numpy(), table["component"].to_numpy()
+    means = [data[components == component].mean() for component in range(4)]
+    np.testing.assert_allclose(means, [-2.0, -5.0, 3.0, 8.0], atol=5 * 2.0 / np.sqrt(10))  # five standard errors
+
+
+def test_fit_of_the_written_file_knows_the_truth(cli: Cli, written):
+    arguments = ("data=file", "data.path=draws.csv,draws.parquet", "data.column=datum", "data.truth=draws_truth.json")
+    finished = cli("fit", "-m", *QUIET, *arguments, "n_components=4", "steps=20", cwd=written)
+    assert finished.returncode == 0, finished.stderr
+    truth = json.loads((written / "draws_truth.json").read_text())
+    said = [json.loads(path.read_text()) for path in sorted(written.glob("outputs/sweeps/*/*/data.json"))]
+    assert len(said) == 2
+    for description in said:
+        assert description["digest"] == truth["digest"]
+        for name in ("weights", "locs", "scales"):
+            np.testing.assert_allclose(description["truth"][name], truth[name])
+
+
+def test_the_command_it_prints_works(cli: Cli, written):
+    said = (written / "0.stdout").read_text()
+    assert "data: draws.csv" in said
+    assert "truth: draws_truth.json" in said
+    command = said.split("fit them: python -m gmm_pipeline ")[1].split()
+    finished = cli(*command, *QUIET, "steps=5", cwd=written)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("draws: 190 data, 2 components, 5 steps")
+
+
+def test_by_default_it_writes_into_a_folder_of_its_own(cli: Cli, tmp_path):
+    finished = cli("simulate", "data.n_draws=60", "figures.formats=[svg]")
+    assert finished.returncode == 0, finished.stderr
+    (record,) = (tmp_path / "outputs" / "simulate").iterdir()
+    names = {path.name for path in record.iterdir()}
+    assert names == {"data.parquet", "data_truth.json", "data_histogram.svg", "simulate.log", ".hydra"}
