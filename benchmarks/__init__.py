@@ -1,0 +1,77 @@
+"""Measurements behind the project's promises: one command, one table.
+
+| script | what it measures |
+| --- | --- |
+| `recovery` | how often the default fit finds the true parameters of generated data within 4 standard errors |
+| `reference` | how often it reaches the best optima known for real data |
+| `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
+| `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
+
+Run from the root of a checkout as `python -m benchmarks.NAME`; `--help` lists what can be varied. Words such as
+`precision=float64` after the options are Hydra overrides for every fit.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gmm_pipeline import config
+from gmm_pipeline.stages import fit
+
+ROOT = Path(__file__).parent.parent
+
+
+class Fitted(NamedTuple):
+    """A fit that has been run and judged."""
+
+    job: fit.Job
+    answer: fit.Answer
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that every script has; the module's docstring is the help."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("overrides", nargs="*", help="Hydra overrides for every fit, such as steps=1000")
+    return options
+
+
+def some_of(allowed: Iterable[str]) -> Callable[[str], list[str]]:
+    """Option type for a list with commas, since one with spaces would swallow the overrides after it."""
+    known = list(allowed)
+
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if not set(chosen) <= set(known):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}; got {text}")
+        return chosen
+
+    return names
+
+
+def loaded(*overrides: str) -> fit.Job:
+    """The job of the command `fit` with these overrides.
+
+    Programs are not cached on disk unless an override says so: a benchmark leaves nothing behind.
+    """
+    from hydra import compose, initialize_config_dir
+
+    config.register()
+    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        return fit.load(compose("fit", ["compilation_cache=null", *overrides]))
+
+
+def fitted(*overrides: str) -> Fitted:
+    """What `fit` answers with these overrides, without a record."""
+    job = loaded(*overrides)
+    (result,) = fit.compute([job])
+    return Fitted(job, fit.answer(job, result))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a Markdown table that is aligned in a terminal too."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    for row in cells:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")

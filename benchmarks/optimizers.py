@@ -1,0 +1,72 @@
+"""How close does every optimizer come with its default hyperparameters?
+
+Every file of `conf/optimizer/` fits two_modes and four_modes from the same few starts, with the default number of
+steps and its own default schedule. Losses are in float64 and compared with the best that any optimizer reached from any
+start: the largest distance says whether a start was left in a local optimum or short of one, the smallest whether the
+optimizer gets there at all. Seconds are those of the steps alone, compiled beforehand.
+
+    python -m benchmarks.optimizers
+"""
+
+import time
+
+import numpy as np
+
+from benchmarks import loaded, parser, print_table, some_of
+from gmm_pipeline import config
+from gmm_pipeline.stages import fit
+
+DATA_SETS = {"two_modes": 2, "four_modes": 4}
+REACHED = 1e-3
+"""Nats."""
+
+
+def losses_and_seconds(settings: list[str], n_seeds: int) -> tuple[np.ndarray, float]:
+    """Loss from each start, infinite where the fit diverged, and the median time of a fit."""
+    losses, seconds = [], []
+    for seed in range(n_seeds):
+        job = loaded(*settings, f"seed={seed}")
+        if seed == 0:
+            fit.compute([job])
+        began = time.perf_counter()
+        (result,) = fit.compute([job])
+        seconds.append(time.perf_counter() - began)
+        found = fit.answer(job, result)
+        losses.append(np.inf if found.diverged else found.metrics["loss"])
+    return np.array(losses), float(np.median(seconds))
+
+
+def main() -> None:
+    """Print a row for each optimizer and data set."""
+    every = sorted(path.stem for path in (config.config_directory() / "optimizer").glob("*.yaml"))
+    options = parser(__doc__)
+    options.add_argument("--optimizers", type=some_of(every), default=every, help="with commas")
+    options.add_argument("--data-sets", type=some_of(DATA_SETS), default=list(DATA_SETS), help="with commas")
+    options.add_argument("--seeds", type=int, default=4, help="starts 0 to SEEDS - 1")
+    arguments = options.parse_args()
+
+    rows = []
+    for name in arguments.data_sets:
+        common = [f"data={name}", f"n_components={DATA_SETS[name]}", *arguments.overrides]
+        found = {
+            optimizer: losses_and_seconds([f"optimizer={optimizer}", *common], arguments.seeds)
+            for optimizer in arguments.optimizers
+        }
+        best = min(losses.min() for losses, _ in found.values())
+        for optimizer, (losses, seconds) in found.items():
+            above = losses - best
+            rows.append(
+                (
+                    name,
+                    optimizer,
+                    *(f"{value:.1e}" for value in (above.min(), np.median(above), above.max())),
+                    f"{np.sum(above < REACHED)} of {len(above)}",
+                    f"{seconds:.2f}",
+                )
+            )
+    header = ("data", "optimizer", "nats above best: least", "median", "most", f"within {REACHED:g}", "seconds")
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
