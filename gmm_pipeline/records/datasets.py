@@ -276,10 +276,10 @@ def _check_spread(where: str, data: Float[np.ndarray, " n"]) -> None:
         )
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         variance = np.var(data)
-    if not 0 < variance < np.inf:
+    if not 1e-300 < variance < 1e300:
         raise InputError(
             where,
-            expected="numbers whose variance float64 can hold, some 1e-300 to 1e300",
+            expected="numbers whose variance float64 can hold well, from 1e-300 to 1e300",
             came=f"numbers from {data.min():g} to {data.max():g}",
             remedy="Change their unit.",
         )

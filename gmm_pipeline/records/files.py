@@ -108,13 +108,13 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
         stream.write(buffer.getbuffer())
 
 
-def _write_parquet(table: Any, stream: BinaryIO) -> None:
+def _write_parquet(table: Any, stream: io.BytesIO) -> None:
     import pyarrow.parquet as parquet
 
     parquet.write_table(table, stream)
 
 
-def _write_csv(table: Any, stream: BinaryIO) -> None:
+def _write_csv(table: Any, stream: io.BytesIO) -> None:
     from pyarrow import csv
 
     csv.write_csv(table, stream)

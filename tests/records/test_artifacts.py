@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.artifacts import Assignments, History
+
+RANDOM = np.random.default_rng(6)
+MIXTURE = Mixture(np.array([0.25, 0.75]), np.array([-1.5, 2.5]), np.array([0.5, 1e-300]))
+
+
+def test_mixture_has_stable_names_and_comes_back():
+    text = json.dumps(artifacts.mixture_as_json(MIXTURE))
+    assert json.loads(text) == {"weights": [0.25, 0.75], "locs": [-1.5, 2.5], "scales": [0.5, 1e-300]}
+    for ours, expected in zip(artifacts.mixture_from_json(json.loads(text)), MIXTURE, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+        assert ours.dtype == np.float64
+
+
+def test_history_is_plain_npz_and_comes_back(tmp_path):
+    mixtures = Mixture(*(RANDOM.normal(size=(4, 2)) for _ in range(3)))
+    history = History(np.array([0, 5, 10, 12]), np.array([9.0, 3.0, np.nan, np.inf]), mixtures)
+    artifacts.write_history(tmp_path / "history.npz", history)
+    read = artifacts.read_history(tmp_path / "history.npz")
+    np.testing.assert_array_equal(read.steps, history.steps)
+    np.testing.assert_array_equal(read.losses, history.losses)
+    for ours, expected in zip(read.mixtures, mixtures, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    with np.load(tmp_path / "history.npz", allow_pickle=False) as content:
+        assert set(content) == {"steps", "losses", "weights", "locs", "scales"}
+
+
+def test_same_history_same_bytes(tmp_path):
+    mixtures = Mixture(*(RANDOM.normal(size=(4, 2)) for _ in range(3)))
+    history = History(np.arange(4), RANDOM.normal(size=4), mixtures)
+    for name in ("first.npz", "second.npz"):
+        artifacts.write_history(tmp_path / name, history)
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_components", [1, 12])
+def test_assignments_come_back_in_the_order_of_components(tmp_path, weighted, n_components):
+    responsibilities = RANDOM.dirichlet(np.ones(n_components), size=7)
+    weights = RANDOM.uniform(size=7) if weighted else None
+    written = Assignments(RANDOM.normal(size=7), weights, responsibilities.argmax(axis=1), responsibilities)
+    artifacts.write_assignments(tmp_path / "assignments.parquet", written)
+    read = artifacts.read_assignments(tmp_path / "assignments.parquet")
+    for ours, expected in zip(read, written, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    table = parquet.read_table(tmp_path / "assignments.parquet")
+    middle = ["sample_weight"] if weighted else []
+    names = [f"responsibility_{component}" for component in range(n_components)]
+    assert table.column_names == ["datum", *middle, "label", *names]
+    np.testing.assert_array_equal(table[names[-1]].to_numpy(), responsibilities[:, -1])

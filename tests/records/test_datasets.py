@@ -1,0 +1,165 @@
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import ROUNDING_64
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import csv
+from scipy import stats
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import datasets
+
+SPEC = {
+    "name": "spec",
+    "unit": None,
+    "weights": [2, 10, 1],
+    "locs": [3.0, -5.0, 20.0],
+    "scales": [1.0, 2.0, 0.5],
+    "n_draws": 1300,
+    "counts": "exact",
+    "seed": 3,
+}
+
+
+@given(st.integers(0, 10**6), st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=12))
+def test_shares_sum_to_the_total_and_lie_within_one_of_their_quota(total, weights):
+    counts = datasets.apportion(total, weights)
+    quotas = total * np.array(weights) / np.sum(weights)
+    assert sum(counts) == total
+    assert all(count >= 0 for count in counts)
+    # 1e-6: the quota itself is rounded, and is above 1e5 at most.
+    assert np.abs(np.array(counts) - quotas).max() < 1 + 1e-6
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 1000))
+def test_whole_shares_are_exact(weights, draws_a_unit):
+    assert datasets.apportion(sum(weights) * draws_a_unit, weights) == [weight * draws_a_unit for weight in weights]
+
+
+@given(st.integers(0, 100), st.lists(st.integers(1, 30), min_size=2, max_size=6))
+def test_a_larger_weight_never_gets_less(total, weights):
+    counts = np.array(datasets.apportion(total, weights))
+    order = np.argsort(weights, kind="stable")
+    smaller, larger = order[:-1], order[1:]
+    strictly = np.array(weights)[smaller] < np.array(weights)[larger]
+    assert (counts[smaller] <= counts[larger])[strictly].all()
+
+
+def test_exact_counts_and_the_distribution_of_each_component():
+    drawn = datasets.generate(**SPEC)
+    assert drawn.components is not None
+    assert np.bincount(drawn.components).tolist() == [200, 1000, 100]
+    assert drawn.data.dtype == np.float64
+    for component, (loc, scale) in enumerate(zip(SPEC["locs"], SPEC["scales"], strict=True)):
+        draws = drawn.data[drawn.components == component]
+        assert stats.kstest(draws, stats.norm(loc, scale).cdf).pvalue > 1e-3
+
+
+def test_multinomial_counts_are_drawn_too():
+    drawn = datasets.generate(**{**SPEC, "counts": "multinomial", "n_draws": 13000})
+    assert drawn.components is not None
+    counts = np.bincount(drawn.components, minlength=3)
+    expected = 13000 * np.array([2, 10, 1]) / 13
+    assert stats.chisquare(counts, expected).pvalue > 1e-3
+    assert counts.tolist() != expected.tolist()
+    for component in range(3):
+        draws = drawn.data[drawn.components == component]
+        assert stats.kstest(draws, stats.norm(SPEC["locs"][component], SPEC["scales"][component]).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("counts", ["exact", "multinomial"])
+def test_data_are_a_function_of_their_spec_alone(counts):
+    spec = {**SPEC, "counts": counts}
+    first, again, other = (datasets.generate(**{**spec, "seed": seed}) for seed in (3, 3, 4))
+    with jax.enable_x64(True):
+        in_float64 = datasets.generate(**spec)
+    np.testing.assert_array_equal(again.data, first.data)
+    np.testing.assert_array_equal(in_float64.data, first.data)
+    assert not np.array_equal(other.data, first.data)
+    assert first.digest == in_float64.digest != other.digest
+
+
+def test_truth_is_ordered_by_loc():
+    truth = datasets.generate(**SPEC).truth
+    assert truth is not None
+    assert truth.locs.tolist() == [-5.0, 3.0, 20.0]
+    assert truth.scales.tolist() == [2.0, 1.0, 0.5]
+    np.testing.assert_allclose(truth.weights, np.array([10, 2, 1]) / 13, rtol=ROUNDING_64)
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    csv.write_csv(pa.table({"x": [3, 1, 2, 9], "w": [1.0, 0.0, 2.5, 1.0], "2": [5.0, 6.0, 7.0, 8.0]}), "table.csv")
+    return "table.csv"
+
+
+def from_file(path, column=None, weights_column=None, **given):
+    return datasets.from_file(
+        **{"path": path, "column": column, "weights_column": weights_column, "truth": None, "name": None, "unit": None}
+        | given
+    )
+
+
+def test_column_is_read_in_order_as_float64(table):
+    read = from_file(table, "x", unit="min")
+    assert read.data.tolist() == [3.0, 1.0, 2.0, 9.0]
+    assert read.data.dtype == np.float64
+    assert (read.name, read.unit, read.source, read.truth) == ("table", "min", "table.csv", None)
+    assert read.sample_weights is None
+    assert read.counts.tolist() == [1.0] * 4
+
+
+def test_column_may_be_named_by_a_number(table):
+    assert from_file(table, 2).data.tolist() == [5.0, 6.0, 7.0, 8.0]
+
+
+def test_sample_weights_count_and_change_the_digest(table):
+    plain, weighted = from_file(table, "x"), from_file(table, "x", "w")
+    assert weighted.counts.tolist() == [1.0, 0.0, 2.5, 1.0]
+    data = np.array([3.0, 1.0, 2.0, 9.0], "<f8").tobytes()
+    assert plain.digest == hashlib.sha256(data).hexdigest()
+    assert weighted.digest == hashlib.sha256(data + np.array([1.0, 0.0, 2.5, 1.0], "<f8").tobytes()).hexdigest()
+    assert datasets.describe(weighted)["sample_weights"] is True
+
+
+def test_truth_comes_from_a_file(table, tmp_path):
+    truth = {"weights": [3, 1], "locs": [5, -5], "scales": [2, 1], "source": "kept by whoever wrote it"}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    described = datasets.describe(from_file(table, "x", truth="truth.json"))
+    assert described["truth"] == {"weights": [0.25, 0.75], "locs": [-5.0, 5.0], "scales": [1.0, 2.0]}
+    assert json.loads(json.dumps(described)) == described
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "says"),
+    [
+        ({}, "data.column", "x, w, 2"),
+        ({"column": "y"}, "data.column", "but got 'y'"),
+        ({"column": "x", "weights_column": "weight"}, "data.weights_column", "x, w, 2"),
+        ({"column": "x", "truth": "absent.json"}, "data.truth", "absent.json"),
+    ],
+)
+def test_what_is_missing_is_named(table, given, where, says):
+    with pytest.raises(InputError) as raised:
+        from_file(table, **given)
+    assert raised.value.where == where
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("values", [[1e-160, 2e-160], [1e200, -1e200], [1e308, -1e308]])
+def test_numbers_whose_variance_float64_cannot_hold_are_refused(tmp_path, values):
+    np.save(tmp_path / "extreme.npy", np.array([*values, values[0]]))
+    with pytest.raises(InputError, match="Change their unit"):
+        from_file(str(tmp_path / "extreme.npy"))
+
+
+@pytest.mark.parametrize("values", [[1e-140, 2e-140], [1e140, -1e140], [1e6 + 1e-9, 1e6]])
+def test_extreme_units_that_float64_can_hold_are_read(tmp_path, values):
+    np.save(tmp_path / "far.npy", np.array([*values, values[0]]))
+    assert from_file(str(tmp_path / "far.npy")).data.tolist() == [*values, values[0]]

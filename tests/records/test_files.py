@@ -1,0 +1,165 @@
+import json
+import math
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pyarrow import csv, parquet
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import files
+
+FLOATS = arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(allow_nan=False, allow_infinity=False))
+
+
+def test_whole_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "deep" / "result.bin"
+    with files.whole_file(path) as stream:
+        stream.write(b"all of it")
+        stream.flush()
+        assert not path.exists()
+    assert path.read_bytes() == b"all of it"
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.bin"]
+
+
+@given(st.binary(max_size=50), st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]))
+def test_what_is_interrupted_leaves_the_file_as_it_was(tmp_path_factory, content, interruption):
+    path = tmp_path_factory.mktemp("folder") / "result.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(interruption), files.whole_file(path) as stream:
+        stream.write(content)
+        raise interruption
+    assert path.read_bytes() == b"before"
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.bin"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_results_are_as_readable_as_other_files(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "result.txt", "text")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "result.txt").stat().st_mode) == mode
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_json_comes_back_as_it_was(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("folder") / "content.json"
+    files.write_json(path, content)
+    assert files.read_json(path) == content
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+
+
+def test_json_takes_numpy_and_has_null_for_what_is_not_finite(tmp_path):
+    content = {
+        "array": np.array([[1.5, np.nan], [np.inf, -np.inf]]),
+        "number": np.float32(0.5),
+        "count": np.int64(3),
+        "flag": np.bool_(True),
+        "pair": (math.nan, 2),
+        "inner": {"µ": -math.inf},
+    }
+    files.write_json(tmp_path / "content.json", content)
+    text = (tmp_path / "content.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=lambda constant: pytest.fail(constant)) == {
+        "array": [[1.5, None], [None, None]],
+        "number": 0.5,
+        "count": 3,
+        "flag": True,
+        "pair": [None, 2],
+        "inner": {"µ": None},
+    }
+    assert "µ" in text
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@given(numbers=FLOATS, data=st.data())
+def test_columns_come_back_to_the_last_bit(tmp_path_factory, suffix, numbers, data):
+    integers = data.draw(arrays.arrays(np.int32, len(numbers)))
+    path = tmp_path_factory.mktemp("folder") / f"columns.{suffix}"
+    files.write_columns(path, {"number": numbers, "whole": integers})
+    for read in (files.read_columns(path), dict(zip(("number", "whole"), _by_pyarrow(path).columns, strict=True))):
+        assert list(read) == ["number", "whole"]
+        np.testing.assert_array_equal(np.asarray(read["number"].to_numpy(), np.float64), numbers)
+        np.testing.assert_array_equal(read["whole"].to_numpy(), integers)
+
+
+def _by_pyarrow(path: Path) -> pa.Table:
+    return csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_that_are_views_are_written_in_order(tmp_path, suffix):
+    table = np.arange(12.0).reshape(6, 2)
+    files.write_columns(tmp_path / f"views.{suffix}", {"second": table[:, 1], "reversed": table[::-1, 0]})
+    read = _by_pyarrow(tmp_path / f"views.{suffix}")
+    assert read["second"].to_pylist() == [1, 3, 5, 7, 9, 11]
+    assert read["reversed"].to_pylist() == [10, 8, 6, 4, 2, 0]
+
+
+@given(FLOATS)
+def test_npy_with_one_axis_is_one_column(tmp_path_factory, numbers):
+    path = tmp_path_factory.mktemp("folder") / "numbers.npy"
+    np.save(path, numbers)
+    read = files.read_columns(path)
+    assert list(read) == ["0"]
+    np.testing.assert_array_equal(read["0"], numbers)
+
+
+def test_npy_with_two_axes_has_numbered_columns(tmp_path):
+    np.save(tmp_path / "table.npy", np.arange(6).reshape(3, 2))
+    read = files.read_columns(tmp_path / "table.npy")
+    assert {name: column.tolist() for name, column in read.items()} == {"0": [0, 2, 4], "1": [1, 3, 5]}
+
+
+@pytest.mark.parametrize("name", ["draws.txt", "draws", "draws.csv.gz"])
+def test_columns_are_written_as_parquet_or_csv_alone(tmp_path, name):
+    with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):
+        files.write_columns(tmp_path / name, {"x": np.ones(2)})
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_suffix_in_capitals_is_read(tmp_path):
+    (tmp_path / "DATA.CSV").write_text("x\n1\n2\n")
+    assert files.read_columns(tmp_path / "DATA.CSV")["x"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", True), ("-1.5e3", True), (" 2 ", True), ("nan", True), ("", False), ("x", False), ("1,5", False)],
+)
+def test_what_reads_as_a_number(text, number):
+    assert files.is_number(text) is number
+
+
+def test_a_header_with_one_name_is_a_header(tmp_path):
+    (tmp_path / "named.csv").write_text("2019,label\n1,2\n3,4\n")
+    assert list(files.read_columns(tmp_path / "named.csv")) == ["2019", "label"]
+    (tmp_path / "unnamed.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(InputError, match="a first row with the names"):
+        files.read_columns(tmp_path / "unnamed.csv")
+
+
+def test_missing_file_names_those_beside_it(tmp_path):
+    for name in ("waiting.csv", "wading.csv", "galaxies.csv"):
+        (tmp_path / name).write_text("x\n1\n")
+    with pytest.raises(InputError) as raised:
+        files.read_columns(tmp_path / "waitings.csv")
+    assert raised.value.where == "data.path"
+    assert raised.value.remedy.startswith(f"Did you mean {tmp_path / 'waiting.csv'}")
