@@ -14,7 +14,7 @@ from jax.nn import softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood, loss
+from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters
 
@@ -65,8 +65,7 @@ def evaluate(
 
 @partial(jax.jit, static_argnames="log_prior")
 def _losses(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, log_prior: LogPrior) -> Array:
-    one = partial(loss, data=data, sample_weights=sample_weights, log_prior=log_prior, average=False)
-    return jax.lax.map(one, parameters)
+    return jax.lax.map(lambda entry: -(log_likelihood(entry, data, sample_weights) + log_prior(entry)), parameters)
 
 
 def losses(

@@ -8,6 +8,7 @@ A long fit is cut into segments, each one call of the same compiled program, so 
 them. Whether to cut is a function of the job alone, so that the same job always runs the same programs.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ import optax
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference.objective import loss
+from gmm_pipeline.inference.objective import compiler_options, loss_function
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray, Parameters
@@ -143,7 +144,7 @@ def get_loss(
 
 
 def _loss_function(plan: FitPlan, data: AnyArray, sample_weights: AnyArray) -> LossFunction:
-    return partial(loss, data=data, sample_weights=sample_weights, log_prior=plan.log_prior, average=plan.average_loss)
+    return loss_function(data, sample_weights, log_prior=plan.log_prior, average=plan.average_loss)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -152,7 +153,12 @@ def _start(key: AnyArray, data: AnyArray, sample_weights: AnyArray, *, plan: Fit
     return State(parameters, build_optimizer(plan.optimizer, plan.schedule).init(parameters))
 
 
-@partial(jax.jit, static_argnames=("plan", "n_blocks", "block"))
+@functools.cache
+def _compiled(function: Callable[..., Any], *static: str) -> Callable[..., Any]:
+    """A function under jit with the compiler options of the objective, which depend on the device and so come late."""
+    return jax.jit(function, static_argnames=static, compiler_options=compiler_options())
+
+
 def _run_blocks(
     state: State, data: AnyArray, sample_weights: AnyArray, *, plan: FitPlan, n_blocks: int, block: int
 ) -> tuple[State, StepInfo]:
@@ -169,7 +175,6 @@ def _run_blocks(
     return jax.lax.scan(run_block, state, None, length=n_blocks)
 
 
-@partial(jax.jit, static_argnames="plan")
 def _info_at(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, plan: FitPlan) -> StepInfo:
     return StepInfo(parameters, _loss_function(plan, data, sample_weights)(parameters))
 
@@ -241,15 +246,16 @@ def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
     """
     data, sample_weights = jnp.asarray(job.data), jnp.asarray(job.sample_weights)
     state = _start(job.key, data, sample_weights, plan=job.plan)
+    run_blocks, info_at = _compiled(_run_blocks, "plan", "n_blocks", "block"), _compiled(_info_at, "plan")
     infos, done = [], 0
     for n_blocks, block in segments_of(job):
-        state, info = _run_blocks(state, data, sample_weights, plan=job.plan, n_blocks=n_blocks, block=block)
+        state, info = run_blocks(state, data, sample_weights, plan=job.plan, n_blocks=n_blocks, block=block)
         infos.append(jax.tree.map(np.asarray, info))
         done += n_blocks * block
         if progress is not None:
             progress(done, job.steps)
     final = jax.tree.map(
-        lambda leaf: np.asarray(leaf)[None], _info_at(state.parameters, data, sample_weights, plan=job.plan)
+        lambda leaf: np.asarray(leaf)[None], info_at(state.parameters, data, sample_weights, plan=job.plan)
     )
     history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos, final)
     return FitResult(

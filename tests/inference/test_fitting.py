@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import fitting
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, State
-from gmm_pipeline.inference.objective import loss
+from gmm_pipeline.inference.objective import log_likelihood
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import inits, mixture, priors
 from gmm_pipeline.model.mixture import Parameters
@@ -38,13 +36,11 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
 
 def by_python_loop(job: FitJob) -> list[Parameters]:
     """The same optimizer, a step at a time without scan, blocks or segments."""
-    loss_func = functools.partial(
-        loss,
-        data=jnp.asarray(job.data),
-        sample_weights=jnp.asarray(job.sample_weights),
-        log_prior=job.plan.log_prior,
-        average=True,
-    )
+    data, sample_weights = jnp.asarray(job.data), jnp.asarray(job.sample_weights)
+
+    def loss_func(parameters: Parameters):
+        return -(log_likelihood(parameters, data, sample_weights) + job.plan.log_prior(parameters)) / len(data)
+
     gradient = jax.jit(jax.grad(loss_func))
     optimizer = optax.chain(job.plan.optimizer(), optax.scale_by_schedule(job.plan.schedule()))
     parameters = job.plan.init(job.key, jnp.asarray(job.data), jnp.asarray(job.sample_weights), 2)

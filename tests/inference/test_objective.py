@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +22,22 @@ def problem(n_components: int, n: int, offset: float, dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (parameters, data, counts))
 
 
-@pytest.mark.parametrize(("n_components", "n"), [(1, 1), (1, 3000), (2, 7), (5, 3000), (16, 1), (16, 3000)])
+FORMS = {
+    "plain": objective.log_likelihood,
+    "fused": lambda parameters, *data: objective.fused_log_likelihood(parameters, objective.in_blocks(*data)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("n_components", "n"), [(1, 1), (1, 3000), (2, 7), (2, 2048), (2, 2049), (5, 3000), (16, 1), (16, 10_000)]
+)
 @pytest.mark.parametrize(("bits", "offset", "tolerance"), [(32, 0.0, 1e-4), (64, 0.0, 1e-11), (64, 1e6, 1e-9)])
-def test_equals_the_model_in_value_and_gradient(n_components, n, bits, offset, tolerance):
+def test_equals_the_model_in_value_and_gradient(form, n_components, n, bits, offset, tolerance):
     with jax.enable_x64(bits == 64):
         parameters, data, counts = problem(n_components, n, offset, f"float{bits}")
-        ours = jax.jit(jax.value_and_grad(objective.log_likelihood))(parameters, data, counts)
+        compiled = jax.jit(jax.value_and_grad(FORMS[form]), compiler_options=objective.compiler_options())
+        ours = compiled(parameters, data, counts)
         models = jax.jit(jax.value_and_grad(lambda p: mixture.mixture_loglike(p[0], p[1], p[2], data, counts)))(
             parameters
         )
@@ -34,11 +46,41 @@ def test_equals_the_model_in_value_and_gradient(n_components, n, bits, offset, t
         np.testing.assert_allclose(our, model, rtol=tolerance, atol=tolerance * size)
 
 
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_float32_sums_of_many_data_stay_exact(n):
+    parameters, data, counts = problem(3, n, 0.0, "float32")
+    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options())(parameters, data, counts)
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (parameters, data, counts))
+        expected = jax.jit(objective.log_likelihood)(*exact)
+    # A unit in the last place of the sum itself, and of the rounding of each term averaged over the data.
+    np.testing.assert_allclose(fused, expected, rtol=2.4e-7, atol=1e-7 * n**0.5)
+
+
+def test_components_without_weight_and_data_far_away_have_finite_gradients():
+    parameters = Parameters(jnp.array([0.0, -1e9]), jnp.array([0.0, 5.0]), jnp.zeros(2))
+    data = jnp.array([0.0, 30.0, -1000.0])
+    fused = jax.jit(jax.value_and_grad(FORMS["fused"]), compiler_options=objective.compiler_options())
+    value, gradient = fused(parameters, data, jnp.ones(3))
+    alone = Parameters(*(leaf[:1] for leaf in parameters))
+    expected, expected_gradient = jax.value_and_grad(objective.log_likelihood)(alone, data, jnp.ones(3))
+    np.testing.assert_allclose(value, expected, rtol=ROUNDING_32)
+    np.testing.assert_allclose(gradient.component_mus, [expected_gradient.component_mus[0], 0.0], rtol=ROUNDING_32)
+
+
+def test_not_a_number_is_not_hidden():
+    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options())
+    parameters = Parameters(jnp.zeros(2), jnp.array([0.0, np.nan]), jnp.zeros(2))
+    assert np.isnan(fused(parameters, jnp.arange(3.0), jnp.ones(3)))
+
+
 def test_loss_is_that_of_the_notebook_summed_and_averaged():
     parameters, data, _ = problem(2, 500, 0.0, "float32")
-    settings = {"log_prior": lambda parameters: priors.dirichlet(parameters, concentration=2.0)}
-    summed = objective.loss(parameters, data, jnp.ones_like(data), average=False, **settings)
-    averaged = objective.loss(parameters, data, jnp.ones_like(data), average=True, **settings)
+    prior = functools.partial(priors.dirichlet, concentration=2.0)
+    summed, averaged = (
+        objective.loss_function(data, jnp.ones_like(data), log_prior=prior, average=average)(parameters)
+        for average in (False, True)
+    )
     expected = mixture.loss_mixture_weights(tuple(parameters), data, alpha_prior=jnp.full(2, 2.0))
     np.testing.assert_allclose(summed, expected, rtol=ROUNDING_32)
     np.testing.assert_allclose(averaged, expected / 500, rtol=ROUNDING_32)
