@@ -25,6 +25,10 @@ def report_mistakes(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; what is left unwritten has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except RunFailed as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(1) from None

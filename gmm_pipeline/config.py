@@ -86,6 +86,7 @@ class FitConfig:
     seed: int = key("of the start; the data have their own, data.seed")
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
+    fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula and autodiff")
     precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
@@ -162,17 +163,21 @@ def check_complete(cfg: DictConfig) -> None:
         )
 
 
-def check_at_least(cfg: DictConfig, name: str, least: int) -> None:
-    """Refuse a number below its least value.
+MOST_STEPS = 10**9
+LARGEST_SEED = 2**32 - 1
+
+
+def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:
+    """Refuse a whole number out of its range.
 
     Raises:
-        InputError: where the number is smaller.
+        InputError: which key, and its range.
     """
     value = OmegaConf.select(cfg, name)
-    if value < least:
+    if value < least or (most is not None and value > most):
         raise InputError(
             name,
-            expected=f"a whole number, {least} or more",
+            expected=f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}",
             came=str(value),
             remedy=f"For example {name}={least + 1}.",
         )
@@ -217,19 +222,6 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
                 came=str(node[name]),
                 remedy=f"Leave {group}.{name} out for the usual one.",
             )
-
-
-def check_seed(cfg: DictConfig, name: str) -> None:
-    """Refuse a seed that is not a 32-bit whole number.
-
-    Raises:
-        InputError: where the seed is out of range.
-    """
-    value = OmegaConf.select(cfg, name)
-    if not 0 <= value < 2**32:
-        raise InputError(
-            name, expected="a whole number from 0 to 4294967295", came=str(value), remedy=f"For example {name}=0."
-        )
 
 
 def build_plugin(cfg: DictConfig, name: str) -> Plugin:

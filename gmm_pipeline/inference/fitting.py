@@ -49,6 +49,8 @@ class FitPlan(NamedTuple):
     """() -> (step -> factor on the update)."""
     average_loss: bool
     """Whether the optimizer sees the loss of a datum rather than of all data."""
+    fused: bool
+    """Which form of the log-likelihood is compiled; see `objective.py`."""
 
 
 class FitJob(NamedTuple):
@@ -144,7 +146,7 @@ def get_loss(
 
 
 def _loss_function(plan: FitPlan, data: AnyArray, sample_weights: AnyArray) -> LossFunction:
-    return loss_function(data, sample_weights, log_prior=plan.log_prior, average=plan.average_loss)
+    return loss_function(data, sample_weights, log_prior=plan.log_prior, average=plan.average_loss, fused=plan.fused)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -154,9 +156,9 @@ def _start(key: AnyArray, data: AnyArray, sample_weights: AnyArray, *, plan: Fit
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], *static: str) -> Callable[..., Any]:
-    """A function under jit with the compiler options of the objective, which depend on the device and so come late."""
-    return jax.jit(function, static_argnames=static, compiler_options=compiler_options())
+def _compiled(function: Callable[..., Any], fused: bool, *static: str) -> Callable[..., Any]:
+    """A function under jit, with the compiler options that its form of the objective needs."""
+    return jax.jit(function, static_argnames=static, compiler_options=compiler_options(fused))
 
 
 def _run_blocks(
@@ -246,7 +248,8 @@ def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
     """
     data, sample_weights = jnp.asarray(job.data), jnp.asarray(job.sample_weights)
     state = _start(job.key, data, sample_weights, plan=job.plan)
-    run_blocks, info_at = _compiled(_run_blocks, "plan", "n_blocks", "block"), _compiled(_info_at, "plan")
+    run_blocks = _compiled(_run_blocks, job.plan.fused, "plan", "n_blocks", "block")
+    info_at = _compiled(_info_at, job.plan.fused, "plan")
     infos, done = [], 0
     for n_blocks, block in segments_of(job):
         state, info = run_blocks(state, data, sample_weights, plan=job.plan, n_blocks=n_blocks, block=block)

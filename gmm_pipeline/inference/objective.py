@@ -22,6 +22,8 @@ from jaxtyping import Array, Float
 from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Parameters
 
 LONGEST_BLOCK = 2048
+MOST_UNROLLED = 32
+"""Components beyond which the unrolled program takes longer to compile than it saves."""
 
 LogPrior = Callable[[Parameters], Float[Array, ""]]
 
@@ -144,15 +146,23 @@ def _backward(kept: tuple[Parameters, Blocks, Sums], cotangent: Float[Array, ""]
 fused_log_likelihood.defvjp(_forward, _backward)
 
 
-def compiler_options() -> dict[str, bool | int] | None:
-    """What the fused form needs of XLA to be vectorised; None where the plain form is used."""
-    if jax.default_backend() != "cpu":
-        return None
-    return {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512}
+def use_fused(n_components: int) -> bool:
+    """Whether the fused form pays: on a CPU, and with few enough components to unroll."""
+    return jax.default_backend() == "cpu" and n_components <= MOST_UNROLLED
+
+
+def compiler_options(fused: bool) -> dict[str, bool | int] | None:
+    """What the fused form needs of XLA to be vectorised; None for the plain form."""
+    return {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512} if fused else None
 
 
 def loss_function(
-    data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], *, log_prior: LogPrior, average: bool
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    *,
+    log_prior: LogPrior,
+    average: bool,
+    fused: bool,
 ) -> Callable[[Parameters], Float[Array, ""]]:
     """Negative log posterior as a function of the parameters: −(log-likelihood + log prior), in nats.
 
@@ -163,10 +173,11 @@ def loss_function(
         sample_weights: c, how often each datum counts.
         log_prior: log prior density of the parameters, in nats.
         average: whether to divide by Σ c.
+        fused: whether the log-likelihood is the fused form or the plain one.
     """
     divisor = jnp.sum(sample_weights) if average else 1.0
-    if compiler_options() is None:
-        loglike = partial(log_likelihood, data=data, sample_weights=sample_weights)
+    if fused:
+        log_likelihood_of = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
     else:
-        loglike = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
-    return lambda parameters: -(loglike(parameters) + log_prior(parameters)) / divisor
+        log_likelihood_of = partial(log_likelihood, data=data, sample_weights=sample_weights)
+    return lambda parameters: -(log_likelihood_of(parameters) + log_prior(parameters)) / divisor

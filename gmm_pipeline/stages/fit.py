@@ -17,6 +17,7 @@ from gmm_pipeline import config
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.diagnostics import Evaluation, evaluate, information_criteria, losses, number_of_parameters
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult, Progress, check, fit
+from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.records import artifacts
@@ -62,13 +63,13 @@ def load(cfg: DictConfig) -> Job:
     """
     import jax
 
-    config.check_at_least(cfg, "n_components", 1)
-    config.check_at_least(cfg, "steps", 1)
-    config.check_at_least(cfg, "history_every", 1)
-    config.check_seed(cfg, "seed")
+    config.check_range(cfg, "n_components", 1)
+    config.check_range(cfg, "steps", 1, config.MOST_STEPS)
+    config.check_range(cfg, "history_every", 1)
+    config.check_range(cfg, "seed", 0, config.LARGEST_SEED)
     config.check_pictures(cfg, "figures")
     config.check_pictures(cfg, "animation")
-    config.check_at_least(cfg, "tracking.series_points", 0)
+    config.check_range(cfg, "tracking.series_points", 0)
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable,
         precision=cfg.precision,
@@ -81,6 +82,7 @@ def load(cfg: DictConfig) -> Job:
         optimizer=config.build_plugin(cfg, "optimizer"),
         schedule=config.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,
+        fused=cfg.fused and use_fused(cfg.n_components),
     )
     dataset = config.build_dataset(cfg)
     distinct = len(np.unique(dataset.data[dataset.counts > 0]))

@@ -30,6 +30,7 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
         optimizer=plugin(optax.adam, learning_rate=0.1),
         schedule=plugin(optax.constant_schedule, value=1.0),
         average_loss=True,
+        fused=True,
     )
     return FitJob(data, np.ones_like(data), jax.random.PRNGKey(seed), plan._replace(**changes), steps, history_every)
 

@@ -36,7 +36,7 @@ FORMS = {
 def test_equals_the_model_in_value_and_gradient(form, n_components, n, bits, offset, tolerance):
     with jax.enable_x64(bits == 64):
         parameters, data, counts = problem(n_components, n, offset, f"float{bits}")
-        compiled = jax.jit(jax.value_and_grad(FORMS[form]), compiler_options=objective.compiler_options())
+        compiled = jax.jit(jax.value_and_grad(FORMS[form]), compiler_options=objective.compiler_options(fused=True))
         ours = compiled(parameters, data, counts)
         models = jax.jit(jax.value_and_grad(lambda p: mixture.mixture_loglike(p[0], p[1], p[2], data, counts)))(
             parameters
@@ -49,7 +49,7 @@ def test_equals_the_model_in_value_and_gradient(form, n_components, n, bits, off
 @pytest.mark.parametrize("n", [10_000, 1_000_000])
 def test_float32_sums_of_many_data_stay_exact(n):
     parameters, data, counts = problem(3, n, 0.0, "float32")
-    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options())(parameters, data, counts)
+    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options(fused=True))(parameters, data, counts)
     with jax.enable_x64(True):
         exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (parameters, data, counts))
         expected = jax.jit(objective.log_likelihood)(*exact)
@@ -60,7 +60,7 @@ def test_float32_sums_of_many_data_stay_exact(n):
 def test_components_without_weight_and_data_far_away_have_finite_gradients():
     parameters = Parameters(jnp.array([0.0, -1e9]), jnp.array([0.0, 5.0]), jnp.zeros(2))
     data = jnp.array([0.0, 30.0, -1000.0])
-    fused = jax.jit(jax.value_and_grad(FORMS["fused"]), compiler_options=objective.compiler_options())
+    fused = jax.jit(jax.value_and_grad(FORMS["fused"]), compiler_options=objective.compiler_options(fused=True))
     value, gradient = fused(parameters, data, jnp.ones(3))
     alone = Parameters(*(leaf[:1] for leaf in parameters))
     expected, expected_gradient = jax.value_and_grad(objective.log_likelihood)(alone, data, jnp.ones(3))
@@ -69,16 +69,17 @@ def test_components_without_weight_and_data_far_away_have_finite_gradients():
 
 
 def test_not_a_number_is_not_hidden():
-    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options())
+    fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options(fused=True))
     parameters = Parameters(jnp.zeros(2), jnp.array([0.0, np.nan]), jnp.zeros(2))
     assert np.isnan(fused(parameters, jnp.arange(3.0), jnp.ones(3)))
 
 
-def test_loss_is_that_of_the_notebook_summed_and_averaged():
+@pytest.mark.parametrize("fused", [False, True])
+def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     parameters, data, _ = problem(2, 500, 0.0, "float32")
     prior = functools.partial(priors.dirichlet, concentration=2.0)
     summed, averaged = (
-        objective.loss_function(data, jnp.ones_like(data), log_prior=prior, average=average)(parameters)
+        objective.loss_function(data, jnp.ones_like(data), log_prior=prior, average=average, fused=fused)(parameters)
         for average in (False, True)
     )
     expected = mixture.loss_mixture_weights(tuple(parameters), data, alpha_prior=jnp.full(2, 2.0))

@@ -48,12 +48,12 @@ def test_the_config_composes():
 
 
 def processes_of_group(group: int) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    listed = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if line.split(maxsplit=1)[0] == str(group)]
 
 
 def children_of(process: int) -> list[int]:
-    listed = subprocess.run(["ps", "-eo", "ppid=,pid="], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    listed = subprocess.run(["ps", "-eo", "ppid=,pid="], capture_output=True, text=True, check=True).stdout
     return [int(pid) for parent, pid in map(str.split, listed.splitlines()) if int(parent) == process]
 
 
