@@ -7,9 +7,9 @@ optimizer gets there at all. Seconds are those of the steps alone, compiled befo
 
     python -m benchmarks.optimizers
 
-Seen on 2026-11-23 on 2 cores of an Intel Xeon shared with other work, 4 starts each: on two_modes all 13 end within 1e-7
-nats of the best, in 0.07 s (lbfgs 0.18 s); on four_modes 12 of 13 end within 1e-3 nats from every start, adam and most
-of its kin within 1e-6, adagrad within 3e-3, in 0.3 to 0.4 s (lbfgs 0.7 s).
+Seen on 2026-11-23 on 2 cores of an Intel Xeon shared with other work, 4 starts each: on two_modes all 13 end within
+1e-7 nats of the best, in 0.07 s (lbfgs 0.18 s); on four_modes 12 of 13 end within 1e-3 nats from every start, adam and
+most of its kin within 1e-6, adagrad within 3e-3, in 0.3 to 0.4 s (lbfgs 0.7 s).
 """
 
 import time
@@ -47,7 +47,7 @@ def main() -> None:
     options.add_argument("--optimizers", type=some_of(every), default=every, help="with commas")
     options.add_argument("--data-sets", type=some_of(DATA_SETS), default=list(DATA_SETS), help="with commas")
     options.add_argument("--seeds", type=int, default=4, help="starts 0 to SEEDS - 1")
-    arguments = options.parse_args()
+    arguments = options.parse_intermixed_args()
 
     rows = []
     for name in arguments.data_sets:

@@ -63,7 +63,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=20, help="data seeds 0 to SEEDS - 1")
     options.add_argument("--starts", type=int, default=5, help="other starts for a seed that failed")
     options.add_argument("--limit", type=float, default=4.0, help="standard errors")
-    arguments = options.parse_args()
+    arguments = options.parse_intermixed_args()
 
     rows, failures = [], []
     for name in arguments.data_sets:

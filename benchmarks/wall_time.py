@@ -7,8 +7,8 @@ turns, so that a busy machine slows all of them alike: trust the ratios more tha
     python -m benchmarks.wall_time
 
 The limits are for a machine with 2 cores and nothing else to do. Seen on 2026-11-23 on 2 cores of an Intel Xeon shared
-with other work, medians of 7 runs: tracking and pictures 5.24 s (5.14 to 5.64), neither 1.85 s (0.35 of that), with film
-7.03 s (1.79 s more). Of the 5.24 s start-up takes 1.05, pictures 1.74, tracking 1.59, the fit 0.33.
+with other work, medians of 7 runs: tracking and pictures 5.24 s (5.14 to 5.64), neither 1.85 s (0.35 of that), with
+film 7.03 s (1.79 s more). Of the 5.24 s start-up takes 1.05, pictures 1.74, tracking 1.59, the fit 0.33.
 """
 
 import json
@@ -73,7 +73,7 @@ def main() -> None:
     """Print medians, ranges, ratios and the break-down."""
     options = parser(__doc__)
     options.add_argument("--runs", type=int, default=5, help="runs of each kind")
-    arguments = options.parse_args()
+    arguments = options.parse_intermixed_args()
 
     runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as scratch:
