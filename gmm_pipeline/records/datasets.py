@@ -32,7 +32,7 @@ class Dataset(NamedTuple):
     truth: Mixture | None
     """The mixture they were drawn from, ordered by loc, where it is known."""
     components: Shaped[np.ndarray, " n"] | None
-    """Which component of the spec made each datum, where it is known."""
+    """Which component of the truth made each datum, where it is known."""
 
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
@@ -121,7 +121,7 @@ def generate(
         data=np.asarray(draws, np.float64),
         sample_weights=None,
         truth=ordered_mixture(weights, locs, scales),
-        components=np.asarray(components),
+        components=np.argsort(np.argsort(locs, kind="stable"))[np.asarray(components)],
     )
 
 

@@ -53,9 +53,10 @@ def test_a_larger_weight_never_gets_less(total, weights):
 def test_exact_counts_and_the_distribution_of_each_component():
     drawn = datasets.generate(**SPEC)
     assert drawn.components is not None
-    assert np.bincount(drawn.components).tolist() == [200, 1000, 100]
+    assert drawn.truth is not None
+    assert np.bincount(drawn.components).tolist() == [1000, 200, 100]
     assert drawn.data.dtype == np.float64
-    for component, (loc, scale) in enumerate(zip(SPEC["locs"], SPEC["scales"], strict=True)):
+    for component, (loc, scale) in enumerate(zip(drawn.truth.locs, drawn.truth.scales, strict=True)):
         draws = drawn.data[drawn.components == component]
         assert stats.kstest(draws, stats.norm(loc, scale).cdf).pvalue > 1e-3
 
@@ -64,12 +65,16 @@ def test_multinomial_counts_are_drawn_too():
     drawn = datasets.generate(**{**SPEC, "counts": "multinomial", "n_draws": 13000})
     assert drawn.components is not None
     counts = np.bincount(drawn.components, minlength=3)
-    expected = 13000 * np.array([2, 10, 1]) / 13
+    assert drawn.truth is not None
+    expected = 13000 * drawn.truth.weights
     assert stats.chisquare(counts, expected).pvalue > 1e-3
     assert counts.tolist() != expected.tolist()
     for component in range(3):
         draws = drawn.data[drawn.components == component]
-        assert stats.kstest(draws, stats.norm(SPEC["locs"][component], SPEC["scales"][component]).cdf).pvalue > 1e-3
+        assert (
+            stats.kstest(draws, stats.norm(drawn.truth.locs[component], drawn.truth.scales[component]).cdf).pvalue
+            > 1e-3
+        )
 
 
 @pytest.mark.parametrize("counts", ["exact", "multinomial"])
