@@ -6,9 +6,10 @@ keyword-only arguments that returns one, named by `_target_` in a YAML.
 """
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -18,6 +19,10 @@ from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
 from gmm_pipeline.records.files import is_number, read_columns, read_json
 
+LARGEST_SEED = 2**32 - 1
+MOST_DRAWS = 10**9
+Text = str | int | float  # what YAML makes of a word on the command line
+
 
 class Dataset(NamedTuple):
     """n observations and what is known about them."""
@@ -25,7 +30,8 @@ class Dataset(NamedTuple):
     name: str
     unit: str | None
     source: str
-    """Where they come from, in words: a file, or how they were drawn."""
+    """The absolute path of a file, or how the data were made, in words."""
+    source_type: Literal["file", "generated"]
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"] | None
     """How often each datum counts; None for once each."""
@@ -54,6 +60,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "unit": dataset.unit,
         "source": dataset.source,
+        "source_type": dataset.source_type,
         "n_data": len(dataset.data),
         "sample_weights": dataset.sample_weights is not None,
         "digest": dataset.digest,
@@ -72,14 +79,14 @@ def ordered_mixture(
 
 def generate(
     *,
-    name: str,
-    unit: str | None,
+    name: Text,
+    unit: Text | None,
     weights: Sequence[float | int],
     locs: Sequence[float | int],
     scales: Sequence[float | int],
-    n_draws: int,
+    n_draws: int | float,
     counts: str,
-    seed: int,
+    seed: int | float,
 ) -> Dataset:
     """Draw data from a mixture.
 
@@ -95,30 +102,33 @@ def generate(
         seed: of the random key.
 
     Raises:
-        InputError: where the spec is not a mixture.
+        InputError: where the spec is not a mixture, or its draws cannot be fitted.
     """
     import jax
 
     from gmm_pipeline.model.mixture import sample_exact_counts, sample_multinomial
 
     _check_mixture("data", weights, locs, scales)
-    _check_count("data.n_draws", n_draws, at_least=2)
-    _check_seed("data.seed", seed)
+    n_draws = _whole("data.n_draws", n_draws, least=2, most=MOST_DRAWS)
+    seed = _whole("data.seed", seed, least=0, most=LARGEST_SEED)
     key = jax.random.PRNGKey(seed)
-    locs, scales = [float(loc) for loc in locs], [float(scale) for scale in scales]
-    if counts == "exact":
-        draws, components = sample_exact_counts(key, locs, scales, apportion(n_draws, weights))
-    elif counts == "multinomial":
-        draws, components = sample_multinomial(key, [float(weight) for weight in weights], locs, scales, n_draws)
-    else:
-        raise InputError(
-            "data.counts", expected="exact or multinomial", came=repr(counts), remedy="Set data.counts=exact."
-        )
+    weights, locs, scales = ([float(value) for value in values] for values in (weights, locs, scales))
+    with np.errstate(over="ignore"):  # a loc or scale beyond float32 shows in the draws
+        if counts == "exact":
+            draws, components = sample_exact_counts(key, locs, scales, apportion(n_draws, weights))
+        elif counts == "multinomial":
+            draws, components = sample_multinomial(key, weights, locs, scales, n_draws)
+        else:
+            allowed = "exact or multinomial"
+            raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
+    data = np.asarray(draws, np.float64)
+    _check_draws(data)
     return Dataset(
-        name=name,
-        unit=unit,
+        name=str(name),
+        unit=None if unit is None else str(unit),
         source=f"{n_draws} draws, {counts} counts, seed {seed}",
-        data=np.asarray(draws, np.float64),
+        source_type="generated",
+        data=data,
         sample_weights=None,
         truth=ordered_mixture(weights, locs, scales),
         components=np.argsort(np.argsort(locs, kind="stable"))[np.asarray(components)],
@@ -136,12 +146,12 @@ def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
 
 def from_file(
     *,
-    path: str,
-    column: str | int | None,
-    weights_column: str | int | None,
-    truth: str | None,
-    name: str | None,
-    unit: str | None,
+    path: Text,
+    column: Text | None,
+    weights_column: Text | None,
+    truth: Text | None,
+    name: Text | None,
+    unit: Text | None,
 ) -> Dataset:
     """Read one column of a CSV, Parquet or npy file.
 
@@ -156,11 +166,10 @@ def from_file(
     Raises:
         InputError: where a file or column is missing, or holds what cannot be fitted.
     """
-    path = str(path)  # a bare number on the command line is not text yet
+    path = str(path)
     columns = read_columns(Path(path))
     chosen_column = _chosen(columns, path, "data.column", column)
-    data = _numbers(columns, path, chosen_column, allowed="finite numbers")
-    sample_weights = None
+    data, sample_weights = _numbers(columns, path, chosen_column, allowed="finite numbers"), None
     if weights_column is not None:
         chosen = _chosen(columns, path, "data.weights_column", weights_column)
         sample_weights = _numbers(columns, path, chosen, allowed="finite numbers, 0 or more")
@@ -172,11 +181,14 @@ def from_file(
                 came=f"{sample_weights[row]:g} in row {row + 1}",
                 remedy="A sample weight says how often a datum counts.",
             )
-    _check_spread(f"{path}, column {chosen_column!r}", data if sample_weights is None else data[sample_weights > 0])
+    counted = data if sample_weights is None else data[sample_weights > 0]
+    another = "A mixture cannot be fitted to a constant; choose another column with data.column."
+    _check_spread(f"{path}, column {chosen_column!r}", counted, remedy=another)
     return Dataset(
         name=str(name) if name is not None else Path(path).stem,
-        unit=unit,
-        source=path,
+        unit=None if unit is None else str(unit),
+        source=str(Path(path).absolute()),
+        source_type="file",
         data=data,
         sample_weights=sample_weights,
         truth=None if truth is None else _read_truth(Path(str(truth))),
@@ -184,17 +196,14 @@ def from_file(
     )
 
 
-def _chosen(columns: dict[str, Any], path: str, key: str, column: str | int | None) -> str:
+def _chosen(columns: dict[str, Any], path: str, key: str, column: Text | None) -> str:
     if column is None and len(columns) == 1:
         return next(iter(columns))
     if str(column) not in columns:
         close = nearest(str(column), columns)
-        raise InputError(
-            key,
-            expected=f"one of the columns of {path}: {', '.join(columns) or 'there are none'}",
-            came=repr(column),
-            remedy=f"Did you mean {' or '.join(close)}?" if close else f"Set {key} to one of them.",
-        )
+        expected = f"one of the columns of {path}: {', '.join(columns) or 'there are none'}"
+        remedy = f"Did you mean {' or '.join(close)}?" if close else f"Set {key} to one of them."
+        raise InputError(key, expected=expected, came=repr(column), remedy=remedy)
     return str(column)
 
 
@@ -205,10 +214,10 @@ def _numbers(columns: dict[str, Any], path: str, column: str, *, allowed: str) -
     if len(values) == 0:
         return np.empty(0)
     if values.dtype.kind not in "iuf":
-        text = next((value for value in values.tolist() if not is_number(str(value))), values.dtype)
-        raise InputError(
-            where, expected=allowed, came=f"{text!r}", remedy="Choose a column of numbers with data.column."
-        )
+        texts = [value for value in values.tolist() if isinstance(value, str)]
+        example = next((text for text in texts if not is_number(text)), texts[0] if texts else values[0])
+        came = f"{example!r}, which is text" if texts else f"{example} ({type(example).__name__})"
+        raise InputError(where, expected=allowed, came=came, remedy="Choose another column, or save it as numbers.")
     numbers = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
@@ -238,62 +247,54 @@ def _read_truth(path: Path) -> Mixture:
 def _check_mixture(
     where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
 ) -> None:
-    for key, values in (("weights", weights), ("locs", locs), ("scales", scales)):
-        numbers = isinstance(values, list | tuple) and [
-            isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) for value in values
-        ]
-        if not numbers or not all(numbers):
-            raise InputError(
-                f"{where}.{key}",
-                expected="a list of finite numbers, one a component",
-                came=repr(values),
-                remedy=f"For two components: {where}.{key}=[1,5].",
-            )
-        if len(values) != len(locs):
-            raise InputError(
-                f"{where}.{key}",
-                expected=f"{len(locs)} numbers, as many as {where}.locs",
-                came=f"{len(values)}: {list(values)}",
-                remedy="Give each component a weight, a loc and a scale.",
-            )
-        if key != "locs" and not min(values) > 0:
-            raise InputError(
-                f"{where}.{key}",
-                expected="positive numbers",
-                came=f"{list(values)}",
-                remedy="Leave out a component without weight; a scale is a standard deviation.",
-            )
+    # locs first: the others are as long.
+    for key, values in (("locs", locs), ("weights", weights), ("scales", scales)):
+        if not _are_numbers(values):
+            expected, remedy = "a list of finite numbers, one a component", f"For two components: {where}.{key}=[1,5]."
+        elif len(values) != len(locs):
+            expected = f"{len(locs)} numbers, as many as {where}.locs"
+            remedy = "Give each component a weight, a loc and a scale."
+        elif key != "locs" and min(values) <= 0:
+            expected = "positive numbers"
+            remedy = "Leave out a component without weight; a scale is a standard deviation."
+        else:
+            continue
+        came = str(list(values)) if isinstance(values, tuple) else repr(values)
+        raise InputError(f"{where}.{key}", expected=expected, came=came, remedy=remedy)
 
 
-def _check_spread(where: str, data: Float[np.ndarray, " n"]) -> None:
+def _are_numbers(values: Any) -> bool:
+    return (isinstance(values, list | tuple) and len(values) > 0) and all(
+        type(value) in (int, float) and abs(value) <= sys.float_info.max for value in values
+    )
+
+
+def _check_draws(data: Float[np.ndarray, " n"]) -> None:
+    """Refuse draws that float32 cannot hold or tell apart."""
+    where = "data.locs and data.scales"
+    if not np.isfinite(data).all():
+        came = f"{np.count_nonzero(~np.isfinite(data))} draws that are not"
+        raise InputError(where, expected="draws that are finite in float32", came=came, remedy="Change their unit.")
+    _check_spread(where, data, remedy="Data are drawn in float32: about 7 digits. Use larger scales, or smaller locs.")
+
+
+def _check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:
     """Refuse data that count for something and have no standard deviation above 0, or none that float64 can hold."""
     if len(data) < 2 or data.min() == data.max():
-        raise InputError(
-            where,
-            expected="at least two different values",
-            came="no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}",
-            remedy="A mixture cannot be fitted to a constant; choose another column with data.column.",
-        )
+        came = "no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}"
+        raise InputError(where, expected="at least two different values", came=came, remedy=remedy)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         variance = np.var(data)
     if not 1e-300 < variance < 1e300:
-        raise InputError(
-            where,
-            expected="numbers whose variance float64 can hold well, from 1e-300 to 1e300",
-            came=f"numbers from {data.min():g} to {data.max():g}",
-            remedy="Change their unit.",
-        )
+        expected = "numbers whose variance float64 can hold well, from 1e-300 to 1e300"
+        came = f"numbers from {data.min():g} to {data.max():g}"
+        raise InputError(where, expected=expected, came=came, remedy="Change their unit.")
 
 
-def _check_count(where: str, value: int, *, at_least: int) -> None:
-    if not isinstance(value, int) or value < at_least:
-        raise InputError(
-            where, expected=f"a whole number, {at_least} or more", came=repr(value), remedy="Use a larger one."
-        )
-
-
-def _check_seed(where: str, seed: int) -> None:
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise InputError(
-            where, expected="a whole number from 0 to 4294967295", came=repr(seed), remedy="Choose one of these."
-        )
+def _whole(where: str, value: int | float, *, least: int, most: int) -> int:
+    """The value, where it is a whole number in its range; 1e4 is a float to YAML."""
+    if type(value) is int and least <= value <= most:
+        return value
+    nearby = round(min(most, max(least, value))) if isinstance(value, int | float) else least
+    allowed = f"a whole number from {least} to {most}"
+    raise InputError(where, expected=allowed, came=repr(value), remedy=f"For example {where}={nearby}.")

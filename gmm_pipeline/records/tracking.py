@@ -113,23 +113,29 @@ def log_record(record: Path, *, uri: str, experiment: str, run_name: str | None,
     except InputError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         check = "a server answers there" if file is None else f"{file.parent} can be written to"
         raise TrackingError(
-            f"{_public(uri)}: the run could not be logged: {_public(reason)} "
-            f"Nothing is lost: the record at {record} is complete. Check that {check}, then log the record again."
+            f"{uri}: the run could not be logged: {_reason(error)}. "
+            f"Nothing is lost: the record at {record} is complete. Check that {check}."
         ) from error
-    server = _public(uri).rstrip("/") if file is None else ""
-    return TrackedRun(_public(uri), experiment, experiment_id, run_id, server + page(experiment_id, run_id))
+    server = uri.rstrip("/") if file is None else ""
+    return TrackedRun(uri, experiment, experiment_id, run_id, server + page(experiment_id, run_id))
 
 
 def store_file(uri: str) -> Path | None:
     """The file of a local store, absolute; None where `uri` is a server's address. Cheap: call it before any work.
 
     Raises:
-        InputError: `uri` is neither, or names a file that is no database.
+        InputError: `uri` is neither, holds a password, or names a file that is no database.
     """
     if re.match(r"https?://[^/]", uri):
+        if "@" in uri:  # a record tells its address, so that it must not be a secret
+            raise InputError(
+                "tracking.uri",
+                expected="an address without a user name or password",
+                came=repr(_public(uri)),
+                remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
+            )
         return None
     path = uri.removeprefix(SQLITE)
     if path == uri or path in ("", ":memory:") or "?" in path:
@@ -239,7 +245,7 @@ def _experiment_id(client: "MlflowClient", name: str, uri: str, file: Path | Non
             "tracking.experiment",
             expected="an experiment that exists or can be made",
             came=f"{name!r}, which was deleted in MLflow",
-            remedy=f"Restore it with `MLFLOW_TRACKING_URI={_public(uri)} mlflow experiments restore "
+            remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, or choose another name.",
         )
     return found.experiment_id
@@ -264,19 +270,28 @@ def _log(client: "MlflowClient", run_id: str, record: Path, content: loggable.Co
 def _dataset(data: Mapping[str, Any]) -> "DatasetInput":
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = data["source"]
+    is_file = data["source_type"] == "file"
     column = {"name": data["name"], "type": "double", "required": True}
     dataset = Dataset(
         name=data["name"][:LONGEST_DATA_NAME],
         digest=data["digest"][:SHOWN_DIGEST],  # whole in the profile; MLflow takes 36 letters and shows them all
-        source_type="local" if isinstance(source, str) else "generated",
-        source=json.dumps({"uri": source} if isinstance(source, str) else source),
+        # Of MLflow's own kinds, so that `mlflow.data.get_source` reads them.
+        source_type="local" if is_file else "code",
+        source=json.dumps({"uri": data["source"]} if is_file else {"tags": {"description": data["source"]}}),
         schema=json.dumps({"mlflow_colspec": [column]}),
         profile=json.dumps({"num_rows": data["n_data"], **{key: data[key] for key in ("unit", "truth", "digest")}}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
-def _public(text: str) -> str:
-    """The text without the user and password of an address."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+def _public(uri: str) -> str:
+    """An address without its user and password, wherever a careless one may have put them."""
+    return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, in the database's own words where it has any: SQLAlchemy begins with its own."""
+    own, cause = error, error
+    while cause is not None:
+        own, cause = getattr(cause, "orig", None) or own, cause.__cause__
+    return next(iter(str(own).strip().splitlines()), type(own).__name__).rstrip(".")

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROUNDING_64
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import csv
+from pyarrow import csv, parquet
 from scipy import stats
 
 from gmm_pipeline.errors import InputError
@@ -115,7 +115,7 @@ def test_column_is_read_in_order_as_float64(table):
     read = from_file(table, "x", unit="min")
     assert read.data.tolist() == [3.0, 1.0, 2.0, 9.0]
     assert read.data.dtype == np.float64
-    assert (read.name, read.unit, read.source, read.truth) == ("table", "min", "table.csv", None)
+    assert (read.name, read.unit, read.truth) == ("table", "min", None)
     assert read.sample_weights is None
     assert read.counts.tolist() == [1.0] * 4
 
@@ -168,3 +168,88 @@ def test_numbers_whose_variance_float64_cannot_hold_are_refused(tmp_path, values
 def test_extreme_units_that_float64_can_hold_are_read(tmp_path, values):
     np.save(tmp_path / "far.npy", np.array([*values, values[0]]))
     assert from_file(str(tmp_path / "far.npy")).data.tolist() == [*values, values[0]]
+
+
+def test_a_file_is_told_by_its_absolute_path_and_a_spec_in_words(table, tmp_path):
+    described = datasets.describe(from_file(table, "x"))
+    assert (described["source_type"], described["source"]) == ("file", str(tmp_path / "table.csv"))
+    described = datasets.describe(datasets.generate(**SPEC))
+    assert (described["source_type"], described["source"]) == ("generated", "1300 draws, exact counts, seed 3")
+    assert json.loads(json.dumps(described)) == described
+
+
+@pytest.mark.parametrize("counts", ["exact", "multinomial"])
+@pytest.mark.parametrize(
+    ("locs", "scales", "says"),
+    [
+        ([5.0, 5.0], [1e-9, 1e-9], "300 rows that all are 5"),
+        ([1e39, 0.0], [1.0, 1.0], "draws that are not"),
+        ([0.0, 0.0], [1e39, 1e39], "draws that are not"),
+        ([3e38, 0.0], [3e38, 1.0], "draws that are not"),
+    ],
+)
+def test_draws_that_float32_cannot_hold_or_tell_apart_are_refused(counts, locs, scales, says):
+    with pytest.raises(InputError, match=says) as raised:
+        datasets.generate(
+            **{**SPEC, "weights": [1, 2], "locs": locs, "scales": scales, "n_draws": 300, "counts": counts}
+        )
+    assert raised.value.where == "data.locs and data.scales"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("weights", [], "a list of finite numbers"),
+        ("locs", [0, 1, 10**400], "a list of finite numbers"),
+        ("scales", [1.0, float("nan"), 2.0], "a list of finite numbers"),
+        ("weights", [1, 2], "3 numbers, as many as data.locs"),
+        ("scales", [1.0, 0, 2.0], "positive numbers, but got \\[1.0, 0, 2.0\\]"),
+    ],
+)
+def test_what_is_no_mixture_is_refused(key, value, says):
+    with pytest.raises(InputError, match=says) as raised:
+        datasets._check_mixture("data", **{**{name: SPEC[name] for name in ("weights", "locs", "scales")}, key: value})
+    assert raised.value.where == f"data.{key}"
+
+
+def test_names_and_units_may_be_numbers(table):
+    drawn, read = datasets.generate(**{**SPEC, "name": 7, "unit": 5}), from_file(table, "x", name=7, unit=5)
+    assert (drawn.name, drawn.unit) == (read.name, read.unit) == ("7", "5")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("n_draws", 1e4, "For example data.n_draws=10000."),
+        ("n_draws", 1, "For example data.n_draws=2."),
+        ("n_draws", float("nan"), "For example data.n_draws=2."),
+        ("n_draws", float("inf"), f"For example data.n_draws={datasets.MOST_DRAWS}."),
+        ("seed", -1, "For example data.seed=0."),
+        ("seed", 2**32, f"For example data.seed={datasets.LARGEST_SEED}."),
+        ("seed", True, "For example data.seed=1."),
+    ],
+)
+def test_the_remedy_for_a_whole_number_is_one_that_works(key, value, remedy):
+    with pytest.raises(InputError) as raised:
+        datasets.generate(**{**SPEC, key: value})
+    assert (raised.value.where, raised.value.came, raised.value.remedy) == (f"data.{key}", repr(value), remedy)
+
+
+def test_the_largest_seed_is_one():
+    assert len(datasets.generate(**{**SPEC, "seed": datasets.LARGEST_SEED}).data) == 1300
+
+
+@pytest.mark.parametrize(
+    ("column", "came"),
+    [
+        (["12", "13"], "'12', which is text"),
+        (["12", "n/a"], "'n/a', which is text"),
+        ([None, "12"], "'12', which is text"),
+        ([True, False], "True (bool)"),
+    ],
+)
+def test_a_column_that_is_not_numbers_is_told_by_an_example(tmp_path, column, came):
+    parquet.write_table(pa.table({"x": column}), tmp_path / "text.parquet")
+    with pytest.raises(InputError) as raised:
+        from_file(str(tmp_path / "text.parquet"))
+    assert raised.value.came == came

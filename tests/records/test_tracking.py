@@ -1,14 +1,17 @@
 """What was logged is read back through MLflow's own client, from a real store."""
 
+import contextlib
 import hashlib
 import json
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow.data
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -43,7 +46,7 @@ def write_record(record: Path, *, diverged: bool = False, n_steps: int = 1000, c
         "prior": {"alpha_prior": [1.0, 1.0]},
         "n_components": 2,
         "seed": 3,
-        "tracking": {"uri": "http://ann:secret@server"},
+        "tracking": {"uri": "http://server"},
         **(config or {}),
     }
     write_text(record / artifacts.CONFIG, OmegaConf.to_yaml(OmegaConf.create(settings)))
@@ -53,7 +56,8 @@ def write_record(record: Path, *, diverged: bool = False, n_steps: int = 1000, c
         "digest": digest,
         "n_data": 272,
         "unit": "minutes",
-        "source": "waiting.csv",
+        "source": str(record.parent / "waiting.csv"),
+        "source_type": "file",
         "truth": None,
     }
     write_json(record / artifacts.DATA, data)
@@ -142,7 +146,7 @@ def test_log_record_is_read_back_whole(uri, record):
     assert run.data.params["optimizer.learning_rate"] == "0.05"
     assert run.data.params["prior.alpha_prior"] == "[1.0, 1.0]"
     assert run.data.params["data.column"] == "null"
-    assert not any("secret" in value for value in run.data.params.values())
+    assert not any(name.startswith("tracking") for name in run.data.params)
 
     metrics = read_json(record / artifacts.METRICS)
     parameters = read_json(record / artifacts.PARAMETERS)
@@ -155,6 +159,7 @@ def test_log_record_is_read_back_whole(uri, record):
     inputs = run.inputs.dataset_inputs
     assert [(item.dataset.name, item.tags[0].value) for item in inputs] == [("waiting", "training")]
     assert json.loads(inputs[0].dataset.profile)["num_rows"] == 272
+    assert mlflow.data.get_source(inputs[0]).to_dict() == {"uri": str(record.parent / "waiting.csv")}
 
     artifact_folder = Path(run.info.artifact_uri.removeprefix("file://"))
     assert contents(artifact_folder) == contents(record)
@@ -306,6 +311,25 @@ def test_addresses_that_cannot_hold_runs(record, uri):
         log(record, uri)
 
 
+@pytest.mark.parametrize("user", ["ann:s/e@cret", "ann:secret", ":secret", "secret"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(scheme, user):
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") as caught:
+        tracking.store_file(f"{scheme}://{user}@host:5000/runs")
+    assert (caught.value.where, caught.value.came) == ("tracking.uri", f"'{scheme}://…@host:5000/runs'")
+
+
+@pytest.mark.parametrize("uri", ["ann:secret@host", "mysql+pymysql://ann:se/cret@host", "HTTP://ann:secret@host"])
+def test_other_addresses_with_a_password_are_not_repeated_either(uri):
+    with pytest.raises(InputError, match=r"tracking\.uri: .*…@host") as caught:
+        tracking.store_file(uri)
+    assert "cret" not in str(caught.value)
+
+
+def test_a_file_name_may_hold_an_at_sign(tmp_path):
+    assert tracking.store_file(f"sqlite:///{tmp_path}/ann@home.db") == tmp_path / "ann@home.db"
+
+
 def test_a_database_wants_a_server_and_its_password_stays_secret(record):
     with pytest.raises(InputError, match="mlflow server") as caught:
         log(record, "postgresql://ann:secret@host/runs")
@@ -331,7 +355,7 @@ def test_a_dead_server_loses_nothing(record, monkeypatch):
     with pytest.raises(
         tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
     ):
-        log(record, f"http://ann:secret@127.0.0.1:{port}")
+        log(record, f"http://127.0.0.1:{port}")
     assert contents(record) == before
 
 
@@ -360,6 +384,24 @@ def test_a_run_that_was_not_logged_whole_says_so(uri, record, monkeypatch):
         log(record, uri)
     (run,) = runs_of(uri)
     assert (run.info.status, run.data.tags["gmm_pipeline.status"]) == ("FAILED", "incomplete")
+
+
+def test_a_database_that_fails_is_quoted(uri, record):
+    log(record, uri)
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+        connection.execute("ALTER TABLE inputs RENAME TO lost")
+    with pytest.raises(tracking.TrackingError) as caught:
+        log(record, uri)
+    assert str(caught.value).startswith(f"{uri}: the run could not be logged: no such table: inputs. Nothing is lost: ")
+    assert "again" not in str(caught.value)
+
+
+def test_generated_data_are_described_and_no_file(uri, record):
+    data = read_json(record / artifacts.DATA)
+    write_json(record / artifacts.DATA, data | {"source": "9 draws, seed 1", "source_type": "generated"})
+    (logged,) = read_back(uri, log(record, uri))[1].inputs.dataset_inputs
+    assert logged.dataset.source_type == "code"
+    assert mlflow.data.get_source(logged).to_dict() == {"tags": {"description": "9 draws, seed 1"}}
 
 
 def test_importing_the_module_does_not_import_mlflow():
