@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 STARTED = time.perf_counter()
@@ -21,6 +21,19 @@ COMMANDS = {
     "animate": "render the animation of a record again",
     "ui": "open the tracked runs in the MLflow UI",
 }
+
+FLAGS_WITH_ARGUMENT = {
+    "--cfg": "-c",
+    "--package": "-p",
+    "--config-path": "-cp",
+    "--config-name": "-cn",
+    "--config-dir": "-cd",
+    "--experimental-rerun": "",
+}
+"""Hydra's flags that take the next word, and their short forms."""
+
+INFO_ARGUMENTS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""What --info takes, if anything: any other word after it is an override."""
 
 
 def usage() -> str:
@@ -64,6 +77,28 @@ def _complete_command_word(line: str) -> bool:
     return True
 
 
+def overrides_first(words: Sequence[str]) -> list[str]:
+    """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
+    overrides, flags = [], []
+    flag = ""
+    for word in words:
+        if word.startswith("-"):
+            flags.append(word)
+            flag = word
+        else:
+            (flags if _takes(flag, word) else overrides).append(word)
+            flag = ""
+    return [*overrides, *flags]
+
+
+def _takes(flag: str, word: str) -> bool:
+    """Whether `word`, which follows `flag`, is its argument; a long flag may be abbreviated."""
+    if flag == "-i" or (len(flag) > 2 and "--info".startswith(flag)):
+        return word in INFO_ARGUMENTS
+    abbreviates = len(flag) > 2 and any(name.startswith(flag) for name in FLAGS_WITH_ARGUMENT)
+    return abbreviates or (bool(flag) and flag in FLAGS_WITH_ARGUMENT.values())
+
+
 def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
     arguments = sys.argv[1:]
@@ -87,7 +122,7 @@ def main() -> None:
         sys.stderr.write(f"error: {arguments[0]!r} is not a command.{hint}\n\n{usage()}\n")
         raise SystemExit(2)
     else:
-        command, arguments = arguments[0], arguments[1:]
+        command, arguments = arguments[0], overrides_first(arguments[1:])
     sys.argv = [sys.argv[0], *arguments]
     try:
         _run_hydra(command)
@@ -96,9 +131,11 @@ def main() -> None:
 
 
 def _run_hydra(command: str) -> None:
-    from gmm_pipeline.command_errors import report_mistakes
+    from gmm_pipeline.command_errors import reject_unknown_flags, report_mistakes
 
     with report_mistakes(command):
+        reject_unknown_flags(sys.argv[1:], command)
+
         import hydra
 
         from gmm_pipeline import command_help, config

@@ -7,10 +7,11 @@ still ends in one message and exit code 2, only without the hint.
 import contextlib
 import os
 import re
+import shlex
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 
@@ -40,9 +41,35 @@ def report_mistakes(command: str) -> Iterator[None]:
         raise SystemExit(2) from None
 
 
+def reject_unknown_flags(words: Sequence[str], command: str) -> None:
+    """Say in one message what is wrong with the flags, of which Hydra's own parser would print its usage.
+
+    Raises:
+        InputError: if a flag is unknown or its argument cannot be used.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    see_help = f"See python -m gmm_pipeline {command} --help."
+
+    def fail(message: str) -> NoReturn:
+        raise InputError("the command line", expected="flags with their arguments", came=message, remedy=see_help)
+
+    parser.error = fail
+    _, unknown = parser.parse_known_args(words)
+    if unknown:
+        close = nearest(unknown[0], re.findall(r"--[a-z-]+", parser.format_usage()))
+        raise InputError(
+            unknown[0],
+            expected=f"a flag of {command}",
+            came="a name that is not there",
+            remedy=f"Did you mean {' or '.join(close)}?" if close else see_help,
+        )
+
+
 def as_mistake(error: Exception, command: str) -> InputError | None:
     """The mistake of the user's behind an error, or None where it is not one."""
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, InputError):
@@ -56,6 +83,8 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
         )
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
+    if isinstance(error, OverrideParseException) and re.match(r"[+~]*[\w./@:-]+=", error.override):
+        return _unreadable_value(error.override)
     if isinstance(error, HydraException | OmegaConfBaseException):
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
@@ -89,6 +118,19 @@ def _unusable_value(text: str, command: str) -> InputError:
     )
 
 
+def _unreadable_value(override: str) -> InputError:
+    """A value with characters that mean something to Hydra's grammar, such as brackets."""
+    key, _, value = override.partition("=")
+    escaped = value.replace('"', '\\"')
+    quoted = shlex.quote(f'{key}="{escaped}"')
+    return InputError(
+        key.lstrip("+~"),
+        expected="a value that Hydra's grammar can read",
+        came=value,
+        remedy=f"Close brackets and quotes that are open; quote a text twice, for the shell and for Hydra: {quoted}.",
+    )
+
+
 def _missing_option(error: Any) -> InputError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = [name for name in error.options or [] if not name.endswith("_schema")]
@@ -104,12 +146,12 @@ def _missing_option(error: Any) -> InputError:
 def _unknown_key(key: str, command: str) -> InputError:
     from gmm_pipeline.command_help import keys_of, options_with_key
 
-    keys = keys_of(command)
+    keys = keys_of(command, sys.argv[1:])
     parent = key.rpartition(".")[0]
     siblings = [name for name in keys if parent and name.rpartition(".")[0] == parent]
     close = [f"{parent}.{name}" for name in nearest(key.rpartition(".")[2], [n.rpartition(".")[2] for n in siblings])]
     close = close if siblings else nearest(key, keys)
-    elsewhere = options_with_key(key)
+    elsewhere = options_with_key(key, sys.argv[1:])
     if elsewhere:
         remedy = f"It belongs to {' and '.join(elsewhere)}: choose that first."
     elif close:

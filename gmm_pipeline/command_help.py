@@ -1,9 +1,15 @@
-"""What `--help` says, made from the schema and from the first line of each YAML, so that it cannot fall behind them."""
+"""What `--help` says, made from the schema and from the comments of each YAML, so that it cannot fall behind them."""
 
+import re
+import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.config import SCHEMAS, config_directory
 
@@ -34,36 +40,66 @@ def groups_of(command: str) -> list[str]:
     return [name for name in chosen if name in folders]
 
 
-def options_of(group: str) -> dict[str, str]:
+def option_folders(words: Sequence[str]) -> list[Path]:
+    """Where options are looked for: the program's own folder, then that of --config-dir, if there is one."""
+    flags = zip(words, [*words[1:], ""], strict=True)
+    named = [following for word, following in flags if word in ("--config-dir", "-cd")]
+    named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return [config_directory(), *(Path(folder) for folder in named[-1:] if folder)]
+
+
+def options_of(group: str, folders: Sequence[Path]) -> dict[str, str]:
     """The options of a group and what the first comment of each says."""
-    return {path.stem: _first_comment(path.read_text(encoding="utf-8")) for path in _option_files(group)}
+    files = _option_files(group, folders)
+    return {option: _first_comment(path.read_text(encoding="utf-8")) for option, path in files.items()}
 
 
-def keys_of(command: str) -> list[str]:
-    """Every key of a command's config with its defaults, dotted, and its groups."""
-    from hydra import compose, initialize_config_dir
+def keys_of(command: str, words: Sequence[str] = ()) -> list[str]:
+    """Every key of a command's config, dotted, and its groups; of the options that `words` choose, else the defaults.
 
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        cfg = OmegaConf.to_container(compose(config_name=command))
+    A sweep such as `optimizer=adam,sgd` chooses no one option and counts as no choice.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    named = "|".join(groups_of(command))
+    choices = [word for word in words if re.fullmatch(rf"({named})=[\w./-]+", word)]
+    try:
+        cfg = _composed(command, choices, option_folders(words))
+    except (HydraException, OmegaConfBaseException):
+        cfg = _composed(command, [], [config_directory()])
     return sorted({*_dotted(cfg), *groups_of(command)})
 
 
-def options_with_key(key: str) -> list[str]:
+def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
     """The choices, as `group=option`, whose own YAML has this dotted key."""
     group, _, rest = key.partition(".")
-    loaded = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in _option_files(group)}
+    files = _option_files(group, option_folders(words))
+    loaded = {option: OmegaConf.to_container(OmegaConf.load(path)) for option, path in files.items()}
     return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
 
 
-def help_text(command: str) -> str:
-    """The text of `COMMAND --help`."""
+def _composed(command: str, choices: list[str], folders: Sequence[Path]) -> object:
+    from hydra import compose, initialize_config_dir
+
+    own, *others = (str(folder.absolute()) for folder in folders)
+    quoted = ["'file://" + folder.replace("'", "\\'") + "'" for folder in others]
+    with initialize_config_dir(own, version_base="1.3"):
+        return OmegaConf.to_container(compose(command, [*choices, f"hydra.searchpath=[{','.join(quoted)}]"]))
+
+
+def help_text(command: str, _root_: DictConfig) -> str:
+    """The text of `COMMAND --help`; `_root_` is the config as the command line has it, filled in by OmegaConf."""
+    folders = option_folders(sys.argv[1:])
     lines = [f"python -m gmm_pipeline {command} [key=value ...] [flags]", "", "Examples:"]
     lines += [f"  python -m gmm_pipeline {example}" for example in EXAMPLES[command]]
     lines += ["", "Groups (choose with group=option):"]
     for group in groups_of(command):
-        lines += [f"  {group}", *(_entry(option, meaning, 4) for option, meaning in options_of(group).items())]
+        lines += [f"  {group}", *(_entry(option, meaning, 4) for option, meaning in options_of(group, folders).items())]
     lines += ["", "Keys (set with key=value):"]
     lines += [_entry(key.name, key.metadata["meaning"], 2) for key in fields(SCHEMAS[command])]
+    lines += ["", "Keys of the chosen options (others: --help with group=option):"]
+    lines += [line for group in groups_of(command) for line in _group_keys(group, _root_, folders)]
     lines += [
         "",
         "Flags:",
@@ -78,18 +114,57 @@ def help_text(command: str) -> str:
     return "\n".join(lines).replace("$", "$$")
 
 
-def _entry(name: str, meaning: str, indent: int) -> str:
-    return textwrap.fill(
+def _group_keys(group: str, root: DictConfig, folders: Sequence[Path]) -> list[str]:
+    """A line for each key below a group, with its value and the comment beside it in the YAML of the chosen option."""
+    node: Any = OmegaConf.to_container(root)
+    values = node.get(group)
+    if not isinstance(values, dict):  # an option may set keys elsewhere, as experiments do
+        return []
+    meanings = _comments(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
+    return [
+        _entry(f"{group}.{key} = {_as_yaml(value)}", meanings.get(key, ""), 2, column=44)
+        for key, value in values.items()
+        if key != "_target_"
+    ]
+
+
+def _comments(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
+    """What the YAML of an option says beside each key, with what the options say that it builds on."""
+    path = _option_files(group, folders).get(option)
+    if path is None:
+        return {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    parts = [name for name in content.get("defaults", []) if isinstance(name, str) and name not in ("_self_", option)]
+    inherited = {key: meaning for part in parts for key, meaning in _comments(group, part, folders).items()}
+    return inherited | dict(re.findall(r"^(\w+):.*?\s#\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def _as_yaml(value: object) -> str:
+    """A value as it would be written after `key:`."""
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
+def _entry(name: str, meaning: str, indent: int, column: int = 26) -> str:
+    head = " " * indent + name
+    if not meaning:
+        return head
+    too_long = len(head) >= column
+    wrapped = textwrap.fill(
         meaning,
         width=110,
-        initial_indent=f"{' ' * indent}{name:<{26 - indent}}",
-        subsequent_indent=" " * 26,
+        initial_indent=" " * column if too_long else head.ljust(column),
+        subsequent_indent=" " * column,
         break_long_words=False,
     )
+    return f"{head}\n{wrapped}" if too_long else wrapped
 
 
-def _option_files(group: str) -> list:
-    return sorted((config_directory() / group).glob("*.yaml"))
+def _option_files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """The YAML of each option; of two with one name, the first folder's, as Hydra has it."""
+    files = {path.stem: path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")}
+    return dict(sorted(files.items()))
 
 
 def _first_comment(text: str) -> str:

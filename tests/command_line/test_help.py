@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, Cli
+from hydra._internal.utils import get_args_parser
 
-from gmm_pipeline.__main__ import COMMANDS
+from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, overrides_first
 from gmm_pipeline.config import SCHEMAS
 
 CONF = ROOT / "conf"
@@ -58,6 +59,26 @@ def test_every_group_of_fit_is_a_folder():
     assert {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"} == set(groups("fit"))
 
 
+def test_help_explains_the_keys_of_the_options_it_is_asked_with(cli: Cli, tmp_path):
+    (tmp_path / "mine" / "prior").mkdir(parents=True)
+    ridge = "# Pulls locs together.\n_target_: my.ridge\nstrength: 2.0 # of the pull\nplain: [a, '${steps}']\n"
+    (tmp_path / "mine" / "prior" / "ridge.yaml").write_text(ridge)
+    finished = cli("fit", "data=file", "figures=none", "--config-dir", "mine", "prior=ridge", "--help")
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stdout.splitlines()
+    words = " ".join(finished.stdout.split())
+    assert "data.path = ??? a .csv (with a header row), .parquet or .npy file" in words
+    assert "figures.formats = [] file formats, any of png and svg; [] draws nothing" in words
+    assert "figures.dpi = 150 dots per inch of the PNG" in words
+    assert "optimizer.b1 = 0.9" in words
+    assert "ridge Pulls locs together." in words
+    assert "prior.strength = 2.0 of the pull" in words
+    assert "  prior.plain = [a, '${steps}']" in lines
+    assert "data.n_draws" not in words.partition("Keys of the chosen options")[2]
+    assert "._target_ =" not in words
+    assert max(len(line) for line in lines) <= 120
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
 def test_no_command_lists_the_commands(cli: Cli, arguments):
     finished = cli(*arguments)
@@ -94,6 +115,44 @@ def test_info_says_where_the_config_comes_from(cli: Cli, tmp_path):
     assert "optimizer/lion" in finished.stdout
     assert "file://" in finished.stdout
     assert not any(tmp_path.iterdir())
+
+
+def test_hydras_flags_that_take_a_word_are_known():
+    takes, may_take = {}, []
+    for action in get_args_parser()._actions:
+        if action.nargs == "?":
+            may_take += [*action.option_strings, *(action.choices or [])]
+        elif action.nargs is None and action.option_strings:
+            takes[action.option_strings[0]] = "".join(action.option_strings[1:])
+    assert takes == FLAGS_WITH_ARGUMENT
+    assert may_take == ["--info", "-i", *INFO_ARGUMENTS]
+
+
+@pytest.mark.parametrize(
+    ("line", "ordered"),
+    [
+        ("a=1 --config-dir mine b=2", "a=1 b=2 --config-dir mine"),
+        ("a=1 --multirun b=1,2 -cd mine ~c", "a=1 b=1,2 ~c --multirun -cd mine"),
+        ("a=1 --cfg job +b=2 --resolve ++c=3", "a=1 +b=2 ++c=3 --cfg job --resolve"),
+        ("--config-dir=mine a=1 --conf mine b=2", "a=1 b=2 --config-dir=mine --conf mine"),
+        ("--info a=1", "a=1 --info"),
+        ("--info config a=1", "a=1 --info config"),
+        ("a=1 -i defaults-tree b=2", "a=1 b=2 -i defaults-tree"),
+        ("-m -- a=1", "a=1 -m --"),
+        ("a=1 -c", "a=1 -c"),
+    ],
+)
+def test_overrides_may_stand_anywhere(line, ordered):
+    assert overrides_first(line.split()) == ordered.split()
+
+
+def test_overrides_on_both_sides_of_a_flag_compose(cli: Cli):
+    finished = cli("fit", "steps=50", "--cfg", "job", "optimizer=adamw", "data.scales=[1, 2]")
+    assert finished.returncode == 0, finished.stderr
+    printed = yaml.safe_load(finished.stdout)
+    assert printed["steps"] == 50
+    assert printed["optimizer"]["_target_"] == "optax.adamw"
+    assert printed["data"]["scales"] == [1, 2]
 
 
 def complete(line: str, folder: Path) -> list[str]:
