@@ -36,10 +36,6 @@ def key(meaning: str) -> Any:
     return field(default=MISSING, metadata={"meaning": meaning})
 
 
-PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
-"""File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
-
-
 @dataclass
 class FiguresConfig:
     """Keys of the group `figures`; their meanings stand in its YAML."""
@@ -145,83 +141,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("gmm.ceil_div", lambda number, by: -(-int(number) // int(by)), replace=True)
     # Cached, so that all jobs of one launch agree.
     OmegaConf.register_new_resolver("gmm.unique", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
-
-
-def check_complete(cfg: DictConfig) -> None:
-    """Refuse a config in which a mandatory value is missing or an interpolation leads nowhere.
-
-    Raises:
-        InputError: which key.
-    """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise InputError(
-            missing[0],
-            expected="a value",
-            came="none",
-            remedy=f"Set it on the command line: {missing[0]}=VALUE.",
-        )
-
-
-MOST_STEPS = 10**9
-LARGEST_SEED = 2**32 - 1
-
-
-def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:
-    """Refuse a whole number out of its range.
-
-    Raises:
-        InputError: which key, and its range.
-    """
-    value = OmegaConf.select(cfg, name)
-    if value < least or (most is not None and value > most):
-        raise InputError(
-            name,
-            expected=f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}",
-            came=str(value),
-            remedy=f"For example {name}={least + 1}.",
-        )
-
-
-def check_pictures(cfg: DictConfig, group: str) -> None:
-    """Refuse formats, sizes and speeds that cannot be drawn.
-
-    Args:
-        cfg: the config.
-        group: figures or animation.
-
-    Raises:
-        InputError: which key.
-    """
-    node, known = cfg[group], PICTURE_FORMATS[group]
-    for suffix in node.formats:
-        if suffix not in known:
-            raise InputError(
-                f"{group}.formats",
-                expected=f"any of {', '.join(known)}",
-                came=repr(suffix),
-                remedy=f"Name the formats as in {group}.formats=[{','.join(known[:2])}].",
-            )
-    if len(node.size) != 2 or not all(0 < side < float("inf") for side in node.size):
-        raise InputError(
-            f"{group}.size",
-            expected="width and height in inches, two positive numbers",
-            came=str(node.size),
-            remedy=f"For example {group}.size=[6.4,3.6].",
-        )
-    for name, allowed, right in (
-        ("dpi", "a whole number, 1 or more", lambda dpi: dpi >= 1),
-        ("frames", "a whole number, 1 or more", lambda frames: frames >= 1),
-        ("fps", "a positive number, at most 50", lambda fps: 0 < fps <= 50),
-        ("hold", "a number of seconds, 0 to 600", lambda hold: 0 <= hold <= 600),
-    ):
-        if name in node and not right(node[name]):
-            raise InputError(
-                f"{group}.{name}",
-                expected=allowed,
-                came=str(node[name]),
-                remedy=f"Leave {group}.{name} out for the usual one.",
-            )
 
 
 def build_plugin(cfg: DictConfig, name: str) -> Plugin:

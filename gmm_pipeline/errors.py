@@ -29,6 +29,10 @@ class RunFailed(RuntimeError):  # noqa: N818 - it names an outcome rather than a
     """What could not be brought to its end though the input was right; whatever was computed is kept."""
 
 
+REPORTED = "already reported"
+"""A note on an exception whose message the user has seen."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> list[str]:
     """The candidates that look most like `name`, best first, at most three."""
     candidates = list(candidates)

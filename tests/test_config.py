@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline import config
-from gmm_pipeline.config import PICTURE_FORMATS, SCHEMAS, Precision, build_plugin, check_complete
+from gmm_pipeline.checks import PICTURE_FORMATS, check_complete
+from gmm_pipeline.config import SCHEMAS, Precision, build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import Parameters

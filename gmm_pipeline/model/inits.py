@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import AnyArray, Parameters, Scalar
 
 Key = PRNGKeyArray | Num[Array, "2"]
 
@@ -51,7 +52,12 @@ def quantile(
         n_components: K.
         jitter: 0 for none, 1 for anywhere in the component's share.
         overlap: positive.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
     """
+    _check_number("init.jitter", jitter, least=0.0, most=1.0)
+    _check_number("init.overlap", overlap)
     shift = jitter * jax.random.uniform(key, (n_components,), data.dtype, -0.5, 0.5)
     levels = (jnp.arange(n_components, dtype=data.dtype) + 0.5 + shift) / n_components
     return Parameters(
@@ -79,7 +85,11 @@ def kmeans(
         sample_weights: c, how often each datum counts.
         n_components: K.
         smallest_scale: the least scale of a component, as a share of the data's standard deviation; positive.
+
+    Raises:
+        InputError: where it is not positive.
     """
+    _check_number("init.smallest_scale", smallest_scale)
     log_counts = jnp.log(sample_weights)
     keys = jax.random.split(key, n_components)
     first = data[jax.random.categorical(keys[0], log_counts)]
@@ -103,6 +113,19 @@ def kmeans(
         component_mus=centres,
         log_component_scales=jnp.log(jnp.maximum(jnp.sqrt(variances), smallest)),
     )
+
+
+def _check_number(where: str, value: Scalar, *, least: float | None = None, most: float = float("inf")) -> None:
+    """Refuse a number that is out of range; one that is traced has none yet."""
+    if not isinstance(value, int | float):
+        return
+    if not (value > 0 if least is None else value >= least) or not value <= most or value == float("inf"):
+        raise InputError(
+            where,
+            expected="a positive, finite number" if least is None else f"a number from {least:g} to {most:g}",
+            came=repr(value),
+            remedy=f"Leave {where} out for the usual one.",
+        )
 
 
 def _spread(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> Float[Array, ""]:

@@ -25,12 +25,12 @@ def dirichlet(parameters: Parameters, *, concentration: float | Float[Array, ""]
         concentration: α, positive; above 1 it keeps components from vanishing, 1 is flat.
 
     Raises:
-        InputError: where α is not positive.
+        InputError: where α is not positive and finite.
     """
-    if isinstance(concentration, int | float) and not concentration > 0:
+    if isinstance(concentration, int | float) and not 0 < concentration < float("inf"):
         raise InputError(
             "prior.concentration",
-            expected="a positive number",
+            expected="a positive, finite number",
             came=repr(concentration),
             remedy="Use 1 for a flat prior on the weights, or more to keep components from vanishing.",
         )

@@ -2,6 +2,7 @@
 
 import getpass
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -18,12 +19,19 @@ def provenance(device: str) -> dict[str, Any]:
     """
     return {
         "git": git_state(Path(__file__).parent),
-        "user": getpass.getuser(),
+        "user": _user(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "device": device,
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return str(os.getuid())
 
 
 def git_state(folder: Path) -> dict[str, Any]:

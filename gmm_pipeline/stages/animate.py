@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.config import check_pictures
+from gmm_pipeline.checks import check_pictures
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
@@ -24,12 +24,14 @@ def find_record(run: str, outputs_dir: str) -> Path:
     Raises:
         InputError: where there is no such record.
     """
-    finished = sorted(path.parent for path in Path(outputs_dir).glob(f"fit/*/{artifacts.RECORD}"))
+    places = (f"fit/*/{artifacts.RECORD}", f"sweeps/*/*/{artifacts.RECORD}")
+    written = [path for place in places for path in Path(outputs_dir).glob(place)]
+    finished = [path.parent for path in sorted(written, key=lambda path: path.stat().st_mtime_ns)]
     if run == "latest":
         if not finished:
             raise InputError(
                 "run",
-                expected=f"a record under {Path(outputs_dir) / 'fit'}",
+                expected=f"a record under {outputs_dir}",
                 came="none",
                 remedy="Make one: python -m gmm_pipeline fit.",
             )

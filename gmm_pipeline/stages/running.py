@@ -1,5 +1,7 @@
 """How a stage runs under Hydra: errors, clean-up and exit codes, the same for every command."""
 
+import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -8,10 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import check_complete
-from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
+
+log = logging.getLogger(__name__)
 
 
 def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> Any:
@@ -26,17 +30,27 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     from omegaconf.errors import OmegaConfBaseException
 
     hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
     try:
         check_complete(cfg)
         if hydra.output_subdir is not None:
-            _refuse_to_replace(Path(hydra.runtime.output_dir))
+            _refuse_to_replace(directory)
         return run(cfg, started=started)
+    except KeyboardInterrupt:
+        _remove_unfinished(directory, hydra.output_subdir, hydra.job.name)
+        raise
     except (InputError, RunFailed, OmegaConfBaseException, OSError) as error:
         message = error if isinstance(error, RunFailed) else as_mistake(error, hydra.job.name)
-        if not is_alone() or message is None:
+        if message is None:
             raise
-        if not isinstance(error, RunFailed) and hydra.output_subdir is not None:
-            _remove_empty_record(Path(hydra.runtime.output_dir), hydra.output_subdir, hydra.job.name)
+        if not is_alone():
+            # Hydra itself reports the first failure of a sweep only.
+            log.error("%s", message)
+            sys.stderr.write(f"error: {' '.join(overrides())}: {message}\n")
+            error.add_note(REPORTED)
+            raise
+        if not isinstance(error, RunFailed):
+            _remove_unfinished(directory, hydra.output_subdir, hydra.job.name)
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
@@ -79,28 +93,37 @@ def command_line(command: str) -> str:
     return shlex.join(["python", "-m", "gmm_pipeline", command, *arguments])
 
 
+def override_word(key: str, value: str) -> str:
+    """An override as it can be pasted into a shell, whatever characters its value has."""
+    plain = re.fullmatch(r"[\w./:@%+-]+", value)
+    text = value if plain else '"{}"'.format(value.replace("\\", r"\\").replace('"', r"\""))
+    return shlex.quote(f"{key}={text}")
+
+
 def shown(path: Path) -> Path:
     """A path as people type it: relative to the current folder where it lies inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _refuse_to_replace(directory: Path) -> None:
-    if (directory / artifacts.RECORD).exists():
+    there = [name for name in artifacts.FILES if (directory / name).exists()]
+    if there:
         raise InputError(
             "hydra.run.dir",
-            expected="a folder without a record",
-            came=f"{directory}, which holds one",
-            remedy="Name another folder, or remove that one first.",
+            expected="a folder without files of a record",
+            came=f"{directory}, which has {', '.join(there)}",
+            remedy="Name another folder, or remove these first.",
         )
 
 
-def _remove_empty_record(directory: Path, hydra_folder: str, job_name: str) -> None:
-    """Remove what Hydra wrote before the mistake was found, and nothing else."""
-    if (directory / artifacts.RECORD).exists():
+def _remove_unfinished(directory: Path, hydra_folder: str | None, job_name: str) -> None:
+    """Remove what Hydra and the stage wrote for a record that was not finished, and nothing else."""
+    if hydra_folder is None or (directory / artifacts.RECORD).exists():
         return
-    for name in ("config.yaml", "hydra.yaml", "overrides.yaml"):
-        (directory / hydra_folder / name).unlink(missing_ok=True)
-    (directory / f"{job_name}.log").unlink(missing_ok=True)
+    logging.shutdown()
+    hydras = [f"{hydra_folder}/{name}.yaml" for name in ("config", "hydra", "overrides")]
+    for name in (*artifacts.FILES, *hydras, f"{job_name}.log"):
+        (directory / name).unlink(missing_ok=True)
     for folder in (directory / hydra_folder, directory):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import config
+from gmm_pipeline import checks, config
 from gmm_pipeline.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns, write_json
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.running import override_word, shown
 
 
 def load(cfg: DictConfig) -> Dataset:
@@ -23,7 +23,7 @@ def load(cfg: DictConfig) -> Dataset:
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    config.check_pictures(cfg, "figures")
+    checks.check_pictures(cfg, "figures")
     column_format(Path(cfg.output))
     dataset = config.build_dataset(cfg)
     if dataset.truth is None or dataset.components is None:
@@ -55,7 +55,11 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
         stem = output.with_name(f"{output.stem}_histogram")
         for path in figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi):
             terminal.say(f"picture: {shown(path)}")
-    terminal.say(f"fit them: python -m gmm_pipeline fit data=file data.path={shown(output)} data.column=datum")
+    words = [override_word("data.path", str(shown(output))), override_word("data.truth", str(shown(truth)))]
+    terminal.say(
+        f"fit them: python -m gmm_pipeline fit data=file {' '.join(words)} data.column=datum "
+        f"n_components={len(dataset.truth.locs)}"
+    )
 
 
 def run(cfg: DictConfig, *, started: float) -> None:

@@ -86,5 +86,14 @@ def test_flat_prior_is_zero_and_concentration_one_is_flat_in_the_weights():
 
 
 def test_a_concentration_that_is_not_positive_is_refused():
-    with pytest.raises(InputError, match=r"prior\.concentration: expected a positive number, but got 0.0"):
+    with pytest.raises(InputError, match=r"prior\.concentration: expected a positive, finite number, but got 0.0"):
         priors.dirichlet(Parameters(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)), concentration=0.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("jitter", -0.1), ("jitter", 1.5), ("overlap", 0.0), ("overlap", np.inf)])
+def test_hyperparameters_of_a_start_out_of_range_are_refused(name, value):
+    settings_ = {"jitter": 0.5, "overlap": 2.0, name: value}
+    with pytest.raises(InputError, match=rf"init\.{name}: expected .* number.*, but got {value}"):
+        inits.quantile(jax.random.key(0), DATA, ONCE, 2, **settings_)
+    with pytest.raises(InputError, match=r"init\.smallest_scale"):
+        inits.kmeans(jax.random.key(0), DATA, ONCE, 2, smallest_scale=-1.0)

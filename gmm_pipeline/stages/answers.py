@@ -1,0 +1,92 @@
+"""What a fit is asked and what it answers, between the units of the fit and those of the user."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.inference.diagnostics import (
+    evaluate,
+    information_criteria,
+    losses,
+    number_of_parameters,
+)
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
+from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
+from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.datasets import Dataset
+
+MOST_ELEMENTS_IN_FLOAT64 = 1e8
+"""History entries × data × components: about a second on two cores."""
+
+
+class Job(NamedTuple):
+    """A fit and what its answer is written with."""
+
+    dataset: Dataset
+    scaling: Scaling
+    fit: FitJob
+
+
+class Answer(NamedTuple):
+    """A result in the user's units, components ordered by loc."""
+
+    fitted: Mixture
+    unconstrained: Parameters
+    metrics: dict[str, float]
+    history: History
+    assignments: Assignments
+    diverged: bool
+
+
+def answer(job: Job, result: FitResult) -> Answer:
+    """Judge a result in float64 and bring it into the user's units and the order of the locs."""
+    dataset, scaling = job.dataset, job.scaling
+    evaluation = evaluate(
+        result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling, job.fit.plan.log_prior
+    )
+    total = float(np.sum(dataset.counts))
+    loss = -(evaluation.log_likelihood + evaluation.log_prior)
+    order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
+    history_parameters = to_user_units(result.history.parameters, scaling)
+    responsibilities = evaluation.responsibilities[:, order]
+    return Answer(
+        fitted=_in_order(constrain(to_user_units(result.parameters, scaling)), order),
+        unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
+        metrics={
+            "loss": loss,
+            "log_likelihood": evaluation.log_likelihood,
+            "log_prior": evaluation.log_prior,
+            **information_criteria(evaluation.log_likelihood, number_of_parameters(job.fit.plan.n_components), total),
+            "n_data": len(dataset.data),
+            **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
+            "n_components": job.fit.plan.n_components,
+            "n_parameters": number_of_parameters(job.fit.plan.n_components),
+            "n_steps": job.fit.steps,
+        },
+        history=History(
+            result.steps, _history_losses(job, result, loss), _in_order(constrain(history_parameters), order)
+        ),
+        assignments=Assignments(
+            dataset.data, dataset.sample_weights, np.argmax(responsibilities, axis=1), responsibilities
+        ),
+        diverged=result.diverged,
+    )
+
+
+def _history_losses(job: Job, result: FitResult, final: float) -> np.ndarray:
+    """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
+    data, counts, plan = to_fit_units(job.dataset.data, job.scaling), job.dataset.counts, job.fit.plan
+    if len(result.steps) * plan.n_components * len(data) <= MOST_ELEMENTS_IN_FLOAT64:
+        found = losses(result.history.parameters, data, counts, job.scaling, plan.log_prior)
+    else:
+        total = float(np.sum(counts))
+        found = np.asarray(result.history.loss, np.float64) * (total if plan.average_loss else 1.0)
+        found += total * np.log(job.scaling.spread)
+    # The same number as in the metrics, whose sum was taken in another order.
+    found[-1] = final
+    return found
+
+
+def _in_order(mixture: Mixture, order: np.ndarray) -> Mixture:
+    return Mixture(*(values[..., order] for values in mixture))

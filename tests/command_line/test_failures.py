@@ -1,0 +1,69 @@
+"""What is left when something goes wrong half-way: a whole record or none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+QUIET = ("tracking=none", "figures=none", "animation=none")
+SMALL = ("data.n_draws=600", "steps=40")
+
+
+def records(folder: Path) -> list[Path]:
+    return [path.parent for path in folder.glob("outputs/**/record.json")]
+
+
+def test_a_picture_that_fails_costs_no_fit(cli: Cli, tmp_path):
+    finished = cli("fit", "tracking=none", "figures=none", *SMALL, IMAGEIO_FFMPEG_EXE=str(tmp_path / "nowhere"))
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: A picture failed: ")
+    assert len(finished.stderr.splitlines()) == 1
+    (record,) = records(tmp_path)
+    assert json.loads((record / "record.json").read_text())["status"] == "finished"
+    assert "the pictures failed" in (record / "fit.log").read_text()
+    again = cli("animate", "animation.formats=[gif]", "animation.frames=3")
+    assert again.returncode == 0, again.stderr
+    assert (record / "animation" / "training.gif").is_file()
+
+
+def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_path):
+    finished = cli("fit", "--multirun", "n_components=0,2,-1", *QUIET, *SMALL)
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+    for number in ("0", "-1"):
+        said = [line for line in finished.stderr.splitlines() if f"error: n_components={number} " in line]
+        assert len(said) == 1, finished.stderr
+        assert f"but got {number}." in said[0]
+    (record,) = records(tmp_path)
+    assert record.name == "1"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in the fit", "in the animation"])
+def test_an_interrupted_run_leaves_a_whole_record_or_none(late, tmp_path, compilation_cache):
+    slow = ["animation.frames=500", "animation.size=[20,12]"] if late else ["steps=100000000", "data.n_draws=100000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "gmm_pipeline", "fit", "tracking=none", "figures=none", *SMALL, *slow],
+        cwd=tmp_path,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        wanted = "record.json" if late else "fit.log"
+        deadline = time.monotonic() + 60
+        while not [path for path in tmp_path.glob(f"outputs/fit/*/{wanted}") if path.stat().st_size]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert stderr == "interrupted\n"
+    assert len(records(tmp_path)) == late
+    if not late:
+        assert not list((tmp_path / "outputs" / "fit").iterdir())
