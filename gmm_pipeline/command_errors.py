@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from gmm_pipeline.errors import InputError, RunFailed, nearest
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed, nearest
 
 
 @contextlib.contextmanager
@@ -30,15 +30,14 @@ def report_mistakes(command: str) -> Iterator[None]:
         # The reader, such as `head`, has had enough; what is left unwritten has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
-    except RunFailed as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(1) from None
     except Exception as error:
-        mistake = as_mistake(error, command)
-        if mistake is None or wants_traceback:
+        failed = isinstance(error, RunFailed)
+        message = error if failed else as_mistake(error, command)
+        if message is None or wants_traceback:
             raise
-        sys.stderr.write(f"error: {mistake}\n")
-        raise SystemExit(2) from None
+        if REPORTED not in getattr(error, "__notes__", ()):
+            sys.stderr.write(f"error: {message}\n")
+        raise SystemExit(1 if failed else 2) from None
 
 
 def reject_unknown_flags(words: Sequence[str], command: str) -> None:
