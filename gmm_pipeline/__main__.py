@@ -15,6 +15,8 @@ from typing import Any
 
 STARTED = time.perf_counter()
 
+RARE_COLLECTIONS = (50_000, 20, 20)
+
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
     "fit": "fit a mixture to data and leave a record",
@@ -124,6 +126,8 @@ def main() -> None:
     else:
         command, arguments = arguments[0], overrides_first(arguments[1:])
     sys.argv = [sys.argv[0], *arguments]
+    # Imports make many objects that stay. And an interrupt that lands in a collection is lost in JAX's callback there.
+    gc.set_threshold(*RARE_COLLECTIONS)
     try:
         _run_hydra(command)
     finally:

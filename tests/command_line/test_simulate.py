@@ -80,7 +80,7 @@ def test_the_command_it_prints_works(cli: Cli, written):
     command = said.split("fit them: python -m gmm_pipeline ")[1].split()
     finished = cli(*command, *QUIET, "steps=5", cwd=written)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("draws: 190 data, 2 components, 5 steps")
+    assert finished.stdout.startswith("draws: 190 data, 4 components, 5 steps")
 
 
 def test_by_default_it_writes_into_a_folder_of_its_own(cli: Cli, tmp_path):
