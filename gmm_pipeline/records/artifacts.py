@@ -12,9 +12,10 @@ A record is the directory of one run:
 | `history.npz` | steps, losses and parameters, thinned |
 | `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
 | `figures/`, `animation/` | pictures |
-| `record.json` | written last: status, command, versions, timings, where it was tracked |
+| `record.json` | status, command, versions, timings, where it was tracked |
 
-Every file appears whole or not at all, and `record.json` comes last: a directory without it is not a result.
+Every file appears whole or not at all, and `record.json` comes once the numbers are there: a directory without it is
+not a result. Pictures follow, since no fit is lost over one.
 """
 
 from collections.abc import Mapping
