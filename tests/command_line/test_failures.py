@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,22 @@ def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_pa
     assert record.name == "1"
 
 
+# A test run in the background of a shell hands on that interrupts are to be ignored.
+HEEDING_INTERRUPTS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("gmm_pipeline", run_name="__main__", alter_sys=True)
+"""
+
+
+def wait_for(happened: Callable[[], bool], meanwhile: Callable[[], object] = lambda: None, every: float = 0.05) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        meanwhile()
+        time.sleep(every)
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["in the fit", "in the animation"])
 def test_an_interrupted_run_leaves_a_whole_record_or_none(late, tmp_path, compilation_cache):
     slow = (
@@ -51,23 +68,21 @@ def test_an_interrupted_run_leaves_a_whole_record_or_none(late, tmp_path, compil
         if late
         else ["steps=100000000", "data.n_draws=100000"]
     )
+    wanted = "record.json" if late else "fit.log"
     with subprocess.Popen(
-        [sys.executable, "-m", "gmm_pipeline", "fit", "tracking=none", "figures=none", *SMALL, *slow],
+        [sys.executable, "-c", HEEDING_INTERRUPTS, "fit", "tracking=none", "figures=none", *SMALL, *slow],
         cwd=tmp_path,
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        wanted = "record.json" if late else "fit.log"
-        deadline = time.monotonic() + 60
-        while not [path for path in tmp_path.glob(f"outputs/fit/*/{wanted}") if path.stat().st_size]:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        while running.poll() is None:  # as people do: one that lands in a garbage collection is lost
-            assert time.monotonic() < deadline
-            running.send_signal(signal.SIGINT)
-            time.sleep(3)
+        try:
+            wait_for(lambda: any(path.stat().st_size for path in tmp_path.glob(f"outputs/fit/*/{wanted}")))
+            # Again and again, as people do: one that lands in a garbage collection is lost.
+            wait_for(lambda: running.poll() is not None, meanwhile=lambda: running.send_signal(signal.SIGINT), every=2)
+        finally:
+            running.kill()
         _, stderr = running.communicate()
     assert running.returncode == 130
     assert stderr.endswith("interrupted\n")
