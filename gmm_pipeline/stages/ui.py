@@ -189,7 +189,7 @@ def _experiment_id(host: str, port: int, name: str) -> str | None:
 
 def _reachable(host: str) -> str:
     """Where a server that listens on every interface can be called from here."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not listened on
 
 
 def _in_address(host: str) -> str:
