@@ -82,7 +82,7 @@ class FitConfig:
     seed: int = key("of the start; the data have their own, data.seed")
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
-    fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula and autodiff")
+    fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula, as it is written")
     precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     figures: FiguresConfig = key("pictures of the record; none for no pictures")

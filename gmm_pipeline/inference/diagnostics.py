@@ -4,6 +4,8 @@ Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 n
 more small program to compile.
 """
 
+import functools
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -14,9 +16,21 @@ from jax.nn import softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference.objective import LogPrior, joint_terms, log_likelihood
+from gmm_pipeline.inference.objective import (
+    compiler_options,
+    fused_log_likelihood,
+    in_blocks,
+    joint_terms,
+    log_likelihood,
+    use_fused,
+)
+from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.tracing import prior_density
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters
+
+ENTRIES_AT_ONCE = 8
+"""Entries of a history evaluated side by side: enough to keep all cores busy."""
 
 
 class Evaluation(NamedTuple):
@@ -24,17 +38,13 @@ class Evaluation(NamedTuple):
 
     log_likelihood: float
     """Σ_i c_i log p(x_i), in nats, for data in the user's units."""
-    log_prior: float
-    """Log prior density of the parameters as the fit sees them, in nats."""
     responsibilities: Float[np.ndarray, "n K"]
 
 
-@partial(jax.jit, static_argnames="log_prior")
-def _evaluate(
-    parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, log_prior: LogPrior
-) -> tuple[Array, Array, Array]:
+@jax.jit
+def _evaluate(parameters: Parameters, data: AnyArray, sample_weights: AnyArray) -> tuple[Array, Array]:
     terms = joint_terms(parameters, data)
-    return jnp.sum(sample_weights * logsumexp(terms, axis=0)), log_prior(parameters), softmax(terms, axis=0)
+    return jnp.sum(sample_weights * logsumexp(terms, axis=0)), softmax(terms, axis=0)
 
 
 def evaluate(
@@ -42,7 +52,6 @@ def evaluate(
     data: Float[np.ndarray, " n"],
     sample_weights: Float[np.ndarray, " n"],
     scaling: Scaling,
-    log_prior: LogPrior,
 ) -> Evaluation:
     """Judge parameters in float64.
 
@@ -51,43 +60,72 @@ def evaluate(
         data: in the units of the fit, float64.
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's; moves the log density by −log spread.
-        log_prior: log prior density of the parameters, in nats.
     """
     with jax.enable_x64(True):
-        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-        loglike, prior, responsibilities = _evaluate(exact, data, sample_weights, log_prior=log_prior)
+        loglike, responsibilities = _evaluate(_exact(parameters), data, sample_weights)
         return Evaluation(
             log_likelihood=float(loglike) - float(np.sum(sample_weights)) * float(np.log(scaling.spread)),
-            log_prior=float(prior),
             responsibilities=np.asarray(responsibilities).T,
         )
 
 
-@partial(jax.jit, static_argnames="log_prior")
-def _losses(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, log_prior: LogPrior) -> Array:
-    return jax.lax.map(lambda entry: -(log_likelihood(entry, data, sample_weights) + log_prior(entry)), parameters)
+def _exact(parameters: Parameters) -> Parameters:
+    return Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
 
 
-def losses(
+def _log_likelihoods(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, fused: bool) -> Array:
+    if fused:
+        of_one = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
+    else:
+        of_one = partial(log_likelihood, data=data, sample_weights=sample_weights)
+    return jax.lax.map(of_one, parameters, batch_size=ENTRIES_AT_ONCE)
+
+
+@functools.cache
+def _compiled_log_likelihoods(fused: bool) -> Callable[..., Array]:
+    return jax.jit(partial(_log_likelihoods, fused=fused), compiler_options=compiler_options(fused))
+
+
+def log_likelihoods(
     parameters: Parameters,
     data: Float[np.ndarray, " n"],
     sample_weights: Float[np.ndarray, " n"],
     scaling: Scaling,
-    log_prior: LogPrior,
 ) -> Float[np.ndarray, " H"]:
-    """Negative log posterior at each entry of a history, for data in the user's units, in nats and float64.
+    """Log-likelihood at each entry of a history, for data in the user's units, in nats and float64.
 
     Args:
         parameters: [H, K], in the units of the fit.
         data: in the units of the fit, float64.
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
-        log_prior: log prior density of the parameters, in nats.
+    """
+    fused = use_fused(parameters.component_mus.shape[-1])
+    with jax.enable_x64(True):
+        found = np.asarray(_compiled_log_likelihoods(fused)(_exact(parameters), data, sample_weights))
+    # The fused form is compiled as if there were no NaN.
+    finite = np.all([np.isfinite(leaf).all(axis=-1) for leaf in parameters], axis=0)
+    return np.where(finite, found - np.sum(sample_weights) * np.log(scaling.spread), np.nan)
+
+
+@partial(jax.jit, static_argnames="log_prior")
+def _log_priors(parameters: Parameters, floats: dict[str, AnyArray], *, log_prior: Plugin) -> Array:
+    active = jnp.ones(parameters.component_mus.shape[-1], bool)
+    of_one = partial(prior_density, log_prior.given(floats), active=active)
+    return jax.vmap(of_one)(parameters)
+
+
+def log_priors(parameters: Parameters, log_prior: Plugin, floats: Mapping[str, float]) -> Float[np.ndarray, " H"]:
+    """Log prior density at each entry of a history, in nats and float64.
+
+    Args:
+        parameters: [H, K], in the units of the fit.
+        log_prior: without those of its floats that differ between runs.
+        floats: these.
     """
     with jax.enable_x64(True):
-        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-        found = np.asarray(_losses(exact, data, sample_weights, log_prior=log_prior))
-    return found + np.sum(sample_weights) * np.log(scaling.spread)
+        exact = {name: np.float64(value) for name, value in floats.items()}
+        return np.asarray(_log_priors(_exact(parameters), exact, log_prior=log_prior), np.float64)
 
 
 def number_of_parameters(n_components: int) -> int:

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax.nn import log_softmax, softmax
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Parameters
+from gmm_pipeline.model.mixture import ABSENT, HALF_LOG_TWO_PI, AnyArray, Parameters
 
 LONGEST_BLOCK = 2048
 MOST_UNROLLED = 32
@@ -160,6 +160,7 @@ def loss_function(
     data: Float[AnyArray, " n"],
     sample_weights: Float[AnyArray, " n"],
     *,
+    active: Bool[AnyArray, " K"],
     log_prior: LogPrior,
     average: bool,
     fused: bool,
@@ -171,6 +172,7 @@ def loss_function(
     Args:
         data: x.
         sample_weights: c, how often each datum counts.
+        active: false for components that only fill up the arrays: they get no weight and no gradient.
         log_prior: log prior density of the parameters, in nats.
         average: whether to divide by Σ c.
         fused: whether the log-likelihood is the fused form or the plain one.
@@ -180,4 +182,10 @@ def loss_function(
         log_likelihood_of = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
     else:
         log_likelihood_of = partial(log_likelihood, data=data, sample_weights=sample_weights)
-    return lambda parameters: -(log_likelihood_of(parameters) + log_prior(parameters)) / divisor
+
+    def loss(parameters: Parameters) -> Float[Array, ""]:
+        log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)
+        present = parameters._replace(log_component_weights=log_weights)
+        return -(log_likelihood_of(present) + log_prior(parameters)) / divisor
+
+    return loss

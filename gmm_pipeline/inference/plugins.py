@@ -1,12 +1,22 @@
 """A plain function with its hyperparameters: what a config node with `_target_` becomes.
 
 Unlike `functools.partial` it compares and hashes by value, so that two jobs with the same settings share one compiled
-program. The price: hyperparameters must be hashable, which numbers, strings and tuples are.
+program. Hyperparameters that are to differ between the runs of one program are taken out (`without`) and given back as
+arrays inside it (`given`). The price: hyperparameters must be hashable, which numbers, strings and tuples are.
 """
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
+
+
+class Absent(Enum):
+    """Stands for a hyperparameter that the program is given later."""
+
+    LATER = "an argument of the program"
 
 
 @dataclass(frozen=True)
@@ -19,3 +29,26 @@ class Plugin:
     def __call__(self, *args: Any) -> Any:
         """Call the function with its hyperparameters."""
         return self.function(*args, **dict(self.hyperparameters))
+
+    def floats(self) -> dict[str, float]:
+        """The hyperparameters that are floats."""
+        return {name: value for name, value in self.hyperparameters if type(value) is float}
+
+    def without(self, names: Iterable[str]) -> "Plugin":
+        """The same function with these hyperparameters to be given later."""
+        return self.given(dict.fromkeys(names, Absent.LATER))
+
+    def given(self, values: Mapping[str, Any]) -> "Plugin":
+        """The same function with some hyperparameters replaced."""
+        return Plugin(self.function, tuple((name, values.get(name, value)) for name, value in self.hyperparameters))
+
+    def number_of_data(self) -> int:
+        """How many positional arguments the function takes: its data, since hyperparameters are keyword-only."""
+        return _number_of_positional(self.function, frozenset(dict(self.hyperparameters)))
+
+
+@functools.cache
+def _number_of_positional(function: Callable[..., Any], taken: frozenset[str]) -> int:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return sum(parameter.kind in positional and parameter.name not in taken for parameter in parameters)

@@ -30,6 +30,8 @@ AnyArray = Array | np.ndarray
 Scalar = Real[AnyArray, ""] | float | int
 
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
+ABSENT = -1e9
+"""Log weight of a component that only fills up an array: finite, and no weight at all once exponentiated."""
 
 
 class Parameters(NamedTuple):

@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gmm_pipeline.inference.batching import split
 from gmm_pipeline.inference.diagnostics import (
     evaluate,
     information_criteria,
-    losses,
+    log_likelihoods,
+    log_priors,
     number_of_parameters,
 )
 from gmm_pipeline.inference.fitting import FitJob, FitResult
@@ -42,30 +44,35 @@ class Answer(NamedTuple):
 def answer(job: Job, result: FitResult) -> Answer:
     """Judge a result in float64 and bring it into the user's units and the order of the locs."""
     dataset, scaling = job.dataset, job.scaling
-    evaluation = evaluate(
-        result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling, job.fit.plan.log_prior
-    )
     total = float(np.sum(dataset.counts))
-    loss = -(evaluation.log_likelihood + evaluation.log_prior)
+    evaluation = evaluate(result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling)
+    plan, floats = split(job.fit)
+    priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"])
+    log_prior = float(priors[-1])
+    loss = -(evaluation.log_likelihood + log_prior)
     order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
     history_parameters = to_user_units(result.history.parameters, scaling)
     responsibilities = evaluation.responsibilities[:, order]
+    n_parameters = number_of_parameters(job.fit.plan.n_components)
     return Answer(
         fitted=_in_order(constrain(to_user_units(result.parameters, scaling)), order),
         unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
         metrics={
             "loss": loss,
             "log_likelihood": evaluation.log_likelihood,
-            "log_prior": evaluation.log_prior,
-            **information_criteria(evaluation.log_likelihood, number_of_parameters(job.fit.plan.n_components), total),
+            "log_prior": log_prior,
+            **information_criteria(evaluation.log_likelihood, n_parameters, total),
             "n_data": len(dataset.data),
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
             "n_components": job.fit.plan.n_components,
-            "n_parameters": number_of_parameters(job.fit.plan.n_components),
+            "n_parameters": n_parameters,
             "n_steps": job.fit.steps,
         },
         history=History(
-            result.steps, _history_losses(job, result, loss), _in_order(constrain(history_parameters), order)
+            result.steps,
+            # The last is the number in the metrics, whose sum was taken in another order.
+            np.append(_losses_before_the_last(job, result, priors), loss),
+            _in_order(constrain(history_parameters), order),
         ),
         assignments=Assignments(
             dataset.data, dataset.sample_weights, np.argmax(responsibilities, axis=1), responsibilities
@@ -74,18 +81,16 @@ def answer(job: Job, result: FitResult) -> Answer:
     )
 
 
-def _history_losses(job: Job, result: FitResult, final: float) -> np.ndarray:
+def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
     """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
-    data, counts, plan = to_fit_units(job.dataset.data, job.scaling), job.dataset.counts, job.fit.plan
-    if len(result.steps) * plan.n_components * len(data) <= MOST_ELEMENTS_IN_FLOAT64:
-        found = losses(result.history.parameters, data, counts, job.scaling, plan.log_prior)
-    else:
-        total = float(np.sum(counts))
-        found = np.asarray(result.history.loss, np.float64) * (total if plan.average_loss else 1.0)
-        found += total * np.log(job.scaling.spread)
-    # The same number as in the metrics, whose sum was taken in another order.
-    found[-1] = final
-    return found
+    dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
+    if len(result.steps) * plan.n_components * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
+        before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))
+        data = to_fit_units(dataset.data, scaling)
+        return -(log_likelihoods(before, data, dataset.counts, scaling) + priors[:-1])
+    total = float(np.sum(dataset.counts))
+    losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
+    return losses + total * np.log(scaling.spread)
 
 
 def _in_order(mixture: Mixture, order: np.ndarray) -> Mixture:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult, Progress, check, fit
+from gmm_pipeline.inference.batching import Progress, fit
+from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
 from gmm_pipeline.records import artifacts
@@ -67,6 +68,7 @@ def load(cfg: DictConfig) -> Job:
         schedule=config.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(cfg.n_components),
+        as_written=not cfg.fused,
     )
     dataset = config.build_dataset(cfg)
     distinct = len(np.unique(dataset.data[dataset.counts > 0]))

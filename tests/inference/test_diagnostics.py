@@ -8,7 +8,6 @@ from sklearn.mixture import GaussianMixture
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import Parameters
-from gmm_pipeline.model.priors import flat
 
 RANDOM = np.random.default_rng(3)
 DATA = np.concatenate([RANDOM.normal(-2, 1, 100), RANDOM.normal(5, 2, 300)])
@@ -22,10 +21,9 @@ def test_evaluation_equals_scikit_learn_whatever_the_scaling():
         parameters = Parameters(
             np.log(weights), (locs - scaling.centre) / scaling.spread, np.log(scales / scaling.spread)
         )
-        found = diagnostics.evaluate(parameters, to_fit_units(DATA, scaling), np.ones(400), scaling, flat)
+        found = diagnostics.evaluate(parameters, to_fit_units(DATA, scaling), np.ones(400), scaling)
         np.testing.assert_allclose(found.log_likelihood, sklearn.score(DATA[:, None]) * 400, rtol=1e-9)
         np.testing.assert_allclose(found.responsibilities, sklearn.predict_proba(DATA[:, None]), atol=1e-6)
-        assert found.log_prior == 0.0
 
 
 def test_information_criteria_equal_scikit_learn():
@@ -94,12 +92,12 @@ def test_scaling_honours_sample_weights():
     assert scaling_of(np.array([0.0, 1.0, 99.0]), np.array([1.0, 1.0, 0.0])) == Scaling(0.5, 0.5)
 
 
-def test_losses_of_a_history_are_those_of_its_entries():
+def test_log_likelihoods_of_a_history_are_those_of_its_entries():
     scaling = scaling_of(DATA, np.ones(400))
     data = to_fit_units(DATA, scaling)
-    history = Parameters(*(np.random.default_rng(1).normal(size=(3, 2)) for _ in range(3)))
-    found = diagnostics.losses(history, data, np.ones(400), scaling, flat)
-    for entry, loss in enumerate(found):
+    history = Parameters(*(np.random.default_rng(1).normal(size=(11, 2)) for _ in range(3)))
+    found = diagnostics.log_likelihoods(history, data, np.ones(400), scaling)
+    for entry, loglike in enumerate(found):
         one = Parameters(*(leaf[entry] for leaf in history))
-        expected = -diagnostics.evaluate(one, data, np.ones(400), scaling, flat).log_likelihood
-        np.testing.assert_allclose(loss, expected, rtol=ROUNDING_64)
+        expected = diagnostics.evaluate(one, data, np.ones(400), scaling).log_likelihood
+        np.testing.assert_allclose(loglike, expected, rtol=ROUNDING_64)

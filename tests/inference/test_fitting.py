@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import fitting
+from gmm_pipeline.inference import batching, fitting
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, State
 from gmm_pipeline.inference.objective import log_likelihood
 from gmm_pipeline.inference.plugins import Plugin
@@ -31,6 +31,7 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
         schedule=plugin(optax.constant_schedule, value=1.0),
         average_loss=True,
         fused=True,
+        as_written=False,
     )
     return FitJob(data, np.ones_like(data), jax.random.PRNGKey(seed), plan._replace(**changes), steps, history_every)
 
@@ -40,7 +41,9 @@ def by_python_loop(job: FitJob) -> list[Parameters]:
     data, sample_weights = jnp.asarray(job.data), jnp.asarray(job.sample_weights)
 
     def loss_func(parameters: Parameters):
-        return -(log_likelihood(parameters, data, sample_weights) + job.plan.log_prior(parameters)) / len(data)
+        return -(
+            log_likelihood(parameters, data, sample_weights) + job.plan.log_prior(parameters, np.ones(2, bool))
+        ) / len(data)
 
     gradient = jax.jit(jax.grad(loss_func))
     optimizer = optax.chain(job.plan.optimizer(), optax.scale_by_schedule(job.plan.schedule()))
@@ -55,7 +58,7 @@ def by_python_loop(job: FitJob) -> list[Parameters]:
 
 def test_fit_follows_a_plain_loop():
     chosen = job(schedule=plugin(optax.cosine_decay_schedule, init_value=1.0, decay_steps=40))
-    result, visited = fitting.fit(chosen), by_python_loop(chosen)
+    result, visited = batching.fit(chosen), by_python_loop(chosen)
     assert result.steps.tolist() == list(range(41))
     for ours, expected in zip(result.history.parameters, zip(*visited, strict=True), strict=True):
         np.testing.assert_allclose(ours, np.stack(expected), rtol=1e-3, atol=1e-4)  # rounding grows over 40 steps
@@ -64,7 +67,7 @@ def test_fit_follows_a_plain_loop():
 @given(st.integers(1, 60), st.integers(1, 70))
 def test_segments_make_up_all_steps(steps, history_every):
     chosen = job(steps=steps, history_every=history_every)
-    segments = fitting.segments_of(chosen)
+    segments = batching.segments_of(batching.program_of(chosen))
     assert sum(blocks * block for blocks, block in segments) == steps
     assert all(blocks > 0 and block > 0 for blocks, block in segments)
     assert sum(blocks for blocks, _ in segments) == -(-steps // history_every)
@@ -72,25 +75,25 @@ def test_segments_make_up_all_steps(steps, history_every):
 
 @pytest.mark.parametrize(("steps", "history_every"), [(12, 1), (12, 3), (13, 5), (3, 50)])
 def test_thinning_keeps_every_nth_state_and_the_last(steps, history_every):
-    everything = fitting.fit(job(steps=steps))
-    thinned = fitting.fit(job(steps=steps, history_every=history_every))
+    everything = batching.fit(job(steps=steps))
+    thinned = batching.fit(job(steps=steps, history_every=history_every))
     assert thinned.steps.tolist() == [*range(0, steps, history_every), steps]
     np.testing.assert_allclose(thinned.history.loss, everything.history.loss[thinned.steps], rtol=ROUNDING_32)
     assert all((a == b[-1]).all() for a, b in zip(thinned.parameters, thinned.history.parameters, strict=True))
 
 
 def test_segments_and_progress_do_not_change_the_answer(monkeypatch):
-    whole = fitting.fit(job(history_every=2))
-    monkeypatch.setattr(fitting, "ELEMENTS_A_SEGMENT", 3000.0)
+    whole = batching.fit(job(history_every=2))
+    monkeypatch.setattr(batching, "ELEMENTS_A_SEGMENT", 3000.0)
     calls = []
-    cut = fitting.fit(job(history_every=2), lambda done, total: calls.append((done, total)))
+    cut = batching.fit(job(history_every=2), lambda done, total: calls.append((done, total)))
     assert len(calls) > 3
     assert calls[-1] == (40, 40)
     np.testing.assert_allclose(cut.history.loss, whole.history.loss, rtol=ROUNDING_32)
 
 
 def test_same_job_same_bits_and_seeds_matter():
-    first, again, other = fitting.fit(job(seed=1)), fitting.fit(job(seed=1)), fitting.fit(job(seed=2))
+    first, again, other = batching.fit(job(seed=1)), batching.fit(job(seed=1)), batching.fit(job(seed=2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first.history.loss, other.history.loss)
 
@@ -98,22 +101,22 @@ def test_same_job_same_bits_and_seeds_matter():
 def test_equal_plans_are_traced_once():
     traces = []
 
-    def counted(parameters: Parameters):
+    def counted(parameters: Parameters, active):
         traces.append(1)
-        return priors.flat(parameters)
+        return priors.flat(parameters, active)
 
-    fitting.fit(job(seed=1, log_prior=plugin(counted)))
+    batching.fit(job(seed=1, log_prior=plugin(counted)))
     once = len(traces)
     for seed in range(2, 6):
-        fitting.fit(job(seed=seed, log_prior=plugin(counted)))
+        batching.fit(job(seed=seed, log_prior=plugin(counted)))
     assert len(traces) == once
 
 
 def test_divergence_is_a_value():
     data = DATA.copy()
-    result = fitting.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
+    result = batching.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
     assert result.diverged
-    assert not fitting.fit(job()).diverged
+    assert not batching.fit(job()).diverged
 
 
 def test_step_moves_against_the_gradient_and_get_loss_reads_a_state():

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,9 +75,10 @@ def test_not_a_number_is_not_hidden():
 @pytest.mark.parametrize("fused", [False, True])
 def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     parameters, data, _ = problem(2, 500, 0.0, "float32")
-    prior = functools.partial(priors.dirichlet, concentration=2.0)
+    active = np.ones(2, bool)
+    common = {"active": active, "log_prior": lambda p: priors.dirichlet(p, active, concentration=2.0), "fused": fused}
     summed, averaged = (
-        objective.loss_function(data, jnp.ones_like(data), log_prior=prior, average=average, fused=fused)(parameters)
+        objective.loss_function(data, jnp.ones_like(data), average=average, **common)(parameters)
         for average in (False, True)
     )
     expected = mixture.loss_mixture_weights(tuple(parameters), data, alpha_prior=jnp.full(2, 2.0))

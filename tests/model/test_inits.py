@@ -76,18 +76,18 @@ def test_normal_start_is_that_of_the_notebook():
 
 
 def test_flat_prior_is_zero_and_concentration_one_is_flat_in_the_weights():
+    active = np.ones(3, bool)
     one, other = (
         Parameters(jnp.asarray(weights), jnp.zeros(3), jnp.zeros(3)) for weights in ([0.0, 1, 2], [3.0, 0, 0])
     )
-    assert float(priors.flat(one)) == 0.0
-    np.testing.assert_allclose(
-        priors.dirichlet(one, concentration=1.0), priors.dirichlet(other, concentration=1.0), rtol=ROUNDING_32
-    )
+    assert float(priors.flat(one, active)) == 0.0
+    expected = priors.dirichlet(other, active, concentration=1.0)
+    np.testing.assert_allclose(priors.dirichlet(one, active, concentration=1.0), expected, rtol=ROUNDING_32)
 
 
 def test_a_concentration_that_is_not_positive_is_refused():
     with pytest.raises(InputError, match=r"prior\.concentration: expected a positive, finite number, but got 0.0"):
-        priors.dirichlet(Parameters(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)), concentration=0.0)
+        priors.dirichlet(Parameters(jnp.zeros(2), jnp.zeros(2), jnp.zeros(2)), np.ones(2, bool), concentration=0.0)
 
 
 @pytest.mark.parametrize(("name", "value"), [("jitter", -0.1), ("jitter", 1.5), ("overlap", 0.0), ("overlap", np.inf)])

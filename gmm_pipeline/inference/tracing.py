@@ -1,0 +1,144 @@
+"""What can be learned of a fit's plug-ins by tracing them, before any work: whether they work, and which floats vary.
+
+A float that a plug-in takes as a traced number is an argument of the compiled program, and so a batch axis: runs that
+differ in it share the program. It is one even in a run alone, since a constant that the compiler folds changes last
+bits. Whether it can be is a function of the plug-in and never of the sweep; one that cannot splits groups. Nothing is
+computed here: JAX evaluates shapes alone.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.optimizers import build_optimizer
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import Parameters
+
+
+class Shape(NamedTuple):
+    """All that tracing needs to know of a fit's data."""
+
+    n_components: int
+    n_data: int
+    dtype: str
+
+    def parameters(self) -> Parameters:
+        """Parameters of this shape."""
+        return Parameters(*[np.zeros(self.n_components, self.dtype)] * 3)
+
+
+def use_init(init: Plugin, shape: Shape) -> Any:
+    """The shapes of a start."""
+    data = jax.ShapeDtypeStruct((shape.n_data,), shape.dtype)
+    key = jax.ShapeDtypeStruct((2,), np.uint32)
+    return jax.eval_shape(lambda *arguments: init(*arguments, shape.n_components), key, data, data)
+
+
+def use_prior(log_prior: Plugin, shape: Shape) -> Any:
+    """The shape of a log prior density."""
+    return jax.eval_shape(
+        lambda parameters: prior_density(log_prior, parameters, jnp.ones(shape.n_components, bool)), shape.parameters()
+    )
+
+
+def use_schedule(schedule: Plugin, shape: Shape) -> Any:
+    """The shape of a factor."""
+    return jax.eval_shape(lambda step: schedule()(step), jax.ShapeDtypeStruct((), np.int32))
+
+
+def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
+    """The shapes of an update."""
+
+    def update(parameters: Parameters) -> Any:
+        transformation = build_optimizer(optimizer, Plugin(lambda: lambda step: 1.0, ()))
+        return transformation.update(
+            parameters,
+            transformation.init(parameters),
+            parameters,
+            value=jnp.zeros((), shape.dtype),
+            grad=parameters,
+            value_fn=lambda parameters: jnp.sum(parameters.component_mus),
+        )
+
+    return jax.eval_shape(update, shape.parameters())
+
+
+USES: dict[str, Callable[[Plugin, Shape], Any]] = {
+    "init": use_init,
+    "prior": use_prior,
+    "schedule": use_schedule,
+    "optimizer": use_optimizer,
+}
+"""What a fit does with each kind of plug-in, by config group."""
+
+
+def prior_density(log_prior: Plugin, parameters: Parameters, active: Any) -> Any:
+    """Log prior density of the active components, in nats.
+
+    Args:
+        log_prior: of the parameters alone, or of the parameters and of which components are active.
+        parameters: K components.
+        active: [K], false for components that only fill up the arrays.
+    """
+    return log_prior(parameters, active) if leaves_out_components(log_prior) else log_prior(parameters)
+
+
+def leaves_out_components(log_prior: Plugin) -> bool:
+    """Whether a prior takes which components are active, beside the parameters, and so works on padded arrays."""
+    return log_prior.number_of_data() > 1
+
+
+@functools.lru_cache(maxsize=4096)
+def check(group: str, plugin: Plugin, shape: Shape) -> None:
+    """Trace a plug-in with its own hyperparameters, so that one that cannot work fails before any work starts.
+
+    Raises:
+        InputError: which plug-in, and what it said.
+    """
+    try:
+        USES[group](plugin, shape)
+    except InputError:
+        raise
+    except Exception as error:
+        said = str(error).splitlines()[0].rstrip(".") if str(error) else "no message"
+        given = ", ".join(f"{key}={value!r}" for key, value in plugin.hyperparameters) or "no hyperparameters"
+        raise InputError(
+            group,
+            expected="hyperparameters and a function that work with these data",
+            came=f"{given} ({type(error).__name__}: {said})",
+            remedy=f"Check the keys of {group} and its _target_.",
+        ) from error
+
+
+def varying(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
+    """The names of those floats of a plug-in that may differ between the runs of one program."""
+    names = tuple(plugin.floats())
+    # Asked without the values first, since the answer then holds for all of them.
+    return names if _all_vary(group, plugin.without(names), names, shape) else _some_vary(group, plugin, shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _all_vary(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) -> bool:
+    return _works_traced(group, plugin, names, shape)
+
+
+@functools.lru_cache(maxsize=4096)
+def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
+    names = tuple(name for name in plugin.floats() if _works_traced(group, plugin, (name,), shape))
+    return names if _works_traced(group, plugin, names, shape) else ()
+
+
+def _works_traced(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) -> bool:
+    def use(values: dict[str, Any]) -> Any:
+        return USES[group](plugin.given(values), shape)
+
+    try:
+        jax.eval_shape(use, {name: jax.ShapeDtypeStruct((), shape.dtype) for name in names})
+    except Exception:
+        return False
+    return True
