@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gmm_pipeline import config
-from gmm_pipeline.stages import fit
+from gmm_pipeline.stages import fit, loading
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +58,7 @@ def loaded(*overrides: str) -> fit.Job:
 
     config.register()
     with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
-        return fit.load(compose("fit", ["compilation_cache=null", *overrides]))
+        return loading.load(compose("fit", ["compilation_cache=null", *overrides]))
 
 
 def fitted(*overrides: str) -> Fitted:

@@ -1,11 +1,14 @@
 """What a config must satisfy before any work starts, beyond the types of its schema."""
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, nearest
 
 PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
+PICTURED_RUNS = ("best", "all", "none")
 MOST_PIXELS = 20_000
 MOST_STEPS = 10**9
 
@@ -42,6 +45,23 @@ def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None)
         )
 
 
+def check_choice(cfg: DictConfig, name: str, choices: Sequence[str]) -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        InputError: which key, and the choices.
+    """
+    value = OmegaConf.select(cfg, name)
+    if value not in choices:
+        close = nearest(str(value), choices)
+        raise InputError(
+            name,
+            expected=f"one of {', '.join(choices)}",
+            came=repr(value),
+            remedy=f"Did you mean {close[0]}?" if close else f"For example {name}={choices[0]}.",
+        )
+
+
 def check_pictures(cfg: DictConfig, group: str) -> None:
     """Refuse formats, sizes and speeds that cannot be drawn.
 
@@ -53,6 +73,7 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
         InputError: which key.
     """
     node, known = cfg[group], PICTURE_FORMATS[group]
+    check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
     for suffix in node.formats:
         if suffix not in known:
             raise InputError(

@@ -8,6 +8,7 @@ work starts; the price is that the checks of a plug-in's arguments go by its sig
 import functools
 import importlib.resources
 import inspect
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class FiguresConfig:
     """Keys of the group `figures`; their meanings stand in its YAML."""
 
     formats: list[str] = MISSING
+    sweep: str = MISSING
     dpi: int = MISSING
     size: list[float] = MISSING
 
@@ -50,6 +52,7 @@ class AnimationConfig:
     """Keys of the group `animation`; their meanings stand in its YAML."""
 
     formats: list[str] = MISSING
+    sweep: str = MISSING
     frames: int = MISSING
     fps: float = MISSING
     hold: float = MISSING
@@ -82,6 +85,8 @@ class FitConfig:
     seed: int = key("of the start; the data have their own, data.seed")
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
+    objective: str = key("metric that a run is judged by: bic, aic, loss or log_likelihood")
+    sweep: str | None = key("name of a sweep, its folder; the same name goes on with it; null makes one")
     fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula, as it is written")
     precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -122,6 +127,9 @@ class UiConfig:
     outputs_dir: str = key("folder of the store")
 
 
+BATCHED = ("optimizer", "prior", "init")
+"""Groups whose floats may differ between the runs of one program."""
+
 SCHEMAS: dict[str, type] = {"simulate": SimulateConfig, "fit": FitConfig, "animate": AnimateConfig, "ui": UiConfig}
 
 
@@ -139,6 +147,7 @@ def register() -> None:
     for command, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     OmegaConf.register_new_resolver("gmm.ceil_div", lambda number, by: -(-int(number) // int(by)), replace=True)
+    OmegaConf.register_new_resolver("gmm.or", lambda value, other: other if value is None else value, replace=True)
     # Cached, so that all jobs of one launch agree.
     OmegaConf.register_new_resolver("gmm.unique", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
 
@@ -149,9 +158,6 @@ def build_plugin(cfg: DictConfig, name: str) -> Plugin:
     Raises:
         InputError: where there is no such function, or it does not take these hyperparameters.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
     node = OmegaConf.select(cfg, name)
     target = OmegaConf.select(node, "_target_") if OmegaConf.is_dict(node) else None
     if target is None:
@@ -162,8 +168,23 @@ def build_plugin(cfg: DictConfig, name: str) -> Plugin:
             came=str(node),
             remedy=f"Choose one of {', '.join(options)} with {name}=NAME.",
         )
+    return _built_plugin(name, _as_text(node))
+
+
+def _as_text(node: Any) -> str:
+    return json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True)
+
+
+@functools.lru_cache(maxsize=256)
+def _built_plugin(name: str, node: str) -> Plugin:
+    """A plug-in from its node as text, so that the runs of a sweep that share it build it once."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    content = json.loads(node)
+    target = content["_target_"]
     try:
-        partial = instantiate(node, _partial_=True, _convert_="all")
+        partial = instantiate(content, _partial_=True, _convert_="all")
     except InstantiationException as error:
         raise InputError(
             f"{name}._target_",
@@ -176,7 +197,9 @@ def build_plugin(cfg: DictConfig, name: str) -> Plugin:
             f"{name}._target_", expected="the name of a function", came=repr(target), remedy="Name a function."
         )
     _check_signature(name, partial.func, partial.keywords)
-    return Plugin(partial.func, tuple(sorted((key, _hashable(value)) for key, value in partial.keywords.items())))
+    signature = inspect.signature(partial.func) if name in BATCHED else None
+    values = {key: _as_declared(signature, key, _hashable(value)) for key, value in partial.keywords.items()}
+    return Plugin(partial.func, tuple(sorted(values.items())))
 
 
 def build_dataset(cfg: DictConfig) -> "Dataset":
@@ -185,7 +208,18 @@ def build_dataset(cfg: DictConfig) -> "Dataset":
     Raises:
         InputError: where they cannot be had or fitted.
     """
-    return build_plugin(cfg, "data")()
+    import jax
+
+    path = OmegaConf.select(cfg, "data.path")
+    file = Path(str(path)) if path is not None else None
+    stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file is not None and file.is_file() else None
+    return _built_dataset(build_plugin(cfg, "data"), stamp, jax.config.jax_threefry_partitionable)
+
+
+@functools.lru_cache(maxsize=8)
+def _built_dataset(loader: Plugin, stamp: tuple[int, int] | None, threefry_partitionable: bool) -> "Dataset":
+    """Data, kept for the next runs of a sweep that ask for the same: of the same file as it is, or the same draws."""
+    return loader()
 
 
 def _check_signature(name: str, function: Callable[..., Any], hyperparameters: dict[str, Any]) -> None:
@@ -201,6 +235,13 @@ def _check_signature(name: str, function: Callable[..., Any], hyperparameters: d
             came=unknown,
             remedy=f"Did you mean {' or '.join(close)}?" if close else f"Remove {name}.{unknown}.",
         ) from error
+
+
+def _as_declared(signature: inspect.Signature | None, key: str, value: Any) -> Any:
+    """A whole number as a float where the function says that it takes one: a sweep over 1, 2.5 is one over floats."""
+    declared = signature.parameters.get(key) if signature is not None else None
+    takes_float = declared is not None and "float" in str(declared.annotation)
+    return float(value) if takes_float and type(value) is int else value
 
 
 def _hashable(value: Any) -> Any:

@@ -19,7 +19,7 @@ from gmm_pipeline.config import SCHEMAS, Precision, build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import Parameters
-from gmm_pipeline.stages import fit
+from gmm_pipeline.stages import loading
 
 CONF = ROOT / "conf"
 SMALL = ("steps=60", "history_every=20", "compilation_cache=null")
@@ -47,7 +47,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., fit
     monkeypatch.chdir(tmp_path)
     data = np.random.default_rng(2).normal(size=80) + np.repeat([-3, 3], 40)
     (tmp_path / "own.csv").write_text("\n".join(["x", *map(repr, data.tolist())]))
-    return lambda *overrides: fit.load(composed("fit", *SMALL, *overrides))
+    return lambda *overrides: loading.load(composed("fit", *SMALL, *overrides))
 
 
 @pytest.fixture

@@ -67,6 +67,22 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def as_yaml(content: Mapping[str, Any]) -> str:
+    """A mapping as YAML, in its own order; read by OmegaConf it is the same mapping again."""
+    import yaml
+
+    class Dumper(yaml.CSafeDumper):
+        """libyaml's, which takes a tenth of the time."""
+
+    def represent(dumper: Any, text: str) -> Any:
+        # 1e3 is text to YAML 1.1 and a number to OmegaConf.
+        style = "'" if is_number(text) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, represent)
+    return yaml.dump(dict(content), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a record."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -1,16 +1,23 @@
 """What a result was made with: code, versions, machine."""
 
+import functools
 import getpass
+import hashlib
 import importlib.metadata
+import inspect
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("gmm-pipeline", "jax", "jaxlib", "optax", "numpy", "hydra-core", "omegaconf", "mlflow")
+COMPUTING = ("jax", "jaxlib", "optax", "numpy")
+"""Libraries that decide the bits of a result."""
 
 
+@functools.cache
 def provenance(device: str) -> dict[str, Any]:
     """Git state of the code, user, versions and device.
 
@@ -55,3 +62,37 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return finished.stdout.strip()
+
+
+def memory() -> float:
+    """Bytes of physical memory of this machine."""
+    return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+
+
+@functools.lru_cache(maxsize=256)
+def code_digest(*functions: Callable[..., Any]) -> str:
+    """SHA-256 of what computes: this package's source, the files of other functions, libraries, platform, device.
+
+    Args:
+        functions: plug-ins, whose source counts where they are not a library's.
+    """
+    import jax
+
+    package = Path(__file__).parent.parent
+    files = {*package.rglob("*.py"), *(file for file in map(_source, functions) if file is not None)}
+    sha = hashlib.sha256()
+    for file in sorted(files):
+        sha.update(file.read_bytes())
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in COMPUTING]
+    for text in (*versions, platform.machine(), jax.devices()[0].device_kind):
+        sha.update(text.encode())
+    return sha.hexdigest()
+
+
+def _source(function: Callable[..., Any]) -> Path | None:
+    """The file of a function of the user's; None for one of an installed library, which has a version."""
+    try:
+        file = Path(inspect.getfile(function))
+    except TypeError:  # built in
+        return None
+    return None if "site-packages" in file.parts else file

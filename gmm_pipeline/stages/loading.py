@@ -1,0 +1,182 @@
+"""From a config to a job that can be fitted: everything is read and checked here, before any work.
+
+Many runs of a sweep ask for the same data and the same plug-ins; both are kept for the next run, so that loading one
+more costs milliseconds.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from gmm_pipeline import checks, config
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
+from gmm_pipeline.inference.objective import use_fused
+from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
+from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
+from gmm_pipeline.records.provenance import code_digest, memory
+from gmm_pipeline.stages.answers import Job
+
+OBJECTIVES = ("bic", "aic", "loss", "log_likelihood")
+"""Metrics that a run can be judged by."""
+BYTES_A_DRAW = 64
+"""What drawing takes of memory: the draws in two precisions, their components, and copies."""
+WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilation_cache", "objective", "sweep")
+"""Keys that do not bear on what is fitted."""
+
+
+def load(cfg: DictConfig) -> Job:
+    """Read the data and build everything the fit needs.
+
+    Raises:
+        InputError: where a key or the data cannot be used.
+    """
+    import jax
+
+    _check(cfg)
+    config.configure_jax(
+        threefry_partitionable=cfg.threefry_partitionable,
+        precision=cfg.precision,
+        compilation_cache=cfg.compilation_cache,
+    )
+    plan = FitPlan(
+        n_components=cfg.n_components,
+        init=config.build_plugin(cfg, "init"),
+        log_prior=config.build_plugin(cfg, "prior"),
+        optimizer=config.build_plugin(cfg, "optimizer"),
+        schedule=config.build_plugin(cfg, "schedule"),
+        average_loss=cfg.average_loss,
+        fused=cfg.fused and use_fused(cfg.n_components),
+        as_written=not cfg.fused,
+    )
+    dataset = config.build_dataset(cfg)
+    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision.value)
+    if cfg.n_components > prepared.distinct:
+        raise InputError(
+            "n_components",
+            expected=f"at most {prepared.distinct}, the number of distinct values in {dataset.name}",
+            came=str(cfg.n_components),
+            remedy="A component needs data of its own.",
+        )
+    job = FitJob(
+        data=prepared.data,
+        sample_weights=prepared.sample_weights,
+        key=jax.random.PRNGKey(cfg.seed),
+        plan=plan,
+        steps=cfg.steps,
+        history_every=cfg.history_every,
+    )
+    check(job)
+    _check_memory("steps and history_every", batching.memory_of(batching.program_of(job)))
+    return Job(dataset, prepared.scaling, job)
+
+
+def _check(cfg: DictConfig) -> None:
+    checks.check_range(cfg, "n_components", 1)
+    checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
+    checks.check_range(cfg, "history_every", 1)
+    checks.check_range(cfg, "seed", 0, LARGEST_SEED)
+    checks.check_choice(cfg, "objective", OBJECTIVES)
+    checks.check_pictures(cfg, "figures")
+    checks.check_pictures(cfg, "animation")
+    checks.check_range(cfg, "tracking.series_points", 0)
+    n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
+    if isinstance(n_draws, int | float):
+        _check_memory("data.n_draws", n_draws * BYTES_A_DRAW)
+
+
+def _check_memory(where: str, wanted: float) -> None:
+    if wanted > memory():
+        raise InputError(
+            where,
+            expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
+            came=f"arrays of about {wanted / 1e9:.3g} GB",
+            remedy="Choose fewer data, components or steps, or a larger history_every.",
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ByIdentity:
+    """A dataset as a key: datasets that are kept are the same object."""
+
+    dataset: Dataset
+
+    def __hash__(self) -> int:
+        return id(self.dataset)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.dataset is other.dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """Data as a fit sees them."""
+
+    data: np.ndarray
+    sample_weights: np.ndarray
+    scaling: Scaling
+    distinct: int
+    """How many different values count for something."""
+
+
+@functools.lru_cache(maxsize=8)
+def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _Prepared:
+    dataset, dtype = by_identity.dataset, np.dtype(precision)
+    scaling = scaling_of(dataset.data, dataset.counts) if standardize else IDENTITY
+    with np.errstate(over="ignore"):
+        data = to_fit_units(dataset.data, scaling).astype(dtype)
+    if not np.isfinite(data).all() or np.ptp(data) == 0:
+        raise InputError(
+            "standardize",
+            expected=f"data that {dtype} can tell apart",
+            came=f"{dataset.name} from {dataset.data.min():g} to {dataset.data.max():g}, as they are",
+            remedy="Use standardize=true, or precision=float64.",
+        )
+    distinct = len(np.unique(dataset.data[dataset.counts > 0]))
+    return _Prepared(data, dataset.counts.astype(dtype), scaling, distinct)
+
+
+def deciding(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a resolved config that decides what is fitted."""
+    return {key: value for key, value in content.items() if key not in WITHOUT_EFFECT}
+
+
+def config_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the part of a resolved config that decides what is fitted."""
+    return _sha(json.dumps(deciding(content), sort_keys=True))
+
+
+def run_digest(content: Mapping[str, Any], job: Job) -> str:
+    """SHA-256 of all that decides a run's result: config, data, code, libraries and device."""
+    plan = job.fit.plan
+    functions = [plugin.function for plugin in (plan.init, plan.log_prior, plan.optimizer, plan.schedule)]
+    return _sha("\n".join([config_digest(content), _data_digest(_ByIdentity(job.dataset)), code_digest(*functions)]))
+
+
+@functools.lru_cache(maxsize=8)
+def _data_digest(by_identity: _ByIdentity) -> str:
+    return by_identity.dataset.digest
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_sweep_name(name: str) -> None:
+    """Refuse a name that is no name of a folder.
+
+    Raises:
+        InputError: which name.
+    """
+    if Path(name).name != name or name in ("", ".", "..") or not name.isprintable():
+        raise InputError(
+            "sweep", expected="a name without slashes", came=repr(name), remedy="For example sweep=my_study."
+        )
