@@ -37,7 +37,7 @@ def write_table(folder: Path, runs: Sequence[SweepRun]) -> list[Path]:
 def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
     """The columns of the table; what a run has no value for is masked in numbers and None in text."""
     metrics = _metrics(runs)
-    fixed = {
+    fixed: dict[str, Column] = {
         "status": [run.status for run in runs],
         "error": [run.error for run in runs],
         **metrics,
@@ -49,13 +49,11 @@ def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
     asked: dict[str, Column] = {}
     for key in dict.fromkeys(key for row in rows for key in row):
         column = typed_column([row.get(key) for row in rows])
-        metric = metrics.get(key)
-        if isinstance(metric, np.ma.MaskedArray) and isinstance(column, np.ma.MaskedArray):
-            # What was asked and what was fitted are one number; a run that failed has only been asked.
-            if metric.dtype == column.dtype:
-                asked[key] = np.ma.array(
-                    np.where(metric.mask, column.data, metric.data), mask=metric.mask & column.mask
-                )
+        match metrics.get(key), column:
+            case np.ma.MaskedArray() as metric, np.ma.MaskedArray() if metric.dtype == column.dtype:
+                # What was asked and what was fitted are one number; a run that failed has only been asked.
+                values = np.where(metric.mask, column.data, metric.data)
+                asked[key] = np.ma.array(values, mask=metric.mask & column.mask)
                 del fixed[key]
                 continue
         asked[f"override.{key}" if key in fixed or key == "run" else key] = column

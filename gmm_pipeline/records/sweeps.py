@@ -141,9 +141,7 @@ def _read_run(
         "record": str(asked.number),
     }
     if known["status"] == FAILED:
-        return SweepRun(
-            **known, metrics={}, fitted=None, truth=None, data_name=None, data_digest=None, unit=None
-        )
+        return SweepRun(**known, metrics={}, fitted=None, truth=None, data_name=None, data_digest=None, unit=None)
     try:
         # Hundreds of runs share their data, and one description of them.
         text = (directory / artifacts.DATA).read_bytes()
