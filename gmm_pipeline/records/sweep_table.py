@@ -19,9 +19,9 @@ from gmm_pipeline.records.sweeps import SweepRun, override_values
 PARQUET, CSV = "sweep.parquet", "sweep.csv"
 FLOATS = ("loss", "log_likelihood", "log_prior", "aic", "bic")
 COUNTS = ("n_data", "n_components", "n_parameters", "n_steps")
-# Hydra's grammar: 007 and 1_0 are no numbers to it, nor is a number in quotes.
-WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
-REAL = re.compile(r"[+-]?((\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
+# Hydra's grammar: 007 is no number to it, nor is one in quotes, but 1_000 is.
+WHOLE = re.compile(r"[+-]?(0|[1-9](_?\d)*)")
+REAL = re.compile(r"[+-]?((\d+\.\d*|\.\d+)(e[+-]?\d+)?|\d+e[+-]?\d+|0|[1-9](_?\d)*|inf|nan)", re.IGNORECASE)
 LARGEST = 2**63 - 1
 
 
@@ -72,7 +72,7 @@ def typed_column(values: Sequence[str | None]) -> Column:
     return list(values)
 
 
-def _numbers(values: Iterable[float | None], dtype: type[np.generic]) -> np.ma.MaskedArray[Any, Any]:
+def _numbers(values: Iterable[int | float | None], dtype: type[np.generic]) -> np.ma.MaskedArray[Any, Any]:
     values = list(values)
     missing = np.array([value is None for value in values], bool)
     return np.ma.array(np.array([0 if value is None else value for value in values], dtype), mask=missing)

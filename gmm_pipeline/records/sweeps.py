@@ -54,7 +54,7 @@ class SweepRun(NamedTuple):
     status: str
     """`finished`, `diverged` or `failed`."""
     error: str | None
-    metrics: dict[str, float | None]
+    metrics: dict[str, int | float | None]
     """Empty where the run failed; None for what is not finite."""
     fitted: Mixture | None
     truth: Mixture | None
