@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FixedLocator,
+    FuncFormatter,
     LogFormatter,
     LogFormatterSciNotation,
     LogLocator,
@@ -59,6 +60,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gmm_pipeline",
 }
 LOG_STEPS_FROM = 30
+COLUMNS = 3
 # A millionth of a nat decides nothing; below it rounding would fill half the picture.
 LEAST_EXCESS = 1e-6
 
@@ -169,3 +171,41 @@ def draw_excess(axes: Axes, history: History) -> None:
     if best is not None:
         place = axes.get_xaxis_transform()
         axes.plot(history.steps[best], 0.0, marker="v", color=COLORS[5], transform=place, clip_on=False, zorder=5)
+
+
+def new_panels(count: int, size: Sequence[float], x_label: str) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels that share their axes, at most three a row; `size` is that of one row."""
+    n_rows = math.ceil(count / COLUMNS)
+    n_columns = math.ceil(count / n_rows)
+    figure = Figure(figsize=(size[0], size[1] * (0.35 + 0.55 * n_rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    for axes in grid[max(count - n_columns, 0) : count]:
+        axes.set_xlabel(x_label, parse_math=False)
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(grid[:count])
+
+
+def set_excess_axis(axes: Axes, top: float, floor: float) -> None:
+    """A logarithmic axis from `floor`, whose tick stands for all that is not above it, to `top`."""
+    axes.set_yscale("log")
+    axes.set_ylim(floor / 1.8, top)
+    decades = np.arange(round(math.log10(floor)), math.floor(math.log10(top)) + 1)
+    axes.yaxis.set_major_locator(FixedLocator((10.0 ** decades[:: math.ceil(len(decades) / 7)]).tolist()))
+    axes.yaxis.set_minor_locator(NullLocator())
+    low = 1.001 * floor
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: ("≤ " if tick <= low else "") + decade_text(tick)))
+
+
+def decade_text(tick: float) -> str:
+    """A number without digits that say nothing, or the power of ten next to it where it is large."""
+    return f"{tick:g}" if tick < 1.0 else f"{tick:,.0f}" if tick < 1e5 else f"$10^{{{round(math.log10(tick))}}}$"
+
+
+def note(figure: Figure, parts: Sequence[str]) -> None:
+    """A line above the axes, of the parts that are not empty."""
+    text = "; ".join(part for part in parts if part)
+    if text:
+        figure.suptitle(text, x=0.01, ha="left", **NOTE)

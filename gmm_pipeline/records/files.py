@@ -10,13 +10,16 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from gmm_pipeline.errors import InputError, nearest
+
+Column = np.ndarray | Sequence[str | None]
+"""Numbers, missing ones masked; or texts, missing ones None."""
 
 
 @contextlib.contextmanager
@@ -104,8 +107,8 @@ def column_format(path: Path) -> str:
     return path.suffix
 
 
-def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write equally long columns as Parquet or CSV, by the suffix of the path.
+def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
+    """Write equally long columns as Parquet or CSV, by the suffix of the path; what is missing becomes null.
 
     Raises:
         InputError: where the suffix is neither.
@@ -113,15 +116,27 @@ def write_columns(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     write = {".parquet": _write_parquet, ".csv": _write_csv}[column_format(path)]
     import pyarrow as pa
 
-    def as_arrow(column: np.ndarray) -> pa.Array:
-        # pa.array would import pandas, which takes longer than many a fit.
-        column = np.ascontiguousarray(column)
-        return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(column)])
-
     buffer = io.BytesIO()
-    write(pa.table({name: as_arrow(column) for name, column in columns.items()}), buffer)
+    write(pa.table({name: _as_arrow(column) for name, column in columns.items()}), buffer)
     with whole_file(path) as stream:
         stream.write(buffer.getbuffer())
+
+
+def _as_arrow(column: Column) -> Any:
+    """A column from its buffers: pa.array would import pandas, which takes longer than many a fit."""
+    import pyarrow as pa
+
+    if isinstance(column, np.ndarray):
+        missing = np.ma.getmaskarray(column)
+        values = np.ascontiguousarray(np.ma.getdata(column))
+        kind, buffers = pa.from_numpy_dtype(values.dtype), [pa.py_buffer(values)]
+    else:
+        missing = np.array([text is None for text in column], bool)
+        encoded = [b"" if text is None else text.encode() for text in column]
+        ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+        kind, buffers = pa.string(), [pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
+    return pa.Array.from_buffers(kind, len(column), [valid, *buffers])
 
 
 def _write_parquet(table: Any, stream: io.BytesIO) -> None:

@@ -113,6 +113,16 @@ def test_columns_that_are_views_are_written_in_order(tmp_path, suffix):
     assert read["reversed"].to_pylist() == [10, 8, 6, 4, 2, 0]
 
 
+@given(st.lists(st.tuples(st.none() | st.text(max_size=6), st.none() | st.integers(-9, 9)), max_size=20))
+def test_what_is_missing_is_null(tmp_path_factory, rows):
+    texts, numbers = [row[0] for row in rows], [row[1] for row in rows]
+    masked = np.ma.array([0 if number is None else number for number in numbers], dtype=np.int64)
+    masked.mask = [number is None for number in numbers]
+    path = tmp_path_factory.mktemp("folder") / "columns.parquet"
+    files.write_columns(path, {"text": texts, "number": masked})
+    assert parquet.read_table(path).to_pydict() == {"text": texts, "number": numbers}
+
+
 @given(FLOATS)
 def test_npy_with_one_axis_is_one_column(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("folder") / "numbers.npy"

@@ -1,0 +1,1 @@
+"""Runs in bulk: the jobs of a sweep composed, grouped, computed and saved."""

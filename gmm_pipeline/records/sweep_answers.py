@@ -1,0 +1,175 @@
+"""What the runs of a sweep say together: settings and how often each reached its best, comparisons, which runs to draw.
+
+Apart from pictures and terminal, so that both tell the same numbers and these can be checked without either. Nothing is
+compared across data: a loss of other data is another quantity.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.sweeps import FINISHED, SweepRun, differing_overrides, override_values
+
+REACHED = 1e-3
+"""Nats above the best loss that are as good as the best: the precision to which losses are compared."""
+SEED = "seed"
+K = "n_components"
+SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_loss", "threefry_partitionable")
+SEARCH_GROUPS = ("optimizer", "schedule", "init")
+"""Overrides that change how a loss is minimised, but not the loss; all others are taken to change it."""
+LARGER_IS_BETTER = ("log_likelihood",)
+NAMES = {"bic": "BIC", "aic": "AIC", "loss": "loss", "log_likelihood": "log-likelihood"}
+
+
+class Setting(NamedTuple):
+    """The runs that differ in their seed alone."""
+
+    overrides: tuple[str, ...]
+    """`key=value` of the overrides that differ between settings."""
+    runs: tuple[SweepRun, ...]
+    excess: Float[np.ndarray, " R"]
+    """Loss of each run above the best of all that minimise the same one, in nats; infinite where it has no result."""
+
+    @property
+    def reached(self) -> int:
+        """Runs whose loss is the best, to the precision of `REACHED`."""
+        return int(np.sum(self.excess <= REACHED))
+
+    @property
+    def label(self) -> str:
+        """The overrides as text."""
+        return " ".join(self.overrides)
+
+
+def value(run: SweepRun, metric: str) -> float:
+    """A metric of a run, NaN where it has no result."""
+    found = run.metrics.get(metric) if run.status == FINISHED else None
+    return float(found) if isinstance(found, int | float) and math.isfinite(found) else math.nan
+
+
+def cost(run: SweepRun, objective: str) -> float:
+    """The objective as something to minimise; infinite where a run has no result."""
+    found = value(run, objective)
+    return math.inf if math.isnan(found) else -found if objective in LARGER_IS_BETTER else found
+
+
+def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
+    """The runs that finished with a finite metric."""
+    return [run for run in runs if math.isfinite(value(run, metric))]
+
+
+def same_data(runs: Sequence[SweepRun]) -> bool:
+    """Whether all runs that say what data they had, had the same."""
+    return len({run.data_digest for run in runs if run.data_digest is not None}) <= 1
+
+
+def n_components(run: SweepRun) -> int | None:
+    """Number of components of a fit, or None where it failed."""
+    found = run.metrics.get(K)
+    return int(found) if isinstance(found, int | float) else None
+
+
+def jitter(count: int) -> Float[np.ndarray, " R"]:
+    """Offsets from −½ to ½ by the golden ratio: spread evenly however many there are, and the same each time."""
+    return np.mod(0.5 + np.arange(count) * (math.sqrt(5.0) - 1.0) / 2.0, 1.0) - 0.5
+
+
+def settings_of(runs: Sequence[SweepRun], objective: str) -> list[Setting]:
+    """The runs grouped by what differs besides the seed, the setting with the best objective first."""
+    keys = [key for key in differing_overrides(runs) if key != SEED]
+    groups: dict[tuple[str, ...], list[SweepRun]] = {}
+    for run in sorted(runs, key=lambda run: run.number):
+        values = override_values(run.overrides)
+        groups.setdefault(tuple(f"{key}={values[key]}" for key in keys if key in values), []).append(run)
+    best = best_losses(runs)
+    found = [
+        Setting(
+            overrides,
+            tuple(members),
+            np.array([cost(run, "loss") - best[run.number] if run.number in best else math.inf for run in members]),
+        )
+        for overrides, members in groups.items()
+    ]
+    return sorted(found, key=lambda setting: best_of(setting.runs, objective)[0])
+
+
+def best_of(runs: Sequence[SweepRun], objective: str) -> tuple[float, SweepRun]:
+    """Cost and run of the best, the first of equals; an infinite cost where no run has a result."""
+    costs = [cost(run, objective) for run in runs]
+    best = int(np.argmin(costs))
+    return costs[best], runs[best]
+
+
+def excess_of_same_data(runs: Sequence[SweepRun], metric: str) -> Float[np.ndarray, " R"]:
+    """A metric of runs with results, less the lowest among the runs with the same data."""
+    values = np.array([cost(run, metric) for run in runs])
+    digests = [run.data_digest for run in runs]
+    lowest = {digest: min(v for v, d in zip(values, digests, strict=True) if d == digest) for digest in set(digests)}
+    return values - np.array([lowest[digest] for digest in digests])
+
+
+def even_choice(count: int, most: int) -> Int[np.ndarray, " C"]:
+    """At most `most` of `count` indices, spread evenly, strictly increasing, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def quantile_of_runs(values: Float[np.ndarray, "R S"], share: float) -> Float[np.ndarray, " S"]:
+    """The least value that at least a share of the runs does not exceed: infinities are values, none is averaged."""
+    return np.sort(values, axis=0)[max(math.ceil(share * len(values)) - 1, 0)]
+
+
+def best_losses(runs: Sequence[SweepRun]) -> dict[int, float]:
+    """Of each run's number the best loss of all runs that minimise the same one, in nats.
+
+    Two runs minimise the same loss where they differ at most in how it is minimised. Runs that diverged have a best
+    too; those that failed, or that no finished run can be compared with, are left out.
+    """
+
+    def comparable(run: SweepRun) -> tuple[object, ...]:
+        values = override_values(run.overrides)
+        return run.data_digest, n_components(run), *sorted(item for item in values.items() if not _of_search(item[0]))
+
+    best: dict[tuple[object, ...], float] = {}
+    for run in with_results(runs, "loss"):
+        best[comparable(run)] = min(value(run, "loss"), best.get(comparable(run), math.inf))
+    return {run.number: best[comparable(run)] for run in runs if run.metrics and comparable(run) in best}
+
+
+def _of_search(key: str) -> bool:
+    return key in SEARCH_KEYS or re.split("[.@]", key, maxsplit=1)[0] in SEARCH_GROUPS
+
+
+class Band(NamedTuple):
+    """Excess of loss of several runs over the steps, in nats, not below `REACHED`."""
+
+    steps: Int[np.ndarray, " S"]
+    low: Float[np.ndarray, " S"]
+    middle: Float[np.ndarray, " S"]
+    high: Float[np.ndarray, " S"]
+    n_lost: int
+    """Runs whose loss did not stay finite."""
+    n_runs: int
+
+
+def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
+    """Median and quartiles of losses less a zero of each run, at the steps of the longest history."""
+    steps = max((history.steps for history in histories), key=lambda steps: (int(steps[-1]), len(steps)))
+    excess = np.stack([losses_at(steps, history) for history in histories]) - zeros[:, None]
+    low, middle, high = (np.maximum(quantile_of_runs(excess, share), REACHED) for share in (0.25, 0.5, 0.75))
+    n_lost = sum(not np.isfinite(history.losses).all() for history in histories)
+    return Band(steps, low, middle, high, n_lost, len(histories))
+
+
+def losses_at(steps: Int[np.ndarray, " S"], history: History) -> Float[np.ndarray, " S"]:
+    """Losses between the records of a history; infinite from the first that is not finite; the last one is kept."""
+    finite = np.isfinite(history.losses)
+    known = len(finite) if finite.all() else int(np.argmin(finite))
+    if known == 0:
+        return np.full(len(steps), np.inf)
+    found = np.interp(steps, history.steps[:known], history.losses[:known])
+    return found if known == len(finite) else np.where(steps > history.steps[known - 1], np.inf, found)

@@ -1,0 +1,110 @@
+"""The table of a sweep: a row a run, as Parquet and CSV, the same bytes whenever the records say the same.
+
+Columns are the overrides, what the metrics hold, and the fitted parameters under one name a component. A column of
+overrides is numeric where every value in it is a number, so that one misspelt value turns it into text; the price of a
+table that never drops what was asked.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmm_pipeline.records.files import Column, write_columns
+from gmm_pipeline.records.sweeps import SweepRun, override_values
+
+PARQUET, CSV = "sweep.parquet", "sweep.csv"
+FLOATS = ("loss", "log_likelihood", "log_prior", "aic", "bic")
+COUNTS = ("n_data", "n_components", "n_parameters", "n_steps")
+# Hydra's grammar: 007 is no number to it, nor is one in quotes, but 1_000 is.
+WHOLE = re.compile(r"[+-]?(0|[1-9](_?\d)*)")
+REAL = re.compile(r"[+-]?((\d+\.\d*|\.\d+)(e[+-]?\d+)?|\d+e[+-]?\d+|0|[1-9](_?\d)*|inf|nan)", re.IGNORECASE)
+LARGEST = 2**63 - 1
+
+
+def write_table(folder: Path, runs: Sequence[SweepRun]) -> list[Path]:
+    """Write `sweep.parquet` and `sweep.csv` into the sweep's folder, a row a run; returns the paths."""
+    columns = table_columns(runs)
+    paths = [folder / PARQUET, folder / CSV]
+    for path in paths:
+        write_columns(path, columns)
+    return paths
+
+
+def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
+    """The columns of the table; what a run has no value for is masked in numbers and None in text."""
+    metrics = _metrics(runs)
+    fixed: dict[str, Column] = {
+        "status": [run.status for run in runs],
+        "error": [run.error for run in runs],
+        **metrics,
+        **_parameters(runs),
+        "digest": [run.digest for run in runs],
+        "record": [run.record for run in runs],
+    }
+    rows = [override_values(run.overrides) for run in runs]
+    asked: dict[str, Column] = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        column = typed_column([row.get(key) for row in rows])
+        match metrics.get(key), column:
+            case np.ma.MaskedArray() as metric, np.ma.MaskedArray() if metric.dtype == column.dtype:
+                # What was asked and what was fitted are one number; a run that failed has only been asked.
+                values = np.where(metric.mask, column.data, metric.data)
+                asked[key] = np.ma.array(values, mask=metric.mask & column.mask)
+                del fixed[key]
+                continue
+        asked[f"override.{key}" if key in fixed or key == "run" else key] = column
+    return {"run": np.array([run.number for run in runs], np.int64), **asked, **fixed}
+
+
+def typed_column(values: Sequence[str | None]) -> Column:
+    """Texts as whole numbers where all are, else as real numbers where all are, else as they stand."""
+    present = [value for value in values if value is not None]
+    if present and all(WHOLE.fullmatch(value) for value in present):
+        numbers = [None if value is None else int(value) for value in values]
+        in_range = all(abs(number) <= LARGEST for number in numbers if number is not None)
+        return _numbers(numbers, np.int64) if in_range else list(values)
+    if present and all(REAL.fullmatch(value) for value in present):
+        return _numbers([None if value is None else float(value) for value in values], np.float64)
+    return list(values)
+
+
+def _numbers(values: Iterable[int | float | None], dtype: type[np.generic]) -> np.ma.MaskedArray[Any, Any]:
+    values = list(values)
+    missing = np.array([value is None for value in values], bool)
+    return np.ma.array(np.array([0 if value is None else value for value in values], dtype), mask=missing)
+
+
+def _metrics(runs: Sequence[SweepRun]) -> dict[str, Column]:
+    others = {name for run in runs for name in run.metrics} - {*FLOATS, *COUNTS}
+    columns: dict[str, Column] = {}
+    for name in (*FLOATS, *COUNTS, *sorted(others)):
+        values = [run.metrics.get(name) for run in runs]
+        present = [value for value in values if value is not None]
+        if not all(isinstance(value, int | float) for value in present):
+            columns[name] = [None if value is None else str(value) for value in values]
+        elif name not in FLOATS and all(type(value) is int for value in present):
+            columns[name] = _numbers(values, np.int64)
+        else:
+            columns[name] = _numbers(values, np.float64)
+    return columns
+
+
+def _parameters(runs: Sequence[SweepRun]) -> dict[str, Column]:
+    fitted = [run.fitted for run in runs]
+    most = max((len(mixture.locs) for mixture in fitted if mixture is not None), default=0)
+    columns: dict[str, Column] = {}
+    for component in range(most):
+        for name, field in (("weight", "weights"), ("loc", "locs"), ("scale", "scales")):
+            values = [
+                getattr(mixture, field)[component] if mixture is not None and component < len(mixture.locs) else None
+                for mixture in fitted
+            ]
+            # A diverged run's parameters are no numbers, and a table says so by saying nothing.
+            columns[f"{name}_{component}"] = _numbers(
+                [float(value) if value is not None and math.isfinite(value) else None for value in values], np.float64
+            )
+    return columns

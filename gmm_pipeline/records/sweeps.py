@@ -1,0 +1,197 @@
+"""A sweep on disk: its manifest, and what the records of its runs say.
+
+The manifest `sweep.json` is written before any run, so that an interrupted sweep knows what is missing; everything else
+follows from the records, which stay the only source. Histories and labels are left where they are, so that thousands of
+runs are read in seconds; the price is that a picture that needs a history reads it itself.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json, write_json
+
+MANIFEST = "sweep.json"
+FORMAT = 1
+FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
+REMOVED = "~"
+"""Value of an override that removes its key."""
+
+
+class ManifestRun(NamedTuple):
+    """A run that the sweep asks for."""
+
+    number: int
+    overrides: tuple[str, ...]
+    digest: str | None
+    """Of config, data and code; None where the config was wrong."""
+
+
+class Manifest(NamedTuple):
+    """What a sweep is, whether or not its runs are there."""
+
+    id: str
+    name: str
+    command: str
+    started: str
+    """ISO 8601, with offset."""
+    objective: str
+    runs: list[ManifestRun]
+    tracking: dict[str, Any] | None = None
+    """Where the sweep was logged."""
+
+
+class SweepRun(NamedTuple):
+    """What the record of a run says, without its history."""
+
+    number: int
+    overrides: tuple[str, ...]
+    status: str
+    """`finished`, `diverged` or `failed`."""
+    error: str | None
+    metrics: dict[str, int | float | None]
+    """Empty where the run failed; None for what is not finite."""
+    fitted: Mixture | None
+    truth: Mixture | None
+    data_name: str | None
+    data_digest: str | None
+    unit: str | None
+    digest: str | None
+    record: str
+    """The record's folder, relative to the sweep's."""
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `sweep.json`, whole or not at all."""
+    content = {"format": FORMAT, **manifest._asdict(), "runs": [run._asdict() for run in manifest.runs]}
+    if manifest.tracking is None:
+        del content["tracking"]
+    write_json(folder / MANIFEST, content)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what `write_manifest` wrote.
+
+    Raises:
+        InputError: the file is missing or broken, or of a format that this version does not know.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            str(folder),
+            expected="the folder of a sweep",
+            came=f"no {MANIFEST} in it",
+            remedy="Name a folder that `fit --multirun` made.",
+        )
+    try:
+        content = read_json(path)
+        if content["format"] == FORMAT:
+            texts = {name: content[name] for name in ("id", "name", "command", "started", "objective")}
+            if not all(isinstance(text, str) for text in texts.values()):
+                raise TypeError("id, name, command, started and objective are texts")
+            runs = [_manifest_run(run) for run in content["runs"]]
+            return Manifest(**texts, runs=runs, tracking=content.get("tracking"))
+        came = f"format {content['format']}"
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        came = f"{type(error).__name__}: {error}"
+    raise InputError(
+        str(path),
+        expected=f"a manifest of format {FORMAT}",
+        came=came,
+        remedy="Restore the file from a copy, or run the sweep again under another name.",
+    )
+
+
+def _manifest_run(content: dict[str, Any]) -> ManifestRun:
+    number, overrides, digest = content["number"], content["overrides"], content["digest"]
+    if type(number) is not int or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise TypeError("a run has a whole number and a list of overrides")
+    return ManifestRun(number, tuple(overrides), digest)
+
+
+def read_runs(folder: Path, manifest: Manifest) -> list[SweepRun]:
+    """What the records of a sweep say, in the order of their numbers; interrupted runs have none and are left out."""
+    described: dict[bytes, tuple[dict[str, Any], Mixture | None]] = {}
+    runs = sorted(manifest.runs, key=lambda run: run.number)
+    found = (_read_run(folder, run, described) for run in runs)
+    return [run for run in found if run is not None]
+
+
+def _read_run(
+    folder: Path, asked: ManifestRun, described: dict[bytes, tuple[dict[str, Any], Mixture | None]]
+) -> SweepRun | None:
+    directory = folder / str(asked.number)
+    try:
+        record = read_json(directory / artifacts.RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, OSError) as error:
+        return _unreadable(asked, f"{artifacts.RECORD}: {error}")
+    known = {
+        "number": asked.number,
+        "overrides": asked.overrides,
+        "status": record.get("status", FAILED),
+        "error": record.get("error"),
+        "digest": record.get("digest", asked.digest),
+        "record": str(asked.number),
+    }
+    if known["status"] == FAILED:
+        return SweepRun(**known, metrics={}, fitted=None, truth=None, data_name=None, data_digest=None, unit=None)
+    try:
+        # Hundreds of runs share their data, and one description of them.
+        text = (directory / artifacts.DATA).read_bytes()
+        if text not in described:
+            data = json.loads(text)
+            truth = None if data.get("truth") is None else artifacts.mixture_from_json(data["truth"])
+            described[text] = data, truth
+        data, truth = described[text]
+        return SweepRun(
+            **known,
+            metrics=read_json(directory / artifacts.METRICS),
+            fitted=artifacts.mixture_from_json(read_json(directory / artifacts.PARAMETERS)),
+            truth=truth,
+            data_name=data["name"],
+            data_digest=data["digest"],
+            unit=data.get("unit"),
+        )
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return _unreadable(asked, f"{type(error).__name__}: {error}")
+
+
+def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:
+    """A damaged record costs its own run, not the sweep."""
+    return SweepRun(
+        number=asked.number,
+        overrides=asked.overrides,
+        status=FAILED,
+        error=f"the record cannot be read: {reason}".splitlines()[0],
+        metrics={},
+        fitted=None,
+        truth=None,
+        data_name=None,
+        data_digest=None,
+        unit=None,
+        digest=asked.digest,
+        record=str(asked.number),
+    )
+
+
+def override_values(overrides: Iterable[str]) -> dict[str, str]:
+    """Overrides as key and text of the value, without Hydra's prefixes; `REMOVED` for a key that is taken away."""
+    values = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        values[re.sub(r"^(\+\+|\+|~)", "", key)] = REMOVED if key.startswith("~") else value
+    return values
+
+
+def differing_overrides(runs: Manifest | Sequence[ManifestRun] | Sequence[SweepRun]) -> list[str]:
+    """Keys of the overrides whose values differ between runs, in the order in which they first occur."""
+    rows = [override_values(run.overrides) for run in (runs.runs if isinstance(runs, Manifest) else runs)]
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [key for key in keys if len({row.get(key) for row in rows}) > 1]

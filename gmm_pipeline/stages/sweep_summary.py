@@ -1,0 +1,232 @@
+"""What the terminal says of a sweep: how many runs ended how, the best few settings and what they mean.
+
+The sentences say no more than the numbers: information criteria are compared only on the same data and between numbers
+of components, where they are evidence; between ways to minimise the same loss they only say which got further. All of
+it follows from the runs, so that a resumed sweep ends with the same words.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from gmm_pipeline.records.sweep_answers import (
+    LARGER_IS_BETTER,
+    NAMES,
+    REACHED,
+    Setting,
+    best_of,
+    n_components,
+    same_data,
+    settings_of,
+    value,
+    with_results,
+)
+from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
+from gmm_pipeline.records.sweeps import override_values as values_of
+from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.running import shown
+
+MOST_ROWS = 5
+MOST_FAILURES = 10
+KASS_RAFTERY = (
+    (2.0, "not worth more than a bare mention"),
+    (6.0, "positive evidence against it"),
+    (10.0, "strong evidence against it"),
+    (float("inf"), "very strong evidence against it"),
+)
+BURNHAM_ANDERSON = (
+    (2.0, "it has substantial support too"),
+    (7.0, "it has considerably less support"),
+    (10.0, "it has little support"),
+    (float("inf"), "it has essentially no support"),
+)
+SCALES = {
+    "bic": (KASS_RAFTERY, "Kass & Raftery 1995, on differences of BIC"),
+    "aic": (BURNHAM_ANDERSON, "Burnham & Anderson 2002, on differences of AIC"),
+}
+
+
+def tell(
+    manifest: Manifest,
+    runs: Sequence[SweepRun],
+    folder: Path,
+    *,
+    objective: str,
+    resume_command: str,
+    tables: Sequence[Path],
+    pictures: Sequence[Path],
+) -> None:
+    """Print the answer of a sweep.
+
+    Args:
+        manifest: what was asked.
+        runs: what there is, in any order.
+        folder: of the sweep.
+        objective: the metric that runs are ranked by; less is better, but for the log-likelihood.
+        resume_command: fits what is missing.
+        tables: files of the table, where it was written.
+        pictures: files of the pictures that were drawn.
+    """
+    runs = sorted(runs, key=lambda run: run.number)
+    settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
+    terminal.say(counts(manifest, runs), "")
+    if settings:
+        _show(best_table(settings, objective))
+        if len(settings) > MOST_ROWS:
+            terminal.say(f"and {len(settings) - MOST_ROWS:,} more")
+        terminal.say("", *meaning(runs, settings, objective), "")
+    elif any(run.status == FINISHED for run in runs):
+        terminal.say(f"No finished run has a finite {objective}, so that none is the best.", "")
+    told = failures(runs, tables)
+    if told:
+        terminal.say(*told, "")
+    if tables:
+        terminal.say(f"table: {' and '.join(str(shown(path)) for path in tables)}, a row a run")
+    if pictures:
+        folders = dict.fromkeys(path.parent for path in pictures)
+        names = ", ".join(dict.fromkeys(path.stem for path in pictures))
+        terminal.say(f"pictures: {', '.join(str(shown(path)) for path in folders)} ({names})")
+    terminal.say(f"records: {shown(folder)}")
+    if len(runs) < len(manifest.runs) or any(run.status == FAILED for run in runs):
+        terminal.say(f"fit what is missing or failed: {resume_command}")
+
+
+def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
+    """How many runs ended how."""
+    found = Counter(run.status for run in runs)
+    parts = [f"{found[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if found[status]]
+    missing = len(manifest.runs) - len(runs)
+    if missing:
+        parts.append(f"{missing:,} not run")
+    total = len(manifest.runs)
+    return f"sweep {manifest.name}, {total:,} run{'s' * (total != 1)}: {', '.join(parts)}"
+
+
+def best_table(settings: Sequence[Setting], objective: str) -> Table:
+    """The best settings, a row each: what was set, its best run, and how many of its runs were as good."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("", justify="right")
+    keys = list(dict.fromkeys(key for setting in settings for key in values_of(setting.overrides)))
+    for key in keys:
+        table.add_column(_plain(key), justify="right", overflow="fold")
+    metrics = list(dict.fromkeys([objective, "log_likelihood"]))
+    for metric in metrics:
+        table.add_column(NAMES.get(metric, _plain(metric)), justify="right")
+    table.add_column("best run", justify="right")
+    table.add_column("reached it", justify="right")
+    for rank, setting in enumerate(settings[:MOST_ROWS], start=1):
+        asked = values_of(setting.overrides)
+        _, best = best_of(setting.runs, objective)
+        table.add_row(
+            str(rank),
+            *(_plain(asked.get(key, "")) for key in keys),
+            *(f"{value(best, metric):.3f}" for metric in metrics),
+            str(best.number),
+            f"{setting.reached:,} of {len(setting.runs):,}",
+        )
+    return table
+
+
+def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: str) -> list[str]:
+    """What the best few say, in a sentence or two.
+
+    Args:
+        runs: of the sweep.
+        settings: those with results, best first.
+        objective: the metric that they are ranked by.
+    """
+    name = NAMES.get(objective, objective)
+    superlative = "highest" if objective in LARGER_IS_BETTER else "lowest"
+    found = with_results(runs, objective)
+    if not same_data(found):
+        n_data_sets = len({run.data_digest for run in found})
+        return [
+            f"The runs are of {n_data_sets:,} data sets: {name} of different data cannot be compared, and the order of "
+            "the rows says nothing between them."
+        ]
+    sentences = []
+    if len({n_components(run) for run in found}) > 1:
+        sentences.append(_compare_components(found, name, superlative, objective))
+    elif len(settings) > 1:
+        sentences.append(_compare_settings(settings, name, superlative, objective))
+    sentences += _reached(settings[0])
+    return sentences
+
+
+def _compare_components(runs: Sequence[SweepRun], name: str, superlative: str, objective: str) -> str:
+    by_count: dict[int | None, list[SweepRun]] = {}
+    for run in runs:
+        by_count.setdefault(n_components(run), []).append(run)
+    (best, first), (second, next_one) = sorted(
+        (best_of(members, objective)[0], count or 0) for count, members in by_count.items()
+    )[:2]
+    gap = second - best
+    sentence = (
+        f"{_capital(name)} is {superlative} at n_components={first}; the next, n_components={next_one}, is {gap:,.1f} "
+        f"{'lower' if objective in LARGER_IS_BETTER else 'higher'}"
+    )
+    if objective in SCALES:
+        scale, source = SCALES[objective]
+        words = next(words for limit, words in scale if gap <= limit)
+        return f"{sentence}: {words} ({source})."
+    return f"{sentence} nats. More components fit any data closer: objective=bic weighs fit against their number."
+
+
+def _compare_settings(settings: Sequence[Setting], name: str, superlative: str, objective: str) -> str:
+    best, second = (best_of(setting.runs, objective)[0] for setting in settings[:2])
+    direction = "lower" if objective in LARGER_IS_BETTER else "higher"
+    # A criterion has twice the log-likelihood in it.
+    gap = "as good" if second - best <= 2.0 * REACHED else f"{second - best:,.3g} {direction}"
+    return (
+        f"{_capital(name)} is {superlative} with {settings[0].label or 'the defaults'}; the next, "
+        f"{settings[1].label or 'the defaults'}, is {gap}. The number of components is the "
+        "same in all, so that this compares how they were fitted."
+    )
+
+
+def _reached(setting: Setting) -> list[str]:
+    n_runs = len(setting.runs)
+    if n_runs == 1:
+        return []
+    with_what = f"With {setting.label}, " if setting.label else ""
+    differ = "seed" if differing_overrides(setting.runs) == ["seed"] else "run"
+    only = f"{setting.reached:,} of {n_runs:,} {differ}s reached the best loss within {REACHED:g} nats."
+    said = with_what + only
+    if setting.reached == 1:
+        said += " A loss reached only once may not be the best there is: try more seeds."
+    elif setting.reached == 0:
+        said += " Others got further with the same loss: see the table."
+    return [said]
+
+
+def failures(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
+    """The runs without a result, each with what was set and why, at most `MOST_FAILURES`."""
+    lost = [run for run in runs if run.status != FINISHED]
+    keys = differing_overrides(runs)
+    lines = []
+    for run in lost[:MOST_FAILURES]:
+        asked = values_of(run.overrides)
+        label = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
+        reason = run.error or ("its loss or parameters are not finite" if run.status == DIVERGED else "no reason given")
+        lines.append(f"run {run.number}{f' ({label})' if label else ''} {run.status}: {reason}")
+    if len(lost) > MOST_FAILURES:
+        where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
+        lines.append(f"and {len(lost) - MOST_FAILURES:,} more, in {where}")
+    return lines
+
+
+def _show(table: Table) -> None:
+    console = Console(highlight=False)
+    # A pipe has no width; cutting numbers there would lose them.
+    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

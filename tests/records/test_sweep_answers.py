@@ -1,0 +1,156 @@
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import sweep_answers
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.sweeps import SweepRun
+
+MIXTURE = Mixture(np.ones(1), np.zeros(1), np.ones(1))
+
+
+def sweep_run(number: int, overrides: str, loss: float | None, *, data="ab", status="finished", k=2) -> SweepRun:
+    metrics = {} if status == "failed" else {"loss": loss, "log_likelihood": None if loss is None else -loss}
+    if metrics:
+        metrics |= {"n_components": k, "bic": None if loss is None else 2.0 * loss + 10.0 * k}
+    return SweepRun(
+        number=number,
+        overrides=tuple(overrides.split()),
+        status=status,
+        error=None,
+        metrics=metrics,
+        fitted=None if status == "failed" else MIXTURE,
+        truth=None,
+        data_name="x",
+        data_digest=None if status == "failed" else data,
+        unit=None,
+        digest=None,
+        record=str(number),
+    )
+
+
+LOSSES = st.lists(st.none() | st.floats(-1e3, 1e3), min_size=1, max_size=12)
+
+
+@given(LOSSES, st.randoms())
+def test_excess_and_hits_are_those_of_a_plain_loop_in_any_order(losses, random):
+    runs = [
+        sweep_run(
+            number,
+            f"optimizer.rate={number % 3} seed={number}",
+            loss,
+            status="finished" if loss is not None else "diverged",
+        )
+        for number, loss in enumerate(losses)
+    ]
+    known = [loss for loss in losses if loss is not None]
+    settings = sweep_answers.settings_of(random.sample(runs, len(runs)), "loss")
+    assert sorted(run.number for setting in settings for run in setting.runs) == list(range(len(runs)))
+    for setting in settings:
+        for run, excess in zip(setting.runs, setting.excess, strict=True):
+            loss = losses[run.number]
+            assert excess == (math.inf if loss is None else loss - min(known))
+        mine = [losses[run.number] for run in setting.runs]
+        assert setting.reached == sum(loss is not None and loss - min(known) <= 1e-3 for loss in mine)
+    # Rates differ where there are two runs.
+    assert len(settings) == min(3, len(runs))
+    best = [
+        min((losses[run.number] for run in s.runs if losses[run.number] is not None), default=math.inf)
+        for s in settings
+    ]
+    assert best == sorted(best)
+
+
+def test_only_runs_that_minimise_the_same_loss_are_compared():
+    runs = [
+        sweep_run(0, "prior=flat optimizer.learning_rate=1 seed=0", 5.0),
+        sweep_run(1, "prior=flat optimizer.learning_rate=2 seed=1", 3.0),
+        sweep_run(2, "prior=flat optimizer=sgd init=normal schedule.alpha=3 steps=9", 4.0),
+        sweep_run(3, "prior=dirichlet optimizer.learning_rate=1 seed=0", 1.0),
+        sweep_run(4, "prior=flat optimizer.learning_rate=1 seed=0", 2.0, data="other"),
+        sweep_run(5, "prior=flat optimizer.learning_rate=1 seed=0", 0.0, k=3),
+        sweep_run(6, "prior=flat seed=7", None, status="diverged"),
+        sweep_run(7, "prior=flat seed=8", None, status="failed"),
+        sweep_run(8, "prior=other seed=8", None, status="diverged"),
+    ]
+    expected = {0: 3.0, 1: 3.0, 2: 3.0, 3: 1.0, 4: 2.0, 5: 0.0, 6: 3.0}
+    assert sweep_answers.best_losses(runs) == expected
+
+
+def test_settings_leave_the_seed_and_what_is_the_same_in_all_unsaid():
+    runs = [sweep_run(number, f"steps=9 n_components={2 + number // 2} seed={number % 2}", 1.0) for number in range(4)]
+    settings = sweep_answers.settings_of(runs, "bic")
+    assert [setting.overrides for setting in settings] == [("n_components=2",), ("n_components=3",)]
+    assert [setting.label for setting in sweep_answers.settings_of(runs[:2], "bic")] == [""]
+
+
+def test_the_log_likelihood_is_better_when_it_is_larger():
+    runs = [sweep_run(0, "a=1", 5.0), sweep_run(1, "a=2", 3.0), sweep_run(2, "a=3", None, status="diverged")]
+    for objective, expected in (("log_likelihood", 3.0), ("loss", 3.0), ("bic", 26.0)):
+        least, best = sweep_answers.best_of(runs, objective)
+        assert (least, best.number) == (expected, 1)
+    assert [sweep_answers.cost(run, "nothing") for run in runs] == [math.inf] * 3
+
+
+def test_metrics_are_compared_within_the_same_data():
+    runs = [
+        sweep_run(number, "a=1", loss, data=data)
+        for number, (loss, data) in enumerate(zip([5, 3, 9, 4], "xyxy", strict=True))
+    ]
+    assert sweep_answers.excess_of_same_data(runs, "bic").tolist() == [0.0, 0.0, 8.0, 2.0]
+    assert not sweep_answers.same_data(runs)
+    assert sweep_answers.same_data([*runs[::2], sweep_run(9, "", None, status="failed")])
+
+
+@given(st.integers(1, 400), st.integers(2, 50))
+def test_an_even_choice_has_both_ends_and_gaps_that_differ_by_one(count, most):
+    chosen = sweep_answers.even_choice(count, most)
+    assert len(chosen) == min(count, most)
+    assert chosen[0] == 0 and chosen[-1] == count - 1
+    if len(chosen) > 1:
+        assert np.diff(chosen).max() - np.diff(chosen).min() <= 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200, 1000])
+def test_jitter_leaves_no_large_gap(count):
+    offsets = np.sort(sweep_answers.jitter(count))
+    assert offsets[0] >= -0.5 and offsets[-1] < 0.5
+    # Three-gap theorem: no gap of golden-ratio points is above φ² times the mean one.
+    assert np.diff(offsets, prepend=offsets[-1] - 1.0).max() <= 2.62 / count
+
+
+@given(st.lists(st.floats(0.0, 10.0) | st.just(math.inf), min_size=1, max_size=9))
+def test_quantiles_are_values_of_runs_even_where_some_are_infinite(values):
+    column = np.array(values)[:, None]
+    (median,) = sweep_answers.quantile_of_runs(column, 0.5)
+    assert median == statistics.median_low(values)
+    (highest,) = sweep_answers.quantile_of_runs(column, 1.0)
+    assert highest == max(values)
+
+
+def history(steps, losses) -> History:
+    mixtures = Mixture(*(np.ones((len(steps), 1)),) * 3)
+    return History(np.array(steps), np.array(losses, np.float64), mixtures)
+
+
+def test_losses_between_records_and_after_the_last():
+    steps = np.array([0, 5, 10, 20, 40])
+    found = sweep_answers.losses_at(steps, history([0, 10, 20], [8.0, 4.0, 3.0]))
+    np.testing.assert_array_equal(found, [8.0, 6.0, 4.0, 3.0, 3.0])
+    found = sweep_answers.losses_at(steps, history([0, 10, 20], [8.0, np.nan, 3.0]))
+    np.testing.assert_array_equal(found, [8.0, np.inf, np.inf, np.inf, np.inf])
+    assert np.isinf(sweep_answers.losses_at(steps, history([0, 10], [np.nan, np.nan]))).all()
+
+
+def test_a_band_counts_who_is_lost():
+    histories = [history([0, 1], [9.0, 4.0]), history([0, 1], [8.0, np.nan]), history([0, 1], [7.0, 2.0])]
+    band = sweep_answers.band(histories, np.array([1.0, 1.0, 2.0]))
+    assert (band.n_lost, band.n_runs) == (1, 3)
+    np.testing.assert_array_equal(band.middle, [7.0, 3.0])
+    np.testing.assert_array_equal(band.low, [5.0, 1e-3])
+    np.testing.assert_array_equal(band.high, [8.0, np.inf])
