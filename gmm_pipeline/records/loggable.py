@@ -4,7 +4,9 @@ Everything follows from the files of the record, so that logging it later, or fr
 price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
 """
 
+import functools
 import json
+import math
 import posixpath
 import re
 import shlex
@@ -34,6 +36,7 @@ UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animat
 # A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
 # else: any reader gives the same, and the one in C takes a twentieth of the time.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+AS_TEXT = json.JSONEncoder(ensure_ascii=False, default=str)
 
 Value = TypeVar("Value")
 
@@ -106,7 +109,7 @@ def points(content: Content, series_points: int) -> list[Point]:
     final = {
         name: float(value)
         for name, value in content.metrics.items()
-        if isinstance(value, int | float) and np.isfinite(value)
+        if isinstance(value, int | float) and math.isfinite(value)
     }
     series = {"loss": losses}
     for singular, values in zip(("weight", "loc", "scale"), mixtures, strict=True):
@@ -114,16 +117,20 @@ def points(content: Content, series_points: int) -> list[Point]:
     last = len(steps) - 1
     # From the end, so that a single point is the last one.
     chosen = np.unique(np.linspace(last, 0, series_points if len(steps) else 0).round().astype(int))
-    logged = [
-        Point(name, float(values[index]), int(steps[index]))
-        for name, values in series.items()
-        for index in chosen
-        if np.isfinite(values[index]) and not (index == last and name in final)
-    ]
-    logged += [Point(name, final[name], int(steps[last]) if name in series and len(chosen) else 0) for name in final]
-    names = dict.fromkeys(point.name for point in logged)
+    names = dict.fromkeys([*series, *final])
     renamed = dict(zip(names, accepted(names), strict=True))
-    return [point._replace(name=renamed[point.name]) for point in logged]
+    logged = [
+        Point(renamed[name], value, step)
+        for name, values in series.items()
+        for index, value, step in zip(
+            chosen.tolist(), values[chosen].tolist(), np.asarray(steps)[chosen].tolist(), strict=True
+        )
+        if math.isfinite(value) and not (index == last and name in final)
+    ]
+    return logged + [
+        Point(renamed[name], value, int(steps[last]) if name in series and len(chosen) else 0)
+        for name, value in final.items()
+    ]
 
 
 def tags(record: Path, content: Content) -> dict[str, str]:
@@ -260,16 +267,22 @@ def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
     """The same values, in the same order, under names that MLflow takes; names that would meet are numbered."""
     taken: dict[str, Value] = {}
     for name, value in named.items():
-        safe = re.sub(r"[^/\w.\- ]", "_", name)[: LONGEST_NAME - 5] or "_"
-        # A name may be used as a path, and must then lead nowhere else.
-        if posixpath.normpath(safe) != safe or safe.startswith(("/", "..")) or safe == ".":
-            safe = "_" + re.sub(r"[/.]", "_", safe)
+        safe = _accepted(name)
         unique, number = safe, 1
         while unique in taken:
             number += 1
             unique = f"{safe}_{number}"
         taken[unique] = value
     return taken
+
+
+@functools.lru_cache(maxsize=1000)  # the runs of a sweep have the same names
+def _accepted(name: str) -> str:
+    safe = re.sub(r"[^/\w.\- ]", "_", name)[: LONGEST_NAME - 5] or "_"
+    # A name may be used as a path, and must then lead nowhere else.
+    if posixpath.normpath(safe) != safe or safe.startswith(("/", "..")) or safe == ".":
+        safe = "_" + re.sub(r"[/.]", "_", safe)
+    return safe
 
 
 def _read_config(record: Path) -> dict[str, Any]:
@@ -295,7 +308,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else AS_TEXT.encode(value)
 
 
 def _cut(text: str, length: int) -> str:

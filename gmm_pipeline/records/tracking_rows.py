@@ -11,7 +11,7 @@ import importlib.metadata
 import sqlite3
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gmm_pipeline.records.tracking_calls import TRAINING, Entry, Logged
@@ -34,6 +34,8 @@ COLUMNS = {
 # In an order that leaves no row pointing at one that is gone, whether or not the database watches over that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
 LOCK_TIMEOUT_S = 60.0
+CACHE_KB = 100_000
+"""For the indices of a large transaction; with SQLite's 2 MB each of their pages is written many times."""
 
 
 def fits(file: Path) -> bool:
@@ -115,21 +117,6 @@ def _write(
     file: Path, experiment_id: str, entries: Mapping[str, tuple[Entry, str]], replaced: Sequence[str] = ()
 ) -> None:
     """Write runs, with the URI of their files, by run id, in the place of those that have the same ids."""
-    runs = [(run_id, *_run(entry, uri), experiment_id) for run_id, (entry, uri) in entries.items()]
-    params = [(key, value, run_id) for run_id, (entry, _) in entries.items() for key, value in entry.params.items()]
-    tags = [(key, value, run_id) for run_id, (entry, _) in entries.items() for key, value in _tags(entry).items()]
-    points = [
-        (name, value, entry.ended or entry.started, step, run_id)
-        for run_id, (entry, _) in entries.items()
-        for name, value, step in entry.points
-    ]
-    latest: dict[tuple[str, str], tuple] = {}
-    for point in points:
-        name, value, time, step, run_id = point
-        known = latest.get((run_id, name))
-        # MLflow's own rule: the largest step, then time, then value.
-        if known is None or (step, time, value) > (known[3], known[2], known[1]):
-            latest[run_id, name] = point
     with _transaction(file) as connection:
         _delete(connection, {*entries, *replaced})
         insert = connection.executemany
@@ -137,18 +124,38 @@ def _write(
             "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "
             "source_name, entry_point_name, source_version, lifecycle_stage, experiment_id) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, 'UNKNOWN', '', '', '', 'active', ?)",
-            runs,
+            ((run_id, *_run(entry, uri), experiment_id) for run_id, (entry, uri) in entries.items()),
         )
-        insert("INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)", params)
-        insert("INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", tags)
-        columns = "(key, value, timestamp, step, run_uuid, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
-        insert(f"INSERT INTO metrics {columns}", points)
-        insert(f"INSERT INTO latest_metrics {columns}", latest.values())
+        of_run = "(run_uuid, key, value) VALUES (?, ?, ?)"
+        insert(f"INSERT INTO params {of_run}", _of_each(entries, lambda entry: entry.params.items()))
+        insert(f"INSERT INTO tags {of_run}", _of_each(entries, lambda entry: _tags(entry).items()))
+        of_run = "(run_uuid, key, value, step, timestamp, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
+        insert(f"INSERT INTO metrics {of_run}", _of_each(entries, _points))
+        insert(f"INSERT INTO latest_metrics {of_run}", _of_each(entries, _latest))
         _insert_inputs(connection, experiment_id, {run_id: entry.dataset for run_id, (entry, _) in entries.items()})
 
 
 def _run(entry: Entry, uri: str) -> tuple:
     return entry.name, entry.tags.get("mlflow.user"), entry.status, entry.started, entry.ended, uri
+
+
+def _of_each(entries: Mapping[str, tuple[Entry, str]], rows: Callable[[Entry], Iterable[tuple]]) -> Iterator[tuple]:
+    return ((run_id, *row) for run_id, (entry, _) in entries.items() for row in rows(entry))
+
+
+def _points(entry: Entry) -> Iterator[tuple]:
+    time = entry.ended or entry.started
+    return ((name, value, step, time) for name, value, step in entry.points)
+
+
+def _latest(entry: Entry) -> Iterable[tuple]:
+    latest: dict[str, tuple] = {}
+    for point in _points(entry):
+        known = latest.setdefault(point[0], point)
+        # MLflow's own rule: the largest step, then time, then value; a run logged at once has one time.
+        if (point[2], point[1]) > (known[2], known[1]):
+            latest[point[0]] = point
+    return latest.values()
 
 
 def _tags(entry: Entry) -> dict[str, str]:
@@ -216,6 +223,7 @@ def _connected(file: Path) -> Iterator[sqlite3.Connection]:
 @contextlib.contextmanager
 def _transaction(file: Path) -> Iterator[sqlite3.Connection]:
     with _connected(file) as connection:
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -16,6 +16,8 @@ from gmm_pipeline.records.loggable import accepted, differing_keys
 from gmm_pipeline.records.tracking import page
 
 TAG = "mlflow.sharedViewState."
+MEASURES = ("bic", "loss")
+MOST_COLUMNS = 8
 MOST_RUNS = 1000
 """In a chart; the UI loads runs by the hundred."""
 
@@ -28,6 +30,7 @@ def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str,
         assignments: the overrides of each run.
     """
     differing = differing_keys(assignments)
+    swept = list(accepted(dict.fromkeys(differing)))[:MOST_COLUMNS]
     charts = [
         _chart("SCATTER", "bic", xaxis=_axis(differing, assignments), yaxis={"key": "bic", "type": "METRIC"}),
         _chart(
@@ -50,8 +53,8 @@ def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str,
         _chart(
             "PARALLEL",
             "all of them",
-            selectedParams=list(accepted(dict.fromkeys(differing)))[:8],
-            selectedMetrics=["bic", "loss"],
+            selectedParams=swept,
+            selectedMetrics=list(MEASURES),
             showAllRuns=False,
         ),
     ]
@@ -60,6 +63,7 @@ def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str,
         # Ids are digests: the first hundred by id are a sample of all, and not the runs of the last few values.
         "orderByKey": "attributes.run_id",
         "orderByAsc": True,
+        "selectedColumns": [*(f"params.`{name}`" for name in swept), *(f"metrics.`{name}`" for name in MEASURES)],
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
@@ -79,8 +83,9 @@ def children_filter(parent: str) -> str:
 
 
 def runs_page(experiment_id: str, parent: str) -> str:
-    """The path of the table of a sweep's runs."""
-    return f"{page(experiment_id)}&searchFilter={quote(children_filter(parent), safe='')}"
+    """The path of the table of a sweep's runs, the best first."""
+    best_first = f"orderByKey={quote('metrics.`bic`', safe='')}&orderByAsc=true"
+    return f"{page(experiment_id)}&searchFilter={quote(children_filter(parent), safe='')}&{best_first}"
 
 
 def view_page(experiment_id: str, key: str) -> str:
