@@ -68,6 +68,7 @@ class TrackingConfig:
     experiment: str = MISSING
     run_name: str | None = MISSING
     series_points: int = MISSING
+    sweep_series_points: int = MISSING
 
 
 @dataclass

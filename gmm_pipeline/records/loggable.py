@@ -1,22 +1,26 @@
-"""A finished record in the terms of a tracker: params, metrics, tags, a note, a name; nothing here imports mlflow.
+"""A record in the terms of a tracker: params, metrics, tags, data, a note, a name; nothing here imports mlflow.
 
 Everything follows from the files of the record, so that logging it later, or from another process, says the same. The
-price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are logged too, whole).
+price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
 """
 
+import functools
 import json
+import math
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from omegaconf import OmegaConf
+import yaml
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 
@@ -24,14 +28,21 @@ LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_RUN_NAME = 120
+LONGEST_DATA_NAME = 500
+SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
 UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "hydra")
+
+# A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
+# else: any reader gives the same, and the one in C takes a twentieth of the time.
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+AS_TEXT = json.JSONEncoder(ensure_ascii=False, default=str)
 
 Value = TypeVar("Value")
 
 
 class Content(NamedTuple):
-    """What a record says, read once."""
+    """What a record says, read once; of a run that failed, its config at most and `record`."""
 
     config: dict[str, Any]
     data: dict[str, Any]
@@ -39,6 +50,9 @@ class Content(NamedTuple):
     metrics: dict[str, Any]
     history: artifacts.History
     record: dict[str, Any]
+
+
+NO_HISTORY = artifacts.History(np.zeros(0, int), np.zeros(0), Mixture(*3 * (np.zeros((0, 0)),)))
 
 
 class Point(NamedTuple):
@@ -58,8 +72,11 @@ def read(record: Path) -> Content:
     try:
         # Last written, first asked for: where it is missing, the rest cannot be trusted.
         about = read_json(record / artifacts.RECORD)
+        if about["status"] == "failed":
+            config = _read_config(record) if (record / artifacts.CONFIG).exists() else {}
+            return Content(config, {}, {}, {}, NO_HISTORY, about)
         return Content(
-            config=cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(record / artifacts.CONFIG))),
+            config=_read_config(record),
             data=read_json(record / artifacts.DATA),
             parameters=read_json(record / artifacts.PARAMETERS),
             metrics=read_json(record / artifacts.METRICS),
@@ -92,48 +109,88 @@ def points(content: Content, series_points: int) -> list[Point]:
     final = {
         name: float(value)
         for name, value in content.metrics.items()
-        if isinstance(value, int | float) and np.isfinite(value)
+        if isinstance(value, int | float) and math.isfinite(value)
     }
     series = {"loss": losses}
     for singular, values in zip(("weight", "loc", "scale"), mixtures, strict=True):
         series |= {f"{singular}_{component}": column for component, column in enumerate(values.T)}
     last = len(steps) - 1
     # From the end, so that a single point is the last one.
-    chosen = np.unique(np.linspace(last, 0, series_points).round().astype(int))
-    logged = [
-        Point(name, float(values[index]), int(steps[index]))
-        for name, values in series.items()
-        for index in chosen
-        if np.isfinite(values[index]) and not (index == last and name in final)
-    ]
-    last_step = int(steps[last])
-    logged += [Point(name, final[name], last_step if name in series and len(chosen) else 0) for name in final]
-    names = dict.fromkeys(point.name for point in logged)
+    chosen = np.unique(np.linspace(last, 0, series_points if len(steps) else 0).round().astype(int))
+    names = dict.fromkeys([*series, *final])
     renamed = dict(zip(names, accepted(names), strict=True))
-    return [point._replace(name=renamed[point.name]) for point in logged]
+    logged = [
+        Point(renamed[name], value, step)
+        for name, values in series.items()
+        for index, value, step in zip(
+            chosen.tolist(), values[chosen].tolist(), np.asarray(steps)[chosen].tolist(), strict=True
+        )
+        if math.isfinite(value) and not (index == last and name in final)
+    ]
+    return logged + [
+        Point(renamed[name], value, int(steps[last]) if name in series and len(chosen) else 0)
+        for name, value in final.items()
+    ]
 
 
 def tags(record: Path, content: Content) -> dict[str, str]:
     """What MLflow would find out of the process that logs, from the record instead; and where and how it was made."""
-    provenance = dict(content.record["provenance"])
-    git, versions = provenance.pop("git"), provenance.pop("versions")
+    error = {"gmm_pipeline.error": content.record["error"]} if content.record.get("error") else {}
+    return {
+        **origin(content.record["provenance"], content.record["command"]),
+        **cut_tags({"mlflow.note.content": note(content), "gmm_pipeline.record": str(record.absolute()), **error}),
+    }
+
+
+def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
+    """Tags that say who ran which program, of which version, and where."""
+    rest = dict(provenance)
+    git, versions = rest.pop("git"), rest.pop("versions")
     found = {
-        "mlflow.user": provenance.pop("user"),
+        "mlflow.user": rest.pop("user"),
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": _program(content.record["command"]),
-        "mlflow.note.content": note(content),
-        "gmm_pipeline.record": str(record.absolute()),
+        "mlflow.source.name": _program(command),
         "versions": " ".join(f"{package}={version}" for package, version in versions.items()),
         # The UI shows the first dozen letters of a name: no prefix.
-        **dict(_leaves(provenance)),
+        **dict(_leaves(rest)),
     }
     if git["commit"] is not None:
         found |= {"mlflow.source.git.commit": git["commit"], "git.dirty": _text(git["dirty"])}
+    return cut_tags(found)
+
+
+def cut_tags(found: Mapping[str, str]) -> dict[str, str]:
+    """Tags as a tracker takes them."""
     return {name: _cut(text, LONGEST_TAG) for name, text in accepted(found).items()}
 
 
+def dataset(data: Mapping[str, Any]) -> dict[str, str]:
+    """What was fitted, in the fields of a dataset of MLflow's and of its own kinds, so that it can be loaded there."""
+    is_file = data["source_type"] == "file"
+    column = {"name": data["name"], "type": "double", "required": True}
+    return {
+        "name": data["name"][:LONGEST_DATA_NAME],
+        "digest": data["digest"][:SHOWN_DIGEST],  # whole in the profile; MLflow takes 36 letters and shows them all
+        "source_type": "local" if is_file else "code",
+        "source": json.dumps({"uri": data["source"]} if is_file else {"tags": {"description": data["source"]}}),
+        "schema": json.dumps({"mlflow_colspec": [column]}),
+        "profile": json.dumps({"num_rows": data["n_data"], **{key: data[key] for key in ("unit", "truth", "digest")}}),
+    }
+
+
 def note(content: Content) -> str:
-    """The fitted mixture and the command that fits it again, as Markdown."""
+    """The fitted mixture, or why there is none, and the command that fits it again, as Markdown."""
+    verdicts = {
+        "diverged": ["**This run diverged: its numbers are no result.**", ""],
+        "failed": ["**This run failed.**", ""],
+    }
+    verdict = verdicts.get(content.record["status"], [])
+    reason = [content.record["error"], ""] if content.record.get("error") else []
+    mixture = _mixture_table(content) if content.parameters else []
+    return "\n".join([*verdict, *reason, *mixture, "Run it again:", "", "```sh", content.record["command"], "```"])
+
+
+def _mixture_table(content: Content) -> list[str]:
     unit = f" ({content.data['unit']})" if content.data["unit"] else ""
     columns = zip(*(content.parameters[name] for name in ("weights", "locs", "scales")), strict=True)
     rows = [
@@ -141,25 +198,15 @@ def note(content: Content) -> str:
         for component, values in enumerate(columns)
     ]
     hidden = len(rows) - NOTE_COMPONENTS
-    return "\n".join(
-        [
-            *(
-                ["**This run diverged: its numbers are no result.**", ""]
-                if content.record["status"] == "diverged"
-                else []
-            ),
-            f"| component | weight | loc{unit} | scale{unit} |",
-            "| ---: | ---: | ---: | ---: |",
-            *rows[:NOTE_COMPONENTS],
-            "",
-            *([f"and {hidden} more", ""] if hidden > 0 else []),
-            f"of {content.data['n_data']:,} data: {content.data['name']}. Run it again:",
-            "",
-            "```sh",
-            content.record["command"],
-            "```",
-        ]
-    )
+    return [
+        f"| component | weight | loc{unit} | scale{unit} |",
+        "| ---: | ---: | ---: | ---: |",
+        *rows[:NOTE_COMPONENTS],
+        "",
+        *([f"and {hidden} more", ""] if hidden > 0 else []),
+        f"of {content.data['n_data']:,} data: {content.data['name']}.",
+        "",
+    ]
 
 
 def run_name(content: Content) -> str:
@@ -172,12 +219,43 @@ def run_name(content: Content) -> str:
     data = content.data["name"]
     for override in content.record["overrides"]:
         key, _, value = override.lstrip("+~").partition("=")
-        first, last = re.split(r"[./]", key)[0], re.split(r"[./]", key)[-1]
+        first, last = re.split(r"[./]", key)[0], _last(key)
         if first in UNTOLD or f"{key}={value}" in told or value in (optimizer, data):
             continue
         name = key if any(said.startswith(f"{last}=") for said in told) else last
         told.append(f"{name}={value}" if value else name)
     return _cut(" ".join([*told, data]), LONGEST_RUN_NAME)
+
+
+def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
+    """A name for each run of a sweep, by number: the overrides that not all of them share.
+
+    Args:
+        runs: number and overrides of each run.
+    """
+    told = {number: assignments(overrides) for number, overrides in runs}
+    differing = differing_keys(list(told.values()))
+    ends = [_last(key) for key in differing]
+    shown = {key: _last(key) if ends.count(_last(key)) == 1 else key for key in differing}
+    names = {
+        number: _cut(" ".join(f"{shown[key]}={found[key]}" for key in found if key in shown), LONGEST_RUN_NAME)
+        for number, found in told.items()
+    }
+    alike = Counter(names.values())
+    return {
+        number: name if name and alike[name] == 1 else f"run {number} {name}".rstrip() for number, name in names.items()
+    }
+
+
+def differing_keys(assignments: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys whose values differ between runs, in the order in which they were given."""
+    keys = dict.fromkeys(key for found in assignments for key in found)
+    return [key for key in keys if len({found.get(key) for found in assignments}) > 1]
+
+
+def assignments(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides as key and value."""
+    return {key: value for key, _, value in (word.lstrip("+~").partition("=") for word in overrides)}
 
 
 def milliseconds(time: str) -> int:
@@ -189,16 +267,30 @@ def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
     """The same values, in the same order, under names that MLflow takes; names that would meet are numbered."""
     taken: dict[str, Value] = {}
     for name, value in named.items():
-        safe = re.sub(r"[^/\w.\- ]", "_", name)[: LONGEST_NAME - 5] or "_"
-        # A name may be used as a path, and must then lead nowhere else.
-        if posixpath.normpath(safe) != safe or safe.startswith(("/", "..")) or safe == ".":
-            safe = "_" + re.sub(r"[/.]", "_", safe)
+        safe = _accepted(name)
         unique, number = safe, 1
         while unique in taken:
             number += 1
             unique = f"{safe}_{number}"
         taken[unique] = value
     return taken
+
+
+@functools.lru_cache(maxsize=1000)  # the runs of a sweep have the same names
+def _accepted(name: str) -> str:
+    safe = re.sub(r"[^/\w.\- ]", "_", name)[: LONGEST_NAME - 5] or "_"
+    # A name may be used as a path, and must then lead nowhere else.
+    if posixpath.normpath(safe) != safe or safe.startswith(("/", "..")) or safe == ".":
+        safe = "_" + re.sub(r"[/.]", "_", safe)
+    return safe
+
+
+def _read_config(record: Path) -> dict[str, Any]:
+    return yaml.load((record / artifacts.CONFIG).read_text(encoding="utf-8"), YAML_LOADER)  # noqa: S506 - a safe one
+
+
+def _last(key: str) -> str:
+    return re.split(r"[./]", key)[-1]
 
 
 def _program(command: str) -> str:
@@ -216,7 +308,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else AS_TEXT.encode(value)
 
 
 def _cut(text: str, length: int) -> str:

@@ -22,7 +22,8 @@ from urllib.parse import quote
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.tracking import ENVIRONMENT, TrackingError, artifact_root, page, store_file
+from gmm_pipeline.records.tracking import TrackingError, page
+from gmm_pipeline.records.tracking_store import ENVIRONMENT, artifact_root, store_file
 from gmm_pipeline.stages.terminal import say
 
 START_TIMEOUT_S = 90

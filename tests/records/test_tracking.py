@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable, tracking
+from gmm_pipeline.records import artifacts, loggable, tracking, tracking_store
 from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
 
 COMMAND = "python -m gmm_pipeline fit data=waiting optimizer=adam seed=3 optimizer.learning_rate=0.05"
@@ -99,7 +99,7 @@ def write_record(record: Path, *, diverged: bool = False, n_steps: int = 1000, c
 def empty_store(tmp_path_factory):
     """A store that MLflow made: 67 migrations, so once a session."""
     file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking._client(f"sqlite:///{file}")
+    tracking_store.client_of(f"sqlite:///{file}")
     return file
 
 
@@ -124,12 +124,12 @@ def log(record: Path, uri: str, *, run_name: str | None = None, series_points: i
 
 
 def read_back(uri: str, tracked: tracking.TrackedRun) -> tuple[Any, Any]:
-    client = tracking._client(uri)
+    client = tracking_store.client_of(uri)
     return client, client.get_run(tracked.run_id)
 
 
 def runs_of(uri: str) -> list[Any]:
-    client = tracking._client(uri)
+    client = tracking_store.client_of(uri)
     experiment: Any = client.get_experiment_by_name("waiting")
     return client.search_runs([experiment.experiment_id])
 
@@ -298,7 +298,7 @@ def test_four_processes_at_once_make_one_store_relative_to_where_they_run(tmp_pa
 
 def test_a_deleted_experiment_is_named_with_the_way_back(uri, record):
     tracked = log(record, uri)
-    tracking._client(uri).delete_experiment(tracked.experiment_id)
+    tracking_store.client_of(uri).delete_experiment(tracked.experiment_id)
     with pytest.raises(InputError, match=rf"deleted.*experiments restore --experiment-id {tracked.experiment_id}"):
         log(record, uri)
 
@@ -315,19 +315,19 @@ def test_addresses_that_cannot_hold_runs(record, uri):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_an_address_with_a_password_is_refused_and_not_repeated(scheme, user):
     with pytest.raises(InputError, match="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") as caught:
-        tracking.store_file(f"{scheme}://{user}@host:5000/runs")
+        tracking_store.store_file(f"{scheme}://{user}@host:5000/runs")
     assert (caught.value.where, caught.value.came) == ("tracking.uri", f"'{scheme}://…@host:5000/runs'")
 
 
 @pytest.mark.parametrize("uri", ["ann:secret@host", "mysql+pymysql://ann:se/cret@host", "HTTP://ann:secret@host"])
 def test_other_addresses_with_a_password_are_not_repeated_either(uri):
     with pytest.raises(InputError, match=r"tracking\.uri: .*…@host") as caught:
-        tracking.store_file(uri)
+        tracking_store.store_file(uri)
     assert "cret" not in str(caught.value)
 
 
 def test_a_file_name_may_hold_an_at_sign(tmp_path):
-    assert tracking.store_file(f"sqlite:///{tmp_path}/ann@home.db") == tmp_path / "ann@home.db"
+    assert tracking_store.store_file(f"sqlite:///{tmp_path}/ann@home.db") == tmp_path / "ann@home.db"
 
 
 def test_a_database_wants_a_server_and_its_password_stays_secret(record):
@@ -379,7 +379,7 @@ def test_a_run_that_was_not_logged_whole_says_so(uri, record, monkeypatch):
     def refuse(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(type(tracking._client(uri)), "log_artifacts", refuse)
+    monkeypatch.setattr(type(tracking_store.client_of(uri)), "log_artifacts", refuse)
     with pytest.raises(tracking.TrackingError, match="No space left"):
         log(record, uri)
     (run,) = runs_of(uri)

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import tracking
+from gmm_pipeline.records import tracking, tracking_store
 from gmm_pipeline.stages import ui
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -60,7 +60,7 @@ def children_of(process: int) -> list[int]:
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending):
     uri = f"sqlite:///{tmp_path / 'my outputs' / 'mlflow.db'}"
-    tracking._client(uri).create_experiment("waiting")
+    tracking_store.client_of(uri).create_experiment("waiting")
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, f"{{tracking: {{uri: '{uri}', experiment: waiting}}, host: 127.0.0.1, port: 0}}"],
         cwd=tmp_path,

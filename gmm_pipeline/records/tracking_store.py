@@ -1,0 +1,194 @@
+"""Stores of runs: a local sqlite file, made where it is absent, or the address of a server.
+
+A local store is built beside its final name, under a lock, and renamed, since processes that build one in place
+together break it for good. It runs in write-ahead mode, which halves the cost of a run; the price: it asks for a local
+disk. mlflow is imported inside functions, after the fit: it costs seconds.
+"""
+
+import contextlib
+import functools
+import gc
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gmm_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+STORE_TIMEOUT_S = 120
+
+# Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Importing makes thousands of objects and frees none: collecting meanwhile would add a seventh to the whole."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def store_file(uri: str) -> Path | None:
+    """The file of a local store, absolute; None where `uri` is a server's address. Cheap: call it before any work.
+
+    Raises:
+        InputError: `uri` is neither, holds a password, or names a file that is no database.
+    """
+    if re.match(r"https?://[^/]", uri):
+        if "@" in uri:  # a record tells its address, so that it must not be a secret
+            raise InputError(
+                "tracking.uri",
+                expected="an address without a user name or password",
+                came=repr(_public(uri)),
+                remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
+            )
+        return None
+    path = uri.removeprefix(SQLITE)
+    if path == uri or path in ("", ":memory:") or "?" in path:
+        database = re.match(r"postgresql|mysql|mssql", uri)
+        raise InputError(
+            "tracking.uri",
+            expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
+            came=repr(_public(uri)),
+            remedy="Start `mlflow server` on that database and give its address."
+            if database
+            else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+        )
+    file = Path(path).expanduser().resolve()
+    if file.exists() and not _may_be_sqlite(file):
+        raise InputError(
+            "tracking.uri",
+            expected="a database of MLflow's, or a new file name",
+            came=f"{file}, which is something else",
+            remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+        )
+    return file
+
+
+def artifact_root(file: Path) -> str:
+    """Where a local store keeps the files of its runs, as a URI: a folder beside it."""
+    return (file.parent / "mlartifacts").as_uri()
+
+
+@functools.cache
+def client_of(uri: str) -> "MlflowClient":
+    """One client a store in this process; a local store is made where it is absent."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    if uri.startswith(SQLITE):
+        _prepare_store(Path(uri.removeprefix(SQLITE)))
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _may_be_sqlite(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(16) in (b"", b"SQLite format 3\0")
+
+
+def _prepare_store(file: Path) -> None:
+    from filelock import FileLock
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        if not file.exists() or file.stat().st_size == 0:
+            unfinished = file.with_name(f".{file.name}.unfinished")
+            for leftover in file.parent.glob(f"{unfinished.name}*"):
+                leftover.unlink()
+            migrations = logging.getLogger("alembic")
+            level = migrations.level
+            migrations.setLevel(logging.WARNING)
+            SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
+            migrations.setLevel(level)
+            unfinished.replace(file)
+        # It stays with the file, and changing it wants the file for oneself: a store in use keeps its mode.
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(Engine, "connect")
+    def _tune(connection: Any, _: Any) -> None:
+        ours = isinstance(connection, sqlite3.Connection) and str(file) in _answers(connection, "database_list")
+        # NORMAL is safe in write-ahead mode alone.
+        if ours and "wal" in _answers(connection, "journal_mode"):
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
+    return [value for row in connection.execute(f"PRAGMA {pragma}") for value in row]
+
+
+def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | None) -> str:
+    """The id of an experiment, which is made where it is absent.
+
+    Raises:
+        InputError: it was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(
+                name,
+                artifact_location=None if file is None else artifact_root(file),
+                tags={"mlflow.experimentKind": "custom_model_development"},
+            )
+        except MlflowException:
+            # Another process may have been first.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise InputError(
+            "tracking.experiment",
+            expected="an experiment that exists or can be made",
+            came=f"{name!r}, which was deleted in MLflow",
+            remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or choose another name.",
+        )
+    return found.experiment_id
+
+
+def _public(uri: str) -> str:
+    """An address without its user and password, wherever a careless one may have put them."""
+    return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
+
+
+def check_points(key: str, points: int) -> None:
+    """Refuse a number of points of a series that cannot be.
+
+    Raises:
+        InputError: `points` is negative.
+    """
+    if points < 0:
+        raise InputError(
+            f"tracking.{key}",
+            expected="a whole number >= 0",
+            came=str(points),
+            remedy="Use 0 to log final values only.",
+        )
