@@ -5,12 +5,14 @@ imported by the command that needs them, so that `--help` answers at once. Mista
 exit code 2; a fit that failed ends with exit code 1.
 """
 
+import contextlib
 import gc
 import importlib
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 STARTED = time.perf_counter()
@@ -20,6 +22,7 @@ RARE_COLLECTIONS = (50_000, 20, 20)
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
     "fit": "fit a mixture to data and leave a record",
+    "plan": "say what a sweep would do: runs, programs, memory, time",
     "animate": "render the animation of a record again",
     "ui": "open the tracked runs in the MLflow UI",
 }
@@ -53,6 +56,7 @@ def usage() -> str:
             "examples:",
             "  python -m gmm_pipeline fit optimizer=adam steps=1000",
             "  python -m gmm_pipeline fit data=file data.path=waiting.csv n_components=2",
+            "  python -m gmm_pipeline fit --multirun n_components=1,2,3 seed=range(0,20)",
             "",
             "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
         ]
@@ -125,6 +129,16 @@ def main() -> None:
         raise SystemExit(2)
     else:
         command, arguments = arguments[0], overrides_first(arguments[1:])
+    if command == "plan":
+        with tempfile.TemporaryDirectory() as scratch:
+            # Hydra's sweepers write into the folder of a sweep before they launch it.
+            nothing = [f"hydra.sweep.dir={scratch}", "hydra/launcher=plan", "--multirun"]
+            _run("fit", [*arguments, *nothing])
+    else:
+        _run(command, arguments)
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     # Imports make many objects that stay. And an interrupt that lands in a collection is lost in JAX's callback there.
     gc.set_threshold(*RARE_COLLECTIONS)
@@ -143,12 +157,34 @@ def _run_hydra(command: str) -> None:
         import hydra
 
         from gmm_pipeline import command_help, config
+        from gmm_pipeline.execution.plugins import register_plugins
 
         config.register()
         command_help.register()
-        hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=command)(
-            _task(command)
-        )()
+        register_plugins()
+        with _sweeps_finished():
+            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=command)(
+                _task(command)
+            )()
+
+
+@contextlib.contextmanager
+def _sweeps_finished() -> Iterator[None]:
+    """Give the answers of the sweeps that were launched meanwhile, whatever the sweeper made of failures."""
+
+    def finish() -> None:
+        launcher = sys.modules.get("gmm_pipeline.execution.launcher")
+        if launcher is not None:
+            launcher.finish_sweeps()
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        finish()
+        raise
+    finish()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def check_complete(cfg: DictConfig) -> None:
     Raises:
         InputError: which key.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(f"{key}{name}" for key in cfg if key != "hydra" for name in _missing(cfg, str(key)))
     if missing:
         raise InputError(
             missing[0],
@@ -27,6 +27,14 @@ def check_complete(cfg: DictConfig) -> None:
             came="none",
             remedy=f"Set it on the command line: {missing[0]}=VALUE.",
         )
+
+
+def _missing(cfg: DictConfig, key: str) -> list[str]:
+    """What is missing of a key: nothing, all of it (an empty name), or names below it, with their dots."""
+    if OmegaConf.is_missing(cfg, key):
+        return [""]
+    node = cfg[key]
+    return [f".{name}" for name in OmegaConf.missing_keys(node)] if OmegaConf.is_config(node) else []
 
 
 def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:

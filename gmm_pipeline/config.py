@@ -214,7 +214,7 @@ def build_dataset(cfg: DictConfig) -> "Dataset":
     path = OmegaConf.select(cfg, "data.path")
     file = Path(str(path)) if path is not None else None
     stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file is not None and file.is_file() else None
-    return _built_dataset(build_plugin(cfg, "data"), stamp, jax.config.jax_threefry_partitionable)
+    return _built_dataset(build_plugin(cfg, "data"), stamp, bool(jax.config.values["jax_threefry_partitionable"]))
 
 
 @functools.lru_cache(maxsize=8)

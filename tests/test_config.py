@@ -19,7 +19,7 @@ from gmm_pipeline.config import SCHEMAS, Precision, build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import Parameters
-from gmm_pipeline.stages import loading
+from gmm_pipeline.stages import fit, loading
 
 CONF = ROOT / "conf"
 SMALL = ("steps=60", "history_every=20", "compilation_cache=null")
@@ -97,7 +97,7 @@ def test_every_plugin_is_accepted_by_a_fit(loaded, group, option):
 @pytest.mark.parametrize("option", options("experiment"))
 def test_every_experiment_can_start(jax_settings, option):
     cfg = composed("fit", f"experiment={option}", "compilation_cache=null")
-    job = fit.load(cfg)
+    job = loading.load(cfg)
     assert job.fit.steps == cfg.steps
 
 

@@ -1,5 +1,6 @@
 """What a result was made with: code, versions, machine."""
 
+import copy
 import functools
 import getpass
 import hashlib
@@ -17,20 +18,24 @@ COMPUTING = ("jax", "jaxlib", "optax", "numpy")
 """Libraries that decide the bits of a result."""
 
 
-@functools.cache
 def provenance(device: str) -> dict[str, Any]:
     """Git state of the code, user, versions and device.
 
     Args:
         device: the kind of device the fit ran on, as JAX names it.
     """
+    return {**copy.deepcopy(_provenance()), "device": device}
+
+
+@functools.cache
+def _provenance() -> dict[str, Any]:
+    """Found out once: git takes longer than writing a record."""
     return {
         "git": git_state(Path(__file__).parent),
         "user": _user(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "device": device,
     }
 
 

@@ -75,7 +75,7 @@ def load(cfg: DictConfig) -> Job:
         history_every=cfg.history_every,
     )
     check(job)
-    _check_memory("steps and history_every", batching.memory_of(batching.program_of(job)))
+    _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
     return Job(dataset, prepared.scaling, job)
 
 
@@ -90,7 +90,7 @@ def _check(cfg: DictConfig) -> None:
     checks.check_range(cfg, "tracking.series_points", 0)
     n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
     if isinstance(n_draws, int | float):
-        _check_memory("data.n_draws", n_draws * BYTES_A_DRAW)
+        _check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
 
 
 def _check_memory(where: str, wanted: float) -> None:

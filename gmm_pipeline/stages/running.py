@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,17 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config with every interpolation replaced by its value, as plain containers."""
+    """The config with every interpolation replaced by its value, as plain containers; without Hydra's own part."""
     from omegaconf import SCMode
 
-    content = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
-    assert isinstance(content, dict)  # noqa: S101 - for the type checker; a DictConfig gives nothing else
-    return {str(key): value for key, value in content.items()}
+    def plain(value: Any) -> Any:
+        if isinstance(value, Enum):
+            return value.name
+        if not OmegaConf.is_config(value):
+            return value
+        return OmegaConf.to_container(value, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
+
+    return {str(key): plain(value) for key, value in cfg.items() if key != "hydra"}
 
 
 def is_alone() -> bool:
@@ -117,13 +123,22 @@ def _refuse_to_replace(directory: Path) -> None:
 
 
 def _remove_unfinished(directory: Path, hydra_folder: str | None, job_name: str) -> None:
-    """Remove what Hydra and the stage wrote for a record that was not finished, and nothing else."""
     if hydra_folder is None or (directory / artifacts.RECORD).exists():
         return
     logging.shutdown()
+    remove_record(directory, hydra_folder, job_name)
+
+
+def remove_record(directory: Path, hydra_folder: str, job_name: str) -> None:
+    """Remove what Hydra and the stage wrote for a record, and nothing else."""
+    if not directory.is_dir():
+        return
+    for pictures in (artifacts.FIGURES, artifacts.ANIMATION):
+        for file in (directory / pictures).glob("*"):
+            file.unlink()
     hydras = [f"{hydra_folder}/{name}.yaml" for name in ("config", "hydra", "overrides")]
     for name in (*artifacts.FILES, *hydras, f"{job_name}.log"):
         (directory / name).unlink(missing_ok=True)
-    for folder in (directory / hydra_folder, directory):
+    for folder in (*(directory / name for name in (artifacts.FIGURES, artifacts.ANIMATION, hydra_folder)), directory):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

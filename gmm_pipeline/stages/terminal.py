@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -28,7 +28,7 @@ def warn(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
     """A bar with rate and time left, for jobs that take longer than a second and not where output is piped.
 
     Args:
@@ -36,7 +36,7 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         unit: what is counted, as in "steps".
 
     Yields:
-        A function to call with (done, in all).
+        A function to call with (done, in all) and, where it changes, the work.
     """
     console = Console(stderr=True)
     bar = Progress(
@@ -53,13 +53,13 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     task = bar.add_task(what, total=None, unit=unit, rate="")
     began = time.perf_counter()
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, now: str = what) -> None:
         elapsed = time.perf_counter() - began
         if not console.is_terminal or elapsed < SECONDS_BEFORE_A_BAR:
             return
         if not bar.live.is_started:
             bar.start()
-        bar.update(task, completed=done, total=total, rate=f"{done / elapsed:,.0f}/s")
+        bar.update(task, completed=done, total=total, description=now, rate=f"{done / elapsed:,.0f}/s")
 
     try:
         yield advance
@@ -99,6 +99,17 @@ def show(table: Table) -> None:
     console = Console(highlight=False)
     # A pipe has no width; cutting numbers there would lose them.
     console.print(table, width=None if console.is_terminal else 200)
+
+
+def plan_table(rows: Sequence[Sequence[str]]) -> Table:
+    """What a sweep has to compute, a row a program."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("program")
+    for name in ("runs", "batches", "runs in a batch", "arrays / MB", "time / s, about"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,89 @@
+"""Batches of runs, computed in threads while the runs before them are saved.
+
+XLA computes outside of the interpreter's lock, and a batch of small fits keeps one core busy: so on a CPU there is a
+thread for each core, and elsewhere one for each device. Results come in the order of the runs, whichever thread was
+first. Only a few batches are ahead of the one that is saved, so that memory does not grow with the sweep.
+
+A batch that fails is tried again run by run, so that one bad run costs its own result alone.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from gmm_pipeline.inference.batching import fit_batch
+from gmm_pipeline.stages.answers import Answer, Job, answer
+
+AHEAD = 2
+"""Batches that wait for each thread besides the one it computes."""
+
+
+class Outcome(NamedTuple):
+    """What became of a run."""
+
+    job: Job
+    answer: Answer | None
+    error: Exception | None
+
+
+class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
+    """The sweep was interrupted."""
+
+
+def default_workers() -> int:
+    """A thread for each core on a CPU, for each device elsewhere."""
+    import jax
+
+    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else jax.local_device_count()
+
+
+def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Iterator[list[Outcome]]:
+    """The outcomes of batches, in order.
+
+    Args:
+        loaded: the jobs of each batch; taken from as they are needed, in the caller's thread.
+        workers: threads that compute.
+    """
+    import jax
+
+    devices = jax.local_devices()
+    stop = threading.Event()
+    with ThreadPoolExecutor(workers, thread_name_prefix="fit") as executor:
+        waiting: deque[Future[list[Outcome]]] = deque()
+        try:
+            for number, jobs in enumerate(loaded):
+                waiting.append(executor.submit(_outcomes, jobs, devices[number % len(devices)], stop))
+                if len(waiting) > workers * (1 + AHEAD):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcomes(jobs: Sequence[Job], device: object, stop: threading.Event) -> list[Outcome]:
+    import jax
+
+    with jax.default_device(device):
+        try:
+            return _fitted(jobs, stop)
+        except _Stopped:
+            raise
+        except Exception as error:
+            if len(jobs) == 1:
+                return [Outcome(jobs[0], None, error)]
+        return [outcome for job in jobs for outcome in _outcomes([job], device, stop)]
+
+
+def _fitted(jobs: Sequence[Job], stop: threading.Event) -> list[Outcome]:
+    def heed(done: int, total: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    heed(0, 0)
+    results = fit_batch([job.fit for job in jobs], heed)
+    return [Outcome(job, answer(job, result), None) for job, result in zip(jobs, results, strict=True)]

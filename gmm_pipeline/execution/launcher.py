@@ -1,0 +1,276 @@
+"""Hydra's launcher for sweeps: many jobs, few programs.
+
+Hydra's own launcher composes, runs and saves one job after the other. This one composes and checks all of them first,
+groups what may share a compiled program, computes each group in batches, and hands each finished result to Hydra's own
+`run_job`, so that every run has the directory, the files, the log, the callbacks and the status that Hydra would give
+it. It adds nothing but order: what loads, computes and saves a run are the functions of a single fit.
+
+A job whose config is wrong, or that fails later, fails in a record of its own. The price: a job's directory appears
+only after it was computed; the manifest of the sweep is written before.
+"""
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from gmm_pipeline import config
+from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.execution import computing, planning
+from gmm_pipeline.execution.composition import SweepComposer
+from gmm_pipeline.execution.computing import Outcome
+from gmm_pipeline.execution.planning import Group, Plan, Run
+from gmm_pipeline.execution.sweep import Sweep, known_runs
+from gmm_pipeline.inference.batching import batches
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages import sweep_run, terminal
+from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.loading import load
+from gmm_pipeline.stages.running import remove_record
+
+MOST_TOLD = 10
+"""Runs that cannot be fitted, of which a plan tells."""
+
+_open_sweeps: dict[Path, Sweep] = {}
+
+
+def finish_sweeps() -> None:
+    """Give the answers of the sweeps of this process.
+
+    Raises:
+        RunFailed: there are runs without a result; the user has been told.
+    """
+    failures = []
+    while _open_sweeps:
+        _, sweep = _open_sweeps.popitem()
+        try:
+            sweep.finish()
+        except RunFailed as error:
+            failures.append(error)
+    if failures:
+        raise sweep_run.reported(failures[0])
+
+
+class ToldFailure(JobReturn):
+    """What became of a run that failed: without Hydra's own message, since the summary tells of it."""
+
+    @property
+    def return_value(self) -> Any:
+        """Raises why the run has no result."""
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+class BatchLauncher:
+    """What `hydra_plugins.gmm_batch_launcher` hands its calls to.
+
+    Args:
+        workers: threads that compute; None for one per core on a CPU, and one per device elsewhere.
+        plan_only: say what would be done, and do nothing.
+    """
+
+    def __init__(self, workers: int | None = None, plan_only: bool = False):
+        self._workers = workers
+        self._plan_only = plan_only
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take over the composition of jobs, of those too that the sweeper composes to check them."""
+        self._composer = SweepComposer(hydra_context.config_loader)
+        hydra_context.config_loader = self._composer
+        self._context, self._task_function, self._master = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run jobs; a job that fails is a return value that says so.
+
+        Raises:
+            InputError: no job can be fitted, and all for the same reason.
+        """
+        setup_globals()
+        configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+        folder = Path(str(self._master.hydra.sweep.dir)).absolute()
+        if self._plan_only:
+            self._tell_plan(job_overrides)
+            return []
+        sweep = _open_sweeps.get(folder) or Sweep(self._master, folder, Timings(time.perf_counter()))
+        try:
+            with sweep.timings.section("compose"), terminal.progress_bar("planning", "runs") as progress:
+                planned = planning.plan(job_overrides, self._borrow, folder, sweep.manifest.runs, progress)
+            _refuse_if_all_are_wrong(planned)
+        except BaseException:
+            if folder not in _open_sweeps:
+                sweep.abandon()
+            raise
+        sweep.begin(planned)
+        _open_sweeps[folder] = sweep
+        self._announce(sweep, planned)
+        try:
+            returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
+            returns |= self._run(sweep, planned)
+        except KeyboardInterrupt:
+            del _open_sweeps[folder]
+            sweep.finish(interrupted=True)
+            raise
+        return [returns[run.number] for run in planned.jobs]
+
+    def _borrow(self, overrides: Sequence[str]) -> Any:
+        return self._composer.borrow(self._master, overrides)
+
+    def _announce(self, sweep: Sweep, planned: Plan) -> None:
+        done = sum(run.done for run in planned.runs)
+        left = sum(len(group.runs) for group in planned.groups)
+        wrong = len(planned.mistaken)
+        counts = [f"{len(planned.runs):,} runs"]
+        counts += [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
+        counts += [f"{left:,} to fit in {len(planned.groups)} program{'s' * (len(planned.groups) != 1)}"] * bool(left)
+        terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
+        sweep.note(
+            *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
+            *[f"program of {len(group.runs)} runs: {planning.described(group)}" for group in planned.groups],
+            *[f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)],
+        )
+
+    def _run(self, sweep: Sweep, planned: Plan) -> dict[int, JobReturn]:
+        returns = {run.number: self._save(sweep, run, None, datetime.now(UTC)) for run in planned.mistaken}
+        total = sum(len(group.runs) for group in planned.groups)
+        saved = 0
+        with terminal.progress_bar("fitting", "runs") as progress:
+            for number, group in enumerate(planned.groups, 1):
+                name = f"fitting, program {number} of {len(planned.groups)}" if len(planned.groups) > 1 else "fitting"
+                for run, outcome, began in self._computed(sweep, group):
+                    with sweep.timings.section("records"):
+                        returns[run.number] = self._save(sweep, run, outcome, began)
+                    saved += 1
+                    progress(saved, total, name)
+        return returns
+
+    def _computed(self, sweep: Sweep, group: Group) -> Iterator[tuple[Run, Outcome, datetime]]:
+        """The runs of a group with what became of them, as they are computed."""
+        config.configure_jax(**group.settings)
+        workers = self._workers or computing.default_workers()
+        ahead: list[tuple[Sequence[int], datetime]] = []
+
+        def loaded() -> Iterator[list[Job]]:
+            for members in batches(group.program, range(len(group.runs))):
+                ahead.append((members, datetime.now(UTC)))
+                with sweep.timings.section("load"):
+                    jobs = [self._load(group.runs[member]) for member in members]
+                yield jobs
+
+        computed = computing.compute(loaded(), workers)
+        while True:
+            with sweep.timings.section("fit"):
+                outcomes = next(computed, None)
+            if outcomes is None:
+                return
+            members, began = ahead.pop(0)
+            for member, outcome in zip(members, outcomes, strict=True):
+                yield group.runs[member], outcome, began
+
+    def _load(self, run: Run) -> Job:
+        with self._borrow(run.overrides) as cfg:
+            return load(cfg)
+
+    def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
+        """Let Hydra run a job whose result is there already."""
+        record, about = sweep.record(run.number), sweep.about(run.number)
+        error = run.mistake if outcome is None else outcome.error
+        remove_record(record, ".hydra", "fit")
+
+        @functools.wraps(self._task_function)
+        def task(cfg: DictConfig) -> float:
+            if outcome is None or outcome.answer is None:
+                reason = error or RunFailed("it was not computed")
+                raise sweep_run.save_failed(cfg, reason, record, run.overrides, run.result or run.digest, about)
+            return sweep_run.save_fitted(cfg, outcome.job, outcome.answer, record, began, about)
+
+        def told(cfg: DictConfig) -> float:
+            try:
+                return task(cfg)
+            except RunFailed:
+                raise
+            except Exception as failure:
+                raise sweep_run.save_failed(
+                    cfg, failure, record, run.overrides, run.result or run.digest, about
+                ) from failure
+
+        try:
+            job = self._composer.compose(self._master, run.overrides)
+        except Exception as mistake:
+            failed = sweep_run.save_failed(None, error or mistake, record, run.overrides, run.digest, about)
+            returned = _returned(run, JobStatus.FAILED, failed)
+        else:
+            with open_dict(job):
+                job.hydra.job.id = str(run.number)
+                job.hydra.job.num = run.number
+            ran = run_job(
+                hydra_context=self._context,
+                task_function=functools.wraps(self._task_function)(told),
+                config=job,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+            returned = _returned(run, ran.status, ran._return_value)
+        sweep.log(run.number)
+        return returned
+
+    def _tell_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        """Print what would be done."""
+        name = self._master.sweep
+        folder = Path(self._master.outputs_dir) / "sweeps" / str(name)
+        known = known_runs(folder) if name is not None else []
+        with terminal.progress_bar("planning", "runs") as progress:
+            planned = planning.plan(job_overrides, self._borrow, folder, known, progress)
+        _refuse_if_all_are_wrong(planned)
+        workers = self._workers or computing.default_workers()
+        done = sum(run.done for run in planned.runs)
+        counts = [f"{len(planned.runs):,} runs", f"{len(planned.groups):,} programs"]
+        counts += [f"{done:,} done before"] * bool(done)
+        counts += [f"{len(planned.mistaken):,} that cannot be fitted"] * bool(planned.mistaken)
+        terminal.say(", ".join(counts))
+        if planned.groups:
+            seconds = planning.seconds_of(planned.groups, workers)
+            terminal.say("")
+            terminal.show(terminal.plan_table(list(planning.rows(planned, workers))))
+            why = [f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)]
+            terminal.say("", *why)
+            terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
+        for run in planned.mistaken[:MOST_TOLD]:
+            terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
+
+
+def _refuse_if_all_are_wrong(planned: Plan) -> None:
+    """One mistake in what all runs share is a mistake in the command, of which one message is enough."""
+    messages = {str(run.mistake) for run in planned.jobs}
+    mistake = planned.jobs[0].mistake if planned.jobs else None
+    if mistake is not None and len(messages) == 1:
+        raise mistake
+
+
+def _returned(run: Run, status: JobStatus, value: Any) -> JobReturn:
+    """What a sweeper is told of a run; without the configs, which would fill the memory."""
+    returned = JobReturn() if status is JobStatus.COMPLETED else ToldFailure()
+    returned.overrides, returned.status = list(run.overrides), status
+    returned.return_value = value
+    return returned
+
+
+def _return_of_done(sweep: Sweep, run: Run) -> JobReturn:
+    record = sweep.record(run.number)
+    about = read_json(record / artifacts.RECORD)
+    if about["status"] != "finished":
+        failure = sweep_run.reported(RunFailed(f"the fit diverged: {about.get('error')}"))
+        return _returned(run, JobStatus.FAILED, failure)
+    metrics = read_json(record / artifacts.METRICS)
+    return _returned(run, JobStatus.COMPLETED, metrics[sweep.manifest.objective])

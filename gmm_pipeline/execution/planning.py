@@ -1,0 +1,215 @@
+"""What a sweep has to do, found out before any of it: its runs, which are done already, which share a program.
+
+Each job is composed, loaded and checked here; a mistake in one is noted with that job and stops no other. A run is told
+from others by the digest of its config, and keeps the number that the sweep gave it, whatever order or selection it is
+asked for in; it is done where its record has the digest of the same config, data and code. The price: data are loaded
+when a run is planned and again when it is computed, since those of all runs need not fit into memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from gmm_pipeline.checks import check_complete
+from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.batching import Program, batches, differences, memory_of, program_of
+from gmm_pipeline.inference.batching import group as group_by_program
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.sweeps import ManifestRun
+from gmm_pipeline.stages.loading import config_digest, load, run_digest
+from gmm_pipeline.stages.running import resolved
+
+NANOSECONDS_AN_ELEMENT = 1.3
+"""Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
+SECONDS_A_RUN = 0.045
+"""To compose a run and write its record."""
+SECONDS_A_SWEEP = 8.0
+"""To start, compile, draw and track."""
+
+Borrow = Callable[[Sequence[str]], AbstractContextManager[DictConfig]]
+Progress = Callable[[int, int], None]
+
+
+class Run(NamedTuple):
+    """One job of a sweep, looked at."""
+
+    number: int
+    overrides: tuple[str, ...]
+    digest: str
+    """Of its config, or of its overrides where it has none; the same in every sweep."""
+    program: Program | None
+    """None where the run cannot be fitted."""
+    settings: dict[str, Any]
+    """What JAX must be set to, for all runs that are computed at the same time."""
+    result: str
+    """Digest of all that decides its result: config, data and code."""
+    mistake: InputError | None
+    done: bool
+    """Whether its record is there, of the same config, data and code."""
+
+
+class Group(NamedTuple):
+    """Runs that share a program."""
+
+    program: Program
+    settings: dict[str, Any]
+    runs: list[Run]
+
+
+class Plan(NamedTuple):
+    """What a sweep has to do."""
+
+    jobs: list[Run]
+    """A run for each job that was asked for, in order; jobs with equal configs are one run."""
+    groups: list[Group]
+    """What is left to compute."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """Each run once, in order of number."""
+        return sorted({run.number: run for run in self.jobs}.values(), key=lambda run: run.number)
+
+    @property
+    def mistaken(self) -> list[Run]:
+        """Runs that cannot be fitted."""
+        return [run for run in self.runs if run.mistake is not None]
+
+
+def plan(
+    job_overrides: Sequence[Sequence[str]],
+    borrow: Borrow,
+    folder: Path,
+    known: Sequence[ManifestRun],
+    progress: Progress | None = None,
+) -> Plan:
+    """Compose, load and check every job.
+
+    Args:
+        job_overrides: of each job.
+        borrow: the composed config of a job, to look at.
+        folder: of the sweep.
+        known: the runs that the sweep has had before.
+        progress: called with (jobs seen, jobs in all).
+    """
+    numbers = {run.digest: run.number for run in known}
+    found: dict[str, Run] = {}
+    jobs = []
+    for seen, overrides in enumerate(job_overrides, 1):
+        run = _look_at(tuple(overrides), borrow)
+        if run.digest not in found:
+            number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
+            done = run.mistake is None and _is_done(folder / str(number), run.result)
+            found[run.digest] = run._replace(number=number, done=done)
+        jobs.append(found[run.digest])
+        if progress is not None:
+            progress(seen, len(job_overrides))
+    return Plan(jobs, _groups(list(found.values())))
+
+
+def _look_at(overrides: tuple[str, ...], borrow: Borrow) -> Run:
+    digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
+    try:
+        with borrow(overrides) as cfg:
+            check_complete(cfg)
+            content = resolved(cfg)
+            digest = config_digest(content)
+            job = load(cfg)
+            settings = {
+                "threefry_partitionable": cfg.threefry_partitionable,
+                "precision": cfg.precision,
+                "compilation_cache": cfg.compilation_cache,
+            }
+            result = run_digest(content, job)
+            return Run(-1, overrides, digest, program_of(job.fit), settings, result, mistake=None, done=False)
+    except Exception as error:
+        mistake = as_mistake(error, "fit")
+        if mistake is None:
+            raise
+        return Run(-1, overrides, digest, None, {}, "", mistake, done=False)
+
+
+def _is_done(record: Path, digest: str) -> bool:
+    try:
+        about = read_json(record / artifacts.RECORD)
+    except (OSError, ValueError):
+        return False
+    return about.get("digest") == digest and about.get("status") in ("finished", "diverged")
+
+
+def _groups(runs: list[Run]) -> list[Group]:
+    left = {index: run for index, run in enumerate(runs) if run.program is not None and not run.done}
+    programs = {index: run.program for index, run in left.items() if run.program is not None}
+    found = []
+    for program, members in group_by_program(programs).items():
+        by_settings: dict[str, list[Run]] = {}
+        for index in members:
+            by_settings.setdefault(repr(left[index].settings), []).append(left[index])
+        found += [Group(program, same[0].settings, same) for same in by_settings.values()]
+    return found
+
+
+def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestRun]:
+    """The runs that a sweep has had and has now, in order of number."""
+    asked = {run.number: ManifestRun(run.number, run.overrides, run.digest) for run in planned.runs}
+    return sorted(({run.number: run for run in known} | asked).values(), key=lambda run: run.number)
+
+
+def why_split(groups: Sequence[Group]) -> list[str]:
+    """Why runs are computed in several programs: the keys in which these differ, and their values."""
+    lines = []
+    for key, values in differences([group.program for group in groups]).items():
+        shown = list(dict.fromkeys("none" if value is None else str(value) for value in values))
+        lines.append(f"{key}: {', '.join(shown[:6])}{', …' if len(shown) > 6 else ''}")
+    settings = {key for group in groups for key in group.settings}
+    for key in sorted(settings):
+        shown = list(dict.fromkeys(str(group.settings[key]) for group in groups))
+        if len(shown) > 1:
+            lines.append(f"{key}: {', '.join(shown)}")
+    return lines
+
+
+def described(group: Group) -> str:
+    """A group in a few words."""
+    program = group.program
+    optimizer = program.plan.optimizer.function.__qualname__
+    return (
+        f"{program.n_data:,} data, up to {program.width.components} components, {program.steps:,} steps of {optimizer}"
+    )
+
+
+def seconds_of(groups: Sequence[Group], workers: int) -> float:
+    """About how long groups take to compute and save, by what was measured on one machine."""
+    seconds = 0.0
+    for one in groups:
+        program, n_runs = one.program, len(one.runs)
+        n_batches = len(list(batches(program, range(n_runs))))
+        computed = n_batches * program.width.runs * program.n_data * program.width.components * program.steps
+        # Records are written while the next batches are computed.
+        seconds += max(computed * NANOSECONDS_AN_ELEMENT * 1e-9 / workers, n_runs * SECONDS_A_RUN)
+    return seconds + SECONDS_A_SWEEP
+
+
+def bytes_of(group: Group, workers: int) -> int:
+    """Bytes of arrays that a group holds at its height, about."""
+    return memory_of(group.program) * workers
+
+
+def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
+    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds."""
+    for one in planned.groups:
+        n_batches = len(list(batches(one.program, range(len(one.runs)))))
+        yield (
+            described(one),
+            f"{len(one.runs):,}",
+            f"{n_batches:,}",
+            str(one.program.width.runs),
+            f"{bytes_of(one, workers) / 1e6:,.1f}",
+            f"{seconds_of([one], workers) - SECONDS_A_SWEEP:,.1f}",
+        )

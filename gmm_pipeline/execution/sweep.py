@@ -1,0 +1,248 @@
+"""A sweep that is under way: its folder, its manifest, its tracker, and its answer at the end.
+
+The manifest is written before any run, and every run is whole on disk before it is told to anyone; so a sweep can be
+killed at any moment and the same command goes on with it. The answer (table, pictures, words, the parent run in MLflow)
+is made from the records alone, so that it is the same after any number of interruptions.
+"""
+
+import contextlib
+import math
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.execution.planning import Plan, manifest_runs
+from gmm_pipeline.records import artifacts, sweeps
+from gmm_pipeline.records.sweep_answers import best_of
+from gmm_pipeline.records.sweep_table import write_table
+from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages import sweep_summary, terminal
+from gmm_pipeline.stages.loading import check_sweep_name
+from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.running import resolved
+
+if TYPE_CHECKING:
+    from gmm_pipeline.records.tracking_sweeps import SweepTracker
+
+LOG = "sweep.log"
+LOGGED_AT_ONCE = 250
+"""Records written to the tracker in one go: some megabytes, and a second apart from each other at the fastest."""
+
+
+class Sweep:
+    """One sweep of this process."""
+
+    def __init__(self, cfg: DictConfig, folder: Path, timings: Timings):
+        """Open a sweep, new or known.
+
+        Args:
+            cfg: of the whole sweep.
+            folder: where its records are.
+            timings: of the process.
+        """
+        check_sweep_name(folder.name)
+        self.cfg, self.folder, self.timings = cfg, folder, timings
+        known = (folder / sweeps.MANIFEST).exists()
+        self.manifest = sweeps.read_manifest(folder) if known else self._new_manifest()
+        self.is_new = not known
+        self._tracker: SweepTracker | None = None
+        self._tracks = cfg.tracking.uri is not None
+        self._unlogged: list[Path] = []
+
+    def _new_manifest(self) -> Manifest:
+        return Manifest(
+            id=os.urandom(16).hex(),
+            name=self.folder.name,
+            command="",
+            started=datetime.now(UTC).isoformat(),
+            objective=self.cfg.objective,
+            runs=[],
+        )
+
+    def begin(self, planned: Plan) -> None:
+        """Write down what is to be done, before it is."""
+        self.manifest = self.manifest._replace(
+            command=resume_command(self.folder.name),
+            objective=self.cfg.objective,
+            runs=manifest_runs(planned, self.manifest.runs),
+        )
+        sweeps.write_manifest(self.folder, self.manifest)
+        # A process that was killed may have left records that it did not come to log.
+        self._unlogged = [self.record(run.number) for run in planned.runs if run.done]
+        self._tracker = None
+
+    def record(self, number: int) -> Path:
+        """The folder of a run."""
+        return self.folder / str(number)
+
+    def about(self, number: int) -> dict[str, Any]:
+        """What the record of a run says of the sweep."""
+        return {"name": self.manifest.name, "id": self.manifest.id, "number": number}
+
+    def note(self, *lines: str) -> None:
+        """Add lines to the log of the sweep."""
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+            stream.writelines(f"{now} {line}\n" for line in lines)
+
+    def log(self, number: int) -> None:
+        """Tell the tracker of a record, in bulk: now and then."""
+        self._unlogged.append(self.record(number))
+        if len(self._unlogged) >= LOGGED_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._tracks:
+            return
+        from gmm_pipeline.records.tracking import TrackingError
+
+        try:
+            with self.timings.section("tracking"):
+                self._open_tracker().log(self._unlogged)
+            self._unlogged = []
+        except TrackingError as error:
+            self._give_up_tracking(error)
+
+    def _open_tracker(self) -> "SweepTracker":
+        if self._tracker is None:
+            from gmm_pipeline.records.tracking_sweeps import open_sweep
+
+            self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking))
+        return self._tracker
+
+    def _give_up_tracking(self, error: Exception) -> None:
+        """A tracker that is down costs a warning, and the same command logs what is missing."""
+        self._tracks = False
+        self.note(f"WARNING {error}")
+        terminal.warn(str(error))
+
+    def finish(self, *, interrupted: bool = False) -> None:
+        """Give the answer of the sweep: table, pictures, tracker, words.
+
+        Args:
+            interrupted: what takes long is left out.
+
+        Raises:
+            RunFailed: there are runs without a result; the user has been told.
+        """
+        with self.timings.section("table"):
+            runs = sweeps.read_runs(self.folder, self.manifest)
+            tables = write_table(self.folder, runs) if runs else []
+        pictures, failed = [], ""
+        if not interrupted and runs:
+            with self.timings.section("pictures"):
+                pictures, failed = self._draw(runs)
+        self._flush()
+        self._end_parent(runs, "KILLED" if interrupted else "FAILED" if _unsuccessful(runs) else "FINISHED")
+        sweep_summary.tell(
+            self.manifest,
+            runs,
+            self.folder,
+            objective=self.manifest.objective,
+            resume_command=resume_command(self.folder.name),
+            tables=tables,
+            pictures=pictures,
+        )
+        self.note("seconds: " + ", ".join(f"{name} {seconds}" for name, seconds in self.timings.rounded().items()))
+        if failed:
+            terminal.warn(f"{failed} All records are complete without it.")
+        if _unsuccessful(runs) and not interrupted:
+            raise RunFailed(f"{len(_unsuccessful(runs))} of {len(runs)} runs have no result")
+
+    def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
+        """The pictures of the sweep, and those of its best run; says what went wrong rather than raise it."""
+        from gmm_pipeline.records.sweep_figures import draw_sweep
+
+        figures = self.cfg.figures
+        pictures: list[Path] = []
+        try:
+            if figures.formats:
+                pictures = draw_sweep(
+                    self.folder,
+                    self.manifest,
+                    runs,
+                    objective=self.manifest.objective,
+                    formats=figures.formats,
+                    size=figures.size,
+                    dpi=figures.dpi,
+                )
+        except Exception as error:
+            self.note(f"ERROR the pictures failed: {type(error).__name__}: {error}")
+            return [], f"A picture of the sweep failed: {type(error).__name__}: {error}."
+        best = self._best(runs)
+        if best is None:
+            return pictures, ""
+        wanted = resolved(self.cfg)
+        for group in ("figures", "animation"):
+            if wanted[group]["sweep"] != "best" or (self.record(best.number) / FOLDERS[group]).is_dir():
+                wanted[group]["formats"] = []
+        return pictures, picture(DictConfig(wanted), self.record(best.number), Timings(time.perf_counter()))
+
+    def _best(self, runs: Sequence[SweepRun]) -> SweepRun | None:
+        cost, best = best_of(runs, self.manifest.objective)
+        return best if math.isfinite(cost) else None
+
+    def _end_parent(self, runs: Sequence[SweepRun], status: Any) -> None:
+        if not self._tracks or not runs:
+            return
+        from gmm_pipeline.records.tracking import TrackingError
+
+        statuses = [run.status for run in runs]
+        best = self._best(runs)
+        metrics = {f"n_{kind}": float(statuses.count(kind)) for kind in dict.fromkeys(statuses)}
+        note = sweep_summary.counts(self.manifest, runs)
+        if best is not None:
+            best_value = best.metrics[self.manifest.objective]
+            metrics[f"best_{self.manifest.objective}"] = float("nan") if best_value is None else float(best_value)
+            setting = " ".join(best.overrides)
+            note += f"\n\nBest {self.manifest.objective}: {best_value:.8g}, run {best.number} ({setting})"
+        try:
+            with self.timings.section("tracking"):
+                tracked = self._open_tracker().finish(
+                    status,
+                    metrics,
+                    {"command": self.manifest.command, "objective": self.manifest.objective},
+                    {},
+                    f"{note}\n\n```sh\n{self.manifest.command}\n```",
+                )
+        except TrackingError as error:
+            self._give_up_tracking(error)
+            return
+        self.manifest = self.manifest._replace(tracking=tracked._asdict())
+        sweeps.write_manifest(self.folder, self.manifest)
+
+    def abandon(self) -> None:
+        """Leave nothing of a new sweep that was not begun."""
+        if self.is_new:
+            for name in ("multirun.yaml", LOG):
+                (self.folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+
+
+FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
+
+
+def _unsuccessful(runs: Sequence[SweepRun]) -> list[SweepRun]:
+    return [run for run in runs if run.status != sweeps.FINISHED]
+
+
+def resume_command(name: str) -> str:
+    """The command of this process, with the name of the sweep, so that it goes on with it."""
+    words = [word for word in sys.argv[1:] if not re.match(r"\+*sweep=", word)]
+    return shlex.join(["python", "-m", "gmm_pipeline", "fit", *words, f"sweep={name}"])
+
+
+def known_runs(folder: Path) -> list[ManifestRun]:
+    """The runs that a sweep has had, if there has been one."""
+    return sweeps.read_manifest(folder).runs if (folder / sweeps.MANIFEST).exists() else []

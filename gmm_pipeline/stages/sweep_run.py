@@ -1,0 +1,119 @@
+"""One run of a sweep, once it was computed: its record, or why there is none."""
+
+import logging
+import shlex
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gmm_pipeline.errors import REPORTED, RunFailed
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import as_yaml, write_json, write_text
+from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages.answers import Answer, Job
+from gmm_pipeline.stages.fit import about, device, save, summary
+from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.running import resolved
+
+log = logging.getLogger(__name__)
+
+
+def save_fitted(
+    cfg: DictConfig, job: Job, found: Answer, directory: Path, began: datetime, sweep: dict[str, Any]
+) -> float:
+    """Write the record of a run that was computed; returns the objective.
+
+    Args:
+        cfg: of the run.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+        began: when the run's batch was begun.
+        sweep: name and id of the sweep and the number of the run.
+
+    Raises:
+        RunFailed: the fit diverged; the record says so.
+    """
+    timings = Timings(time.perf_counter())
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
+    with timings.section("record"):
+        save(cfg, job, found, directory)
+    record = {**about(cfg, job, found, directory, began), "sweep": sweep}
+    write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    log.info("%s", summary(job, found))
+    if "all" in (cfg.figures.sweep, cfg.animation.sweep):
+        failed = picture(cfg, directory, timings)
+        if failed:
+            log.error("%s", failed)
+        write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    if found.diverged:
+        raise reported(RunFailed(f"the fit diverged: {record['error']}"))
+    return found.metrics[cfg.objective]
+
+
+def save_failed(
+    cfg: DictConfig | None,
+    error: Exception,
+    directory: Path,
+    overrides: tuple[str, ...],
+    digest: str,
+    sweep: dict[str, Any],
+) -> RunFailed:
+    """Write the record of a run that has no result, with the reason; returns what is to be raised.
+
+    Args:
+        cfg: of the run, if it could be composed.
+        error: why there is no result.
+        directory: of the record.
+        overrides: of the run.
+        digest: of its config, or its overrides.
+        sweep: name and id of the sweep and the number of the run.
+    """
+    reason = reason_of(error)
+    log.error("%s", reason, exc_info=None if isinstance(error, RunFailed | ValueError) else error)
+    directory.mkdir(parents=True, exist_ok=True)
+    if cfg is not None:
+        try:
+            write_text(directory / artifacts.CONFIG, as_yaml(resolved(cfg)))
+        except OmegaConfBaseException as incomplete:
+            log.info("no %s: %s", artifacts.CONFIG, incomplete)
+    now = datetime.now(UTC).isoformat()
+    write_json(
+        directory / artifacts.RECORD,
+        {
+            "format": artifacts.FORMAT,
+            "status": "failed",
+            "error": reason,
+            "name": directory.name,
+            "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *overrides]),
+            "overrides": list(overrides),
+            "digest": digest,
+            "started": now,
+            "ended": now,
+            "provenance": provenance(device()),
+            "sweep": sweep,
+        },
+    )
+    return reported(RunFailed(reason))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a run has no result, in one line."""
+    said = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, RunFailed | ValueError) and said:
+        return said
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" ({Path(where[0].filename).name}:{where[0].lineno})" if where else ""
+    return f"{type(error).__name__}: {said or 'no message'}{place}"
+
+
+def reported(error: RunFailed) -> RunFailed:
+    """The same error, of which the user is told with the sweep's summary."""
+    error.add_note(REPORTED)
+    return error
