@@ -326,10 +326,11 @@ def test_a_borrower_may_number_the_job_and_show_it_to_hydra(sweep):
 
 
 def test_two_jobs_can_be_looked_at_at_once(sweep):
-    overrides = [["seed=1"], ["seed=2", "data.n_draws=7"]]
+    overrides = [["seed=1", "steps=7", "+prior.x=1"], ["seed=2", "data.n_draws=7"]]
     with sweep.composer.borrow(sweep.master, overrides[0]) as first:
         with sweep.composer.borrow(sweep.master, overrides[1]) as second:
             same(second, sweep.by_hydra(overrides[1]))
+        same(sweep.composer.compose(sweep.master, overrides[1]), sweep.by_hydra(overrides[1]))
         same(first, sweep.by_hydra(overrides[0]))
 
 
