@@ -106,8 +106,8 @@ class SweepComposer(ConfigLoader):
     def borrow(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
         """The config of one job to look at; what `compose` gives, without the time of a copy.
 
-        It is valid inside the `with` only, and nothing may be changed in it but the keys in `WRITABLE`. Whoever shows it
-        to Hydra by `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is resolved with the base later.
+        It is valid inside the `with` only, and nothing may be changed in it but the keys in `WRITABLE`. Whoever shows
+        it to Hydra by `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is the base's afterwards.
 
         Args:
             master_config: of the sweep.
