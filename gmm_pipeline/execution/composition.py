@@ -88,11 +88,11 @@ class SweepComposer(ConfigLoader):
             overrides: of the job, as the sweeper gives them: those of the whole command included.
 
         Raises:
-            HydraException: what Hydra raises: the words cannot be parsed, or the config not be composed.
+            Exception: what Hydra raises for such a job: mostly a HydraException, a ValueError for some choices.
         """
         job = self._job(master_config, overrides)
         base = self._base(job)
-        if base is None:
+        if base is None or id(base) in self._lent:
             return self._by_hydra(master_config, job)
         cfg = copy.deepcopy(base)
         try:
@@ -106,15 +106,15 @@ class SweepComposer(ConfigLoader):
     def borrow(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
         """The config of one job to look at; what `compose` gives, without the time of a copy.
 
-        It is valid inside the `with` only. Nothing may be changed in it but the keys in `WRITABLE`, and Hydra may be
-        shown it by `HydraConfig.instance().set_config`.
+        It is valid inside the `with` only, and nothing may be changed in it but the keys in `WRITABLE`. Whoever shows
+        it to Hydra by `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is the base's afterwards.
 
         Args:
             master_config: of the sweep.
             overrides: of the job, as for `compose`.
 
         Raises:
-            HydraException: as `compose`.
+            Exception: as `compose`.
         """
         job = self._job(master_config, overrides)
         base = self._base(job)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.tracking import TrackedRun, failures_told, page
 from gmm_pipeline.records.tracking_calls import STATUS, Calls, Entry, Logged
+from gmm_pipeline.records.tracking_rows import Rows
 from gmm_pipeline.records.tracking_store import (
     SQLITE,
     artifact_root,
@@ -37,17 +38,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "sweep.json"
 UPLOADED = ("sweep.parquet", "sweep.csv", MANIFEST)
-
-
-class Writer(Protocol):
-    """How runs reach a store: `Rows`, or `Calls` where those cannot be."""
-
-    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> tuple[str, str]: ...  # noqa: D102
-    def children(self, parent: str, experiment_id: str) -> dict[int, Logged]: ...  # noqa: D102
-    def write(  # noqa: D102
-        self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
-    ) -> dict[int, str]: ...
-    def set_params(self, run_id: str, params: Mapping[str, str]) -> None: ...  # noqa: D102
 
 
 @collector_paused()
@@ -75,8 +65,8 @@ def open_sweep(
     with failures_told(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         experiment_id = experiment_id_of(client, experiment, uri, file)
-        rows = file is not None and tracking_rows.fits(file)
-        writer: Writer = tracking_rows.Rows(file, artifact_root(file)) if file and rows else Calls(client)
+        known = file is not None and tracking_rows.fits(file)
+        writer = Rows(file, artifact_root(file)) if file and known else Calls(client)
         entry = _parent_entry(manifest, folder, run_name or manifest["name"])
         parent, experiment_id = writer.parent(manifest["id"], experiment_id, entry)
         if client.get_run(parent).info.lifecycle_stage == "deleted":
@@ -101,7 +91,7 @@ class SweepTracker:
         manifest: Mapping[str, Any],
         tracked: TrackedRun,
         client: "MlflowClient",
-        writer: Writer,
+        writer: Rows | Calls,
         series_points: int,
     ):
         self._folder, self._manifest, self._tracked = folder, manifest, tracked

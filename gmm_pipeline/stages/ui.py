@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from omegaconf import DictConfig
@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.tracking import TrackingError, page
 from gmm_pipeline.records.tracking_store import ENVIRONMENT, artifact_root, store_file
+from gmm_pipeline.records.tracking_views import runs_page, view_page
 from gmm_pipeline.stages.terminal import say
 
 START_TIMEOUT_S = 90
@@ -71,9 +72,11 @@ def run(cfg: DictConfig, *, started: float) -> None:
     ):
         home = _reachable(cfg.host)
         _await_answer(server, home, port, output)
-        path = page(_experiment_id(home, port, cfg.tracking.experiment))
+        experiment_id = _experiment_id(home, port, cfg.tracking.experiment)
+        address = f"http://{_in_address(home)}:{port}"
         say(
-            f"The runs of {cfg.tracking.experiment} are at http://{_in_address(home)}:{port}{path}",
+            f"The runs of {cfg.tracking.experiment} are at {address}{page(experiment_id)}",
+            *_newest_sweep(home, port, address, experiment_id),
             "Ctrl-C stops the UI; the runs stay.",
         )
         server.wait()
@@ -165,17 +168,20 @@ def _signal_group(server: subprocess.Popen, number: signal.Signals) -> None:
 
 def _await_answer(server: subprocess.Popen, host: str, port: int, output: BinaryIO) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while _get(host, port, "/health") is None:
+    while _ask(host, port, "/health") is None:
         if server.poll() is not None or time.monotonic() > deadline:
             raise _ended(server, output)
         time.sleep(0.1)
 
 
-def _get(host: str, port: int, path: str) -> bytes | None:
-    """The body of a page; None where there is none."""
+def _ask(host: str, port: int, path: str, question: Mapping[str, Any] | None = None) -> bytes | None:
+    """The body of a page, or of the answer to a question; None where there is none."""
     with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
         try:
-            connection.request("GET", path)
+            if question is None:
+                connection.request("GET", path)
+            else:
+                connection.request("POST", path, json.dumps(question), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.read() if answer.status == http.client.OK else None
         except (OSError, http.client.HTTPException):
@@ -184,8 +190,31 @@ def _get(host: str, port: int, path: str) -> bytes | None:
 
 def _experiment_id(host: str, port: int, name: str) -> str | None:
     """Asked of the server, which has mlflow imported: this process need not."""
-    found = _get(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
+    found = _ask(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
     return None if found is None else json.loads(found)["experiment"]["experiment_id"]
+
+
+def _newest_sweep(host: str, port: int, address: str, experiment_id: str | None) -> list[str]:
+    """Lines that say where the runs of the newest sweep and its charts are; none where there is no sweep."""
+    if experiment_id is None:
+        return []
+    question = {
+        "experiment_ids": [experiment_id],
+        "filter": "tags.`gmm_pipeline.sweep_id` LIKE '%'",
+        "order_by": ["attributes.start_time DESC"],
+        "max_results": 1,
+    }
+    found = _ask(host, port, "/api/2.0/mlflow/runs/search", question)
+    lines = []
+    for run in json.loads(found or b"{}").get("runs", []):
+        tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+        lines.append(
+            f"The runs of the sweep {tags['gmm_pipeline.sweep']}, the best first, are at "
+            f"{address}{runs_page(experiment_id, run['info']['run_id'])}"
+        )
+        if "gmm_pipeline.view" in tags:  # it comes once the sweep has ended
+            lines.append(f"Its charts are at {address}{view_page(experiment_id, tags['gmm_pipeline.view'])}")
+    return lines
 
 
 def _reachable(host: str) -> str:

@@ -311,6 +311,17 @@ def test_what_was_borrowed_is_given_back_after_a_failure(sweep):
         assert structure(cfg) == before
 
 
+def test_what_a_borrower_resolved_is_forgotten(sweep):
+    composer = SweepComposer(sweep.hydra.config_loader)
+    base = composer._base(composer._job(sweep.master, []))
+    assert base is not None
+    before = copy.deepcopy(OmegaConf.get_cache(base))
+    with composer.borrow(sweep.master, []) as cfg:
+        assert cfg.hydra.sweep.dir == sweep.master.hydra.sweep.dir
+        assert cfg.hydra.run.dir
+    assert OmegaConf.get_cache(base) == before
+
+
 def test_a_borrower_may_number_the_job_and_show_it_to_hydra(sweep):
     base = sweep.composer._base(sweep.composer._job(sweep.master, []))
     before = structure(base)
@@ -326,10 +337,11 @@ def test_a_borrower_may_number_the_job_and_show_it_to_hydra(sweep):
 
 
 def test_two_jobs_can_be_looked_at_at_once(sweep):
-    overrides = [["seed=1"], ["seed=2", "data.n_draws=7"]]
+    overrides = [["seed=1", "steps=7", "+prior.x=1"], ["seed=2", "data.n_draws=7"]]
     with sweep.composer.borrow(sweep.master, overrides[0]) as first:
         with sweep.composer.borrow(sweep.master, overrides[1]) as second:
             same(second, sweep.by_hydra(overrides[1]))
+        same(sweep.composer.compose(sweep.master, overrides[1]), sweep.by_hydra(overrides[1]))
         same(first, sweep.by_hydra(overrides[0]))
 
 

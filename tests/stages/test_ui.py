@@ -1,6 +1,7 @@
 """The UI's server starts, answers and leaves nothing behind; in a process of its own, as a person runs it."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import tracking, tracking_store
+from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep
 from gmm_pipeline.stages import ui
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -57,10 +61,64 @@ def children_of(process: int) -> list[int]:
     return [int(pid) for parent, pid in map(str.split, listed.splitlines()) if int(parent) == process]
 
 
+def begin_sweep(folder: Path, uri: str) -> SweepTracker:
+    """A sweep of one run, which failed."""
+    place = {"name": folder.name, "id": hashlib.sha256(str(folder).encode()).hexdigest()[:32]}
+    about = {"command": "python -m gmm_pipeline fit --multirun n_components=0", "started": "2026-03-01T12:00:00+01:00"}
+    runs = [{"number": 0, "overrides": ["n_components=0"], "digest": None}]
+    write_json(folder / "sweep.json", {"format": 1, **place, **about, "objective": "bic", "runs": runs})
+    made_with = {"git": {"commit": None, "dirty": None}, "user": "ann", "versions": {}}
+    record = {"status": "failed", "error": "too few", "ended": about["started"], "provenance": made_with}
+    write_json(folder / "0/record.json", {**about, **record, "sweep": {**place, "number": 0}})
+    return open_sweep(folder, uri=uri, experiment="waiting", run_name=None, series_points=1, sweep_series_points=1)
+
+
+def finish(sweep: SweepTracker) -> str:
+    return sweep.finish("FAILED", metrics={}, params={}, tags={}, note="").run_id
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The port of a server of a new store."""
+    file = tmp_path / "outputs/mlflow.db"
+    tracking_store.client_of(f"sqlite:///{file}").create_experiment(
+        "waiting", artifact_location=tracking_store.artifact_root(file)
+    )
+    port = ui._free_port("127.0.0.1", 0)
+    with tempfile.TemporaryFile() as output, ui._served(file, "127.0.0.1", port, output) as server:
+        ui._await_answer(server, "127.0.0.1", port, output)
+        yield port
+
+
+def test_sweeps_go_through_a_server_and_the_newest_is_pointed_at(served, tmp_path):
+    uri = f"http://127.0.0.1:{served}"
+    assert ui._newest_sweep("127.0.0.1", served, uri, "1") == []
+    sweep = begin_sweep(tmp_path / "my_study", uri)
+    (runs,) = ui._newest_sweep("127.0.0.1", served, uri, "1")
+    parent = sweep._tracked.run_id
+    assert runs.startswith(f"The runs of the sweep my_study, the best first, are at {uri}/#/experiments/1/runs?")
+    assert f"searchFilter=tags.mlflow.parentRunId%20%3D%20%27{parent}%27&orderByKey=metrics.%60bic%60" in runs
+
+    sweep.log([tmp_path / "my_study/0"])
+    again = begin_sweep(tmp_path / "my_study", uri)
+    again.log([tmp_path / "my_study/0"])
+    assert finish(again) == parent
+    client = tracking_store.client_of(uri)
+    (child,) = client.search_runs(["1"], f"tags.mlflow.parentRunId = '{parent}'")
+    assert (child.info.run_name, child.info.status) == ("run 0", "FAILED")
+    assert [file.path for file in client.list_artifacts(parent)] == ["sweep.json"]
+    tracked = read_json(tmp_path / "my_study/0/record.json")["tracking"]
+    assert tracked["page"] == f"{uri}/#/experiments/1/runs/{child.info.run_id}?workflowType=machine_learning"
+
+    _, charts = ui._newest_sweep("127.0.0.1", served, uri, "1")
+    key = charts.rpartition("&compareRunsMode=CHART&viewStateShareKey=")[2]
+    assert f"mlflow.sharedViewState.{key}" in client.get_experiment("1").tags
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending):
     uri = f"sqlite:///{tmp_path / 'my outputs' / 'mlflow.db'}"
-    tracking_store.client_of(uri).create_experiment("waiting")
+    finish(begin_sweep(tmp_path / "my study", uri))
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, f"{{tracking: {{uri: '{uri}', experiment: waiting}}, host: 127.0.0.1, port: 0}}"],
         cwd=tmp_path,
@@ -72,6 +130,8 @@ def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending)
         assert "Starting" in process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:(\d+)/#/experiments/1/runs\?workflowType=", process.stdout.readline())
         assert address is not None
+        assert "The runs of the sweep my study" in process.stdout.readline()
+        assert "Its charts are at http://127.0.0.1" in process.stdout.readline()
         assert "Ctrl-C" in process.stdout.readline()
         (server,) = children_of(process.pid)
         connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=20)
@@ -83,7 +143,7 @@ def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending)
         process.communicate(timeout=60)
     assert process.returncode == 0
     assert processes_of_group(server) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"my outputs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"my outputs", "my study"}
 
 
 def test_a_port_in_use_is_named_with_a_free_one(store):
