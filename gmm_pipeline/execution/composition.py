@@ -29,6 +29,7 @@ from omegaconf._utils import split_key
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
+from gmm_pipeline.execution.copying import quick
 from gmm_pipeline.execution.lending import Loan
 
 BASES = 256
@@ -236,7 +237,7 @@ class SweepComposer(ConfigLoader):
 
     def _composed(self, job: _Job) -> DictConfig | None:
         try:
-            return self._hydra.load_configuration(job.config_name, list(job.choices), RunMode.RUN)
+            return quick(self._hydra.load_configuration(job.config_name, list(job.choices), RunMode.RUN))
         except Exception:
             # The choices may be wrong only without the values; if not, Hydra says what is wrong with the whole job.
             return None

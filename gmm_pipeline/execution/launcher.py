@@ -164,7 +164,7 @@ class BatchLauncher:
             for members in batches(group.program, range(len(group.runs))):
                 ahead.append((members, datetime.now(UTC)))
                 with sweep.timings.section("load"):
-                    jobs = [self._load(group.runs[member]) for member in members]
+                    jobs = [group.runs[member].job or self._load(group.runs[member]) for member in members]
                 yield jobs
 
         computed = computing.compute(loaded(), workers)

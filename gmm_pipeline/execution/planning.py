@@ -2,8 +2,9 @@
 
 Each job is composed, loaded and checked here; a mistake in one is noted with that job and stops no other. A run is told
 from others by the digest of its config, and keeps the number that the sweep gave it, whatever order or selection it is
-asked for in; it is done where its record has the digest of the same config, data and code. The price: data are loaded
-when a run is planned and again when it is computed, since those of all runs need not fit into memory.
+asked for in; it is done where its record has the digest of the same config, data and code. The price: where the runs
+have many data sets, these are loaded when a run is planned and again when it is computed, since all of them need not
+fit into memory.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
@@ -23,6 +24,7 @@ from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
+from gmm_pipeline.stages.answers import Job
 from gmm_pipeline.stages.loading import config_digest, load, run_digest
 from gmm_pipeline.stages.running import resolved
 
@@ -32,6 +34,8 @@ SECONDS_A_RUN = 0.045
 """To compose a run and write its record."""
 SECONDS_A_SWEEP = 8.0
 """To start, compile, draw and track."""
+
+DATASETS_KEPT = 8
 
 Borrow = Callable[[Sequence[str]], AbstractContextManager[DictConfig]]
 Progress = Callable[[int, int], None]
@@ -50,6 +54,8 @@ class Run(NamedTuple):
     """What JAX must be set to, for all runs that are computed at the same time."""
     result: str
     """Digest of all that decides its result: config, data and code."""
+    job: Job | None
+    """Loaded, where its data are those of many runs; None where it has to be loaded again."""
     mistake: InputError | None
     done: bool
     """Whether its record is there, of the same config, data and code."""
@@ -100,9 +106,12 @@ def plan(
     """
     numbers = {run.digest: run.number for run in known}
     found: dict[str, Run] = {}
-    jobs = []
+    jobs, datasets = [], set()
     for seen, overrides in enumerate(job_overrides, 1):
         run = _look_at(tuple(overrides), borrow)
+        if run.job is not None:
+            datasets.add(id(run.job.dataset))
+            run = run if len(datasets) <= DATASETS_KEPT else run._replace(job=None)
         if run.digest not in found:
             number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
             done = run.mistake is None and _is_done(folder / str(number), run.result)
@@ -118,21 +127,22 @@ def _look_at(overrides: tuple[str, ...], borrow: Borrow) -> Run:
     try:
         with borrow(overrides) as cfg:
             check_complete(cfg)
-            content = resolved(cfg)
-            digest = config_digest(content)
-            job = load(cfg)
-            settings = {
-                "threefry_partitionable": cfg.threefry_partitionable,
-                "precision": cfg.precision,
-                "compilation_cache": cfg.compilation_cache,
-            }
-            result = run_digest(content, job)
-            return Run(-1, overrides, digest, program_of(job.fit), settings, result, mistake=None, done=False)
+            content, precision = resolved(cfg), cfg.precision
+        digest = config_digest(content)
+        # Resolved once: each interpolation that is read is parsed anew.
+        job = load(OmegaConf.create({**content, "precision": precision}))
+        settings = {
+            "threefry_partitionable": content["threefry_partitionable"],
+            "precision": precision,
+            "compilation_cache": content["compilation_cache"],
+        }
+        result = run_digest(content, job)
+        return Run(-1, overrides, digest, program_of(job.fit), settings, result, job, mistake=None, done=False)
     except Exception as error:
         mistake = as_mistake(error, "fit")
         if mistake is None:
             raise
-        return Run(-1, overrides, digest, None, {}, "", mistake, done=False)
+        return Run(-1, overrides, digest, None, {}, "", None, mistake, done=False)
 
 
 def _is_done(record: Path, digest: str) -> bool:

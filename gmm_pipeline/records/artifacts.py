@@ -76,7 +76,7 @@ def mixture_from_json(content: Mapping[str, Any]) -> Mixture:
 def write_history(path: Path, history: History) -> None:
     """Write a history as npz."""
     with whole_file(path) as stream:
-        np.savez_compressed(stream, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
+        np.savez(stream, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
 
 
 def read_history(path: Path) -> History:

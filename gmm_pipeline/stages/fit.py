@@ -6,6 +6,7 @@ record, and only a complete record is drawn and tracked.
 
 import logging
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,16 @@ def compute(jobs: list[Job], progress: Progress | None = None) -> list[FitResult
     return fit_batch([job.fit for job in jobs], progress)
 
 
-def save(cfg: DictConfig, job: Job, found: Answer, directory: Path) -> None:
-    """Write what a fit found, without its pictures and `record.json`."""
-    write_text(directory / artifacts.CONFIG, as_yaml(resolved(cfg)))
+def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -> None:
+    """Write what a fit found, without its pictures and `record.json`.
+
+    Args:
+        content: the resolved config.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+    """
+    write_text(directory / artifacts.CONFIG, as_yaml(content))
     write_json(directory / artifacts.DATA, describe(job.dataset))
     write_json(
         directory / artifacts.PARAMETERS,
@@ -55,8 +63,16 @@ def save(cfg: DictConfig, job: Job, found: Answer, directory: Path) -> None:
     artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
 
 
-def about(cfg: DictConfig, job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
-    """What `record.json` says of a fit, but for its timings."""
+def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
+    """What `record.json` says of a fit, but for its timings.
+
+    Args:
+        content: the resolved config.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+        began: when the work began.
+    """
     return {
         "format": artifacts.FORMAT,
         "status": "diverged" if found.diverged else "finished",
@@ -64,7 +80,7 @@ def about(cfg: DictConfig, job: Job, found: Answer, directory: Path, began: date
         "name": directory.name,
         "command": command_line("fit"),
         "overrides": overrides(),
-        "digest": run_digest(resolved(cfg), job),
+        "digest": run_digest(content, job),
         "width": width_of(job.fit)._asdict(),
         "started": began.isoformat(),
         "ended": datetime.now(UTC).isoformat(),
@@ -93,8 +109,9 @@ def run(cfg: DictConfig, *, started: float) -> float:
     with timings.section("evaluate"):
         found = answer(job, result)
     with timings.section("record"):
-        save(cfg, job, found, directory)
-        record = about(cfg, job, found, directory, began)
+        content = resolved(cfg)
+        save(content, job, found, directory)
+        record = about(content, job, found, directory, began)
         write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
     log.info("%s", summary(job, found))
     failed = ""

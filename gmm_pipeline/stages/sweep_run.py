@@ -43,8 +43,9 @@ def save_fitted(
     timings = Timings(time.perf_counter())
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     with timings.section("record"):
-        save(cfg, job, found, directory)
-    record = {**about(cfg, job, found, directory, began), "sweep": sweep}
+        content = resolved(cfg)
+        save(content, job, found, directory)
+    record = {**about(content, job, found, directory, began), "sweep": sweep}
     write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
     log.info("%s", summary(job, found))
     if "all" in (cfg.figures.sweep, cfg.animation.sweep):

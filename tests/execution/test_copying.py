@@ -1,0 +1,52 @@
+"""A quick copy is what OmegaConf's own deep copy is, to the last private field."""
+
+import copy
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from gmm_pipeline import config
+from gmm_pipeline.execution.copying import QuickConfig, quick
+
+
+def composed() -> DictConfig:
+    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        return compose("fit", ["n_components=3"], return_hydra_config=True)
+
+
+def anatomy(node: Any) -> Any:
+    """Everything that a node is made of, but for its class and its parent."""
+    fields = {key: value for key, value in vars(node).items() if key not in ("_parent", "_content", "_metadata")}
+    content = vars(node).get("_content")
+    if isinstance(content, dict):
+        content = {key: anatomy(child) for key, child in content.items()}
+    elif isinstance(content, list):
+        content = [anatomy(child) for child in content]
+    return fields, vars(node._metadata), content
+
+
+def test_a_quick_copy_has_every_field_of_a_deep_copy():
+    cfg = composed()
+    assert cfg.history_every > 0  # fills the cache of resolved values
+    original, ours = copy.deepcopy(cfg), copy.deepcopy(quick(cfg))
+    assert isinstance(ours, QuickConfig)
+    assert isinstance(ours.hydra, QuickConfig)
+    assert anatomy(ours) == anatomy(original)
+    assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(original)
+    assert ours == original
+
+
+def test_a_quick_copy_shares_nothing_that_can_be_changed():
+    cfg = quick(composed())
+    before = OmegaConf.to_yaml(cfg)
+    ours = copy.deepcopy(cfg)
+    ours.n_components = 7
+    ours.data.locs.append(3.0)
+    ours.hydra.runtime.choices.data = "another"
+    OmegaConf.set_readonly(ours.optimizer, True)
+    assert OmegaConf.to_yaml(cfg) == before
+    assert not OmegaConf.is_readonly(cfg.optimizer)
+    assert ours.data.locs._get_parent() is ours.data
+    assert ours.data._get_parent() is ours
+    assert cfg.data._get_parent() is cfg
