@@ -34,7 +34,6 @@ def test_a_quick_copy_has_every_field_of_a_deep_copy():
     assert isinstance(ours.hydra, QuickConfig)
     assert anatomy(ours) == anatomy(original)
     assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(original)
-    assert ours == original
 
 
 def test_a_quick_copy_shares_nothing_that_can_be_changed():
