@@ -43,7 +43,15 @@ def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None)
     Raises:
         InputError: which key, and its range.
     """
-    value = OmegaConf.select(cfg, name)
+    check_number(name, OmegaConf.select(cfg, name), least, most)
+
+
+def check_number(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Refuse a whole number out of its range.
+
+    Raises:
+        InputError: which key, and its range.
+    """
     if value < least or (most is not None and value > most):
         raise InputError(
             name,

@@ -203,18 +203,27 @@ def _built_plugin(name: str, node: str) -> Plugin:
     return Plugin(partial.func, tuple(sorted(values.items())))
 
 
-def build_dataset(cfg: DictConfig) -> "Dataset":
+def build_dataset(cfg: DictConfig, stamp: tuple[int, int] | None = None) -> "Dataset":
     """The data that the node `data` declares.
+
+    Args:
+        cfg: the config.
+        stamp: of the file that it names, as `stamp_of_data` gives it.
 
     Raises:
         InputError: where they cannot be had or fitted.
     """
     import jax
 
-    path = OmegaConf.select(cfg, "data.path")
+    partitionable = bool(jax.config.values["jax_threefry_partitionable"])
+    return _built_dataset(build_plugin(cfg, "data"), stamp, partitionable)
+
+
+def stamp_of_data(node: Any) -> tuple[int, int] | None:
+    """Time and size of the file that a data node names; None where it names none that is there."""
+    path = node.get("path") if isinstance(node, dict) else None
     file = Path(str(path)) if path is not None else None
-    stamp = (file.stat().st_mtime_ns, file.stat().st_size) if file is not None and file.is_file() else None
-    return _built_dataset(build_plugin(cfg, "data"), stamp, bool(jax.config.values["jax_threefry_partitionable"]))
+    return (file.stat().st_mtime_ns, file.stat().st_size) if file is not None and file.is_file() else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -29,8 +29,8 @@ from omegaconf._utils import split_key
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.execution.copying import quick
 from gmm_pipeline.execution.lending import Loan
+from gmm_pipeline.execution.quick_configs import quick
 
 BASES = 256
 """Bases that are kept at most; one takes about 0.13 MB."""

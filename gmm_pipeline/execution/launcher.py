@@ -20,12 +20,12 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from gmm_pipeline import config
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.planning import Group, Plan, Run
+from gmm_pipeline.execution.quick_configs import quick_yaml
 from gmm_pipeline.execution.sweep import Sweep, known_runs
 from gmm_pipeline.inference.batching import batches
 from gmm_pipeline.records import artifacts
@@ -33,7 +33,7 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.answers import Job
-from gmm_pipeline.stages.loading import load
+from gmm_pipeline.stages.loading import configure_jax, load
 from gmm_pipeline.stages.running import remove_record
 
 MOST_TOLD = 10
@@ -156,7 +156,7 @@ class BatchLauncher:
 
     def _computed(self, sweep: Sweep, group: Group) -> Iterator[tuple[Run, Outcome, datetime]]:
         """The runs of a group with what became of them, as they are computed."""
-        config.configure_jax(**group.settings)
+        configure_jax(group.settings)
         workers = self._workers or computing.default_workers()
         ahead: list[tuple[Sequence[int], datetime]] = []
 
@@ -213,13 +213,14 @@ class BatchLauncher:
             with open_dict(job):
                 job.hydra.job.id = str(run.number)
                 job.hydra.job.num = run.number
-            ran = run_job(
-                hydra_context=self._context,
-                task_function=functools.wraps(self._task_function)(told),
-                config=job,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            with quick_yaml():
+                ran = run_job(
+                    hydra_context=self._context,
+                    task_function=functools.wraps(self._task_function)(told),
+                    config=job,
+                    job_dir_key="hydra.sweep.dir",
+                    job_subdir_key="hydra.sweep.subdir",
+                )
             configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
             returned = _returned(run, ran.status, ran._return_value)
         sweep.log(run.number)

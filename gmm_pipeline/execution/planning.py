@@ -9,12 +9,13 @@ fit into memory.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig
 
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
@@ -25,7 +26,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.answers import Job
-from gmm_pipeline.stages.loading import config_digest, load, run_digest
+from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import resolved
 
 NANOSECONDS_AN_ELEMENT = 1.3
@@ -126,16 +127,12 @@ def _look_at(overrides: tuple[str, ...], borrow: Borrow) -> Run:
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     try:
         with borrow(overrides) as cfg:
-            check_complete(cfg)
-            content, precision = resolved(cfg), cfg.precision
+            content = resolved(cfg)
+            if MISSING in json.dumps(content):
+                check_complete(cfg)
         digest = config_digest(content)
-        # Resolved once: each interpolation that is read is parsed anew.
-        job = load(OmegaConf.create({**content, "precision": precision}))
-        settings = {
-            "threefry_partitionable": content["threefry_partitionable"],
-            "precision": precision,
-            "compilation_cache": content["compilation_cache"],
-        }
+        job = load_resolved(content)
+        settings = {key: content[key] for key in ("threefry_partitionable", "precision", "compilation_cache")}
         result = run_digest(content, job)
         return Run(-1, overrides, digest, program_of(job.fit), settings, result, job, mistake=None, done=False)
     except Exception as error:
@@ -167,8 +164,13 @@ def _groups(runs: list[Run]) -> list[Group]:
 
 def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestRun]:
     """The runs that a sweep has had and has now, in order of number."""
-    asked = {run.number: ManifestRun(run.number, run.overrides, run.digest) for run in planned.runs}
+    asked = {run.number: ManifestRun(run.number, _told(run.overrides), run.digest) for run in planned.runs}
     return sorted(({run.number: run for run in known} | asked).values(), key=lambda run: run.number)
+
+
+def _told(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that say something of a run: the name of the sweep says nothing."""
+    return tuple(override for override in overrides if not re.match(r"\+*sweep=", override))
 
 
 def why_split(groups: Sequence[Group]) -> list[str]:

@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
@@ -24,6 +24,7 @@ from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
 from gmm_pipeline.records.provenance import code_digest, memory
 from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.running import resolved
 
 OBJECTIVES = ("bic", "aic", "loss", "log_likelihood")
 """Metrics that a run can be judged by."""
@@ -33,20 +34,69 @@ WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilatio
 """Keys that do not bear on what is fitted."""
 
 
+class _Ready(NamedTuple):
+    """All that a job is made of, but for its seed."""
+
+    dataset: Dataset
+    prepared: "_Prepared"
+    plan: FitPlan
+    steps: int
+    history_every: int
+
+
 def load(cfg: DictConfig) -> Job:
     """Read the data and build everything the fit needs.
 
     Raises:
         InputError: where a key or the data cannot be used.
     """
+    return load_resolved(resolved(cfg))
+
+
+def load_resolved(content: Mapping[str, Any]) -> Job:
+    """The same of a config that is resolved: plain containers.
+
+    Raises:
+        InputError: where a key or the data cannot be used.
+    """
     import jax
 
-    _check(cfg)
-    config.configure_jax(
-        threefry_partitionable=cfg.threefry_partitionable,
-        precision=cfg.precision,
-        compilation_cache=cfg.compilation_cache,
+    configure_jax(content)
+    checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
+    shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
+    ready = _ready(shared, config.stamp_of_data(content["data"]))
+    job = FitJob(
+        data=ready.prepared.data,
+        sample_weights=ready.prepared.sample_weights,
+        key=jax.random.PRNGKey(content["seed"]),
+        plan=ready.plan,
+        steps=ready.steps,
+        history_every=ready.history_every,
     )
+    check(job)
+    _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
+    return Job(ready.dataset, ready.prepared.scaling, job)
+
+
+def configure_jax(content: Mapping[str, Any]) -> None:
+    """Set what JAX keeps as global state as a resolved config, or the part of it that bears on JAX, has it."""
+    config.configure_jax(
+        threefry_partitionable=content["threefry_partitionable"],
+        precision=config.Precision[content["precision"]],
+        compilation_cache=content["compilation_cache"],
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
+    """What the runs of a sweep that differ in their seeds share.
+
+    Args:
+        content: a resolved config as JSON, without the seed.
+        stamp: of the file with the data, so that a file that has changed is read anew.
+    """
+    cfg = OmegaConf.create(json.loads(content))
+    _check(cfg)
     plan = FitPlan(
         n_components=cfg.n_components,
         init=config.build_plugin(cfg, "init"),
@@ -57,8 +107,8 @@ def load(cfg: DictConfig) -> Job:
         fused=cfg.fused and use_fused(cfg.n_components),
         as_written=not cfg.fused,
     )
-    dataset = config.build_dataset(cfg)
-    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision.value)
+    dataset = config.build_dataset(cfg, stamp)
+    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
     if cfg.n_components > prepared.distinct:
         raise InputError(
             "n_components",
@@ -66,24 +116,13 @@ def load(cfg: DictConfig) -> Job:
             came=str(cfg.n_components),
             remedy="A component needs data of its own.",
         )
-    job = FitJob(
-        data=prepared.data,
-        sample_weights=prepared.sample_weights,
-        key=jax.random.PRNGKey(cfg.seed),
-        plan=plan,
-        steps=cfg.steps,
-        history_every=cfg.history_every,
-    )
-    check(job)
-    _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
-    return Job(dataset, prepared.scaling, job)
+    return _Ready(dataset, prepared, plan, cfg.steps, cfg.history_every)
 
 
 def _check(cfg: DictConfig) -> None:
     checks.check_range(cfg, "n_components", 1)
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)
-    checks.check_range(cfg, "seed", 0, LARGEST_SEED)
     checks.check_choice(cfg, "objective", OBJECTIVES)
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
-from gmm_pipeline.execution.copying import QuickConfig, quick
+from gmm_pipeline.execution.quick_configs import QuickConfig, quick
 
 
 def composed() -> DictConfig:
