@@ -67,7 +67,7 @@ def draw_loss_curves(
                     band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0
                 )
             shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
-            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=1.4)
+            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=0.7 if many else 1.4)
         drawing.set_step_axis(axes, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
         axes.set_ylabel("loss − best / nats")
         notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
