@@ -113,9 +113,20 @@ def excess_of_same_data(runs: Sequence[SweepRun], metric: str) -> Float[np.ndarr
     return values - np.array([lowest[digest] for digest in digests])
 
 
-def even_choice(count: int, most: int) -> Int[np.ndarray, " C"]:
-    """At most `most` of `count` indices, spread evenly, strictly increasing, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:
+    """Indices of at most `most` runs, increasing, the same number of each label where there are so many, at least one.
+
+    Runs of a label are chosen by the golden ratio, not each n-th: sweeps count in regular steps, and each n-th run
+    might have the same seed or number of components.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        groups.setdefault(label, []).append(index)
+    share = max(most // max(len(groups), 1), 1)
+    chosen = [
+        members[i] for members in groups.values() for i in np.argsort(jitter(len(members)), kind="stable")[:share]
+    ]
+    return np.sort(np.array(chosen, np.int64))
 
 
 def quantile_of_runs(values: Float[np.ndarray, "R S"], share: float) -> Float[np.ndarray, " S"]:

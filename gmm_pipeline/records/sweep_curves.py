@@ -1,6 +1,6 @@
 """Losses of a sweep over optimizer steps, for what was swept of the optimizer.
 
-Histories are the only large part of a record, so that at most `MOST_HISTORIES` are read, spread evenly over the sweep;
+Histories are the only large part of a record, so that about `MOST_HISTORIES` are read, as many of each value;
 the picture says so.
 """
 
@@ -67,7 +67,7 @@ def draw_loss_curves(
                     band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0
                 )
             shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
-            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=1.4)
+            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=0.7 if many else 1.4)
         drawing.set_step_axis(axes, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
         axes.set_ylabel("loss − best / nats")
         notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
@@ -109,9 +109,10 @@ def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], s
     """The loss curves of a sweep, from the histories of at most `MOST_HISTORIES` of its runs."""
     zeros = sweep_answers.best_losses(runs)
     drawable = [run for run in runs if run.number in zeros]
-    chosen = [drawable[index] for index in sweep_answers.even_choice(len(drawable), MOST_HISTORIES)]
-    histories = [artifacts.read_history(folder / run.record / artifacts.HISTORY) for run in chosen]
-    asked = [override_values(run.overrides) for run in chosen]
+    asked = [override_values(run.overrides) for run in drawable]
     labels = [" ".join(values.get(key, "default") for key in keys) for values in asked]
+    indices = sweep_answers.even_choice(labels, MOST_HISTORIES)
+    chosen, labels = [drawable[index] for index in indices], [labels[index] for index in indices]
+    histories = [artifacts.read_history(folder / run.record / artifacts.HISTORY) for run in chosen]
     best = np.array([zeros[run.number] for run in chosen])
     return draw_loss_curves(histories, "\n".join(keys), labels, best, n_runs=len(drawable), size=size)

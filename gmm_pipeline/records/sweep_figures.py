@@ -28,6 +28,7 @@ MOST_PANELS = 8
 NEAR = 1.0
 """Nats above the best: as good a fit, whatever its parameters."""
 LONGEST_TITLE = 28
+MARKERS = ("o", "s", "D", "^", "v")
 LINEAR_UP_TO = 10.0
 """Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 DOTS: dict[str, Any] = {"linewidths": 0.0, "rasterized": True}
@@ -188,12 +189,12 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
             for chosen, alpha in ((~near[here], 0.15), (near[here], 0.7)):
                 for component in range(k):
                     area = 5.0 + 55.0 * weights[chosen, component]
-                    color = drawing.component_style(component)["color"]
                     place = locs[chosen, component], scales[chosen, component]
-                    axes.scatter(*place, s=area, alpha=alpha, color=color, zorder=2, **DOTS)
+                    axes.scatter(*place, s=area, alpha=alpha, zorder=2, **_component_dot(component), **DOTS)
             if truth is not None:
                 axes.scatter(truth.locs, truth.scales, s=90.0, facecolors="none", edgecolors="black", zorder=4)
                 axes.scatter(truth.locs, truth.scales, s=30.0, marker="+", color="black", linewidths=0.8, zorder=4)
+            axes.margins(0.1)
             axes.set_title("1 component" if k == 1 else f"{k} components", fontsize=8.0)
         low = min(float(axes.dataLim.y0) for axes in grid)
         high = max(float(axes.dataLim.y1) for axes in grid)
@@ -203,9 +204,9 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
             grid[0].yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
         grid[0].xaxis.set_major_locator(MaxNLocator(5))
         figure.supylabel(drawing.with_unit("scale", unit), fontsize=9.0, parse_math=False)
-        dot = {"linestyle": "", "marker": "o", "markersize": 5}
+        dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
         handles: list[Artist] = [
-            Line2D([], [], color=drawing.component_style(component)["color"], label=f"component {component}", **dot)
+            Line2D([], [], **{**dot, **_component_dot(component)}, label=f"component {component}")
             for component in range(min(int(panels.max()), MOST_PANELS))
         ]
         if not near.all():
@@ -219,6 +220,12 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
             figure, [*notes, f"the first {len(panels)} of {n_ks} numbers of components" if n_ks > len(panels) else ""]
         )
     return figure
+
+
+def _component_dot(component: int) -> dict[str, Any]:
+    """Colour of a component in all pictures, and a shape that tells it from the next one of that colour."""
+    shape = MARKERS[component // len(drawing.COLORS) % len(MARKERS)]
+    return {"color": drawing.component_style(component)["color"], "marker": shape}
 
 
 def _lost(runs: Sequence[SweepRun], drawn: Sequence[SweepRun]) -> str:

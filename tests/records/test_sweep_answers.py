@@ -107,13 +107,24 @@ def test_metrics_are_compared_within_the_same_data():
     assert sweep_answers.same_data([*runs[::2], sweep_run(9, "", None, status="failed")])
 
 
-@given(st.integers(1, 400), st.integers(2, 50))
-def test_an_even_choice_has_both_ends_and_gaps_that_differ_by_one(count, most):
-    chosen = sweep_answers.even_choice(count, most)
-    assert len(chosen) == min(count, most)
-    assert chosen[0] == 0 and chosen[-1] == count - 1
-    if len(chosen) > 1:
-        assert np.diff(chosen).max() - np.diff(chosen).min() <= 1
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 8, 10])
+def test_an_even_choice_takes_as_many_of_each_label_whatever_the_order_of_the_sweep(period):
+    labels = [str(index % period) for index in range(1000)]
+    chosen = sweep_answers.even_choice(labels, 200)
+    assert np.all(np.diff(chosen) > 0)
+    assert np.bincount(chosen % period).tolist() == [200 // period] * period
+    # Of one label, what comes round in regular steps is met about as often too.
+    found = np.bincount(sweep_answers.even_choice(["same"] * 1000, 200) % period, minlength=period)
+    assert found.min() >= 0.7 * 200 / period
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(1, 40))
+def test_an_even_choice_forgets_no_label_and_leaves_small_sweeps_whole(labels, most):
+    chosen = sweep_answers.even_choice(labels, most)
+    assert {labels[index] for index in chosen} == set(labels)
+    assert len(chosen) <= max(most, len(set(labels)))
+    if most >= 3 * len(labels):
+        assert chosen.tolist() == list(range(len(labels)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 200, 1000])

@@ -7,7 +7,15 @@ from gmm_pipeline.stages import sweep_summary
 
 
 def sweep_run(
-    number: int, overrides: str, bic: float | None, *, loss=1.0, k=2, data="ab", status="finished", error=None
+    number: int,
+    overrides: str,
+    bic: float | None,
+    *,
+    loss: float | None = 1.0,
+    k=2,
+    data="ab",
+    status="finished",
+    error=None,
 ):
     metrics = {"bic": bic, "aic": bic, "loss": loss, "log_likelihood": loss and -loss, "n_components": k}
     return SweepRun(
