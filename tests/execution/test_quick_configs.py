@@ -1,13 +1,16 @@
-"""A quick copy is what OmegaConf's own deep copy is, to the last private field."""
+"""A quick copy is what OmegaConf's own deep copy is, to the last private field; quick YAML has the same bytes."""
 
 import copy
 from typing import Any
 
+import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
-from gmm_pipeline.execution.quick_configs import QuickConfig, quick
+from gmm_pipeline.execution.quick_configs import QuickConfig, quick, quick_yaml
 
 
 def composed() -> DictConfig:
@@ -49,3 +52,28 @@ def test_a_quick_copy_shares_nothing_that_can_be_changed():
     assert ours.data.locs._get_parent() is ours.data
     assert ours.data._get_parent() is ours
     assert cfg.data._get_parent() is cfg
+
+
+@pytest.mark.parametrize("command", ["fit", "simulate", "animate", "ui"])
+def test_quick_yaml_has_the_bytes_of_omegaconf(command):
+    with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+        cfg = compose(command, return_hydra_config=True)
+    with quick_yaml():
+        ours = OmegaConf.to_yaml(cfg)
+    assert ours == OmegaConf.to_yaml(cfg)
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=200)
+NODES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(TEXT, NODES, max_size=5))
+def test_quick_yaml_reads_back_as_what_it_was(content):
+    cfg = OmegaConf.create({"key": {name: value for name, value in content.items() if "$" not in repr(value)}})
+    with quick_yaml():
+        ours = OmegaConf.to_yaml(cfg)
+    assert OmegaConf.create(ours) == OmegaConf.create(OmegaConf.to_yaml(cfg))
