@@ -10,8 +10,7 @@ import math
 import posixpath
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -23,11 +22,11 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
 
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
-LONGEST_RUN_NAME = 120
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
@@ -219,43 +218,12 @@ def run_name(content: Content) -> str:
     data = content.data["name"]
     for override in content.record["overrides"]:
         key, _, value = override.lstrip("+~").partition("=")
-        first, last = re.split(r"[./]", key)[0], _last(key)
+        first, last = re.split(r"[./]", key)[0], last_part(key)
         if first in UNTOLD or f"{key}={value}" in told or value in (optimizer, data):
             continue
         name = key if any(said.startswith(f"{last}=") for said in told) else last
         told.append(f"{name}={value}" if value else name)
     return _cut(" ".join([*told, data]), LONGEST_RUN_NAME)
-
-
-def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
-    """A name for each run of a sweep, by number: the overrides that not all of them share.
-
-    Args:
-        runs: number and overrides of each run.
-    """
-    told = {number: assignments(overrides) for number, overrides in runs}
-    differing = differing_keys(list(told.values()))
-    ends = [_last(key) for key in differing]
-    shown = {key: _last(key) if ends.count(_last(key)) == 1 else key for key in differing}
-    names = {
-        number: _cut(" ".join(f"{shown[key]}={found[key]}" for key in found if key in shown), LONGEST_RUN_NAME)
-        for number, found in told.items()
-    }
-    alike = Counter(names.values())
-    return {
-        number: name if name and alike[name] == 1 else f"run {number} {name}".rstrip() for number, name in names.items()
-    }
-
-
-def differing_keys(assignments: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys whose values differ between runs, in the order in which they were given."""
-    keys = dict.fromkeys(key for found in assignments for key in found)
-    return [key for key in keys if len({found.get(key) for found in assignments}) > 1]
-
-
-def assignments(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as key and value."""
-    return {key: value for key, _, value in (word.lstrip("+~").partition("=") for word in overrides)}
 
 
 def milliseconds(time: str) -> int:
@@ -287,10 +255,6 @@ def _accepted(name: str) -> str:
 
 def _read_config(record: Path) -> dict[str, Any]:
     return yaml.load((record / artifacts.CONFIG).read_text(encoding="utf-8"), YAML_LOADER)  # noqa: S506 - a safe one
-
-
-def _last(key: str) -> str:
-    return re.split(r"[./]", key)[-1]
 
 
 def _program(command: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, loggable, tracking_rows
 from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.overrides import assignments, names_within
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.tracking import TrackedRun, failures_told, page
 from gmm_pipeline.records.tracking_calls import STATUS, Calls, Entry, Logged
@@ -96,15 +97,15 @@ class SweepTracker:
     ):
         self._folder, self._manifest, self._tracked = folder, manifest, tracked
         self._client, self._writer, self._series_points = client, writer, series_points
-        self._names = loggable.names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
+        self._names = names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
         self._logged = writer.children(tracked.run_id, tracked.experiment_id)
 
     @collector_paused()
     def log(self, records: Sequence[Path]) -> None:
         """Log records of the sweep as children and note in each where; those that the store has are left alone.
 
-        All that is logged of the records of a call is held in memory, some 50 kB a record. Into a local store they go
-        in one transaction. A record of a run that was fitted again takes the place of the earlier one.
+        What one call logs is held in memory, some 100 kB a record, so that the store is locked briefly; into a local
+        one it goes in one transaction. A record of a run that was fitted again takes the place of the earlier one.
 
         Args:
             records: folders of runs that ended, well or not; one without its last file is no record yet.
@@ -154,7 +155,7 @@ class SweepTracker:
                     self._client.log_artifact(run_id, str(self._folder / name))
             if (self._folder / artifacts.FIGURES).is_dir():
                 self._client.log_artifacts(run_id, str(self._folder / artifacts.FIGURES), artifacts.FIGURES)
-            key, view = view_of(run_id, [loggable.assignments(run["overrides"]) for run in self._manifest["runs"]])
+            key, view = view_of(run_id, [assignments(run["overrides"]) for run in self._manifest["runs"]])
             self._client.set_experiment_tag(experiment_id, TAG + key, view)
             self._writer.set_params(run_id, loggable.accepted(params))
             found = loggable.cut_tags({**tags, "mlflow.note.content": note, "gmm_pipeline.view": key})

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gmm_pipeline.records.files import is_number
-from gmm_pipeline.records.loggable import accepted, differing_keys
+from gmm_pipeline.records.loggable import accepted
+from gmm_pipeline.records.overrides import differing_keys
 from gmm_pipeline.records.tracking import page
 
 TAG = "mlflow.sharedViewState."

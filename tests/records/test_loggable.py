@@ -7,6 +7,7 @@ from test_tracking import write_record
 
 from gmm_pipeline.records import artifacts, loggable
 from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.overrides import names_within
 
 
 def test_a_config_reads_as_omegaconf_reads_it(tmp_path):
@@ -45,13 +46,13 @@ def test_runs_of_a_sweep_are_named_by_what_differs():
         (2, ["n_components=1", "seed=1", "steps=100"]),
         (5, ["n_components=2", "seed=0", "steps=100"]),
     ]
-    names = loggable.names_within(runs)
-    assert names == {0: "n_components=1 seed=0", 2: "n_components=1 seed=1", 5: "n_components=2 seed=0"}
+    names = names_within(runs)
+    assert names == {0: "K=1 seed=0", 2: "K=1 seed=1", 5: "K=2 seed=0"}
 
 
 def test_names_within_a_sweep_are_short_where_that_is_clear():
     runs = [(0, ["seed=0", "data.seed=1", "optimizer.learning_rate=0.1"]), (1, ["seed=2", "data.seed=3", "+a.b=4"])]
-    assert loggable.names_within(runs) == {
+    assert names_within(runs) == {
         0: "seed=0 data.seed=1 learning_rate=0.1",
         1: "seed=2 data.seed=3 b=4",
     }
@@ -60,7 +61,7 @@ def test_names_within_a_sweep_are_short_where_that_is_clear():
 def test_names_within_a_sweep_are_never_the_same():
     long = "x" * 200
     same = [(0, [f"path={long}1"]), (1, [f"path={long}2"]), (2, ["path=y"]), (3, [])]
-    names = loggable.names_within(same)
+    names = names_within(same)
     assert len(set(names.values())) == 4
     assert names[3] == "run 3"
-    assert loggable.names_within([(0, ["seed=0"])]) == {0: "run 0"}
+    assert names_within([(0, ["seed=0"])]) == {0: "run 0"}

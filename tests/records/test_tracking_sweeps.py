@@ -167,10 +167,10 @@ def test_runs_have_names_ids_states_and_the_files_of_their_records(uri, sweep):
     assert parent.run_id == id_of(sweep)
     runs = children(uri, id_of(sweep))
     assert [run.info.run_name for run in runs.values()] == [
-        "n_components=1 seed=0",
-        "n_components=1 seed=1",
-        "n_components=2 seed=0",
-        "n_components=2 seed=1",
+        "K=1 seed=0",
+        "K=1 seed=1",
+        "K=2 seed=0",
+        "K=2 seed=1",
     ]
     assert [run.info.status for run in runs.values()] == ["FINISHED", "FINISHED", "FAILED", "FAILED"]
     assert runs[2].info.run_id == hashlib.sha256(f"{id_of(sweep)}/2".encode()).hexdigest()[:32]
