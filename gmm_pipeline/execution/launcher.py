@@ -130,9 +130,9 @@ class BatchLauncher:
         done = sum(run.done for run in planned.runs)
         left = sum(len(group.runs) for group in planned.groups)
         wrong = len(planned.mistaken)
-        counts = [f"{len(planned.runs):,} runs"]
+        counts = [_number_of(len(planned.runs), "run")]
         counts += [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
-        counts += [f"{left:,} to fit in {len(planned.groups)} program{'s' * (len(planned.groups) != 1)}"] * bool(left)
+        counts += [f"{left:,} to fit in {_number_of(len(planned.groups), 'program')}"] * bool(left)
         terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
         sweep.note(
             *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
@@ -236,7 +236,7 @@ class BatchLauncher:
         _refuse_if_all_are_wrong(planned)
         workers = self._workers or computing.default_workers()
         done = sum(run.done for run in planned.runs)
-        counts = [f"{len(planned.runs):,} runs", f"{len(planned.groups):,} programs"]
+        counts = [_number_of(len(planned.runs), "run"), _number_of(len(planned.groups), "program")]
         counts += [f"{done:,} done before"] * bool(done)
         counts += [f"{len(planned.mistaken):,} that cannot be fitted"] * bool(planned.mistaken)
         terminal.say(", ".join(counts))
@@ -249,6 +249,10 @@ class BatchLauncher:
             terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
         for run in planned.mistaken[:MOST_TOLD]:
             terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
+
+
+def _number_of(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:

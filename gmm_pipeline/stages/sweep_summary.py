@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from gmm_pipeline.records.sweep_answers import (
@@ -74,7 +73,7 @@ def tell(
     settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
     terminal.say(counts(manifest, runs), "")
     if settings:
-        _show(best_table(settings, objective))
+        terminal.show(best_table(settings, objective))
         if len(settings) > MOST_ROWS:
             terminal.say(f"and {len(settings) - MOST_ROWS:,} more")
         terminal.say("", *meaning(runs, settings, objective), "")
@@ -216,12 +215,6 @@ def failures(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
         where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
         lines.append(f"and {len(lost) - MOST_FAILURES:,} more, in {where}")
     return lines
-
-
-def _show(table: Table) -> None:
-    console = Console(highlight=False)
-    # A pipe has no width; cutting numbers there would lose them.
-    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
 
 
 def _capital(text: str) -> str:
