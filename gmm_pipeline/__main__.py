@@ -56,7 +56,7 @@ def usage() -> str:
             "examples:",
             "  python -m gmm_pipeline fit optimizer=adam steps=1000",
             "  python -m gmm_pipeline fit data=file data.path=waiting.csv n_components=2",
-            "  python -m gmm_pipeline fit --multirun n_components=1,2,3 seed=range(0,20)",
+            "  python -m gmm_pipeline fit --multirun n_components=1,2,3 'seed=range(0,20)'",
             "",
             "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
         ]
@@ -129,7 +129,9 @@ def main() -> None:
         raise SystemExit(2)
     else:
         command, arguments = arguments[0], overrides_first(arguments[1:])
-    if command == "plan":
+    if command == "plan" and completing:
+        _run("fit", arguments)
+    elif command == "plan":
         with tempfile.TemporaryDirectory() as scratch:
             # Hydra's sweepers write into the folder of a sweep before they launch it.
             nothing = [f"hydra.sweep.dir={scratch}", "hydra/launcher=plan", "--multirun"]

@@ -18,7 +18,8 @@ EXAMPLES = {
     "fit": [
         "fit optimizer=adam steps=1000",
         "fit data=file data.path=waiting.csv data.column=waiting_minutes n_components=2 prior=flat",
-        "fit --multirun n_components=1,2,3 seed=range(0,5)",
+        "fit --multirun n_components=1,2,3 'seed=range(0,5)' sweep=my_study",
+        "plan n_components=1,2,3 'seed=range(0,5)'",
         "fit experiment=notebook",
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
@@ -103,7 +104,7 @@ def help_text(command: str, _root_: DictConfig) -> str:
     lines += [
         "",
         "Flags:",
-        _entry("--multirun, -m", "run once for each combination of key=a,b,c or key=range(0,20)", 2),
+        _entry("--multirun, -m", "run once for each combination of key=a,b,c or 'key=range(0,20)'", 2),
         _entry("--cfg job", "print the config and stop; with --resolve, its values", 2),
         _entry("--info", "print where each part of the config comes from", 2),
         _entry("--config-dir FOLDER", "find your own configs, such as FOLDER/data/mine.yaml", 2),

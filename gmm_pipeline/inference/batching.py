@@ -121,7 +121,8 @@ def describe(program: Program) -> dict[str, Any]:
 
     def of(plugin: Plugin) -> dict[str, Any]:
         fixed = {name: value for name, value in plugin.hyperparameters if value is not Absent.LATER}
-        return {"_target_": f"{plugin.function.__module__}.{plugin.function.__qualname__}", **fixed}
+        public = plugin.function.__module__.split("._")[0]
+        return {"_target_": f"{public}.{plugin.function.__qualname__}", **fixed}
 
     plugins = {"prior": program.plan.log_prior, "optimizer": program.plan.optimizer, "schedule": program.plan.schedule}
     return {
