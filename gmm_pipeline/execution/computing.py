@@ -37,7 +37,10 @@ def default_workers() -> int:
     """A thread for each core on a CPU, for each device elsewhere."""
     import jax
 
-    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else jax.local_device_count()
+    if jax.default_backend() != "cpu":
+        return jax.local_device_count()
+    # Where the system can tell, the cores that this process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Iterator[list[Outcome]]:

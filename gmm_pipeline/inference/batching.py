@@ -47,10 +47,12 @@ MOST_SEGMENTS = 100
 """More moves of a bar than this are not seen."""
 CANONICAL_COMPONENTS = (5, 10, 20)
 """Numbers of components that smaller ones are padded to."""
-MOST_ELEMENTS_PADDED = 6e7
+MOST_ELEMENTS_PADDED = 3.5e7
 """Data × components × steps up to which components are padded: less than 50 ms more for a fit alone."""
-MOST_ELEMENTS_BATCHED = 4e7
-"""The same times the runs of a batch."""
+MOST_ELEMENTS_BATCHED = 1.5e7
+"""The same times the runs of a batch; less, since many short rows take longer than few long ones."""
+EVALUATIONS_OF_A_SEARCH = 16
+"""How often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step, at most about."""
 WIDEST = 256
 SPARE_OF_ACCELERATORS = 100
 """How many times more than a CPU another device computes in the time of a step's overhead."""
@@ -82,10 +84,12 @@ def _spare() -> int:
 
 def width_of(job: FitJob) -> Width:
     """The canonical width of a fit, a function of its data, components and steps."""
-    steps_of_data = len(job.data) * job.steps / _spare()
     components = job.plan.n_components
     if job.plan.as_written:
         return Width(1, components)
+    plan, _ = split(job)
+    evaluations = EVALUATIONS_OF_A_SEARCH if tracing.has_loop(plan.optimizer, job.shape._replace(n_components=1)) else 1
+    steps_of_data = len(job.data) * job.steps * evaluations / _spare()
     if tracing.leaves_out_components(job.plan.log_prior):
         wider = next((canonical for canonical in CANONICAL_COMPONENTS if canonical >= components), components)
         components = wider if steps_of_data * wider <= MOST_ELEMENTS_PADDED else components

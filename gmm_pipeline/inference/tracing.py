@@ -16,7 +16,7 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.optimizers import build_optimizer
-from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
 
@@ -53,7 +53,10 @@ def use_schedule(schedule: Plugin, shape: Shape) -> Any:
 
 def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
     """The shapes of an update."""
+    return jax.eval_shape(_update(optimizer, shape), shape.parameters())
 
+
+def _update(optimizer: Plugin, shape: Shape) -> Callable[[Parameters], Any]:
     def update(parameters: Parameters) -> Any:
         transformation = build_optimizer(optimizer, Plugin(lambda: lambda step: 1.0, ()))
         return transformation.update(
@@ -65,7 +68,7 @@ def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
             value_fn=lambda parameters: jnp.sum(parameters.component_mus),
         )
 
-    return jax.eval_shape(update, shape.parameters())
+    return update
 
 
 USES: dict[str, Callable[[Plugin, Shape], Any]] = {
@@ -131,6 +134,13 @@ def _all_vary(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) 
 def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
     names = tuple(name for name in plugin.floats() if _works_traced(group, plugin, (name,), shape))
     return names if _works_traced(group, plugin, names, shape) else ()
+
+
+@functools.lru_cache(maxsize=4096)
+def has_loop(optimizer: Plugin, shape: Shape) -> bool:
+    """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own."""
+    absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
+    return "while[" in str(jax.make_jaxpr(_update(optimizer.given(absent), shape))(shape.parameters()))
 
 
 def _works_traced(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) -> bool:

@@ -122,6 +122,11 @@ def test_the_width_costs_a_run_alone_little_and_is_canonical(n_components, n_dat
     assert (runs == 1) or n_data * steps * components * runs <= batching.MOST_ELEMENTS_BATCHED
 
 
+def test_a_search_within_a_step_counts_as_many_steps():
+    searching = job(optimizer=plugin(optax.lbfgs, learning_rate=None, memory_size=5))
+    assert batching.width_of(searching).runs < batching.width_of(job()).runs
+
+
 def test_a_diverged_run_leaves_its_neighbours_alone():
     wild = varied(3)
     wild = wild._replace(plan=wild.plan._replace(optimizer=plugin(optax.adam, learning_rate=1e38, b1=0.9, b2=0.999)))
