@@ -10,6 +10,7 @@ only after it was computed; the manifest of the sweep is written before.
 """
 
 import functools
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ from gmm_pipeline.stages.running import remove_record
 
 MOST_TOLD = 10
 """Runs that cannot be fitted, of which a plan tells."""
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Knows all of its runs beforehand."""
 
 _open_sweeps: dict[Path, Sweep] = {}
 
@@ -101,18 +105,23 @@ class BatchLauncher:
         folder = Path(str(self._master.hydra.sweep.dir)).absolute()
         if self._plan_only:
             self._tell_plan(job_overrides)
+            if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
+                terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
+                raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
             return []
         sweep = _open_sweeps.get(folder) or Sweep(self._master, folder, Timings(time.perf_counter()))
         try:
             with sweep.timings.section("compose"), terminal.progress_bar("planning", "runs") as progress:
                 planned = planning.plan(job_overrides, self._borrow, folder, sweep.manifest.runs, progress)
-            _refuse_if_all_are_wrong(planned)
+            if folder not in _open_sweeps:
+                _refuse_if_all_are_wrong(planned)
         except BaseException:
             if folder not in _open_sweeps:
                 sweep.abandon()
             raise
         sweep.begin(planned)
         _open_sweeps[folder] = sweep
+        self._log_between_jobs(sweep)
         self._announce(sweep, planned)
         try:
             returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
@@ -123,6 +132,16 @@ class BatchLauncher:
             raise
         return [returns[run.number] for run in planned.jobs]
 
+    def _log_between_jobs(self, sweep: Sweep) -> None:
+        """Let what is logged outside of jobs go to the log of the sweep, not to that of the job before."""
+        root = logging.getLogger()
+        for handler in list(root.handlers):
+            root.removeHandler(handler)
+            handler.close()
+        configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+        if not root.handlers:
+            root.addHandler(sweep.log_handler())
+
     def _borrow(self, overrides: Sequence[str]) -> Any:
         return self._composer.borrow(self._master, overrides)
 
@@ -130,13 +149,13 @@ class BatchLauncher:
         done = sum(run.done for run in planned.runs)
         left = sum(len(group.runs) for group in planned.groups)
         wrong = len(planned.mistaken)
-        counts = [f"{len(planned.runs):,} runs"]
+        counts = [_counted(len(planned.runs), "run")]
         counts += [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
-        counts += [f"{left:,} to fit in {len(planned.groups)} program{'s' * (len(planned.groups) != 1)}"] * bool(left)
+        counts += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
         terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
         sweep.note(
             *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
-            *[f"program of {len(group.runs)} runs: {planning.described(group)}" for group in planned.groups],
+            *[f"program of {_counted(len(group.runs), 'run')}: {planning.described(group)}" for group in planned.groups],
             *[f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)],
         )
 
@@ -220,7 +239,7 @@ class BatchLauncher:
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
-            configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+            self._log_between_jobs(sweep)
             returned = _returned(run, ran.status, ran._return_value)
         sweep.log(run.number)
         return returned
@@ -235,7 +254,7 @@ class BatchLauncher:
         _refuse_if_all_are_wrong(planned)
         workers = self._workers or computing.default_workers()
         done = sum(run.done for run in planned.runs)
-        counts = [f"{len(planned.runs):,} runs", f"{len(planned.groups):,} programs"]
+        counts = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program")]
         counts += [f"{done:,} done before"] * bool(done)
         counts += [f"{len(planned.mistaken):,} that cannot be fitted"] * bool(planned.mistaken)
         terminal.say(", ".join(counts))
@@ -248,6 +267,11 @@ class BatchLauncher:
             terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
         for run in planned.mistaken[:MOST_TOLD]:
             terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
+
+
+def _counted(number: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:

@@ -98,7 +98,7 @@ def show(table: Table) -> None:
     """Print a table."""
     console = Console(highlight=False)
     # A pipe has no width; cutting numbers there would lose them.
-    console.print(table, width=None if console.is_terminal else 200)
+    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
 
 
 def plan_table(rows: Sequence[Sequence[str]]) -> Table:
