@@ -155,7 +155,7 @@ class BatchLauncher:
         terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
         sweep.note(
             *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
-            *[f"program of {_counted(len(group.runs), 'run')}: {planning.described(group)}" for group in planned.groups],
+            *[f"program of {_counted(len(one.runs), 'run')}: {planning.described(one)}" for one in planned.groups],
             *[f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)],
         )
 
