@@ -34,7 +34,7 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.answers import Job
-from gmm_pipeline.stages.loading import load
+from gmm_pipeline.stages.loading import check_sweep_name, load
 from gmm_pipeline.stages.running import remove_record
 
 MOST_TOLD = 10
@@ -89,7 +89,13 @@ class BatchLauncher:
         self._plan_only = plan_only
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take over the composition of jobs, of those too that the sweeper composes to check them."""
+        """Take over the composition of jobs, of those too that the sweeper composes to check them.
+
+        Raises:
+            InputError: the name of the sweep is none, of which nothing is made.
+        """
+        if config.sweep is not None:
+            check_sweep_name(config.sweep)
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
