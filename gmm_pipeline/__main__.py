@@ -135,7 +135,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             # Hydra's sweepers write into the folder of a sweep before they launch it.
             nothing = [f"hydra.sweep.dir={scratch}", "hydra/launcher=plan", "--multirun"]
-            _run("fit", [*arguments, *nothing])
+            _run("fit", overrides_first([*arguments, *nothing]))
     else:
         _run(command, arguments)
 

@@ -10,6 +10,7 @@ only after it was computed; the manifest of the sweep is written before.
 """
 
 import functools
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -33,11 +34,14 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.answers import Job
-from gmm_pipeline.stages.loading import configure_jax, load
+from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import remove_record
 
 MOST_TOLD = 10
 """Runs that cannot be fitted, of which a plan tells."""
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+"""Knows all of its runs beforehand."""
 
 _open_sweeps: dict[Path, Sweep] = {}
 
@@ -85,7 +89,13 @@ class BatchLauncher:
         self._plan_only = plan_only
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take over the composition of jobs, of those too that the sweeper composes to check them."""
+        """Take over the composition of jobs, of those too that the sweeper composes to check them.
+
+        Raises:
+            InputError: the name of the sweep is none, of which nothing is made.
+        """
+        if config.sweep is not None:
+            check_sweep_name(config.sweep)
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
@@ -101,18 +111,23 @@ class BatchLauncher:
         folder = Path(str(self._master.hydra.sweep.dir)).absolute()
         if self._plan_only:
             self._tell_plan(job_overrides)
+            if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
+                terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
+                raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
             return []
         sweep = _open_sweeps.get(folder) or Sweep(self._master, folder, Timings(time.perf_counter()))
         try:
             with sweep.timings.section("compose"), terminal.progress_bar("planning", "runs") as progress:
                 planned = planning.plan(job_overrides, self._borrow, folder, sweep.manifest.runs, progress)
-            _refuse_if_all_are_wrong(planned)
+            if folder not in _open_sweeps:
+                _refuse_if_all_are_wrong(planned)
         except BaseException:
             if folder not in _open_sweeps:
                 sweep.abandon()
             raise
         sweep.begin(planned)
         _open_sweeps[folder] = sweep
+        self._log_between_jobs(sweep)
         self._announce(sweep, planned)
         try:
             returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
@@ -123,6 +138,16 @@ class BatchLauncher:
             raise
         return [returns[run.number] for run in planned.jobs]
 
+    def _log_between_jobs(self, sweep: Sweep) -> None:
+        """Let what is logged outside of jobs go to the log of the sweep, not to that of the job before."""
+        root = logging.getLogger()
+        for handler in list(root.handlers):
+            root.removeHandler(handler)
+            handler.close()
+        configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+        if not root.handlers:
+            root.addHandler(sweep.log_handler())
+
     def _borrow(self, overrides: Sequence[str]) -> Any:
         return self._composer.borrow(self._master, overrides)
 
@@ -130,13 +155,13 @@ class BatchLauncher:
         done = sum(run.done for run in planned.runs)
         left = sum(len(group.runs) for group in planned.groups)
         wrong = len(planned.mistaken)
-        counts = [_number_of(len(planned.runs), "run")]
+        counts = [_counted(len(planned.runs), "run")]
         counts += [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
-        counts += [f"{left:,} to fit in {_number_of(len(planned.groups), 'program')}"] * bool(left)
+        counts += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
         terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
         sweep.note(
             *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
-            *[f"program of {len(group.runs)} runs: {planning.described(group)}" for group in planned.groups],
+            *[f"program of {_counted(len(one.runs), 'run')}: {planning.described(one)}" for one in planned.groups],
             *[f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)],
         )
 
@@ -221,7 +246,7 @@ class BatchLauncher:
                     job_dir_key="hydra.sweep.dir",
                     job_subdir_key="hydra.sweep.subdir",
                 )
-            configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
+            self._log_between_jobs(sweep)
             returned = _returned(run, ran.status, ran._return_value)
         sweep.log(run.number)
         return returned
@@ -236,7 +261,7 @@ class BatchLauncher:
         _refuse_if_all_are_wrong(planned)
         workers = self._workers or computing.default_workers()
         done = sum(run.done for run in planned.runs)
-        counts = [_number_of(len(planned.runs), "run"), _number_of(len(planned.groups), "program")]
+        counts = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program")]
         counts += [f"{done:,} done before"] * bool(done)
         counts += [f"{len(planned.mistaken):,} that cannot be fitted"] * bool(planned.mistaken)
         terminal.say(", ".join(counts))
@@ -251,8 +276,9 @@ class BatchLauncher:
             terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
 
 
-def _number_of(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
+def _counted(number: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:

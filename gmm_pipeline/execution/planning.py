@@ -11,10 +11,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig
 
 from gmm_pipeline.checks import check_complete
@@ -136,10 +137,22 @@ def _look_at(overrides: tuple[str, ...], borrow: Borrow) -> Run:
         result = run_digest(content, job)
         return Run(-1, overrides, digest, program_of(job.fit), settings, result, job, mistake=None, done=False)
     except Exception as error:
-        mistake = as_mistake(error, "fit")
+        with _no_hydra():
+            mistake = as_mistake(error, "fit")
         if mistake is None:
             raise
         return Run(-1, overrides, digest, None, {}, "", None, mistake, done=False)
+
+
+@contextmanager
+def _no_hydra() -> Iterator[None]:
+    """Put the running Hydra away: what names the nearest keys composes a config of its own."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _is_done(record: Path, digest: str) -> bool:

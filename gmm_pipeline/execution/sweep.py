@@ -6,6 +6,7 @@ is made from the records alone, so that it is the same after any number of inter
 """
 
 import contextlib
+import logging
 import math
 import os
 import re
@@ -94,6 +95,13 @@ class Sweep:
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         with (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
+
+    def log_handler(self) -> logging.Handler:
+        """Writes warnings and errors into the log of the sweep."""
+        handler = logging.FileHandler(self.folder / LOG, encoding="utf-8", delay=True)
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        return handler
 
     def log(self, number: int) -> None:
         """Tell the tracker of a record, in bulk: now and then."""

@@ -137,7 +137,8 @@ def remove_record(directory: Path, hydra_folder: str, job_name: str) -> None:
         for file in (directory / pictures).glob("*"):
             file.unlink()
     hydras = [f"{hydra_folder}/{name}.yaml" for name in ("config", "hydra", "overrides")]
-    for name in (*artifacts.FILES, *hydras, f"{job_name}.log"):
+    half_written = [file.name for name in artifacts.FILES for file in directory.glob(f".{name}.*")]
+    for name in (*artifacts.FILES, *half_written, *hydras, f"{job_name}.log"):
         (directory / name).unlink(missing_ok=True)
     for folder in (*(directory / name for name in (artifacts.FIGURES, artifacts.ANIMATION, hydra_folder)), directory):
         if folder.is_dir() and not any(folder.iterdir()):

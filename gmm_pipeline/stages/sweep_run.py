@@ -106,7 +106,9 @@ def save_failed(
 
 def reason_of(error: Exception) -> str:
     """Why a run has no result, in one line."""
-    said = next(iter(str(error).strip().splitlines()), "")
+    lines = str(error).strip().splitlines() or [""]
+    # XLA hands on what a function that it called has raised as the text of a traceback, which ends with the reason.
+    said = lines[-1] if "Traceback (most recent call last)" in lines[0] else lines[0]
     if isinstance(error, RunFailed | ValueError) and said:
         return said
     where = traceback.extract_tb(error.__traceback__)[-1:]

@@ -35,6 +35,18 @@ def test_a_picture_that_fails_costs_no_fit(cli: Cli, tmp_path):
 
 def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_path):
     finished = cli("fit", "--multirun", "n_components=0,2,-1", *QUIET, *SMALL)
+    assert finished.returncode == 1
+    assert finished.stderr == ""
+    for run, number in ((0, "0"), (2, "-1")):
+        said = [line for line in finished.stdout.splitlines() if f"run {run} (n_components={number}) failed: " in line]
+        assert len(said) == 1, finished.stdout
+        assert f"but got {number}." in said[0]
+    statuses = {record.name: json.loads((record / "record.json").read_text())["status"] for record in records(tmp_path)}
+    assert statuses == {"0": "failed", "1": "finished", "2": "failed"}
+
+
+def test_every_bad_job_says_so_with_hydras_own_launcher_too(cli: Cli, tmp_path):
+    finished = cli("fit", "--multirun", "n_components=0,2,-1", "hydra/launcher=basic", *QUIET, *SMALL)
     assert finished.returncode == 2
     assert "Traceback" not in finished.stderr
     for number in ("0", "-1"):

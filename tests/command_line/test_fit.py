@@ -305,7 +305,11 @@ def test_sweep_leaves_a_record_a_job(cli: Cli, tmp_path):
     overrides = [read(path / "record.json")["overrides"][-2:] for path in records]
     assert overrides == [[f"n_components={k}", f"seed={seed}"] for k in (1, 2) for seed in (0, 1)]
     assert len({(path / "parameters.json").read_bytes() for path in records}) == 4
-    assert len(finished.stdout.splitlines()) == 4
+    assert f"sweep {sweep.name}, 4 runs: 4 finished" in finished.stdout
+    assert f"sweep={sweep.name}" in finished.stdout  # the command that goes on with it
+    best = min(records, key=lambda path: read(path / "metrics.json")["bic"])
+    (row,) = (line.split() for line in finished.stdout.splitlines() if line.startswith("1 "))
+    assert f"{read(best / 'metrics.json')['bic']:.3f}" in row
 
 
 def test_tracker_that_is_down_costs_a_warning(cli: Cli, tmp_path):

@@ -17,8 +17,12 @@ from gmm_pipeline.config import SCHEMAS
 CONF = ROOT / "conf"
 
 
+# Plans what `fit` would do, and is asked with its keys.
+CONFIG_OF = {**{command: command for command in COMMANDS}, "plan": "fit"}
+
+
 def groups(command: str) -> list[str]:
-    primary = yaml.safe_load((CONF / f"{command}.yaml").read_text())
+    primary = yaml.safe_load((CONF / f"{CONFIG_OF[command]}.yaml").read_text())
     named = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
     return [name for name in named if not name.startswith("override ")]
 
@@ -29,7 +33,7 @@ def test_help_lists_every_key_and_option(cli: Cli, tmp_path, command):
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     words = " ".join(finished.stdout.split())  # long meanings are wrapped
-    for key in fields(SCHEMAS[command]):
+    for key in fields(SCHEMAS[CONFIG_OF[command]]):
         assert any(line.startswith(f"  {key.name:<24}") for line in lines), key.name
         assert f"{key.name} {key.metadata['meaning']}" in words
     for group in groups(command):
@@ -102,7 +106,7 @@ def test_cfg_job_prints_the_config_and_runs_nothing(cli: Cli, tmp_path):
     printed = yaml.safe_load(finished.stdout)
     assert set(printed) == {key.name for key in fields(SCHEMAS["fit"])}
     assert printed["steps"] == 1234
-    assert printed["history_every"] == 3
+    assert printed["history_every"] == 7
     assert printed["schedule"]["decay_steps"] == 1234
     assert printed["optimizer"]["_target_"] == "optax.sgd"
     assert printed["optimizer"]["momentum"] == 0.5

@@ -147,7 +147,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 GROUP_AND_KEY = [
     ("optimizer=adm", "error: optimizer: ", "Did you mean optimizer=adam?"),
     ("data=two_mode", "error: data: ", "Did you mean data=two_modes?"),
-    ("stepz=100", "error: stepz: ", "Did you mean steps?"),
+    ("stepz=100", "error: stepz: ", "Did you mean steps or sweep?"),
     ("learning_rate=0.1", "error: learning_rate: ", "optimizer.learning_rate"),
     ("optimizer.learning_rat=0.1", "error: optimizer.learning_rat: ", "Did you mean optimizer.learning_rate?"),
     ("data.path=good.csv", "error: data.path: ", "It belongs to data=file"),
@@ -326,12 +326,26 @@ def test_a_record_is_never_replaced(forked, folder):
     assert {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")} == before
 
 
-def test_one_bad_job_of_a_sweep_names_itself_and_keeps_the_records_before_it(forked, folder):
+def test_one_bad_job_of_a_sweep_names_itself_and_keeps_the_other_records(forked, folder):
     ended = forked("fit", "--multirun", *QUIET, "steps=2", "data.n_draws=20", "n_components=1,0")
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    assert "n_components=0: n_components: expected" in ended.stderr
-    assert [path.parent.name for path in folder.glob("outputs/sweeps/*/*/record.json")] == ["0"]
+    assert ended.returncode == 1
+    assert ended.stderr == ""
+    assert "run 1 (n_components=0) failed: n_components: expected" in ended.stdout
+    statuses = [
+        json.loads(path.read_text())["status"] for path in sorted(folder.glob("outputs/sweeps/*/*/record.json"))
+    ]
+    assert statuses == ["finished", "failed"]
+
+
+@pytest.mark.parametrize(("argument", "begins", "says"), [GROUP_AND_KEY[0], *GROUP_AND_KEY[2:5], *VALUES[:8]])
+def test_a_mistake_of_all_runs_of_a_sweep_is_said_once(forked, folder, argument, begins, says):
+    check(forked("fit", "--multirun", *QUIET, argument, "data.scales=[1,2],[2,1]"), folder, begins, says)
+
+
+@pytest.mark.parametrize(("argument", "begins", "says"), [GROUP_AND_KEY[0], GROUP_AND_KEY[2], *VALUES[:2]])
+def test_a_mistake_is_said_before_anything_is_planned(forked, folder, argument, begins, says):
+    check(forked("plan", argument, "data.scales=[1,2],[2,1]"), folder, begins, says)
+    assert not (folder / "outputs").exists()
 
 
 def test_the_traceback_is_there_for_who_asks(cli: Cli):
