@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +64,7 @@ class Limit(NamedTuple):
 
     bound: float
     of: str
-    """The unit of the figure, or `ratio`."""
+    """Its unit, or `ratio` where its ratio is held to it."""
     side: str = AT_MOST
 
 
@@ -314,7 +313,7 @@ def verdict(row: Row) -> str:
     if row.limit is None:
         return ""
     figure = ratio_of(row) if row.limit.of == "ratio" else median(row.seen)
-    bound = f"{row.limit.side} {row.limit.bound:g} {row.limit.of}"
+    bound = f"{row.limit.of} {row.limit.side} {row.limit.bound:g}"
     if figure is None:
         return bound
     kept = figure <= row.limit.bound if row.limit.side == AT_MOST else figure >= row.limit.bound
@@ -366,4 +365,4 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
