@@ -1,9 +1,10 @@
 """Does a sweep survive kills and bad runs with the right results, bit for bit?
 
-One sweep runs undisturbed. The same command is killed (SIGKILL, it and all that it started) at random moments of that
-duration, started again each time, and at last left to finish; a process that was done before its moment does not count
-as killed, and the next is killed while it looks at what is there. Then table, records and MLflow's store are compared
-with those of the undisturbed sweep. The disturbed sweep shares no cache and no store with it.
+One sweep runs undisturbed. The same command is started elsewhere and killed (SIGKILL, it and all that it started) at a
+random moment of that duration, started again, killed again, until a process is done before its moment: then the next
+sweep is begun in another folder, until as many processes were killed as were asked for and what is left has finished.
+Then table, records and MLflow's store of each of these sweeps are compared with those of the undisturbed one; no two
+of them share a cache or a store.
 
 Then a sweep of the same runs, some of which are replaced by bad ones, each in a way of its own: all others must come
 out with the same bits, the bad ones with a reason each, and the process with exit code 1.
@@ -22,19 +23,17 @@ import sqlite3
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import parser, print_table
-from benchmarks.processes import Command, Ended
+from benchmarks.processes import Command
 
 NAME = "interrupted"
 COMPONENTS = (1, 2, 3, 4, 5)
 TABLES = ("sweep.parquet", "sweep.csv")
 RESULTS = ("parameters.json", "metrics.json", "history.npz", "assignments.parquet")
-ENOUGH = 5
-"""Attempts for each kill, of which some end before they can be killed."""
 
 
 class Bad(NamedTuple):
@@ -198,28 +197,40 @@ def check_tracking(folder: Path, clean: Path) -> Iterator[Check]:
     yield of_files("parameters and metrics in it are the same", wrong, len(numbers))
 
 
-def killed(folder: Path, words: Sequence[str], n_kills: int, duration: float, seed: int) -> Iterator[str]:
-    """Kill a sweep at random moments and go on with it each time; says what each process left.
+def interrupted(scratch: Path, words: Sequence[str], n_kills: int, duration: float, seed: int) -> list[Path]:
+    """Kill sweeps at random moments and go on with each until it is done; tells what each process left.
 
     Args:
-        folder: where it runs.
+        scratch: where the sweeps run, each in a folder of its own.
         words: the command.
         n_kills: processes that must be killed.
         duration: of the undisturbed sweep, in seconds.
         seed: of the moments.
+
+    Returns:
+        The folders of the sweeps, all done.
     """
-    moments, done = random.Random(seed), 0  # noqa: S311 - no secrets
-    for _ in range(ENOUGH * n_kills):
-        if done == n_kills:
-            return
+    moments, kills, folders = random.Random(seed), 0, [scratch / "killed_0"]  # noqa: S311 - no secrets
+    while kills < n_kills:
         moment = moments.uniform(0.0, duration)
-        command = Command(folder, words)
-        was_killed = command.killed_after(moment)
-        ended = command.ended()
-        done += was_killed
-        how = f"killed after {moment:.1f} s" if was_killed else f"ended with {ended.code} after {ended.seconds:.1f} s"
-        yield f"{how}, {state_of(folder)}"
-    sys.exit(f"only {done} of {n_kills} processes could be killed: the others were done before their moment")
+        command = Command(folders[-1], words)
+        if command.killed_after(moment):
+            command.ended()
+            kills += 1
+            _tell(folders[-1], f"kill {kills} after {moment:.1f} s")
+        else:
+            _finish(folders[-1], command)
+            folders.append(scratch / f"killed_{len(folders)}")
+    _finish(folders[-1], Command(folders[-1], words))
+    return folders
+
+
+def _finish(folder: Path, command: Command) -> None:
+    _tell(folder, f"done after {command.succeeded().seconds:.1f} s")
+
+
+def _tell(folder: Path, what: str) -> None:
+    print(f"{folder.name}: {what}; {state_of(folder)}", flush=True)
 
 
 def state_of(folder: Path) -> str:
@@ -238,23 +249,19 @@ def state_of(folder: Path) -> str:
     return ", ".join(parts)
 
 
-def check_kills(folder: Path, clean: Path, words: Sequence[str], n_kills: int, ended: Ended, seed: int) -> list[Check]:
+def check_kills(folder: Path, clean: Path) -> Iterator[Check]:
     """What is left of a sweep that was killed again and again."""
-    for line in killed(folder, words, n_kills, ended.seconds, seed):
-        print(line, flush=True)
-    last = Command(folder, words).succeeded()
-    print(f"left to finish: {last.seconds:.1f} s (undisturbed {ended.seconds:.1f} s), {state_of(folder)}", flush=True)
     swept, undisturbed = sweep_folder(folder), sweep_folder(clean)
     numbers = [str(run["number"]) for run in manifest(clean)["runs"]]
-    yielded = [of_files(f"{name} as undisturbed", differing(swept, undisturbed, [name]), 1) for name in TABLES]
+    for name in TABLES:
+        yield of_files(f"{name} as undisturbed", differing(swept, undisturbed, [name]), 1)
     for name in RESULTS:
         wrong = differing(swept, undisturbed, [f"{number}/{name}" for number in numbers])
-        yielded.append(of_files(f"{name} as undisturbed", wrong, len(numbers)))
+        yield of_files(f"{name} as undisturbed", wrong, len(numbers))
     left = [str(path.relative_to(swept)) for path in swept.rglob(".*") if path.is_file()]
-    yielded.append(
-        Check("no unfinished files are left", f"{len(left)}: {', '.join(left[:3])}" if left else "0", not left)
-    )
-    return [*yielded, *check_tracking(folder, clean)]
+    shown = f"{len(left)}: {', '.join(left[:3])}" if left else "0"
+    yield Check("no unfinished files are left", shown, not left)
+    yield from check_tracking(folder, clean)
 
 
 def write_cases(folder: Path, good: Sequence[str], seed: int) -> list[str | None]:
@@ -362,14 +369,19 @@ def main() -> None:
     with scratch_folder(arguments.keep) as scratch:
         clean = scratch / "undisturbed"
         ended = Command(clean, words).succeeded()
-        halves: dict[str, Callable[[], list[Check]]] = {
-            "kills": lambda: check_kills(scratch / "killed", clean, words, arguments.kills, ended, arguments.seed),
-            "bad": lambda: check_bad(scratch / "bad", clean, arguments),
-        }
-        checks = [check for half, made in halves.items() if arguments.only in (None, half) for check in made()]
+        rows: list[tuple[str, Check]] = []
+        if arguments.only != "bad":
+            print(f"undisturbed: {ended.seconds:.1f} s; {state_of(clean)}", flush=True)
+            folders = interrupted(scratch, words, arguments.kills, ended.seconds, arguments.seed)
+            rows += [(folder.name, check) for folder in folders for check in check_kills(folder, clean)]
+        if arguments.only != "kills":
+            rows += [("bad", check) for check in check_bad(scratch / "bad", clean, arguments)]
     print()
-    print_table(("promise", "seen", ""), [(one.promise, one.seen, "kept" if one.kept else "BROKEN") for one in checks])
-    sys.exit(0 if all(one.kept for one in checks) else 1)
+    print_table(
+        ("sweep", "promise", "seen", ""),
+        [(sweep, one.promise, one.seen, "kept" if one.kept else "BROKEN") for sweep, one in rows],
+    )
+    sys.exit(0 if all(check.kept for _, check in rows) else 1)
 
 
 if __name__ == "__main__":
