@@ -14,10 +14,7 @@ out with the same bits, the bad ones with a reason each, and the process with ex
 Ends with exit code 1 where a promise is broken; `--keep FOLDER` leaves everything there to look at.
 """
 
-import argparse
 import contextlib
-import hashlib
-import json
 import random
 import sqlite3
 import sys
@@ -25,145 +22,24 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from benchmarks import parser, print_table
+from benchmarks.bad_runs import BAD, check_bad
+from benchmarks.comparison import (
+    COMPONENTS,
+    NAME,
+    RESULTS,
+    TABLES,
+    Check,
+    child_id,
+    differing,
+    manifest,
+    of_files,
+    read_store,
+    seen_of,
+    sweep_folder,
+)
 from benchmarks.processes import Command
-
-NAME = "interrupted"
-COMPONENTS = (1, 2, 3, 4, 5)
-TABLES = ("sweep.parquet", "sweep.csv")
-RESULTS = ("parameters.json", "metrics.json", "history.npz", "assignments.parquet")
-
-
-class Bad(NamedTuple):
-    """A run that has no result."""
-
-    config: str
-    told: str
-    """What its reason must name."""
-
-
-BAD = {
-    "a number out of range": Bad("n_components: 0", "n_components"),
-    "a data file that is not there": Bad(
-        "defaults: [{override /data: file}]\ndata: {path: missing.csv}", "missing.csv"
-    ),
-    "more components than distinct values": Bad(
-        "defaults: [{override /data: file}]\ndata: {path: three.csv}\nn_components: 5", "distinct values"
-    ),
-    "NaN in a data file": Bad("defaults: [{override /data: file}]\ndata: {path: nan.csv}", "row 41"),
-    "a learning rate that diverges": Bad(
-        "defaults: [{override /optimizer: sgd}]\noptimizer: {learning_rate: 1.0e+30}", "not finite"
-    ),
-    "a prior that raises while it is computed": Bad(
-        "defaults: [{override /prior: raising}]", "this prior cannot be computed"
-    ),
-    "more data than memory": Bad("data: {n_draws: 1000000000000}", "memory"),
-}
-"""What is wrong with them."""
-FILES = {
-    "three.csv": "datum\n" + "1.0\n2.0\n3.0\n" * 20,
-    "nan.csv": "datum\n" + "1.0\n2.5\n" * 20 + "nan\n",
-    "mine/prior/raising.yaml": "_target_: raising_prior.density\n",
-    "raising_prior.py": """\
-import jax
-import numpy as np
-
-
-def fail(_):
-    raise RuntimeError("this prior cannot be computed")
-
-
-def density(parameters):
-    locs = jax.lax.stop_gradient(parameters.component_mus)
-    return jax.pure_callback(fail, jax.ShapeDtypeStruct((), np.float32), locs, vmap_method="sequential")
-""",
-}
-
-
-class Check(NamedTuple):
-    """A promise, and what was seen of it."""
-
-    promise: str
-    seen: str
-    kept: bool
-
-
-class Child(NamedTuple):
-    """A run of the sweep in MLflow's store."""
-
-    run_id: str
-    status: str
-    lifecycle: str
-    content: frozenset[tuple[Any, ...]]
-    """Its parameters and metrics, with steps."""
-
-
-class Store(NamedTuple):
-    """MLflow's store, read without MLflow."""
-
-    parents: list[tuple[str, str]]
-    """Identifier and status."""
-    children: list[Child]
-    strangers: int
-    """Runs with another parent."""
-
-
-def sweep_folder(folder: Path) -> Path:
-    """Where a sweep that ran in `folder` is."""
-    return folder / "outputs" / "sweeps" / NAME
-
-
-def differing(folder: Path, clean: Path, names: Sequence[str]) -> list[str]:
-    """Which files are not equal, bit for bit, or missing."""
-
-    def content(path: Path) -> bytes | None:
-        return path.read_bytes() if path.is_file() else None
-
-    return [name for name in names if content(folder / name) is None or content(folder / name) != content(clean / name)]
-
-
-def of_files(promise: str, wrong: Sequence[str], total: int) -> Check:
-    """A promise on many files."""
-    some = f": {', '.join(wrong[:3])}{', …' if len(wrong) > 3 else ''}" if wrong else ""
-    return Check(promise, f"{total - len(wrong):,} of {total:,}{some}", not wrong)
-
-
-def read_store(folder: Path, sweep_id: str) -> Store:
-    """What MLflow's store says of a sweep."""
-    with contextlib.closing(sqlite3.connect(folder / "outputs" / "mlflow.db")) as store:
-        runs = store.execute("SELECT run_uuid, status, lifecycle_stage FROM runs").fetchall()
-        parent_of = dict(store.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.parentRunId'"))
-        content: dict[str, list[tuple[Any, ...]]] = {run_id: [] for run_id, *_ in runs}
-        for run_id, *row in store.execute("SELECT run_uuid, key, value FROM params"):
-            content[run_id].append(tuple(row))
-        for run_id, *row in store.execute("SELECT run_uuid, key, value, step, is_nan FROM metrics"):
-            content[run_id].append(tuple(row))
-    return Store(
-        parents=[(run_id, status) for run_id, status, _ in runs if run_id not in parent_of],
-        children=[
-            Child(run_id, status, lifecycle, frozenset(content[run_id]))
-            for run_id, status, lifecycle in runs
-            if parent_of.get(run_id) == sweep_id
-        ],
-        strangers=sum(parent != sweep_id for parent in parent_of.values()),
-    )
-
-
-def seen_of(parents: Sequence[tuple[str, str]]) -> str:
-    """The parents in a store, in a few words."""
-    return ", ".join(f"{run_id[:6]} {status}" for run_id, status in parents)
-
-
-def child_id(sweep_id: str, number: int) -> str:
-    """The identifier that a run of a sweep has in MLflow."""
-    return hashlib.sha256(f"{sweep_id}/{number}".encode()).hexdigest()[:32]
-
-
-def manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a sweep that ran in `folder`."""
-    return json.loads((sweep_folder(folder) / "sweep.json").read_text(encoding="utf-8"))
 
 
 def check_tracking(folder: Path, clean: Path) -> Iterator[Check]:
@@ -264,79 +140,6 @@ def check_kills(folder: Path, clean: Path) -> Iterator[Check]:
     yield from check_tracking(folder, clean)
 
 
-def write_cases(folder: Path, good: Sequence[str], seed: int) -> list[str | None]:
-    """Write a config for each run of the sweep with bad runs; returns what is wrong with each, None where nothing is.
-
-    Args:
-        folder: where the sweep will run.
-        good: the config of each run of the undisturbed sweep.
-        seed: of the places of the bad runs.
-    """
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    places = random.Random(seed).sample(range(len(good)), len(BAD))  # noqa: S311 - no secrets
-    wrong = dict(zip(places, BAD, strict=True))
-    cases = folder / "mine" / "experiment"
-    cases.mkdir()
-    for number, text in enumerate(good):
-        content = BAD[wrong[number]].config if number in wrong else text
-        (cases / f"case_{number}.yaml").write_text(f"# @package _global_\n{content}\n", encoding="utf-8")
-    return [wrong.get(number) for number in range(len(good))]
-
-
-def check_bad(folder: Path, clean: Path, sizes: argparse.Namespace) -> list[Check]:
-    """What becomes of a sweep some of whose runs are bad."""
-    good = [
-        f"n_components: {k}\nseed: {seed}\ndata: {{n_draws: {sizes.draws}}}"
-        for k in COMPONENTS
-        for seed in range(sizes.seeds)
-    ]
-    wrong = write_cases(folder, good, sizes.seed)
-    # Hydra's sweeper multiplies; runs that differ in anything are options of one group.
-    cases = ",".join(f"case_{number}" for number in range(len(good)))
-    words = ["fit", "--multirun", f"experiment={cases}", f"steps={sizes.steps}", f"sweep={NAME}"]
-    ended = Command(folder, [*words, *sizes.overrides, "--config-dir", "mine"]).ended()
-    swept, undisturbed = sweep_folder(folder), sweep_folder(clean)
-    if not (swept / "sweep.json").exists():
-        print(ended.output)
-        return [Check("a sweep with bad runs begins", f"exit code {ended.code}", kept=False)]
-    records = {}
-    for number in range(len(good)):
-        path = swept / str(number) / "record.json"
-        records[number] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    sound = [number for number, reason in enumerate(wrong) if reason is None]
-    unsound = [number for number, reason in enumerate(wrong) if reason is not None]
-    differ = [f"{n}/{name}" for n in sound for name in differing(swept / str(n), undisturbed / str(n), RESULTS)]
-    told = {number: str(records[number].get("error") or "") for number in unsound}
-    vague = [name for number in unsound if (name := str(wrong[number])) and BAD[name].told not in told[number]]
-    for number in unsound:
-        print(f"{wrong[number]}: {records[number].get('status')}: {told[number] or 'no reason'}")
-    unfinished = [str(n) for n in sound if records[n].get("status") != "finished"]
-    kept = [str(n) for n in unsound if records[n].get("status") not in ("failed", "diverged") or not told[n]]
-    traces = ended.output.count("Traceback (most recent call last)")
-    counted = f"{len(sound):,} finished"
-    about = manifest(folder)
-    store = read_store(folder, about["id"])
-    statuses = {child.run_id: child.status for child in store.children}
-    mistaken = [
-        str(number)
-        for number in records
-        if statuses.get(child_id(about["id"], number)) != ("FINISHED" if wrong[number] is None else "FAILED")
-    ]
-    return [
-        of_files("runs beside bad ones finish", unfinished, len(sound)),
-        of_files("their files are as undisturbed", differ, len(sound) * len(RESULTS)),
-        of_files("bad runs fail with a reason", kept, len(unsound)),
-        of_files("the reasons say what is wrong", vague, len(unsound)),
-        Check("exit code of a sweep with bad runs", str(ended.code), ended.code == 1),
-        Check("it says how many finished", counted if counted in ended.output else "no", counted in ended.output),
-        Check("it prints no traceback", str(traces), traces == 0),
-        of_files("statuses in the store are right", mistaken, len(records)),
-        Check("the store has one parent, FAILED", seen_of(store.parents), store.parents == [(about["id"], "FAILED")]),
-    ]
-
-
 @contextlib.contextmanager
 def scratch_folder(kept: Path | None) -> Iterator[Path]:
     """A folder that is removed at the end unless it was asked for."""
@@ -369,19 +172,25 @@ def main() -> None:
     with scratch_folder(arguments.keep) as scratch:
         clean = scratch / "undisturbed"
         ended = Command(clean, words).succeeded()
-        rows: list[tuple[str, Check]] = []
+        checks: list[Check] = []
         if arguments.only != "bad":
             print(f"undisturbed: {ended.seconds:.1f} s; {state_of(clean)}", flush=True)
             folders = interrupted(scratch, words, arguments.kills, ended.seconds, arguments.seed)
-            rows += [(folder.name, check) for folder in folders for check in check_kills(folder, clean)]
+            checks += [check for folder in folders for check in check_kills(folder, clean)]
         if arguments.only != "kills":
-            rows += [("bad", check) for check in check_bad(scratch / "bad", clean, arguments)]
+            checks += check_bad(scratch / "bad", clean, arguments)
     print()
-    print_table(
-        ("sweep", "promise", "seen", ""),
-        [(sweep, one.promise, one.seen, "kept" if one.kept else "BROKEN") for sweep, one in rows],
-    )
-    sys.exit(0 if all(check.kept for _, check in rows) else 1)
+    print_table(("promise", "sweeps", "seen", ""), _by_promise(checks))
+    sys.exit(0 if all(check.kept for check in checks) else 1)
+
+
+def _by_promise(checks: Sequence[Check]) -> Iterator[tuple[str, ...]]:
+    """A row for each promise, with what was seen in a sweep that broke it, if one did."""
+    for promise in dict.fromkeys(check.promise for check in checks):
+        seen = [check for check in checks if check.promise == promise]
+        worst = min(seen, key=lambda check: check.kept)
+        kept = sum(check.kept for check in seen)
+        yield promise, f"{kept} of {len(seen)}", worst.seen, "kept" if worst.kept else "BROKEN"
 
 
 if __name__ == "__main__":

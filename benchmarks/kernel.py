@@ -14,9 +14,6 @@ fast-math was lost. Temporaries are what the compiler says that it allocates for
 """
 
 import os
-import re
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import ROOT, loaded, parser, print_table
+from benchmarks.floor import build_floor, run_floor
 from gmm_pipeline.execution.computing import default_workers
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.fitting import FitJob, Lane, parts_of, start
@@ -53,10 +51,7 @@ ALONE = (
     (100, 6, 150),
 )
 """Data, components and steps of single fits: the usual one, then those for which width and padding cost most."""
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp"]
 AT_MOST, AT_LEAST = "at most", "at least"
-
-Seconds = Callable[[], float]
 
 
 class Limit(NamedTuple):
@@ -158,33 +153,6 @@ def fits(job: FitJob, runs: int) -> Callable[[], Any]:
             return list(executor.map(lambda members: batching.fit_batch([jobs[run] for run in members]), batches))
 
     return compute
-
-
-def build_floor(source: Path, folder: Path) -> Path | str:
-    """Compile the floor; a text says why there is none."""
-    cpu = Path("/proc/cpuinfo")
-    if not source.is_file():
-        return f"{source} is missing (--floor FILE names it)"
-    if not cpu.is_file() or "avx512f" not in cpu.read_text(encoding="utf-8"):
-        return "the CPU has no AVX-512, which it is written in"
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        return "there is no gcc to compile it"
-    program = folder / "floor"
-    compiled = subprocess.run(
-        [compiler, *FLAGS, str(source.absolute()), "-o", str(program), "-lm"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return program if compiled.returncode == 0 else f"gcc refused it: {compiled.stderr.strip()}"
-
-
-def run_floor(program: Path) -> dict[tuple[int, int], float]:
-    """Nanoseconds of an element on two threads, by number of data and components."""
-    finished = subprocess.run([str(program)], capture_output=True, text=True, check=True)
-    found = re.findall(r"\[N=(\d+) K=(\d+) avx512 t2 ([\d.]+)", finished.stdout)
-    return {(int(n_data), int(n_components)): float(each) for n_data, n_components, each in found}
 
 
 class Bench:
