@@ -6,6 +6,9 @@
 | `reference` | how often it reaches the best optima known for real data |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
 | `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
+| `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
+| `sweep` | seconds, memory and break-down of a sweep of 1,000 runs; runs per second beside Hydra's own launcher |
+| `interruptions` | whether a sweep that is killed and resumed, or has bad runs in it, ends with the right results |
 
 Run from the root of a checkout as `python -m benchmarks.NAME`; `--help` lists what can be varied. Words such as
 `precision=float64` after the options are Hydra overrides for every fit.
