@@ -9,10 +9,11 @@ A job whose config is wrong, or that fails later, fails in a record of its own. 
 only after it was computed; the manifest of the sweep is written before.
 """
 
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -172,14 +173,15 @@ class BatchLauncher:
         with terminal.progress_bar("fitting", "runs") as progress:
             for number, group in enumerate(planned.groups, 1):
                 name = f"fitting, program {number} of {len(planned.groups)}" if len(planned.groups) > 1 else "fitting"
-                for run, outcome, began in self._computed(sweep, group):
-                    with sweep.timings.section("records"):
-                        returns[run.number] = self._save(sweep, run, outcome, began)
-                    saved += 1
-                    progress(saved, total, name)
+                with contextlib.closing(self._computed(sweep, group)) as computed:
+                    for run, outcome, began in computed:
+                        with sweep.timings.section("records"):
+                            returns[run.number] = self._save(sweep, run, outcome, began)
+                        saved += 1
+                        progress(saved, total, name)
         return returns
 
-    def _computed(self, sweep: Sweep, group: Group) -> Iterator[tuple[Run, Outcome, datetime]]:
+    def _computed(self, sweep: Sweep, group: Group) -> Generator[tuple[Run, Outcome, datetime], None, None]:
         """The runs of a group with what became of them, as they are computed."""
         configure_jax(group.settings)
         workers = self._workers or computing.default_workers()
@@ -192,15 +194,15 @@ class BatchLauncher:
                     jobs = [group.runs[member].job or self._load(group.runs[member]) for member in members]
                 yield jobs
 
-        computed = computing.compute(loaded(), workers)
-        while True:
-            with sweep.timings.section("fit"):
-                outcomes = next(computed, None)
-            if outcomes is None:
-                return
-            members, began = ahead.pop(0)
-            for member, outcome in zip(members, outcomes, strict=True):
-                yield group.runs[member], outcome, began
+        with contextlib.closing(computing.compute(loaded(), workers)) as computed:
+            while True:
+                with sweep.timings.section("fit"):
+                    outcomes = next(computed, None)
+                if outcomes is None:
+                    return
+                members, began = ahead.pop(0)
+                for member, outcome in zip(members, outcomes, strict=True):
+                    yield group.runs[member], outcome, began
 
     def _load(self, run: Run) -> Job:
         with self._borrow(run.overrides) as cfg:

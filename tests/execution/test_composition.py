@@ -20,6 +20,7 @@ from omegaconf.basecontainer import BaseContainer
 
 from gmm_pipeline.config import config_directory
 from gmm_pipeline.execution.composition import SweepComposer
+from gmm_pipeline.execution.quick_configs import QuickConfig
 
 
 class Sweep:
@@ -64,7 +65,9 @@ def structure(node: Any) -> object:
             inner = [structure(child) for child in content]
         else:
             inner = content
-        return type(node), inner, _facts(node), node._metadata.element_type
+        # A config of ours differs from Hydra's in how it is copied alone.
+        kind = DictConfig if type(node) is QuickConfig else type(node)
+        return kind, inner, _facts(node), node._metadata.element_type
     return type(node), repr(node._value()), _facts(node)
 
 
