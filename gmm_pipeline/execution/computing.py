@@ -10,7 +10,7 @@ A batch that fails is tried again run by run, so that one bad run costs its own 
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else jax.local_device_count()
 
 
-def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Iterator[list[Outcome]]:
-    """The outcomes of batches, in order.
+def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Generator[list[Outcome], None, None]:
+    """The outcomes of batches, in order; closed before its end, it stops the batches that run.
 
     Args:
         loaded: the jobs of each batch; taken from as they are needed, in the caller's thread.
