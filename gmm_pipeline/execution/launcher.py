@@ -93,10 +93,14 @@ class BatchLauncher:
         """Take over the composition of jobs, of those too that the sweeper composes to check them.
 
         Raises:
-            InputError: the name of the sweep is none, of which nothing is made.
+            InputError: name or tracking store of the sweep cannot be used; nothing was made of either.
         """
         if config.sweep is not None:
             check_sweep_name(config.sweep)
+        if config.tracking.uri is not None:
+            from gmm_pipeline.records.tracking import store_file
+
+            store_file(config.tracking.uri)
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config

@@ -42,6 +42,15 @@ def picky(parameters, active, *, strength):
     checked = jax.pure_callback(_checked, like, fixed, vmap_method="sequential")
     return -checked * jnp.where(active, parameters.component_mus**2, 0).sum()
 """
+WITNESS = """
+from pathlib import Path
+from hydra.experimental.callback import Callback
+
+class Witness(Callback):
+    def on_job_end(self, config, job_return, **_):
+        with Path("seen.txt").open("a") as stream:
+            stream.write(f"{config.hydra.job.num} {job_return.status.name}\\n")
+"""
 EXPERIMENTS = {
     "fine": "data: {n_draws: 300}",
     "text": "n_components: abc",
@@ -70,6 +79,7 @@ class Folder:
     def __init__(self, path: Path, cache: Path):
         self.path = path
         (path / "my_priors.py").write_text(PRIORS)
+        (path / "witness.py").write_text(WITNESS)
         for name in ("ridge", "picky"):
             self.write(f"mine/prior/{name}.yaml", f"_target_: my_priors.{name}\nstrength: 1.0\n")
         for name, text in EXPERIMENTS.items():
@@ -261,7 +271,8 @@ ALL_KINDS = f"experiment={','.join([*EXPERIMENTS, 'absent'])}"
 @pytest.fixture(scope="module")
 def bad(make: Callable[[], Folder]) -> tuple[Folder, subprocess.CompletedProcess[str]]:
     folder = make()
-    return folder, folder.run("fit", "--multirun", ALL_KINDS, *BAD)
+    watched = "+hydra.callbacks.witness._target_=witness.Witness"
+    return folder, folder.run("fit", "--multirun", ALL_KINDS, watched, *BAD)
 
 
 def by_experiment(folder: Folder) -> dict[str, list[dict[str, Any]]]:
@@ -297,6 +308,18 @@ def test_each_bad_run_fails_in_its_own_record_and_the_others_finish(bad):
     assert "ERROR" not in (folder.sweep("bad") / str(fine) / "fit.log").read_text()
     runs = manifest(folder.sweep("bad"))["runs"]
     assert len({run["digest"] for run in runs}) == len(runs) == 16
+
+
+def test_a_callback_hears_of_every_job_that_could_be_composed(bad):
+    folder, _ = bad
+    expected = {
+        f"{number} {'COMPLETED' if record['status'] == 'finished' else 'FAILED'}"
+        for number, record in folder.records("bad").items()
+        if (folder.sweep("bad") / str(number) / ".hydra").is_dir()
+    }
+    seen = (folder.path / "seen.txt").read_text().splitlines()
+    assert len(expected) == 12
+    assert sorted(seen) == sorted(expected)
 
 
 def test_the_summary_gives_the_reasons_and_the_command_that_goes_on(bad):
