@@ -175,16 +175,20 @@ class Bench:
         self._large = evaluation(job_of(LARGE, COMPONENTS[-1], FIT_STEPS, overrides), 1)
         self._fits = {k: fits(job, RUNS) for k, job in self._jobs.items()}
         self._alone = {shape: job_of(*shape, overrides) for shape in ALONE}
-        self.round()  # compiles, and is not counted
-        self._floors, self._seen = [], {}
+        self.measure()  # compiles, and is not counted
+        self._seen = {}
 
     def _note(self, name: str, value: float) -> None:
         self._seen.setdefault(name, []).append(value)
 
     def round(self) -> None:
-        """Measure everything once, the floor among it."""
+        """Measure everything once, the floor before it."""
         if self._floor is not None:
             self._floors.append(run_floor(self._floor))
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure all programs of ours."""
         for k in COMPONENTS:
             # A call takes a millisecond or two: the median of some, as the floor's own figure is.
             self._note(f"call {k}", median(self._small[k].nanoseconds() for _ in range(15)))
