@@ -19,7 +19,7 @@ def check_complete(cfg: DictConfig) -> None:
     Raises:
         InputError: which key.
     """
-    missing = sorted(f"{key}{name}" for key in cfg if key != "hydra" for name in _missing(cfg, str(key)))
+    missing = sorted(name for key in cfg if key != "hydra" for name in _missing(cfg, str(key)))
     if missing:
         raise InputError(
             missing[0],
@@ -30,11 +30,10 @@ def check_complete(cfg: DictConfig) -> None:
 
 
 def _missing(cfg: DictConfig, key: str) -> list[str]:
-    """What is missing of a key: nothing, all of it (an empty name), or names below it, with their dots."""
+    """The full names of what is missing at a key or below it."""
     if OmegaConf.is_missing(cfg, key):
-        return [""]
-    node = cfg[key]
-    return [f".{name}" for name in OmegaConf.missing_keys(node)] if OmegaConf.is_config(node) else []
+        return [key]
+    return list(OmegaConf.missing_keys(cfg[key])) if OmegaConf.is_config(cfg[key]) else []
 
 
 def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:

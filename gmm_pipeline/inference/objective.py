@@ -4,8 +4,8 @@
 `fused_log_likelihood` is what fits use on CPUs. One pass over the data carries all 3K + 1 sums that value and gradient
 need (the log-likelihood; Σ r, Σ r z and Σ r z² of each component), so that nothing of size K × n is ever stored. The
 data lie in blocks of at most 2,048, which also keeps float32 sums exact to a few units: unblocked, a million data
-lose a hundred nats. The price: the formula is written twice, K is unrolled into the program, the reduction is
-vectorised only with the options of `compiler_options`, and there is no second derivative.
+lose a hundred nats. The price: the formula is written twice, with powers and reciprocals of its own, K is unrolled into
+the program, the reduction is vectorised only with the options of `compiler_options`, and there is no second derivative.
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.nn import log_softmax, softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
@@ -24,6 +25,8 @@ from gmm_pipeline.model.mixture import ABSENT, HALF_LOG_TWO_PI, AnyArray, Parame
 LONGEST_BLOCK = 2048
 MOST_UNROLLED = 32
 """Components beyond which the unrolled program takes longer to compile than it saves."""
+
+LN_2 = math.log(2.0)
 
 LogPrior = Callable[[Parameters], Float[Array, ""]]
 
@@ -95,23 +98,66 @@ def sums(parameters: Parameters, blocks: Blocks) -> Sums:
         blocks: data and how often each counts.
     """
     n_components = parameters.component_mus.shape[-1]
-    inverse_scales = jnp.exp(-parameters.log_component_scales)
+    dtype = blocks.data.dtype
+    # Densities as powers of two: y² is ½ z² log₂ e.
+    y_of_z = np.sqrt(0.5 / LN_2).astype(dtype)
+    inverse_scales = y_of_z * jnp.exp(-parameters.log_component_scales)
     peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
-    z = [(blocks.data - parameters.component_mus[k]) * inverse_scales[k] for k in range(n_components)]
-    terms = [peaks[k] - 0.5 * z[k] * z[k] for k in range(n_components)]
+    log2_peaks = peaks / np.asarray(LN_2, dtype)
+    y = [(blocks.data - parameters.component_mus[k]) * inverse_scales[k] for k in range(n_components)]
+    terms = [log2_peaks[k] - y[k] * y[k] for k in range(n_components)]
     highest = reduce(jnp.maximum, terms)
-    shares = [jnp.exp(term - highest) for term in terms]
+    shares = [_power_of_two(term - highest) for term in terms]
     total = reduce(jnp.add, shares)
-    loglikes = blocks.sample_weights * (highest + jnp.log(total))
-    per_share = blocks.sample_weights / total
+    loglikes = blocks.sample_weights * (highest * np.asarray(LN_2, dtype) + jnp.log(total))
+    per_share = blocks.sample_weights * _reciprocal(total)
     r = [share * per_share for share in shares]
-    rz = [r[k] * z[k] for k in range(n_components)]
-    rzz = [rz[k] * z[k] for k in range(n_components)]
-    operands = (loglikes, *r, *rz, *rzz)
-    zero = jnp.zeros((), blocks.data.dtype)
+    ry = [r[k] * y[k] for k in range(n_components)]
+    ryy = [ry[k] * y[k] for k in range(n_components)]
+    operands = (loglikes, *r, *ry, *ryy)
+    zero = jnp.zeros((), dtype)
     rows = jax.lax.reduce(operands, (zero,) * len(operands), partial(jax.tree.map, jnp.add), dimensions=(1,))
     totals = jnp.stack([jnp.sum(row) for row in rows])
-    return Sums(totals[0], *jnp.split(totals[1:], 3))
+    responsibility, first, second = jnp.split(totals[1:], 3)
+    return Sums(totals[0], responsibility, first / y_of_z, second / y_of_z**2)
+
+
+MANTISSA_BITS, EXPONENT_BIAS = 23, 127
+"""Of float32 (IEEE 754)."""
+SERIES = [LN_2**power / math.factorial(power) for power in range(8)]
+"""Of 2^f for |f| ≤ ½, until its terms are below the rounding of float32."""
+RECIPROCAL_GUESS = 0x7EF311C7
+"""Twice the bias in the exponent, less what makes the guess best; three steps of Newton's method are exact then."""
+
+
+def _power_of_two(exponents: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
+    """2^t for t ≤ 0, and 0 below the least exponent; in float32 of operations that XLA takes for cheap.
+
+    It fuses a cheap operation into the loop that uses its result several times, and stores the result of `exp`: K
+    arrays of the size of the data, which take three times as long to write and read as to compute.
+    """
+    if exponents.dtype != jnp.float32:
+        return jnp.exp(exponents * LN_2)
+    bounded = jnp.maximum(exponents, -float(EXPONENT_BIAS))
+    whole = jax.lax.round(bounded, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
+    fraction = bounded - whole
+    value = jnp.full_like(fraction, SERIES[-1])
+    for coefficient in reversed(SERIES[:-1]):
+        value = value * fraction + coefficient
+    # Added to so large a number, a whole one is the last bits of the sum.
+    last_bits = jax.lax.bitcast_convert_type(whole + 1.5 * 2.0**MANTISSA_BITS, jnp.int32)
+    return value * jax.lax.bitcast_convert_type((last_bits + EXPONENT_BIAS) << MANTISSA_BITS, jnp.float32)
+
+
+def _reciprocal(values: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
+    """1/x for x ≥ 1; in float32 by Newton's method from a guess that negates the exponent, for the reason above."""
+    if values.dtype != jnp.float32:
+        return jnp.reciprocal(values)
+    guess = np.int32(RECIPROCAL_GUESS) - jax.lax.bitcast_convert_type(values, jnp.int32)
+    inverse = jax.lax.bitcast_convert_type(guess, jnp.float32)
+    for _ in range(3):
+        inverse = inverse * (2.0 - values * inverse)
+    return inverse
 
 
 @jax.custom_vjp

@@ -3,6 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROUNDING_32
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gmm_pipeline.inference import objective
 from gmm_pipeline.model import mixture, priors
@@ -84,3 +86,32 @@ def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     expected = mixture.loss_mixture_weights(tuple(parameters), data, alpha_prior=jnp.full(2, 2.0))
     np.testing.assert_allclose(summed, expected, rtol=ROUNDING_32)
     np.testing.assert_allclose(averaged, expected / 500, rtol=ROUNDING_32)
+
+
+@given(st.lists(st.floats(-200.0, 0.0, width=32), min_size=1, max_size=50))
+def test_powers_of_two_are_numpys(exponents):
+    values = np.array(exponents, np.float32)
+    ours = np.asarray(objective._power_of_two(values[None]), np.float64)[0]
+    expected = np.where(values < -126.5, 0.0, np.exp2(values.astype(np.float64)))
+    np.testing.assert_allclose(ours, expected, rtol=4e-7)
+
+
+@given(st.lists(st.floats(1.0, 1e6, width=32), min_size=1, max_size=50))
+def test_reciprocals_are_numpys(values):
+    values = np.array(values, np.float32)
+    ours = np.asarray(objective._reciprocal(values[None]))[0]
+    np.testing.assert_allclose(ours, 1.0 / values.astype(np.float64), rtol=4e-7)
+
+
+@pytest.mark.parametrize("n_components", [2, 8])
+def test_nothing_of_the_size_of_all_terms_is_stored(n_components):
+    n_data = 100_000
+    parameters = Parameters(*[jnp.zeros(n_components)] * 3)
+    blocks = objective.in_blocks(jnp.arange(float(n_data)), jnp.ones(n_data))
+    gradient = jax.jit(
+        jax.value_and_grad(objective.fused_log_likelihood), compiler_options=objective.compiler_options(fused=True)
+    )
+    memory = gradient.lower(parameters, blocks).compile().memory_analysis()
+    if memory is None:
+        pytest.skip("this backend does not tell the memory of a program")
+    assert memory.temp_size_in_bytes < 4 * n_data
