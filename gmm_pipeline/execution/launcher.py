@@ -27,7 +27,7 @@ from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.planning import Group, Plan, Run
-from gmm_pipeline.execution.quick_configs import quick_yaml
+from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
 from gmm_pipeline.inference.batching import batches
 from gmm_pipeline.records import artifacts
@@ -105,6 +105,7 @@ class BatchLauncher:
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
 
+    @quickened()
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs; a job that fails is a return value that says so.
 
@@ -244,14 +245,13 @@ class BatchLauncher:
             with open_dict(job):
                 job.hydra.job.id = str(run.number)
                 job.hydra.job.num = run.number
-            with quick_yaml():
-                ran = run_job(
-                    hydra_context=self._context,
-                    task_function=functools.wraps(self._task_function)(told),
-                    config=job,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
+            ran = run_job(
+                hydra_context=self._context,
+                task_function=functools.wraps(self._task_function)(told),
+                config=job,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
             self._log_between_jobs(sweep)
             returned = _returned(run, ran.status, ran._return_value)
         sweep.log(run.number)

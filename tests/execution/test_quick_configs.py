@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
-from gmm_pipeline.execution.quick_configs import QuickConfig, quick, quick_yaml
+from gmm_pipeline.execution.quick_configs import QuickConfig, quick, quickened
 
 
 def composed() -> DictConfig:
@@ -58,7 +58,7 @@ def test_a_quick_copy_shares_nothing_that_can_be_changed():
 def test_quick_yaml_has_the_bytes_of_omegaconf(command):
     with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
         cfg = compose(command, return_hydra_config=True)
-    with quick_yaml():
+    with quickened():
         ours = OmegaConf.to_yaml(cfg)
     assert ours == OmegaConf.to_yaml(cfg)
 
@@ -74,6 +74,15 @@ NODES = st.recursive(
 @given(st.dictionaries(TEXT, NODES, max_size=5))
 def test_quick_yaml_reads_back_as_what_it_was(content):
     cfg = OmegaConf.create({"key": {name: value for name, value in content.items() if "$" not in repr(value)}})
-    with quick_yaml():
+    with quickened():
         ours = OmegaConf.to_yaml(cfg)
     assert OmegaConf.create(ours) == OmegaConf.create(OmegaConf.to_yaml(cfg))
+
+
+def test_a_kept_parse_leads_to_the_values_of_the_moment():
+    with quickened():
+        for value in (1, 2):
+            assert OmegaConf.create({"key": "${other} times", "other": value}).key == f"{value} times"
+        first, second = composed(), composed()
+        second.steps = 7000
+        assert (first.history_every, second.history_every) == (10, 35)
