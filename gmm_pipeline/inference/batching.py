@@ -47,9 +47,9 @@ MOST_SEGMENTS = 100
 """More moves of a bar than this are not seen."""
 CANONICAL_COMPONENTS = (5, 10, 20)
 """Numbers of components that smaller ones are padded to."""
-MOST_ELEMENTS_PADDED = 3.5e7
+MOST_ELEMENTS_PADDED = 1e8
 """Data × components × steps up to which components are padded: less than 50 ms more for a fit alone."""
-MOST_ELEMENTS_BATCHED = 1.5e7
+MOST_ELEMENTS_BATCHED = 3e7
 """The same times the runs of a batch; less, since many short rows take longer than few long ones."""
 EVALUATIONS_OF_A_SEARCH = 16
 """How often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step, at most about."""
