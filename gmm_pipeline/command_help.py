@@ -1,5 +1,6 @@
 """What `--help` says, made from the schema and from the comments of each YAML, so that it cannot fall behind them."""
 
+import itertools
 import re
 import sys
 import textwrap
@@ -43,7 +44,7 @@ def groups_of(command: str) -> list[str]:
 
 def option_folders(words: Sequence[str]) -> list[Path]:
     """Where options are looked for: the program's own folder, then that of --config-dir, if there is one."""
-    flags = zip(words, [*words[1:], ""], strict=True)
+    flags = itertools.zip_longest(words, words[1:], fillvalue="")
     named = [following for word, following in flags if word in ("--config-dir", "-cd")]
     named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
     return [config_directory(), *(Path(folder) for folder in named[-1:] if folder)]

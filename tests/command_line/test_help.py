@@ -11,6 +11,7 @@ import yaml
 from conftest import ROOT, Cli
 from hydra._internal.utils import get_args_parser
 
+from gmm_pipeline import command_help, config
 from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, overrides_first
 from gmm_pipeline.config import SCHEMAS
 
@@ -205,3 +206,11 @@ def test_completion_is_installed_by_a_script(tmp_path):
     assert "complete -o nospace" in script
     assert "gmm-pipeline" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [([], []), (["steps=3"], []), (["--config-dir", "mine"], ["mine"]), (["--config-dir=mine", "steps=3"], ["mine"])],
+)
+def test_options_are_looked_for_where_the_words_say(words, own):
+    assert command_help.option_folders(words) == [config.config_directory(), *map(Path, own)]
