@@ -49,4 +49,4 @@ test: setup
 
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	  --no-header --no-annotate --output-file requirements.lock pyproject.toml

@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from gmm_pipeline.errors import RunFailed
-from gmm_pipeline.execution import computing, planning
+from gmm_pipeline.execution import computing, plan_telling, planning
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.planning import Group, Plan, Run
@@ -37,9 +37,6 @@ from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.answers import Job
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import remove_record
-
-MOST_TOLD = 10
-"""Runs that cannot be fitted, of which a plan tells."""
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Knows all of its runs beforehand."""
@@ -117,9 +114,6 @@ class BatchLauncher:
         folder = Path(str(self._master.hydra.sweep.dir)).absolute()
         if self._plan_only:
             self._tell_plan(job_overrides)
-            if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
-                terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
-                raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
             return []
         sweep = _open_sweeps.get(folder) or Sweep(self._master, folder, Timings(time.perf_counter()))
         try:
@@ -134,7 +128,8 @@ class BatchLauncher:
         sweep.begin(planned)
         _open_sweeps[folder] = sweep
         self._log_between_jobs(sweep)
-        self._announce(sweep, planned)
+        terminal.say(f"sweep {folder.name}: {plan_telling.counts(planned)}", f"go on with it: {sweep.manifest.command}")
+        sweep.note(f"sweep {folder.name}: {plan_telling.counts(planned)}", *plan_telling.programs(planned))
         try:
             returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
             returns |= self._run(sweep, planned)
@@ -156,20 +151,6 @@ class BatchLauncher:
 
     def _borrow(self, overrides: Sequence[str]) -> Any:
         return self._composer.borrow(self._master, overrides)
-
-    def _announce(self, sweep: Sweep, planned: Plan) -> None:
-        done = sum(run.done for run in planned.runs)
-        left = sum(len(group.runs) for group in planned.groups)
-        wrong = len(planned.mistaken)
-        counts = [_counted(len(planned.runs), "run")]
-        counts += [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
-        counts += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
-        terminal.say(f"sweep {sweep.folder.name}: {', '.join(counts)}", f"go on with it: {sweep.manifest.command}")
-        sweep.note(
-            *[f"sweep {sweep.folder.name}: {', '.join(counts)}"],
-            *[f"program of {_counted(len(one.runs), 'run')}: {planning.described(one)}" for one in planned.groups],
-            *[f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)],
-        )
 
     def _run(self, sweep: Sweep, planned: Plan) -> dict[int, JobReturn]:
         returns = {run.number: self._save(sweep, run, None, datetime.now(UTC)) for run in planned.mistaken}
@@ -216,38 +197,34 @@ class BatchLauncher:
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
         """Let Hydra run a job whose result is there already."""
         record, about = sweep.record(run.number), sweep.about(run.number)
-        error = run.mistake if outcome is None else outcome.error
         remove_record(record, ".hydra", "fit")
+
+        def failed(cfg: DictConfig | None, error: Exception) -> RunFailed:
+            return sweep_run.save_failed(cfg, error, record, run.overrides, run.result or run.digest, about)
 
         @functools.wraps(self._task_function)
         def task(cfg: DictConfig) -> float:
             if outcome is None or outcome.answer is None:
-                reason = error or RunFailed("it was not computed")
-                raise sweep_run.save_failed(cfg, reason, record, run.overrides, run.result or run.digest, about)
-            return sweep_run.save_fitted(cfg, outcome.job, outcome.answer, record, began, about)
-
-        def told(cfg: DictConfig) -> float:
+                raise failed(cfg, reason)
             try:
-                return task(cfg)
+                return sweep_run.save_fitted(cfg, outcome.job, outcome.answer, record, began, about)
             except RunFailed:
                 raise
-            except Exception as failure:
-                raise sweep_run.save_failed(
-                    cfg, failure, record, run.overrides, run.result or run.digest, about
-                ) from failure
+            except Exception as error:
+                raise failed(cfg, error) from error
 
+        reason = (run.mistake if outcome is None else outcome.error) or RunFailed("it was not computed")
         try:
             job = self._composer.compose(self._master, run.overrides)
-        except Exception as mistake:
-            failed = sweep_run.save_failed(None, error or mistake, record, run.overrides, run.digest, about)
-            returned = _returned(run, JobStatus.FAILED, failed)
+        except Exception:
+            returned = _returned(run, JobStatus.FAILED, failed(None, reason))
         else:
             with open_dict(job):
                 job.hydra.job.id = str(run.number)
                 job.hydra.job.num = run.number
             ran = run_job(
                 hydra_context=self._context,
-                task_function=functools.wraps(self._task_function)(told),
+                task_function=task,
                 config=job,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
@@ -260,31 +237,15 @@ class BatchLauncher:
     def _tell_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what would be done."""
         name = self._master.sweep
+        known = [] if name is None else known_runs(Path(self._master.outputs_dir) / "sweeps" / name)
         folder = Path(self._master.outputs_dir) / "sweeps" / str(name)
-        known = known_runs(folder) if name is not None else []
         with terminal.progress_bar("planning", "runs") as progress:
             planned = planning.plan(job_overrides, self._borrow, folder, known, progress)
         _refuse_if_all_are_wrong(planned)
-        workers = self._workers or computing.default_workers()
-        done = sum(run.done for run in planned.runs)
-        counts = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program")]
-        counts += [f"{done:,} done before"] * bool(done)
-        counts += [f"{len(planned.mistaken):,} that cannot be fitted"] * bool(planned.mistaken)
-        terminal.say(", ".join(counts))
-        if planned.groups:
-            seconds = planning.seconds_of(planned.groups, workers)
-            terminal.say("")
-            terminal.show(terminal.plan_table(list(planning.rows(planned, workers))))
-            why = [f"several programs, since they differ in {line}" for line in planning.why_split(planned.groups)]
-            terminal.say("", *why)
-            terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
-        for run in planned.mistaken[:MOST_TOLD]:
-            terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
-
-
-def _counted(number: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+        plan_telling.tell(planned, self._workers or computing.default_workers())
+        if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
+            terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
+            raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:

@@ -21,7 +21,7 @@ from omegaconf import MISSING, DictConfig
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference.batching import Program, batches, differences, memory_of, program_of
+from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
@@ -29,13 +29,6 @@ from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.answers import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import resolved
-
-NANOSECONDS_AN_ELEMENT = 0.8
-"""Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
-SECONDS_A_RUN = 0.035
-"""To compose a run and write its record."""
-SECONDS_A_SWEEP = 8.0
-"""To start, compile, draw and track."""
 
 DATASETS_KEPT = 8
 
@@ -184,57 +177,3 @@ def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestR
 def _told(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that say something of a run: the name of the sweep says nothing."""
     return tuple(override for override in overrides if not re.match(r"\+*sweep=", override))
-
-
-def why_split(groups: Sequence[Group]) -> list[str]:
-    """Why runs are computed in several programs: the keys in which these differ, and their values."""
-    lines = []
-    for key, values in differences([group.program for group in groups]).items():
-        shown = list(dict.fromkeys("none" if value is None else str(value) for value in values))
-        lines.append(f"{key}: {', '.join(shown[:6])}{', …' if len(shown) > 6 else ''}")
-    settings = {key for group in groups for key in group.settings}
-    for key in sorted(settings):
-        shown = list(dict.fromkeys(str(group.settings[key]) for group in groups))
-        if len(shown) > 1:
-            lines.append(f"{key}: {', '.join(shown)}")
-    return lines
-
-
-def described(group: Group) -> str:
-    """A group in a few words."""
-    program = group.program
-    optimizer = program.plan.optimizer.function.__qualname__
-    return (
-        f"{program.n_data:,} data, up to {program.width.components} components, {program.steps:,} steps of {optimizer}"
-    )
-
-
-def seconds_of(groups: Sequence[Group], workers: int) -> float:
-    """About how long groups take to compute and save, by what was measured on one machine."""
-    seconds = 0.0
-    for one in groups:
-        program, n_runs = one.program, len(one.runs)
-        n_batches = len(list(batches(program, range(n_runs))))
-        computed = n_batches * program.width.runs * program.n_data * program.width.components * program.steps
-        # Records are written while the next batches are computed.
-        seconds += max(computed * NANOSECONDS_AN_ELEMENT * 1e-9 / workers, n_runs * SECONDS_A_RUN)
-    return seconds + SECONDS_A_SWEEP
-
-
-def bytes_of(group: Group, workers: int) -> int:
-    """Bytes of arrays that a group holds at its height, about."""
-    return memory_of(group.program) * workers
-
-
-def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
-    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds."""
-    for one in planned.groups:
-        n_batches = len(list(batches(one.program, range(len(one.runs)))))
-        yield (
-            described(one),
-            f"{len(one.runs):,}",
-            f"{n_batches:,}",
-            str(one.program.width.runs),
-            f"{bytes_of(one, workers) / 1e6:,.1f}",
-            f"{seconds_of([one], workers) - SECONDS_A_SWEEP:,.1f}",
-        )

@@ -5,9 +5,11 @@ Overrides are taken as they were typed. The price: two ways of typing one value 
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST_RUN_NAME = 120
+REMOVED = "~"
+"""Value of an override that removes its key."""
 
 
 def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
@@ -18,7 +20,7 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     Args:
         runs: number and overrides of each run.
     """
-    told = {number: assignments(overrides) for number, overrides in runs}
+    told = {number: override_values(overrides) for number, overrides in runs}
     differing = differing_keys(list(told.values()))
     ends = [last_part(key) for key in differing]
     shown = {
@@ -35,15 +37,19 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     }
 
 
-def differing_keys(assignments: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys whose values differ between runs, in the order in which they were given."""
-    keys = dict.fromkeys(key for found in assignments for key in found)
-    return [key for key in keys if len({found.get(key) for found in assignments}) > 1]
+def differing_keys(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys whose values differ between runs, in the order in which they first occur; none is a value too."""
+    keys = dict.fromkeys(key for values in runs for key in values)
+    return [key for key in keys if len({values.get(key) for values in runs}) > 1]
 
 
-def assignments(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides as key and value."""
-    return {key: value for key, _, value in (word.lstrip("+~").partition("=") for word in overrides)}
+def override_values(overrides: Iterable[str]) -> dict[str, str]:
+    """Overrides as key and text of the value, without Hydra's prefixes; `REMOVED` for a key that is taken away."""
+    values = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        values[re.sub(r"^(\+\+|\+|~)", "", key)] = REMOVED if key.startswith("~") else value
+    return values
 
 
 def last_part(key: str) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.records.artifacts import History
-from gmm_pipeline.records.sweeps import FINISHED, SweepRun, differing_overrides, override_values
+from gmm_pipeline.records.overrides import override_values
+from gmm_pipeline.records.sweeps import FINISHED, SweepRun, differing_overrides
 
 REACHED = 1e-3
 """Nats above the best loss that are as good as the best: the precision to which losses are compared."""

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 
 from gmm_pipeline.records import artifacts, drawing, sweep_answers
 from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweep_answers import REACHED
 from gmm_pipeline.records.sweep_table import typed_column
-from gmm_pipeline.records.sweeps import SweepRun, differing_overrides, override_values
+from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 
 MOST_HISTORIES = 200
 MOST_LINES = 12

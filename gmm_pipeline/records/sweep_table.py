@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.records.files import Column, write_columns
-from gmm_pipeline.records.sweeps import SweepRun, override_values
+from gmm_pipeline.records.overrides import override_values
+from gmm_pipeline.records.sweeps import SweepRun
 
 PARQUET, CSV = "sweep.parquet", "sweep.csv"
 FLOATS = ("loss", "log_likelihood", "log_prior", "aic", "bic")

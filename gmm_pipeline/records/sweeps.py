@@ -6,8 +6,7 @@ runs are read in seconds; the price is that a picture that needs a history reads
 """
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +14,11 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.overrides import differing_keys, override_values
 
 MANIFEST = "sweep.json"
 FORMAT = 1
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
-REMOVED = "~"
-"""Value of an override that removes its key."""
 
 
 class ManifestRun(NamedTuple):
@@ -181,17 +179,7 @@ def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:
     )
 
 
-def override_values(overrides: Iterable[str]) -> dict[str, str]:
-    """Overrides as key and text of the value, without Hydra's prefixes; `REMOVED` for a key that is taken away."""
-    values = {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        values[re.sub(r"^(\+\+|\+|~)", "", key)] = REMOVED if key.startswith("~") else value
-    return values
-
-
 def differing_overrides(runs: Manifest | Sequence[ManifestRun] | Sequence[SweepRun]) -> list[str]:
     """Keys of the overrides whose values differ between runs, in the order in which they first occur."""
-    rows = [override_values(run.overrides) for run in (runs.runs if isinstance(runs, Manifest) else runs)]
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return [key for key in keys if len({row.get(key) for row in rows}) > 1]
+    found = runs.runs if isinstance(runs, Manifest) else runs
+    return differing_keys([override_values(run.overrides) for run in found])

@@ -166,12 +166,12 @@ def _delete(connection: sqlite3.Connection, run_ids: Iterable[str]) -> None:
     ids = [(run_id,) for run_id in run_ids]
     of_run = "destination_type = 'RUN' AND destination_id = ?"  # nothing of the user's is put into any statement
     connection.executemany(
-        f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs WHERE {of_run})",  # noqa: S608
+        f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs WHERE {of_run})",  # noqa: S608 - our own names of tables
         ids,
     )
-    connection.executemany(f"DELETE FROM inputs WHERE {of_run}", ids)  # noqa: S608
+    connection.executemany(f"DELETE FROM inputs WHERE {of_run}", ids)  # noqa: S608 - our own names of tables
     for table in (*OF_A_RUN, "runs"):
-        connection.executemany(f"DELETE FROM {table} WHERE run_uuid = ?", ids)  # noqa: S608
+        connection.executemany(f"DELETE FROM {table} WHERE run_uuid = ?", ids)  # noqa: S608 - our own names of tables
 
 
 def _insert_inputs(

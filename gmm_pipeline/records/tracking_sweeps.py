@@ -18,8 +18,10 @@ import numpy as np
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, loggable, tracking_rows
 from gmm_pipeline.records.files import read_json, write_json
-from gmm_pipeline.records.overrides import assignments, names_within
+from gmm_pipeline.records.overrides import names_within, override_values
 from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.sweep_table import CSV, PARQUET
+from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackedRun, failures_told, page
 from gmm_pipeline.records.tracking_calls import STATUS, Calls, Entry, Logged
 from gmm_pipeline.records.tracking_rows import Rows
@@ -37,8 +39,7 @@ from gmm_pipeline.records.tracking_views import TAG, view_of
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MANIFEST = "sweep.json"
-UPLOADED = ("sweep.parquet", "sweep.csv", MANIFEST)
+UPLOADED = (PARQUET, CSV, MANIFEST)
 
 
 @collector_paused()
@@ -155,7 +156,7 @@ class SweepTracker:
                     self._client.log_artifact(run_id, str(self._folder / name))
             if (self._folder / artifacts.FIGURES).is_dir():
                 self._client.log_artifacts(run_id, str(self._folder / artifacts.FIGURES), artifacts.FIGURES)
-            key, view = view_of(run_id, [assignments(run["overrides"]) for run in self._manifest["runs"]])
+            key, view = view_of(run_id, [override_values(run["overrides"]) for run in self._manifest["runs"]])
             self._client.set_experiment_tag(experiment_id, TAG + key, view)
             self._writer.set_params(run_id, loggable.accepted(params))
             found = loggable.cut_tags({**tags, "mlflow.note.content": note, "gmm_pipeline.view": key})

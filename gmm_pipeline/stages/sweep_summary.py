@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
     NAMES,
@@ -24,7 +25,6 @@ from gmm_pipeline.records.sweep_answers import (
     with_results,
 )
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
-from gmm_pipeline.records.sweeps import override_values as values_of
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import shown
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_composition import Sweep, hydra_state
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.execution import planning
+from gmm_pipeline.execution import plan_telling, planning
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.sweeps import ManifestRun
 
@@ -172,14 +172,14 @@ def test_what_differs_in_structure_or_settings_is_a_group_of_its_own_and_says_wh
     jobs = [[], ["optimizer=sgd"], ["precision=float64"], ["steps=6"], ["seed=1"], ["n_components=4"]]
     plan = planned(sweep, jobs)
     assert [[run.number for run in group.runs] for group in plan.groups] == [[0, 4, 5], [1], [2], [3]]
-    why = planning.why_split(plan.groups)
+    why = plan_telling.why_split(plan.groups)
     assert "steps: 5, 6" in why
     assert any(line.startswith("precision: ") and "float64" in line for line in why)
     assert any(line.startswith("optimizer._target_: ") and "adam" in line and "sgd" in line for line in why)
     settings = planned(sweep, [[], ["threefry_partitionable=false"]]).groups
     assert len(settings) == 2
-    assert planning.why_split(settings) == ["threefry_partitionable: True, False"]
-    rows = list(planning.rows(plan, workers=2))
+    assert plan_telling.why_split(settings) == ["threefry_partitionable: True, False"]
+    rows = list(plan_telling.rows(plan, workers=2))
     assert [row[1] for row in rows] == ["3", "1", "1", "1"]
     assert "3 data" not in rows[0][0]
     assert "60 data, up to 5 components, 5 steps of adam" in rows[0][0]

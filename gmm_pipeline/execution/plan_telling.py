@@ -1,0 +1,113 @@
+"""What a sweep is about to do, in words: for the terminal, for the log of the sweep, and for the command `plan`.
+
+Times are those of one machine that was measured, so they say whether to wait or to go home, not when to be back.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from gmm_pipeline.execution.planning import Group, Plan
+from gmm_pipeline.inference.batching import batches, differences, memory_of
+from gmm_pipeline.stages import terminal
+
+NANOSECONDS_AN_ELEMENT = 0.8
+"""Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
+SECONDS_A_RUN = 0.035
+"""To compose a run and write its record."""
+SECONDS_A_SWEEP = 8.0
+"""To start, compile, draw and track."""
+MOST_TOLD = 10
+"""Runs that cannot be fitted, of which a plan tells."""
+
+
+def why_split(groups: Sequence[Group]) -> list[str]:
+    """Why runs are computed in several programs: the keys in which these differ, and their values."""
+    lines = []
+    for key, values in differences([group.program for group in groups]).items():
+        shown = list(dict.fromkeys("none" if value is None else str(value) for value in values))
+        lines.append(f"{key}: {', '.join(shown[:6])}{', …' if len(shown) > 6 else ''}")
+    settings = {key for group in groups for key in group.settings}
+    for key in sorted(settings):
+        shown = list(dict.fromkeys(str(group.settings[key]) for group in groups))
+        if len(shown) > 1:
+            lines.append(f"{key}: {', '.join(shown)}")
+    return lines
+
+
+def described(group: Group) -> str:
+    """A group in a few words."""
+    program = group.program
+    optimizer = program.plan.optimizer.function.__qualname__
+    return (
+        f"{program.n_data:,} data, up to {program.width.components} components, {program.steps:,} steps of {optimizer}"
+    )
+
+
+def seconds_of(groups: Sequence[Group], workers: int) -> float:
+    """About how long groups take to compute and save, by what was measured on one machine."""
+    seconds = 0.0
+    for one in groups:
+        program, n_runs = one.program, len(one.runs)
+        n_batches = len(list(batches(program, range(n_runs))))
+        computed = n_batches * program.width.runs * program.n_data * program.width.components * program.steps
+        # Records are written while the next batches are computed.
+        seconds += max(computed * NANOSECONDS_AN_ELEMENT * 1e-9 / workers, n_runs * SECONDS_A_RUN)
+    return seconds + SECONDS_A_SWEEP
+
+
+def bytes_of(group: Group, workers: int) -> int:
+    """Bytes of arrays that a group holds at its height, about."""
+    return memory_of(group.program) * workers
+
+
+def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
+    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds."""
+    for one in planned.groups:
+        n_batches = len(list(batches(one.program, range(len(one.runs)))))
+        yield (
+            described(one),
+            f"{len(one.runs):,}",
+            f"{n_batches:,}",
+            str(one.program.width.runs),
+            f"{bytes_of(one, workers) / 1e6:,.1f}",
+            f"{seconds_of([one], workers) - SECONDS_A_SWEEP:,.1f}",
+        )
+
+
+def counts(planned: Plan) -> str:
+    """How many runs there are, and how many of them are left."""
+    left = sum(len(group.runs) for group in planned.groups)
+    told = [_counted(len(planned.runs), "run"), *_kept_back(planned)]
+    told += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
+    return ", ".join(told)
+
+
+def programs(planned: Plan) -> list[str]:
+    """A line for each program, and why there are several."""
+    return [
+        *(f"program of {_counted(len(one.runs), 'run')}: {described(one)}" for one in planned.groups),
+        *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)),
+    ]
+
+
+def tell(planned: Plan, workers: int) -> None:
+    """Print what would be done, and about how long it would take."""
+    told = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program"), *_kept_back(planned)]
+    terminal.say(", ".join(told))
+    if planned.groups:
+        terminal.say("")
+        terminal.show(terminal.plan_table(list(rows(planned, workers))))
+        terminal.say("", *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)))
+        seconds = seconds_of(planned.groups, workers)
+        terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
+    for run in planned.mistaken[:MOST_TOLD]:
+        terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
+
+
+def _kept_back(planned: Plan) -> list[str]:
+    done, wrong = sum(run.done for run in planned.runs), len(planned.mistaken)
+    return [f"{done:,} done before"] * bool(done) + [f"{wrong:,} that cannot be fitted"] * bool(wrong)
+
+
+def _counted(number: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
