@@ -64,7 +64,7 @@ def fit_by_em(jobs: Sequence[FitJob]) -> list[FitResult]:
     return [_fit(job) for job in jobs]
 
 
-def _fit(job: FitJob, steps: int = 200) -> FitResult:
+def _fit(job: FitJob, steps: int = 100) -> FitResult:
     x, c, k = job.data.astype(float), job.sample_weights.astype(float), job.plan.n_components
     if job.begin is None:
         kept = np.repeat(np.sort(x[c > 0]), 1)
