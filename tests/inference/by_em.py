@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 from scipy import special, stats
+from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult
 from gmm_pipeline.inference.plugins import Plugin
@@ -51,6 +52,11 @@ def a_result(weights, locs, scales, *, degenerate=(), diverged=False, converged=
     return FitResult(**{**dict.fromkeys(FitResult._fields), **known})
 
 
+def of_scikit_learn(fitted: GaussianMixture) -> FitResult:
+    weights, locs, variances = (np.ravel(vars(fitted)[name]) for name in ("weights_", "means_", "covariances_"))
+    return a_result(weights, locs, np.sqrt(variances))
+
+
 def density(result: FitResult, x) -> np.ndarray:
     """Of a mixture by SciPy, [n]."""
     log_weights, locs, log_scales = result.parameters
@@ -67,7 +73,7 @@ def fit_by_em(jobs: Sequence[FitJob]) -> list[FitResult]:
 def _fit(job: FitJob, steps: int = 100) -> FitResult:
     x, c, k = job.data.astype(float), job.sample_weights.astype(float), job.plan.n_components
     if job.begin is None:
-        kept = np.repeat(np.sort(x[c > 0]), 1)
+        kept = x[c > 0]
         locs = np.quantile(kept, (np.arange(k) + 0.5) / k)
         weights, scales = np.full(k, 1.0 / k), np.full(k, 2.0 * kept.std() / k)
     else:

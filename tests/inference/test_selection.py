@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from by_em import a_job, a_result, density, fit_by_em
+from by_em import a_job, a_result, density, fit_by_em, of_scikit_learn
 from conftest import ROUNDING_64
 from scipy import special
 from sklearn.mixture import GaussianMixture
@@ -12,7 +12,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import cross_validation, selection
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.inference.selection import Candidate
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import Parameters, constrain
 
 RANDOM = np.random.default_rng(5)
 DATA = np.concatenate([RANDOM.normal(-2, 1, 60), RANDOM.normal(3, 2, 90)])
@@ -42,9 +42,8 @@ def candidate(n_components=2, log_likelihood=-100.0, *, equal_scales=False, **ch
 @pytest.mark.parametrize("n_components", [1, 2, 3])
 def test_criteria_equal_scikit_learn_and_a_double_loop(n_components):
     sklearn = GaussianMixture(n_components, random_state=0).fit(DATA[:, None])
-    weights, locs = sklearn.weights_, sklearn.means_[:, 0]
-    scales = np.sqrt(np.ravel(sklearn.covariances_))
-    result = a_result(weights, locs, scales)
+    result = of_scikit_learn(sklearn)
+    weights, locs, scales = constrain(result.parameters)
     (found,) = selection.judge([a_job(DATA, n_components)], [result], DATA, IDENTITY)
     np.testing.assert_allclose(found.aic, sklearn.aic(DATA[:, None]), rtol=1e-9)
     np.testing.assert_allclose(found.bic, sklearn.bic(DATA[:, None]), rtol=1e-9)
@@ -186,9 +185,8 @@ def test_held_out_log_likelihood_has_the_error_of_its_gap_to_the_best():
         results = fit_by_em(cross_validation.fold_jobs(job, 5, job.key))
         seen.append(cross_validation.held_out(results, folds, DATA, ONES, IDENTITY))
     found = selection.judge(jobs, fit_by_em(jobs), DATA, IDENTITY, seen)
-    best = selection.choose(found, "held_out")
-    assert best is found[1]
-    assert best.held_out_gap_error == 0.0
+    assert selection.choose(found, "held_out") is found[1]
+    assert found[1].held_out_gap_error == 0.0
     other = found[0]
     gaps = seen[0].log_densities - seen[1].log_densities
     assert other.held_out_gap_error == pytest.approx(np.sqrt(len(DATA)) * gaps.std(ddof=1))
