@@ -1,0 +1,85 @@
+"""Selection with the fits of the engine, from the batch to the choice."""
+
+import csv
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from by_em import a_job, plugin
+from scipy import stats
+from sklearn.mixture import GaussianMixture
+
+from gmm_pipeline.inference import batching, cross_validation, em, selection
+from gmm_pipeline.inference.likelihood_ratio import bootstrap_test, smallest_not_rejected
+from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
+from gmm_pipeline.model import inits
+
+VARIOUS = plugin(inits.various, jitter=0.5, overlap=2.0, smallest_scale=0.01)
+COLUMNS = {"galaxies": "velocity_km_s", "acidity": "log_acidity_index", "waiting": "waiting_minutes"}
+KEY = jax.random.PRNGKey(5)
+fit_all = partial(batching.fit_all, workers=2)
+
+
+def job(data, n_components=1, **changes):
+    made = a_job(data, n_components, optimizer=plugin(em.squarem), **{"fewest_data": 2.5, **changes})
+    return made._replace(plan=made.plan._replace(init=VARIOUS))
+
+
+@pytest.mark.parametrize(
+    ("name", "restarts", "most", "winner"),
+    [("galaxies", 32, 4, (3, False)), ("acidity", 8, 3, (2, True)), ("waiting", 8, 3, (2, True))],
+)
+def test_a_selection_by_bic_has_the_reference_winner(reference, name, restarts, most, winner):
+    rows = list(csv.DictReader((reference / f"{name}.csv").open()))
+    data = np.array([float(row[COLUMNS[name]]) for row in rows])
+    scaling = scaling_of(data, np.ones(len(data)))
+    standardised = to_fit_units(data, scaling)
+    jobs = selection.candidates_of(job(standardised, restarts=restarts), range(1, most + 1), [True, False])
+    found = selection.judge(jobs, fit_all(jobs), standardised, scaling)
+    best = selection.choose(found, "bic")
+    assert best is not None
+    assert (best.n_components, best.equal_scales) == winner
+    for equal in (True, False):  # of nested sound fits, more components are never less likely
+        chain = [one.log_likelihood for one in found if one.n_components == 1 or one.equal_scales == equal]
+        assert np.all(np.diff(chain) > -1e-3)
+
+
+def test_held_out_log_likelihood_equals_that_of_scikit_learn_on_the_same_folds():
+    random = np.random.default_rng(7)
+    data = np.concatenate([random.normal(-3, 1, 50), random.normal(3, 2, 70)]).astype(np.float32).astype(np.float64)
+    ours, ones = job(data, 2), np.ones(len(data))
+    folds, jobs = cross_validation.folds_of(ones, 4, KEY), cross_validation.fold_jobs(ours, 4, KEY)
+    assert len({batching.program_of(one) for one in [ours, *jobs]}) == 1
+    found = cross_validation.held_out(fit_all(jobs), folds, data, ones, IDENTITY)
+    expected = np.zeros(4)
+    for fold in range(4):
+        training = data[folds != fold, None]
+        theirs = GaussianMixture(2, tol=1e-10, max_iter=10000, n_init=4, reg_covar=0.0, random_state=0).fit(training)
+        expected[fold] = np.sum(theirs.score_samples(data[folds == fold, None]))
+    np.testing.assert_allclose(found.by_fold, expected, atol=2e-2)  # where a fit stops, the held-out data still slope
+
+
+def test_level_of_the_likelihood_ratio_test():
+    """Under the null hypothesis a test at level α rejects a share α, within the bounds of so many data sets."""
+    n_sets = 24
+    p_values = []
+    for seed in range(n_sets):
+        one = job(np.random.default_rng(seed).normal(size=60), seed=seed, restarts=2, steps=200)
+        key = jax.random.PRNGKey(seed)
+        found = bootstrap_test(one, *fit_all([one]), n_replicates=19, key=key, fit_all=fit_all)
+        assert found.statistic >= 0.0
+        assert np.nanmin(found.replicates) >= 0.0
+        p_values.append(found.p_value)
+    for level in (0.05, 0.25, 0.5):
+        low, high = stats.binom.interval(0.999, n_sets, level)
+        assert low <= np.sum(np.array(p_values) <= level) <= high
+
+
+def test_power_of_the_likelihood_ratio_test():
+    random = np.random.default_rng(0)
+    data = np.concatenate([random.normal(-3, 1, 40), random.normal(3, 1, 40)])
+    jobs = [job(data, k, restarts=4) for k in (1, 2, 3)]
+    found = smallest_not_rejected(jobs, fit_all(jobs), level=0.05, n_replicates=19, key=KEY, fit_all=fit_all)
+    assert found.n_components == 2
+    assert found.tests[0].p_value == 1 / 20
