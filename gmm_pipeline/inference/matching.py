@@ -53,8 +53,8 @@ def match(mixture: Mixture, other: Mixture) -> Matching:
     return Matching(
         components,
         others,
-        tuple(np.setdiff1d(np.arange(len(mixture.locs)), components).tolist()),
-        tuple(np.setdiff1d(np.arange(len(other.locs)), others).tolist()),
+        tuple(sorted({*range(len(mixture.locs))}.difference(components.tolist()))),
+        tuple(sorted({*range(len(other.locs))}.difference(others.tolist()))),
     )
 
 
