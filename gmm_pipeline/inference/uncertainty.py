@@ -17,18 +17,19 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.inference.tracing import prior_density
+from gmm_pipeline.inference.tracing import leaves_out_components, prior_density
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Mixture, Parameters, constrain
 
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
+ROOM = 8
+"""Numbers of components up to a multiple of this share the program of a prior that leaves out components."""
 LEAST_SHARE = 1e-11
 """Share of the complete-data information below which what is left of it is the rounding of sums over the data."""
 
@@ -163,19 +164,22 @@ def prior_information(
         log_prior: without those of its floats that differ between runs.
         floats: these.
     """
+    n_components = len(parameters.component_mus)
     if log_prior.function is priors.flat:  # spares a run without a prior the compiler
-        return np.zeros((3 * len(parameters.component_mus),) * 2)
+        return np.zeros((3 * n_components,) * 2)
+    width = -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
+    active = np.arange(width) < n_components
+    padded = np.zeros((3, width))
+    padded[:, active] = np.stack(parameters)
     with jax.enable_x64(True):
         exact = {name: np.float64(value) for name, value in floats.items()}
-        return -np.asarray(_prior_hessian(np.concatenate(parameters), exact, log_prior=log_prior), np.float64)
+        hessian = np.asarray(_prior_hessian(padded, active, exact, log_prior=log_prior), np.float64)
+    return -hessian[:, active][:, :, :, active].reshape(3 * n_components, 3 * n_components)
 
 
 @partial(jax.jit, static_argnames="log_prior")
-def _prior_hessian(values: Array, floats: dict[str, AnyArray], *, log_prior: Plugin) -> Array:
-    active = jnp.ones(len(values) // 3, bool)
-    return jax.hessian(
-        lambda values: prior_density(log_prior.given(floats), Parameters(*jnp.split(values, 3)), active)
-    )(values)
+def _prior_hessian(values: Array, active: Array, floats: dict[str, AnyArray], *, log_prior: Plugin) -> Array:
+    return jax.hessian(lambda values: prior_density(log_prior.given(floats), Parameters(*values), active))(values)
 
 
 def free_directions(parameters: Parameters, sound: np.ndarray, *, equal_scales: bool) -> Float[np.ndarray, "P free"]:

@@ -176,6 +176,25 @@ def test_a_dirichlet_prior_counts_as_so_many_more_data():
     np.testing.assert_allclose(errors.locs, np.exp(parameters[2]) / np.sqrt([30, 70]), rtol=ROUNDING_64)
 
 
+def skewed(parameters, active, *, strength):
+    """Of everything at once, and not the same in all components."""
+    log_weights = jax.nn.log_softmax(jnp.where(active, parameters.log_component_weights, -1e9))
+    each = log_weights * jnp.exp(-parameters.log_component_scales) + parameters.component_mus**3 * log_weights
+    return strength * jnp.sum(jnp.where(active, each, 0.0))
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 8, 9])
+def test_the_information_of_a_prior_is_minus_its_hessian_whatever_the_room(n_components):
+    values = np.random.default_rng(2).normal(size=3 * n_components)
+    parameters = Parameters(*np.split(values, 3))
+    found = module.prior_information(parameters, Plugin(skewed, (("strength", 0.0),)), {"strength": 0.7})
+    with jax.enable_x64(True):
+        all_active = jnp.ones(n_components, bool)
+        hessian = jax.jit(jax.hessian(lambda v: skewed(Parameters(*jnp.split(v, 3)), all_active, strength=0.7)))
+        expected = hessian(values)
+    np.testing.assert_allclose(found, -np.asarray(expected), rtol=0, atol=1e-10)
+
+
 def test_sample_weights_are_counts(free):
     repeats = np.random.default_rng(0).integers(0, 4, 400)
     weighted = errors_of(free, DATA, repeats.astype(float))
