@@ -1,0 +1,246 @@
+"""Are K components enough? The likelihood-ratio test of K against K + 1 by parametric bootstrap.
+
+The statistic −2 log λ has no chi-squared distribution here, since K components lie on the boundary of K + 1. So its
+distribution is that over replicates: data drawn from the fit of K, each fitted with K and with K + 1 as the observed
+data are (McLachlan 1987; McLachlan & Peel 2000, §6.4). All replicates' fits of a kind are one batch. The price is
+their number: for each replicate the usual restarts twice, one fit more from the mixture that made it, and K more
+from its fit of K with one component split.
+
+K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative, and is
+taken as 0 where the search for a better one failed. Priors should be flat: what is compared is the likelihood.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Num, PRNGKeyArray
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import diagnostics
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.scaling import IDENTITY
+from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
+
+Key = PRNGKeyArray | Num[AnyArray, "2"]
+FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
+
+APART = 0.5
+"""How far the halves of a split component start from its loc, in its scale. Halves on one another never part: by
+symmetry their gradients are the same."""
+
+
+class LikelihoodRatioTest(NamedTuple):
+    """K components against K + 1."""
+
+    n_components: int
+    """K, of the null hypothesis."""
+    statistic: float
+    """−2 log λ = 2 (ℓ_{K+1} − ℓ_K) of the data, in nats; not negative."""
+    p_value: float
+    replicates: Float[np.ndarray, " B"]
+    """The statistic of each replicate; NaN where K components had no sound fit."""
+
+    @property
+    def n_failed(self) -> int:
+        """Replicates without a statistic."""
+        return int(np.isnan(self.replicates).sum())
+
+
+class SequentialTest(NamedTuple):
+    """Tests of K against K + 1 for growing K, up to the first that does not reject."""
+
+    tests: tuple[LikelihoodRatioTest, ...]
+    n_components: int
+    """The smallest K that is not rejected, or the largest there was."""
+    all_rejected: bool
+    """Whether each K that could be tested is rejected, so that more components should be allowed."""
+
+
+def split_component(
+    parameters: Parameters, component: int, *, apart: float = 0.0, keep_scale: bool = False
+) -> Parameters:
+    """A mixture of K + 1 components that has one component of K in two halves.
+
+    Half the weight each, at μ ± a σ and with scale σ √(1 − a²), which keep mean and variance of the component
+    (Richardson & Green 1997). Where a = 0, density and likelihood are the same as before.
+
+    Args:
+        parameters: of K components.
+        component: which, from 0; its halves are this one and the last.
+        apart: a, from 0 to below 1.
+        keep_scale: whether the halves have the scale σ, as where all scales are to be equal.
+    """
+    log_weights, mus, log_scales = (np.asarray(leaf) for leaf in parameters)
+    step = apart * np.exp(log_scales[component])
+    narrower = 0.0 if keep_scale else 0.5 * np.log1p(-(apart**2))
+    halves = (-np.log(2.0), -np.log(2.0)), (-step, step), (narrower, narrower)
+    return Parameters(
+        *(
+            _in_two(leaf, component, leaf[component] + np.asarray(moved, leaf.dtype))
+            for leaf, moved in zip((log_weights, mus, log_scales), halves, strict=True)
+        )
+    )
+
+
+def _in_two(leaf: Float[np.ndarray, " K"], component: int, halves: Float[np.ndarray, "2"]) -> Float[np.ndarray, " L"]:
+    found = np.append(leaf, halves[1])
+    found[component] = halves[0]
+    return found
+
+
+def bootstrap_test(
+    null: FitJob, fitted: FitResult, *, n_replicates: int, key: Key, fit_all: FitAll
+) -> LikelihoodRatioTest:
+    """Test whether K components are enough, against K + 1.
+
+    The p-value is (1 + #{replicates ≥ observed}) / (B + 1), so that a test at level α rejects a true K with
+    probability α at most if (B + 1) α is a whole number (Davison & Hinkley 1997).
+
+    A replicate has as many data as the sample weights add up to, each of weight 1, since weights are counts.
+
+    Args:
+        null: the fit of K components.
+        fitted: its result, sound.
+        n_replicates: B.
+        key: draws the replicates and the starts of their fits.
+        fit_all: runs fits, in whatever batches.
+
+    Raises:
+        InputError: there is no replicate, or the fit of K is not sound.
+    """
+    if n_replicates < 1:
+        raise InputError(
+            "replicates",
+            expected="1 or more, such as 99 or 999",
+            came=str(n_replicates),
+            remedy="A level of 5 % needs 19 at least.",
+        )
+    if not _is_sound(fitted):
+        raise InputError(
+            "n_components",
+            expected="a fit to test that neither diverged nor collapsed",
+            came=f"one of {null.plan.n_components} components that did",
+            remedy="Allow fewer components, or raise the least scale.",
+        )
+    key_data, key_fits, key_observed = jax.random.split(key, 3)
+    (observed,) = _statistics([null._replace(key=key_observed)], [fitted], fit_all)
+    nulls, results = _fit_nulls(null, fitted, n_replicates, key_data, key_fits, fit_all)
+    replicates = np.array(_statistics(nulls, results, fit_all))
+    known = replicates[np.isfinite(replicates)]
+    return LikelihoodRatioTest(
+        n_components=null.plan.n_components,
+        statistic=observed,
+        p_value=float((1 + np.sum(known >= observed)) / (1 + len(known))),
+        replicates=replicates,
+    )
+
+
+def smallest_not_rejected(
+    jobs: Sequence[FitJob],
+    results: Sequence[FitResult],
+    *,
+    level: float,
+    n_replicates: int,
+    key: Key,
+    fit_all: FitAll,
+) -> SequentialTest:
+    """Test K against K + 1 for growing K, until a test does not reject: that K is enough (McLachlan & Peel 2000, §6.5).
+
+    The largest K is not tested, since there is no larger one to choose. A K without a sound fit ends the sequence.
+
+    Args:
+        jobs: fits of K, K + 1, K + 2, … components and one kind of scales; two at least.
+        results: of these; the first is sound.
+        level: α, of each test.
+        n_replicates: B, of each test.
+        key: draws the replicates and the starts of their fits.
+        fit_all: runs fits, in whatever batches.
+
+    Raises:
+        InputError: the numbers of components are not consecutive, the first fit is not sound, or there is no replicate.
+    """
+    numbers = [job.plan.n_components for job in jobs]
+    if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[-1] + 1)):
+        raise InputError(
+            "n_components",
+            expected="two or more consecutive numbers of components to test",
+            came=str(numbers),
+            remedy="Set bounds that differ.",
+        )
+    tests: list[LikelihoodRatioTest] = []
+    for job, result in zip(jobs[:-1], results[:-1], strict=True):
+        if tests and not _is_sound(result):
+            return SequentialTest(tuple(tests), tests[-1].n_components, all_rejected=True)
+        own_key = jax.random.fold_in(key, job.plan.n_components)
+        tests.append(bootstrap_test(job, result, n_replicates=n_replicates, key=own_key, fit_all=fit_all))
+        if tests[-1].p_value > level:
+            return SequentialTest(tuple(tests), tests[-1].n_components, all_rejected=False)
+    largest = numbers[-1] if _is_sound(results[-1]) else numbers[-2]
+    return SequentialTest(tuple(tests), largest, all_rejected=True)
+
+
+def _fit_nulls(
+    null: FitJob, fitted: FitResult, n_replicates: int, key_data: Key, key_fits: Key, fit_all: FitAll
+) -> tuple[list[FitJob], list[FitResult]]:
+    """Replicates of the data, and the best fit of K components to each: from its usual starts or from the truth."""
+    jobs = [
+        null._replace(data=data, sample_weights=np.ones_like(data), key=key, begin=None)
+        for data, key in zip(
+            _replicates(null, fitted, n_replicates, key_data), jax.random.split(key_fits, n_replicates), strict=True
+        )
+    ]
+    from_truth = [_from(job, fitted.parameters) for job in jobs]
+    found = fit_all([*jobs, *from_truth])
+    pairs = zip(jobs, found[:n_replicates], found[n_replicates:], strict=True)
+    return jobs, [_best(job, results)[0] or results[0] for job, *results in pairs]
+
+
+def _replicates(null: FitJob, fitted: FitResult, n_replicates: int, key: Key) -> Float[np.ndarray, "B n"]:
+    mixture = constrain(fitted.parameters)
+    weights, locs, scales = (leaf.tolist() for leaf in mixture)
+    n_data = round(float(np.sum(null.sample_weights, dtype=np.float64)))
+    draw = jax.vmap(lambda key: sample_multinomial(key, weights, locs, scales, n_data)[0])
+    return np.asarray(draw(jax.random.split(key, n_replicates)), null.data.dtype)
+
+
+def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> list[float]:
+    """−2 log λ of each null against one component more, which is fitted here; NaN where the null is not sound."""
+    alternatives = [_alternatives(job, result) for job, result in zip(nulls, results, strict=True)]
+    found = iter(fit_all([job for jobs in alternatives for job in jobs]))
+    statistics = []
+    for null, result, jobs in zip(nulls, results, alternatives, strict=True):
+        _, of_null = _best(null, [result])
+        _, of_alternative = _best(null, [next(found) for _ in jobs])
+        statistics.append(max(0.0, 2.0 * (of_alternative - of_null)) if np.isfinite(of_null) else np.nan)
+    return statistics
+
+
+def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
+    """Fits of K + 1 components: from the usual starts, and from those of K with each component split."""
+    usual = null._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1), begin=None)
+    return [usual] + [
+        _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
+        for component in range(null.plan.n_components)
+    ]
+
+
+def _from(job: FitJob, begin: Parameters) -> FitJob:
+    return job._replace(begin=Parameters(*(np.asarray(leaf, job.data.dtype) for leaf in begin)), restarts=1)
+
+
+def _best(job: FitJob, results: Sequence[FitResult]) -> tuple[FitResult | None, float]:
+    """The sound result of highest likelihood and its log-likelihood, in nats and float64; None and −inf of none."""
+    leaves = zip(*(result.parameters for result in results), strict=True)
+    stacked = Parameters(*(np.stack([np.asarray(leaf) for leaf in ours]) for ours in leaves))
+    data, sample_weights = np.asarray(job.data, np.float64), np.asarray(job.sample_weights, np.float64)
+    found = diagnostics.log_likelihoods(stacked, data, sample_weights, IDENTITY)
+    sound = np.where([_is_sound(result) for result in results], found, -np.inf)
+    sound = np.where(np.isnan(sound), -np.inf, sound)
+    best = int(np.argmax(sound))
+    return (results[best] if np.isfinite(sound[best]) else None), float(sound[best])
+
+
+def _is_sound(result: FitResult) -> bool:
+    return not result.diverged and not result.degenerate

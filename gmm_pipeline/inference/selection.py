@@ -1,0 +1,236 @@
+"""Choosing the number of components: the candidates, what each criterion says of them, and the best sound one.
+
+A criterion compares optima, and the likelihood of a mixture has none where a component collapses on a datum: a
+candidate that is degenerate or diverged has no say, however well it scores. All numbers are of the user's units, in
+float64. The candidates are jobs like any other, so that a selection is one batch of fits. The price: none is stopped
+early because it is hopeless.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_softmax
+from jaxtyping import Array, Float
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import diagnostics
+from gmm_pipeline.inference.cross_validation import HeldOut, standard_error_of_gap
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.objective import joint_terms
+from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.singular_bic import singular_bic
+from gmm_pipeline.model.mixture import AnyArray, Parameters
+
+CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
+LARGER_IS_BETTER = frozenset({"held_out"})
+
+
+class Candidate(NamedTuple):
+    """A number of components and a kind of scales, fitted and judged; in nats, for data in the user's units."""
+
+    n_components: int
+    equal_scales: bool
+    n_parameters: int
+    log_likelihood: float
+    aic: float
+    bic: float
+    icl: float
+    sbic: float | None
+    """None where the fit is no optimum to judge."""
+    held_out: float | None
+    """Log-likelihood of data that the fit had not seen; None if not asked."""
+    held_out_error: float | None
+    """Its standard error over the data."""
+    held_out_gap_error: float | None
+    """Standard error of its difference to the best candidate's, datum by datum: the smaller of the two errors, since
+    all candidates find the same data hard."""
+    degenerate: tuple[int, ...]
+    diverged: bool
+    converged: bool
+
+
+def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bool]) -> list[FitJob]:
+    """The fits that a selection compares, in the order of their number of components.
+
+    One component has equal scales as well as free ones, and is fitted once.
+
+    Args:
+        job: what all of them share.
+        numbers: of components.
+        equal_scales: which kinds of scales.
+
+    Raises:
+        InputError: there is nothing to compare, or a number is no number of components.
+    """
+    if not numbers or not equal_scales or min(numbers) < 1:
+        raise InputError(
+            "n_components",
+            expected="numbers of components to choose from, 1 or more",
+            came=f"{list(numbers)} with {len(equal_scales)} kinds of scales",
+            remedy="Set the bounds of the selection so that the first is at least 1 and not above the last.",
+        )
+    return [
+        job._replace(plan=job.plan._replace(n_components=number), equal_scales=equal)
+        for number in sorted(set(numbers))
+        for equal in dict.fromkeys(equal_scales[:1] if number == 1 else equal_scales)
+    ]
+
+
+def number_of_parameters(n_components: int, *, equal_scales: bool) -> int:
+    """Free parameters: K locs, K − 1 weights, and K scales, or one for all components."""
+    return 2 * n_components - 1 + (1 if equal_scales else n_components)
+
+
+@jax.jit
+def _entropy(parameters: Parameters, data: AnyArray, sample_weights: AnyArray) -> Array:
+    log_shares = log_softmax(joint_terms(parameters, data), axis=0)
+    shares = jnp.exp(log_shares)
+    # A share of nothing adds nothing, also where its logarithm is infinite.
+    return -jnp.sum(sample_weights * jnp.sum(jnp.where(shares > 0.0, shares * log_shares, 0.0), axis=0))
+
+
+def entropy(parameters: Parameters, data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> float:
+    """How undecided the responsibilities are: −Σ_i c_i Σ_j r_ij log r_ij, in nats and float64; 0 if well separated.
+
+    Args:
+        parameters: in the units of the fit; an entropy has no units of data.
+        data: x, in the units of the fit, float64.
+        sample_weights: c, how often each datum counts.
+    """
+    with jax.enable_x64(True):
+        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
+        return float(_entropy(exact, data, sample_weights))
+
+
+def criteria(log_likelihood: float, n_parameters: int, n_data: float, entropy: float) -> dict[str, float]:
+    """AIC (Akaike 1974), BIC (Schwarz 1978) and ICL = BIC + 2 H (Biernacki, Celeux & Govaert 2000), in nats.
+
+    Lower is better. ICL is taken with responsibilities where the paper has hard labels, as McLachlan & Peel (2000) do:
+    the penalty 2 H, and so the choice, moves smoothly with the data.
+
+    Args:
+        log_likelihood: ℓ, in nats.
+        n_parameters: p.
+        n_data: n, or the sum of the sample weights.
+        entropy: H of the responsibilities, in nats.
+    """
+    known = diagnostics.information_criteria(log_likelihood, n_parameters, n_data)
+    return {**known, "icl": known["bic"] + 2.0 * entropy}
+
+
+def judge(
+    jobs: Sequence[FitJob],
+    results: Sequence[FitResult],
+    data: Float[np.ndarray, " n"],
+    scaling: Scaling,
+    held_out: Sequence[HeldOut] | None = None,
+) -> list[Candidate]:
+    """What every criterion says of every candidate, in the order of the jobs.
+
+    Args:
+        jobs: of `candidates_of`.
+        results: of these.
+        data: in the units of the fit, float64.
+        scaling: from the user's units to the fit's.
+        held_out: of each candidate, if it was cross-validated.
+    """
+    rows = [_judge(job, result, data, scaling) for job, result in zip(jobs, results, strict=True)]
+    if not rows:
+        return rows
+    rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
+    return rows if held_out is None else _with_held_out(rows, held_out, jobs[0].sample_weights)
+
+
+def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling) -> Candidate:
+    sample_weights = np.asarray(job.sample_weights, np.float64)
+    log_likelihood = diagnostics.evaluate(result.parameters, data, sample_weights, scaling).log_likelihood
+    n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
+    undecided = entropy(result.parameters, data, sample_weights)
+    return Candidate(
+        n_components=job.plan.n_components,
+        equal_scales=job.equal_scales,
+        n_parameters=n_parameters,
+        log_likelihood=log_likelihood,
+        **criteria(log_likelihood, n_parameters, float(sample_weights.sum()), undecided),
+        sbic=None,
+        held_out=None,
+        held_out_error=None,
+        held_out_gap_error=None,
+        degenerate=result.degenerate,
+        diverged=result.diverged,
+        converged=result.converged,
+    )
+
+
+def _with_singular_bic(rows: Sequence[Candidate], n_data: float) -> list[Candidate]:
+    """One component begins the chain of equal scales and that of free ones; both give it the same score."""
+    scores: dict[int, float] = {}
+    for equal in (True, False):
+        own = [i for i, row in enumerate(rows) if row.n_components == 1 or row.equal_scales == equal]
+        chain = sorted((i for i in own if problem(rows[i]) is None), key=lambda i: rows[i].n_components)
+        numbers, found = [rows[i].n_components for i in chain], [rows[i].log_likelihood for i in chain]
+        scores |= dict(zip(chain, singular_bic(numbers, found, n_data, equal_scales=equal), strict=True))
+    return [row._replace(sbic=scores.get(i)) for i, row in enumerate(rows)]
+
+
+def _with_held_out(
+    rows: Sequence[Candidate], held_out: Sequence[HeldOut], sample_weights: Float[np.ndarray, " n"]
+) -> list[Candidate]:
+    rows = [
+        row._replace(held_out=seen.log_likelihood, held_out_error=seen.standard_error)
+        for row, seen in zip(rows, held_out, strict=True)
+    ]
+    best = choose(rows, "held_out")
+    if best is None:
+        return rows
+    reference = held_out[rows.index(best)]
+    return [
+        row._replace(held_out_gap_error=standard_error_of_gap(seen, reference, sample_weights))
+        for row, seen in zip(rows, held_out, strict=True)
+    ]
+
+
+def problem(candidate: Candidate) -> str | None:
+    """Why a candidate cannot be chosen by any criterion; None if it can."""
+    if candidate.diverged or not math.isfinite(candidate.log_likelihood):
+        return "diverged"
+    return "degenerate" if candidate.degenerate else None
+
+
+def score(candidate: Candidate, criterion: str) -> float:
+    """What a criterion says of a candidate, turned so that lower is better; NaN where it says nothing.
+
+    Raises:
+        InputError: there is no such criterion.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(
+            "criterion",
+            expected=f"one of {', '.join(CRITERIA)}",
+            came=repr(criterion),
+            remedy="Choose one of these.",
+        )
+    value: float | None = getattr(candidate, criterion)
+    return math.nan if value is None else -value if criterion in LARGER_IS_BETTER else value
+
+
+def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
+    """The best of the sound candidates by a criterion, the one with fewer parameters if two are as good.
+
+    Returns:
+        None where no candidate is sound: each is degenerate or diverged, or has no finite score.
+
+    Raises:
+        InputError: there is no such criterion.
+    """
+    scores = [score(candidate, criterion) for candidate in candidates]
+    eligible = [
+        (value, candidate.n_parameters, index)
+        for index, (value, candidate) in enumerate(zip(scores, candidates, strict=True))
+        if problem(candidate) is None and math.isfinite(value)
+    ]
+    return candidates[min(eligible)[-1]] if eligible else None

@@ -1,0 +1,72 @@
+"""Singular BIC (Drton & Plummer 2017): BIC that knows how flat the likelihood of too many components is.
+
+The learning coefficients of Gaussian mixtures with unknown scales are not known; bounds are, which is what is used here
+(eq. 6.11 with φ = 1). The price: the score of a mixture depends on which smaller ones were fitted.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+
+def learning_coefficient(n_components: int, n_true: int, *, equal_scales: bool) -> float:
+    """Bound on the learning coefficient of i components where j made the data: λ_ij = ½ (r j + i − 1 + s).
+
+    With r = 2 parameters a component and s = 0 shared ones, or r = 1 and s = 1 where all share one scale: half the
+    number of parameters that are fixed where the weights of i − j components vanish. For i = j it is half the number
+    of parameters, as in BIC. Drton & Plummer (2017), eq. 6.11 with φ = 1.
+
+    Args:
+        n_components: i, of the model.
+        n_true: j, at most i.
+        equal_scales: whether all components share one scale.
+    """
+    per_component, shared = (1, 1) if equal_scales else (2, 0)
+    return 0.5 * (per_component * n_true + n_components - 1 + shared)
+
+
+def singular_bic(
+    numbers: Sequence[int], log_likelihoods: Sequence[float], n_data: float, *, equal_scales: bool
+) -> list[float]:
+    """Singular BIC, −2 log L_i, of a chain of mixtures (Drton & Plummer 2017), in nats; lower is better.
+
+    BIC punishes a component that is not needed as if it could be estimated; with fewer true components the likelihood
+    is flatter than that. L averages over how many there may be: it is the positive root of
+    L_i² + (Σ_j L_j − L'_ii) L_i = Σ_j L'_ij L_j over all j < i, with log L'_ij = ℓ_i − λ_ij log n.
+
+    Args:
+        numbers: of components, ascending.
+        log_likelihoods: ℓ of the best fit of each, in nats.
+        n_data: n, or the sum of the sample weights.
+        equal_scales: whether the components of each share one scale.
+    """
+    log_n, log_scores = math.log(n_data), []
+    for i, log_likelihood in zip(numbers, log_likelihoods, strict=True):
+        penalised = [
+            log_likelihood - learning_coefficient(i, j, equal_scales=equal_scales) * log_n
+            for j in numbers[: len(log_scores) + 1]
+        ]
+        log_scores.append(_log_root(penalised[-1], np.array(penalised[:-1]), np.array(log_scores)))
+    return [-2.0 * score for score in log_scores]
+
+
+def _log_root(log_own: float, log_penalised: Float[np.ndarray, " j"], log_smaller: Float[np.ndarray, " j"]) -> float:
+    """The positive root of L² + (S − D) L = C; in logarithms, since likelihoods differ by more than a float's range.
+
+    Args:
+        log_own: log D, of L'_ii.
+        log_penalised: log L'_ij; C = Σ_j L'_ij L_j.
+        log_smaller: log L_j; S = Σ_j L_j.
+    """
+    if not len(log_smaller):
+        return log_own
+    log_sum = float(np.logaddexp.reduce(log_smaller))
+    log_product = float(np.logaddexp.reduce(log_penalised + log_smaller))
+    if log_own >= log_sum:
+        b, c = 1.0 - math.exp(log_sum - log_own), math.exp(log_product - 2.0 * log_own)
+        return log_own + math.log(0.5 * (b + math.sqrt(b * b + 4.0 * c)))
+    b, log_c = math.exp(log_own - log_sum) - 1.0, log_product - 2.0 * log_sum
+    # The form without a difference of two numbers that are almost the same.
+    return log_sum + math.log(2.0) + log_c - math.log(math.sqrt(b * b + 4.0 * math.exp(log_c)) - b)
