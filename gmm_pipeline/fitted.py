@@ -181,7 +181,7 @@ def _no_data(came: str) -> InputError:
     )
 
 
-def _whole(where: str, value: int) -> int:
+def _whole(where: str, value: Any) -> int:
     try:
         number = operator.index(value)
     except TypeError:

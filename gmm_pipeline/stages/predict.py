@@ -1,6 +1,7 @@
 """`predict`: what the mixture of an earlier run says of data, a row a datum.
 
-The price of one table: all of it is in memory before it is written, 8 bytes a datum and column.
+The price of one table: it is in memory as a whole, and once more as the file that it becomes, 16 bytes a datum and
+column in all for Parquet.
 """
 
 import logging
