@@ -110,6 +110,18 @@ class SimulateConfig:
 
 
 @dataclass
+class PredictConfig:
+    """Keys of `predict`."""
+
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    data: Any = key("what is labelled: a file or a generating spec")
+    output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
+    threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
+    tracking: TrackingConfig = key("the store that knows the id of a run")
+    outputs_dir: str = key("folder of the records and of everything that is written")
+
+
+@dataclass
 class AnimateConfig:
     """Keys of `animate`."""
 
@@ -131,7 +143,13 @@ class UiConfig:
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
 
-SCHEMAS: dict[str, type] = {"simulate": SimulateConfig, "fit": FitConfig, "animate": AnimateConfig, "ui": UiConfig}
+SCHEMAS: dict[str, type] = {
+    "simulate": SimulateConfig,
+    "fit": FitConfig,
+    "predict": PredictConfig,
+    "animate": AnimateConfig,
+    "ui": UiConfig,
+}
 
 
 def config_directory() -> Path:
