@@ -20,7 +20,7 @@ ONES = np.ones(len(DATA))
 
 
 def candidate(n_components=2, log_likelihood=-100.0, *, equal_scales=False, **changes) -> Candidate:
-    n_parameters = selection.number_of_parameters(n_components, equal_scales=equal_scales)
+    n_parameters = number_of_parameters(n_components, equal_scales=equal_scales)
     known = selection.criteria(log_likelihood, n_parameters, 100.0, 0.0)
     made = Candidate(
         n_components=n_components,
@@ -73,7 +73,7 @@ def test_bic_chooses_the_reference_winners(reference, name, n_data, winner):
     candidates = []
     for row in rows:
         equal = row["scales_are"] == "equal"
-        n_parameters = selection.number_of_parameters(row["n_components"], equal_scales=equal)
+        n_parameters = number_of_parameters(row["n_components"], equal_scales=equal)
         assert n_parameters == row["n_parameters"]
         known = selection.criteria(row["log_likelihood"], n_parameters, float(n_data), 0.0)
         assert known["bic"] == pytest.approx(row["bic"], abs=1e-4)
