@@ -61,7 +61,8 @@ def test_a_replicate_that_degenerates_where_the_fit_does_not_is_no_answer(result
 @needs_engine
 def test_replicates_are_told_in_the_users_units(result):
     found = natural(result, result, Scaling(100.0, 10.0))
-    np.testing.assert_allclose(found.locs, 100.0 + 10.0 * result.parameters.component_mus, rtol=ROUNDING_64)
+    locs = np.asarray(result.parameters.component_mus, np.float64)
+    np.testing.assert_allclose(found.locs, 100.0 + 10.0 * locs, rtol=ROUNDING_64)
     np.testing.assert_allclose(found.scales, 10.0 * constrain(result.parameters).scales, rtol=ROUNDING_64)
 
 
