@@ -7,14 +7,13 @@ from test_fitting import DATA, job
 
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.bootstrap import natural, percentile_intervals, replicates, resampled
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.fitting import FitResult
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling
 from gmm_pipeline.inference.uncertainty import uncertainty
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Mixture, constrain
 
-needs_engine = pytest.mark.skipif("begin" not in FitJob._fields, reason="fits cannot yet begin at given parameters")
 KEY = jax.random.PRNGKey(7)
 
 
@@ -23,7 +22,6 @@ def result() -> FitResult:
     return batching.fit(job(steps=200))
 
 
-@needs_engine
 def test_a_replicate_is_the_run_with_other_counts_begun_at_the_fit(result):
     original = job(steps=200)
     made = replicates(original, result, 5, KEY)
@@ -37,7 +35,6 @@ def test_a_replicate_is_the_run_with_other_counts_begun_at_the_fit(result):
     assert len({replicate.sample_weights.tobytes() for replicate in made}) == 5
 
 
-@needs_engine
 def test_a_replicate_depends_on_its_number_and_the_key_alone(result):
     few, many = (replicates(job(), result, n, KEY) for n in (3, 9))
     for one, same in zip(few, many, strict=False):
@@ -50,7 +47,6 @@ def test_both_kinds_of_key_draw_the_same():
     assert not np.array_equal(old, resampled(jax.random.PRNGKey(8), np.ones(20)))
 
 
-@needs_engine
 def test_a_replicate_that_degenerates_where_the_fit_does_not_is_no_answer(result):
     fit = result._replace(degenerate=(1,))
     for degenerate, sound in (((), True), ((1,), True), ((0,), False), ((0, 1), False)):
@@ -58,7 +54,6 @@ def test_a_replicate_that_degenerates_where_the_fit_does_not_is_no_answer(result
     assert np.isnan(natural(result._replace(diverged=True), fit, IDENTITY)).all()
 
 
-@needs_engine
 def test_replicates_are_told_in_the_users_units(result):
     found = natural(result, result, Scaling(100.0, 10.0))
     locs = np.asarray(result.parameters.component_mus, np.float64)
@@ -66,7 +61,6 @@ def test_replicates_are_told_in_the_users_units(result):
     np.testing.assert_allclose(found.scales, 10.0 * constrain(result.parameters).scales, rtol=ROUNDING_64)
 
 
-@needs_engine
 def test_the_errors_of_the_bootstrap_are_those_of_the_information(result):
     """Two sound ways to one quantity, which differ by the sample and the number of replicates."""
     fits = batching.fit_all(replicates(job(steps=200), result, 200, KEY))

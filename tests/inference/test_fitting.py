@@ -141,6 +141,7 @@ def test_divergence_is_a_value():
 def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     prior = plugin(priors.dirichlet, concentration=2.0)
     (_, lane), *_ = batching._started(job(log_prior=prior))
+    lane = jax.tree.map(jnp.asarray, lane)
     parameters = Parameters(jnp.array([0.3, -1.0]), jnp.array([-1.0, 2.0]), jnp.array([0.1, -0.2]))
     padded = Parameters(*(np.pad(np.asarray(leaf), (0, 3)) for leaf in parameters))
     laid_out = objective.lay_out(lane.data, lane.sample_weights, fused=fused)
