@@ -28,8 +28,8 @@ import numpy as np
 
 from benchmarks import ROOT, loaded, parser, print_table
 from benchmarks.floor import build_floor, run_floor
-from gmm_pipeline.execution.computing import default_workers
 from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.inference.fitting import FitJob, Lane, parts_of, start
 from gmm_pipeline.inference.objective import compiler_options
 

@@ -16,7 +16,6 @@ same as with seed=0.
 import numpy as np
 
 from benchmarks import Fitted, fitted, parser, print_table, some_of
-from gmm_pipeline.inference.diagnostics import standard_errors
 from gmm_pipeline.model.mixture import Mixture
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4}
@@ -27,7 +26,7 @@ SAME_OPTIMUM = 0.01
 def z_scores(found: Fitted) -> Mixture:
     """Distance of each parameter from the truth in standard errors; infinite where those are undefined."""
     dataset, answer = found.job.dataset, found.answer
-    errors = standard_errors(answer.unconstrained, dataset.data, dataset.counts)
+    errors = answer.standard_errors
     assert dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
     scores = [
         (estimates - truths) / error

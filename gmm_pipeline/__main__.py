@@ -23,6 +23,7 @@ COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
     "fit": "fit a mixture to data and leave a record",
     "plan": "say what a sweep would do: runs, programs, memory, time",
+    "predict": "label data by a fitted mixture, with responsibilities and log densities",
     "animate": "render the animation of a record again",
     "ui": "open the tracked runs in the MLflow UI",
 }

@@ -11,6 +11,7 @@ PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html"
 PICTURED_RUNS = ("best", "all", "none")
 MOST_PIXELS = 20_000
 MOST_STEPS = 10**9
+MOST_RESTARTS = 10**5
 
 
 def check_complete(cfg: DictConfig) -> None:
@@ -57,6 +58,22 @@ def check_number(name: str, value: int, least: int, most: int | None = None) -> 
             expected=f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}",
             came=str(value),
             remedy=f"For example {name}={least + 1}.",
+        )
+
+
+def check_real(cfg: DictConfig, name: str, least: float, most: float | None = None) -> None:
+    """Refuse a real number out of its range, or none.
+
+    Raises:
+        InputError: which key, and its range.
+    """
+    value = OmegaConf.select(cfg, name)
+    if not least <= value < float("inf") or (most is not None and value > most):
+        raise InputError(
+            name,
+            expected=f"a finite number, {least:g} or more" if most is None else f"a number from {least:g} to {most:g}",
+            came=str(value),
+            remedy=f"Leave {name} out for the usual one.",
         )
 
 

@@ -23,6 +23,10 @@ EXAMPLES = {
         "plan n_components=1,2,3 'seed=range(0,5)'",
         "fit experiment=notebook",
     ],
+    "predict": [
+        "predict data.path=new.csv",
+        "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",
+    ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
     "ui": ["ui", "ui port=5001"],
 }

@@ -32,6 +32,13 @@ class Precision(Enum):
     float64 = "float64"
 
 
+class Scales(Enum):
+    """Whether each component has a scale of its own, or all share one."""
+
+    free = "free"
+    equal = "equal"
+
+
 def key(meaning: str) -> Any:
     """A config key without a default, and what it means."""
     return field(default=MISSING, metadata={"meaning": meaning})
@@ -81,9 +88,15 @@ class FitConfig:
     init: Any = key("where the fit starts")
     optimizer: Any = key("any optax optimizer, by _target_")
     schedule: Any = key("factor on the optimizer's updates over the steps")
-    steps: int = key("optimizer steps")
+    steps: int = key("optimizer steps, at most")
     history_every: int = key("steps between two entries of the recorded history")
-    seed: int = key("of the start; the data have their own, data.seed")
+    seed: int = key("of the starts; the data have their own, data.seed")
+    restarts: int = key("starts of a run, of which the best without a degenerate component is the answer")
+    scales: Scales = key("free: each component has its own; equal: all share one")
+    scale_floor: float = key("least scale of a component, as a share of the data's standard deviation; 0 for none")
+    fewest_data: float = key("a component with the weight of fewer data than this is degenerate")
+    tolerance: float = key("a fit may stop where a step gains fewer nats of log posterior; 0 never stops")
+    gradient_tolerance: float = key("a fit may stop where the gradient is shorter than this, in standard errors")
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
     objective: str = key("metric that a run is judged by: bic, aic, loss or log_likelihood")
@@ -110,6 +123,18 @@ class SimulateConfig:
 
 
 @dataclass
+class PredictConfig:
+    """Keys of `predict`."""
+
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    data: Any = key("what is labelled: a file or a generating spec")
+    output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
+    threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
+    tracking: TrackingConfig = key("the store that knows the id of a run")
+    outputs_dir: str = key("folder of the records and of everything that is written")
+
+
+@dataclass
 class AnimateConfig:
     """Keys of `animate`."""
 
@@ -131,7 +156,13 @@ class UiConfig:
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
 
-SCHEMAS: dict[str, type] = {"simulate": SimulateConfig, "fit": FitConfig, "animate": AnimateConfig, "ui": UiConfig}
+SCHEMAS: dict[str, type] = {
+    "simulate": SimulateConfig,
+    "fit": FitConfig,
+    "predict": PredictConfig,
+    "animate": AnimateConfig,
+    "ui": UiConfig,
+}
 
 
 def config_directory() -> Path:

@@ -7,14 +7,13 @@ first. Only a few batches are ahead of the one that is saved, so that memory doe
 A batch that fails is tried again run by run, so that one bad run costs its own result alone.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from gmm_pipeline.inference.batching import fit_batch
+from gmm_pipeline.inference.batching import fit_all
 from gmm_pipeline.stages.answers import Answer, Job, answer
 
 AHEAD = 2
@@ -31,16 +30,6 @@ class Outcome(NamedTuple):
 
 class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
     """The sweep was interrupted."""
-
-
-def default_workers() -> int:
-    """A thread for each core on a CPU, for each device elsewhere."""
-    import jax
-
-    if jax.default_backend() != "cpu":
-        return jax.local_device_count()
-    # Where the system can tell, the cores that this process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Generator[list[Outcome], None, None]:
@@ -88,5 +77,5 @@ def _fitted(jobs: Sequence[Job], stop: threading.Event) -> list[Outcome]:
             raise _Stopped
 
     heed(0, 0)
-    results = fit_batch([job.fit for job in jobs], heed)
+    results = fit_all([job.fit for job in jobs], heed)
     return [Outcome(job, answer(job, result), None) for job, result in zip(jobs, results, strict=True)]

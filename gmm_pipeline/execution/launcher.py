@@ -29,7 +29,7 @@ from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.planning import Group, Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
-from gmm_pipeline.inference.batching import batches
+from gmm_pipeline.inference.batching import batches, default_workers
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
@@ -170,7 +170,7 @@ class BatchLauncher:
     def _computed(self, sweep: Sweep, group: Group) -> Generator[tuple[Run, Outcome, datetime], None, None]:
         """The runs of a group with what became of them, as they are computed."""
         configure_jax(group.settings)
-        workers = self._workers or computing.default_workers()
+        workers = self._workers or default_workers()
         ahead: list[tuple[Sequence[int], datetime]] = []
 
         def loaded() -> Iterator[list[Job]]:
@@ -242,7 +242,7 @@ class BatchLauncher:
         with terminal.progress_bar("planning", "runs") as progress:
             planned = planning.plan(job_overrides, self._borrow, folder, known, progress)
         _refuse_if_all_are_wrong(planned)
-        plan_telling.tell(planned, self._workers or computing.default_workers())
+        plan_telling.tell(planned, self._workers or default_workers())
         if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
             terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with

@@ -48,7 +48,8 @@ def seconds_of(groups: Sequence[Group], workers: int) -> float:
     for one in groups:
         program, n_runs = one.program, len(one.runs)
         n_batches = len(list(batches(program, range(n_runs))))
-        computed = n_batches * program.width.runs * program.n_data * program.width.components * program.steps
+        calls = n_batches * -(-program.restarts * program.runs_at_once // program.width.runs)
+        computed = calls * program.width.runs * program.n_data * program.width.components * program.steps
         # Records are written while the next batches are computed.
         seconds += max(computed * NANOSECONDS_AN_ELEMENT * 1e-9 / workers, n_runs * SECONDS_A_RUN)
     return seconds + SECONDS_A_SWEEP
@@ -67,7 +68,7 @@ def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
             described(one),
             f"{len(one.runs):,}",
             f"{n_batches:,}",
-            str(one.program.width.runs),
+            str(one.program.runs_at_once),
             f"{bytes_of(one, workers) / 1e6:,.1f}",
             f"{seconds_of([one], workers) - SECONDS_A_SWEEP:,.1f}",
         )

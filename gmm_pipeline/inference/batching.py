@@ -1,27 +1,32 @@
-"""Many runs as one program: group, pad, stack, map, unstack. A run alone is a batch of one.
+"""Many starts as one program: group, pad, stack, map, unstack. A run alone is a batch of its restarts.
 
 What may share a program is everything but the arrays of a `Lane`: the data, the start, the floats of optimizer, prior
-and init, and the number of components, which are padded and masked. The rest is the `Program`, which is printable and
-says why runs were split.
+and init, whether scales are equal, and the number of components, which are padded and masked. The rest is the
+`Program`, which is printable and says why runs were split.
 
 The last bits of a result depend on the width of the arrays it was computed in, never on its neighbours. So the width
 is a function of the run alone: small fits are computed many at once and in the next canonical number of components,
 since a step of theirs is mostly overhead; a large one fills the machine by itself. The price is what a small fit
 computes besides when it is alone, some hundredths of a second. A batch that is not full is filled up with copies of its
-first run. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
+first start. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
 
 A long fit is cut into segments, each one call of the same compiled program, so that a progress bar can move between
 them and the fit can be stopped. Whether to cut is a function of the program alone.
 """
 
+import contextlib
 import functools
 import math
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from gmm_pipeline.inference import tracing
 from gmm_pipeline.inference.fitting import (
@@ -29,14 +34,17 @@ from gmm_pipeline.inference.fitting import (
     FitPlan,
     FitResult,
     Lane,
-    StepInfo,
-    info_at,
-    initial_state,
-    run_blocks,
+    Seen,
+    initial,
+    last_seen,
+    run_block,
+    split,
     start,
 )
-from gmm_pipeline.inference.objective import compiler_options
+from gmm_pipeline.inference.objective import compiler_options, lay_out
+from gmm_pipeline.inference.parameterization import Constraints
 from gmm_pipeline.inference.plugins import Absent, Plugin
+from gmm_pipeline.inference.restarts import best_of, degenerate_components, spread_of
 from gmm_pipeline.model.mixture import Parameters
 
 Progress = Callable[[int, int], None]
@@ -62,6 +70,7 @@ class Width(NamedTuple):
     """The arrays a run is computed in, which decide its last bits."""
 
     runs: int
+    """Starts that are computed at once."""
     components: int
 
 
@@ -74,7 +83,13 @@ class Program(NamedTuple):
     dtype: str
     steps: int
     history_every: int
+    restarts: int
     width: Width
+
+    @property
+    def runs_at_once(self) -> int:
+        """Runs in a batch; one, where its restarts fill more than a call."""
+        return max(1, self.width.runs // self.restarts)
 
 
 @functools.cache
@@ -84,7 +99,7 @@ def _spare() -> int:
 
 def width_of(job: FitJob) -> Width:
     """The canonical width of a fit, a function of its data, components and steps."""
-    components = job.plan.n_components
+    components = max(job.plan.n_components, job.room)
     if job.plan.as_written:
         return Width(1, components)
     plan, _ = split(job)
@@ -97,17 +112,6 @@ def width_of(job: FitJob) -> Width:
     return Width(2 ** int(math.log2(runs)), components)
 
 
-def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:
-    """The plan of a run without the floats that are its own, and these by plug-in and name."""
-    plan, floats = job.plan, {}
-    for group, field in (("init", "init"), ("prior", "log_prior"), ("optimizer", "optimizer")):
-        plugin: Plugin = getattr(plan, field)
-        names = () if plan.as_written else tracing.varying(group, plugin, job.shape)
-        floats[group] = {name: value for name, value in plugin.floats().items() if name in names}
-        plan = plan._replace(**{field: plugin.without(names)})
-    return plan, floats
-
-
 def _shared_start(*_: Any) -> None:
     """Stands for the init in a program, which begins where the start ends."""
 
@@ -117,7 +121,7 @@ def program_of(job: FitJob) -> Program:
     plan, _ = split(job)
     width = width_of(job)
     shared = plan._replace(init=Plugin(_shared_start, ()), n_components=width.components)
-    return Program(shared, len(job.data), str(job.data.dtype), job.steps, job.history_every, width)
+    return Program(shared, len(job.data), str(job.data.dtype), job.steps, job.history_every, job.restarts, width)
 
 
 def describe(program: Program) -> dict[str, Any]:
@@ -137,7 +141,8 @@ def describe(program: Program) -> dict[str, Any]:
         "precision": program.dtype,
         "average_loss": program.plan.average_loss,
         "fused": program.plan.fused,
-        "runs in a batch": program.width.runs,
+        "restarts": program.restarts,
+        "starts at once": program.width.runs,
         **{f"{group}.{name}": value for group, plugin in plugins.items() for name, value in of(plugin).items()},
     }
 
@@ -160,18 +165,18 @@ def group(programs: Mapping[int, Program]) -> dict[Program, list[int]]:
 
 def batches(program: Program, runs: Sequence[int]) -> Iterator[Sequence[int]]:
     """Runs of one program, in slices that are computed at once."""
-    for first in range(0, len(runs), program.width.runs):
-        yield runs[first : first + program.width.runs]
+    for first in range(0, len(runs), program.runs_at_once):
+        yield runs[first : first + program.runs_at_once]
 
 
 def memory_of(program: Program) -> int:
     """Bytes of arrays that a batch holds at its height, about."""
-    runs, components = program.width
+    starts, components = program.width
     item = np.dtype(program.dtype).itemsize
     # Data and sample weights, as given, in blocks and on the device.
     of_data = 6 * program.n_data * (1 if program.plan.fused else 1 + components)
     of_history = 2 * 3 * components * (program.steps // program.history_every + 2)
-    return runs * item * (of_data + of_history)
+    return item * (starts * of_data + max(starts, program.restarts) * of_history)
 
 
 def segments_of(program: Program) -> list[tuple[int, int]]:
@@ -184,14 +189,36 @@ def segments_of(program: Program) -> list[tuple[int, int]]:
     return [(blocks, program.history_every) for blocks in calls if blocks] + [(1, remainder)] * bool(remainder)
 
 
+def _run_blocks(carried: Any, lanes: Lane, *, plan: FitPlan, n_blocks: int, block: int) -> Any:
+    """`n_blocks` blocks of `block` steps of a batch; the first step of each is kept."""
+    laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(lanes.data, lanes.sample_weights)
+    advance = jax.vmap(functools.partial(run_block, plan=plan, block=block))
+    nothing = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(advance, carried, lanes, laid_out)[1]
+    )
+
+    def go(carried: Any, _: None) -> Any:
+        # Fits that have converged stay where they are; where all have, there is nothing to compute.
+        return jax.lax.cond(
+            jnp.all(carried.converged), lambda: (carried, nothing), lambda: advance(carried, lanes, laid_out)
+        )
+
+    return jax.lax.scan(go, carried, None, length=n_blocks)
+
+
 @functools.cache
-def _mapped(function: Callable[..., Any], fused: bool, *static: str) -> Callable[..., Any]:
-    """A function of one run, mapped over a batch and compiled with the options that its form of the objective needs."""
+def _run(fused: bool) -> Callable[..., Any]:
+    return jax.jit(_run_blocks, static_argnames=("plan", "n_blocks", "block"), compiler_options=compiler_options(fused))
 
-    def over_runs(*arrays: Any, **shared: Any) -> Any:
-        return jax.vmap(functools.partial(function, **shared))(*arrays)
 
-    return jax.jit(over_runs, static_argnames=static, compiler_options=compiler_options(fused))
+@functools.cache
+def _mapped(function: Callable[..., Any], fused: bool) -> Callable[..., Any]:
+    """A function of one start, mapped over a batch and compiled with the options that the objective needs."""
+
+    def over_starts(*arrays: Any, plan: FitPlan) -> Any:
+        return jax.vmap(functools.partial(function, plan=plan))(*arrays)
+
+    return jax.jit(over_starts, static_argnames="plan", compiler_options=compiler_options(fused))
 
 
 def _pad(parameters: Parameters, components: int) -> Parameters:
@@ -202,58 +229,172 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def _started(job: FitJob) -> tuple[Parameters, Lane]:
-    """Start and arrays of one run, as wide as its program."""
+def keys_of(job: FitJob) -> Array:
+    """A key for each restart; the first is the run's own."""
+    key = jnp.asarray(job.key)
+    return jnp.stack([key, *(jax.random.fold_in(key, restart) for restart in range(1, job.restarts))])
+
+
+def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
+    """Start and arrays of each restart of a run, as wide as its program."""
     plan, floats = split(job)
-    components = width_of(job).components
-    typed = jax.tree.map(job.data.dtype.type, floats)
-    parameters = start(
-        job.key, job.data, job.sample_weights, typed["init"], init=plan.init, n_components=plan.n_components
+    components, dtype = width_of(job).components, job.data.dtype.type
+    typed = jax.tree.map(dtype, floats)
+    if job.begin is not None:
+        starts = [Parameters(*(np.asarray(leaf, dtype) for leaf in job.begin))] * job.restarts
+    else:
+        found = start(
+            keys_of(job), job.data, job.sample_weights, typed["init"], init=plan.init, n_components=plan.n_components
+        )
+        each = zip(*(np.asarray(leaf) for leaf in found), strict=True)
+        starts = [Parameters(*leaves) for leaves in each]
+    with np.errstate(divide="ignore"):
+        log_floor = np.log(job.scale_floor * spread_of(job))
+    lane = Lane(
+        job.data,
+        job.sample_weights,
+        Constraints(np.arange(components) < plan.n_components, np.bool_(job.equal_scales), dtype(log_floor)),
+        dtype(job.tolerance),
+        dtype(job.gradient_tolerance),
+        typed,
     )
-    active = np.arange(components) < plan.n_components
-    return _pad(parameters, components), Lane(job.data, job.sample_weights, active, typed)
+    return [(_pad(parameters, components), lane) for parameters in starts]
 
 
-def fit_batch(jobs: Sequence[FitJob], progress: Progress | None = None) -> list[FitResult]:
-    """Run fits that share a program to their end, at its width.
+def _fit_call(
+    program: Program, starts: Sequence[tuple[Parameters, Lane]], progress: Callable[[int], None]
+) -> list[Seen]:
+    """One batch, computed at the program's width: the history of each start, its end last.
 
     Args:
-        jobs: as many as the width has runs, or fewer.
-        progress: called with (steps done, steps in all) after each segment; what it raises ends the fits.
+        program: what is run.
+        starts: as many as the width, or fewer.
+        progress: called with the steps done since the last call.
     """
-    program = program_of(jobs[0])
-    started = [_started(job) for job in jobs]
-    started += started[:1] * (program.width.runs - len(jobs))
-    parameters, lane = _stacked(started)
-    lane = jax.tree.map(jnp.asarray, lane)
+    filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
+    parameters, lanes = _stacked(filled)
+    lanes = jax.tree.map(jnp.asarray, lanes)
     plan, fused = program.plan, program.plan.fused
-    state = _mapped(initial_state, fused, "plan")(parameters, lane, plan=plan)
-    run = _mapped(run_blocks, fused, "plan", "n_blocks", "block")
-    infos, done = [], 0
+    carried = _mapped(initial, fused)(parameters, lanes, plan=plan)
+    entries, left = [], program.steps
     for n_blocks, block in segments_of(program):
-        state, info = run(state, lane, plan=plan, n_blocks=n_blocks, block=block)
-        infos.append(jax.tree.map(np.asarray, info))
-        done += n_blocks * block
-        if progress is not None:
-            progress(done, program.steps)
-    final = _mapped(info_at, fused, "plan")(state.parameters, lane, plan=plan)
-    infos.append(jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], final))
-    history = jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1), *infos)
-    return [
-        _result(job, jax.tree.map(lambda leaf, lane=number: leaf[lane], history)) for number, job in enumerate(jobs)
-    ]
+        carried, seen = _run(fused)(carried, lanes, plan=plan, n_blocks=n_blocks, block=block)
+        entries.append(jax.tree.map(np.asarray, seen))
+        left -= n_blocks * block
+        progress(n_blocks * block)
+        if np.asarray(carried.converged).all():
+            progress(left)
+            break
+    final = _mapped(last_seen, fused)(carried, lanes, plan=plan)
+    entries.append(jax.tree.map(lambda leaf: np.asarray(leaf)[None], final))
+    history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *entries)
+    return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
-def _result(job: FitJob, history: StepInfo) -> FitResult:
-    """The result of one run, without the components that filled up its arrays."""
-    own = Parameters(*(leaf[:, : job.plan.n_components].copy() for leaf in history.parameters))
-    history = StepInfo(own, history.loss.copy())
+def _result(job: FitJob, history: Seen) -> FitResult:
+    """The result of one start, without what came after it converged and the components that filled up its arrays."""
+    taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)
+    rested = np.flatnonzero(history.converged[:-1])
+    last = int(rested[0]) if len(rested) else len(taken) - 1
+    # Where it rested early, what was seen last stands at the entry of the block that found so.
+    kept = [*range(last), -1]
+    history = jax.tree.map(lambda leaf: leaf[kept], history)
+    own = Parameters(*(leaf[:, : job.plan.n_components] for leaf in history.parameters))
+    history = history._replace(parameters=own)
     return FitResult(
-        parameters=jax.tree.map(lambda leaf: leaf[-1], history.parameters),
-        steps=np.append(np.arange(0, job.steps, job.history_every), job.steps),
+        parameters=jax.tree.map(lambda leaf: leaf[-1], own),
+        learned={name: float(values[-1]) for name, values in history.learned.items()},
+        steps=taken[: last + 1],
         history=history,
-        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in jax.tree.leaves(history)),
+        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in (*own, history.loss)),
+        converged=bool(history.converged[-1]),
+        n_steps=int(taken[last]),
+        gradient_norm=float(history.gradient_norm[-1]),
+        degenerate=degenerate_components(job, jax.tree.map(lambda leaf: leaf[-1], own)),
     )
+
+
+def default_workers() -> int:
+    """A thread for each core on a CPU, for each device elsewhere."""
+    if jax.default_backend() != "cpu":
+        return jax.local_device_count()
+    # Where the system can tell, the cores that this process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
+    """Another thread failed, or the user interrupted."""
+
+
+def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers: int = 1) -> list[list[FitResult]]:
+    """Run every start of every fit to its end: the results of the restarts of each.
+
+    Args:
+        jobs: of any programs; those that share one are computed together.
+        progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
+        workers: threads that compute.
+    """
+    programs = {number: program_of(job) for number, job in enumerate(jobs)}
+    calls = [call for program, members in group(programs).items() for call in _calls(program, members)]
+    total, done, stop = sum(program.steps for program, _ in calls), 0, threading.Event()
+    devices = jax.local_devices()
+    started = functools.lru_cache(maxsize=4 * workers)(lambda number: _started(jobs[number]))
+
+    def count(steps: int) -> None:
+        nonlocal done
+        if stop.is_set():
+            raise _Stopped
+        done += steps
+        if progress is not None:
+            progress(done, total)
+
+    def run(number: int) -> list[tuple[int, int, FitResult]]:
+        program, starts = calls[number]
+        # A sweep has chosen the device of its thread; naming the only one there is would compile everything again.
+        device = devices[number % len(devices)] if workers > 1 and len(devices) > 1 else None
+        with jax.default_device(device) if device is not None else contextlib.nullcontext():
+            histories = _fit_call(program, [started(job)[restart] for job, restart in starts], count)
+        return [
+            (job, restart, _result(jobs[job], history))
+            for (job, restart), history in zip(starts, histories, strict=True)
+        ]
+
+    found: dict[tuple[int, int], FitResult] = {}
+    for results in _in_threads(run, len(calls), workers, stop):
+        found |= {(job, restart): result for job, restart, result in results}
+    return [[found[number, restart] for restart in range(job.restarts)] for number, job in enumerate(jobs)]
+
+
+def _calls(program: Program, jobs: Sequence[int]) -> Iterator[tuple[Program, list[tuple[int, int]]]]:
+    """The calls that compute jobs of one program: which starts, by job and restart, go into each."""
+    for members in batches(program, jobs):
+        starts = [(job, restart) for job in members for restart in range(program.restarts)]
+        for first in range(0, len(starts), program.width.runs):
+            yield program, starts[first : first + program.width.runs]
+
+
+def _in_threads(run: Callable[[int], Any], n_calls: int, workers: int, stop: threading.Event) -> Iterator[Any]:
+    """Results of `run(0)`, `run(1)`, …, in order; in this thread where one is enough."""
+    if min(workers, n_calls) <= 1:
+        yield from map(run, range(n_calls))
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="start") as executor:
+        try:
+            yield from executor.map(run, range(n_calls))
+        finally:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def fit_all(jobs: Sequence[FitJob], progress: Progress | None = None, workers: int = 1) -> list[FitResult]:
+    """Run fits to their end: of each, the best of its restarts.
+
+    Args:
+        jobs: of any programs; those that share one are computed together.
+        progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
+        workers: threads that compute.
+    """
+    return [best_of(job, results) for job, results in zip(jobs, fit_starts(jobs, progress, workers), strict=True)]
 
 
 def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
@@ -263,5 +404,5 @@ def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
         job: what to fit.
         progress: called with (steps done, steps in all) after each segment.
     """
-    (result,) = fit_batch([job], progress)
+    (result,) = fit_all([job], progress)
     return result

@@ -1,4 +1,4 @@
-"""How good an answer is: its log-likelihood in float64, information criteria, standard errors.
+"""How good an answer is: its log-likelihood in float64, and information criteria.
 
 Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. The price is one
 more small program to compile.
@@ -27,7 +27,7 @@ from gmm_pipeline.inference.objective import (
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import prior_density
-from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters
+from gmm_pipeline.model.mixture import AnyArray, Parameters
 
 ENTRIES_AT_ONCE = 8
 """Entries of a history evaluated side by side: enough to keep all cores busy."""
@@ -109,28 +109,33 @@ def log_likelihoods(
 
 
 @partial(jax.jit, static_argnames="log_prior")
-def _log_priors(parameters: Parameters, floats: dict[str, AnyArray], *, log_prior: Plugin) -> Array:
+def _log_priors(
+    parameters: Parameters, learned: dict[str, AnyArray], floats: dict[str, AnyArray], *, log_prior: Plugin
+) -> Array:
     active = jnp.ones(parameters.component_mus.shape[-1], bool)
-    of_one = partial(prior_density, log_prior.given(floats), active=active)
-    return jax.vmap(of_one)(parameters)
+
+    def of_one(parameters: Parameters, learned: dict[str, AnyArray]) -> Array:
+        return prior_density(log_prior.given({**floats, **learned}), parameters, active)
+
+    return jax.vmap(of_one)(parameters, learned)
 
 
-def log_priors(parameters: Parameters, log_prior: Plugin, floats: Mapping[str, float]) -> Float[np.ndarray, " H"]:
+def log_priors(
+    parameters: Parameters, log_prior: Plugin, floats: Mapping[str, float], learned: Mapping[str, AnyArray]
+) -> Float[np.ndarray, " H"]:
     """Log prior density at each entry of a history, in nats and float64.
 
     Args:
         parameters: [H, K], in the units of the fit.
         log_prior: without those of its floats that differ between runs.
         floats: these.
+        learned: [H] each, hyperparameters that the prior learns.
     """
     with jax.enable_x64(True):
         exact = {name: np.float64(value) for name, value in floats.items()}
-        return np.asarray(_log_priors(_exact(parameters), exact, log_prior=log_prior), np.float64)
-
-
-def number_of_parameters(n_components: int) -> int:
-    """Free parameters of a mixture: K locs, K scales, K − 1 weights."""
-    return 3 * n_components - 1
+        varied = {name: np.asarray(values, np.float64) for name, values in learned.items()}
+        found = _log_priors(_exact(parameters), varied, exact, log_prior=log_prior)
+        return np.asarray(found, np.float64)
 
 
 def information_criteria(log_likelihood: float, n_parameters: int, n_data: float) -> dict[str, float]:
@@ -145,50 +150,3 @@ def information_criteria(log_likelihood: float, n_parameters: int, n_data: float
         "aic": 2.0 * n_parameters - 2.0 * log_likelihood,
         "bic": n_parameters * float(np.log(n_data)) - 2.0 * log_likelihood,
     }
-
-
-@jax.jit
-def _observed_information_and_jacobian(free: Array, data: AnyArray, sample_weights: AnyArray) -> tuple[Array, Array]:
-    def parameters_of(free: Array) -> Parameters:
-        n_components = (len(free) + 1) // 3
-        log_weights, mus, log_scales = jnp.split(free, (n_components - 1, 2 * n_components - 1))
-        return Parameters(jnp.append(log_weights, 0.0), mus, log_scales)
-
-    def natural_of(free: Array) -> Array:
-        parameters = parameters_of(free)
-        scales = jnp.exp(parameters.log_component_scales)
-        return jnp.concatenate([softmax(parameters.log_component_weights), parameters.component_mus, scales])
-
-    information = -jax.hessian(lambda free: log_likelihood(parameters_of(free), data, sample_weights))(free)
-    return information, jax.jacobian(natural_of)(free)
-
-
-def standard_errors(
-    parameters: Parameters, data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]
-) -> Mixture:
-    """Standard errors of weights, locs and scales: √diag(J I⁻¹ Jᵀ), by the delta method, in float64.
-
-    I is the observed information of the log-likelihood at the parameters (Efron & Hinkley 1978), with the last log
-    weight held fixed, since a constant added to all of them changes nothing; J is the Jacobian of the natural
-    parameters.
-
-    Args:
-        parameters: a fit, in the units of `data`.
-        data: x.
-        sample_weights: c, how often each datum counts.
-
-    Returns:
-        NaN where the information is not positive definite, as at a saddle or a collapsed component.
-    """
-    log_weights, mus, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
-    free = np.concatenate([log_weights[:-1] - log_weights[-1], mus, log_scales])
-    with jax.enable_x64(True):
-        information, jacobian = (
-            np.asarray(part) for part in _observed_information_and_jacobian(free, data, sample_weights)
-        )
-    eigenvalues, eigenvectors = np.linalg.eigh(information)
-    if not eigenvalues.min() > 0:
-        variances = np.full(jacobian.shape[0], np.nan)
-    else:
-        variances = np.sum((jacobian @ eigenvectors) ** 2 / eigenvalues, axis=1)
-    return Mixture(*np.split(np.sqrt(variances), 3))

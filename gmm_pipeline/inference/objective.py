@@ -9,7 +9,6 @@ the program, the reduction is vectorised only with the options of `compiler_opti
 """
 
 import math
-from collections.abc import Callable
 from functools import partial, reduce
 from typing import NamedTuple
 
@@ -27,8 +26,6 @@ MOST_UNROLLED = 32
 """Components beyond which the unrolled program takes longer to compile than it saves."""
 
 LN_2 = math.log(2.0)
-
-LogPrior = Callable[[Parameters], Float[Array, ""]]
 
 
 def joint_terms(parameters: Parameters, data: Float[AnyArray, " n"]) -> Float[Array, "K n"]:
@@ -60,8 +57,8 @@ def log_likelihood(
 class Blocks(NamedTuple):
     """Data in rows of equal length; the last row is filled up with data that count nothing."""
 
-    data: Float[AnyArray, "B L"]
-    sample_weights: Float[AnyArray, "B L"]
+    data: Float[AnyArray, "*B L"]
+    sample_weights: Float[AnyArray, "*B L"]
 
 
 class Sums(NamedTuple):
@@ -202,36 +199,22 @@ def compiler_options(fused: bool) -> dict[str, bool | int] | None:
     return {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512} if fused else None
 
 
-def loss_function(
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    *,
-    active: Bool[AnyArray, " K"],
-    log_prior: LogPrior,
-    average: bool,
-    fused: bool,
-) -> Callable[[Parameters], Float[Array, ""]]:
-    """Negative log posterior as a function of the parameters: −(log-likelihood + log prior), in nats.
+def lay_out(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:
+    """Data as a form of the log-likelihood takes them: in rows for the fused form, as they are for the plain one."""
+    return in_blocks(data, sample_weights) if fused else Blocks(data, sample_weights)
 
-    Divided by Σ c where it is averaged, which keeps step sizes independent of the number of data.
+
+def log_likelihood_of(
+    parameters: Parameters, laid_out: Blocks, *, active: Bool[AnyArray, " K"], fused: bool
+) -> Float[Array, ""]:
+    """Log-likelihood of the active components, in nats, in the form that the data are laid out for.
 
     Args:
-        data: x.
-        sample_weights: c, how often each datum counts.
+        parameters: the mixture, K components.
+        laid_out: data and how often each counts, by `lay_out`.
         active: false for components that only fill up the arrays: they get no weight and no gradient.
-        log_prior: log prior density of the parameters, in nats.
-        average: whether to divide by Σ c.
-        fused: whether the log-likelihood is the fused form or the plain one.
+        fused: whether it is the fused form or the plain one.
     """
-    divisor = jnp.sum(sample_weights) if average else 1.0
-    if fused:
-        log_likelihood_of = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
-    else:
-        log_likelihood_of = partial(log_likelihood, data=data, sample_weights=sample_weights)
-
-    def loss(parameters: Parameters) -> Float[Array, ""]:
-        log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)
-        present = parameters._replace(log_component_weights=log_weights)
-        return -(log_likelihood_of(present) + log_prior(parameters)) / divisor
-
-    return loss
+    log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)
+    present = parameters._replace(log_component_weights=log_weights)
+    return fused_log_likelihood(present, laid_out) if fused else log_likelihood(present, *laid_out)

@@ -21,6 +21,7 @@ from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.cross_validation import HeldOut, standard_error_of_gap
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
+from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.singular_bic import singular_bic
 from gmm_pipeline.model.mixture import AnyArray, Parameters
@@ -78,11 +79,6 @@ def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bo
         for number in sorted(set(numbers))
         for equal in dict.fromkeys(equal_scales[:1] if number == 1 else equal_scales)
     ]
-
-
-def number_of_parameters(n_components: int, *, equal_scales: bool) -> int:
-    """Free parameters: K locs, K − 1 weights, and K scales, or one for all components."""
-    return 2 * n_components - 1 + (1 if equal_scales else n_components)
 
 
 @jax.jit

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.em import Problem
 from gmm_pipeline.inference.optimizers import build_optimizer
+from gmm_pipeline.inference.parameterization import Free
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
@@ -53,19 +55,21 @@ def use_schedule(schedule: Plugin, shape: Shape) -> Any:
 
 def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
     """The shapes of an update."""
-    return jax.eval_shape(_update(optimizer, shape), shape.parameters())
+    return jax.eval_shape(_update(optimizer, shape), Free(shape.parameters(), {}))
 
 
-def _update(optimizer: Plugin, shape: Shape) -> Callable[[Parameters], Any]:
-    def update(parameters: Parameters) -> Any:
+def _update(optimizer: Plugin, shape: Shape) -> Callable[[Free], Any]:
+    def update(free: Free) -> Any:
         transformation = build_optimizer(optimizer, Plugin(lambda: lambda step: 1.0, ()))
+        one = jnp.ones((), shape.dtype)
         return transformation.update(
-            parameters,
-            transformation.init(parameters),
-            parameters,
-            value=jnp.zeros((), shape.dtype),
-            grad=parameters,
-            value_fn=lambda parameters: jnp.sum(parameters.component_mus),
+            free,
+            transformation.init(free),
+            free,
+            value=one,
+            grad=free,
+            value_fn=lambda free, problem=None: jnp.sum(free.parameters.component_mus),
+            problem=Problem(one, 1.0, 0.0, jnp.ones(shape.n_components, bool), jnp.zeros((), bool)),
         )
 
     return update
@@ -140,7 +144,7 @@ def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
 def has_loop(optimizer: Plugin, shape: Shape) -> bool:
     """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own."""
     absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
-    return "while[" in str(jax.make_jaxpr(_update(optimizer.given(absent), shape))(shape.parameters()))
+    return "while[" in str(jax.make_jaxpr(_update(optimizer.given(absent), shape))(Free(shape.parameters(), {})))
 
 
 def _works_traced(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) -> bool:

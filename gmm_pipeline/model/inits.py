@@ -115,6 +115,37 @@ def kmeans(
     )
 
 
+def various(
+    key: Key,
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    n_components: int,
+    *,
+    jitter: float | Float[AnyArray, ""],
+    overlap: float | Float[AnyArray, ""],
+    smallest_scale: float | Float[AnyArray, ""],
+) -> Parameters:
+    """A `quantile` start or a `kmeans` start, as the key has it: what one kind of start misses, the other may reach.
+
+    Args:
+        key: chooses, and draws the start.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        n_components: K.
+        jitter: of a quantile start.
+        overlap: of a quantile start.
+        smallest_scale: of a k-means++ start.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    choice, key = jax.random.split(key)
+    spread = quantile(key, data, sample_weights, n_components, jitter=jitter, overlap=overlap)
+    centred = kmeans(key, data, sample_weights, n_components, smallest_scale=smallest_scale)
+    chosen = jax.random.bernoulli(choice)
+    return jax.tree.map(lambda one, other: jnp.where(chosen, one, other), spread, centred)
+
+
 def _check_number(where: str, value: Scalar, *, least: float | None = None, most: float = float("inf")) -> None:
     """Refuse a number that is out of range; one that is traced has none yet."""
     if not isinstance(value, int | float):

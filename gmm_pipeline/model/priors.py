@@ -2,30 +2,79 @@
 
 A prior takes the parameters and returns one number in nats; its keyword-only arguments are hyperparameters and come
 from the config. It sees the parameters as the fit does: of standardised data where `standardize=true`, which changes
-locs and scales but not weights. A prior of your own is one such function and one YAML.
+locs and scales but not weights. So its locs and scales are in units of the data's standard deviation, around their
+mean. A prior of your own is one such function and one YAML; what a fit has to know of it beforehand, it declares
+(`Traits`).
 
 A second positional argument, `active`, says which components count: a prior that takes it is given arrays that are
 filled up with components that do not, so that runs with different numbers of components share one program. One that
 does not take it sees the run's own components alone; the price is a program for each number of them.
+
+Where the mode of a density lies depends on what it is a density of. Here it is of weights, locs and scales or
+variances as people write them, so that a flat prior is maximum likelihood; except for the Dirichlet process, which is
+of the unconstrained numbers, since in weights its mode is at the edge.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
 import jax.numpy as jnp
 from jax.nn import log_softmax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
+from gmm_pipeline.model.densities import (
+    log_gamma_density,
+    log_half_normal_density,
+    log_inverse_gamma_density,
+    log_normal_density,
+    log_stick_density,
+)
+from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters, Scalar
+from gmm_pipeline.model.ranges import check_finite, check_positive
+from gmm_pipeline.model.sticks import logits_of_log_weights
+
+Prior = TypeVar("Prior", bound=Callable[..., Float[Array, ""]])
+Number = float | Float[Array, ""]
+_TRAITS = "prior_traits"
 
 
+class Traits(NamedTuple):
+    """What a fit has to know of a prior before it calls it."""
+
+    sticks: bool = False
+    """Whether weights are to be optimised as broken sticks (`sticks.py`) rather than as log weights."""
+    learned: tuple[str, ...] = ()
+    """Positive hyperparameters that are optimised, as logarithms, with the parameters; the config says where from."""
+    pseudo_count: Callable[..., Scalar] | None = None
+    """Hyperparameters -> how many data the prior adds to each component, where that is all that it does; else None."""
+
+
+def declare(declared: Traits) -> Callable[[Prior], Prior]:
+    """Decorate a prior with its traits."""
+
+    def attach(prior: Prior) -> Prior:
+        setattr(prior, _TRAITS, declared)
+        return prior
+
+    return attach
+
+
+def traits(prior: Callable[..., object]) -> Traits:
+    """What a prior declares; the usual for one that declares nothing."""
+    return getattr(prior, _TRAITS, Traits())
+
+
+@declare(Traits(pseudo_count=lambda: 0.0))
 def flat(parameters: Parameters, active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
     """No prior: a constant 0, so that the estimate is maximum likelihood."""
     return jnp.zeros((), parameters.component_mus.dtype)
 
 
-def dirichlet(
-    parameters: Parameters, active: Bool[AnyArray, " K"], *, concentration: float | Float[Array, ""]
-) -> Float[Array, ""]:
+@declare(Traits(pseudo_count=lambda *, concentration: concentration - 1.0))
+def dirichlet(parameters: Parameters, active: Bool[AnyArray, " K"], *, concentration: Number) -> Float[Array, ""]:
     """Symmetric Dirichlet prior on the weights: log Dir(w | α, …, α), in nats (Bayesian Data Analysis, 2013).
 
     Over the k active components, Σ_j (α − 1) log w_j + log Γ(k α) − k log Γ(α); equal to `mixture.weights_loglike`.
@@ -38,15 +87,220 @@ def dirichlet(
     Raises:
         InputError: where α is not positive and finite.
     """
-    if isinstance(concentration, int | float) and not 0 < concentration < float("inf"):
-        raise InputError(
-            "prior.concentration",
-            expected="a positive, finite number",
-            came=repr(concentration),
-            remedy="Use 1 for a flat prior on the weights, or more to keep components from vanishing.",
-        )
+    check_positive(
+        concentration=concentration,
+        remedy="Use 1 for a flat prior on the weights, or more to keep components from vanishing.",
+    )
     dtype = parameters.log_component_weights.dtype
     alpha, n_active = jnp.asarray(concentration, dtype), jnp.sum(active, dtype=dtype)
     log_weights = log_softmax(jnp.where(active, parameters.log_component_weights, ABSENT))
     normaliser = gammaln(n_active * alpha) - n_active * gammaln(alpha)
     return (alpha - 1.0) * jnp.sum(jnp.where(active, log_weights, 0.0)) + normaliser
+
+
+def weakly_informative(
+    parameters: Parameters,
+    active: Bool[AnyArray, " K"],
+    *,
+    concentration: Number,
+    loc: Number,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+) -> Float[Array, ""]:
+    """A prior on everything that rules out nothing plausible: it keeps components from vanishing and from collapsing.
+
+    log Dir(w | α, …, α) + Σ_j [log N(μ_j | m, s) + log IG(σ_j | a, b)], a density of weights, locs and scales, in
+    nats. The inverse-gamma falls off as exp(−b/σ), faster than the likelihood of a component on a single datum grows.
+
+    Args:
+        parameters: the mixture, of standardised data.
+        active: which components count.
+        concentration: α of the weights; 1 is flat.
+        loc: m, around which locs lie.
+        loc_scale: s, how far from it.
+        scale_shape: a.
+        scale_scale: b; the most probable scale is b / (a + 1).
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_finite(loc=loc)
+    check_positive(loc_scale=loc_scale, scale_shape=scale_shape, scale_scale=scale_scale)
+
+    def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
+        of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
+        return of_loc + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
+
+    return dirichlet(parameters, active, concentration=concentration) + _over_active(log_density, parameters, active)
+
+
+def normal_inverse_gamma(
+    parameters: Parameters,
+    active: Bool[AnyArray, " K"],
+    *,
+    loc: Number,
+    shrinkage: Number,
+    degrees_of_freedom: Number,
+    variance: Number,
+) -> Float[Array, ""]:
+    """Conjugate prior of mclust on locs and variances (Fraley & Raftery 2007), flat in the weights.
+
+    Σ_j [log N(μ_j | m, σ_j/√κ) + log IG(σ_j² | ν/2, ς²/2)] with ς² = `variance` / k² over the k active components, a
+    density of locs and variances, in nats. To a component's data it adds κ more at m, and a sum of squares ς².
+
+    Args:
+        parameters: the mixture, of standardised data.
+        active: which components count.
+        loc: m, around which locs lie.
+        shrinkage: κ, how many data the prior on a loc is worth.
+        degrees_of_freedom: ν of the prior on a variance.
+        variance: of all data; each component expects its share 1/k² of it.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_finite(loc=loc)
+    check_positive(shrinkage=shrinkage, degrees_of_freedom=degrees_of_freedom, variance=variance)
+    n_active = jnp.sum(active, dtype=parameters.component_mus.dtype)
+    shape, scale = 0.5 * degrees_of_freedom, 0.5 * variance / n_active**2
+
+    def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
+        of_loc = log_normal_density(mu, loc=loc, scale=jnp.exp(log_scale) / jnp.sqrt(shrinkage))
+        return of_loc + log_inverse_gamma_density(2.0 * log_scale, shape=shape, scale=scale)
+
+    return _over_active(log_density, parameters, active)
+
+
+def normal_half_normal(
+    parameters: Parameters,
+    active: Bool[AnyArray, " K"],
+    *,
+    loc: Number,
+    loc_scale: Number,
+    scale_scale: Number,
+) -> Float[Array, ""]:
+    """Normal prior on locs and half-normal on scales, flat in the weights.
+
+    Σ_j [log N(μ_j | m, s) + log N⁺(σ_j | t)], a density of locs and scales, in nats. It keeps components from being far
+    away or too wide, and not from collapsing: half-normals are finite at σ = 0, where the likelihood is not.
+
+    Args:
+        parameters: the mixture, of standardised data.
+        active: which components count.
+        loc: m, around which locs lie.
+        loc_scale: s, how far from it.
+        scale_scale: t, how large scales are.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_finite(loc=loc)
+    check_positive(loc_scale=loc_scale, scale_scale=scale_scale)
+
+    def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
+        of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
+        return of_loc + log_half_normal_density(log_scale, scale=scale_scale)
+
+    return _over_active(log_density, parameters, active)
+
+
+def variance_penalty(
+    parameters: Parameters, active: Bool[AnyArray, " K"], *, strength: Number, variance: Number
+) -> Float[Array, ""]:
+    """Penalty that keeps scales from collapsing and leaves estimates consistent (Chen, Tan & Zhang 2008).
+
+    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is no density: nothing normalises it.
+
+    Args:
+        parameters: the mixture, of standardised data.
+        active: which components count.
+        strength: a, not negative; of order 1/n or 1/√n in the paper, and 0 for none.
+        variance: s², of all data: 1 where they are standardised.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_finite(strength=strength, least=0.0)
+    check_positive(variance=variance)
+
+    def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
+        log_ratio = 2.0 * log_scale - jnp.log(variance)
+        return -strength * (jnp.exp(-log_ratio) + log_ratio)
+
+    return _over_active(log_density, parameters, active)
+
+
+@declare(Traits(sticks=True, learned=("concentration",)))
+def dirichlet_process(
+    parameters: Parameters,
+    active: Bool[AnyArray, " K"],
+    *,
+    concentration: Number,
+    concentration_shape: Number,
+    concentration_rate: Number,
+    loc: Number,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+) -> Float[Array, ""]:
+    """Truncated Dirichlet process (Sethuraman 1994; Ishwaran & James 2001), whose concentration is learned.
+
+    Sticks v_j ~ Beta(1, α), α ~ Gamma, locs normal and scales inverse-gamma, in nats. It is a density of the logits of
+    the sticks, log α, the locs and log σ, the numbers that a fit moves: Σ_{j<k} [log α + log v_j + α log(1 − v_j)] +
+    log Ga(α | shape, rate) + log α + Σ_j [log N(μ_j | m, s) + log IG(σ_j | a, b) + log σ_j]. Densities of v and α
+    themselves have their modes at 0 or 1. The logits' measure is Π dw_j/w_j, the same in every order.
+
+    Sticks are broken in the order of decreasing weight, which among all labels of the same mixture is the most probable
+    but for the last stick. So permuting components changes nothing.
+
+    Args:
+        parameters: the mixture, of standardised data.
+        active: which components count; more than are expected to be needed.
+        concentration: α, where learning starts: the weights that a component leaves have a share of α / (1 + α).
+        concentration_shape: of the gamma prior on α.
+        concentration_rate: of the gamma prior on α.
+        loc: m, around which locs lie.
+        loc_scale: s, how far from it.
+        scale_shape: a, how dear it is to be narrow.
+        scale_scale: b; b / a is the scale of a component without data, and ought to be wider than the data.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_finite(loc=loc)
+    check_positive(
+        concentration=concentration,
+        concentration_shape=concentration_shape,
+        concentration_rate=concentration_rate,
+        loc_scale=loc_scale,
+        scale_shape=scale_shape,
+        scale_scale=scale_scale,
+    )
+    present = log_softmax(jnp.where(active, parameters.log_component_weights, ABSENT))
+    decreasing = jnp.sort(present, descending=True)
+    positions, n_active = jnp.arange(active.shape[-1]), jnp.sum(active)
+    logits = logits_of_log_weights(decreasing, positions < n_active)
+    of_sticks = jax.vmap(partial(log_stick_density, concentration=concentration))(logits)
+    log_concentration = jnp.log(concentration)
+    of_concentration = log_concentration + log_gamma_density(
+        log_concentration, shape=concentration_shape, rate=concentration_rate
+    )
+
+    def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
+        of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
+        return of_loc + log_scale + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
+
+    total_of_sticks = jnp.sum(jnp.where(positions < n_active - 1, of_sticks, 0.0))
+    return total_of_sticks + of_concentration + _over_active(log_density, parameters, active)
+
+
+def _over_active(
+    log_density: Callable[[Scalar, Scalar], Float[Array, ""]], parameters: Parameters, active: Bool[AnyArray, " K"]
+) -> Float[Array, ""]:
+    """Sum of (μ, log σ) -> log density over the active components."""
+    # Replaced before and after: what is left out must not reach the gradient, which multiplies NaN by 0.
+    mus, log_scales = (
+        jnp.where(active, leaf, 0.0) for leaf in (parameters.component_mus, parameters.log_component_scales)
+    )
+    return jnp.sum(jnp.where(active, jax.vmap(log_density)(mus, log_scales), 0.0))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.records import loggable
+from gmm_pipeline.records import artifacts, loggable
+from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.tracking_calls import INCOMPLETE, STATUS, dataset_input
 from gmm_pipeline.records.tracking_store import (
     SQLITE,
@@ -79,7 +80,7 @@ def log_record(
             run_name=run_name or loggable.run_name(content),
         ).info.run_id
         try:
-            _log(client, run_id, record, content, series_points)
+            _log(client, experiment_id, run_id, record, content, series_points)
         except BaseException:
             with contextlib.suppress(Exception):
                 client.set_terminated(run_id, "FAILED")
@@ -119,12 +120,21 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
     return "/".join(parts) + "?workflowType=machine_learning"
 
 
-def _log(client: "MlflowClient", run_id: str, record: Path, content: loggable.Content, series_points: int) -> None:
+def _log(
+    client: "MlflowClient",
+    experiment_id: str,
+    run_id: str,
+    record: Path,
+    content: loggable.Content,
+    series_points: int,
+) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     status, ended = content.record["status"], loggable.milliseconds(content.record["ended"])
     client.log_artifacts(run_id, str(record))
     client.log_inputs(run_id, [dataset_input(loggable.dataset(content.data))])
+    if status == "finished":
+        log_model(client, experiment_id, run_id, artifacts.mixture_from_json(content.parameters))
     # The status is written last: a run without it was not logged whole.
     client.log_batch(
         run_id,

@@ -6,46 +6,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gmm_pipeline.checks import check_pictures
-from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.finding import find_record
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import shown
-
-
-def find_record(run: str, outputs_dir: str) -> Path:
-    """The folder of a finished record.
-
-    Args:
-        run: a folder, or `latest` for the newest fit under `outputs_dir`.
-        outputs_dir: folder of the records.
-
-    Raises:
-        InputError: where there is no such record.
-    """
-    places = (f"fit/*/{artifacts.RECORD}", f"sweeps/*/*/{artifacts.RECORD}")
-    written = [path for place in places for path in Path(outputs_dir).glob(place)]
-    finished = [path.parent for path in sorted(written, key=lambda path: path.stat().st_mtime_ns)]
-    if run == "latest":
-        if not finished:
-            raise InputError(
-                "run",
-                expected=f"a record under {outputs_dir}",
-                came="none",
-                remedy="Make one: python -m gmm_pipeline fit.",
-            )
-        return finished[-1]
-    folder = Path(run)
-    if not (folder / artifacts.RECORD).is_file():
-        close = nearest(run, [str(path) for path in finished])
-        raise InputError(
-            "run",
-            expected=f"the folder of a record, with a {artifacts.RECORD}",
-            came=run,
-            remedy=f"Did you mean {close[0]}?" if close else "The newest fit is run=latest.",
-        )
-    return folder
 
 
 def render(

@@ -4,15 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.inference.batching import split
 from gmm_pipeline.inference.diagnostics import (
     evaluate,
     information_criteria,
     log_likelihoods,
     log_priors,
-    number_of_parameters,
 )
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.fitting import FitJob, FitResult, split
+from gmm_pipeline.inference.parameterization import number_of_parameters
+from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.records.artifacts import Assignments, History
@@ -47,13 +47,13 @@ def answer(job: Job, result: FitResult) -> Answer:
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling)
     plan, floats = split(job.fit)
-    priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"])
+    priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
     log_prior = float(priors[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
     history_parameters = to_user_units(result.history.parameters, scaling)
     responsibilities = evaluation.responsibilities[:, order]
-    n_parameters = number_of_parameters(job.fit.plan.n_components)
+    n_parameters = number_of_parameters(job.fit.plan.n_components, equal_scales=job.fit.equal_scales)
     return Answer(
         fitted=_in_order(constrain(to_user_units(result.parameters, scaling)), order),
         unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
@@ -66,7 +66,12 @@ def answer(job: Job, result: FitResult) -> Answer:
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
             "n_components": job.fit.plan.n_components,
             "n_parameters": n_parameters,
-            "n_steps": job.fit.steps,
+            "n_steps": result.n_steps,
+            "converged": result.converged,
+            "gradient_norm": result.gradient_norm,
+            "n_degenerate": len(result.degenerate),
+            "restarts": len(result.restarts),
+            "hit_rate": hit_rate(result.restarts),
         },
         history=History(
             result.steps,

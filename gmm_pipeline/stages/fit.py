@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import RunFailed
-from gmm_pipeline.inference.batching import Progress, fit_batch, width_of
+from gmm_pipeline.inference.batching import Progress, default_workers, fit_all, width_of
 from gmm_pipeline.inference.fitting import FitResult
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import describe
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 
 def compute(jobs: list[Job], progress: Progress | None = None) -> list[FitResult]:
-    """Fit jobs that share a program, at its width; a job alone is a batch of one."""
-    return fit_batch([job.fit for job in jobs], progress)
+    """Fit jobs, the restarts of each in as many threads as the machine has cores."""
+    return fit_all([job.fit for job in jobs], progress, default_workers())
 
 
 def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -> None:

@@ -34,6 +34,19 @@ WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilatio
 """Keys that do not bear on what is fitted."""
 
 
+SETTINGS = (
+    "steps",
+    "history_every",
+    "restarts",
+    "equal_scales",
+    "scale_floor",
+    "fewest_data",
+    "tolerance",
+    "gradient_tolerance",
+)
+"""Numbers of a fit that pass from the config as they are."""
+
+
 class _Ready(NamedTuple):
     """All that a job is made of, but for its seed."""
 
@@ -42,6 +55,12 @@ class _Ready(NamedTuple):
     plan: FitPlan
     steps: int
     history_every: int
+    restarts: int
+    equal_scales: bool
+    scale_floor: float
+    fewest_data: float
+    tolerance: float
+    gradient_tolerance: float
 
 
 def load(cfg: DictConfig) -> Job:
@@ -70,8 +89,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
         sample_weights=ready.prepared.sample_weights,
         key=jax.random.PRNGKey(content["seed"]),
         plan=ready.plan,
-        steps=ready.steps,
-        history_every=ready.history_every,
+        **{name: getattr(ready, name) for name in SETTINGS},
     )
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
@@ -116,13 +134,17 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.n_components),
             remedy="A component needs data of its own.",
         )
-    return _Ready(dataset, prepared, plan, cfg.steps, cfg.history_every)
+    settings = {name: cfg[name] for name in SETTINGS if name != "equal_scales"}
+    return _Ready(dataset, prepared, plan, equal_scales=cfg.scales == config.Scales.equal.name, **settings)
 
 
 def _check(cfg: DictConfig) -> None:
     checks.check_range(cfg, "n_components", 1)
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)
+    checks.check_range(cfg, "restarts", 1, checks.MOST_RESTARTS)
+    for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
+        checks.check_real(cfg, name, 0.0, most)
     checks.check_choice(cfg, "objective", OBJECTIVES)
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")

@@ -90,7 +90,7 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
             first_may_end.set()
         return fit_batch(batch, progress)
 
-    monkeypatch.setattr(computing, "fit_batch", slow_at_first)
+    monkeypatch.setattr(computing, "fit_all", slow_at_first)
     batches = list(computing.compute(in_slices(jobs, 2), 2))
     assert [len(batch) for batch in batches] == [2, 2, 2, 2, 1]
     for job, outcome in zip(jobs, (one for batch in batches for one in batch), strict=True):
@@ -111,7 +111,7 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
             raise MemoryError("no room for it")
         return fit_batch(batch, progress)
 
-    monkeypatch.setattr(computing, "fit_batch", picky)
+    monkeypatch.setattr(computing, "fit_all", picky)
     (first, second) = computing.compute([jobs[:2], jobs[2:]], 2)
     outcomes = [*first, *second]
     assert [one.job for one in outcomes] == jobs
@@ -151,7 +151,7 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
             progress(0, 1)  # raises once the fit is to be stopped
             threading.Event().wait(0.01)
 
-    monkeypatch.setattr(computing, "fit_batch", endless_but_the_first)
+    monkeypatch.setattr(computing, "fit_all", endless_but_the_first)
     computed = computing.compute(in_slices(jobs, 1), 2)
     (outcome,) = next(computed)
     assert outcome.answer is not None
@@ -162,4 +162,4 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
 
 def test_there_is_a_thread_for_each_core():
     expected = len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else jax.local_device_count()
-    assert computing.default_workers() == expected
+    assert batching.default_workers() == expected

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import batching, fitting
+from gmm_pipeline.inference import batching, fitting, objective
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, State
 from gmm_pipeline.inference.objective import log_likelihood
+from gmm_pipeline.inference.parameterization import Free
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import inits, mixture, priors
 from gmm_pipeline.model.mixture import Parameters
@@ -33,7 +34,24 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
         fused=True,
         as_written=False,
     )
-    return FitJob(data, np.ones_like(data), jax.random.PRNGKey(seed), plan._replace(**changes), steps, history_every)
+    own = {name: changes.pop(name) for name in list(changes) if name in FitJob._fields}
+    settings = {
+        "restarts": 1,
+        "equal_scales": False,
+        "scale_floor": 0.0,
+        "fewest_data": 0.0,
+        "tolerance": 0.0,
+        "gradient_tolerance": 0.0,
+    }
+    return FitJob(
+        data,
+        np.ones_like(data),
+        jax.random.PRNGKey(seed),
+        plan._replace(**changes),
+        steps,
+        history_every,
+        **{**settings, **own},
+    )
 
 
 def by_python_loop(job: FitJob) -> list[Parameters]:
@@ -117,6 +135,24 @@ def test_divergence_is_a_value():
     result = batching.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
     assert result.diverged
     assert not batching.fit(job()).diverged
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
+    prior = plugin(priors.dirichlet, concentration=2.0)
+    (_, lane), *_ = batching._started(job(log_prior=prior))
+    lane = jax.tree.map(jnp.asarray, lane)
+    parameters = Parameters(jnp.array([0.3, -1.0]), jnp.array([-1.0, 2.0]), jnp.array([0.1, -0.2]))
+    padded = Parameters(*(np.pad(np.asarray(leaf), (0, 3)) for leaf in parameters))
+    laid_out = objective.lay_out(lane.data, lane.sample_weights, fused=fused)
+    summed, averaged = (
+        fitting.parts_of(lane, laid_out, fitting.split(job(log_prior=prior, average_loss=average, fused=fused))[0])
+        for average in (False, True)
+    )
+    expected = mixture.loss_mixture_weights(tuple(parameters), jnp.asarray(DATA), alpha_prior=jnp.full(2, 2.0))
+    free = Free(padded, {})
+    np.testing.assert_allclose(summed.loss_func(free), expected, rtol=ROUNDING_32)
+    np.testing.assert_allclose(averaged.loss_func(free), expected / len(DATA), rtol=ROUNDING_32)
 
 
 def test_step_moves_against_the_gradient_and_get_loss_reads_a_state():

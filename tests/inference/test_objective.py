@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gmm_pipeline.inference import objective
-from gmm_pipeline.model import mixture, priors
+from gmm_pipeline.model import mixture
 from gmm_pipeline.model.mixture import Parameters
 
 
@@ -72,20 +72,6 @@ def test_not_a_number_is_not_hidden():
     fused = jax.jit(FORMS["fused"], compiler_options=objective.compiler_options(fused=True))
     parameters = Parameters(jnp.zeros(2), jnp.array([0.0, np.nan]), jnp.zeros(2))
     assert np.isnan(fused(parameters, jnp.arange(3.0), jnp.ones(3)))
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
-    parameters, data, _ = problem(2, 500, 0.0, "float32")
-    active = np.ones(2, bool)
-    common = {"active": active, "log_prior": lambda p: priors.dirichlet(p, active, concentration=2.0), "fused": fused}
-    summed, averaged = (
-        objective.loss_function(data, jnp.ones_like(data), average=average, **common)(parameters)
-        for average in (False, True)
-    )
-    expected = mixture.loss_mixture_weights(tuple(parameters), data, alpha_prior=jnp.full(2, 2.0))
-    np.testing.assert_allclose(summed, expected, rtol=ROUNDING_32)
-    np.testing.assert_allclose(averaged, expected / 500, rtol=ROUNDING_32)
 
 
 @given(st.lists(st.floats(-200.0, 0.0, width=32), min_size=1, max_size=50))

@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import cross_validation, selection
+from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.inference.selection import Candidate
 from gmm_pipeline.model.mixture import Parameters, constrain
@@ -20,7 +21,7 @@ ONES = np.ones(len(DATA))
 
 
 def candidate(n_components=2, log_likelihood=-100.0, *, equal_scales=False, **changes) -> Candidate:
-    n_parameters = selection.number_of_parameters(n_components, equal_scales=equal_scales)
+    n_parameters = number_of_parameters(n_components, equal_scales=equal_scales)
     known = selection.criteria(log_likelihood, n_parameters, 100.0, 0.0)
     made = Candidate(
         n_components=n_components,
@@ -73,7 +74,7 @@ def test_bic_chooses_the_reference_winners(reference, name, n_data, winner):
     candidates = []
     for row in rows:
         equal = row["scales_are"] == "equal"
-        n_parameters = selection.number_of_parameters(row["n_components"], equal_scales=equal)
+        n_parameters = number_of_parameters(row["n_components"], equal_scales=equal)
         assert n_parameters == row["n_parameters"]
         known = selection.criteria(row["log_likelihood"], n_parameters, float(n_data), 0.0)
         assert known["bic"] == pytest.approx(row["bic"], abs=1e-4)

@@ -1,0 +1,125 @@
+"""The bootstrap: what other samples of the same size would have given, as fits that share one program.
+
+A replicate is the run again with other sample weights: as many data as the sample has, drawn from it with replacement,
+are counts of its data (Efron & Tibshirani 1993). So all replicates have one shape, and the engine takes them as a batch
+axis. They begin at the fit, which keeps them at its optimum, and labels are matched back to it. Counts are drawn by
+NumPy, seeded with the key, a binomial a datum: ten times faster than sorting uniform draws into the data. The price is
+one array of counts for each replicate, and that NumPy may change its draws with a version.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Num, PRNGKeyArray
+
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.matching import match
+from gmm_pipeline.inference.scaling import Scaling, to_user_units
+from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
+
+Key = PRNGKeyArray | Num[AnyArray, "2"]
+
+
+class BootstrapIntervals(NamedTuple):
+    """What replicates say of a fit; NaN where fewer than two were kept."""
+
+    lower: Mixture
+    upper: Mixture
+    standard_errors: Mixture
+    """Standard deviations of the replicates."""
+    kept: int
+    dropped: int
+    """Replicates that diverged or degenerated."""
+
+
+def replicates(job: FitJob, result: FitResult, n: int, key: Key) -> list[FitJob]:
+    """The same run on n resampled data sets, each begun once at the fit.
+
+    Args:
+        job: the run.
+        result: its fit.
+        n: how many.
+        key: replicate b draws with `fold_in(key, b)`, and so does not depend on how many there are.
+    """
+    return [
+        job._replace(
+            sample_weights=resampled(jax.random.fold_in(key, number), job.sample_weights),
+            begin=result.parameters,
+            restarts=1,
+        )
+        for number in range(n)
+    ]
+
+
+def resampled(key: Key, sample_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Sample weights of a data set drawn with replacement: Multinomial(m, c / Σ c) with m = Σ c, of sum m.
+
+    A datum of weight c stands for c data. Where Σ c is not whole, the nearest whole number of data are drawn (one at
+    least) and their counts multiplied so that they sum to Σ c again.
+
+    Args:
+        key: of this data set.
+        sample_weights: c.
+    """
+    weights = np.asarray(sample_weights, np.float64)
+    total = weights.sum()
+    n_draws = max(round(float(total)), 1)
+    drawn = np.zeros_like(weights)
+    support = weights > 0.0  # rounding of the shares must not fall on data that do not count
+    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    drawn[support] = generator.multinomial(n_draws, weights[support] / total)
+    return (drawn * (total / n_draws)).astype(sample_weights.dtype)
+
+
+def sound(replicate: FitResult, result: FitResult) -> bool:
+    """Whether a replicate says something of the fit: finite, and degenerate in no component that the fit is not.
+
+    Args:
+        replicate: fit of a resampled data set.
+        result: the fit it began at.
+    """
+    return not replicate.diverged and set(replicate.degenerate) <= set(result.degenerate)
+
+
+def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixture:
+    """Weights, locs and scales of a replicate, in the user's units; NaN throughout where it is not sound.
+
+    Args:
+        replicate: fit of a resampled data set.
+        result: the fit it began at.
+        scaling: from the user's units to the fit's.
+    """
+    found = constrain(to_user_units(replicate.parameters, scaling))
+    return found if sound(replicate, result) else Mixture(*(np.full_like(leaf, np.nan) for leaf in found))
+
+
+def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: float) -> BootstrapIntervals:
+    """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a parameter at a time.
+
+    They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
+    at 0.95 (Efron & Tibshirani 1993, ch. 13). Before, each replicate's components are put in the order of the fit's.
+
+    Args:
+        fitted: the fit, K components.
+        replicates: of K components each, in the same units; those that are not finite are left out.
+        level: such as 0.95.
+    """
+    matched = [_in_order_of(fitted, replicate) for replicate in replicates if np.isfinite(replicate).all()]
+    kept, dropped = len(matched), len(replicates) - len(matched)
+    if kept < 2:
+        nothing = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+        return BootstrapIntervals(nothing, nothing, nothing, kept, dropped)
+    stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
+    ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
+    lower, upper = (Mixture(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
+    return BootstrapIntervals(lower, upper, Mixture(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
+
+
+def _in_order_of(fitted: Mixture, replicate: Mixture) -> Mixture:
+    found = match(replicate, fitted)
+    ordered = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+    for leaf, values in zip(ordered, replicate, strict=True):
+        leaf[found.others] = values[found.components]
+    return ordered

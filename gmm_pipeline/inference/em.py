@@ -1,0 +1,153 @@
+"""Expectation–maximisation as a step of an optimizer.
+
+A step of EM is a gradient step with a preconditioner that depends on the parameters (Xu & Jordan 1996): sums of
+responsibilities can be read from the gradient, and the maximisation follows from these sums. So EM needs no pass over
+the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for flat and Dirichlet
+priors on the weights, which only add data that were not seen. The price: a sum of responsibilities is the difference of
+larger numbers, exact to the rounding of the number of data.
+
+SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and takes its leap back where it lost, so
+that each cycle of three gradients ends no lower than it began.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from gmm_pipeline.inference.parameterization import Free
+from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
+
+LONGEST_LEAP = 4.0
+"""Factor by which the longest extrapolation grows when it was taken whole, and shrinks when it lost."""
+
+
+class Problem(NamedTuple):
+    """What EM knows of the objective beside its gradient."""
+
+    total: Float[AnyArray, ""]
+    """Σ c, the number of data."""
+    divisor: Float[AnyArray, ""] | float
+    """By which the objective is divided."""
+    pseudo_count: Float[AnyArray, ""] | float
+    """Data that the prior adds to each component: α − 1 of a Dirichlet prior."""
+    active: Bool[AnyArray, " K"]
+    equal_scales: Bool[AnyArray, ""]
+
+
+def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
+    """Where a step of EM leads: w = (R + α − 1) / (n + K (α − 1)), μ' = μ + σ S/R, σ'² = σ² (Q/R − (S/R)²).
+
+    R = Σ c r, S = Σ c r z and Q = Σ c r z² with z = (x − μ) / σ follow from the gradient: R + α − 1 = ∂ log w + w (n +
+    K (α − 1)), S = σ ∂ μ, Q = ∂ log σ + R. A component without data stays where it is (Dempster, Laird & Rubin 1977).
+
+    Args:
+        free: log weights, locs and log scales.
+        gradient: of the loss, the negative log posterior over the divisor.
+        problem: what else is needed.
+    """
+    active, total = problem.active, problem.total
+    n_active = jnp.sum(active, dtype=total.dtype)
+    log_weights, mus, log_scales = free.parameters
+    by_weight, by_mu, by_scale = (-problem.divisor * leaf for leaf in gradient.parameters)
+    log_weights = jax.nn.log_softmax(jnp.where(active, log_weights, ABSENT))
+    everything = total + n_active * problem.pseudo_count
+    counts = jnp.where(active, by_weight + jnp.exp(log_weights) * everything, 0.0)
+    seen = counts - jnp.where(active, problem.pseudo_count, 0.0)
+    least = 8.0 * jnp.finfo(total.dtype).eps * total
+    present = active & (seen > least)
+    divisor = jnp.where(present, seen, 1.0)
+    shift = jnp.where(present, by_mu * jnp.exp(log_scales) / divisor, 0.0)
+    own = (by_scale + seen) / divisor - shift**2
+    within = jnp.sum(jnp.where(active, by_scale, 0.0)) + total - jnp.sum(shift**2 * jnp.where(present, seen, 0.0))
+    variance = jnp.where(problem.equal_scales, within / total, jnp.where(present, own, 1.0))
+    # Rounding may leave less than nothing of a component that is a point; the floor is above this.
+    variance = jnp.maximum(variance, jnp.finfo(total.dtype).tiny * 1e3)
+    tiny = jnp.finfo(total.dtype).tiny / jnp.finfo(total.dtype).eps
+    moved = Parameters(
+        jnp.where(active, jnp.log(jnp.maximum(counts / everything, tiny)), free.parameters.log_component_weights),
+        mus + jnp.exp(log_scales) * shift,
+        jnp.where(active, log_scales + 0.5 * jnp.log(variance), log_scales),
+    )
+    return Free(moved, free.learned)
+
+
+def em() -> optax.GradientTransformationExtraArgs:
+    """EM, as a transformation whose update is the whole step (Dempster, Laird & Rubin 1977)."""
+
+    def update(gradient: Any, state: Any, free: Any = None, *, problem: Problem, **_: Any) -> tuple[Any, Any]:
+        return _difference(em_step(free, gradient, problem), free), state
+
+    return optax.GradientTransformationExtraArgs(lambda free: optax.EmptyState(), update)
+
+
+class SquaremState(NamedTuple):
+    """Where a cycle of three gradients is."""
+
+    phase: Int[AnyArray, ""]
+    base: Any
+    """Where the cycle began."""
+    first: Any
+    """One step of EM from there."""
+    fallback: Any
+    """Two steps of EM from there."""
+    value: Float[AnyArray, ""]
+    """Loss after the first step, which the leap must not exceed."""
+    longest: Float[AnyArray, ""]
+    """Longest extrapolation that is tried, in steps of EM."""
+
+
+def squarem() -> optax.GradientTransformationExtraArgs:
+    """EM with squared extrapolation: θ = θ₀ + 2 a r + a² v, a = ‖r‖ / ‖v‖ (Varadhan & Roland 2008).
+
+    θ₀, θ₁, θ₂ are two steps of EM, r = θ₁ − θ₀ and v = θ₂ − 2 θ₁ + θ₀; a = 1 is EM. In free numbers, so that no
+    extrapolation leaves the parameter space.
+    """
+
+    def init(free: Any) -> SquaremState:
+        dtype = free.parameters.component_mus.dtype
+        return SquaremState(jnp.zeros((), jnp.int32), free, free, free, jnp.zeros((), dtype), jnp.ones((), dtype))
+
+    def update(
+        gradient: Any, state: SquaremState, free: Any = None, *, problem: Problem, value: Array, **_: Any
+    ) -> tuple[Any, SquaremState]:
+        stepped = em_step(free, gradient, problem)
+        r = _difference(state.first, state.base)
+        v = jax.tree.map(lambda new, once: new - once, _difference(stepped, free), r)
+        length = _norm(r) / jnp.maximum(_norm(v), jnp.finfo(value.dtype).tiny)
+        length = jnp.clip(length, 1.0, state.longest)
+        leapt = jax.tree.map(lambda base, once, twice: base + 2.0 * length * once + length**2 * twice, state.base, r, v)
+        kept = jnp.isfinite(value) & (value <= state.value)
+        phase = state.phase
+        target = _chosen(phase, stepped, leapt, _where(kept, stepped, state.fallback))
+        whole = (phase == 1) & (length >= state.longest)
+        grown = jnp.where(whole, state.longest * LONGEST_LEAP, state.longest)
+        shrunk = jnp.maximum(1.0, state.longest / LONGEST_LEAP)
+        return _difference(target, free), SquaremState(
+            phase=(phase + 1) % 3,
+            base=_where(phase == 0, free, state.base),
+            first=_where(phase == 0, stepped, state.first),
+            fallback=_where(phase == 1, stepped, state.fallback),
+            value=jnp.where(phase == 1, value, state.value),
+            longest=jnp.where((phase == 2) & ~kept, shrunk, grown).astype(value.dtype),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _difference(new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda one, other: one - other, new, old)
+
+
+def _norm(tree: Any) -> Float[Array, ""]:
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
+def _where(condition: Bool[AnyArray, ""], one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def _chosen(phase: Int[AnyArray, ""], zero: Any, one: Any, two: Any) -> Any:
+    return jax.tree.map(lambda a, b, c: jnp.where(phase == 0, a, jnp.where(phase == 1, b, c)), zero, one, two)

@@ -1,0 +1,133 @@
+"""Between the numbers that an optimizer moves and the mixture that they stand for.
+
+An optimizer sees `Free`: numbers without bounds, in which any step lands on a valid mixture. They are log weights, or
+the logits of broken sticks where the prior is one over sticks; locs; log scales, which all components share where
+scales are equal; and the logarithms of what the prior learns. All of it is padded to one shape whatever the run asks
+for, so that runs with equal and with free scales are one program. The price: an equal scale is K numbers that move as
+one, the mean of which counts.
+
+A floor under the scales is a projection after each step: scales that are inside it never feel it.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
+from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
+
+
+class Free(NamedTuple):
+    """What an optimizer moves."""
+
+    parameters: Parameters
+    """As it is moved: log weights or logits of sticks, locs, log scales."""
+    learned: dict[str, Float[AnyArray, "*batch"]]
+    """Logarithms of the hyperparameters that the prior learns."""
+
+
+class Constraints(NamedTuple):
+    """What a run asks of its mixture; arrays, so that runs that differ in it share a program."""
+
+    active: Bool[AnyArray, "*batch K"]
+    """False for components that only fill up the arrays."""
+    equal_scales: Bool[AnyArray, "*batch"]
+    log_floor: Float[AnyArray, "*batch"]
+    """Least log scale."""
+
+
+def mixture_of(free: Free, constraints: Constraints, *, sticks: bool) -> Parameters:
+    """The mixture that free numbers stand for; components that only fill up have the log weight `ABSENT`.
+
+    Args:
+        free: what the optimizer moves.
+        constraints: of the run.
+        sticks: whether weights are logits of sticks.
+    """
+    weights, mus, log_scales = free.parameters
+    active = constraints.active
+    if sticks:
+        weights = log_stick_breaking_weights(weights, active)
+    return Parameters(
+        jnp.where(active, weights, ABSENT),
+        mus,
+        jnp.where(constraints.equal_scales, _mean(log_scales, active), log_scales),
+    )
+
+
+def free_of(parameters: Parameters, learned: dict[str, AnyArray], constraints: Constraints, *, sticks: bool) -> Free:
+    """Free numbers that stand for a mixture, or for the nearest one that satisfies the constraints.
+
+    Args:
+        parameters: the mixture, with log weights.
+        learned: hyperparameters that the prior learns, themselves.
+        constraints: of the run.
+        sticks: whether weights are to be logits of sticks.
+    """
+    weights, mus, log_scales = parameters
+    if sticks:
+        weights = logits_of_log_weights(weights, constraints.active)
+    equal = jnp.where(constraints.equal_scales, _mean(log_scales, constraints.active), log_scales)
+    moved = Parameters(jnp.where(constraints.active, weights, 0.0), mus, equal)
+    return projected(Free(moved, {name: jnp.log(value) for name, value in learned.items()}), constraints)
+
+
+def projected(free: Free, constraints: Constraints) -> Free:
+    """The nearest numbers whose scales are not below the floor."""
+    log_scales = jnp.maximum(free.parameters.log_component_scales, constraints.log_floor)
+    return free._replace(parameters=free.parameters._replace(log_component_scales=log_scales))
+
+
+def gradient_norm(
+    gradient: Free, mixture: Parameters, constraints: Constraints, total: Float[AnyArray, ""]
+) -> Float[Array, ""]:
+    """Norm of a gradient in units of the information that labelled data would carry: ‖g‖ = √(Σ g² / I).
+
+    With labels, a component of weight w has the information n w about its log weight, n w / σ² about its loc and 2 n w
+    about its log scale, one datum more keeping it above zero. So ‖g‖ is about the distance from the optimum in standard
+    errors, and ½‖g‖² about the nats that a step of EM gains, whatever n and the units are (Xu & Jordan 1996). What
+    points below the floor does not count, nor do components that only fill up.
+
+    Args:
+        gradient: of the log posterior in nats, by free numbers.
+        mixture: where it was taken.
+        constraints: of the run.
+        total: Σ c, the number of data.
+    """
+    active, equal = constraints.active, constraints.equal_scales
+    log_weights = jnp.where(active, mixture.log_component_weights, ABSENT)
+    relative = jnp.exp(log_weights - jnp.max(log_weights))
+    counts = total * relative / jnp.sum(relative)
+    by_weight, by_mu, by_scale = gradient.parameters
+    held = (mixture.log_component_scales <= constraints.log_floor) & (by_scale < 0)
+    by_scale = jnp.where(held, 0.0, by_scale)
+    free_scales = jnp.sum(jnp.where(active, by_scale**2 / (2.0 * counts + 1.0), 0.0))
+    shared_scale = jnp.sum(jnp.where(active, by_scale, 0.0)) ** 2 / (2.0 * total + 1.0)
+    scales = jnp.exp(mixture.log_component_scales)
+    others = by_weight**2 / (counts + 1.0) + (by_mu * scales) ** 2 / (counts + 1.0)
+    squared = jnp.sum(jnp.where(active, others, 0.0)) + jnp.where(equal, shared_scale, free_scales)
+    for slope in gradient.learned.values():
+        squared = squared + slope**2
+    return jnp.sqrt(squared)
+
+
+def over_sticks(log_prior: Plugin) -> bool:
+    """Whether a prior is one over broken sticks, so that the fit moves their logits."""
+    return traits(log_prior.function).sticks
+
+
+def learned_by(log_prior: Plugin) -> tuple[str, ...]:
+    """Names of the hyperparameters that a prior learns with the rest; their values are where they start."""
+    return traits(log_prior.function).learned
+
+
+def number_of_parameters(n_components: int, *, equal_scales: bool) -> int:
+    """Free parameters of a mixture: K locs, K − 1 weights, and K scales or one."""
+    return 2 * n_components if equal_scales else 3 * n_components - 1
+
+
+def _mean(values: Float[AnyArray, " K"], active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
+    return jnp.sum(jnp.where(active, values, 0.0)) / jnp.sum(active, dtype=values.dtype)

@@ -1,0 +1,125 @@
+"""The best of several starts, and what became of the others.
+
+A likelihood has many optima, and some without bound, where a component shrinks onto a few data. So the answer is the
+best start without such a component, judged in float64, since float32 cannot tell optima of thousands of data apart. How
+many starts reached it says how far it can be trusted. The price: a rate that is estimated from few starts, among which
+the best one always counts.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gmm_pipeline.inference.diagnostics import log_priors
+from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
+from gmm_pipeline.inference.parameterization import over_sticks
+from gmm_pipeline.model.mixture import Parameters
+
+SAME_OPTIMUM = 1e-2
+"""Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
+AT_THE_FLOOR = 1.01
+"""A scale up to this many times the floor is held by it."""
+FEWEST_WITH_EQUAL_SCALES = 1.0
+"""Data; a component cannot shrink onto a few of them alone where all share one scale."""
+CHUNK = 1 << 20
+"""Data × components whose densities are held at once."""
+
+
+def spread_of(job: FitJob) -> float:
+    """Standard deviation of the data, in the units of the fit."""
+    mean = np.average(job.data, weights=job.sample_weights)
+    return float(np.sqrt(np.average((job.data - mean) ** 2, weights=job.sample_weights)))
+
+
+def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
+    """The components at the floor of the scales, or with the weight of fewer than `fewest_data` data.
+
+    Where scales are equal, less than one datum is too few; a prior over sticks empties components by intent.
+
+    Args:
+        job: what was fitted.
+        parameters: where it ended.
+    """
+    log_weights, _, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    with np.errstate(invalid="ignore", over="ignore"):
+        relative = np.exp(log_weights - log_weights.max())
+        counts = float(np.sum(job.sample_weights)) * relative / relative.sum()
+        found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread_of(job)
+    if not over_sticks(job.plan.log_prior):
+        found |= counts < (min(job.fewest_data, FEWEST_WITH_EQUAL_SCALES) if job.equal_scales else job.fewest_data)
+    return tuple(np.flatnonzero(found).tolist())
+
+
+def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
+    """The best start without a degenerate component, or else the best one; with what became of each.
+
+    Args:
+        job: what was fitted.
+        results: of its restarts.
+    """
+    posteriors = [log_posterior(job, result) for result in results]
+    ranks = [
+        (not result.diverged and math.isfinite(value), not result.degenerate, value)
+        for result, value in zip(results, posteriors, strict=True)
+    ]
+    best = max(range(len(results)), key=lambda number: ranks[number] if ranks[number][0] else (False, False, -math.inf))
+    sound = ranks[best][1]
+
+    def outcome(number: int) -> str:
+        finite, is_sound, value = ranks[number]
+        if not finite:
+            return DIVERGED
+        if sound and not is_sound:
+            return DEGENERATE
+        if value >= posteriors[best] - SAME_OPTIMUM:
+            return REACHED if is_sound else DEGENERATE
+        return WORSE if is_sound else DEGENERATE
+
+    restarts = tuple(
+        Restart(value, outcome(number), result.converged, result.n_steps)
+        for number, (result, value) in enumerate(zip(results, posteriors, strict=True))
+    )
+    return results[best]._replace(restarts=restarts)
+
+
+def hit_rate(restarts: Sequence[Restart]) -> float:
+    """Share of starts that reached the best optimum that any of them did."""
+    return sum(restart.outcome == REACHED for restart in restarts) / len(restarts)
+
+
+def restarts_needed(rate: float, chance: float) -> int | None:
+    """Starts for a chance of the best optimum: log(1 − chance) / log(1 − rate), rounded up; None where none hit.
+
+    Args:
+        rate: share of starts that reach it.
+        chance: that at least one of them does.
+    """
+    if rate <= 0.0:
+        return None
+    return 1 if rate >= 1.0 else math.ceil(math.log(1.0 - chance) / math.log(1.0 - rate))
+
+
+def log_posterior(job: FitJob, result: FitResult) -> float:
+    """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit."""
+    if result.diverged:
+        return -math.inf
+    plan, floats = split(job)
+    parameters = Parameters(*(leaf[None] for leaf in result.parameters))
+    learned = {name: np.array([value]) for name, value in result.learned.items()}
+    (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], learned)
+    return _log_likelihood(job, result.parameters) + float(log_prior)
+
+
+def _log_likelihood(job: FitJob, parameters: Parameters) -> float:
+    log_weights, mus, log_scales = (np.asarray(leaf, np.float64)[:, None] for leaf in parameters)
+    log_weights = log_weights - np.logaddexp.reduce(log_weights)
+    peaks = log_weights - log_scales - 0.5 * math.log(2.0 * math.pi)
+    total, length = 0.0, max(1, CHUNK // len(mus))
+    for first in range(0, len(job.data), length):
+        data = job.data[None, first : first + length].astype(np.float64)
+        terms = peaks - 0.5 * ((data - mus) * np.exp(-log_scales)) ** 2
+        highest = terms.max(axis=0)
+        densities = highest + np.log(np.exp(terms - highest).sum(axis=0))
+        total += float(np.sum(job.sample_weights[first : first + length] * densities, dtype=np.float64))
+    return total

@@ -1,0 +1,181 @@
+"""Which record is meant: a folder, the newest one, or a run that MLflow knows.
+
+A run of MLflow's is found by the record that it was logged from, and where that is gone, as for one that was logged on
+another machine, by the copies that the tracker has. The price: those are files in a folder that lasts as long as the
+caller keeps it.
+"""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.records.tracking import TrackingError
+from gmm_pipeline.records.tracking_store import SQLITE, client_of, collector_paused, store_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from gmm_pipeline.model.mixture import Mixture
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+LATEST = "latest"
+
+
+def find_record(run: str, outputs_dir: str) -> Path:
+    """The folder of a finished record.
+
+    Args:
+        run: a folder, or `latest` for the newest fit under `outputs_dir`.
+        outputs_dir: folder of the records.
+
+    Raises:
+        InputError: where there is no such record.
+    """
+    places = (f"fit/*/{artifacts.RECORD}", f"sweeps/*/*/{artifacts.RECORD}")
+    written = [path for place in places for path in Path(outputs_dir).glob(place)]
+    finished = [path.parent for path in sorted(written, key=lambda path: path.stat().st_mtime_ns)]
+    if run == LATEST:
+        if not finished:
+            raise InputError(
+                "run",
+                expected=f"a record under {outputs_dir}",
+                came="none",
+                remedy="Make one: python -m gmm_pipeline fit.",
+            )
+        return finished[-1]
+    folder = Path(run)
+    if not (folder / artifacts.RECORD).is_file():
+        close = nearest(run, [str(path) for path in finished])
+        if (folder / MANIFEST).is_file():
+            remedy = f"That is a sweep; name one of its runs, such as {folder / '0'}."
+        else:
+            remedy = f"Did you mean {close[0]}?" if close else "The newest fit is run=latest."
+        raise InputError("run", expected=f"the folder of a record, with a {artifacts.RECORD}", came=run, remedy=remedy)
+    return folder
+
+
+@contextlib.contextmanager
+def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterator[Path]:
+    """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
+
+    Args:
+        run: a folder, `latest`, or the id of a run in MLflow.
+        outputs_dir: folder of the records.
+        tracking_uri: of the store that knows the run; None where there is none.
+
+    Raises:
+        InputError: there is no such run, or it has no record.
+        TrackingError: the store or the server failed.
+    """
+    if RUN_ID.fullmatch(run) and not Path(run).exists():
+        with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
+            yield _of_tracked(run, tracking_uri, Path(folder))
+    else:
+        yield find_record(run, outputs_dir)
+
+
+def read_fitted(record: Path) -> "Mixture":
+    """The mixture that a record has as its answer, in the user's units.
+
+    Raises:
+        InputError: the run diverged or failed, or the record is damaged.
+    """
+    about = _read(record / artifacts.RECORD)
+    if about.get("status") != "finished":
+        reason = f": {about['error']}" if about.get("error") else ""
+        raise InputError(
+            "run",
+            expected="a run that finished",
+            came=f"{record} ({about.get('status', 'no status')}{reason})",
+            remedy="Its numbers are no result; choose another run.",
+        )
+    try:
+        return artifacts.mixture_from_json(_read(record / artifacts.PARAMETERS))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(record / artifacts.PARAMETERS, error) from error
+
+
+def _read(path: Path) -> dict:
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        str(path),
+        expected="a file of a whole record",
+        came=f"{type(error).__name__}: {error}",
+        remedy="Fit again, or choose another run.",
+    )
+
+
+@collector_paused()
+def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
+    if uri is None:
+        raise InputError(
+            "tracking.uri",
+            expected="the store that knows the run",
+            came="null",
+            remedy="Leave out tracking=none, or name the folder of the run's record.",
+        )
+    file = store_file(uri)
+    if file is not None and not file.exists():
+        raise InputError(
+            "tracking.uri",
+            expected="the store of earlier runs",
+            came=f"{file}, which does not exist",
+            remedy="Name the store with tracking.uri, or the folder of the run's record with run.",
+        )
+    client = client_of(uri if file is None else f"{SQLITE}{file}")
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+        tagged = Path(run.data.tags.get("gmm_pipeline.record", ""))
+        if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run_id):
+            return tagged
+        return _copied(client, run, folder)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            "run", expected=f"a run that {uri} knows", came=run_id, remedy="`python -m gmm_pipeline ui` shows them."
+        ) from error
+
+
+def _is_of(record: Path, run_id: str) -> bool:
+    """Whether a record says that it was logged as this run, so that another in its place is not taken for it."""
+    return _read(record / artifacts.RECORD).get("tracking", {}).get("run_id") == run_id
+
+
+def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
+    if "gmm_pipeline.sweep_id" in run.data.tags:
+        raise InputError(
+            "run",
+            expected="a run that fitted a mixture",
+            came=f"the sweep {run.data.tags['gmm_pipeline.sweep']}",
+            remedy="Name one of its runs, by id or by folder.",
+        )
+    wanted = (artifacts.RECORD, artifacts.PARAMETERS)
+    there = {file.path for file in client.list_artifacts(run.info.run_id)}
+    if not there.issuperset(wanted):
+        place = run.data.tags.get("gmm_pipeline.record")
+        raise InputError(
+            "run",
+            expected="a run with a record",
+            came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not know'}",
+            remedy="Name the folder where the record is now.",
+        )
+    for name in wanted:
+        client.download_artifacts(run.info.run_id, name, str(folder))
+    return folder

@@ -1,0 +1,141 @@
+"""A fitted mixture as a pyfunc model of MLflow's: numbers as JSON, code as source, no pickle.
+
+The folder is written here rather than by MLflow, whose `save_model` imports pandas and half of MLflow for what are a
+few texts: milliseconds instead of a second. A test loads it with MLflow and compares it with what MLflow writes. The
+code of the model is a copy of `portable`, under a name with its digest, so that models of different versions can be
+loaded side by side.
+"""
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import platform
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import portable
+from gmm_pipeline.records.artifacts import mixture_as_json
+from gmm_pipeline.records.files import as_yaml, write_json, write_text
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NAME = "model"
+"""What a run's model is called: it loads as runs:/ID/model."""
+COLUMN = "datum"
+LIBRARIES = ("mlflow", "numpy", "pandas")
+EXAMPLES = 5
+
+
+def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: Mixture) -> str:
+    """Log a fitted mixture as the model of a run and give the model's id; it loads by runs:/ID/model.
+
+    Args:
+        client: of the store or server.
+        experiment_id: of the run.
+        run_id: of the run that found the mixture.
+        mixture: in the user's units, ordered by loc.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type="Gaussian mixture")
+    with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
+        write_model(Path(folder), mixture, model_id=model.model_id, run_id=run_id)
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    return model.model_id
+
+
+def write_model(folder: Path, mixture: Mixture, *, model_id: str | None = None, run_id: str | None = None) -> None:
+    """Write a fitted mixture as a folder that `mlflow.pyfunc.load_model` takes.
+
+    Args:
+        folder: empty, or to be made.
+        mixture: in the user's units, ordered by loc.
+        model_id: by which MLflow knows the model, where it does.
+        run_id: of the run that found the mixture, where MLflow knows it.
+    """
+    source = inspect.getsource(portable)
+    module = f"gmm_pipeline_portable_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    requirements = [f"{library}=={importlib.metadata.version(library)}" for library in LIBRARIES]
+    example = {"columns": [COLUMN], "data": [[datum] for datum in _examples(mixture)]}
+    write_text(folder / "code" / f"{module}.py", source)
+    write_json(folder / "data" / "mixture.json", mixture_as_json(mixture))
+    write_json(folder / "input_example.json", example)
+    write_json(folder / "serving_input_example.json", {"dataframe_split": example})
+    write_text(folder / "requirements.txt", "".join(f"{requirement}\n" for requirement in requirements))
+    write_text(folder / "python_env.yaml", as_yaml(_python_env()))
+    write_text(folder / "conda.yaml", as_yaml(_conda(requirements)))
+    write_text(folder / "MLmodel", as_yaml(_about(module, len(mixture.locs), model_id, run_id)))
+
+
+def _about(module: str, n_components: int, model_id: str | None, run_id: str | None) -> dict[str, Any]:
+    return {
+        "flavors": {
+            "python_function": {
+                "code": "code",
+                "data": "data/mixture.json",
+                "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+                "loader_module": module,
+                "python_version": platform.python_version(),
+                "streamable": False,
+            }
+        },
+        "mlflow_version": importlib.metadata.version("mlflow"),
+        "model_id": model_id,
+        "model_uuid": model_id or uuid.uuid4().hex,
+        **({} if run_id is None else {"run_id": run_id}),
+        "saved_input_example_info": {
+            "artifact_path": "input_example.json",
+            "pandas_orient": "split",
+            "serving_input_path": "serving_input_example.json",
+            "type": "dataframe",
+        },
+        "signature": {
+            "inputs": _columns({COLUMN: "double"}),
+            "outputs": _columns(
+                {
+                    "label": "integer",
+                    **{f"responsibility_{component}": "double" for component in range(n_components)},
+                    "log_density": "double",
+                }
+            ),
+            "params": None,
+        },
+        "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+    }
+
+
+def _columns(types: dict[str, str]) -> str:
+    """Columns of a signature, as MLflow writes them: a list as JSON in a text."""
+    return json.dumps([{"type": kind, "name": name, "required": True} for name, kind in types.items()])
+
+
+def _examples(mixture: Mixture) -> list[float]:
+    """Data for the input example: the locs, at most a few."""
+    chosen = np.unique(np.linspace(0, len(mixture.locs) - 1, EXAMPLES).round().astype(int))
+    return mixture.locs[chosen].tolist()
+
+
+def _python_env() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip", "setuptools", "wheel"],
+        "dependencies": ["-r requirements.txt"],
+    }
+
+
+def _conda(requirements: list[str]) -> dict[str, Any]:
+    return {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={platform.python_version()}", "pip", {"pip": requirements}],
+        "name": "mlflow-env",
+    }

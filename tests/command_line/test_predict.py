@@ -1,0 +1,147 @@
+"""The command `predict`, on a fit and a sweep that MLflow knows too."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROUNDING_64, Cli
+from pyarrow import csv, parquet
+
+from gmm_pipeline import log_density, responsibilities
+from gmm_pipeline.model.mixture import Mixture
+
+NEW = "minutes,times\n-3.5,2\n0.25,0\n4,1.5\n9,1\n"
+MINUTES, TIMES = [-3.5, 0.25, 4.0, 9.0], [2.0, 0.0, 1.5, 1.0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fitted")
+
+
+@pytest.fixture
+def record(cli: Cli, folder: Path) -> Path:
+    """A sweep of a run that ends well and one that diverges, then a fit, for all tests; and new data."""
+    if not any(folder.iterdir()):
+        quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60")
+        swept = ("-m", "sweep=study", "optimizer=sgd", "schedule=constant", "optimizer.learning_rate=0.01,1e30")
+        assert cli("fit", *quiet, *swept, cwd=folder).returncode == 1
+        finished = cli("fit", *quiet, cwd=folder)
+        assert finished.returncode == 0, finished.stderr
+        (folder / "new.csv").write_text(NEW)
+    (found,) = (folder / "outputs" / "fit").iterdir()
+    return found
+
+
+def mixture_of(record: Path) -> Mixture:
+    parameters = json.loads((record / "parameters.json").read_text())
+    return Mixture(*(np.array(parameters[name]) for name in Mixture._fields))
+
+
+def run_id_of(record: Path) -> str:
+    return json.loads((record / "record.json").read_text())["tracking"]["run_id"]
+
+
+def test_the_data_of_the_latest_fit_get_its_own_labels(cli: Cli, folder, record):
+    finished = cli("predict", "data=two_modes", "data.n_draws=120", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    shown = record.relative_to(folder)
+    assert finished.stdout.startswith(f"two_modes: 120 data under the 2 components of {shown}; mean log density -")
+    written = folder / finished.stdout.splitlines()[-1].removeprefix("predictions: ")
+    assert {path.name for path in written.parent.iterdir()} == {"predictions.parquet", "predict.log", ".hydra"}
+    found, known = parquet.read_table(written), parquet.read_table(record / "assignments.parquet")
+    assert found.column_names == [*known.column_names, "log_density"]
+    assert found.schema.field("label") == known.schema.field("label")
+    for name in known.column_names:
+        # Evaluated there in the units of the fit.
+        np.testing.assert_allclose(found[name].to_numpy(), known[name].to_numpy(), rtol=1e-9, atol=1e-12)
+    total = json.loads((record / "metrics.json").read_text())["log_likelihood"]
+    assert found["log_density"].to_numpy().sum() == pytest.approx(total, rel=ROUNDING_64 * 100)  # a sum of 120
+    counts = np.bincount(known["label"].to_numpy())
+    rows = [line.split() for line in finished.stdout.splitlines() if line.strip().startswith(("0 ", "1 "))]
+    assert [row[4] for row in rows] == [str(count) for count in counts]
+
+
+def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(cli: Cli, folder, record):
+    data = ("data.path=new.csv", "data.column=minutes", "data.weights_column=times", "data.unit=min")
+    run_id = run_id_of(record)
+    finished = cli("predict", f"run={run_id}", *data, "output=labelled.csv", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    found = csv.read_csv(folder / "labelled.csv")
+    columns = ["datum", "sample_weight", "label", "responsibility_0", "responsibility_1", "log_density"]
+    assert found.column_names == columns
+    mixture = mixture_of(record)
+    np.testing.assert_array_equal(found["datum"].to_numpy(), MINUTES)
+    np.testing.assert_array_equal(found["sample_weight"].to_numpy(), TIMES)
+    np.testing.assert_allclose(found["log_density"].to_numpy(), log_density(mixture, MINUTES), rtol=ROUNDING_64)
+    expected = responsibilities(mixture, MINUTES)
+    np.testing.assert_allclose(found["responsibility_1"].to_numpy(), expected[:, 1], rtol=ROUNDING_64)
+    assert found["label"].to_pylist() == [0, 0, 1, 1]
+    mean = np.average(log_density(mixture, MINUTES), weights=TIMES)
+    assert f"new: 4 data under the 2 components of {run_id}; mean log density {mean:.4f} nats" in finished.stdout
+    assert "loc [min]" in finished.stdout
+    rows = [line.split() for line in finished.stdout.splitlines() if line.strip().startswith(("0 ", "1 "))]
+    assert [row[4:] for row in rows] == [["2", "44.4%"], ["2.5", "55.6%"]]
+    assert finished.stdout.splitlines()[-1] == "predictions: labelled.csv"
+
+
+def test_a_run_of_a_sweep_is_named_by_folder_or_id(cli: Cli, folder, record):
+    member = folder / "outputs" / "sweeps" / "study" / "0"
+    for number, run in enumerate([member.relative_to(folder), run_id_of(member)]):
+        output = f"output=member_{number}.parquet"
+        finished = cli("predict", f"run={run}", "data.path=new.csv", "data.column=minutes", output, cwd=folder)
+        assert finished.returncode == 0, finished.stderr
+        found = parquet.read_table(folder / f"member_{number}.parquet")
+        expected = log_density(mixture_of(member), MINUTES)
+        np.testing.assert_allclose(found["log_density"].to_numpy(), expected, rtol=ROUNDING_64)
+
+
+def refused(cli: Cli, folder: Path, *arguments: str) -> str:
+    finished = cli("predict", *arguments, cwd=folder)
+    assert finished.returncode == 2, finished.stdout
+    assert finished.stdout == ""
+    assert finished.stderr.count("\n") == 1
+    return finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            "run=outputs/sweeps/study/1",
+            "error: run: expected a run that finished, but got outputs/sweeps/study/1 (diver",
+        ),
+        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run that sqlite:///outputs/mlflow.db knows"),
+        ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
+        ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
+        ("", "error: data.column: "),
+    ],
+)
+def test_what_cannot_be_predicted(cli: Cli, folder, record, arguments, says):
+    before = sorted(folder.rglob("*"))
+    data = ("data.path=new.csv", *(() if "data" in arguments or not arguments else ("data.column=minutes",)))
+    assert says in refused(cli, folder, *data, *arguments.split())
+    left = [path for path in sorted(folder.rglob("*")) if path not in before and "mlflow.db" not in path.name]
+    assert [path.relative_to(folder) for path in left if path.is_file()] == []
+
+
+def test_the_run_of_a_whole_sweep_is_no_fit(cli: Cli, folder, record):
+    sweep_id = json.loads((folder / "outputs" / "sweeps" / "study" / "sweep.json").read_text())["id"]
+    said = refused(cli, folder, f"run={sweep_id}", "data.path=new.csv", "data.column=minutes")
+    assert "but got the sweep study. Name one of its runs" in said
+
+
+def test_a_run_whose_record_is_nowhere(cli: Cli, folder, record, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder / "outputs", copy / "outputs")
+    member = folder / "outputs" / "sweeps" / "study" / "0"
+    hidden = member.rename(tmp_path / "hidden")
+    try:
+        (copy / "new.csv").write_text(NEW)
+        said = refused(cli, copy, f"run={run_id_of(hidden)}", "data.path=new.csv", "data.column=minutes")
+    finally:
+        hidden.rename(member)
+    assert f"whose record was in {member}. Name the folder where the record is now." in said
