@@ -7,8 +7,8 @@ import sys
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from gmm_pipeline.records.selection_figure import Point, draw_selection
@@ -31,12 +31,11 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def line_of(figure: Figure, **look) -> Line2D:
-    """The line through candidates of a kind, which has no markers."""
-    (found,) = [
-        line for line in figure.axes[0].lines if line.get_marker() in ("", "None") and line.get_color() == look["color"]
-    ]
-    return found
+def line_of(figure: Figure, color: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of components and heights of the line through candidates of a kind, which has no markers."""
+    lines = figure.axes[0].lines
+    (found,) = [line for line in lines if line.get_marker() in ("", "None") and line.get_color() == color]
+    return np.asarray(found.get_xdata()), np.asarray(found.get_ydata())
 
 
 def markers(figure: Figure, marker: str) -> list[tuple[float, float]]:
@@ -52,10 +51,10 @@ def inside(figure: Figure, y: float) -> bool:
 def test_each_kind_of_scales_is_a_line_above_the_lowest_that_begins_at_one_component():
     figure = draw_selection(POINTS, "bic", BEST, size=SIZE)
     for values, color in ((FREE, "#0072B2"), (EQUAL, "#E69F00")):
-        line = line_of(figure, color=color)
-        assert line.get_xdata().tolist() == [1, 2, 3, 4]
+        numbers, heights = line_of(figure, color)
+        assert numbers.tolist() == [1, 2, 3, 4]
         expected = [({**EQUAL, **values} if k == 1 else values)[k] - FREE[3] for k in (1, 2, 3, 4)]
-        np.testing.assert_allclose(line.get_ydata(), expected)
+        np.testing.assert_allclose(heights, expected)
         assert all(inside(figure, y) for y in expected)
     assert figure.axes[0].get_ylabel() == "BIC − lowest / nats"
     assert figure.axes[0].get_title(loc="right") == "lowest BIC 441.6: 3 components, free scales"
@@ -66,8 +65,9 @@ def test_each_kind_of_scales_is_a_line_above_the_lowest_that_begins_at_one_compo
 def test_a_degenerate_candidate_is_no_reference_and_on_no_line():
     points = [*POINTS, Point(5, False, 420.0, None, "degenerate"), Point(5, True, -5000.0, None, "degenerate")]
     figure = draw_selection(points, "bic", BEST, size=SIZE)
-    assert line_of(figure, color="#0072B2").get_ydata().min() == 0.0
-    assert line_of(figure, color="#0072B2").get_xdata().max() < 4.5
+    numbers, heights = line_of(figure, "#0072B2")
+    assert heights.min() == 0.0
+    assert numbers.max() < 4.5
     crosses = markers(figure, "x")
     assert len(crosses) == 2
     assert crosses[0] == pytest.approx((5, 420.0 - FREE[3]), abs=0.2)
@@ -88,24 +88,23 @@ def test_a_candidate_without_a_value_is_a_cross_at_the_bottom():
 def test_where_more_is_better_the_highest_is_at_the_bottom():
     points = [Point(k, False, -100.0 - (k - 2.0) ** 2, 0.5 * k, None) for k in (1, 2, 3)]
     figure = draw_selection(points, "held_out", 1, size=SIZE)
-    np.testing.assert_allclose(line_of(figure, color="#0072B2").get_ydata(), [1.0, 0.0, 1.0])
+    np.testing.assert_allclose(line_of(figure, "#0072B2")[1], [1.0, 0.0, 1.0])
     assert figure.axes[0].get_title(loc="right") == "highest held-out log-likelihood −100.0: 2 components, free scales"
-    bars = [
-        collection.get_segments()[0] for collection in figure.axes[0].collections if hasattr(collection, "get_segments")
-    ]
+    bars = [found.get_segments()[0] for found in figure.axes[0].collections if isinstance(found, LineCollection)]
     np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.5, 1.5], [-1.0, 1.0], [-0.5, 2.5]])
     assert all(inside(figure, y) for bar in bars for y in bar[:, 1])
     assert "± standard error\nof the difference" in labels(figure)
 
 
 def test_candidates_far_apart_are_all_seen():
-    points = [Point(k, False, value, None, None) for k, value in ((1, 1e4), (2, 402.0), (3, 400.0), (4, 455.0))]
+    values = [1e4, 402.0, 400.0, 455.0]
+    points = [Point(k, False, value, None, None) for k, value in enumerate(values, start=1)]
     figure = draw_selection(points, "icl", 2, size=SIZE)
     assert figure.axes[0].get_yscale() == "symlog"
     assert "up to 10: linear" in labels(figure)
-    heights = [figure.axes[0].transData.transform((0.0, point.value - 400.0))[1] for point in points]
+    heights = [figure.axes[0].transData.transform((0.0, value - 400.0))[1] for value in values]
     assert min(abs(np.diff(sorted(heights)))) > 0.03 * figure.bbox.height
-    assert all(inside(figure, point.value - 400.0) for point in points)
+    assert all(inside(figure, value - 400.0) for value in values)
 
 
 @pytest.mark.parametrize("one", [Point(1, True, 489.5, None, None), Point(3, False, -2.0, None, None)])
