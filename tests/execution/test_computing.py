@@ -81,14 +81,14 @@ def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
 def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(9)])
     first_may_end = threading.Event()
-    fit_batch = batching.fit_batch
+    fit_all = batching.fit_all
 
     def slow_at_first(batch: Sequence[FitJob], progress: batching.Progress | None = None) -> list[FitResult]:
         if batch[0] is jobs[0].fit:
             assert first_may_end.wait(60)
         else:
             first_may_end.set()
-        return fit_batch(batch, progress)
+        return fit_all(batch, progress)
 
     monkeypatch.setattr(computing, "fit_all", slow_at_first)
     batches = list(computing.compute(in_slices(jobs, 2), 2))
@@ -104,12 +104,12 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
 
 def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(5)])
-    fit_batch = batching.fit_batch
+    fit_all = batching.fit_all
 
     def picky(batch: Sequence[FitJob], progress: batching.Progress | None = None) -> list[FitResult]:
         if any(job is jobs[3].fit for job in batch):
             raise MemoryError("no room for it")
-        return fit_batch(batch, progress)
+        return fit_all(batch, progress)
 
     monkeypatch.setattr(computing, "fit_all", picky)
     (first, second) = computing.compute([jobs[:2], jobs[2:]], 2)
@@ -141,12 +141,12 @@ def test_only_a_few_batches_are_loaded_ahead(loaded):
 def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(8)])
     begun: list[FitJob] = []
-    fit_batch = batching.fit_batch
+    fit_all = batching.fit_all
 
     def endless_but_the_first(batch: Sequence[FitJob], progress: batching.Progress) -> list[FitResult]:
         begun.append(batch[0])
         if batch[0] is jobs[0].fit:
-            return fit_batch(batch, progress)
+            return fit_all(batch, progress)
         while True:
             progress(0, 1)  # raises once the fit is to be stopped
             threading.Event().wait(0.01)
