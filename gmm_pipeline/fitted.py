@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import portable
+from gmm_pipeline.model import portable
 
 if TYPE_CHECKING:
     from gmm_pipeline.model.mixture import Mixture

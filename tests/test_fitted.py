@@ -19,9 +19,9 @@ import gmm_pipeline
 from gmm_pipeline import density, fitted, labels, load, log_density, responsibilities, sample
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.portable import CHUNK
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import write_json
-from gmm_pipeline.records.portable import CHUNK
 
 MIXTURE = Mixture(np.array([0.1, 0.6, 0.3]), np.array([-5.0, 0.5, 8.0]), np.array([2.0, 0.7, 1.5]))
 DATA = np.concatenate([np.linspace(-30.0, 30.0, 121), [-1e4, 1e4]])

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from gmm_pipeline import config
 from gmm_pipeline.config import Precision
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import portable
 from gmm_pipeline.records.artifacts import Assignments
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns

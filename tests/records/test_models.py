@@ -19,8 +19,9 @@ from test_tracking import log, write_record
 
 from gmm_pipeline import load, log_density, responsibilities
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, portable, tracking_store
+from gmm_pipeline.records import artifacts, tracking_store
 from gmm_pipeline.records.models import write_model
 
 MIXTURE = Mixture(np.array([0.1, 0.9]), np.array([-5.0, 0.5]), np.array([2.0, 0.7]))
