@@ -79,11 +79,26 @@ class TrackingConfig:
 
 
 @dataclass
+class SelectionConfig:
+    """What `n_components=auto` chooses from."""
+
+    smallest: int = key("number of components to begin with")
+    largest: int = key("number of components to end with")
+    scales: list[str] = key("kinds of scales to compare: free, equal or both")
+
+
+@dataclass
 class FitConfig:
     """Keys of `fit`."""
 
     data: Any = key("what is fitted: a generating spec or a file")
-    n_components: int = key("number of Gaussians")
+    n_components: Any = key("number of Gaussians; auto chooses one")
+    criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
+    selection: SelectionConfig = key("what auto chooses from")
+    folds: int = key("of cross-validation, for a held-out log-likelihood; 0 for none")
+    bootstrap: int = key("replicates for percentile intervals; 0 for none")
+    likelihood_ratio: int = key("replicates of a bootstrap test of K against K + 1 components; 0 for none")
+    level: float = key("of intervals; a test rejects at one less this")
     prior: Any = key("log prior density of the parameters")
     init: Any = key("where the fit starts")
     optimizer: Any = key("any optax optimizer, by _target_")
@@ -99,7 +114,7 @@ class FitConfig:
     gradient_tolerance: float = key("a fit may stop where the gradient is shorter than this, in standard errors")
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
-    objective: str = key("metric that a run is judged by: bic, aic, loss or log_likelihood")
+    objective: str = key("metric that a run is judged by: bic, aic, icl, loss or log_likelihood")
     sweep: str | None = key("name of a sweep, its folder; the same name goes on with it; null makes one")
     fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula, as it is written")
     precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")

@@ -13,8 +13,8 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from gmm_pipeline.inference.batching import fit_all
-from gmm_pipeline.stages.answers import Answer, Job, answer
+from gmm_pipeline.stages.answers import Answer, answer
+from gmm_pipeline.stages.estimates import Job, estimate
 
 AHEAD = 2
 """Batches that wait for each thread besides the one it computes."""
@@ -72,10 +72,10 @@ def _outcomes(jobs: Sequence[Job], device: object, stop: threading.Event) -> lis
 
 
 def _fitted(jobs: Sequence[Job], stop: threading.Event) -> list[Outcome]:
-    def heed(done: int, total: int) -> None:
+    def heed(done: int, total: int, what: str) -> None:
         if stop.is_set():
             raise _Stopped
 
-    heed(0, 0)
-    results = fit_all([job.fit for job in jobs], heed)
-    return [Outcome(job, answer(job, result), None) for job, result in zip(jobs, results, strict=True)]
+    heed(0, 0, "")
+    found = estimate(jobs, heed)
+    return [Outcome(job, answer(job, one), None) for job, one in zip(jobs, found, strict=True)]

@@ -34,7 +34,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import remove_record
 

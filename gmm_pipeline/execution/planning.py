@@ -26,7 +26,7 @@ from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import resolved
 

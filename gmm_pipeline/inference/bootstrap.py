@@ -106,7 +106,7 @@ def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: 
         replicates: of K components each, in the same units; those that are not finite are left out.
         level: such as 0.95.
     """
-    matched = [_in_order_of(fitted, replicate) for replicate in replicates if np.isfinite(replicate).all()]
+    matched = [in_order_of(fitted, replicate) for replicate in replicates if np.isfinite(replicate).all()]
     kept, dropped = len(matched), len(replicates) - len(matched)
     if kept < 2:
         nothing = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
@@ -117,7 +117,8 @@ def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: 
     return BootstrapIntervals(lower, upper, Mixture(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
 
 
-def _in_order_of(fitted: Mixture, replicate: Mixture) -> Mixture:
+def in_order_of(fitted: Mixture, replicate: Mixture) -> Mixture:
+    """A replicate with its components in the order of the fit's that they match."""
     found = match(replicate, fitted)
     ordered = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
     for leaf, values in zip(ordered, replicate, strict=True):

@@ -1,10 +1,11 @@
 """How good an answer is: its log-likelihood in float64, and information criteria.
 
 Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. The price is one
-more small program to compile.
+more small program to compile, for the losses of a history.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -12,22 +13,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import softmax
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.objective import (
     compiler_options,
     fused_log_likelihood,
     in_blocks,
-    joint_terms,
     log_likelihood,
     use_fused,
 )
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import prior_density
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
 ENTRIES_AT_ONCE = 8
 """Entries of a history evaluated side by side: enough to keep all cores busy."""
@@ -41,19 +40,13 @@ class Evaluation(NamedTuple):
     responsibilities: Float[np.ndarray, "n K"]
 
 
-@jax.jit
-def _evaluate(parameters: Parameters, data: AnyArray, sample_weights: AnyArray) -> tuple[Array, Array]:
-    terms = joint_terms(parameters, data)
-    return jnp.sum(sample_weights * logsumexp(terms, axis=0)), softmax(terms, axis=0)
-
-
 def evaluate(
     parameters: Parameters,
     data: Float[np.ndarray, " n"],
     sample_weights: Float[np.ndarray, " n"],
     scaling: Scaling,
 ) -> Evaluation:
-    """Judge parameters in float64.
+    """Judge parameters in float64, by NumPy: nothing is compiled for a number of components that is judged once.
 
     Args:
         parameters: in the units of the fit.
@@ -61,12 +54,15 @@ def evaluate(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's; moves the log density by −log spread.
     """
-    with jax.enable_x64(True):
-        loglike, responsibilities = _evaluate(_exact(parameters), data, sample_weights)
-        return Evaluation(
-            log_likelihood=float(loglike) - float(np.sum(sample_weights)) * float(np.log(scaling.spread)),
-            responsibilities=np.asarray(responsibilities).T,
-        )
+    mixture = constrain(parameters)
+    if not np.isfinite(mixture).all():
+        return Evaluation(math.nan, np.full((len(data), len(mixture.locs)), np.nan))
+    log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64))
+    counts = np.asarray(sample_weights, np.float64)
+    return Evaluation(
+        log_likelihood=float(np.sum(counts * log_densities)) - float(np.sum(counts)) * float(np.log(scaling.spread)),
+        responsibilities=responsibilities.T,
+    )
 
 
 def _exact(parameters: Parameters) -> Parameters:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gmm_pipeline.inference.diagnostics import log_priors
+from gmm_pipeline.inference.diagnostics import evaluate, log_priors
 from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.parameterization import over_sticks
+from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model.mixture import Parameters
 
 SAME_OPTIMUM = 1e-2
@@ -22,8 +23,6 @@ AT_THE_FLOOR = 1.01
 """A scale up to this many times the floor is held by it."""
 FEWEST_WITH_EQUAL_SCALES = 1.0
 """Data; a component cannot shrink onto a few of them alone where all share one scale."""
-CHUNK = 1 << 20
-"""Data × components whose densities are held at once."""
 
 
 def spread_of(job: FitJob) -> float:
@@ -108,18 +107,5 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
     parameters = Parameters(*(leaf[None] for leaf in result.parameters))
     learned = {name: np.array([value]) for name, value in result.learned.items()}
     (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], learned)
-    return _log_likelihood(job, result.parameters) + float(log_prior)
-
-
-def _log_likelihood(job: FitJob, parameters: Parameters) -> float:
-    log_weights, mus, log_scales = (np.asarray(leaf, np.float64)[:, None] for leaf in parameters)
-    log_weights = log_weights - np.logaddexp.reduce(log_weights)
-    peaks = log_weights - log_scales - 0.5 * math.log(2.0 * math.pi)
-    total, length = 0.0, max(1, CHUNK // len(mus))
-    for first in range(0, len(job.data), length):
-        data = job.data[None, first : first + length].astype(np.float64)
-        terms = peaks - 0.5 * ((data - mus) * np.exp(-log_scales)) ** 2
-        highest = terms.max(axis=0)
-        densities = highest + np.log(np.exp(terms - highest).sum(axis=0))
-        total += float(np.sum(job.sample_weights[first : first + length] * densities, dtype=np.float64))
-    return total
+    seen = evaluate(result.parameters, job.data, job.sample_weights, IDENTITY)
+    return seen.log_likelihood + float(log_prior)

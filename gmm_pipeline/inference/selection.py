@@ -10,21 +10,16 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_softmax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.cross_validation import HeldOut, standard_error_of_gap
 from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.objective import joint_terms
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.singular_bic import singular_bic
-from gmm_pipeline.model.mixture import AnyArray, Parameters
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 LARGER_IS_BETTER = frozenset({"held_out"})
@@ -81,25 +76,16 @@ def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bo
     ]
 
 
-@jax.jit
-def _entropy(parameters: Parameters, data: AnyArray, sample_weights: AnyArray) -> Array:
-    log_shares = log_softmax(joint_terms(parameters, data), axis=0)
-    shares = jnp.exp(log_shares)
-    # A share of nothing adds nothing, also where its logarithm is infinite.
-    return -jnp.sum(sample_weights * jnp.sum(jnp.where(shares > 0.0, shares * log_shares, 0.0), axis=0))
-
-
-def entropy(parameters: Parameters, data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> float:
-    """How undecided the responsibilities are: −Σ_i c_i Σ_j r_ij log r_ij, in nats and float64; 0 if well separated.
+def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
+    """How undecided responsibilities are: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if well separated.
 
     Args:
-        parameters: in the units of the fit; an entropy has no units of data.
-        data: x, in the units of the fit, float64.
+        responsibilities: r.
         sample_weights: c, how often each datum counts.
     """
-    with jax.enable_x64(True):
-        exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-        return float(_entropy(exact, data, sample_weights))
+    # A share of nothing adds nothing, also where its logarithm is infinite.
+    logs = np.log(np.where(responsibilities > 0.0, responsibilities, 1.0))
+    return -float(np.sum(np.sum(responsibilities * logs, axis=1) * sample_weights))
 
 
 def criteria(log_likelihood: float, n_parameters: int, n_data: float, entropy: float) -> dict[str, float]:
@@ -143,15 +129,15 @@ def judge(
 
 def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling) -> Candidate:
     sample_weights = np.asarray(job.sample_weights, np.float64)
-    log_likelihood = diagnostics.evaluate(result.parameters, data, sample_weights, scaling).log_likelihood
+    seen = diagnostics.evaluate(result.parameters, data, sample_weights, scaling)
     n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
-    undecided = entropy(result.parameters, data, sample_weights)
+    undecided = entropy_of(seen.responsibilities, sample_weights)
     return Candidate(
         n_components=job.plan.n_components,
         equal_scales=job.equal_scales,
         n_parameters=n_parameters,
-        log_likelihood=log_likelihood,
-        **criteria(log_likelihood, n_parameters, float(sample_weights.sum()), undecided),
+        log_likelihood=seen.log_likelihood,
+        **criteria(seen.log_likelihood, n_parameters, float(sample_weights.sum()), undecided),
         sbic=None,
         held_out=None,
         held_out_error=None,

@@ -7,8 +7,11 @@ A record is the directory of one run:
 | `.hydra/`, `fit.log` | Hydra's own: config, overrides, log |
 | `config.yaml` | the resolved config |
 | `data.json` | name, unit, digest and size of the data; the true mixture where it is known |
-| `parameters.json` | `weights`, `locs`, `scales`, ordered by loc, in the user's units |
+| `parameters.json` | `weights`, `locs`, `scales`, ordered by loc, in the user's units; standard errors and intervals |
 | `metrics.json` | `loss`, `log_likelihood`, `aic`, `bic`, … |
+| `restarts.json` | what became of each start |
+| `selection.csv` | a row a candidate, where the number of components was chosen |
+| `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
 | `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
 | `figures/`, `animation/` | pictures |
@@ -32,13 +35,16 @@ CONFIG = "config.yaml"
 DATA = "data.json"
 PARAMETERS = "parameters.json"
 METRICS = "metrics.json"
+RESTARTS = "restarts.json"
+SELECTION = "selection.csv"
+REPLICATES = "replicates.npz"
 HISTORY = "history.npz"
 ASSIGNMENTS = "assignments.parquet"
 FIGURES = "figures"
 ANIMATION = "animation"
 RECORD = "record.json"
 
-FILES = (CONFIG, DATA, PARAMETERS, METRICS, HISTORY, ASSIGNMENTS, RECORD)
+FILES = (CONFIG, DATA, PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS, RECORD)
 FORMAT = 1
 
 
@@ -84,6 +90,18 @@ def read_history(path: Path) -> History:
     with np.load(path, allow_pickle=False) as content:
         mixtures = Mixture(*(content[name] for name in Mixture._fields))
         return History(content["steps"], content["losses"], mixtures)
+
+
+def write_mixtures(path: Path, mixtures: Mixture) -> None:
+    """Write a stack of mixtures, [B, K], as npz."""
+    with whole_file(path) as stream:
+        np.savez(stream, **mixtures._asdict())
+
+
+def read_mixtures(path: Path) -> Mixture:
+    """Read what `write_mixtures` wrote."""
+    with np.load(path, allow_pickle=False) as content:
+        return Mixture(*(content[name] for name in Mixture._fields))
 
 
 def write_assignments(path: Path, assignments: Assignments) -> None:

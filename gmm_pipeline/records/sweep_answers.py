@@ -24,7 +24,7 @@ SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_lo
 SEARCH_GROUPS = ("optimizer", "schedule", "init")
 """Overrides that change how a loss is minimised, but not the loss; all others are taken to change it."""
 LARGER_IS_BETTER = ("log_likelihood",)
-NAMES = {"bic": "BIC", "aic": "AIC", "loss": "loss", "log_likelihood": "log-likelihood"}
+NAMES = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "loss": "loss", "log_likelihood": "log-likelihood"}
 
 
 class Setting(NamedTuple):
@@ -53,15 +53,22 @@ def value(run: SweepRun, metric: str) -> float:
     return float(found) if isinstance(found, int | float) and math.isfinite(found) else math.nan
 
 
+def is_degenerate(run: SweepRun) -> bool:
+    """Whether a fit has a component with which it can have any likelihood."""
+    return bool(run.metrics.get("n_degenerate"))
+
+
 def cost(run: SweepRun, objective: str) -> float:
-    """The objective as something to minimise; infinite where a run has no result."""
+    """The objective as something to minimise; infinite where a run has no result, or one that is degenerate."""
     found = value(run, objective)
-    return math.inf if math.isnan(found) else -found if objective in LARGER_IS_BETTER else found
+    if math.isnan(found) or is_degenerate(run):
+        return math.inf
+    return -found if objective in LARGER_IS_BETTER else found
 
 
 def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
-    """The runs that finished with a finite metric."""
-    return [run for run in runs if math.isfinite(value(run, metric))]
+    """The runs that finished with a finite metric and no degenerate component: those that can be compared."""
+    return [run for run in runs if math.isfinite(cost(run, metric))]
 
 
 def same_data(runs: Sequence[SweepRun]) -> bool:

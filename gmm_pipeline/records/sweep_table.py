@@ -87,7 +87,7 @@ def _metrics(runs: Sequence[SweepRun]) -> dict[str, Column]:
         present = [value for value in values if value is not None]
         if not all(isinstance(value, int | float) for value in present):
             columns[name] = [None if value is None else str(value) for value in values]
-        elif name not in FLOATS and all(type(value) is int for value in present):
+        elif name not in FLOATS and all(isinstance(value, int) for value in present):
             columns[name] = _numbers(values, np.int64)
         else:
             columns[name] = _numbers(values, np.float64)

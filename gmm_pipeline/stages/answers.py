@@ -1,33 +1,36 @@
-"""What a fit is asked and what it answers, between the units of the fit and those of the user."""
+"""What a fit answers, between the units of the fit and those of the user."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.inference.diagnostics import (
-    evaluate,
-    information_criteria,
-    log_likelihoods,
-    log_priors,
-)
-from gmm_pipeline.inference.fitting import FitJob, FitResult, split
+from gmm_pipeline.inference.bootstrap import BootstrapIntervals
+from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
+from gmm_pipeline.inference.fitting import FitResult, Restart, split
+from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.inference.matching import adjusted_rand_index, match, z_scores
 from gmm_pipeline.inference.parameterization import number_of_parameters
-from gmm_pipeline.inference.restarts import hit_rate
-from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
+from gmm_pipeline.inference.restarts import hit_rate, restarts_needed
+from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of
+from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
+from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.records.datasets import Dataset
+from gmm_pipeline.stages.estimates import Asked, Estimate, Job
 
 MOST_ELEMENTS_IN_FLOAT64 = 1e8
 """History entries × data × components: about a second on two cores."""
+SURE = 0.99
+"""The chance for which the restarts that it takes are told."""
 
 
-class Job(NamedTuple):
-    """A fit and what its answer is written with."""
+class Interval(NamedTuple):
+    """Ends of intervals of every parameter, and the errors that they come from."""
 
-    dataset: Dataset
-    scaling: Scaling
-    fit: FitJob
+    standard_errors: Mixture
+    lower: Mixture
+    upper: Mixture
 
 
 class Answer(NamedTuple):
@@ -35,36 +38,66 @@ class Answer(NamedTuple):
 
     fitted: Mixture
     unconstrained: Parameters
-    metrics: dict[str, float]
+    equal_scales: bool
+    degenerate: tuple[int, ...]
+    learned: dict[str, float]
+    """Hyperparameters that the prior learned."""
+    asymptotic: Interval
+    """From the observed information; NaN where it gives none."""
+    bootstrap: Interval | None
+    replicates: Mixture | None
+    """[B, K] of the bootstrap."""
+    metrics: dict[str, Any]
+    restarts: tuple[Restart, ...]
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    tests: tuple[LikelihoodRatioTest, ...]
     history: History
     assignments: Assignments
     diverged: bool
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is finite and no component is degenerate."""
+        return not self.diverged and not self.degenerate
 
-def answer(job: Job, result: FitResult) -> Answer:
-    """Judge a result in float64 and bring it into the user's units and the order of the locs."""
-    dataset, scaling = job.dataset, job.scaling
+
+def answer(job: Job, found: Estimate) -> Answer:
+    """Judge an estimate in float64 and bring it into the user's units and the order of the locs."""
+    dataset, scaling, result, fit = job.dataset, job.scaling, found.result, found.fit
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling)
-    plan, floats = split(job.fit)
+    plan, floats = split(fit)
     priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
     log_prior = float(priors[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
     history_parameters = to_user_units(result.history.parameters, scaling)
     responsibilities = evaluation.responsibilities[:, order]
-    n_parameters = number_of_parameters(job.fit.plan.n_components, equal_scales=job.fit.equal_scales)
+    labels = np.argmax(responsibilities, axis=1)
+    n_parameters = number_of_parameters(fit.plan.n_components, equal_scales=fit.equal_scales)
+    fitted = _in_order(constrain(to_user_units(result.parameters, scaling)), order)
+    asymptotic = _asymptotic(job, found, fitted, order)
+    undecided = entropy_of(evaluation.responsibilities, dataset.counts)
+    resampled = found.resampled
     return Answer(
-        fitted=_in_order(constrain(to_user_units(result.parameters, scaling)), order),
+        fitted=fitted,
         unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
+        equal_scales=fit.equal_scales,
+        degenerate=tuple(np.flatnonzero(np.isin(order, result.degenerate)).tolist()),
+        learned=result.learned,
+        asymptotic=asymptotic,
+        bootstrap=None if resampled is None else _of_bootstrap(resampled.intervals, order),
+        replicates=None if resampled is None else _in_order(resampled.replicates, order),
         metrics={
             "loss": loss,
             "log_likelihood": evaluation.log_likelihood,
             "log_prior": log_prior,
-            **information_criteria(evaluation.log_likelihood, n_parameters, total),
+            **criteria(evaluation.log_likelihood, n_parameters, total, undecided),
+            **_compared(found),
             "n_data": len(dataset.data),
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
-            "n_components": job.fit.plan.n_components,
+            "n_components": fit.plan.n_components,
             "n_parameters": n_parameters,
             "n_steps": result.n_steps,
             "converged": result.converged,
@@ -72,24 +105,130 @@ def answer(job: Job, result: FitResult) -> Answer:
             "n_degenerate": len(result.degenerate),
             "restarts": len(result.restarts),
             "hit_rate": hit_rate(result.restarts),
+            "restarts_for_99_percent": restarts_needed(hit_rate(result.restarts), SURE),
+            **_recovered(job, fitted, asymptotic, labels),
         },
+        restarts=result.restarts,
+        candidates=found.candidates,
+        chosen=found.chosen,
+        tests=found.tests,
         history=History(
             result.steps,
             # The last is the number in the metrics, whose sum was taken in another order.
             np.append(_losses_before_the_last(job, result, priors), loss),
             _in_order(constrain(history_parameters), order),
         ),
-        assignments=Assignments(
-            dataset.data, dataset.sample_weights, np.argmax(responsibilities, axis=1), responsibilities
-        ),
+        assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities),
         diverged=result.diverged,
     )
+
+
+def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
+    plan, floats = split(found.fit)
+    seen = uncertainty(
+        found.result.parameters,
+        to_fit_units(job.dataset.data, job.scaling),
+        job.dataset.counts,
+        log_prior=plan.log_prior,
+        floats={**floats["prior"], **found.result.learned},
+        equal_scales=found.fit.equal_scales,
+        degenerate=found.result.degenerate,
+    )
+    errors = _in_order(in_user_units(seen.standard_errors, job.scaling), order)
+    return Interval(errors, *intervals(fitted, errors, job.asked.level))
+
+
+def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
+    return Interval(*(_in_order(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
+
+
+def _compared(found: Estimate) -> dict[str, float | None]:
+    """What was asked of cross-validation, tests and the bootstrap."""
+    metrics: dict[str, float | None] = {}
+    if found.held_out is not None:
+        metrics |= {
+            "held_out": found.held_out.log_likelihood,
+            "held_out_error": found.held_out.standard_error,
+        }
+    if found.candidates:
+        metrics["sbic"] = found.candidates[found.chosen].sbic
+    tested = [test for test in found.tests if test.n_components == found.fit.plan.n_components]
+    if tested:
+        metrics |= {"likelihood_ratio": tested[-1].statistic, "p_value": tested[-1].p_value}
+    if found.resampled is not None:
+        metrics["bootstrap_dropped"] = found.resampled.intervals.dropped
+    return metrics
+
+
+def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
+    """How near the truth is, where it is known."""
+    truth, components = job.dataset.truth, job.dataset.components
+    if truth is None:
+        return {}
+    scores = np.concatenate(z_scores(fitted, truth, asymptotic.standard_errors))
+    known = len(fitted.locs) == len(truth.locs) and not match(fitted, truth).unmatched
+    sure = bool(known and np.isfinite(scores).all())
+    metrics: dict[str, float | None] = {
+        "largest_z": float(np.abs(scores).max()) if sure else None,
+        "true_overlap": overlap(truth).maximum,
+    }
+    if components is not None:
+        metrics["adjusted_rand_index"] = adjusted_rand_index(components, labels, job.dataset.sample_weights)
+    return metrics
+
+
+def verdict(asked: Asked, found: Answer) -> list[str]:
+    """How far an answer can be trusted, in words; what is wrong with it first."""
+    metrics, told = found.metrics, []
+    if found.diverged:
+        return ["it diverged: its numbers are no result"]
+    if found.degenerate:
+        which = ", ".join(map(str, found.degenerate))
+        told.append(
+            f"component{'s' * (len(found.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
+            "few data, where a likelihood has no bound; use fewer components, scales=equal or a prior on scales, or a "
+            "lower scale_floor and fewest_data if they are real"
+        )
+    steps, norm = metrics["n_steps"], metrics["gradient_norm"]
+    if metrics["converged"]:
+        told.append(f"converged in {steps:,} steps")
+    else:
+        told.append(
+            f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "
+            "another optimizer"
+        )
+    told.append(_reached(found))
+    told += [
+        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
+        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
+        for test in found.tests
+    ]
+    if "held_out" in metrics:
+        told.append(
+            f"held-out log-likelihood {metrics['held_out']:.3f} ± {metrics['held_out_error']:.3f} nats, "
+            f"{asked.folds} folds"
+        )
+    if metrics.get("bootstrap_dropped"):
+        told.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
+    return told
+
+
+def _reached(found: Answer) -> str:
+    outcomes = [restart.outcome for restart in found.restarts]
+    reached, total = outcomes.count("reached"), len(outcomes)
+    if total == 1:
+        return "one start: whether others reach a better optimum is not known"
+    others = {outcome: outcomes.count(outcome) for outcome in ("worse", "degenerate", "diverged")}
+    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
+    said = f"{reached:,} of {total:,} starts reached the best optimum{f' ({ended})' if ended else ''}"
+    needed = found.metrics["restarts_for_99_percent"]
+    return said if needed is None or needed <= total else f"{said}; restarts={needed} reach it with a chance of 99 %"
 
 
 def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
     """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
     dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
-    if len(result.steps) * plan.n_components * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
+    if len(result.steps) * result.parameters.component_mus.shape[-1] * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
         before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))
         data = to_fit_units(dataset.data, scaling)
         return -(log_likelihoods(before, data, dataset.counts, scaling) + priors[:-1])

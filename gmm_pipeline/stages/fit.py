@@ -5,24 +5,27 @@ record, and only a complete record is drawn and tracked.
 """
 
 import logging
+import math
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import RunFailed
-from gmm_pipeline.inference.batching import Progress, default_workers, fit_all, width_of
-from gmm_pipeline.inference.fitting import FitResult
+from gmm_pipeline.inference.batching import default_workers, width_of
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import describe
-from gmm_pipeline.records.files import as_yaml, write_json, write_text
+from gmm_pipeline.records.files import as_yaml, write_columns, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.answers import Answer, Job, answer
+from gmm_pipeline.stages.answers import Answer, Interval, answer, verdict
+from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.stages.loading import load, run_digest
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import (
@@ -38,9 +41,9 @@ from gmm_pipeline.stages.running import (
 log = logging.getLogger(__name__)
 
 
-def compute(jobs: list[Job], progress: Progress | None = None) -> list[FitResult]:
-    """Fit jobs, the restarts of each in as many threads as the machine has cores."""
-    return fit_all([job.fit for job in jobs], progress, default_workers())
+def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]:
+    """Compute what jobs ask for, the starts of their fits in as many threads as the machine has cores."""
+    return estimate(jobs, progress, default_workers())
 
 
 def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -> None:
@@ -54,13 +57,59 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
     write_json(directory / artifacts.DATA, describe(job.dataset))
-    write_json(
-        directory / artifacts.PARAMETERS,
-        {**artifacts.mixture_as_json(found.fitted), "unconstrained": found.unconstrained._asdict()},
-    )
+    write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
     write_json(directory / artifacts.METRICS, found.metrics)
+    write_json(directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts]})
+    if found.candidates:
+        write_columns(directory / artifacts.SELECTION, selection_columns(found))
+    if found.replicates is not None:
+        artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
     artifacts.write_history(directory / artifacts.HISTORY, found.history)
     artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+
+
+def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
+    """What `parameters.json` says: estimates, errors and intervals, by the names of the parameters."""
+
+    def interval(one: Interval) -> dict[str, Any]:
+        return {name: artifacts.mixture_as_json(values) for name, values in one._asdict().items()}
+
+    return {
+        **artifacts.mixture_as_json(found.fitted),
+        "scales_are": "equal" if found.equal_scales else "free",
+        "degenerate": list(found.degenerate),
+        **({"learned": found.learned} if found.learned else {}),
+        "level": job.asked.level,
+        **interval(found.asymptotic),
+        **({} if found.bootstrap is None else {"bootstrap": interval(found.bootstrap)}),
+        "unconstrained": found.unconstrained._asdict(),
+    }
+
+
+def selection_columns(found: Answer) -> dict[str, Any]:
+    """The candidates as a table, a row each."""
+    rows = [
+        {
+            "n_components": one.n_components,
+            "scales": "equal" if one.equal_scales else "free",
+            "chosen": index == found.chosen,
+            **{name: value for name, value in one._asdict().items() if name not in ("n_components", "equal_scales")},
+            "degenerate": len(one.degenerate),
+        }
+        for index, one in enumerate(found.candidates)
+    ]
+    columns: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if not any(isinstance(value, str) for value in values):
+            values = np.array([np.nan if value is None else value for value in values])
+        columns[name] = values
+    tested = {test.n_components: test for test in found.tests}
+    if tested:
+        columns["p_value"] = np.array(
+            [tested[k].p_value if k in tested else np.nan for k in columns["n_components"].tolist()]
+        )
+    return columns
 
 
 def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
@@ -80,6 +129,7 @@ def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, 
         "name": directory.name,
         "command": command_line("fit"),
         "overrides": overrides(),
+        "verdict": verdict(job.asked, found),
         "digest": run_digest(content, job),
         "width": width_of(job.fit)._asdict(),
         "started": began.isoformat(),
@@ -105,15 +155,17 @@ def run(cfg: DictConfig, *, started: float) -> float:
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     log.info("%d components, %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
-        (result,) = compute([job], progress)
+        (computed,) = compute([job], progress)
     with timings.section("evaluate"):
-        found = answer(job, result)
+        found = answer(job, computed)
     with timings.section("record"):
         content = resolved(cfg)
         save(content, job, found, directory)
         record = about(content, job, found, directory, began)
         write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
     log.info("%s", summary(job, found))
+    for line in verdict(job.asked, found):
+        log.info("%s", line)
     failed = ""
     if is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
@@ -128,7 +180,14 @@ def run(cfg: DictConfig, *, started: float) -> float:
         )
     if failed:
         raise RunFailed(f"{failed} The record in {shown(directory)} is complete without it.")
-    return found.metrics[cfg.objective]
+    return objective_of(found, cfg.objective)
+
+
+def objective_of(found: Answer, objective: str) -> float:
+    """What a run is judged by; worse than anything for a fit with a degenerate component, which has any likelihood."""
+    if not found.is_sound:
+        return -math.inf if objective in LARGER_IS_BETTER else math.inf
+    return float(found.metrics[objective])
 
 
 def _diverged(job: Job) -> str:
@@ -154,9 +213,10 @@ def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]
 def summary(job: Job, found: Answer) -> str:
     """A run in one line."""
     metrics = found.metrics
+    equal = " with equal scales" if found.equal_scales and metrics["n_components"] != 1 else ""
     return (
         f"{job.dataset.name}: {metrics['n_data']:,} data, "
-        f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}, {metrics['n_steps']:,} steps; "
+        f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}{equal}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )
 
@@ -165,8 +225,12 @@ def _tell(cfg: DictConfig, job: Job, found: Answer, directory: Path, *, tracked:
     if not is_alone():
         terminal.say(f"{' '.join(overrides())}: {summary(job, found)}; record {shown(directory)}")
         return
-    terminal.say(summary(job, found), "")
-    terminal.show(terminal.parameter_table(found.fitted, job.dataset.truth, job.dataset.unit))
+    terminal.say(summary(job, found), *verdict(job.asked, found), "")
+    if found.candidates:
+        terminal.show(terminal.selection_table(selection_columns(found), cfg.criterion))
+        terminal.say("")
+    errors = found.asymptotic if found.bootstrap is None else found.bootstrap
+    terminal.show(terminal.parameter_table(found.fitted, job.dataset.truth, job.dataset.unit, errors.standard_errors))
     terminal.say("", f"record: {shown(directory)}")
     if tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")

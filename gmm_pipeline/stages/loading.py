@@ -23,10 +23,12 @@ from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
 from gmm_pipeline.records.provenance import code_digest, memory
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.stages.running import resolved
 
-OBJECTIVES = ("bic", "aic", "loss", "log_likelihood")
+OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
+AUTO = "auto"
+"""Stands for a number of components that is to be chosen."""
 """Metrics that a run can be judged by."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
@@ -53,6 +55,7 @@ class _Ready(NamedTuple):
     dataset: Dataset
     prepared: "_Prepared"
     plan: FitPlan
+    asked: Asked
     steps: int
     history_every: int
     restarts: int
@@ -93,7 +96,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     )
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
-    return Job(ready.dataset, ready.prepared.scaling, job)
+    return Job(ready.dataset, ready.prepared.scaling, job, ready.asked)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
@@ -115,36 +118,61 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     """
     cfg = DictConfig(json.loads(content))
     _check(cfg)
-    plan = FitPlan(
-        n_components=cfg.n_components,
-        init=config.build_plugin(cfg, "init"),
-        log_prior=config.build_plugin(cfg, "prior"),
-        optimizer=config.build_plugin(cfg, "optimizer"),
-        schedule=config.build_plugin(cfg, "schedule"),
-        average_loss=cfg.average_loss,
-        fused=cfg.fused and use_fused(cfg.n_components),
-        as_written=not cfg.fused,
-    )
     dataset = config.build_dataset(cfg, stamp)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
-    if cfg.n_components > prepared.distinct:
+    asked = _asked(cfg, prepared.distinct)
+    if max(asked.numbers) > prepared.distinct:
         raise InputError(
             "n_components",
             expected=f"at most {prepared.distinct}, the number of distinct values in {dataset.name}",
             came=str(cfg.n_components),
             remedy="A component needs data of its own.",
         )
+    plan = FitPlan(
+        n_components=max(asked.numbers),
+        init=config.build_plugin(cfg, "init"),
+        log_prior=config.build_plugin(cfg, "prior"),
+        optimizer=config.build_plugin(cfg, "optimizer"),
+        schedule=config.build_plugin(cfg, "schedule"),
+        average_loss=cfg.average_loss,
+        fused=cfg.fused and use_fused(max(asked.numbers)),
+        as_written=not cfg.fused,
+    )
     settings = {name: cfg[name] for name in SETTINGS if name != "equal_scales"}
-    return _Ready(dataset, prepared, plan, equal_scales=cfg.scales == config.Scales.equal.name, **settings)
+    return _Ready(dataset, prepared, plan, asked, equal_scales=asked.equal_scales[-1], **settings)
+
+
+def _asked(cfg: DictConfig, distinct: int) -> Asked:
+    """What a run asks for besides one fit; more components than distinct data are not tried."""
+    equal = config.Scales.equal.name
+    numbers, kinds = (cfg.n_components,), (str(cfg.scales),)
+    if cfg.n_components == AUTO:
+        numbers = tuple(
+            range(cfg.selection.smallest, min(cfg.selection.largest, max(distinct, cfg.selection.smallest)) + 1)
+        )
+        kinds = tuple(cfg.selection.scales) if cfg.criterion != LIKELIHOOD_RATIO else kinds
+    return Asked(
+        numbers=numbers,
+        # Equal scales first: one component has both kinds, and is told as the simpler one.
+        equal_scales=tuple(sorted({kind == equal for kind in kinds}, reverse=True)),
+        criterion=cfg.criterion,
+        folds=cfg.folds,
+        bootstrap=cfg.bootstrap,
+        likelihood_ratio=cfg.likelihood_ratio,
+        level=cfg.level,
+    )
 
 
 def _check(cfg: DictConfig) -> None:
-    checks.check_range(cfg, "n_components", 1)
+    _check_components(cfg)
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)
     checks.check_range(cfg, "restarts", 1, checks.MOST_RESTARTS)
     for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
         checks.check_real(cfg, name, 0.0, most)
+    for name in ("folds", "bootstrap", "likelihood_ratio"):
+        checks.check_range(cfg, name, 0, checks.MOST_RESTARTS)
+    checks.check_real(cfg, "level", 0.5, 0.9999)
     checks.check_choice(cfg, "objective", OBJECTIVES)
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")
@@ -152,6 +180,44 @@ def _check(cfg: DictConfig) -> None:
     n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
     if isinstance(n_draws, int | float):
         _check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
+
+
+def _check_components(cfg: DictConfig) -> None:
+    """Refuse numbers of components that are none, and criteria that lack what they need."""
+    checks.check_choice(cfg, "criterion", CRITERIA)
+    if cfg.n_components != AUTO:
+        if type(cfg.n_components) is not int:
+            raise InputError(
+                "n_components",
+                expected="a whole number, 1 or more, or auto",
+                came=repr(cfg.n_components),
+                remedy="For example n_components=2, or n_components=auto criterion=bic.",
+            )
+        checks.check_range(cfg, "n_components", 1)
+        return
+    checks.check_range(cfg, "selection.smallest", 1)
+    checks.check_range(cfg, "selection.largest", cfg.selection.smallest)
+    for number, kind in enumerate(cfg.selection.scales):
+        if kind not in config.Scales.__members__:
+            checks.check_choice(cfg, f"selection.scales[{number}]", list(config.Scales.__members__))
+    if not cfg.selection.scales:
+        raise InputError(
+            "selection.scales",
+            expected="free, equal or both",
+            came="none",
+            remedy="For example selection.scales=[free].",
+        )
+    if cfg.criterion == "held_out" and not cfg.folds:
+        raise InputError(
+            "folds", expected="2 or more where criterion=held_out", came="0", remedy="For example folds=10."
+        )
+    if cfg.criterion == LIKELIHOOD_RATIO and not cfg.likelihood_ratio:
+        raise InputError(
+            "likelihood_ratio",
+            expected="a number of replicates where criterion=likelihood_ratio",
+            came="0",
+            remedy="For example likelihood_ratio=99.",
+        )
 
 
 def _check_memory(where: str, wanted: float) -> None:

@@ -16,8 +16,9 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.answers import Answer, Job
-from gmm_pipeline.stages.fit import about, device, save, summary
+from gmm_pipeline.stages.answers import Answer
+from gmm_pipeline.stages.estimates import Job
+from gmm_pipeline.stages.fit import about, device, objective_of, save, summary
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import resolved
 
@@ -55,7 +56,7 @@ def save_fitted(
         write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
     if found.diverged:
         raise reported(RunFailed(f"the fit diverged: {record['error']}"))
-    return found.metrics[cfg.objective]
+    return objective_of(found, cfg.objective)
 
 
 def save_failed(

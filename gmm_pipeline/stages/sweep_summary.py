@@ -18,6 +18,7 @@ from gmm_pipeline.records.sweep_answers import (
     REACHED,
     Setting,
     best_of,
+    is_degenerate,
     n_components,
     same_data,
     settings_of,
@@ -97,6 +98,8 @@ def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
     """How many runs ended how."""
     found = Counter(run.status for run in runs)
     parts = [f"{found[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if found[status]]
+    degenerate = sum(is_degenerate(run) for run in runs if run.status == FINISHED)
+    parts += [f"{degenerate:,} of them with a degenerate component, left out of comparisons"] * bool(degenerate)
     missing = len(manifest.runs) - len(runs)
     if missing:
         parts.append(f"{missing:,} not run")

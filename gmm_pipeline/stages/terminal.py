@@ -1,8 +1,10 @@
 """What a person sees while and after a command runs: progress bars and tables; colours only on a terminal."""
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -68,30 +70,65 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
             bar.stop()
 
 
-def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None) -> Table:
-    """Fitted and, where known, true parameters, a row a component.
+def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, errors: Mixture) -> Table:
+    """Fitted parameters with their standard errors and, where known, the true ones, a row a component.
 
     Args:
         fitted: ordered by loc.
         truth: ordered by loc.
         unit: of the data.
+        errors: standard errors of the fitted ones; NaN for none.
     """
     in_unit = f" [{unit}]" if unit else ""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     table.add_column("component", justify="right")
     for name in ("weight", f"loc{in_unit}", f"scale{in_unit}"):
         table.add_column(_plain(name), justify="right")
+        table.add_column("± s.e.", justify="right")
         if truth is not None:
             table.add_column("true", justify="right", style="dim")
     rows = max(len(fitted.locs), len(truth.locs) if truth is not None else 0)
     for component in range(rows):
         cells = [str(component)]
-        for values, true_values in zip(fitted, truth if truth is not None else fitted, strict=True):
-            cells.append(_number(values, component))
+        for values, of_values, true_values in zip(fitted, errors, truth or fitted, strict=True):
+            cells += [_number(values, component), _number(of_values, component, digits=2)]
             if truth is not None:
                 cells.append(_number(true_values, component))
         table.add_row(*cells)
     return table
+
+
+def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Table:
+    """The candidates of a selection, a row each; the chosen one is marked, and so are those that could not be.
+
+    Args:
+        columns: of the table that the record has.
+        criterion: by which one was chosen.
+    """
+    names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"])]
+    names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    table.add_column("")
+    names = [name for name in names if name in columns and not _all_missing(columns[name])]
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in range(len(columns["n_components"])):
+        cells = [_cell(columns[name][row]) for name in names]
+        remarks = [remark for remark in ("degenerate", "diverged") if columns[remark][row]]
+        remarks += [] if columns["converged"][row] else ["not converged"]
+        table.add_row("*" if columns["chosen"][row] else "", *cells, ", ".join(remarks))
+    return table
+
+
+def _all_missing(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, float) and math.isnan(value) for value in values)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
 
 
 def show(table: Table) -> None:
@@ -116,5 +153,6 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _number(values: Float[np.ndarray, " K"], index: int) -> str:
-    return f"{values[index]:.6g}" if index < len(values) else ""
+def _number(values: Float[np.ndarray, " K"], index: int, *, digits: int = 6) -> str:
+    missing = index >= len(values) or (digits < 6 and math.isnan(values[index]))
+    return "" if missing else f"{values[index]:.{digits}g}"

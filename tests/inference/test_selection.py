@@ -13,7 +13,7 @@ from gmm_pipeline.inference import cross_validation, selection
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.inference.selection import Candidate
-from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.mixture import constrain
 
 RANDOM = np.random.default_rng(5)
 DATA = np.concatenate([RANDOM.normal(-2, 1, 60), RANDOM.normal(3, 2, 90)])
@@ -57,12 +57,10 @@ def test_criteria_equal_scikit_learn_and_a_double_loop(n_components):
 
 
 def test_entropy_of_certain_and_of_absent_components_is_finite():
-    far = Parameters(np.zeros(2), np.array([0.0, 1e6]), np.zeros(2))
-    assert selection.entropy(far, DATA, ONES) == 0.0
-    absent = Parameters(np.array([0.0, -np.inf, -1e9]), np.zeros(3), np.zeros(3))
-    assert selection.entropy(absent, DATA, ONES) == 0.0
-    equal = Parameters(np.zeros(4), np.ones(4), np.zeros(4))
-    np.testing.assert_allclose(selection.entropy(equal, DATA, 3 * ONES), 3 * len(DATA) * np.log(4), rtol=ROUNDING_64)
+    certain = np.tile([1.0, 0.0], (len(DATA), 1))
+    assert selection.entropy_of(certain, ONES) == 0.0
+    equal = np.full((len(DATA), 4), 0.25)
+    np.testing.assert_allclose(selection.entropy_of(equal, 3 * ONES), 3 * len(DATA) * np.log(4), rtol=ROUNDING_64)
 
 
 @pytest.mark.parametrize(

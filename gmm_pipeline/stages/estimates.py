@@ -1,0 +1,211 @@
+"""From what is asked to what is estimated: candidates, cross-validation, tests and the bootstrap, all of them fits.
+
+Each is a list of jobs for the one engine, so that hundreds of folds or replicates are a batch like any other, and share
+its programs. Whatever a run asks for besides its fit is drawn from keys of its own: asking for more changes nothing of
+what was there. The price: every candidate is fitted with all its restarts, however hopeless it is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gmm_pipeline.inference import bootstrap, cross_validation, likelihood_ratio, selection
+from gmm_pipeline.inference.batching import fit_all
+from gmm_pipeline.inference.bootstrap import BootstrapIntervals
+from gmm_pipeline.inference.cross_validation import HeldOut
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
+from gmm_pipeline.inference.selection import Candidate
+from gmm_pipeline.model.mixture import Mixture, constrain
+from gmm_pipeline.records.datasets import Dataset
+
+Progress = Callable[[int, int, str], None]
+FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
+
+LIKELIHOOD_RATIO = "likelihood_ratio"
+CRITERIA = (*selection.CRITERIA, LIKELIHOOD_RATIO)
+"""By which a number of components can be chosen."""
+OWN_KEYS = 2**31
+"""Beyond the numbers of restarts, whose keys are folded in from 1."""
+FOLDS, REPLICATES, TESTS = range(3)
+"""What keys are for."""
+
+
+class Asked(NamedTuple):
+    """What a run asks for besides one fit."""
+
+    numbers: tuple[int, ...]
+    """Of components, of which the best is chosen; one where it was given."""
+    equal_scales: tuple[bool, ...]
+    """Kinds of scales, likewise."""
+    criterion: str
+    folds: int
+    """Of cross-validation; 0 for none."""
+    bootstrap: int
+    """Replicates; 0 for none."""
+    likelihood_ratio: int
+    """Replicates of a test of K components against K + 1; 0 for none."""
+    level: float
+    """Of intervals; a test rejects at one less this."""
+
+
+class Job(NamedTuple):
+    """A fit, what is asked besides, and what its answer is written with."""
+
+    dataset: Dataset
+    scaling: Scaling
+    fit: FitJob
+    """Of the largest number of components, where there are several."""
+    asked: Asked
+
+
+class Resampled(NamedTuple):
+    """What the bootstrap says."""
+
+    intervals: BootstrapIntervals
+    replicates: Mixture
+    """[B, K], in the user's units and the order of the fit's components; NaN where a replicate is not sound."""
+
+
+class Estimate(NamedTuple):
+    """The fit that was chosen, and what was asked besides."""
+
+    fit: FitJob
+    result: FitResult
+    candidates: tuple[Candidate, ...]
+    """All that were compared; empty where there was nothing to choose."""
+    chosen: int
+    """Which of them."""
+    held_out: HeldOut | None
+    tests: tuple[LikelihoodRatioTest, ...]
+    resampled: Resampled | None
+
+
+def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int = 1) -> list[Estimate]:
+    """Compute all that jobs ask for; their fits together, and what follows from a fit job by job.
+
+    Args:
+        jobs: any.
+        progress: called with (done, in all, what) now and then; what it raises ends the work.
+        workers: threads that compute.
+    """
+    candidates = [candidates_of(job) for job in jobs]
+    results = iter(_fitter(progress, workers, "fitting")([fit for fits in candidates for fit in fits]))
+    fitted = [[next(results) for _ in fits] for fits in candidates]
+    return [
+        _estimate(job, fits, found, progress, workers)
+        for job, fits, found in zip(jobs, candidates, fitted, strict=True)
+    ]
+
+
+def candidates_of(job: Job) -> list[FitJob]:
+    """The fits that a job compares; one where there is nothing to choose."""
+    asked = job.asked
+    if is_settled(asked):
+        return [job.fit]
+    found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
+    # One width for all, so that the whole selection is one program.
+    return [fit._replace(room=max(asked.numbers)) for fit in found]
+
+
+def is_settled(asked: Asked) -> bool:
+    """Whether number of components and kind of scales are given."""
+    return len(asked.numbers) == 1 and len(asked.equal_scales) == 1
+
+
+def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
+    heed = None if progress is None else lambda done, total: progress(done, total, what)
+    return partial(fit_all, progress=heed, workers=workers)
+
+
+def _estimate(
+    job: Job, fits: Sequence[FitJob], results: Sequence[FitResult], progress: Progress | None, workers: int
+) -> Estimate:
+    held_out = _cross_validate(job, fits, _fitter(progress, workers, "cross-validating"))
+    candidates: tuple[Candidate, ...] = ()
+    chosen, tests = 0, ()
+    fit_tests = _fitter(progress, workers, "testing")
+    if not is_settled(job.asked):
+        data = to_fit_units(job.dataset.data, job.scaling)
+        candidates = tuple(selection.judge(fits, results, data, job.scaling, held_out))
+        if job.asked.criterion == LIKELIHOOD_RATIO:
+            chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
+        else:
+            chosen = best_of(candidates, job.asked.criterion)
+    fit, result = fits[chosen], results[chosen]
+    if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
+        tests = (_test(job, fit, result, fit_tests),)
+    return Estimate(
+        fit,
+        result,
+        candidates,
+        chosen,
+        None if held_out is None else held_out[chosen],
+        tests,
+        _resample(job, fit, result, _fitter(progress, workers, "resampling")),
+    )
+
+
+def best_of(candidates: Sequence[Candidate], criterion: str) -> int:
+    """Index of the best sound candidate; of the best of all where none is sound, which its record then says."""
+    best = selection.choose(candidates, criterion)
+    if best is not None:
+        return candidates.index(best)
+    scores = [selection.score(candidate, criterion) for candidate in candidates]
+    return min(range(len(scores)), key=lambda index: scores[index] if math.isfinite(scores[index]) else math.inf)
+
+
+def _key(job: Job, purpose: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jnp.asarray(job.fit.key), OWN_KEYS), purpose)
+
+
+def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldOut] | None:
+    n_folds = job.asked.folds
+    if not n_folds:
+        return None
+    key = _key(job, FOLDS)
+    folds = cross_validation.folds_of(job.fit.sample_weights, n_folds, key)
+    results = fit([one for candidate in fits for one in cross_validation.fold_jobs(candidate, n_folds, key)])
+    data, counts = to_fit_units(job.dataset.data, job.scaling), job.dataset.counts
+    return [
+        cross_validation.held_out(results[first : first + n_folds], folds, data, counts, job.scaling)
+        for first in range(0, len(results), n_folds)
+    ]
+
+
+def _test(job: Job, fit: FitJob, result: FitResult, fit_tests: FitAll) -> LikelihoodRatioTest:
+    n = job.asked.likelihood_ratio
+    return likelihood_ratio.bootstrap_test(fit, result, n_replicates=n, key=_key(job, TESTS), fit_all=fit_tests)
+
+
+def _test_in_sequence(
+    job: Job, fits: Sequence[FitJob], results: Sequence[FitResult], fit_tests: FitAll
+) -> tuple[int, tuple[LikelihoodRatioTest, ...]]:
+    found = likelihood_ratio.smallest_not_rejected(
+        fits,
+        results,
+        level=1.0 - job.asked.level,
+        n_replicates=job.asked.likelihood_ratio,
+        key=_key(job, TESTS),
+        fit_all=fit_tests,
+    )
+    return [fit.plan.n_components for fit in fits].index(found.n_components), found.tests
+
+
+def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) -> Resampled | None:
+    if not job.asked.bootstrap or result.diverged:
+        return None
+    found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
+    mixtures = [bootstrap.natural(one, result, job.scaling) for one in found]
+    fitted = constrain(to_user_units(result.parameters, job.scaling))
+    matched = [bootstrap.in_order_of(fitted, one) if np.isfinite(one).all() else one for one in mixtures]
+    return Resampled(
+        bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
+        Mixture(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
+    )
