@@ -56,9 +56,21 @@ def quantile(
     Raises:
         InputError: where a hyperparameter is out of its range.
     """
+    uniforms = jax.random.uniform(key, (n_components,), data.dtype)
+    return _quantile(uniforms, data, sample_weights, jitter, overlap)
+
+
+def _quantile(
+    uniforms: Float[AnyArray, " K"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    jitter: Scalar,
+    overlap: Scalar,
+) -> Parameters:
     _check_number("init.jitter", jitter, least=0.0, most=1.0)
     _check_number("init.overlap", overlap)
-    shift = jitter * jax.random.uniform(key, (n_components,), data.dtype, -0.5, 0.5)
+    n_components = len(uniforms)
+    shift = jitter * (uniforms - 0.5)
     levels = (jnp.arange(n_components, dtype=data.dtype) + 0.5 + shift) / n_components
     return Parameters(
         log_component_weights=jnp.zeros((n_components,), data.dtype),
@@ -89,18 +101,26 @@ def kmeans(
     Raises:
         InputError: where it is not positive.
     """
+    return _kmeans(jax.random.uniform(key, (n_components,), data.dtype), data, sample_weights, smallest_scale)
+
+
+def _kmeans(
+    uniforms: Float[AnyArray, " K"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    smallest_scale: Scalar,
+) -> Parameters:
     _check_number("init.smallest_scale", smallest_scale)
-    log_counts = jnp.log(sample_weights)
-    keys = jax.random.split(key, n_components)
-    first = data[jax.random.categorical(keys[0], log_counts)]
+    n_components = len(uniforms)
+    first = _drawn(uniforms[0], data, sample_weights)
 
     def add_centre(
-        squared_distances: Float[AnyArray, " n"], centre_key: Key
+        squared_distances: Float[AnyArray, " n"], uniform: Float[AnyArray, ""]
     ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-        centre = data[jax.random.categorical(centre_key, log_counts + jnp.log(squared_distances))]
+        centre = _drawn(uniform, data, sample_weights * squared_distances)
         return jnp.minimum(squared_distances, (data - centre) ** 2), centre
 
-    _, others = jax.lax.scan(add_centre, (data - first) ** 2, keys[1:])
+    _, others = jax.lax.scan(add_centre, (data - first) ** 2, uniforms[1:])
     centres = jnp.sort(jnp.concatenate([first[None], others]))
     nearest = jnp.argmin((data[None, :] - centres[:, None]) ** 2, axis=0)
     members = jnp.where(nearest[None, :] == jnp.arange(n_components)[:, None], sample_weights[None, :], 0.0)
@@ -139,11 +159,21 @@ def various(
     Raises:
         InputError: where a hyperparameter is out of its range.
     """
-    choice, key = jax.random.split(key)
-    spread = quantile(key, data, sample_weights, n_components, jitter=jitter, overlap=overlap)
-    centred = kmeans(key, data, sample_weights, n_components, smallest_scale=smallest_scale)
-    chosen = jax.random.bernoulli(choice)
-    return jax.tree.map(lambda one, other: jnp.where(chosen, one, other), spread, centred)
+    uniforms = jax.random.uniform(key, (n_components + 1,), data.dtype)
+    spread = _quantile(uniforms[1:], data, sample_weights, jitter, overlap)
+    centred = _kmeans(uniforms[1:], data, sample_weights, smallest_scale)
+    return jax.tree.map(lambda one, other: jnp.where(uniforms[0] < 0.5, one, other), spread, centred)
+
+
+def _drawn(uniform: Float[AnyArray, ""], data: Float[AnyArray, " n"], shares: Float[AnyArray, " n"]) -> Array:
+    """One of the data, with a probability in proportion to its share; the last that has one, where rounding is short.
+
+    By a running sum rather than a draw for each datum, which takes as long to compile as all else together.
+    """
+    sums = jnp.cumsum(shares)
+    first_beyond = jnp.sum(sums <= uniform * sums[-1])
+    last = len(data) - 1 - jnp.argmax(shares[::-1] > 0.0)
+    return jnp.asarray(data)[jnp.minimum(first_beyond, last)]
 
 
 def _check_number(where: str, value: Scalar, *, least: float | None = None, most: float = float("inf")) -> None:

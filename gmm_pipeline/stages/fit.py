@@ -153,7 +153,7 @@ def run(cfg: DictConfig, *, started: float) -> float:
     with timings.section("load"):
         job = load(cfg)
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
-    log.info("%d components, %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
+    log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
         (computed,) = compute([job], progress)
     with timings.section("evaluate"):
