@@ -253,7 +253,7 @@ def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
     lane = Lane(
         job.data,
         job.sample_weights,
-        Constraints(np.arange(components) < plan.n_components, np.bool_(job.equal_scales), dtype(log_floor)),
+        Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
         typed,

@@ -77,10 +77,13 @@ def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
 def em() -> optax.GradientTransformationExtraArgs:
     """EM, as a transformation whose update is the whole step (Dempster, Laird & Rubin 1977)."""
 
-    def update(gradient: Any, state: Any, free: Any = None, *, problem: Problem, **_: Any) -> tuple[Any, Any]:
-        return _difference(em_step(free, gradient, problem), free), state
+    def init(params: Any) -> optax.EmptyState:
+        return optax.EmptyState()
 
-    return optax.GradientTransformationExtraArgs(lambda free: optax.EmptyState(), update)
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, Any]:
+        return _difference(em_step(params, updates, known["problem"]), params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class SquaremState(NamedTuple):
@@ -106,14 +109,14 @@ def squarem() -> optax.GradientTransformationExtraArgs:
     extrapolation leaves the parameter space.
     """
 
-    def init(free: Any) -> SquaremState:
-        dtype = free.parameters.component_mus.dtype
-        return SquaremState(jnp.zeros((), jnp.int32), free, free, free, jnp.zeros((), dtype), jnp.ones((), dtype))
+    def init(params: Any) -> SquaremState:
+        dtype = params.parameters.component_mus.dtype
+        zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
+        return SquaremState(jnp.zeros((), jnp.int32), params, params, params, zero, one)
 
-    def update(
-        gradient: Any, state: SquaremState, free: Any = None, *, problem: Problem, value: Array, **_: Any
-    ) -> tuple[Any, SquaremState]:
-        stepped = em_step(free, gradient, problem)
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, SquaremState]:
+        free, value = params, known["value"]
+        stepped = em_step(free, updates, known["problem"])
         r = _difference(state.first, state.base)
         v = jax.tree.map(lambda new, once: new - once, _difference(stepped, free), r)
         length = _norm(r) / jnp.maximum(_norm(v), jnp.finfo(value.dtype).tiny)

@@ -341,8 +341,8 @@ def run_block(carried: Carried, lane: Lane, laid_out: Blocks, *, plan: FitPlan, 
     parts = parts_of(lane, laid_out, plan)
 
     def step_inside(state: State) -> tuple[State, StepInfo, Free, Free]:
-        moved, *seen = _step(state, parts.loss_func, parts.optimizer, parts.problem)
-        return moved._replace(parameters=projected(moved.parameters, lane.constraints)), *seen
+        moved, info, gradient, updates = _step(state, parts.loss_func, parts.optimizer, parts.problem)
+        return moved._replace(parameters=projected(moved.parameters, lane.constraints)), info, gradient, updates
 
     before = carried.state
     moved, info, gradient, updates = step_inside(before)
@@ -360,8 +360,10 @@ def _norm_of(gradient: Free, free: Free, lane: Lane, parts: Parts) -> Float[Arra
     return gradient_norm(in_nats, parts.mixture(free), lane.constraints, parts.problem.total)
 
 
-def _seen(free: Free, loss: Float[Array, ""], norm: Float[Array, ""], converged: Bool[Array, ""], parts: Parts) -> Seen:
-    learned = {name: jnp.exp(value) for name, value in free.learned.items()}
+def _seen(
+    free: Free, loss: Float[AnyArray, ""], norm: Float[Array, ""], converged: Bool[AnyArray, ""], parts: Parts
+) -> Seen:
+    learned: dict[str, AnyArray] = {name: jnp.exp(value) for name, value in free.learned.items()}
     return Seen(parts.mixture(free), learned, loss, norm, converged)
 
 
