@@ -28,8 +28,9 @@ CHUNK = 1 << 20
 
 def spread_of(job: FitJob) -> float:
     """Standard deviation of the data, in the units of the fit."""
-    mean = np.average(job.data, weights=job.sample_weights)
-    return float(np.sqrt(np.average((job.data - mean) ** 2, weights=job.sample_weights)))
+    data, sample_weights = job.data.astype(np.float64), job.sample_weights.astype(np.float64)
+    mean = np.average(data, weights=sample_weights)
+    return float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
 
 
 def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
@@ -111,6 +112,7 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
     return _log_likelihood(job, result.parameters) + float(log_prior)
 
 
+@np.errstate(over="ignore")  # without a floor a scale may be so small that squares of data in it are infinite
 def _log_likelihood(job: FitJob, parameters: Parameters) -> float:
     log_weights, mus, log_scales = (np.asarray(leaf, np.float64)[:, None] for leaf in parameters)
     log_weights = log_weights - np.logaddexp.reduce(log_weights)
