@@ -10,7 +10,7 @@ from test_fitting import job, plugin
 
 from gmm_pipeline.inference import batching, em
 from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.model import inits, priors
+from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters
 
 TOLERANCES = {"tolerance": 1e-6, "gradient_tolerance": 1e-3}
