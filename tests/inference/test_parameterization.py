@@ -50,7 +50,7 @@ def padded_mixtures(draw):
     st.booleans(),
     st.booleans(),
     st.sampled_from([-np.inf, -1.0, 0.5]),
-    st.floats(0.01, 100, width=32),
+    st.floats(0.015625, 100, width=32),
 )
 def test_free_numbers_stand_for_the_mixture_that_they_come_from(padded, sticks, equal, log_floor, learned):
     parameters, n_components = padded
