@@ -1,40 +1,39 @@
 """Do the 95 % intervals of a fit hold the truth in 95 of 100 samples?
 
-A thousand samples of two_modes, whose components are drawn too (data.counts=multinomial), are fitted as one sweep: one
-batch of fits, one program. Components are matched to the truth. Held to the limits are the intervals from the observed
-information; beside them stand the ratio of the mean standard error to the spread of the estimates and the mean error
-in standard errors, which say what is wrong where coverage is. The percentile intervals of the bootstrap are counted on
-fewer and smaller samples with few replicates, which costs a percent or two of coverage of its own, and are held to
-nothing.
+A thousand samples of two_modes, whose components are drawn too (data.counts=multinomial), are fitted by one sweep of
+the real command, and everything is read from its records. Components are matched to the truth. The intervals from the
+observed information are held to limits; beside them stand the ratio of the mean standard error to the spread of the
+estimates and the mean error in standard errors, which say what is wrong where coverage is. A second sweep bootstraps
+fewer and smaller samples with few replicates, which costs a percent or so of coverage of its own; the intervals from
+the information stand beside them, and neither is held to anything.
 
     python -m benchmarks.coverage
 """
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from benchmarks import fit_all, loaded, parser, print_table
-from gmm_pipeline.inference.bootstrap import natural, percentile_intervals, replicates
-from gmm_pipeline.inference.fitting import FitResult, split
+from benchmarks import parser, print_table
 from gmm_pipeline.inference.matching import match
-from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
-from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
-from gmm_pipeline.model.mixture import Mixture, constrain
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.model.mixture import Mixture
 
 LEVEL = 0.95
 LIMITS = (0.93, 0.97)
-DATA_SETS_AT_ONCE = 25
-"""Whose bootstrap replicates are one batch of jobs."""
+SETTINGS = ["data=two_modes", "data.counts=multinomial", "restarts=1", "tracking=none", "figures=none"]
+SETTINGS += ["animation=none", f"level={LEVEL}"]
 
 
 class Estimate(NamedTuple):
-    """What a fit says of each component of the truth, in the order of the truth."""
+    """What a record says of each component of the truth, in the order of the truth; NaN for one that is missed."""
 
     fitted: Mixture
     errors: Mixture
@@ -42,50 +41,52 @@ class Estimate(NamedTuple):
     upper: Mixture
 
 
-def standard_errors(job: Job, result: FitResult) -> Mixture:
-    """In the user's units."""
-    plan, floats = split(job.fit)
-    found = uncertainty(
-        result.parameters,
-        to_fit_units(job.dataset.data, job.scaling),
-        job.dataset.counts,
-        log_prior=plan.log_prior,
-        floats={**floats["prior"], **result.learned},
-        equal_scales=job.fit.equal_scales,
-        degenerate=result.degenerate,
+class Swept(NamedTuple):
+    """What the records of a sweep say."""
+
+    truth: Mixture
+    informed: list[Estimate]
+    bootstrapped: list[Estimate]
+    converged: int
+    seconds: float
+
+
+def swept(folder: Path, n_seeds: int, settings: Sequence[str]) -> Swept:
+    """Fit samples 0 to n_seeds - 1 as one sweep in `folder`."""
+    words = ["fit", "--multirun", *SETTINGS, *settings, f"data.seed=range(0,{n_seeds})", "sweep=coverage"]
+    began = time.perf_counter()
+    finished = subprocess.run(
+        [sys.executable, "-m", "gmm_pipeline", *words], cwd=folder, capture_output=True, text=True, check=False
     )
-    return in_user_units(found.standard_errors, job.scaling)
+    seconds = time.perf_counter() - began
+    if finished.returncode != 0:
+        sys.exit(f"{' '.join(words)} ended with exit code {finished.returncode}:\n{finished.stderr}")
+    records = [folder / "outputs" / "sweeps" / "coverage" / str(number) for number in range(n_seeds)]
+    parameters, data, metrics = (
+        [json.loads((record / name).read_text(encoding="utf-8")) for record in records]
+        for name in ("parameters.json", "data.json", "metrics.json")
+    )
+    truth = _mixture(data[0]["truth"])
+    return Swept(
+        truth,
+        [_estimate(truth, one, one) for one in parameters],
+        [_estimate(truth, one, one["bootstrap"]) for one in parameters if "bootstrap" in one],
+        sum(one["converged"] for one in metrics),
+        seconds,
+    )
 
 
-def by_information(job: Job, result: FitResult) -> Estimate:
-    """Intervals from the observed information."""
-    fitted, errors = constrain(to_user_units(result.parameters, job.scaling)), standard_errors(job, result)
-    return _matched(job, fitted, errors, *intervals(fitted, errors, LEVEL))
+def _mixture(content: dict[str, Any]) -> Mixture:
+    # What is undefined is null.
+    return Mixture(*(np.array(content[name], np.float64) for name in Mixture._fields))
 
 
-def by_bootstrap(jobs: Sequence[Job], results: Sequence[FitResult], n_replicates: int) -> list[Estimate]:
-    """Percentile intervals, of all jobs at once."""
-    every = [
-        replicate
-        for number, (job, result) in enumerate(zip(jobs, results, strict=True))
-        for replicate in replicates(job.fit, result, n_replicates, jax.random.PRNGKey(number))
-    ]
-    found, estimates = fit_all(every), []
-    for number, (job, result) in enumerate(zip(jobs, results, strict=True)):
-        own = found[number * n_replicates : (number + 1) * n_replicates]
-        fitted = constrain(to_user_units(result.parameters, job.scaling))
-        ends = percentile_intervals(fitted, [natural(one, result, job.scaling) for one in own], LEVEL)
-        estimates.append(_matched(job, fitted, ends.standard_errors, ends.lower, ends.upper))
-    return estimates
-
-
-def _matched(job: Job, fitted: Mixture, *others: Mixture) -> Estimate:
-    assert job.dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
-    found = match(fitted, job.dataset.truth)
-    order = np.full(len(job.dataset.truth.locs), -1)
+def _estimate(truth: Mixture, fitted: dict[str, Any], interval: dict[str, Any]) -> Estimate:
+    parts = (_mixture(fitted), *(_mixture(interval[name]) for name in ("standard_errors", "lower", "upper")))
+    found = match(parts[0], truth)
+    order = np.full(len(truth.locs), -1)
     order[found.others] = found.components
-    missing = order < 0
-    return Estimate(*(Mixture(*(np.where(missing, np.nan, leaf[order]) for leaf in one)) for one in (fitted, *others)))
+    return Estimate(*(Mixture(*(np.where(order < 0, np.nan, leaf[order]) for leaf in one)) for one in parts))
 
 
 def rows_of(truth: Mixture, estimates: Sequence[Estimate]) -> tuple[list[tuple[object, ...]], bool]:
@@ -119,14 +120,6 @@ HEADER = (
 )
 
 
-def fitted(n_seeds: int, settings: Sequence[str]) -> tuple[list[Job], list[FitResult], float]:
-    """The fits of samples 0 to n_seeds - 1 as one batch, and its seconds."""
-    common = ["data=two_modes", "data.counts=multinomial", "restarts=1", *settings]
-    jobs = [loaded(*common, f"data.seed={seed}") for seed in range(n_seeds)]
-    began = time.perf_counter()
-    return jobs, fit_all([job.fit for job in jobs]), time.perf_counter() - began
-
-
 def main() -> None:
     """Print coverage of each parameter, by the information and by the bootstrap."""
     options = parser(__doc__)
@@ -136,37 +129,22 @@ def main() -> None:
     options.add_argument("--replicates", type=int, default=200, help="of each of these")
     arguments = options.parse_intermixed_args()
 
-    jobs, results, seconds = fitted(arguments.data_sets, arguments.overrides)
-    began = time.perf_counter()
-    estimates = [by_information(job, result) for job, result in zip(jobs, results, strict=True)]
-    truth = jobs[0].dataset.truth
-    assert truth is not None  # noqa: S101 - as above
-    rows, kept = rows_of(truth, estimates)
-    n_data = len(jobs[0].dataset.data)
-    print(f"observed information: {len(jobs):,} samples of {n_data:,} data, fitted in {seconds:.1f} s as one batch,")
-    print(
-        f"intervals in {time.perf_counter() - began:.1f} s; "
-        f"{sum(result.converged for result in results):,} converged, "
-        f"{sum(bool(result.degenerate) for result in results)} degenerate"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        seen = swept(Path(folder), arguments.data_sets, arguments.overrides)
+    rows, kept = rows_of(seen.truth, seen.informed)
+    total = len(seen.informed)
+    print(f"observed information, {total:,} samples in one sweep of {seen.seconds:.0f} s, {seen.converged:,} converged")
     print_table(HEADER, rows)
     print(f"every parameter between {LIMITS[0]:.0%} and {LIMITS[1]:.0%}: {'yes' if kept else 'NO'}")
     if arguments.bootstrap_data_sets:
-        settings = [*arguments.overrides, f"data.n_draws={arguments.bootstrap_draws}"]
-        jobs, results, _ = fitted(arguments.bootstrap_data_sets, settings)
-        began, estimates = time.perf_counter(), []
-        for first in range(0, len(jobs), DATA_SETS_AT_ONCE):
-            some = slice(first, first + DATA_SETS_AT_ONCE)
-            estimates += by_bootstrap(jobs[some], results[some], arguments.replicates)
-        seconds = time.perf_counter() - began
-        print(
-            f"\nbootstrap percentiles: {len(jobs):,} samples of {arguments.bootstrap_draws:,} data, "
-            f"{arguments.replicates} replicates each, in {seconds:.1f} s"
-        )
-        print_table(HEADER, rows_of(truth, estimates)[0])
+        settings = [f"data.n_draws={arguments.bootstrap_draws}", f"bootstrap={arguments.replicates}"]
+        with tempfile.TemporaryDirectory() as folder:
+            seen = swept(Path(folder), arguments.bootstrap_data_sets, [*arguments.overrides, *settings])
+        of_each = f"{arguments.bootstrap_draws:,} data and {arguments.replicates} replicates each"
+        print(f"\nbootstrap, {len(seen.bootstrapped):,} samples of {of_each}, one sweep of {seen.seconds:.0f} s")
+        print_table(HEADER, rows_of(seen.truth, seen.bootstrapped)[0])
         print("\nobserved information, the same samples")
-        informed = [by_information(job, result) for job, result in zip(jobs, results, strict=True)]
-        print_table(HEADER, rows_of(truth, informed)[0])
+        print_table(HEADER, rows_of(seen.truth, seen.informed)[0])
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 

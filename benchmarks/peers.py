@@ -30,7 +30,7 @@ from gmm_pipeline.inference.fitting import FitJob
 from gmm_pipeline.inference.restarts import degenerate_components
 from gmm_pipeline.inference.scaling import to_fit_units
 from gmm_pipeline.model.mixture import Parameters
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.fit import Job
 
 SAME = 1e-3
 """Nats."""

@@ -31,7 +31,7 @@ from gmm_pipeline.inference.fitting import REACHED, FitJob, FitResult
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
 from gmm_pipeline.inference.selection import Candidate, candidates_of, choose, judge
 from gmm_pipeline.model.mixture import constrain
-from gmm_pipeline.stages.answers import Job
+from gmm_pipeline.stages.fit import Job
 
 NAMES = ["waiting", "galaxies", "acidity"]
 HIT = 1e-3
