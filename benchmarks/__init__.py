@@ -20,7 +20,6 @@ import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from gmm_pipeline import config
 from gmm_pipeline.inference import batching
@@ -28,13 +27,6 @@ from gmm_pipeline.inference.fitting import REACHED, FitJob, FitResult
 from gmm_pipeline.stages import fit, loading
 
 ROOT = Path(__file__).parent.parent
-
-
-class Fitted(NamedTuple):
-    """A fit that has been run and judged."""
-
-    job: fit.Job
-    answer: fit.Answer
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -67,13 +59,6 @@ def loaded(*overrides: str) -> fit.Job:
     config.register()
     with initialize_config_dir(str(config.config_directory()), version_base="1.3"):
         return loading.load(compose("fit", ["compilation_cache=null", *overrides]))
-
-
-def fitted(*overrides: str) -> Fitted:
-    """What `fit` answers with these overrides, without a record."""
-    job = loaded(*overrides)
-    (result,) = fit.compute([job])
-    return Fitted(job, fit.answer(job, result))
 
 
 def with_seeds(job: FitJob, seeds: Iterable[int]) -> list[FitJob]:
