@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,13 +107,13 @@ def _fitted(job: Job, fit: FitJob) -> Found:
     return judged(job, result.parameters, time.process_time() - began)
 
 
-def theirs(job: Job, seeds: Sequence[int], **options: float) -> Cell:
+def theirs(job: Job, seeds: Sequence[int], **options: Any) -> Cell:
     """scikit-learn's, on the data as they are."""
     from sklearn.mixture import GaussianMixture
 
     data, found, scaling = job.dataset.data[:, None], [], job.scaling
     for seed in seeds:
-        model = GaussianMixture(job.fit.plan.n_components, random_state=seed, **options)
+        model: Any = GaussianMixture(job.fit.plan.n_components, random_state=seed, **options)
         began = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it stopped early is what is measured here
