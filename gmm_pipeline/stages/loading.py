@@ -22,10 +22,10 @@ from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
-from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
+from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
 from gmm_pipeline.records.provenance import code_digest, memory
 from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
-from gmm_pipeline.stages.running import resolved
+from gmm_pipeline.stages.running import resolved, shown
 
 OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
 """Metrics that a run can be judged by."""
@@ -122,6 +122,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     cfg = DictConfig(json.loads(content))
     _check(cfg)
     dataset = config.build_dataset(cfg, stamp)
+    in_file = "" if dataset.column is None else f", column {dataset.column!r}"
+    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
     asked = _asked(cfg, prepared.distinct)
     if max(asked.numbers) > prepared.distinct:
