@@ -178,7 +178,7 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def note(content: Content) -> str:
-    """The fitted mixture, or why there is none, and the command that fits it again, as Markdown."""
+    """The fitted mixture and how far it can be trusted, or why there is none, and the command, as Markdown."""
     verdicts = {
         "diverged": ["**This run diverged: its numbers are no result.**", ""],
         "failed": ["**This run failed.**", ""],
@@ -186,7 +186,11 @@ def note(content: Content) -> str:
     verdict = verdicts.get(content.record["status"], [])
     reason = [content.record["error"], ""] if content.record.get("error") else []
     mixture = _mixture_table(content) if content.parameters else []
-    return "\n".join([*verdict, *reason, *mixture, "Run it again:", "", "```sh", content.record["command"], "```"])
+    # A run that has no result says so above.
+    told = [] if verdict else [*(f"- {line}" for line in content.record.get("verdict", [])), ""]
+    return "\n".join(
+        [*verdict, *reason, *told, *mixture, "Run it again:", "", "```sh", content.record["command"], "```"]
+    )
 
 
 def _mixture_table(content: Content) -> list[str]:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
@@ -27,9 +28,9 @@ from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.stages.running import resolved, shown
 
 OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
+"""Metrics that a run can be judged by."""
 AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
-"""Metrics that a run can be judged by."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
 WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilation_cache", "objective", "sweep")
@@ -116,6 +117,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         content: a resolved config as JSON, without the seed.
         stamp: of the file with the data, so that a file that has changed is read anew.
     """
+    import jax
+
     cfg = DictConfig(json.loads(content))
     _check(cfg)
     dataset = config.build_dataset(cfg, stamp)
@@ -130,6 +133,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.n_components),
             remedy="A component needs data of its own.",
         )
+    if asked.folds:
+        folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=config.build_plugin(cfg, "init"),
