@@ -55,7 +55,7 @@ def padded_mixtures(draw):
 def test_free_numbers_stand_for_the_mixture_that_they_come_from(padded, sticks, equal, log_floor, learned):
     parameters, n_components = padded
     active = np.arange(ROOM) < n_components
-    constraints = Constraints(active, np.array(equal), np.float32(log_floor))
+    constraints = Constraints(active, np.array(equal), np.array(log_floor, np.float32))
     free, found = there_and_back(parameters, {"concentration": np.float32(learned)}, constraints, sticks=sticks)
     log_weights, locs, log_scales = (leaf[:n_components] for leaf in parameters)
     log_scales = np.full(n_components, log_scales.mean()) if equal else log_scales
