@@ -1,10 +1,12 @@
 """What all tests share: strict shapes, one compilation cache, the real command line."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import pytest
@@ -36,6 +38,83 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+# Reads [folder, arguments] as a line of JSON, answers with the exit code; nothing has started a thread before the fork.
+SERVER = """
+import json, os, sys, time, traceback
+import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
+from gmm_pipeline import __main__ as program, command_errors, command_help
+from gmm_pipeline.records import tracking
+from gmm_pipeline.stages import animate, fit, simulate, ui
+
+def run(folder, arguments):
+    os.chdir(folder)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["gmm-pipeline", *arguments]
+    program.STARTED = time.perf_counter()
+    program.main()
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            run(*json.loads(line))
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Ended(NamedTuple):
+    """How a forked command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Fork = Callable[..., Ended]
+
+
+@pytest.fixture(scope="session")
+def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def fork(server: subprocess.Popen[str]) -> Fork:
+    """The command line in a child of a process that has imported everything, in a folder: as separate as processes are,
+    without the seconds of imports for each.
+    """
+
+    def run(folder: Path, *arguments: str) -> Ended:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps([str(folder), arguments]) + "\n")
+        server.stdin.flush()
+        returncode = int(server.stdout.readline())
+        return Ended(returncode, Path(f"{folder}.stdout").read_text(), Path(f"{folder}.stderr").read_text())
+
+    return run
 
 
 @pytest.fixture

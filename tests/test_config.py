@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import jax
@@ -21,7 +22,9 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.priors import traits
 from gmm_pipeline.stages import fit, loading
+from gmm_pipeline.stages.answers import answer
 
 CONF = ROOT / "conf"
 SMALL = ("steps=60", "history_every=20", "compilation_cache=null")
@@ -73,8 +76,10 @@ def test_globbing_finds_the_options():
 @pytest.mark.parametrize(("command", "group", "option"), EVERY)
 def test_every_option_composes_with_its_command(command, group, option):
     given = OWN_DATA if (group, option) == ("data", "file") else ()
-    # Where `simulate` writes to is known only while it runs.
-    output = ["output=draws.csv"] if command == "simulate" else []
+    if command == "predict" and group != "data":
+        given = OWN_DATA
+    # Where these write to is known only while they run.
+    output = ["output=draws.csv"] if command in ("simulate", "predict") else []
     cfg = composed(command, f"{group}={option}", *given, *output)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check_complete(cfg)
@@ -103,13 +108,38 @@ def test_every_experiment_can_start(jax_settings, option):
     assert job.fit.steps == cfg.steps
 
 
-@pytest.mark.parametrize("option", options("optimizer"))
-def test_every_optimizer_lowers_the_loss(loaded, option):
-    (result,) = fit.compute([loaded("data=file", *OWN_DATA, f"optimizer={option}")])
-    losses = result.history.loss
-    assert not result.diverged
+# Optimizers and priors take turns, since each pair costs seconds to compile; EM is exact for some priors alone.
+EM, OF_EM = ("em", "squarem"), ("flat", "dirichlet")
+TURNS = [
+    *((optimizer, prior) for optimizer, prior in zip(EM, OF_EM, strict=True)),
+    *zip([name for name in options("optimizer") if name not in EM], cycle(options("prior"))),
+]
+
+
+def test_every_prior_has_a_turn():
+    assert {optimizer for optimizer, _ in TURNS} == set(options("optimizer"))
+    assert {prior for _, prior in TURNS} == set(options("prior"))
+
+
+@pytest.mark.parametrize(("optimizer", "prior"), TURNS)
+def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, optimizer, prior):
+    settings = (f"optimizer={optimizer}", f"prior={prior}", "init=quantile", "restarts=1")
+    job = loaded("data=file", *OWN_DATA, *settings)
+    (computed,) = fit.compute([job])
+    losses = computed.result.history.loss
+    assert not computed.result.diverged
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0] - 0.1  # nats a datum: from a start without modes to two of them
+    found = answer(job, computed)
+    assert all(np.isfinite(leaf).all() for leaf in found.fitted)
+    numbers = [found.metrics[name] for name in ("loss", "log_likelihood", "log_prior", "bic", "gradient_norm")]
+    assert np.isfinite(numbers).all()
+    # The final loss is that of the optimizer, summed over the data and in the user's units.
+    in_nats = len(job.fit.data) * (losses[-1] + np.log(job.scaling.spread))
+    np.testing.assert_allclose(found.metrics["loss"], in_nats, rtol=1e-5)
+    learned = traits(job.fit.plan.log_prior.function).learned
+    assert set(found.learned) == set(learned)
+    assert all(value > 0 for value in found.learned.values())
 
 
 @pytest.mark.parametrize("option", options("schedule"))
@@ -241,7 +271,7 @@ def test_plugin_is_the_function_with_its_hyperparameters():
         ({"_target_": "no.such.place"}, "prior._target_", "no.such.place"),
         ({"_target_": "test_config.absent"}, "prior._target_", "test_config.absent"),
         ({"_target_": "test_config.scaled", "bye": [1.0]}, "prior.bye", "Did you mean by?"),
-        ({"by": [1.0]}, "prior", "dirichlet, flat"),
+        ({"by": [1.0]}, "prior", "dirichlet, dirichlet_process, flat"),
     ],
 )
 def test_plugin_that_cannot_be_built_names_its_key(node, where, says):

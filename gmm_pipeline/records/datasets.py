@@ -1,4 +1,4 @@
-"""Data, from a generating spec or from a file: always float64, finite, and with more than one distinct value.
+"""Data, from a generating spec or from a file: always float64 and finite.
 
 Generated data are drawn in float32 whatever the precision of the fit, so that the data are a function of their spec
 alone. Files are read as data, never as code. Both kinds end in one `Dataset`; a loader of your own is a function with
@@ -39,6 +39,8 @@ class Dataset(NamedTuple):
     """The mixture they were drawn from, ordered by loc, where it is known."""
     components: Shaped[np.ndarray, " n"] | None
     """Which component of the truth made each datum, where it is known."""
+    column: str | None = None
+    """Of the file."""
 
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
@@ -181,9 +183,13 @@ def from_file(
                 came=f"{sample_weights[row]:g} in row {row + 1}",
                 remedy="A sample weight says how often a datum counts.",
             )
-    counted = data if sample_weights is None else data[sample_weights > 0]
-    another = "A mixture cannot be fitted to a constant; choose another column with data.column."
-    _check_spread(f"{path}, column {chosen_column!r}", counted, remedy=another)
+    if len(data) == 0:
+        raise InputError(
+            f"{path}, column {chosen_column!r}",
+            expected="numbers, a row each",
+            came="no rows",
+            remedy="Choose another file or column.",
+        )
     return Dataset(
         name=str(name) if name is not None else Path(path).stem,
         unit=None if unit is None else str(unit),
@@ -193,6 +199,7 @@ def from_file(
         sample_weights=sample_weights,
         truth=None if truth is None else _read_truth(Path(str(truth))),
         components=None,
+        column=chosen_column,
     )
 
 
@@ -276,6 +283,21 @@ def _check_draws(data: Float[np.ndarray, " n"]) -> None:
         came = f"{np.count_nonzero(~np.isfinite(data))} draws that are not"
         raise InputError(where, expected="draws that are finite in float32", came=came, remedy="Change their unit.")
     _check_spread(where, data, remedy="Data are drawn in float32: about 7 digits. Use larger scales, or smaller locs.")
+
+
+def check_can_be_fitted(dataset: Dataset, where: str) -> None:
+    """Refuse data that a mixture cannot be fitted to, though it can be asked about them.
+
+    Args:
+        dataset: any.
+        where: how a message names them.
+
+    Raises:
+        InputError: the data that count are all the same, or float64 cannot hold their variance.
+    """
+    counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
+    another = "A mixture cannot be fitted to a constant; choose another column with data.column."
+    _check_spread(where, counted, remedy=another)
 
 
 def _check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:

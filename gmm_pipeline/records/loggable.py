@@ -219,7 +219,8 @@ def _warnings(content: Content) -> list[str]:
 
 
 def _verdict(content: Content) -> list[str]:
-    sentences = content.record.get("verdict", [])
+    # A run that has no result says so above.
+    sentences = content.record.get("verdict", []) if content.record["status"] == "finished" else []
     return [*(f"- {sentence}" for sentence in sentences), ""] if sentences else []
 
 

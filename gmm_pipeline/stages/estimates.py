@@ -187,6 +187,9 @@ def _test(job: Job, fit: FitJob, result: FitResult, fit_tests: FitAll) -> Likeli
 def _test_in_sequence(
     job: Job, fits: Sequence[FitJob], results: Sequence[FitResult], fit_tests: FitAll
 ) -> tuple[int, tuple[LikelihoodRatioTest, ...]]:
+    if results[0].diverged or results[0].degenerate:
+        # Nothing can be tested against it; its record says what it is.
+        return 0, ()
     found = likelihood_ratio.smallest_not_rejected(
         fits,
         results,

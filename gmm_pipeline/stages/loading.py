@@ -18,18 +18,19 @@ from omegaconf import DictConfig
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
-from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
+from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
 from gmm_pipeline.records.provenance import code_digest, memory
 from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
-from gmm_pipeline.stages.running import resolved
+from gmm_pipeline.stages.running import resolved, shown
 
 OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
+"""Metrics that a run can be judged by."""
 AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
-"""Metrics that a run can be judged by."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
 WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilation_cache", "objective", "sweep")
@@ -116,9 +117,13 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         content: a resolved config as JSON, without the seed.
         stamp: of the file with the data, so that a file that has changed is read anew.
     """
+    import jax
+
     cfg = DictConfig(json.loads(content))
     _check(cfg)
     dataset = config.build_dataset(cfg, stamp)
+    in_file = "" if dataset.column is None else f", column {dataset.column!r}"
+    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
     asked = _asked(cfg, prepared.distinct)
     if max(asked.numbers) > prepared.distinct:
@@ -128,6 +133,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.n_components),
             remedy="A component needs data of its own.",
         )
+    if asked.folds:
+        folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=config.build_plugin(cfg, "init"),

@@ -1,79 +1,21 @@
 """What a wrong command line, file or value ends in: one line on stderr, exit code 2, and nothing left behind.
 
-Most cases are children of one process that has imported everything, each forked off for one command in a folder of its
-own: as separate as processes are, without two seconds of imports for each.
+Most cases are forked off one process that has imported everything, in a folder of their own.
 """
 
 import json
-import os
 import pickle
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Cli
+from conftest import Cli, Ended, Fork
 from pyarrow import parquet
-
-# Reads [folder, arguments] as a line of JSON, answers with the exit code; nothing has started a thread before the fork.
-SERVER = """
-import json, os, sys, traceback
-import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
-from gmm_pipeline import __main__ as program, command_errors, command_help
-from gmm_pipeline.records import tracking
-from gmm_pipeline.stages import animate, fit, simulate, ui
-
-def run(folder, arguments):
-    os.chdir(folder)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = ["gmm-pipeline", *arguments]
-    program.main()
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        code = 0
-        try:
-            run(*json.loads(line))
-        except SystemExit as ended:
-            code = ended.code
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-class Ended(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture(scope="session")
-def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @pytest.fixture
@@ -83,16 +25,8 @@ def folder(tmp_path: Path, files: Path) -> Path:
 
 
 @pytest.fixture
-def forked(server: subprocess.Popen[str], folder: Path) -> Callable[..., Ended]:
-    def run(*arguments: str) -> Ended:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps([str(folder), arguments]) + "\n")
-        server.stdin.flush()
-        returncode = int(server.stdout.readline())
-        return Ended(returncode, Path(f"{folder}.stdout").read_text(), Path(f"{folder}.stderr").read_text())
-
-    return run
+def forked(fork: Fork, folder: Path) -> Callable[..., Ended]:
+    return lambda *arguments: fork(folder, *arguments)
 
 
 class Creator:
@@ -169,7 +103,10 @@ GROUP_AND_KEY = [
 VALUES = [
     ("n_components=0", "error: n_components: ", "1 or more, but got 0"),
     ("n_components=-2", "error: n_components: ", "1 or more, but got -2"),
-    ("n_components=1.5", "error: n_components: ", "'1.5'"),
+    ("n_components=1.5", "error: n_components: ", "or auto, but got 1.5"),
+    ("n_components=abc", "error: n_components: ", "or auto, but got 'abc'"),
+    ("n_components=null", "error: n_components: ", "or auto, but got None"),
+    ("n_components=true", "error: n_components: ", "or auto, but got True"),
     ("steps=0", "error: steps: ", "from 1 to 1000000000, but got 0"),
     ("steps=-5", "error: steps: ", "from 1 to 1000000000, but got -5"),
     ("steps=abc", "error: steps: ", "'abc'"),
@@ -200,6 +137,20 @@ VALUES = [
     ("animation.frames=0", "error: animation.frames: ", "1 or more, but got 0"),
     ("animation.fps=0", "error: animation.fps: ", "positive"),
     ("animation.hold=-1", "error: animation.hold: ", "-1"),
+    ("criterion=foo", "error: criterion: ", "bic, icl, sbic, held_out, likelihood_ratio, but got 'foo'"),
+    ("scales=tied", "error: scales: ", "free"),
+    ("selection.smallest=two", "error: selection.smallest: ", "'two'"),
+    ("folds=-1", "error: folds: ", "but got -1"),
+    ("folds=1", "error: folds: ", "but got 1"),
+    ("bootstrap=-1", "error: bootstrap: ", "from 0 to 100000, but got -1"),
+    ("likelihood_ratio=-1", "error: likelihood_ratio: ", "from 0 to 100000, but got -1"),
+    ("level=1.5", "error: level: ", "from 0.5 to 0.9999, but got 1.5"),
+    ("level=nan", "error: level: ", "but got nan"),
+    ("restarts=0", "error: restarts: ", "from 1 to 100000, but got 0"),
+    ("tolerance=-1", "error: tolerance: ", "0 or more, but got -1"),
+    ("gradient_tolerance=inf", "error: gradient_tolerance: ", "0 or more, but got inf"),
+    ("scale_floor=2", "error: scale_floor: ", "from 0 to 1, but got 2"),
+    ("fewest_data=-0.5", "error: fewest_data: ", "0 or more, but got -0.5"),
     ("outputs_dir=good.csv", "error: good.csv/fit/", "Not a directory"),
     ("hydra.run.dir=good.csv", "error: good.csv: ", "File exists"),
 ]
@@ -247,6 +198,27 @@ DATA = [
 ]
 
 
+TOGETHER = [
+    (
+        "n_components=auto selection.smallest=3 selection.largest=2",
+        "error: selection.largest: ",
+        "3 or more, but got 2",
+    ),
+    ("n_components=auto selection.smallest=0", "error: selection.smallest: ", "1 or more, but got 0"),
+    ("n_components=auto selection.scales=[tied]", "error: selection.scales[0]: ", "free, equal, but got 'tied'"),
+    ("n_components=auto selection.scales=[]", "error: selection.scales: ", "free, equal or both"),
+    ("n_components=auto criterion=held_out", "error: folds: ", "2 or more where criterion=held_out"),
+    ("n_components=auto criterion=likelihood_ratio", "error: likelihood_ratio: ", "likelihood_ratio=99"),
+    ("data.n_draws=20 folds=21", "error: folds: ", "from 2 to 20, the number of data, but got 21"),
+    (
+        "data.n_draws=20 n_components=auto selection.smallest=21 selection.largest=30",
+        "error: n_components: ",
+        "at most 20",
+    ),
+    ("optimizer=em prior=normal_inverse_gamma", "error: optimizer: ", "Use prior=flat or prior=dirichlet"),
+]
+
+
 QUIET = ("tracking=none", "figures=none", "animation=none")
 
 
@@ -263,6 +235,11 @@ def check(ended: Ended | subprocess.CompletedProcess[str], folder: Path, begins:
 @pytest.mark.parametrize(("argument", "begins", "says"), GROUP_AND_KEY + VALUES, ids=lambda value: value[:40])
 def test_wrong_key_or_value(forked, folder, argument, begins, says):
     check(forked("fit", *QUIET, argument), folder, begins, says)
+
+
+@pytest.mark.parametrize(("arguments", "begins", "says"), TOGETHER, ids=lambda value: value[:60])
+def test_values_that_do_not_go_together(forked, folder, arguments, begins, says):
+    check(forked("fit", *QUIET, *arguments.split()), folder, begins, says)
 
 
 @pytest.mark.parametrize(("arguments", "begins", "says"), DATA, ids=lambda value: value[:40])
@@ -303,7 +280,7 @@ def test_other_commands_and_flags(forked, folder, arguments, begins, says):
     check(forked(*arguments.split()), folder, begins, says)
 
 
-@pytest.mark.parametrize(("argument", "begins", "says"), [*GROUP_AND_KEY[:3], VALUES[0], VALUES[5]])
+@pytest.mark.parametrize(("argument", "begins", "says"), [*GROUP_AND_KEY[:3], VALUES[0], VALUES[8]])
 def test_a_process_of_its_own_says_the_same(cli: Cli, tmp_path, argument, begins, says):
     check(cli("fit", *QUIET, argument), tmp_path, begins, says)
 

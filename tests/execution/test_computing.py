@@ -15,7 +15,9 @@ from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.model import priors
-from gmm_pipeline.stages.answers import Job, answer
+from gmm_pipeline.stages import estimates
+from gmm_pipeline.stages.answers import answer
+from gmm_pipeline.stages.estimates import Job
 
 __all__ = ["hydra_state"]
 
@@ -83,21 +85,23 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
     first_may_end = threading.Event()
     fit_all = batching.fit_all
 
-    def slow_at_first(batch: Sequence[FitJob], progress: batching.Progress | None = None) -> list[FitResult]:
+    def slow_at_first(
+        batch: Sequence[FitJob], progress: batching.Progress | None = None, workers: int = 1
+    ) -> list[FitResult]:
         if batch[0] is jobs[0].fit:
             assert first_may_end.wait(60)
         else:
             first_may_end.set()
-        return fit_all(batch, progress)
+        return fit_all(batch, progress, workers)
 
-    monkeypatch.setattr(computing, "fit_all", slow_at_first)
+    monkeypatch.setattr(estimates, "fit_all", slow_at_first)
     batches = list(computing.compute(in_slices(jobs, 2), 2))
     assert [len(batch) for batch in batches] == [2, 2, 2, 2, 1]
     for job, outcome in zip(jobs, (one for batch in batches for one in batch), strict=True):
         assert outcome.job is job
         assert outcome.error is None
         assert outcome.answer is not None
-        alone = answer(job, batching.fit(job.fit))
+        alone = answer(job, *estimates.estimate([job]))
         leaves = zip(*map(jax.tree.leaves, (outcome.answer, alone)), strict=True)
         assert all(np.array_equal(ours, other) for ours, other in leaves)
 
@@ -106,12 +110,12 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(5)])
     fit_all = batching.fit_all
 
-    def picky(batch: Sequence[FitJob], progress: batching.Progress | None = None) -> list[FitResult]:
+    def picky(batch: Sequence[FitJob], progress: batching.Progress, workers: int) -> list[FitResult]:
         if any(job is jobs[3].fit for job in batch):
             raise MemoryError("no room for it")
-        return fit_all(batch, progress)
+        return fit_all(batch, progress, workers)
 
-    monkeypatch.setattr(computing, "fit_all", picky)
+    monkeypatch.setattr(estimates, "fit_all", picky)
     (first, second) = computing.compute([jobs[:2], jobs[2:]], 2)
     outcomes = [*first, *second]
     assert [one.job for one in outcomes] == jobs
@@ -119,7 +123,7 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     assert [type(one.error) for one in outcomes if one.answer is None] == [MemoryError]
     for one in (outcomes[2], outcomes[4]):
         assert one.answer is not None
-        assert one.answer.metrics == answer(one.job, batching.fit(one.job.fit)).metrics
+        assert one.answer.metrics == answer(one.job, *estimates.estimate([one.job])).metrics
 
 
 def test_only_a_few_batches_are_loaded_ahead(loaded):
@@ -143,15 +147,15 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
     begun: list[FitJob] = []
     fit_all = batching.fit_all
 
-    def endless_but_the_first(batch: Sequence[FitJob], progress: batching.Progress) -> list[FitResult]:
+    def endless_but_the_first(batch: Sequence[FitJob], progress: batching.Progress, workers: int) -> list[FitResult]:
         begun.append(batch[0])
         if batch[0] is jobs[0].fit:
-            return fit_all(batch, progress)
+            return fit_all(batch, progress, workers)
         while True:
             progress(0, 1)  # raises once the fit is to be stopped
             threading.Event().wait(0.01)
 
-    monkeypatch.setattr(computing, "fit_all", endless_but_the_first)
+    monkeypatch.setattr(estimates, "fit_all", endless_but_the_first)
     computed = computing.compute(in_slices(jobs, 1), 2)
     (outcome,) = next(computed)
     assert outcome.answer is not None

@@ -160,8 +160,17 @@ def test_what_is_missing_is_named(table, given, where, says):
 @pytest.mark.parametrize("values", [[1e-160, 2e-160], [1e200, -1e200], [1e308, -1e308]])
 def test_numbers_whose_variance_float64_cannot_hold_are_refused(tmp_path, values):
     np.save(tmp_path / "extreme.npy", np.array([*values, values[0]]))
-    with pytest.raises(InputError, match="Change their unit"):
-        from_file(str(tmp_path / "extreme.npy"))
+    read = from_file(str(tmp_path / "extreme.npy"))
+    with pytest.raises(InputError, match=r"extreme: .*Change their unit"):
+        datasets.check_can_be_fitted(read, "extreme")
+
+
+def test_a_constant_can_be_read_and_not_fitted(tmp_path):
+    np.save(tmp_path / "constant.npy", np.array([2.0]))
+    read = from_file(str(tmp_path / "constant.npy"))
+    assert read.data.tolist() == [2.0]
+    with pytest.raises(InputError, match="two different values"):
+        datasets.check_can_be_fitted(read, "constant")
 
 
 @pytest.mark.parametrize("values", [[1e-140, 2e-140], [1e140, -1e140], [1e6 + 1e-9, 1e6]])
