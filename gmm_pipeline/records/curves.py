@@ -68,7 +68,9 @@ def rest_name(weights: Float[np.ndarray, " K"], chosen: Int[np.ndarray, " N"]) -
     """What to call the components that are not named; empty where there are none."""
     rest = np.delete(weights, chosen)
     light = bool(np.all(~(rest >= LEAST_NAMED)))
-    return "" if not rest.size else f"{len(rest)} below {LEAST_NAMED:.0%}" if light else f"{len(rest)} more"
+    if not rest.size:
+        return ""
+    return f"{len(rest)} below {100.0 * LEAST_NAMED:g} %" if light else f"{len(rest)} more"
 
 
 def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:

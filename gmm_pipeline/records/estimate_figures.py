@@ -26,7 +26,9 @@ ESTIMATE: dict[str, Any] = {"color": "black", "linewidth": 1.4}
 TRUE: dict[str, Any] = {"color": "0.45", "linewidth": 1.6, "linestyle": (0, (1.2, 1.2))}
 MOST_ROWS = 8
 """Components whose replicates are drawn."""
-MOST_BINS = 40
+LEAST_BINS, MOST_BINS = 15, 40
+MARGIN = 0.2
+"""Room beside the intervals, as a share of what they span."""
 SAME_OPTIMUM = 1e-2
 """Nats: differences below are no differences of optima."""
 OUTCOMES: dict[str, dict[str, Any]] = {
@@ -153,25 +155,30 @@ def draw_bootstrap(
     weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
     rows = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
     truth = curves.by_loc(truth) if truth is not None and len(truth.locs) == n_components else None
-    sound = np.isfinite(replicates.locs).all(axis=-1)
+    sound = np.atleast_1d(np.isfinite(replicates.locs).all(axis=-1))
     labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
     with drawing.style():
         figure = Figure(figsize=(size[0], size[1] * (0.3 + 0.3 * len(rows))), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows), 3, squeeze=False)
+        beyond = 0
         for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
             axes_of_row[0].set_ylabel(f"component {component}", fontsize=8.0)
             for axes, name in zip(axes_of_row, Mixture._fields, strict=True):
-                _draw_replicates(axes, getattr(replicates, name)[sound, component], component)
-                ends = [getattr(one, name)[component] for one in (intervals.lower, intervals.upper)]
-                if np.isfinite(ends).all():
-                    axes.axvspan(ends[0], ends[1], color="0.9", zorder=0, linewidth=0.0)
-                ends = [getattr(one, name)[component] for one in (asymptotic.lower, asymptotic.upper)]
-                if np.isfinite(ends).all():
-                    axes.plot(ends, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
+                estimate = getattr(fitted, name)[component]
+                span, other = (
+                    [float(getattr(end, name)[component]) for end in (one.lower, one.upper)]
+                    for one in (intervals, asymptotic)
+                )
+                values = getattr(replicates, name)[sound, component]
+                beyond += _draw_replicates(axes, values, [estimate, *span, *other], component)
+                if np.isfinite(span).all():
+                    axes.axvspan(*span, color="0.9", zorder=0, linewidth=0.0)
+                if np.isfinite(other).all():
+                    axes.plot(other, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
                 if truth is not None:
                     axes.axvline(getattr(truth, name)[component], **TRUE)
-                axes.axvline(getattr(fitted, name)[component], **ESTIMATE)
+                axes.axvline(estimate, **ESTIMATE)
         for axes, label in zip(grid[-1], labels, strict=True):
             axes.set_xlabel(label, parse_math=False)
         level = f"{100.0 * intervals.level:g} %"
@@ -187,26 +194,30 @@ def draw_bootstrap(
         )
         lost = int(np.sum(~sound))
         few = f"the heaviest {len(rows)} of {n_components} components" if n_components > len(rows) else ""
-        drawing.note(figure, [few, f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""])
+        unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
+        drawing.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
     return figure
 
 
-def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], component: int) -> None:
+def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequence[float], component: int) -> int:
+    """The histogram around what else is drawn; returns how many replicates lie beyond it, which would squeeze it."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelsize=7.0)
-    if not values.size:
-        return
-    low, high = (float(end) for end in np.quantile(values, [0.001, 0.999]))
+    shown = np.array([mark for mark in marks if math.isfinite(mark)])
+    if not values.size or not shown.size:
+        return 0
+    margin = MARGIN * float(np.ptp(shown))
+    low, high = float(shown.min()) - margin, float(shown.max()) + margin
     if high - low <= 1e-9 * max(abs(low), abs(high)):
-        axes.axvline(low, **drawing.component_style(component))  # such as the weight of a single component
-        return
-    bins = int(min(MOST_BINS, max(8.0, 1.5 * math.sqrt(len(values)))))
-    # The few beyond are counted in the last bars: one wild replicate would squeeze the others into one.
-    heights, edges = np.histogram(np.clip(values, low, high), bins=bins, range=(low, high))
+        return 0  # such as the weight of a single component
+    bins = int(min(MOST_BINS, max(LEAST_BINS, 2.0 * math.sqrt(len(values)))))
+    heights, edges = np.histogram(values, bins=bins, range=(low, high))
     axes.stairs(heights, edges, fill=True, color=drawing.component_style(component)["color"], alpha=0.75)
-    axes.set_ylim(0.0, 1.08 * heights.max())
+    axes.set_ylim(0.0, 1.08 * max(float(heights.max()), 1.0))
+    axes.set_xlim(low, high)
+    return int(np.sum((values < low) | (values > high)))
 
 
 def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float]) -> Figure:
@@ -256,7 +267,7 @@ def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float
                 Line2D([], [], linestyle="", markersize=6.5, **{**look, "label": f"{look['label']}: {count}"})
             )
         if any(hollow for _, hollow in shown):
-            hollow = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
+            hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
             handles.append(Line2D([], [], label="hollow: not converged", **hollow))
         figure.legend(handles=handles, loc="outside right upper", handlelength=1.5)
     return figure

@@ -188,12 +188,12 @@ def draw_parameter_traces(
                 axes.axhline(
                     value, label=None if component else "true", **drawing.true_style(component, matched=matched)
                 )
-            for component, trace in enumerate(np.where(np.isfinite(values), values, np.nan).T):
-                if component in chosen:
-                    kind = {"label": f"component {component}", "marker": marker, "markersize": 3, "zorder": 3}
-                    axes.plot(history.steps, trace, **kind, **drawing.component_style(component))
-                else:
-                    axes.plot(history.steps, trace, label=None if component > unnamed[0] else rest, **REST)
+            traces = np.where(np.isfinite(values), values, np.nan).T
+            for component in chosen.tolist():
+                kind = {"label": f"component {component}", "marker": marker, "markersize": 3, "zorder": 3}
+                axes.plot(history.steps, traces[component], **kind, **drawing.component_style(component))
+            for number, component in enumerate(unnamed.tolist()):
+                axes.plot(history.steps, traces[component], label=None if number else rest, **REST)
             axes.set_ylabel(label, parse_math=False)
         rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
         scales = np.append(history.mixtures.scales, references[2])

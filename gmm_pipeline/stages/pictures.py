@@ -76,8 +76,8 @@ def read_selection(record: Path) -> Selection | None:
     parameters = read_json(record / artifacts.PARAMETERS)
     answer = len(parameters["weights"]), parameters["scales_are"]
     candidates = list(zip(columns["n_components"], columns["scales"], strict=True))
-    config = OmegaConf.load(record / artifacts.CONFIG)
-    return Selection(columns, candidates.index(answer) if answer in candidates else None, config["criterion"])
+    criterion = str(OmegaConf.select(OmegaConf.load(record / artifacts.CONFIG), "criterion"))
+    return Selection(columns, candidates.index(answer) if answer in candidates else None, criterion)
 
 
 def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
