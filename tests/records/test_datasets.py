@@ -161,7 +161,7 @@ def test_what_is_missing_is_named(table, given, where, says):
 def test_numbers_whose_variance_float64_cannot_hold_are_refused(tmp_path, values):
     np.save(tmp_path / "extreme.npy", np.array([*values, values[0]]))
     read = from_file(str(tmp_path / "extreme.npy"))
-    with pytest.raises(InputError, match="extreme: .*Change their unit"):
+    with pytest.raises(InputError, match=r"extreme: .*Change their unit"):
         datasets.check_can_be_fitted(read, "extreme")
 
 
