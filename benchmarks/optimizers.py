@@ -16,9 +16,8 @@ import time
 
 import numpy as np
 
-from benchmarks import loaded, parser, print_table, some_of
+from benchmarks import best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
 from gmm_pipeline import config
-from gmm_pipeline.stages import fit
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4}
 REACHED = 1e-3
@@ -28,15 +27,13 @@ REACHED = 1e-3
 def losses_and_seconds(settings: list[str], n_seeds: int) -> tuple[np.ndarray, float]:
     """Loss from each start, infinite where the fit diverged, and the median time of a fit."""
     losses, seconds = [], []
-    for seed in range(n_seeds):
-        job = loaded(*settings, f"seed={seed}")
-        if seed == 0:
-            fit.compute([job])
+    jobs = with_seeds(loaded("restarts=1", *settings).fit, range(n_seeds))
+    fit_all(jobs[:1])
+    for job in jobs:
         began = time.perf_counter()
-        (result,) = fit.compute([job])
+        (result,) = fit_all([job])
         seconds.append(time.perf_counter() - began)
-        found = fit.answer(job, result)
-        losses.append(np.inf if found.diverged else found.metrics["loss"])
+        losses.append(-best_posterior(result))
     return np.array(losses), float(np.median(seconds))
 
 

@@ -2,8 +2,8 @@
 
 For each data seed and data set, the largest |z| = |estimate − truth| / standard error over all weights, locs and
 scales, with standard errors from the observed information at the fit. A seed counts as recovered where that is at
-most 4. A seed that fails is fitted again from other starts: a better loss there means a local optimum, an equal one
-that the sample itself is that far from the truth.
+most 4. A sample that fails is fitted again with other seeds: a better log posterior there means a local optimum, an
+equal one that the sample itself is that far from the truth.
 
     python -m benchmarks.recovery
 
@@ -13,25 +13,39 @@ shares are drawn too, 20 of 20 (2.5, 1.3) and 20 of 20 (2.7, 1.7); four_modes wi
 same as with seed=0.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from benchmarks import Fitted, fitted, parser, print_table, some_of
-from gmm_pipeline.model.mixture import Mixture
+from benchmarks import best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
+from gmm_pipeline.inference import matching
+from gmm_pipeline.inference.fitting import FitResult, split
+from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.inference.uncertainty import in_user_units, uncertainty
+from gmm_pipeline.model.mixture import Mixture, constrain
+from gmm_pipeline.stages.fit import Job
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4}
 SAME_OPTIMUM = 0.01
-"""Nats of loss between two fits of one optimum; float32 leaves less than this at thousands of data."""
+"""Nats of log posterior between two fits of one optimum."""
 
 
-def z_scores(found: Fitted) -> Mixture:
+def z_scores(job: Job, result: FitResult) -> Mixture:
     """Distance of each parameter from the truth in standard errors; infinite where those are undefined."""
-    dataset, answer = found.job.dataset, found.answer
-    errors = answer.standard_errors
-    assert dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
-    scores = [
-        (estimates - truths) / error
-        for estimates, truths, error in zip(answer.fitted, dataset.truth, errors, strict=True)
-    ]
+    assert job.dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
+    plan, floats = split(job.fit)
+    found = uncertainty(
+        result.parameters,
+        to_fit_units(job.dataset.data, job.scaling),
+        job.dataset.counts,
+        log_prior=plan.log_prior,
+        floats={**floats["prior"], **result.learned},
+        equal_scales=job.fit.equal_scales,
+        degenerate=result.degenerate,
+    )
+    errors = in_user_units(found.standard_errors, job.scaling)
+    fitted = constrain(to_user_units(result.parameters, job.scaling))
+    scores = matching.z_scores(fitted, job.dataset.truth, errors)
     return Mixture(*(np.where(np.isfinite(score), score, np.inf) for score in scores))
 
 
@@ -46,12 +60,18 @@ def what_failed(scores: Mixture, limit: float) -> str:
     return ", ".join(beyond)
 
 
-def cause(found: Fitted, settings: list[str], starts: int) -> str:
-    """Whether other starts reach a better loss than a failed fit did."""
-    loss = found.answer.metrics["loss"]
-    best = min(fitted(*settings, f"seed={start}").answer.metrics["loss"] for start in range(1, starts + 1))
-    kind = "sampling error: no start does better" if best > loss - SAME_OPTIMUM else "local optimum"
-    return f"{kind}; loss {loss:.3f}, best of {starts} other starts {best:.3f}"
+def cause(job: Job, result: FitResult, starts: int) -> str:
+    """Whether other starts reach a better log posterior than a failed fit did."""
+    found = best_posterior(result)
+    best = max(best_posterior(other) for other in fit_all(with_seeds(job.fit, range(1, starts + 1))))
+    kind = "sampling error: no start does better" if best < found + SAME_OPTIMUM else "local optimum"
+    return f"{kind}; log posterior {found:.3f}, best with {starts} other seeds {best:.3f}"
+
+
+def jobs_of(name: str, counts: str, n_seeds: int, overrides: Sequence[str]) -> list[Job]:
+    """The samples of a data set, to be fitted with its number of components."""
+    settings = [f"data={name}", f"data.counts={counts}", f"n_components={DATA_SETS[name]}", *overrides]
+    return [loaded(*settings, f"data.seed={seed}") for seed in range(n_seeds)]
 
 
 def main() -> None:
@@ -60,21 +80,19 @@ def main() -> None:
     options.add_argument("--data-sets", type=some_of(DATA_SETS), default=list(DATA_SETS), help="with commas")
     options.add_argument("--counts", default="exact", choices=["exact", "multinomial"])
     options.add_argument("--seeds", type=int, default=20, help="data seeds 0 to SEEDS - 1")
-    options.add_argument("--starts", type=int, default=5, help="other starts for a seed that failed")
+    options.add_argument("--starts", type=int, default=5, help="other seeds for a sample that failed")
     options.add_argument("--limit", type=float, default=4.0, help="standard errors")
     arguments = options.parse_intermixed_args()
 
     rows, failures = [], []
     for name in arguments.data_sets:
         worst = []
-        for seed in range(arguments.seeds):
-            settings = [f"data={name}", f"data.counts={arguments.counts}", f"data.seed={seed}"]
-            settings += [f"n_components={DATA_SETS[name]}", *arguments.overrides]
-            found = fitted(*settings)
-            scores = z_scores(found)
+        jobs = jobs_of(name, arguments.counts, arguments.seeds, arguments.overrides)
+        for seed, (job, result) in enumerate(zip(jobs, fit_all([job.fit for job in jobs]), strict=True)):
+            scores = z_scores(job, result)
             worst.append(max(float(np.max(np.abs(values))) for values in scores))
             if worst[-1] > arguments.limit:
-                why = cause(found, settings, arguments.starts)
+                why = cause(job, result, arguments.starts)
                 failures.append((name, seed, what_failed(scores, arguments.limit), why))
         recovered = sum(z <= arguments.limit for z in worst)
         largest = " ".join(f"{z:.1f}" for z in worst)

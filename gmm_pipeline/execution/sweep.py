@@ -30,6 +30,7 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_summary, terminal
 from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.recovery import worst_errors
 from gmm_pipeline.stages.running import resolved
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ class Sweep:
                     formats=figures.formats,
                     size=figures.size,
                     dpi=figures.dpi,
+                    errors=worst_errors(runs),
                 )
         except Exception as error:
             self.note(f"ERROR the pictures failed: {type(error).__name__}: {error}")

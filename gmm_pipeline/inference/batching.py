@@ -253,7 +253,7 @@ def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
     lane = Lane(
         job.data,
         job.sample_weights,
-        Constraints(np.arange(components) < plan.n_components, np.bool_(job.equal_scales), dtype(log_floor)),
+        Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
         typed,
@@ -337,16 +337,17 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
     programs = {number: program_of(job) for number, job in enumerate(jobs)}
     calls = [call for program, members in group(programs).items() for call in _calls(program, members)]
     total, done, stop = sum(program.steps for program, _ in calls), 0, threading.Event()
-    devices = jax.local_devices()
+    counting, devices = threading.Lock(), jax.local_devices()
     started = functools.lru_cache(maxsize=4 * workers)(lambda number: _started(jobs[number]))
 
     def count(steps: int) -> None:
         nonlocal done
         if stop.is_set():
             raise _Stopped
-        done += steps
-        if progress is not None:
-            progress(done, total)
+        with counting:
+            done += steps
+            if progress is not None:
+                progress(done, total)
 
     def run(number: int) -> list[tuple[int, int, FitResult]]:
         program, starts = calls[number]

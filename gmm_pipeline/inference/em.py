@@ -10,6 +10,7 @@ SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) an
 that each cycle of three gradients ends no lower than it began.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +36,8 @@ class Problem(NamedTuple):
     """Data that the prior adds to each component: α − 1 of a Dirichlet prior."""
     active: Bool[AnyArray, " K"]
     equal_scales: Bool[AnyArray, ""]
+    log_floor: Float[AnyArray, ""] | float = -jnp.inf
+    """Least log scale: the maximum of what EM maximises over scales above it, where that without it lies below."""
 
 
 def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
@@ -69,7 +72,7 @@ def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
     moved = Parameters(
         jnp.where(active, jnp.log(jnp.maximum(counts / everything, tiny)), free.parameters.log_component_weights),
         mus + jnp.exp(log_scales) * shift,
-        jnp.where(active, log_scales + 0.5 * jnp.log(variance), log_scales),
+        jnp.where(active, jnp.maximum(log_scales + 0.5 * jnp.log(variance), problem.log_floor), log_scales),
     )
     return Free(moved, free.learned)
 
@@ -77,10 +80,13 @@ def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
 def em() -> optax.GradientTransformationExtraArgs:
     """EM, as a transformation whose update is the whole step (Dempster, Laird & Rubin 1977)."""
 
-    def update(gradient: Any, state: Any, free: Any = None, *, problem: Problem, **_: Any) -> tuple[Any, Any]:
-        return _difference(em_step(free, gradient, problem), free), state
+    def init(params: Any) -> optax.EmptyState:
+        return optax.EmptyState()
 
-    return optax.GradientTransformationExtraArgs(lambda free: optax.EmptyState(), update)
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, Any]:
+        return _difference(em_step(params, updates, known["problem"]), params), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class SquaremState(NamedTuple):
@@ -97,6 +103,8 @@ class SquaremState(NamedTuple):
     """Loss after the first step, which the leap must not exceed."""
     longest: Float[AnyArray, ""]
     """Longest extrapolation that is tried, in steps of EM."""
+    whole: Bool[AnyArray, ""]
+    """Whether the leap that is being judged is one as long as that."""
 
 
 def squarem() -> optax.GradientTransformationExtraArgs:
@@ -106,35 +114,55 @@ def squarem() -> optax.GradientTransformationExtraArgs:
     extrapolation leaves the parameter space.
     """
 
-    def init(free: Any) -> SquaremState:
-        dtype = free.parameters.component_mus.dtype
-        return SquaremState(jnp.zeros((), jnp.int32), free, free, free, jnp.zeros((), dtype), jnp.ones((), dtype))
+    def init(params: Any) -> SquaremState:
+        dtype = params.parameters.component_mus.dtype
+        zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
+        return SquaremState(jnp.zeros((), jnp.int32), params, params, params, zero, one, jnp.zeros((), bool))
 
-    def update(
-        gradient: Any, state: SquaremState, free: Any = None, *, problem: Problem, value: Array, **_: Any
-    ) -> tuple[Any, SquaremState]:
-        stepped = em_step(free, gradient, problem)
+    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, SquaremState]:
+        free, value = params, known["value"]
+        stepped = em_step(free, updates, known["problem"])
         r = _difference(state.first, state.base)
         v = jax.tree.map(lambda new, once: new - once, _difference(stepped, free), r)
         length = _norm(r) / jnp.maximum(_norm(v), jnp.finfo(value.dtype).tiny)
         length = jnp.clip(length, 1.0, state.longest)
         leapt = jax.tree.map(lambda base, once, twice: base + 2.0 * length * once + length**2 * twice, state.base, r, v)
-        kept = jnp.isfinite(value) & (value <= state.value)
+        kept = _kept(state, value)
         phase = state.phase
         target = _chosen(phase, stepped, leapt, _where(kept, stepped, state.fallback))
-        whole = (phase == 1) & (length >= state.longest)
-        grown = jnp.where(whole, state.longest * LONGEST_LEAP, state.longest)
-        shrunk = jnp.maximum(1.0, state.longest / LONGEST_LEAP)
+        judged, factor = phase == 2, jnp.asarray(LONGEST_LEAP, value.dtype)
+        longest = jnp.where(judged & state.whole & kept, state.longest * factor, state.longest)
+        longest = jnp.where(judged & ~kept, jnp.maximum(1.0, longest / factor), longest)
         return _difference(target, free), SquaremState(
             phase=(phase + 1) % 3,
             base=_where(phase == 0, free, state.base),
             first=_where(phase == 0, stepped, state.first),
             fallback=_where(phase == 1, stepped, state.fallback),
             value=jnp.where(phase == 1, value, state.value),
-            longest=jnp.where((phase == 2) & ~kept, shrunk, grown).astype(value.dtype),
+            longest=longest,
+            whole=(phase == 1) & (length >= state.longest),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def landed(optimizer_state: Any, free: Any, loss: Callable[[Any], Float[Array, ""]]) -> Any:
+    """Where a fit that ends in this state stands: not on a leap of `squarem` that lost, which the next step would undo.
+
+    Args:
+        optimizer_state: of any optimizer.
+        free: where it moved last.
+        loss: of free numbers.
+    """
+    for state in jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, SquaremState)):
+        if isinstance(state, SquaremState):
+            return _where((state.phase == 2) & ~_kept(state, loss(free)), state.fallback, free)
+    return free
+
+
+def _kept(state: SquaremState, value: Float[AnyArray, ""]) -> Bool[Array, ""]:
+    """Whether a leap to this loss is not taken back."""
+    return jnp.isfinite(value) & (value <= state.value)
 
 
 def _difference(new: Any, old: Any) -> Any:

@@ -299,7 +299,7 @@ def parts_of(lane: Lane, laid_out: Blocks, plan: FitPlan) -> Parts:
 
     pseudo_count = traits(plan.log_prior.function).pseudo_count
     added = jnp.nan if pseudo_count is None else pseudo_count(**dict(plan.log_prior.given(floats).hyperparameters))
-    problem = em.Problem(total, divisor, added, constraints.active, constraints.equal_scales)
+    problem = em.Problem(total, divisor, added, *constraints)
     optimizer = build_optimizer(plan.optimizer.given(lane.floats["optimizer"]), plan.schedule)
     return Parts(loss_func, optimizer, mixture, problem)
 
@@ -341,13 +341,15 @@ def run_block(carried: Carried, lane: Lane, laid_out: Blocks, *, plan: FitPlan, 
     parts = parts_of(lane, laid_out, plan)
 
     def step_inside(state: State) -> tuple[State, StepInfo, Free, Free]:
-        moved, *seen = _step(state, parts.loss_func, parts.optimizer, parts.problem)
-        return moved._replace(parameters=projected(moved.parameters, lane.constraints)), *seen
+        moved, info, gradient, updates = _step(state, parts.loss_func, parts.optimizer, parts.problem)
+        return moved._replace(parameters=projected(moved.parameters, lane.constraints)), info, gradient, updates
 
     before = carried.state
     moved, info, gradient, updates = step_inside(before)
     moved, _ = jax.lax.scan(lambda state, _: (step_inside(state)[0], None), moved, length=block - 1)
     norm = _norm_of(gradient, before.parameters, lane, parts)
+    # What the floor takes back of an update gains nothing.
+    updates = _above_floor(updates, before.parameters, lane.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)
     gain = jnp.abs(sum(jax.tree.leaves(gained))) * parts.problem.divisor
     converged = carried.converged | ((norm < lane.gradient_tolerance) & (gain < lane.tolerance))
@@ -355,20 +357,30 @@ def run_block(carried: Carried, lane: Lane, laid_out: Blocks, *, plan: FitPlan, 
     return Carried(state, converged), _seen(before.parameters, info.loss, norm, converged, parts)
 
 
+def _above_floor(updates: Free, free: Free, constraints: Constraints) -> Free:
+    least = constraints.log_floor - free.parameters.log_component_scales
+    by_scale = jnp.maximum(updates.parameters.log_component_scales, least)
+    return updates._replace(parameters=updates.parameters._replace(log_component_scales=by_scale))
+
+
 def _norm_of(gradient: Free, free: Free, lane: Lane, parts: Parts) -> Float[Array, ""]:
     in_nats = jax.tree.map(lambda slope: -parts.problem.divisor * slope, gradient)
     return gradient_norm(in_nats, parts.mixture(free), lane.constraints, parts.problem.total)
 
 
-def _seen(free: Free, loss: Float[Array, ""], norm: Float[Array, ""], converged: Bool[Array, ""], parts: Parts) -> Seen:
-    learned = {name: jnp.exp(value) for name, value in free.learned.items()}
+def _seen(
+    free: Free, loss: Float[AnyArray, ""], norm: Float[Array, ""], converged: Bool[AnyArray, ""], parts: Parts
+) -> Seen:
+    learned: dict[str, AnyArray] = {name: jnp.exp(value) for name, value in free.learned.items()}
     return Seen(parts.mixture(free), learned, loss, norm, converged)
 
 
 def last_seen(carried: Carried, lane: Lane, *, plan: FitPlan) -> Seen:
     """What a step after the last would see."""
     parts = parts_of(lane, lay_out(lane.data, lane.sample_weights, fused=plan.fused), plan)
-    free = carried.state.parameters
+    # A fit that rests does so where its gradient was looked at.
+    landed = em.landed(carried.state.optimizer_state, carried.state.parameters, parts.loss_func)
+    free = jax.tree.map(partial(jnp.where, carried.converged), carried.state.parameters, landed)
     loss, gradient = jax.value_and_grad(parts.loss_func)(free)
     norm = _norm_of(gradient, free, lane, parts)
     # EM's next step would gain about half the square.

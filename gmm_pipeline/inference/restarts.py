@@ -27,8 +27,9 @@ FEWEST_WITH_EQUAL_SCALES = 1.0
 
 def spread_of(job: FitJob) -> float:
     """Standard deviation of the data, in the units of the fit."""
-    mean = np.average(job.data, weights=job.sample_weights)
-    return float(np.sqrt(np.average((job.data - mean) ** 2, weights=job.sample_weights)))
+    data, sample_weights = job.data.astype(np.float64), job.sample_weights.astype(np.float64)
+    mean = np.average(data, weights=sample_weights)
+    return float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
 
 
 def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:

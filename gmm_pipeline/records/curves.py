@@ -5,6 +5,7 @@ that a picture needs no compiler. The price is a second formula of the Gaussian,
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ LEAST_BINS = 20
 OUTSIDE_QUANTILE = 0.01
 LEAST_WIDTH = 1e-290
 CUT_DENSITY = 3.0
+MOST_NAMED = 16
+LEAST_NAMED = 0.01
+"""Of many components those are named that have this weight at least, and not more than fit beside a picture."""
 
 
 class Histogram(NamedTuple):
@@ -32,6 +36,41 @@ def by_loc(mixture: Mixture) -> Mixture:
     """The mixture with its components in the order of their locs."""
     order = np.argsort(mixture.locs, kind="stable")
     return Mixture(*(np.asarray(values, np.float64)[order] for values in mixture))
+
+
+class Intervals(NamedTuple):
+    """Where the parameters lie, by one way to tell; NaN where it tells nothing."""
+
+    lower: Mixture
+    upper: Mixture
+    level: float
+    """Probability with which an interval holds the true value."""
+    method: str
+    """How they were found, in a word."""
+
+
+def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Int[np.ndarray, " N"]:
+    """The components that a picture names, increasing: all where they are few, else the heavy ones.
+
+    Args:
+        weights: of the components; one that is not finite counts as nothing.
+        always: components that are named whatever their weight.
+    """
+    if len(weights) <= MOST_NAMED:
+        return np.arange(len(weights))
+    known = np.where(np.isfinite(weights), weights, 0.0)
+    heaviest = np.argsort(-known, kind="stable")[:MOST_NAMED]
+    heavy = heaviest[known[heaviest] >= LEAST_NAMED]
+    return np.union1d(heavy if heavy.size else heaviest, np.asarray(always, np.int64))
+
+
+def rest_name(weights: Float[np.ndarray, " K"], chosen: Int[np.ndarray, " N"]) -> str:
+    """What to call the components that are not named; empty where there are none."""
+    rest = np.delete(weights, chosen)
+    light = bool(np.all(~(rest >= LEAST_NAMED)))
+    if not rest.size:
+        return ""
+    return f"{len(rest)} below {100.0 * LEAST_NAMED:g} %" if light else f"{len(rest)} more"
 
 
 def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:

@@ -6,13 +6,13 @@ things look is in `drawing.py`, the numbers come from `curves.py`.
 """
 
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Real
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gmm_pipeline.errors import InputError
@@ -24,6 +24,10 @@ from gmm_pipeline.records.files import whole_file
 # Left to itself the library writes its version and the time of day, and no two files would be the same.
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 LOG_SCALES_FROM = 10.0
+REST: dict[str, Any] = {"color": "0.62", "linewidth": 0.7}
+"""Components too many to be named."""
+DEGENERATE: dict[str, Any] = {"marker": "X", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.6}
+"""Stands on the axis under a degenerate component, whose own line is too narrow or too low to be seen."""
 
 
 def draw_histogram(
@@ -45,7 +49,7 @@ def draw_histogram(
         unit: unit of the data, or None for none.
         size: width and height of the figure, in inches.
     """
-    return _draw_densities(data, sample_weights, truth, None, "true ", name=name, unit=unit, size=size)
+    return _draw_densities(data, sample_weights, truth, None, "true ", (), name=name, unit=unit, size=size)
 
 
 def draw_fitted_density(
@@ -54,6 +58,7 @@ def draw_fitted_density(
     fitted: Mixture,
     truth: Mixture | None,
     *,
+    degenerate: Sequence[int] = (),
     name: str,
     unit: str | None,
     size: Sequence[float],
@@ -65,11 +70,12 @@ def draw_fitted_density(
         sample_weights: how often each datum counts; None for once each.
         fitted: the fitted mixture.
         truth: the mixture that made the data, or None; pale, under the fitted one, matched to it in order of loc.
+        degenerate: components, counted in order of loc, that are marked as degenerate.
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
         size: width and height of the figure, in inches.
     """
-    return _draw_densities(data, sample_weights, fitted, truth, "", name=name, unit=unit, size=size)
+    return _draw_densities(data, sample_weights, fitted, truth, "", degenerate, name=name, unit=unit, size=size)
 
 
 def _draw_densities(
@@ -78,6 +84,7 @@ def _draw_densities(
     front: Mixture | None,
     behind: Mixture | None,
     prefix: str,
+    degenerate: Sequence[int],
     *,
     name: str,
     unit: str | None,
@@ -102,8 +109,8 @@ def _draw_densities(
             parts = curves.weighted_densities(front, points)
             drawn.append(parts.sum(axis=0))
             axes.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
-            for component, part in enumerate(parts if len(parts) > 1 else ()):
-                axes.plot(points, part, label=f"{prefix}component {component}", **drawing.component_style(component))
+            if len(parts) > 1:
+                _draw_components(axes, points, parts, front, prefix, degenerate)
         top, highest = curves.density_top(bars, *drawn)
         axes.set_ylim(0.0, top)
         if any(np.isnan(curve).all() for curve in drawn):
@@ -112,6 +119,29 @@ def _draw_densities(
             axes.set_title(f"highest density {highest:.3g}, cut off", loc="left", **drawing.NOTE)
         figure.legend(loc="outside right upper")
     return figure
+
+
+def _draw_components(
+    axes: Axes,
+    points: Float[np.ndarray, " G"],
+    parts: Float[np.ndarray, "K G"],
+    mixture: Mixture,
+    prefix: str,
+    degenerate: Sequence[int],
+) -> None:
+    """Lines of the components, those that are degenerate with a cross on the axis; of many the light ones are grey."""
+    chosen = curves.named(mixture.weights, degenerate)
+    unnamed, rest = np.delete(np.arange(len(parts)), chosen), curves.rest_name(mixture.weights, chosen)
+    for component in chosen.tolist():
+        axes.plot(
+            points, parts[component], label=f"{prefix}component {component}", **drawing.component_style(component)
+        )
+    for number, component in enumerate(unnamed.tolist()):
+        axes.plot(points, parts[component], label=None if number else rest, **REST)
+    for number, component in enumerate(degenerate):
+        look = {"color": drawing.component_style(component)["color"], "linestyle": "", **DEGENERATE}
+        where = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 6}
+        axes.plot(mixture.locs[component], 0.0, label=None if number else "degenerate", **look, **where)
 
 
 def draw_loss(history: History, *, size: Sequence[float]) -> Figure:
@@ -146,6 +176,9 @@ def draw_parameter_traces(
     """
     references = (np.empty(0),) * 3 if truth is None else curves.by_loc(truth)
     matched = len(references[1]) == history.mixtures.locs.shape[1]
+    weights = history.mixtures.weights[-1]
+    chosen = curves.named(weights)
+    unnamed, rest = np.delete(np.arange(len(weights)), chosen), curves.rest_name(weights, chosen)
     with drawing.style():
         figure, rows = drawing.new_figure(size, heights=(0.6, 0.75, 0.65))
         labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
@@ -155,9 +188,12 @@ def draw_parameter_traces(
                 axes.axhline(
                     value, label=None if component else "true", **drawing.true_style(component, matched=matched)
                 )
-            for component, trace in enumerate(np.where(np.isfinite(values), values, np.nan).T):
-                kind = {"label": f"component {component}", "marker": marker, "markersize": 3}
-                axes.plot(history.steps, trace, **kind, **drawing.component_style(component))
+            traces = np.where(np.isfinite(values), values, np.nan).T
+            for component in chosen.tolist():
+                kind = {"label": f"component {component}", "marker": marker, "markersize": 3, "zorder": 3}
+                axes.plot(history.steps, traces[component], **kind, **drawing.component_style(component))
+            for number, component in enumerate(unnamed.tolist()):
+                axes.plot(history.steps, traces[component], label=None if number else rest, **REST)
             axes.set_ylabel(label, parse_math=False)
         rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
         scales = np.append(history.mixtures.scales, references[2])
@@ -168,58 +204,6 @@ def draw_parameter_traces(
         drawing.set_step_axis(rows[2], history.steps)
         figure.align_ylabels(rows)
         figure.legend(*rows[0].get_legend_handles_labels(), loc="outside right upper")
-    return figure
-
-
-def _loc_labels(mixture: Mixture, unit: str | None) -> list[str]:
-    scales = mixture.scales[np.isfinite(mixture.scales) & (mixture.scales > 0.0)]
-    decimals = max(1 - math.floor(math.log10(scales.min())), 0) if scales.size else 2
-    texts = [f"{loc:z.{decimals}f}" if decimals <= 5 else f"{loc:.4g}" for loc in mixture.locs]
-    return [text.replace("-", "−") + ("" if unit is None else f" {unit}") for text in texts]
-
-
-def draw_weights(fitted: Mixture, truth: Mixture | None, *, unit: str | None, size: Sequence[float]) -> Figure:
-    """Weight of each fitted component [K], named by its loc, with the true weights beside them where they are known.
-
-    Args:
-        fitted: the fitted mixture.
-        truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
-        unit: unit of the data, or None for none.
-        size: width and greatest height of the figure, in inches; few components take less.
-    """
-    fitted = curves.by_loc(fitted)
-    true_weights = np.empty(0) if truth is None else curves.by_loc(truth).weights
-    n_components, matched = len(fitted.locs), len(true_weights) == len(fitted.locs)
-    names = [f"component {number}, loc {loc}" for number, loc in enumerate(_loc_labels(fitted, unit))]
-    if truth is not None and not matched:
-        names += [f"true component, loc {loc}" for loc in _loc_labels(curves.by_loc(truth), unit)]
-    true_rows = np.arange(len(true_weights)) + (0 if matched else n_components)
-    weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size, heights=(min(1.0, 0.25 + 0.12 * len(names)),))
-        colors = [drawing.component_style(component)["color"] for component in range(n_components)]
-        outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
-        if truth is not None:
-            axes.barh(true_rows, true_weights, height=0.72, color="0.85", label="true")
-        axes.barh(np.arange(n_components), weights, height=0.36, color=colors, **outline)
-        for row in range(len(names)):
-            text, place = (f"{weights[row]:.3f}", weights[row]) if row < n_components else ("", 0.0)
-            if row < n_components and np.isnan(fitted.weights[row]):
-                text = "not finite"
-            if row in true_rows:
-                true_weight = true_weights[row - true_rows[0]]
-                text = f"{text} (true {true_weight:.3f})" if text else f"true {true_weight:.3f}"
-                place = max(place, true_weight)
-            axes.annotate(text, (place, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        axes.set_yticks(np.arange(len(names)), names, parse_math=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlim(0.0, (1.4 if matched else 1.18) * max([*weights, *true_weights, 0.1]))
-        # Room for the text beside a bar goes past one, which no weight does.
-        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(1.0, axes.get_xlim()[1])])
-        axes.set_xlabel("weight")
-        if truth is not None:
-            figure.legend(loc="outside right upper")
     return figure
 
 

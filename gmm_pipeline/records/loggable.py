@@ -137,8 +137,24 @@ def tags(record: Path, content: Content) -> dict[str, str]:
     error = {"gmm_pipeline.error": content.record["error"]} if content.record.get("error") else {}
     return {
         **origin(content.record["provenance"], content.record["command"]),
-        **cut_tags({"mlflow.note.content": note(content), "gmm_pipeline.record": str(record.absolute()), **error}),
+        **cut_tags(
+            {
+                "mlflow.note.content": note(content),
+                "gmm_pipeline.record": str(record.absolute()),
+                **error,
+                **_soundness(content),
+            }
+        ),
     }
+
+
+def _soundness(content: Content) -> dict[str, str]:
+    """What a list of runs can be filtered by; an older record does not know, and has no such tags."""
+    metrics = content.metrics
+    known = {"converged": metrics.get("converged"), "degenerate": metrics.get("n_degenerate")}
+    flags = {f"gmm_pipeline.{name}": _text(bool(value)) for name, value in known.items() if value is not None}
+    verdict = content.record.get("verdict")
+    return flags | ({"gmm_pipeline.verdict": "; ".join(verdict)} if verdict else {})
 
 
 def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
@@ -178,31 +194,53 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def note(content: Content) -> str:
-    """The fitted mixture and how far it can be trusted, or why there is none, and the command, as Markdown."""
-    verdicts = {
-        "diverged": ["**This run diverged: its numbers are no result.**", ""],
-        "failed": ["**This run failed.**", ""],
-    }
-    verdict = verdicts.get(content.record["status"], [])
+    """How far the fit can be trusted, the fitted mixture or why there is none, and its command, as Markdown."""
     reason = [content.record["error"], ""] if content.record.get("error") else []
     mixture = _mixture_table(content) if content.parameters else []
+    told = [*_warnings(content), *reason, *_verdict(content), *mixture]
+    return "\n".join([*told, "Run it again:", "", "```sh", content.record["command"], "```"])
+
+
+def _warnings(content: Content) -> list[str]:
+    """What must be read before any number."""
+    status = content.record["status"]
+    if status == "failed":
+        return ["**This run failed.**", ""]
+    if status == "diverged":
+        return ["**This run diverged: its numbers are no result.**", ""]
+    degenerate = content.parameters.get("degenerate", [])
+    told = []
+    if degenerate:
+        which = ", ".join(map(str, degenerate))
+        told += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood says nothing.", ""]
+    if content.metrics.get("converged") is False:
+        told += ["**Not converged: its numbers are not those of an optimum.**", ""]
+    return told
+
+
+def _verdict(content: Content) -> list[str]:
     # A run that has no result says so above.
-    told = [] if verdict else [*(f"- {line}" for line in content.record.get("verdict", [])), ""]
-    return "\n".join(
-        [*verdict, *reason, *told, *mixture, "Run it again:", "", "```sh", content.record["command"], "```"]
-    )
+    sentences = content.record.get("verdict", []) if content.record["status"] == "finished" else []
+    return [*(f"- {sentence}" for sentence in sentences), ""] if sentences else []
 
 
 def _mixture_table(content: Content) -> list[str]:
     unit = f" ({content.data['unit']})" if content.data["unit"] else ""
-    columns = zip(*(content.parameters[name] for name in ("weights", "locs", "scales")), strict=True)
+    names = ("weights", "locs", "scales")
+    values = [content.parameters[name] for name in names]
+    # The errors of the bootstrap lean on less than those of the observed information.
+    source = content.parameters.get("bootstrap", content.parameters).get("standard_errors")
+    errors = [source[name] for name in names] if source else [[None] * len(column) for column in values]
     rows = [
-        " | ".join([f"| {component}", *("–" if value is None else f"{value:.4g}" for value in values)]) + " |"
-        for component, values in enumerate(columns)
+        f"| {component} | " + " | ".join(map(_estimate, row, errors_of_row)) + " |"
+        for component, (row, errors_of_row) in enumerate(
+            zip(zip(*values, strict=True), zip(*errors, strict=True), strict=True)
+        )
     ]
     hidden = len(rows) - NOTE_COMPONENTS
+    with_errors = " ± s.e." if source else ""
     return [
-        f"| component | weight | loc{unit} | scale{unit} |",
+        f"| component | weight{with_errors} | loc{unit}{with_errors} | scale{unit}{with_errors} |",
         "| ---: | ---: | ---: | ---: |",
         *rows[:NOTE_COMPONENTS],
         "",
@@ -210,6 +248,11 @@ def _mixture_table(content: Content) -> list[str]:
         f"of {content.data['n_data']:,} data: {content.data['name']}.",
         "",
     ]
+
+
+def _estimate(value: float | None, error: float | None) -> str:
+    told = "–" if value is None else f"{value:.4g}"
+    return told if error is None else f"{told} ± {error:.2g}"
 
 
 def run_name(content: Content) -> str:

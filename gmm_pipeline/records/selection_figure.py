@@ -6,7 +6,7 @@ to gain is what the reader should see; those far below the others stand at the e
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,9 +55,9 @@ class Point(NamedTuple):
     n_components: int
     equal_scales: bool
     value: float | None
-    """What the criterion says, in nats; None or NaN where it says nothing."""
+    """What the criterion says; None or NaN where it says nothing."""
     error: float | None
-    """Standard error of the difference to the best, in nats; None for none."""
+    """Standard error of the difference to the best; None for none."""
     problem: str | None
     """Why it cannot be chosen, such as `degenerate`; None if it can."""
 
@@ -74,13 +74,63 @@ class Drawn(NamedTuple):
     """Whether it can be chosen."""
 
 
-def draw_selection(points: Sequence[Point], criterion: str, chosen: int | None, *, size: Sequence[float]) -> Figure:
+FALLBACK = "bic"
+"""Drawn where candidates were chosen by a sequence of tests, which has no value for each."""
+
+
+def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Point]:
+    """The candidates in the table of a record, as the picture shows them.
+
+    Args:
+        columns: of the table.
+        criterion: a key of `NAMES`.
+    """
+    points = []
+    for row in range(len(columns["n_components"])):
+        told = {name: values[row] for name, values in columns.items()}
+        error = told.get("held_out_gap_error") if criterion == "held_out" else None
+        problem = "diverged" if told.get("diverged") else "degenerate" if told.get("degenerate") else None
+        points.append(Point(int(told["n_components"]), told["scales"] == "equal", told[criterion], error, problem))
+    return points
+
+
+def draw_selection_table(
+    columns: Mapping[str, Sequence[Any]], chosen: int | None, criterion: str, *, size: Sequence[float]
+) -> Figure:
+    """The picture of a record's table by the criterion that was used; of a sequence of tests their p-values on BIC.
+
+    Args:
+        columns: of the table.
+        chosen: its row that was chosen.
+        criterion: a key of `NAMES`, or another way to choose, that has no value for each candidate.
+        size: width and height of the figure, in inches.
+    """
+    if criterion in NAMES and not all(_is_missing(value) for value in columns[criterion]):
+        return draw_selection(points_of(columns, criterion), criterion, chosen, size=size)
+    tested = dict(zip(columns["n_components"], columns.get("p_value", ()), strict=False))
+    p_values = {int(k): float(p) for k, p in tested.items() if not _is_missing(p)}
+    return draw_selection(points_of(columns, FALLBACK), FALLBACK, chosen, p_values=p_values, size=size)
+
+
+def _is_missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def draw_selection(
+    points: Sequence[Point],
+    criterion: str,
+    chosen: int | None,
+    *,
+    p_values: Mapping[int, float] | None = None,
+    size: Sequence[float],
+) -> Figure:
     """A criterion's difference to the best over the number of components, a line a kind of scales.
 
     Args:
         points: the candidates, one at least; one component stands for both kinds of scales.
         criterion: a key of `NAMES`.
         chosen: index of the candidate that was chosen, or None where none could be.
+        p_values: of tests of K components against K + 1, by K, where these chose and the criterion did not.
         size: width and height of the figure, in inches.
     """
     larger = criterion in LARGER_IS_BETTER
@@ -89,16 +139,20 @@ def draw_selection(points: Sequence[Point], criterion: str, chosen: int | None, 
     with drawing.style():
         figure, (axes,) = drawing.new_figure(size)
         _set_axes(axes, drawn)
-        axes.set_ylabel(f"highest − {name} / nats" if larger else f"{name} − lowest / nats")
+        # Information criteria are in units of twice the log-likelihood.
+        axes.set_ylabel(f"highest − {name} / nats" if larger else f"{name} − lowest")
         handles: list[Artist] = [*_draw_kind(axes, drawn, equal=False), *_draw_kind(axes, drawn, equal=True)]
         handles += [*_draw_sound(axes, drawn), *_draw_unsound(axes, drawn)]
         if chosen is not None:
             axes.plot(drawn.x[chosen], drawn.excess[chosen], zorder=5, **CHOSEN)
             handles.append(Line2D([], [], label="chosen", **{**CHOSEN, "markersize": 9.0}))
-            axes.set_title(f"{best} {name} {_words(points[chosen])}", loc="right")
+            reason = f"{best} {name} {_value(points[chosen])}" if p_values is None else "chosen by tests"
+            axes.set_title(f"{reason}: {_kind(points[chosen])}", loc="right")
         if axes.get_yscale() != "linear":
             handles.append(Patch(color="0.93", label=f"up to {LINEAR_UP_TO:g}: linear"))
-        drawing.note(figure, [] if drawn.sound.any() else ["no candidate can be chosen"])
+        _draw_p_values(axes, p_values or {})
+        tests = "p: likelihood-ratio tests of K components against K + 1" if p_values else ""
+        drawing.note(figure, [tests, "" if drawn.sound.any() else "no candidate can be chosen"])
         figure.legend(handles=handles, loc="outside right upper")
     return figure
 
@@ -116,11 +170,21 @@ def _drawn(points: Sequence[Point], sign: float) -> Drawn:
     return Drawn(points, x, values - reference.min(initial=math.inf) if reference.size else values, errors, sound)
 
 
-def _words(point: Point) -> str:
-    value = f"{point.value:,.1f}".replace("-", "−")
+def _value(point: Point) -> str:
+    return "–" if point.value is None else f"{point.value:,.1f}".replace("-", "−")
+
+
+def _kind(point: Point) -> str:
     if point.n_components == 1:
-        return f"{value}: 1 component"
-    return f"{value}: {point.n_components} components, {KINDS[point.equal_scales]}"
+        return "1 component"
+    return f"{point.n_components} components, {KINDS[point.equal_scales]}"
+
+
+def _draw_p_values(axes: Axes, p_values: Mapping[int, float]) -> None:
+    """Between the two numbers of components that a test compares."""
+    for k, p_value in p_values.items():
+        text = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top", **drawing.NOTE}
+        axes.text(k + 0.5, 0.99, f"p = {p_value:.2g}", **text)
 
 
 def _look(point: Point) -> dict[str, Any]:

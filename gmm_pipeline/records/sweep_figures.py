@@ -5,7 +5,7 @@ inside a vector picture: thousands of them would make it slow to open; the price
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, drawing, sweep_answers, sweep_curves
+from gmm_pipeline.records import artifacts, drawing, recovery_figure, sweep_answers, sweep_curves
 from gmm_pipeline.records.figures import save_figure
 from gmm_pipeline.records.sweep_answers import NAMES, REACHED, n_components, value
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
@@ -230,7 +230,7 @@ def _component_dot(component: int) -> dict[str, Any]:
 
 def _lost(runs: Sequence[SweepRun], drawn: Sequence[SweepRun]) -> str:
     n_lost = len(runs) - len(drawn)
-    return f"{n_lost} of {len(runs)} runs without a result" if n_lost else ""
+    return f"{n_lost} of {len(runs)} runs without a sound result" if n_lost else ""
 
 
 def draw_sweep(
@@ -242,8 +242,19 @@ def draw_sweep(
     formats: Sequence[str],
     size: Sequence[float],
     dpi: float | int,
+    errors: Mapping[int, float] | None = None,
 ) -> list[Path]:
     """Draw what makes sense for this sweep into its folder `figures`; returns the paths.
+
+    Args:
+        folder: of the sweep.
+        manifest: what was asked.
+        runs: what there is.
+        objective: the metric that runs are ranked by.
+        formats: of the files.
+        size: width and height of a picture, in inches.
+        dpi: dots per inch.
+        errors: worst error of a fit against the truth by the number of the run; None or empty where it is not known.
 
     Raises:
         InputError: a format is neither png nor svg.
@@ -265,6 +276,9 @@ def draw_sweep(
     swept = sweep_curves.swept_steps(runs)
     if swept and found:
         figures["loss_curves"] = sweep_curves.read_and_draw(folder, runs, swept, size)
+    recovered = recovery_figure.lines_of(runs, errors or {})
+    if recovery_figure.tells(recovered):
+        figures["recovery"] = recovery_figure.draw_recovery(recovered, size=size)
     paths = []
     for name, figure in figures.items():
         paths += save_figure(figure, folder / artifacts.FIGURES / name, formats=formats, dpi=dpi)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import curves, drawing, figures
+from gmm_pipeline.records import curves, drawing, estimate_figures, figures
 from gmm_pipeline.records.artifacts import History
 
 SIZE = (6.4, 3.6)
@@ -79,7 +79,7 @@ def test_all_pictures_draw_without_a_warning(shape, tmp_path):
             "density": figures.draw_fitted_density(data, None, fitted, truth, name="x", unit="mm", size=SIZE),
             "loss": figures.draw_loss(history, size=SIZE),
             "traces": figures.draw_parameter_traces(history, truth, unit="mm", size=SIZE),
-            "weights": figures.draw_weights(fitted, truth, unit="mm", size=SIZE),
+            "weights": estimate_figures.draw_weights(fitted, truth, unit="mm", size=SIZE),
         }
         paths = [
             figures.save_figure(figure, tmp_path / name, formats=["png"], dpi=40)[0] for name, figure in drawn.items()
@@ -103,7 +103,7 @@ def test_a_diverged_history_draws_without_a_warning(n_records, tmp_path):
                 figures.draw_loss(History(history.steps, np.full(n_records, np.nan), lost), size=SIZE),
                 figures.draw_parameter_traces(History(history.steps, losses, lost), TWO, unit=None, size=SIZE),
                 figures.draw_fitted_density(draws(TWO, 50), None, nothing, TWO, name="x", unit=None, size=SIZE),
-                figures.draw_weights(nothing, TWO, unit=None, size=SIZE),
+                estimate_figures.draw_weights(nothing, TWO, unit=None, size=SIZE),
             ]
         ):
             figures.save_figure(figure, tmp_path / str(number), formats=["png"], dpi=40)
