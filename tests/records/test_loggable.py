@@ -40,6 +40,53 @@ def test_a_failed_record_has_its_reason_and_no_numbers(tmp_path):
     assert tags["mlflow.note.content"].startswith("**This run failed.**\n\nseed: expected a number\n\nRun it again:")
 
 
+def judged(record, **about):
+    """A record that says how far it can be trusted."""
+    parameters = read_json(record / artifacts.PARAMETERS)
+    errors = {"weights": [0.03, 0.03], "locs": [0.7, None], "scales": [0.5, 0.4]}
+    known = {"standard_errors": errors, "degenerate": about["degenerate"]}
+    write_json(record / artifacts.PARAMETERS, parameters | known)
+    metrics = {"converged": about["converged"], "n_degenerate": len(about["degenerate"])}
+    write_json(record / artifacts.METRICS, read_json(record / artifacts.METRICS) | metrics)
+    sentences = {"verdict": ["converged in 90 steps", "4 of 4 starts reached the best optimum"]}
+    write_json(record / artifacts.RECORD, read_json(record / artifacts.RECORD) | sentences)
+    return loggable.read(record)
+
+
+def test_a_note_says_first_what_is_wrong_and_how_sure_the_rest_is(tmp_path):
+    content = judged(write_record(tmp_path / "bad"), converged=False, degenerate=[1])
+    lines = loggable.note(content).splitlines()
+    assert lines[0].startswith("**Degenerate: component 1.**") and lines[2].startswith("**Not converged")
+    assert "- converged in 90 steps" in lines
+    (row,) = [line for line in lines if line.startswith("| 0 |")]
+    weight, loc, scale = (content.parameters[name][0] for name in ("weights", "locs", "scales"))
+    assert row == f"| 0 | {weight:.4g} ± 0.03 | {loc:.4g} ± 0.7 | {scale:.4g} ± 0.5 |"
+    assert "| component | weight ± s.e. | loc (minutes) ± s.e. | scale (minutes) ± s.e. |" in lines
+    (unsure,) = [line for line in lines if line.startswith("| 1 |")]
+    assert unsure.split(" | ")[2] == f"{content.parameters['locs'][1]:.4g}"
+
+
+def test_soundness_can_be_filtered_by(tmp_path):
+    bad, good = (
+        judged(write_record(tmp_path / name), converged=name == "good", degenerate=[] if name == "good" else [0])
+        for name in ("bad", "good")
+    )
+    told = [loggable.tags(tmp_path, content) for content in (bad, good)]
+    assert [tags["gmm_pipeline.converged"] for tags in told] == ["false", "true"]
+    assert [tags["gmm_pipeline.degenerate"] for tags in told] == ["true", "false"]
+    assert told[0]["gmm_pipeline.verdict"] == "converged in 90 steps; 4 of 4 starts reached the best optimum"
+    values = [{point.name: point.value for point in loggable.points(content, 5)} for content in (bad, good)]
+    assert [found["converged"] for found in values] == [0.0, 1.0]
+    assert "**" not in loggable.note(good)
+
+
+def test_an_older_record_claims_nothing(tmp_path):
+    content = loggable.read(write_record(tmp_path / "old"))
+    tags = loggable.tags(tmp_path / "old", content)
+    assert not {"gmm_pipeline.converged", "gmm_pipeline.degenerate", "gmm_pipeline.verdict"} & set(tags)
+    assert "±" not in tags["mlflow.note.content"] and "| component | weight | loc" in tags["mlflow.note.content"]
+
+
 def test_runs_of_a_sweep_are_named_by_what_differs():
     runs = [
         (0, ["n_components=1", "seed=0", "steps=100"]),

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gmm_pipeline.records.selection_figure import Point, draw_selection
+from gmm_pipeline.records.selection_figure import Point, draw_selection, draw_selection_table, points_of
 
 SIZE = (6.4, 3.6)
 FREE = {2: 462.1, 3: 441.6, 4: 443.4}
@@ -56,7 +56,7 @@ def test_each_kind_of_scales_is_a_line_above_the_lowest_that_begins_at_one_compo
         expected = [({**EQUAL, **values} if k == 1 else values)[k] - FREE[3] for k in (1, 2, 3, 4)]
         np.testing.assert_allclose(heights, expected)
         assert all(inside(figure, y) for y in expected)
-    assert figure.axes[0].get_ylabel() == "BIC − lowest / nats"
+    assert figure.axes[0].get_ylabel() == "BIC − lowest"
     assert figure.axes[0].get_title(loc="right") == "lowest BIC 441.6: 3 components, free scales"
     assert labels(figure) == ["free scales", "equal scales", "chosen"]
     assert figure.axes[0].get_yscale() == "linear"
@@ -148,3 +148,34 @@ def test_files_are_the_same_bytes_in_two_processes(tmp_path):
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     for suffix in ("png", "svg"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+COLUMNS = {
+    "n_components": [1, 2, 2],
+    "scales": ["equal", "free", "equal"],
+    "chosen": [False, True, False],
+    "bic": [20.0, 10.0, 12.0],
+    "held_out": [-9.0, -5.0, -6.0],
+    "held_out_gap_error": [1.5, None, 0.5],
+    "degenerate": [0, 0, 1],
+    "diverged": [False, False, False],
+}
+
+
+def test_table_of_a_record_becomes_its_candidates():
+    first, second, third = points_of(COLUMNS, "held_out")
+    assert first == Point(1, True, -9.0, 1.5, None)
+    assert second == Point(2, False, -5.0, None, None)
+    assert third == Point(2, True, -6.0, 0.5, "degenerate")
+    assert [point.error for point in points_of(COLUMNS, "bic")] == [None] * 3
+
+
+def test_where_tests_chose_their_p_values_stand_over_a_criterion():
+    columns = COLUMNS | {"p_value": [0.01, 0.4, 0.4]}
+    figure = draw_selection_table(columns, 1, "likelihood_ratio", size=SIZE)
+    assert figure.axes[0].get_ylabel() == "BIC − lowest"
+    assert figure.axes[0].get_title(loc="right") == "chosen by tests: 2 components, free scales"
+    said = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
+    assert {"p = 0.01": 1.5, "p = 0.4": 2.5}.items() <= said.items()
+    assert "K components against K + 1" in texts(figure)
+    assert "p =" not in texts(draw_selection_table(columns, 1, "bic", size=SIZE))

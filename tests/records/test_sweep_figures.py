@@ -87,7 +87,7 @@ def test_each_run_is_a_dot_above_the_lowest_criterion():
     ]
     np.testing.assert_allclose(heights(line), np.array(lowest) - min(lowest), atol=1e-9)
     assert "lowest BIC 726.7: 3 components, run 20" in figure.axes[0].get_title(loc="right")
-    assert "2 of 32 runs without a result" in texts(figure)
+    assert "2 of 32 runs without a sound result" in texts(figure)
     assert figure.axes[0].get_ylabel() == "BIC − lowest"
     low, high = figure.axes[0].get_ylim()
     assert low < 0.0 and high > found[:, 1].max()
