@@ -138,7 +138,10 @@ def _draw_components(
         )
     for number, component in enumerate(unnamed.tolist()):
         axes.plot(points, parts[component], label=None if number else rest, **REST)
-    for number, component in enumerate(degenerate):
+    # Crosses are not clipped, so that one far outside would leave the axes no room.
+    left, right = axes.get_xlim()
+    inside = [component for component in degenerate if left <= mixture.locs[component] <= right]
+    for number, component in enumerate(inside):
         look = {"color": drawing.component_style(component)["color"], "linestyle": "", **DEGENERATE}
         where = {"transform": axes.get_xaxis_transform(), "clip_on": False, "zorder": 6}
         axes.plot(mixture.locs[component], 0.0, label=None if number else "degenerate", **look, **where)

@@ -119,7 +119,8 @@ def answer(job: Job, found: Estimate) -> Answer:
             _in_order(constrain(history_parameters), order),
         ),
         assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities),
-        diverged=result.diverged,
+        # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
+        diverged=result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all(),
     )
 
 

@@ -22,7 +22,7 @@ FEW_FRAMES = ("animation.formats=[gif]", "animation.frames=4", "animation.dpi=40
 RESULTS = ("parameters.json", "metrics.json", "restarts.json", "data.json", "history.npz", "assignments.parquet")
 PICTURES = [
     f"{name}.{suffix}"
-    for name in ("fitted_density", "loss", "parameter_traces", "weights")
+    for name in ("fitted_density", "loss", "parameter_traces", "restarts", "weights")
     for suffix in ("png", "svg")
 ]
 RECORDED = {*RESULTS, "config.yaml", "fit.log", "record.json", ".hydra"}

@@ -179,7 +179,7 @@ def complete(line: str, folder: Path) -> list[str]:
         ("gmm-pipeline ", list(COMMANDS)),
         ("gmm-pipeline fi", ["fit"]),
         ("gmm-pipeline fit st", ["standardize=", "steps="]),
-        ("gmm-pipeline fit prior=", ["prior=dirichlet", "prior=flat"]),
+        ("gmm-pipeline fit prior=d", ["prior=dirichlet", "prior=dirichlet_process"]),
         ("gmm-pipeline fit steps=10 optimizer=adama", ["optimizer=adamax"]),
         ("gmm-pipeline simulate data=f", ["data=file", "data=four_modes"]),
         ("gmm-pipeline animate animation.f", ["animation.formats.", "animation.fps=", "animation.frames="]),

@@ -422,7 +422,7 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     rows = [
         line.split() for line in ended.stdout.splitlines() if line.startswith("300 data, up to 5 components, 60 st")
     ]
-    assert [(row[9], *row[10:13]) for row in rows] == [("adam", "4", "1", "256"), ("sgd", "4", "1", "256")]
+    assert [(row[9], *row[10:13]) for row in rows] == [("adam", "4", "1", "64"), ("sgd", "4", "1", "64")]
     assert all(float(cell) >= 0 for row in rows for cell in row[13:15])
     assert "differ in optimizer._target_: " in ended.stdout
     assert "n_components=0" in ended.stdout
