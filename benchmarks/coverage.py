@@ -20,6 +20,10 @@ sweep of 386 s, all converged; one standard error of a coverage is 0.7:
 | loc 1 | 5 | 94.9 | 0.984 | -0.043 |
 | scale 0 | 1.1 | 95.3 | 1.028 | -0.053 |
 | scale 1 | 2 | 95.9 | 1.033 | +0.007 |
+
+The 100 bootstrapped samples, of 1,000 data and 200 replicates each, in a sweep of 440 s: the bootstrap's percentile
+intervals hold weights 95, loc 0 89, loc 1 93, scale 0 94 and scale 1 95 of 100 truths; those from the information, on
+the same samples, 96, 93, 94, 93 and 96. One standard error is 2 to 3: too few samples to tell the two apart.
 """
 
 import json
@@ -136,7 +140,7 @@ def main() -> None:
     """Print coverage of each parameter, by the information and by the bootstrap."""
     options = parser(__doc__)
     options.add_argument("--data-sets", type=int, default=1000, help="samples, data.seed=0 to DATA_SETS - 1")
-    options.add_argument("--bootstrap-data-sets", type=int, default=200, help="samples that are bootstrapped; 0: none")
+    options.add_argument("--bootstrap-data-sets", type=int, default=100, help="samples that are bootstrapped; 0: none")
     options.add_argument("--bootstrap-draws", type=int, default=1000, help="data of each of these")
     options.add_argument("--replicates", type=int, default=200, help="of each of these")
     arguments = options.parse_intermixed_args()

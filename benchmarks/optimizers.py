@@ -7,9 +7,10 @@ optimizer gets there at all. Seconds are those of the steps alone, compiled befo
 
     python -m benchmarks.optimizers
 
-Seen on 2026-11-23 on 2 cores of an Intel Xeon shared with other work, 4 starts each: on two_modes all 13 end within
-1e-7 nats of the best, in 0.07 s (lbfgs 0.18 s); on four_modes 12 of 13 end within 1e-3 nats from every start, adam and
-most of its kin within 1e-6, adagrad within 3e-3, in 0.3 to 0.4 s (lbfgs 0.7 s).
+Seen on 2026-11-23 on 2 cores of an Intel Xeon shared with other work, 4 starts each, when fits did not stop where they
+converge and em and squarem were not there: on two_modes all 13 end within 1e-7 nats of the best, in 0.07 s (lbfgs
+0.18 s); on four_modes 12 of 13 end within 1e-3 nats from every start, adam and most of its kin within 1e-6, adagrad
+within 3e-3, in 0.3 to 0.4 s (lbfgs 0.7 s).
 """
 
 import time

@@ -8,7 +8,35 @@ everybody. A fit with a degenerate component is marked and compared with nothing
 bound. Where ours is worse by more than 0.001 nats, more restarts are tried until it is not. Times are CPU seconds of
 all threads, which other work on the machine changes least; ours, in as many threads as cores, takes less on the clock.
 
-    python -m benchmarks.peers [--reference FOLDER]
+    python -m benchmarks.peers [--reference FOLDER] [--only waiting,galaxies]
+
+Seen on 2026-11-23 with one seed on 2 cores of an Intel Xeon that others kept busy too, waiting, galaxies, acidity,
+overlapping and background (two_modes, four_modes and eight_modes take longer and have not been measured whole). Ours
+is never worse than scikit-learn's defaults or its 4 starts; fits with a degenerate component, 2 or 3 of theirs and one
+of ours, are left out:
+
+| ours beside scikit-learn | fits | better | by nats, median and most | equal | worse |
+| --- | --- | --- | --- | --- | --- |
+| adam, defaults | 28 | 22 | 4.7, 300.2 | 6 | 0 |
+| adam, n_init=4 | 28 | 21 | 4.8, 36.1 | 7 | 0 |
+| adam, n_init=4, tol=1e-8 | 27 | 10 | 1.7, 8.5 | 15 | 2 |
+| squarem, defaults | 28 | 22 | 4.6, 299.6 | 6 | 0 |
+| squarem, n_init=4 | 28 | 21 | 4.7, 36.1 | 7 | 0 |
+| squarem, n_init=4, tol=1e-8 | 27 | 9 | 2.2, 8.5 | 14 | 4 |
+
+Where adam is worse, 4 starts are too few to reach the better optimum: waiting with 6 components (1.0 nats; with
+restarts=16, 2.1 better than theirs) and background with 3 (296.9 nats; with restarts=64, 248.8 better than theirs; the
+best optimum is reached by 1 of 64 starts of init=kmeans and by none of init=quantile).
+
+CPU seconds of 1 to 6 components:
+
+| data | n | adam, again | squarem, again | adam, compiling | sklearn | n_init=4 | and tol=1e-8 |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| waiting | 272 | 0.10 | 0.09 | 18.4 | 0.48 | 1.70 | 11.3 |
+| galaxies | 82 | 0.18 | 0.18 | 18.7 | 0.08 | 0.42 | 1.1 |
+| acidity | 155 | 0.20 | 0.15 | 18.3 | 0.08 | 0.43 | 4.5 |
+| overlapping | 2,000 | 0.22 | 0.32 | 17.9 | 0.76 | 2.95 | 33.4 |
+| background | 3,000 | 0.52 | 0.47 | 18.5 | 0.54 | 3.26 | 20.3 |
 """
 
 import argparse

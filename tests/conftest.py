@@ -38,6 +38,7 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+Quick = Callable[..., "Ended"]
 
 # Reads [folder, arguments] as a line of JSON, answers with the exit code; nothing has started a thread before the fork.
 SERVER = """
@@ -132,6 +133,16 @@ def cli(tmp_path: Path, compilation_cache: Path) -> Cli:
             timeout=300,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def quick(fork: Fork, tmp_path: Path) -> Callable[..., Ended]:
+    """The command line as `cli` has it, in a child of `fork`."""
+
+    def run(*arguments: str, cwd: Path = tmp_path) -> Ended:
+        return fork(cwd, *arguments)
 
     return run
 

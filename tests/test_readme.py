@@ -47,6 +47,15 @@ def test_command_runs(command, folder, compilation_cache):
     assert finished.stdout
 
 
+@pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python" and "from gmm_pipeline" in body])
+def test_python_runs(body, folder):
+    # After the commands, which have left records.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-c", body]
+    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
 def served_until_interrupted(command: str, folder: Path, environment: dict[str, str]) -> None:
     with subprocess.Popen(
         as_run_here(command), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -130,7 +130,9 @@ def _as_arrow(column: Column) -> Any:
     if isinstance(column, np.ndarray):
         missing = np.ma.getmaskarray(column)
         values = np.ascontiguousarray(np.ma.getdata(column))
-        kind, buffers = pa.from_numpy_dtype(values.dtype), [pa.py_buffer(values)]
+        kind = pa.from_numpy_dtype(values.dtype)
+        # Arrow has eight truth values in a byte.
+        buffers = [pa.py_buffer(np.packbits(values, bitorder="little") if values.dtype == bool else values)]
     else:
         missing = np.array([text is None for text in column], bool)
         encoded = [b"" if text is None else text.encode() for text in column]

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import ROUNDING_32, ROUNDING_64, Cli
+from conftest import ROUNDING_32, ROUNDING_64, Cli, Fork
 from pyarrow import csv, parquet
 from scipy import special, stats
 
 Finished = subprocess.CompletedProcess[str]
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
-SMALL = ("data.n_draws=600", "steps=300", "history_every=7")
+# The steps are all taken, so that the history has a known length.
+SMALL = ("data.n_draws=600", "steps=300", "history_every=7", "tolerance=0")
 FEW_FRAMES = ("animation.formats=[gif]", "animation.frames=4", "animation.dpi=40")
-RESULTS = ("parameters.json", "metrics.json", "data.json", "history.npz", "assignments.parquet")
+RESULTS = ("parameters.json", "metrics.json", "restarts.json", "data.json", "history.npz", "assignments.parquet")
 PICTURES = [
     f"{name}.{suffix}"
     for name in ("fitted_density", "loss", "parameter_traces", "weights")
@@ -54,10 +55,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, 
     """A command that several tests look at the outcome of, run once; gives its folder and how it ended."""
     ran: dict[tuple[str, ...], tuple[Path, Finished]] = {}
 
-    def run(cli: Cli, *arguments: str, prepare: Callable[[Path], object] = lambda _: None) -> tuple[Path, Finished]:
+    def run(cli: Cli, *arguments: str) -> tuple[Path, Finished]:
         if arguments not in ran:
             folder = tmp_path_factory.mktemp("here")
-            prepare(folder)
             ran[arguments] = folder, cli(*arguments, cwd=folder)
         return ran[arguments]
 
@@ -190,8 +190,8 @@ def test_same_command_same_bytes(record, again):
         assert (again / name).read_bytes() == (record / name).read_bytes(), name
 
 
-def test_what_is_switched_off_leaves_nothing(cli: Cli, tmp_path):
-    finished = cli("fit", *QUIET, "data.n_draws=50", "steps=5", "compilation_cache=null")
+def test_what_is_switched_off_leaves_nothing(fork: Fork, tmp_path):
+    finished = fork(tmp_path, "fit", *QUIET, "data.n_draws=50", "steps=5", "compilation_cache=null")
     assert finished.returncode == 0
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["fit"]
     assert {path.name for path in only((tmp_path / "outputs" / "fit").iterdir()).iterdir()} == RECORDED
@@ -212,12 +212,14 @@ def write_units(folder: Path) -> None:
     np.save(folder / "plain.npy", DATA)
 
 
-@pytest.fixture
-def units(cli: Cli, once) -> dict[tuple[str, str], Path]:
+@pytest.fixture(scope="module")
+def units(fork: Fork, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """Records of the same data in several units, formats and precisions."""
     files = [*(f"{name}.csv" for name in UNITS), "plain.parquet", "plain.npy"]
-    arguments = ("fit", "-m", *QUIET, "data=file", "steps=400", f"data.path={','.join(files)}")
-    folder, finished = once(cli, *arguments, "precision=float32,float64", prepare=write_units)
+    arguments = ("fit", "-m", *QUIET, "data=file", "steps=400", "restarts=1", f"data.path={','.join(files)}")
+    folder = tmp_path_factory.mktemp("here")
+    write_units(folder)
+    finished = fork(folder, *arguments, "precision=float32,float64")
     assert finished.returncode == 0, finished.stderr
     jobs = [(file, precision) for file in files for precision in ("float32", "float64")]
     sweep = only((folder / "outputs" / "sweeps").iterdir())
@@ -270,12 +272,12 @@ def test_file_is_read_whole_and_in_order(units):
     assert (said["name"], said["n_data"], said["truth"]) == ("plain", 200, None)
 
 
-def test_sample_weights_equal_repeated_rows(cli: Cli, tmp_path):
+def test_sample_weights_equal_repeated_rows(fork: Fork, tmp_path):
     times = RANDOM.integers(0, 4, len(DATA))
     csv.write_csv(pa.table({"x": DATA, "w": times}), tmp_path / "weighted.csv")
     csv.write_csv(pa.table({"x": np.repeat(DATA, times), "w": np.ones(times.sum())}), tmp_path / "repeated.csv")
-    finished = cli(
-        *("fit", "-m", *QUIET, "data=file", "data.path=weighted.csv,repeated.csv", "data.column=x"),
+    finished = fork(
+        *(tmp_path, "fit", "-m", *QUIET, "data=file", "data.path=weighted.csv,repeated.csv", "data.column=x"),
         *("data.weights_column=w", "precision=float64", "steps=300", "init.jitter=0"),
     )
     assert finished.returncode == 0, finished.stderr
@@ -294,8 +296,10 @@ def test_sample_weights_equal_repeated_rows(cli: Cli, tmp_path):
     np.testing.assert_array_equal(table["sample_weight"], times)
 
 
-def test_sweep_leaves_a_record_a_job(cli: Cli, tmp_path):
-    finished = cli("fit", "--multirun", *QUIET, "data.n_draws=100", "steps=20", "n_components=1,2", "seed=0,1")
+def test_sweep_leaves_a_record_a_job(fork: Fork, tmp_path):
+    finished = fork(
+        tmp_path, "fit", "--multirun", *QUIET, "data.n_draws=100", "steps=20", "n_components=1,2", "seed=0,1"
+    )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     sweep = only((tmp_path / "outputs" / "sweeps").iterdir())
@@ -326,9 +330,18 @@ def test_tracker_that_is_down_costs_a_warning(cli: Cli, tmp_path):
     assert len(mixture(record)[0]) == 2
 
 
-def test_diverged_fit_fails_and_keeps_its_record(cli: Cli, tmp_path):
-    finished = cli(
-        *("fit", "tracking=none", *FEW_FRAMES, "data.n_draws=100", "steps=30", "optimizer=sgd", "schedule=constant"),
+def test_diverged_fit_fails_and_keeps_its_record(fork: Fork, tmp_path):
+    finished = fork(
+        *(
+            tmp_path,
+            "fit",
+            "tracking=none",
+            *FEW_FRAMES,
+            "data.n_draws=100",
+            "steps=30",
+            "optimizer=sgd",
+            "schedule=constant",
+        ),
         "optimizer.learning_rate=1e6",
     )
     assert finished.returncode == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROUNDING_64, Cli
+from conftest import ROUNDING_64, Quick
 from pyarrow import csv, parquet
 
 from gmm_pipeline import log_density, responsibilities
@@ -22,13 +22,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def record(cli: Cli, folder: Path) -> Path:
+def record(quick: Quick, folder: Path) -> Path:
     """A sweep of a run that ends well and one that diverges, then a fit, for all tests; and new data."""
     if not any(folder.iterdir()):
         quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60")
         swept = ("-m", "sweep=study", "optimizer=sgd", "schedule=constant", "optimizer.learning_rate=0.01,1e30")
-        assert cli("fit", *quiet, *swept, cwd=folder).returncode == 1
-        finished = cli("fit", *quiet, cwd=folder)
+        assert quick("fit", *quiet, *swept, cwd=folder).returncode == 1
+        finished = quick("fit", *quiet, cwd=folder)
         assert finished.returncode == 0, finished.stderr
         (folder / "new.csv").write_text(NEW)
     (found,) = (folder / "outputs" / "fit").iterdir()
@@ -44,8 +44,8 @@ def run_id_of(record: Path) -> str:
     return json.loads((record / "record.json").read_text())["tracking"]["run_id"]
 
 
-def test_the_data_of_the_latest_fit_get_its_own_labels(cli: Cli, folder, record):
-    finished = cli("predict", "data=two_modes", "data.n_draws=120", cwd=folder)
+def test_the_data_of_the_latest_fit_get_its_own_labels(quick: Quick, folder, record):
+    finished = quick("predict", "data=two_modes", "data.n_draws=120", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     shown = record.relative_to(folder)
@@ -65,10 +65,10 @@ def test_the_data_of_the_latest_fit_get_its_own_labels(cli: Cli, folder, record)
     assert [row[4] for row in rows] == [str(count) for count in counts]
 
 
-def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(cli: Cli, folder, record):
+def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(quick: Quick, folder, record):
     data = ("data.path=new.csv", "data.column=minutes", "data.weights_column=times", "data.unit=min")
     run_id = run_id_of(record)
-    finished = cli("predict", f"run={run_id}", *data, "output=labelled.csv", cwd=folder)
+    finished = quick("predict", f"run={run_id}", *data, "output=labelled.csv", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     found = csv.read_csv(folder / "labelled.csv")
     columns = ["datum", "sample_weight", "label", "responsibility_0", "responsibility_1", "log_density"]
@@ -88,19 +88,19 @@ def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(cli: Cli, fo
     assert finished.stdout.splitlines()[-1] == "predictions: labelled.csv"
 
 
-def test_a_run_of_a_sweep_is_named_by_folder_or_id(cli: Cli, folder, record):
+def test_a_run_of_a_sweep_is_named_by_folder_or_id(quick: Quick, folder, record):
     member = folder / "outputs" / "sweeps" / "study" / "0"
     for number, run in enumerate([member.relative_to(folder), run_id_of(member)]):
         output = f"output=member_{number}.parquet"
-        finished = cli("predict", f"run={run}", "data.path=new.csv", "data.column=minutes", output, cwd=folder)
+        finished = quick("predict", f"run={run}", "data.path=new.csv", "data.column=minutes", output, cwd=folder)
         assert finished.returncode == 0, finished.stderr
         found = parquet.read_table(folder / f"member_{number}.parquet")
         expected = log_density(mixture_of(member), MINUTES)
         np.testing.assert_allclose(found["log_density"].to_numpy(), expected, rtol=ROUNDING_64)
 
 
-def refused(cli: Cli, folder: Path, *arguments: str) -> str:
-    finished = cli("predict", *arguments, cwd=folder)
+def refused(quick: Quick, folder: Path, *arguments: str) -> str:
+    finished = quick("predict", *arguments, cwd=folder)
     assert finished.returncode == 2, finished.stdout
     assert finished.stdout == ""
     assert finished.stderr.count("\n") == 1
@@ -120,28 +120,28 @@ def refused(cli: Cli, folder: Path, *arguments: str) -> str:
         ("", "error: data.column: "),
     ],
 )
-def test_what_cannot_be_predicted(cli: Cli, folder, record, arguments, says):
+def test_what_cannot_be_predicted(quick: Quick, folder, record, arguments, says):
     before = sorted(folder.rglob("*"))
     data = ("data.path=new.csv", *(() if "data" in arguments or not arguments else ("data.column=minutes",)))
-    assert says in refused(cli, folder, *data, *arguments.split())
+    assert says in refused(quick, folder, *data, *arguments.split())
     left = [path for path in sorted(folder.rglob("*")) if path not in before and "mlflow.db" not in path.name]
     assert [path.relative_to(folder) for path in left if path.is_file()] == []
 
 
-def test_the_run_of_a_whole_sweep_is_no_fit(cli: Cli, folder, record):
+def test_the_run_of_a_whole_sweep_is_no_fit(quick: Quick, folder, record):
     sweep_id = json.loads((folder / "outputs" / "sweeps" / "study" / "sweep.json").read_text())["id"]
-    said = refused(cli, folder, f"run={sweep_id}", "data.path=new.csv", "data.column=minutes")
+    said = refused(quick, folder, f"run={sweep_id}", "data.path=new.csv", "data.column=minutes")
     assert "but got the sweep study. Name one of its runs" in said
 
 
-def test_a_run_whose_record_is_nowhere(cli: Cli, folder, record, tmp_path):
+def test_a_run_whose_record_is_nowhere(quick: Quick, folder, record, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder / "outputs", copy / "outputs")
     member = folder / "outputs" / "sweeps" / "study" / "0"
     hidden = member.rename(tmp_path / "hidden")
     try:
         (copy / "new.csv").write_text(NEW)
-        said = refused(cli, copy, f"run={run_id_of(hidden)}", "data.path=new.csv", "data.column=minutes")
+        said = refused(quick, copy, f"run={run_id_of(hidden)}", "data.path=new.csv", "data.column=minutes")
     finally:
         hidden.rename(member)
     assert f"whose record was in {member}. Name the folder where the record is now." in said

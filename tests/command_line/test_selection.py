@@ -127,7 +127,9 @@ def test_likelihood_ratio_chooses_the_smallest_number_that_is_not_rejected(selec
     assert chosen_of(record)["n_components"] == "2"
     assert metrics["p_value"] == p_values[1]
     told = [line for line in read(record / "record.json")["verdict"] if line.startswith("likelihood-ratio test")]
-    assert [line[:40] for line in told] == [f"likelihood-ratio test of {k} against {k + 1} comp" for k in (1, 2)]
+    assert [line.split(":")[0] for line in told] == [
+        f"likelihood-ratio test of {k} against {k + 1} components" for k in (1, 2)
+    ]
     assert all(line in ended.stdout for line in told)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cli
+from conftest import Quick
 from pyarrow import csv, parquet
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
@@ -18,11 +18,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def written(cli: Cli, folder: Path) -> Path:
+def written(quick: Quick, folder: Path) -> Path:
     """The same draws as CSV, with a picture, and as Parquet, without; written once."""
     if not any(folder.iterdir()):
         for output in ("output=draws.csv", "output=draws.parquet figures=none"):
-            finished = cli("simulate", "data=four_modes", "data.n_draws=190", *output.split(), cwd=folder)
+            finished = quick("simulate", "data=four_modes", "data.n_draws=190", *output.split(), cwd=folder)
             assert finished.returncode == 0, finished.stderr
             assert finished.stderr == ""
             (folder / f"{len(list(folder.glob('*.stdout')))}.stdout").write_text(finished.stdout)
@@ -60,9 +60,9 @@ def test_components_are_numbered_as_in_the_truth(written):
     np.testing.assert_allclose(means, [-5.0, -2.0, 3.0, 8.0], atol=5 * 2.0 / np.sqrt(10))  # five standard errors
 
 
-def test_fit_of_the_written_file_knows_the_truth(cli: Cli, written):
+def test_fit_of_the_written_file_knows_the_truth(quick: Quick, written):
     arguments = ("data=file", "data.path=draws.csv,draws.parquet", "data.column=datum", "data.truth=draws_truth.json")
-    finished = cli("fit", "-m", *QUIET, *arguments, "n_components=4", "steps=20", cwd=written)
+    finished = quick("fit", "-m", *QUIET, *arguments, "n_components=4", "steps=20", cwd=written)
     assert finished.returncode == 0, finished.stderr
     truth = json.loads((written / "draws_truth.json").read_text())
     said = [json.loads(path.read_text()) for path in sorted(written.glob("outputs/sweeps/*/*/data.json"))]
@@ -73,18 +73,18 @@ def test_fit_of_the_written_file_knows_the_truth(cli: Cli, written):
             np.testing.assert_allclose(description["truth"][name], truth[name])
 
 
-def test_the_command_it_prints_works(cli: Cli, written):
+def test_the_command_it_prints_works(quick: Quick, written):
     said = (written / "0.stdout").read_text()
     assert "data: draws.csv" in said
     assert "truth: draws_truth.json" in said
     command = said.split("fit them: python -m gmm_pipeline ")[1].split()
-    finished = cli(*command, *QUIET, "steps=5", cwd=written)
+    finished = quick(*command, *QUIET, "steps=5", cwd=written)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("draws: 190 data, 4 components, 5 steps")
 
 
-def test_by_default_it_writes_into_a_folder_of_its_own(cli: Cli, tmp_path):
-    finished = cli("simulate", "data.n_draws=60", "figures.formats=[svg]")
+def test_by_default_it_writes_into_a_folder_of_its_own(quick: Quick, tmp_path):
+    finished = quick("simulate", "data.n_draws=60", "figures.formats=[svg]")
     assert finished.returncode == 0, finished.stderr
     (record,) = (tmp_path / "outputs" / "simulate").iterdir()
     names = {path.name for path in record.iterdir()}

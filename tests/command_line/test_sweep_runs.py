@@ -53,7 +53,7 @@ class Witness(Callback):
 """
 EXPERIMENTS = {
     "fine": "data: {n_draws: 300}",
-    "text": "n_components: abc",
+    "text": "restarts: abc",
     "zero": "n_components: 0",
     "no_file": "defaults: [{override /data: file}]\ndata: {path: lost.csv}",
     "too_much": "data: {n_draws: 1000000000000}",
@@ -64,7 +64,7 @@ EXPERIMENTS = {
     "raising": "data: {n_draws: 300}\nprior: {strength: 9.0}",
 }
 REASONS = {
-    "text": "n_components: expected a whole number, 1 or more, or auto, but got 'abc'",
+    "text": "restarts: expected a value of type Integer, but got 'abc'",
     "zero": "n_components: expected a whole number, 1 or more, but got 0",
     "no_file": "data.path: expected a file that exists, but got lost.csv",
     "too_much": "data.n_draws: expected what fits into the memory of this machine",
@@ -362,7 +362,7 @@ def test_what_is_put_right_is_fitted_and_nothing_else(bad, tmp_path, compilation
     [
         ("fit --multirun n_components=0 seed=0,1 sweep=wrong", "error: n_components: expected a whole number"),
         ("fit --multirun seed=0,1 sweep=a/b", "error: sweep: expected a name without slashes"),
-        ("plan n_components=abc seed=0,1", "error: n_components: expected a whole number, 1 or more, or auto"),
+        ("plan restarts=abc seed=0,1", "error: restarts: expected a value of type Integer"),
     ],
 )
 def test_one_mistake_in_all_runs_is_one_message_and_leaves_nothing(make, arguments, says):

@@ -75,9 +75,11 @@ def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
     outcomes = [one for batch in computing.compute(in_slices(jobs, 3), 2) for one in batch]
     fitted = [len(one.answer.fitted.locs) for one in outcomes if one.answer is not None]
     assert fitted == [components for components in range(1, 6) for _ in range(4)]
-    assert set(TRACES["alone"]) == {5}
-    assert TRACES["sweep"][5] == TRACES["alone"][5]
-    assert [TRACES["sweep"][components] for components in range(1, 5)] == [1, 1, 1, 1]
+    # A fit is padded to 5 components, the curvature of its prior to 8.
+    assert set(TRACES["alone"]) == {5, 8}
+    assert [TRACES["sweep"][width] for width in (5, 8)] == [TRACES["alone"][width] for width in (5, 8)]
+    # Of the restarts' ends, and of the history.
+    assert [TRACES["sweep"][components] for components in range(1, 5)] == [2, 2, 2, 2]
 
 
 def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch):
@@ -102,8 +104,8 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
         assert outcome.error is None
         assert outcome.answer is not None
         alone = answer(job, *estimates.estimate([job]))
-        leaves = zip(*map(jax.tree.leaves, (outcome.answer, alone)), strict=True)
-        assert all(np.array_equal(ours, other) for ours, other in leaves)
+        for ours, other in zip(*map(jax.tree.leaves, (outcome.answer, alone)), strict=True):
+            np.testing.assert_array_equal(ours, other)
 
 
 def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):

@@ -1,6 +1,7 @@
 """EM against the textbook, against Xu & Jordan's preconditioner and against scikit-learn; SQUAREM against EM."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from gmm_pipeline.inference.fitting import FitJob
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
 from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, mixture_of
 from gmm_pipeline.model import inits, priors
-from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
 ROOM = 5
 """Components of the arrays; those that are not used only fill up."""
@@ -80,7 +81,7 @@ def padded(parameters: Parameters, dtype) -> Parameters:
 
 
 def constraints_of(n_components: int, equal: bool, dtype=np.float64, log_floor=-np.inf) -> Constraints:
-    return Constraints(np.arange(ROOM) < n_components, np.array(equal), dtype(log_floor))
+    return Constraints(np.arange(ROOM) < n_components, np.array(equal), np.array(log_floor, dtype))
 
 
 def stepped(problem, *, dtype, divisor=1.0, fused=False):
@@ -162,9 +163,9 @@ def fit_all(jobs: list[FitJob]) -> list[fitting.FitResult]:
         return batching.fit_all(jobs)
 
 
-def lost(losses: np.ndarray) -> float:
+def lost(losses: AnyArray) -> float:
     """By how much a loss ever rose, relative to its size."""
-    return float(np.max(np.diff(losses) / np.abs(losses[1:])))
+    return float(np.max(np.diff(losses) / np.abs(np.asarray(losses)[1:])))
 
 
 def all_sorts(first: int, optimizer, **changes) -> list[FitJob]:
@@ -219,7 +220,8 @@ def test_squarem_takes_back_what_is_not_a_number_whatever_the_compiler_assumes(b
     with jax.enable_x64(bits == 64):
         dtype = np.dtype(f"float{bits}").type
         parameters = Parameters(*(np.zeros(2, dtype) for _ in range(3)))
-        state = em.squarem().init(Free(parameters, {}))._replace(value=jnp.asarray(1.0, dtype))
+        state: Any = em.squarem().init(Free(parameters, {}))
+        state = state._replace(value=jnp.asarray(1.0, dtype))
         kept = jax.jit(em._kept, compiler_options=compiler_options(True))
         found = [bool(kept(state, dtype(value))) for value in (np.nan, np.inf, -np.inf, 2.0, 1.0, -3.0, 0.0)]
     assert found == [False, False, False, False, True, True, True]
@@ -245,7 +247,8 @@ def test_ends_where_scikit_learn_does_from_the_same_start(optimizer):
     flat = plugin(priors.flat)
     chosen = by_em(3, optimizer=optimizer, n_data=300, steps=3000, history_every=30, begin=begin, log_prior=flat)
     (result,) = fit_all([chosen])
-    theirs, ours = sklearns(chosen.data, begin), constrain(result.parameters)
+    theirs: Any = sklearns(chosen.data, begin)
+    ours = constrain(result.parameters)
     assert theirs.converged_
     assert -result.history.loss[-1] == pytest.approx(theirs.score(chosen.data[:, None]), abs=1e-9)
     np.testing.assert_allclose(ours.weights, theirs.weights_, atol=1e-4)

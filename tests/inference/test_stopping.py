@@ -16,7 +16,7 @@ from gmm_pipeline.model.mixture import Parameters
 TOLERANCES = {"tolerance": 1e-6, "gradient_tolerance": 1e-3}
 
 
-def modes(number: int, n_data: int, dtype=np.float32) -> np.ndarray:
+def modes(number: int, n_data: int, dtype: type = np.float32) -> np.ndarray:
     random = np.random.default_rng(number)
     data = random.normal(size=n_data) + random.choice([-1.5, 0.5, 3.0], n_data)
     return ((data - data.mean()) / data.std()).astype(dtype)
@@ -48,8 +48,8 @@ def as_it_should_be(result: FitResult, chosen: FitJob) -> None:
 
 
 def test_a_tolerance_of_zero_never_stops():
-    for never in ({"tolerance": 0.0}, {"gradient_tolerance": 0.0}):
-        chosen = by(em.em, **never)
+    for never in ("tolerance", "gradient_tolerance"):
+        chosen = by(em.em)._replace(**{never: 0.0})
         result = batching.fit(chosen)
         as_it_should_be(result, chosen)
         assert result.n_steps == 1000
@@ -157,7 +157,7 @@ def test_a_converged_fit_is_within_a_thousandth_of_a_nat(n_data, optimizer):
     result = batching.fit(chosen)
     assert result.converged
     with jax.enable_x64(True):
-        exact = FitJob(*(leaf.astype(np.float64) if isinstance(leaf, np.ndarray) else leaf for leaf in chosen))
+        exact = chosen._replace(data=chosen.data.astype(np.float64), sample_weights=np.ones(n_data))
         begin = Parameters(*(np.asarray(leaf, np.float64) for leaf in result.parameters))
         plan = chosen.plan._replace(optimizer=plugin(em.squarem))
         further = exact._replace(begin=begin, tolerance=0.0, plan=plan, steps=1500, history_every=1500)

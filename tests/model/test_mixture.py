@@ -41,7 +41,7 @@ def by_double_loop(parameters: Parameters, data: np.ndarray) -> float:
             np.log(weight) + stats.norm.logpdf(datum, mu, np.exp(log_scale))
             for weight, mu, log_scale in zip(weights, parameters[1], parameters[2], strict=True)
         ]
-        total += logsumexp(terms)
+        total += float(np.logaddexp.reduce(terms))
     return total
 
 

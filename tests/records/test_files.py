@@ -123,6 +123,13 @@ def test_what_is_missing_is_null(tmp_path_factory, rows):
     assert parquet.read_table(path).to_pydict() == {"text": texts, "number": numbers}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_truth_values_come_back(tmp_path, suffix):
+    written = np.arange(21) % 3 == 1
+    files.write_columns(tmp_path / f"truths.{suffix}", {"truth": written})
+    assert files.read_columns(tmp_path / f"truths.{suffix}")["truth"].to_pylist() == written.tolist()
+
+
 @given(FLOATS)
 def test_npy_with_one_axis_is_one_column(tmp_path_factory, numbers):
     path = tmp_path_factory.mktemp("folder") / "numbers.npy"
