@@ -178,6 +178,17 @@ def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarr
     return metrics
 
 
+def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
+    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
+    if truth is None or len(truth.locs) == len(fitted.locs):
+        return truth
+    found = match(fitted, truth)
+    rows = Mixture(*(np.full(len(fitted.locs), np.nan) for _ in truth))
+    for leaf, values in zip(rows, truth, strict=True):
+        leaf[found.components] = values[found.others]
+    return rows
+
+
 def verdict(asked: Asked, found: Answer) -> list[str]:
     """How far an answer can be trusted, in words; what is wrong with it first."""
     metrics, told = found.metrics, []
@@ -204,6 +215,7 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
         f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
         for test in found.tests
     ]
+    told += [f"learned {name}: {value:.4g}" for name, value in found.learned.items()]
     if "held_out" in metrics:
         told.append(
             f"held-out log-likelihood {metrics['held_out']:.3f} ± {metrics['held_out_error']:.3f} nats, "

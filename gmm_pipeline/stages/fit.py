@@ -24,7 +24,7 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.answers import Answer, Interval, answer, verdict
+from gmm_pipeline.stages.answers import Answer, Interval, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.stages.loading import load, run_digest
 from gmm_pipeline.stages.pictures import picture
@@ -230,8 +230,9 @@ def _tell(cfg: DictConfig, job: Job, found: Answer, directory: Path, *, tracked:
         terminal.show(terminal.selection_table(selection_columns(found), cfg.criterion))
         terminal.say("")
     errors = found.asymptotic if found.bootstrap is None else found.bootstrap
-    terminal.show(terminal.parameter_table(found.fitted, job.dataset.truth, job.dataset.unit, errors.standard_errors))
-    terminal.say("", f"record: {shown(directory)}")
+    truth = matched_truth(found.fitted, job.dataset.truth)
+    terminal.show(terminal.parameter_table(found.fitted, truth, job.dataset.unit, errors.standard_errors))
+    terminal.say(*terminal.left_out(found.fitted), "", f"record: {shown(directory)}")
     if tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
         carried = [shlex.quote(override) for override in overrides() if override.startswith(same_store)]

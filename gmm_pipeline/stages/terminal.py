@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,6 +14,8 @@ from rich.table import Table
 from gmm_pipeline.model.mixture import Mixture
 
 SECONDS_BEFORE_A_BAR = 1.0
+MOST_ROWS, LEAST_WEIGHT = 16, 0.01
+"""Of more components than this, those with less weight than this are told of together."""
 
 
 def say(*lines: str) -> None:
@@ -73,9 +74,11 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
 def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, errors: Mixture) -> Table:
     """Fitted parameters with their standard errors and, where known, the true ones, a row a component.
 
+    Of many components only those that have weight; `left_out` tells of the others.
+
     Args:
         fitted: ordered by loc.
-        truth: ordered by loc.
+        truth: a row for each fitted component, NaN where that has no partner.
         unit: of the data.
         errors: standard errors of the fitted ones; NaN for none.
     """
@@ -87,15 +90,28 @@ def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, er
         table.add_column("± s.e.", justify="right")
         if truth is not None:
             table.add_column("true", justify="right", style="dim")
-    rows = max(len(fitted.locs), len(truth.locs) if truth is not None else 0)
-    for component in range(rows):
+    for component in _rows(fitted):
         cells = [str(component)]
         for values, of_values, true_values in zip(fitted, errors, truth or fitted, strict=True):
-            cells += [_number(values, component), _number(of_values, component, digits=2)]
+            cells += [f"{values[component]:.6g}", _known(of_values[component], digits=2)]
             if truth is not None:
-                cells.append(_number(true_values, component))
+                cells.append(_known(true_values[component], digits=6))
         table.add_row(*cells)
     return table
+
+
+def left_out(fitted: Mixture) -> list[str]:
+    """What the table of parameters leaves out, in words."""
+    hidden = sorted({*range(len(fitted.locs))} - {*_rows(fitted)})
+    if not hidden:
+        return []
+    together = float(fitted.weights[hidden].sum())
+    return [f"and {len(hidden)} components below {LEAST_WEIGHT:.0%} each, {together:.2%} together"]
+
+
+def _rows(fitted: Mixture) -> list[int]:
+    few = len(fitted.locs) <= MOST_ROWS
+    return [row for row, weight in enumerate(fitted.weights) if few or not weight < LEAST_WEIGHT]
 
 
 def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Table:
@@ -153,6 +169,5 @@ def _plain(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _number(values: Float[np.ndarray, " K"], index: int, *, digits: int = 6) -> str:
-    missing = index >= len(values) or (digits < 6 and math.isnan(values[index]))
-    return "" if missing else f"{values[index]:.{digits}g}"
+def _known(value: float, *, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}g}"
