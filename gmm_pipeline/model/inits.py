@@ -135,6 +135,52 @@ def _kmeans(
     )
 
 
+def scattered(
+    key: Key,
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    n_components: int,
+    *,
+    narrowest: float | Float[AnyArray, ""],
+) -> Parameters:
+    """Locs at data drawn at random, scales drawn evenly in their logarithm: narrow components inside a broad one.
+
+    Every scale is s^u times the standard deviation of the data, u uniform on [0, 1]; weights are equal.
+
+    Args:
+        key: draws locs and scales.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        n_components: K.
+        narrowest: s, the least scale, as a share of the data's standard deviation; positive.
+
+    Raises:
+        InputError: where it is not positive.
+    """
+    uniforms = jax.random.uniform(key, (2 * n_components,), data.dtype)
+    return _scattered(uniforms[:n_components], uniforms[n_components:], data, sample_weights, narrowest)
+
+
+def _scattered(
+    of_locs: Float[AnyArray, " K"],
+    of_scales: Float[AnyArray, " K"],
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    narrowest: Scalar,
+) -> Parameters:
+    _check_number("init.narrowest", narrowest)
+    widest = jnp.log(_spread(data, sample_weights))
+    return Parameters(
+        log_component_weights=jnp.zeros_like(of_locs),
+        component_mus=jax.vmap(lambda uniform: _drawn(uniform, data, sample_weights))(of_locs),
+        log_component_scales=widest + jnp.log(jnp.asarray(narrowest, data.dtype)) * of_scales,
+    )
+
+
+QUANTILE_UP_TO, KMEANS_UP_TO = 3 / 8, 6 / 8
+"""Shares of starts of a kind: the two that usually hit more often, and a quarter for what both miss."""
+
+
 def various(
     key: Key,
     data: Float[AnyArray, " n"],
@@ -144,8 +190,9 @@ def various(
     jitter: float | Float[AnyArray, ""],
     overlap: float | Float[AnyArray, ""],
     smallest_scale: float | Float[AnyArray, ""],
+    narrowest: float | Float[AnyArray, ""],
 ) -> Parameters:
-    """A `quantile` start or a `kmeans` start, as the key has it: what one kind of start misses, the other may reach.
+    """A `quantile`, `kmeans` or `scattered` start, as the key has it: what one kind misses, another may reach.
 
     Args:
         key: chooses, and draws the start.
@@ -155,14 +202,24 @@ def various(
         jitter: of a quantile start.
         overlap: of a quantile start.
         smallest_scale: of a k-means++ start.
+        narrowest: of a scattered start.
 
     Raises:
         InputError: where a hyperparameter is out of its range.
     """
-    uniforms = jax.random.uniform(key, (n_components + 1,), data.dtype)
-    spread = _quantile(uniforms[1:], data, sample_weights, jitter, overlap)
-    centred = _kmeans(uniforms[1:], data, sample_weights, smallest_scale)
-    return jax.tree.map(lambda one, other: jnp.where(uniforms[0] < 0.5, one, other), spread, centred)
+    # One draw for all, since each draw takes as long to compile as a start.
+    uniforms = jax.random.uniform(key, (2 * n_components + 1,), data.dtype)
+    choice, first, second = uniforms[0], uniforms[1 : n_components + 1], uniforms[n_components + 1 :]
+    starts = (
+        _quantile(first, data, sample_weights, jitter, overlap),
+        _kmeans(first, data, sample_weights, smallest_scale),
+        _scattered(first, second, data, sample_weights, narrowest),
+    )
+
+    def chosen(spread: Array, centred: Array, strewn: Array) -> Array:
+        return jnp.where(choice < QUANTILE_UP_TO, spread, jnp.where(choice < KMEANS_UP_TO, centred, strewn))
+
+    return jax.tree.map(chosen, *starts)
 
 
 def _drawn(uniform: Float[AnyArray, ""], data: Float[AnyArray, " n"], shares: Float[AnyArray, " n"]) -> Array:

@@ -5,6 +5,7 @@ import pytest
 from conftest import ROUNDING_32
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import inits, priors
@@ -17,7 +18,10 @@ STARTS = {
     "normal": inits.normal,
     "quantile": lambda *job: inits.quantile(*job, jitter=0.5, overlap=2.0),
     "kmeans": lambda *job: inits.kmeans(*job, smallest_scale=0.01),
+    "scattered": lambda *job: inits.scattered(*job, narrowest=0.05),
+    "various": lambda *job: inits.various(*job, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05),
 }
+AWARE_OF_DATA = [name for name in STARTS if name != "normal"]
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
@@ -40,7 +44,7 @@ def test_quantile_start_puts_one_loc_into_each_share_of_the_data(n_components, j
     assert (np.asarray(mus) <= edges[1:] + slack).all()
 
 
-@pytest.mark.parametrize("name", ["quantile", "kmeans"])
+@pytest.mark.parametrize("name", AWARE_OF_DATA)
 def test_data_aware_starts_follow_a_change_of_units(name):
     here = STARTS[name](jax.random.key(0), DATA, ONCE, 3)
     there = STARTS[name](jax.random.key(0), 4 * DATA, ONCE, 3)
@@ -53,7 +57,7 @@ def test_data_aware_starts_follow_a_change_of_units(name):
 def test_data_without_weight_are_not_there():
     outliers = jnp.concatenate([DATA, jnp.full(50, 1e4, jnp.float32)])
     counts = jnp.concatenate([ONCE, jnp.zeros(50, jnp.float32)])
-    for name in ("quantile", "kmeans"):
+    for name in AWARE_OF_DATA:
         start = STARTS[name](jax.random.key(0), outliers, counts, 4)
         assert np.max(start.component_mus) < 30, name
         assert np.max(start.log_component_scales) < np.log(10), name
@@ -97,3 +101,28 @@ def test_hyperparameters_of_a_start_out_of_range_are_refused(name, value):
         inits.quantile(jax.random.key(0), DATA, ONCE, 2, **settings_)
     with pytest.raises(InputError, match=r"init\.smallest_scale"):
         inits.kmeans(jax.random.key(0), DATA, ONCE, 2, smallest_scale=-1.0)
+
+
+def test_scattered_starts_have_scales_of_all_sizes_and_locs_like_the_data():
+    keys = jax.random.split(jax.random.key(1), 400)
+    starts = jax.vmap(lambda key: inits.scattered(key, DATA, ONCE, 5, narrowest=0.05))(keys)
+    shares = (np.asarray(starts.log_component_scales) - np.log(np.std(DATA))) / np.log(0.05)
+    assert stats.kstest(shares.ravel(), "uniform").pvalue > 1e-3
+    assert stats.ks_2samp(np.asarray(starts.component_mus).ravel(), np.asarray(DATA)).pvalue > 1e-3
+
+
+def test_various_starts_are_of_all_three_kinds():
+    keys = jax.random.split(jax.random.key(1), 400)
+    starts = jax.vmap(lambda key: STARTS["various"](key, DATA, ONCE, 3))(keys)
+    weights, scales = np.asarray(starts.log_component_weights), np.asarray(starts.log_component_scales)
+    kmeans = np.ptp(weights, axis=1) > 0
+    quantile = ~kmeans & (np.ptp(scales, axis=1) < 1e-6)
+    # Four standard errors of a share.
+    np.testing.assert_allclose([quantile.mean(), kmeans.mean()], [3 / 8, 3 / 8], atol=4 * np.sqrt(0.25 / 400))
+
+
+def test_draws_of_centres_have_the_shares_that_they_are_given():
+    shares = jnp.asarray([0.0, 1.0, 3.0, 0.0], jnp.float32)
+    uniforms = (jnp.arange(800, dtype=jnp.float32) + 0.5) / 800
+    drawn = jax.vmap(lambda uniform: inits._drawn(uniform, jnp.arange(4.0), shares))(uniforms)
+    assert np.bincount(np.asarray(drawn, int), minlength=4).tolist() == [0, 200, 600, 0]

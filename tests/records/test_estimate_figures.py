@@ -7,6 +7,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import curves, drawing, estimate_figures, figures
@@ -91,7 +92,8 @@ def test_replicates_are_counted_or_owned_up_to():
     figure = estimate_figures.draw_bootstrap(
         replicates, TWO, TWO, intervals=INTERVALS, asymptotic=INTERVALS, unit="mm", size=SIZE
     )
-    counts = [np.sum(axes.patches[0].get_data().values) for axes in figure.axes[:6]]
+    steps = [patch for axes in figure.axes[:6] for patch in axes.patches if isinstance(patch, StepPatch)]
+    counts = [np.sum(patch.get_data()[0]) for patch in steps]
     assert counts == [199, 198, 199, 199, 199, 199]
     assert figure.get_suptitle() == "1 of 200 replicates without a sound fit; 1 values beyond the panels"
     assert figure.axes[4].get_xlabel() == "loc / mm"
@@ -102,7 +104,8 @@ def test_any_number_of_sound_replicates_draws_without_a_warning(n_sound, tmp_pat
     one = Mixture(np.ones(1), np.zeros(1), np.ones(1))
     replicates = Mixture(*(np.where(np.arange(30)[:, None] < n_sound, leaf, np.nan) for leaf in one))
     known = curves.Intervals(one, one, 0.95, "bootstrap")
-    unknown = curves.Intervals(*(Mixture(*(np.full(1, np.nan),) * 3),) * 2, 0.95, "asymptotic")
+    nothing = Mixture(*(np.full(1, np.nan),) * 3)
+    unknown = curves.Intervals(nothing, nothing, 0.95, "asymptotic")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = estimate_figures.draw_bootstrap(

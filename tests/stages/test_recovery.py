@@ -18,7 +18,7 @@ def shuffled(mixture: Mixture, order) -> Mixture:
     return Mixture(*(leaf[list(order)] for leaf in mixture))
 
 
-def run_of(number, fitted, truth=TRUTH, status="finished", n_degenerate=0) -> SweepRun:
+def run_of(number, fitted, truth: Mixture | None = TRUTH, status="finished", n_degenerate=0) -> SweepRun:
     metrics = {"loss": 1.0, "n_degenerate": n_degenerate}
     return SweepRun(number, (), status, None, metrics, fitted, truth, "x", "ab", None, None, str(number))
 
@@ -59,3 +59,14 @@ def test_runs_without_a_sound_fit_count_and_those_without_data_do_not():
     ]
     assert worst_errors(runs) == {0: 0.0, 1: math.inf, 2: math.inf}
     assert worst_errors([*runs, run_of(4, TRUTH, truth=None)]) == {}
+
+
+def test_the_experiment_draws_how_often_its_mixtures_were_recovered(cli, tmp_path):
+    small = ("data.seed=0,1", "data.n_draws=60,120", "data.locs=[-2,2]", "tracking=none", "animation=none")
+    ended = cli("fit", "--multirun", "experiment=recovery", *small, "figures.formats=[svg]", "sweep=small")
+    assert ended.returncode == 0, ended.stderr
+    folder = tmp_path / "outputs" / "sweeps" / "small"
+    assert "recovery" in ended.stdout
+    assert (folder / "figures" / "recovery.svg").is_file()
+    # What is set on the command line takes the place of what the experiment sweeps over.
+    assert sorted(path.name for path in folder.iterdir() if path.name.isdigit()) == ["0", "1", "2", "3"]
