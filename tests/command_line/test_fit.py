@@ -358,7 +358,9 @@ def test_diverged_fit_fails_and_keeps_its_record(fork: Fork, tmp_path):
     with np.load(record / "history.npz") as history:
         assert np.isfinite(history["losses"][0])
         assert not np.isfinite(history["losses"][-1])
-    assert sorted(path.name for path in (record / "figures").iterdir()) == sorted([*PICTURES, "restarts.png", "restarts.svg"])
+    assert sorted(path.name for path in (record / "figures").iterdir()) == sorted(
+        [*PICTURES, "restarts.png", "restarts.svg"]
+    )
 
 
 def test_prior_of_the_user(cli: Cli, tmp_path):
