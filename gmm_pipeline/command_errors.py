@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ def report_mistakes(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        # A thread that still computes is waited for; another interrupt meanwhile would abort the process.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
     except BrokenPipeError:

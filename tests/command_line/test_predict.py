@@ -13,7 +13,7 @@ from gmm_pipeline import log_density, responsibilities
 from gmm_pipeline.model.mixture import Mixture
 
 NEW = "minutes,times\n-3.5,2\n0.25,0\n4,1.5\n9,1\n"
-MINUTES, TIMES = [-3.5, 0.25, 4.0, 9.0], [2.0, 0.0, 1.5, 1.0]
+MINUTES, TIMES = [-3.5, 0.25, 4.0, 9.0], np.array([2.0, 0.0, 1.5, 1.0])
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +79,15 @@ def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(quick: Quick
     np.testing.assert_allclose(found["log_density"].to_numpy(), log_density(mixture, MINUTES), rtol=ROUNDING_64)
     expected = responsibilities(mixture, MINUTES)
     np.testing.assert_allclose(found["responsibility_1"].to_numpy(), expected[:, 1], rtol=ROUNDING_64)
-    assert found["label"].to_pylist() == [0, 0, 1, 1]
+    labels = expected.argmax(axis=1)
+    assert found["label"].to_pylist() == labels.tolist()
     mean = np.average(log_density(mixture, MINUTES), weights=TIMES)
     assert f"new: 4 data under the 2 components of {run_id}; mean log density {mean:.4f} nats" in finished.stdout
     assert "loc [min]" in finished.stdout
     rows = [line.split() for line in finished.stdout.splitlines() if line.strip().startswith(("0 ", "1 "))]
-    assert [row[4:] for row in rows] == [["2", "44.4%"], ["2.5", "55.6%"]]
+    counts = [TIMES[labels == component].sum() for component in range(2)]
+    assert all(counts)
+    assert [row[4:] for row in rows] == [[f"{count:g}", f"{count / TIMES.sum():.1%}"] for count in counts]
     assert finished.stdout.splitlines()[-1] == "predictions: labelled.csv"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 from pyarrow import parquet
 from test_failures import HEEDING_INTERRUPTS, wait_for
 
@@ -63,13 +64,14 @@ EXPERIMENTS = {
     ),
     "raising": "data: {n_draws: 300}\nprior: {strength: 9.0}",
 }
+KNOWN = sorted([*EXPERIMENTS, *(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))])
 REASONS = {
     "text": "restarts: expected a value of type Integer, but got 'abc'",
     "zero": "n_components: expected a whole number, 1 or more, but got 0",
     "no_file": "data.path: expected a file that exists, but got lost.csv",
     "too_much": "data.n_draws: expected what fits into the memory of this machine",
     "raising": "such a strength is too much",
-    "absent": "experiment: expected one of fine, no_file, notebook",
+    "absent": f"experiment: expected one of {', '.join(KNOWN)}, but got absent",
 }
 
 

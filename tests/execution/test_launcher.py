@@ -182,7 +182,7 @@ def test_a_sweep_says_what_shares_a_program(batch):
     assert "program of 4 runs: 300 data, up to 5 components, 1,100 steps of adam" in said
     assert said.count("program of 2 runs: 20,000 data") == 2
     assert "differ in data (how many): 300, 20000" in said
-    assert "differ in runs in a batch: 16, 1" in said
+    assert "differ in starts at once: 16, 1" in said
     assert "8 to fit in 3 programs" in batch.process.stdout
     assert batch.process.stderr == ""
 
