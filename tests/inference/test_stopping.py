@@ -95,7 +95,9 @@ def test_a_fit_that_converges_at_its_very_end_says_so():
 
 
 @pytest.mark.parametrize(
-    "optimizer", [plugin(em.em), plugin(em.squarem), plugin(optax.adam, learning_rate=0.05)], ids=str
+    "optimizer",
+    [plugin(em.em), plugin(em.squarem), plugin(optax.adam, learning_rate=0.05)],
+    ids=lambda optimizer: optimizer.function.__name__,
 )
 def test_a_fit_at_the_floor_stops_too(optimizer):
     data = np.concatenate([modes(1, 100), np.full(30, 0.25, np.float32)])
