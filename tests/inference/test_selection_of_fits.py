@@ -15,7 +15,7 @@ from gmm_pipeline.inference.likelihood_ratio import bootstrap_test, smallest_not
 from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
 from gmm_pipeline.model import inits
 
-VARIOUS = plugin(inits.various, jitter=0.5, overlap=2.0, smallest_scale=0.01)
+VARIOUS = plugin(inits.various, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05)
 COLUMNS = {"galaxies": "velocity_km_s", "acidity": "log_acidity_index", "waiting": "waiting_minutes"}
 KEY = jax.random.PRNGKey(5)
 fit_all = partial(batching.fit_all, workers=2)
