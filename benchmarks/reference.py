@@ -16,8 +16,8 @@ Seen on 2026-11-23 on 2 cores of an Intel Xeon shared with other work: all 19 op
 restarts=4, and within 0.0001 nats; none is beaten. With every one of 100 seeds:
 
 - with the default: waiting 1 equal, 2 equal and free; galaxies 1, 3 and 4 equal, 3 free; acidity 1 and 2 equal, 2 free;
-- with restarts=16: galaxies 2, 5 and 6 equal (99, 98 and 97 with the default); acidity 3 equal and free (99, 99), 4 free
-  (79);
+- with restarts=16: galaxies 2, 5 and 6 equal (99, 98 and 97 with the default); acidity 3 equal (99), 3 free (99) and
+  4 free (79);
 - with restarts=64: waiting 3 equal (75 with the default, 99 with 16); galaxies 2 free (64, 96) and 4 free (46, 91).
 
 Galaxies are the same in both units, and parameters agree within 1e-5 of the data's spread. BIC chooses waiting 2 equal
