@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,19 @@ def _exact(parameters: Parameters) -> Parameters:
     return Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
 
 
+def _filled(entries: Any) -> Any:
+    """Entries of a history, filled up with the last to a power of two of them.
+
+    A fit that stops early has a history of its own length, for which everything would be compiled anew.
+    """
+
+    def filled(leaf: np.ndarray) -> np.ndarray:
+        missing = (1 << max(len(leaf) - 1, 0).bit_length()) - len(leaf) if len(leaf) else 0
+        return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)])
+
+    return jax.tree.map(filled, entries)
+
+
 def _log_likelihoods(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, fused: bool) -> Array:
     if fused:
         of_one = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
@@ -96,9 +109,10 @@ def log_likelihoods(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
     """
-    fused = use_fused(parameters.component_mus.shape[-1])
+    fused, n_entries = use_fused(parameters.component_mus.shape[-1]), len(parameters.component_mus)
     with jax.enable_x64(True):
-        found = np.asarray(_compiled_log_likelihoods(fused)(_exact(parameters), data, sample_weights))
+        filled = _filled(_exact(parameters))
+        found = np.asarray(_compiled_log_likelihoods(fused)(filled, data, sample_weights))[:n_entries]
     # The fused form is compiled as if there were no NaN.
     finite = np.all([np.isfinite(leaf).all(axis=-1) for leaf in parameters], axis=0)
     return np.where(finite, found - np.sum(sample_weights) * np.log(scaling.spread), np.nan)
@@ -130,8 +144,8 @@ def log_priors(
     with jax.enable_x64(True):
         exact = {name: np.float64(value) for name, value in floats.items()}
         varied = {name: np.asarray(values, np.float64) for name, values in learned.items()}
-        found = _log_priors(_exact(parameters), varied, exact, log_prior=log_prior)
-        return np.asarray(found, np.float64)
+        found = _log_priors(_filled(_exact(parameters)), _filled(varied), exact, log_prior=log_prior)
+        return np.asarray(found, np.float64)[: len(parameters.component_mus)]
 
 
 def information_criteria(log_likelihood: float, n_parameters: int, n_data: float) -> dict[str, float]:

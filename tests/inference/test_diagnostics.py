@@ -57,3 +57,20 @@ def test_log_likelihoods_of_a_history_are_those_of_its_entries():
         one = Parameters(*(leaf[entry] for leaf in history))
         expected = diagnostics.evaluate(one, data, np.ones(400), scaling).log_likelihood
         np.testing.assert_allclose(loglike, expected, rtol=ROUNDING_64)
+
+
+def test_histories_of_many_lengths_are_few_programs():
+    def of_length(length: int) -> np.ndarray:
+        rng = np.random.default_rng(length)
+        history = Parameters(*(rng.normal(size=(length, 2)) for _ in range(3)))
+        found = diagnostics.log_likelihoods(history, DATA, np.ones(400), IDENTITY)
+        last = Parameters(*(leaf[-1] for leaf in history))
+        expected = diagnostics.evaluate(last, DATA, np.ones(400), IDENTITY).log_likelihood
+        np.testing.assert_allclose(found[-1], expected, rtol=ROUNDING_64)
+        return found
+
+    of_length(17)
+    compiled = diagnostics._compiled_log_likelihoods(diagnostics.use_fused(2))
+    once = compiled._cache_size()
+    assert [len(of_length(length)) for length in (18, 25, 31, 32)] == [18, 25, 31, 32]
+    assert compiled._cache_size() == once
