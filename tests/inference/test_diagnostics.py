@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import ROUNDING_64
@@ -70,7 +72,7 @@ def test_histories_of_many_lengths_are_few_programs():
         return found
 
     of_length(17)
-    compiled = diagnostics._compiled_log_likelihoods(diagnostics.use_fused(2))
+    compiled: Any = diagnostics._compiled_log_likelihoods(diagnostics.use_fused(2))
     once = compiled._cache_size()
     assert [len(of_length(length)) for length in (18, 25, 31, 32)] == [18, 25, 31, 32]
     assert compiled._cache_size() == once
