@@ -48,5 +48,5 @@ test: setup
 	$(BIN)/python -m pytest
 
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --extra dvc --extra docs --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock pyproject.toml
