@@ -91,6 +91,7 @@ class SelectionConfig:
 class FitConfig:
     """Keys of `fit`."""
 
+    config: str | None = key("YAML file with a whole resolved config, such as a record's; overrides win over it")
     data: Any = key("what is fitted: a generating spec or a file")
     n_components: Any = key("number of Gaussians; auto chooses one")
     criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
@@ -130,6 +131,7 @@ class FitConfig:
 class SimulateConfig:
     """Keys of `simulate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -170,6 +172,11 @@ class UiConfig:
 
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
+
+COMMANDS_OWN = ("config", "figures", "animation", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
+"""Keys that a command never takes from a file: where it writes to, and what it draws and tracks."""
+OF_FILE = "of_file"
+"""The option of each group that stands for what a file says of it."""
 
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
