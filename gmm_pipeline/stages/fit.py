@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.inference.batching import default_workers, width_of
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, write_columns, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
@@ -26,7 +27,7 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.answers import Answer, Interval, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
-from gmm_pipeline.stages.loading import load, run_digest
+from gmm_pipeline.stages.loading import digests, load, run_digest
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import (
     command_line,
@@ -66,6 +67,8 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
         artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
     artifacts.write_history(directory / artifacts.HISTORY, found.history)
     artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+    code = code_state()
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=not is_alone())
 
 
 def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def selection_columns(found: Answer) -> dict[str, Any]:
 
 
 def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
-    """What `record.json` says of a fit, but for its timings.
+    """What `record.json` says of a fit whose results are written, but for its timings.
 
     Args:
         content: the resolved config.
@@ -131,6 +134,7 @@ def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, 
         "overrides": overrides(),
         "verdict": verdict(job.asked, found),
         "digest": run_digest(content, job),
+        "digests": {**digests(content, job), "results": artifacts.digests_of_results(directory)},
         "width": width_of(job.fit)._asdict(),
         "started": began.isoformat(),
         "ended": datetime.now(UTC).isoformat(),
