@@ -16,6 +16,7 @@ A record is the directory of one run:
 | `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
+| `comparison.json` | of a rerun: what differs from the record that was run again |
 | `record.json` | status, command, versions, digests, timings, where it was tracked |
 
 The runs of a sweep share `code-<digest>.diff` in the folder of the sweep.
@@ -48,10 +49,11 @@ FIGURES = "figures"
 ANIMATION = "animation"
 RECORD = "record.json"
 CODE_DIFF = "code.diff"
+COMPARISON = "comparison.json"
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""
-FILES = (CONFIG, DATA, *RESULTS, CODE_DIFF, RECORD)
+FILES = (CONFIG, DATA, *RESULTS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
