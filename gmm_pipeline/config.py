@@ -91,6 +91,7 @@ class SelectionConfig:
 class FitConfig:
     """Keys of `fit`."""
 
+    config: str | None = key("YAML file with a whole resolved config, such as a record's; overrides win over it")
     data: Any = key("what is fitted: a generating spec or a file")
     n_components: Any = key("number of Gaussians; auto chooses one")
     criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
@@ -130,6 +131,7 @@ class FitConfig:
 class SimulateConfig:
     """Keys of `simulate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -147,6 +149,18 @@ class PredictConfig:
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     tracking: TrackingConfig = key("the store that knows the id of a run")
     outputs_dir: str = key("folder of the records and of everything that is written")
+
+
+@dataclass
+class RerunConfig:
+    """Keys of `rerun`; with any other key of `fit` it is a variation."""
+
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    figures: FiguresConfig = key("pictures of the rerun; a variation has those of a fit")
+    animation: AnimationConfig = key("animation of the rerun; a variation has that of a fit")
+    tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
+    outputs_dir: str = key("folder of records, tracking store and caches")
+    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
 
 
 @dataclass
@@ -171,9 +185,15 @@ class UiConfig:
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
 
+COMMANDS_OWN = ("config", "figures", "animation", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
+"""Keys that a command never takes from a file: where it writes to, and what it draws and tracks."""
+OF_FILE = "of_file"
+"""The option of each group that stands for what a file says of it."""
+
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
     "fit": FitConfig,
+    "rerun": RerunConfig,
     "predict": PredictConfig,
     "animate": AnimateConfig,
     "ui": UiConfig,
