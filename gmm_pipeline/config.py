@@ -122,6 +122,7 @@ class FitConfig:
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none for nowhere")
+    timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
     outputs_dir: str = key("folder of records, tracking store and caches")
     compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
 
@@ -154,6 +155,7 @@ class AnimateConfig:
     """Keys of `animate`."""
 
     run: str = key("folder of a record; latest for the newest under outputs_dir")
+    output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
 

@@ -16,6 +16,8 @@ from typing import Any
 LIBRARIES = ("gmm-pipeline", "jax", "jaxlib", "optax", "numpy", "hydra-core", "omegaconf", "mlflow")
 COMPUTING = ("jax", "jaxlib", "optax", "numpy")
 """Libraries that decide the bits of a result."""
+NO_GIT = {"commit": None, "dirty": None}
+"""Outside of a checkout."""
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def git_state(folder: Path) -> dict[str, Any]:
     tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")
     commit = None if tracked is None else _git(folder, "rev-parse", "HEAD")
     if commit is None:
-        return {"commit": None, "dirty": None}
+        return dict(NO_GIT)
     return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
 
 

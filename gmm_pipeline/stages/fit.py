@@ -20,7 +20,7 @@ from gmm_pipeline.inference.batching import default_workers, width_of
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, write_columns, write_json, write_text
-from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.provenance import NO_GIT, provenance
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
@@ -40,6 +40,9 @@ from gmm_pipeline.stages.running import (
 
 log = logging.getLogger(__name__)
 
+PASSING = ("name", "started", "ended", "timings", "tracking")
+"""What differs between two runs of the same config, besides the state of git."""
+
 
 def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]:
     """Compute what jobs ask for, the starts of their fits in as many threads as the machine has cores."""
@@ -56,7 +59,7 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
         directory: of the record.
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
-    write_json(directory / artifacts.DATA, describe(job.dataset))
+    write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
     write_json(directory / artifacts.METRICS, found.metrics)
     write_json(directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts]})
@@ -65,7 +68,14 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
     if found.replicates is not None:
         artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
     artifacts.write_history(directory / artifacts.HISTORY, found.history)
+    artifacts.write_loss(directory / artifacts.LOSS, found.history)
     artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+
+
+def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
+    """The path of the data as it was typed, for a record that does not depend on where the checkout lies."""
+    path = None if content["timings"] else content["data"].get("path")
+    return {} if path is None else {"source": str(path)}
 
 
 def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
@@ -138,6 +148,16 @@ def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, 
     }
 
 
+def write_record(directory: Path, cfg: DictConfig, record: Mapping[str, Any], timings: Timings) -> None:
+    """Write `record.json`; with `timings=false` without what differs between two runs of the same config and code."""
+    content = {**record, "timings": timings.rounded()}
+    if not cfg.timings:
+        content = {name: value for name, value in content.items() if name not in PASSING}
+        # A commit of anything else, or a change that has yet to be committed, is no change of the code that ran.
+        content["provenance"] = {**content["provenance"], "git": NO_GIT}
+    write_json(directory / artifacts.RECORD, content)
+
+
 def run(cfg: DictConfig, *, started: float) -> float:
     """Load, compute and save one fit, draw and track it and tell the user; returns the objective.
 
@@ -162,16 +182,16 @@ def run(cfg: DictConfig, *, started: float) -> float:
         content = resolved(cfg)
         save(content, job, found, directory)
         record = about(content, job, found, directory, began)
-        write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+        write_record(directory, cfg, record, timings)
     log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
     failed = ""
     if is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
-    write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    write_record(directory, cfg, record, timings)
     tracked = _track(cfg, directory, timings)
-    write_json(directory / artifacts.RECORD, {**record, **tracked, "timings": timings.rounded()})
+    write_record(directory, cfg, {**record, **tracked}, timings)
     _tell(cfg, job, found, directory, tracked=bool(tracked))
     if found.diverged:
         raise RunFailed(

@@ -33,7 +33,16 @@ AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
-WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilation_cache", "objective", "sweep")
+WITHOUT_EFFECT = (
+    "figures",
+    "animation",
+    "tracking",
+    "outputs_dir",
+    "compilation_cache",
+    "objective",
+    "sweep",
+    "timings",
+)
 """Keys that do not bear on what is fitted."""
 
 
