@@ -159,14 +159,15 @@ def _run_hydra(command: str) -> None:
 
         import hydra
 
-        from gmm_pipeline import command_help, config
+        from gmm_pipeline import command_help, config, config_files
         from gmm_pipeline.execution.plugins import register_plugins
 
         config.register()
         command_help.register()
         register_plugins()
+        primary = config_files.primary_of(command, sys.argv[1:])
         with _sweeps_finished():
-            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=command)(
+            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()
 

@@ -91,6 +91,7 @@ class SelectionConfig:
 class FitConfig:
     """Keys of `fit`."""
 
+    config: str | None = key("YAML file with a whole resolved config, such as a record's; overrides win over it")
     data: Any = key("what is fitted: a generating spec or a file")
     n_components: Any = key("number of Gaussians; auto chooses one")
     criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
@@ -131,6 +132,7 @@ class FitConfig:
 class SimulateConfig:
     """Keys of `simulate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -154,6 +156,7 @@ class PredictConfig:
 class AnimateConfig:
     """Keys of `animate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     run: str = key("folder of a record; latest for the newest under outputs_dir")
     output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
@@ -172,6 +175,13 @@ class UiConfig:
 
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
+
+COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
+"""Keys that a command never takes from a file: where it writes to, and where it tracks."""
+PICTURES = ("figures", "animation")
+"""Groups of how something looks, which name no function."""
+OF_FILE = "of_file"
+"""The option of each group that stands for what a file says of it."""
 
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
