@@ -164,6 +164,20 @@ class AnimateConfig:
 
 
 @dataclass
+class ReportConfig:
+    """Keys of `report`."""
+
+    run: str = key("folder of a record or a sweep, or the id of a run in MLflow; latest for the newest run or sweep")
+    output: str | None = key("file for the page, .html; null for report.html in the folder of the record or sweep")
+    level: float = key("of the bands around quantiles and CDF; a fit is in doubt where p is below one less this")
+    quantiles: int = key("points of the QQ plot, at most")
+    simulations: int = key("of how far data of the mixture deviate from it, for a p-value")
+    seed: int = key("of the simulations")
+    tracking: TrackingConfig = key("the store that knows the run, to which the page is added; none for nowhere")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
 class UiConfig:
     """Keys of `ui`."""
 
@@ -188,6 +202,7 @@ SCHEMAS: dict[str, type] = {
     "fit": FitConfig,
     "predict": PredictConfig,
     "animate": AnimateConfig,
+    "report": ReportConfig,
     "ui": UiConfig,
 }
 
