@@ -169,6 +169,7 @@ class ReportConfig:
 
     run: str = key("folder of a record or a sweep, or the id of a run in MLflow; latest for the newest run or sweep")
     output: str | None = key("file for the page, .html; null for report.html in the folder of the record or sweep")
+    film: str | None = key("folder of a run's animation; null for the record's own")
     level: float = key("of the bands around quantiles and CDF; a fit is in doubt where p is below one less this")
     quantiles: int = key("points of the QQ plot, at most")
     simulations: int = key("of how far data of the mixture deviate from it, for a p-value")

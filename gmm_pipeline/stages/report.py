@@ -100,7 +100,8 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
-    return run_page.page(record, place=place, again=again, match=matched_truth, settings=settings(cfg))
+    film = record / artifacts.ANIMATION if cfg.film is None else Path(cfg.film)
+    return run_page.page(record, film=film, place=place, again=again, match=matched_truth, settings=settings(cfg))
 
 
 def page_of_sweep(cfg: DictConfig, folder: Path) -> str:

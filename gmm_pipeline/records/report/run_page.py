@@ -34,11 +34,12 @@ class Answer(NamedTuple):
     charts: dict[str, Chart]
 
 
-def page(record: Path, *, place: str, again: str, match: Match, settings: Settings) -> str:
+def page(record: Path, *, film: Path, place: str, again: str, match: Match, settings: Settings) -> str:
     """The page as HTML.
 
     Args:
         record: folder of a run that finished or diverged.
+        film: folder of its animation, if there is one.
         place: how people name that folder.
         again: the command that makes the run again from its record and compares.
         match: gives each fitted component its true one.
@@ -68,7 +69,7 @@ def page(record: Path, *, place: str, again: str, match: Match, settings: Settin
         selection=selection,
         again=again,
         pictures=rendering.pictures(record),
-        film=rendering.film(record),
+        film=rendering.film(film),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
         told=list(run.about.get("verdict", [])),
