@@ -24,6 +24,7 @@ EXAMPLES = {
         "fit experiment=notebook",
         "fit config=outputs/fit/RUN/config.yaml optimizer=sgd",
     ],
+    "rerun": ["rerun", "rerun run=outputs/fit/RUN", "rerun run=outputs/sweeps/NAME/7 steps=4000 optimizer=sgd"],
     "predict": [
         "predict data.path=new.csv",
         "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",

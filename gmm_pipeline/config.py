@@ -153,6 +153,18 @@ class PredictConfig:
 
 
 @dataclass
+class RerunConfig:
+    """Keys of `rerun`; with any other key of `fit` it is a variation."""
+
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    figures: FiguresConfig = key("pictures of the rerun; a variation has those of a fit")
+    animation: AnimationConfig = key("animation of the rerun; a variation has that of a fit")
+    tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
+    outputs_dir: str = key("folder of records, tracking store and caches")
+    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
+
+
+@dataclass
 class AnimateConfig:
     """Keys of `animate`."""
 
@@ -201,6 +213,7 @@ OF_FILE = "of_file"
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
     "fit": FitConfig,
+    "rerun": RerunConfig,
     "predict": PredictConfig,
     "animate": AnimateConfig,
     "report": ReportConfig,

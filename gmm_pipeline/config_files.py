@@ -161,12 +161,13 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
         ) from error
 
 
-def register(command: str, taken: Mapping[str, Any]) -> str:
+def register(command: str, taken: Mapping[str, Any], overlay: str | None = None) -> str:
     """Let Hydra know the primary config of a command with values of a file for defaults; gives its name.
 
     Args:
         command: whose config it is.
         taken: keys and values, checked.
+        overlay: another command, whose choices of groups and whose settings of Hydra's are taken, if any.
     """
     from hydra.core.config_store import ConfigStore
 
@@ -176,14 +177,26 @@ def register(command: str, taken: Mapping[str, Any]) -> str:
     groups = {group: values.pop(group) for group in _groups(command) if group in values}
     for group, node in groups.items():
         store.store(group=group, name=OF_FILE, node=node)
+    choices = dict.fromkeys(groups, OF_FILE)
+    settings: dict[str, Any] = {}
+    if overlay is not None:
+        over = _plain(OmegaConf.load(config_directory() / f"{overlay}.yaml"))
+        for entry in over["defaults"]:
+            choices |= entry if isinstance(entry, dict) else {}
+        settings = {"hydra": over["hydra"]}
     defaults = [
-        {group: OF_FILE if group in groups else option for group, option in entry.items()}
-        if isinstance(entry, dict)
-        else entry
+        {group: choices.get(group, option) for group, option in entry.items()} if isinstance(entry, dict) else entry
         for entry in primary.pop("defaults")
     ]
-    store.store(name=name, node={"defaults": defaults, **_plain(OmegaConf.merge(primary, values))})
+    store.store(name=name, node={"defaults": defaults, **_plain(OmegaConf.merge(primary, values, settings))})
     return name
+
+
+def hydra_word(key: str, value: str) -> str:
+    """An override as Hydra's grammar reads it, whatever characters its value has."""
+    plain = re.fullmatch(r"[\w./:@%+-]+", value)
+    text = value if plain else '"{}"'.format(value.replace("\\", r"\\").replace('"', r"\""))
+    return f"{key}={text}"
 
 
 def _groups(command: str) -> list[str]:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
@@ -85,6 +86,8 @@ def save_failed(
             write_text(directory / artifacts.CONFIG, as_yaml(resolved(cfg)))
         except OmegaConfBaseException as incomplete:
             log.info("no %s: %s", artifacts.CONFIG, incomplete)
+    code = code_state()
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=True)
     now = datetime.now(UTC).isoformat()
     write_json(
         directory / artifacts.RECORD,
