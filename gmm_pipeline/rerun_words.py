@@ -16,7 +16,7 @@ from gmm_pipeline.config import COMMANDS_OWN, config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import LATEST, lasting_record
+from gmm_pipeline.records.finding import lasting_record
 
 NOT_FITTED = {*COMMANDS_OWN, "objective", "run", "hydra"}
 """Keys that make no variation."""
@@ -83,7 +83,7 @@ def _record(words: Sequence[str]) -> Path:
     store = [] if any(re.match(r"tracking=", word) for word in said) else ["tracking=mlflow"]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         cfg = compose("rerun", [*store, *said])
-    record = lasting_record(cfg.run or LATEST, cfg.outputs_dir, cfg.tracking.uri)
+    record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
     about = read_json(record / artifacts.RECORD)
     if about.get("status") not in ("finished", "diverged"):
         raise InputError(
