@@ -66,9 +66,7 @@ def find_record(run: str, outputs_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def found_record(
-    run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False
-) -> Iterator[Path]:
+def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
 
     Args:

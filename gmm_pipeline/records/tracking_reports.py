@@ -4,7 +4,7 @@ The store is the one that knows the run: the one of the command, or else the one
 where there is none, and a page whose folder MLflow takes for the run's own is there already.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -33,10 +33,7 @@ def log_report(page: Path, *, tracking: Mapping[str, Any], uri: str) -> str:
         run_id, recorded = tracking["run_id"], tracking["uri"]
     except KeyError as error:
         raise TrackingError(f"the record does not say which run of MLflow's it is: no {error}") from error
-    for candidate in dict.fromkeys([uri, recorded]):
-        file = _existing(candidate, given=candidate == uri)
-        if file is False:
-            continue
+    for candidate, file in _stores(uri, recorded):
         with failures_told(candidate, file, what="the report", kept=f"it is in {page}"):
             client = client_of(candidate if file is None else f"{SQLITE}{file}")
             try:
@@ -45,24 +42,26 @@ def log_report(page: Path, *, tracking: Mapping[str, Any], uri: str) -> str:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     continue
                 raise
-            if _folder(run.info.artifact_uri) != page.resolve().parent:
+            if _folder(str(run.info.artifact_uri)) != page.resolve().parent:
                 client.log_artifact(run_id, str(page))
             return candidate
     raise TrackingError(
-        f"{uri}: it does not know the run {run_id}, so that the report could not be added to it. Nothing is lost: it is "
-        f"in {page}. Name the store that does with tracking.uri, or use tracking=none."
+        f"{uri}: it does not know the run {run_id}, so that the report could not be added to it. Nothing is lost: "
+        f"it is in {page}. Name the store that does with tracking.uri, or use tracking=none."
     )
 
 
-def _existing(uri: str, *, given: bool) -> Path | None | bool:
-    """The file of a local store, None for a server, False where there is nothing to ask."""
-    try:
-        file = store_file(uri)
-    except InputError:
-        if given:
-            raise
-        return False
-    return file if file is None or file.exists() else False
+def _stores(uri: str, recorded: str) -> Iterator[tuple[str, Path | None]]:
+    """Stores to ask, each with its file or None for a server; a local one that is not there knows no run."""
+    for candidate in dict.fromkeys([uri, recorded]):
+        try:
+            file = store_file(candidate)
+        except InputError:
+            if candidate == uri:
+                raise
+            continue
+        if file is None or file.exists():
+            yield candidate, file
 
 
 def _folder(uri: str) -> Path | None:

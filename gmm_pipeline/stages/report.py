@@ -19,6 +19,7 @@ from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.finding import LATEST, RUN_ID, find_record, found_record
 from gmm_pipeline.records.sweep_answers import settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
+from gmm_pipeline.records.tracking_store import store_file
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import override_word, shown
 
@@ -48,6 +49,15 @@ def check(cfg: DictConfig) -> None:
     check_range(cfg, "quantiles", 2, 10_000)
     check_range(cfg, "simulations", 100, 1_000_000)
     check_range(cfg, "seed", 0)
+    if cfg.tracking.uri is not None:
+        store_file(cfg.tracking.uri)  # refuses an address that cannot be used
+    if cfg.film is not None and not Path(cfg.film).is_dir():
+        raise InputError(
+            "film",
+            expected="the folder of an animation",
+            came=f"{cfg.film}",
+            remedy="`animate output=FOLDER` makes one.",
+        )
     if cfg.output is None:
         return
     if Path(cfg.output).suffix != ".html":
@@ -100,7 +110,7 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
-    film = record / artifacts.ANIMATION if cfg.film is None else Path(cfg.film)
+    film = None if cfg.film is None else Path(cfg.film)
     return run_page.page(record, film=film, place=place, again=again, match=matched_truth, settings=settings(cfg))
 
 
@@ -120,7 +130,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
         raise InputError(
             "run",
             expected="a sweep that came to an end",
-            came=f"{folder}, where {len(runs):,} of {len(manifest.runs):,} runs have a record and there is no {PARQUET}",
+            came=f"{folder}, with {len(runs):,} of {len(manifest.runs):,} records and no {PARQUET}",
             remedy=f"Wait for it, or go on with it: {manifest.command}",
         )
     objective = manifest.objective

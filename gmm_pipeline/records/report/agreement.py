@@ -2,12 +2,10 @@
 
 Both are of the data and the answer alone; nothing is fitted again. Kolmogorov's band is of a distribution that was
 fixed beforehand, while this one was fitted to the same data, which draws the two together. What is left of the
-deviation √n (F_n − F) is then a Gaussian process (Durbin 1973),
-
-    C(u, v) = min(u, v) − u v − g(u)ᵀ I⁻¹ g(v),    g = ∂F/∂θ,    I = E[∂log p/∂θ ∂log p/∂θᵀ],
-
-of which the largest value is simulated, in milliseconds. The price: it holds for many data and an optimum of the
-likelihood; a prior that counts against so many data is not in it, nor is the choice of the number of components.
+deviation √n (F_n − F) is then a Gaussian process (Durbin 1973): white noise over F without what the parameters took of
+it, its projection on their scores ∂log p/∂θ, summed up to F(x). Its largest value is simulated, in milliseconds. The
+price: it holds for many data and an optimum of the likelihood; a prior that counts against so many data is not in it,
+nor is the choice of the number of components.
 
 Sample weights are counts: a datum of weight 3 says what three equal data say.
 """
@@ -18,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Real
 
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
 
 BISECTIONS = 100
@@ -26,9 +25,8 @@ CELLS = 400
 """Of equal probability, over which the process is simulated."""
 CONTINUITY = 0.5826
 """The largest value of a Wiener process between grid points, in √(width of a cell) (Broadie, Glasserman & Kou 1997)."""
-WITHIN = 12.0
-"""Standard deviations around the components over which information is integrated: the rest is rounding."""
-NODES = 2000
+DEPENDENT = 1e-6
+"""Scores that are so much shorter than others once these are taken out say nothing of their own."""
 
 
 class Sites(NamedTuple):
@@ -142,9 +140,11 @@ def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Qua
 
     total = sites.total
     middles = (np.cumsum(sites.counts) - 0.5 * sites.counts) / total
-    scores = ndtri(middles)
-    wanted = np.searchsorted(scores, np.linspace(scores[0], scores[-1], min(most, len(scores))))
-    chosen = np.unique(np.clip(wanted, 0, len(scores) - 1))
+    chosen = np.arange(len(middles))
+    if len(middles) > most:
+        normal_scores = ndtri(middles)
+        wanted = np.linspace(normal_scores[0], normal_scores[-1], most)
+        chosen = np.unique(np.clip(np.searchsorted(normal_scores, wanted), 0, len(middles) - 1))
     probabilities = middles[chosen]
     shape = total * probabilities + 0.5, total * (1.0 - probabilities) + 0.5
     tail = 0.5 * (1.0 - level)
@@ -202,53 +202,39 @@ def _suprema(
     mixture: Mixture | None, *, equal_scales: bool, simulations: int, seed: int
 ) -> Float[np.ndarray, " simulations"]:
     """The largest absolute value of the process in each simulation; without a mixture, of the Brownian bridge."""
-    grid = np.arange(1, CELLS) / CELLS
-    covariance = np.minimum(grid[:, None], grid) - grid[:, None] * grid
+    taken = np.ones((CELLS, 1))
     if mixture is not None:
-        slopes, information = _cdf_slopes(mixture, grid, equal_scales), _information(mixture, equal_scales)
-        # Components that say the same have parameters without information: those were not fitted to anything.
-        covariance -= slopes.T @ np.linalg.pinv(information, rcond=1e-9, hermitian=True) @ slopes
-    variances, directions = np.linalg.eigh(covariance)
-    draws = np.random.default_rng(seed).standard_normal((simulations, len(grid)))
-    paths = (draws * np.sqrt(np.maximum(variances, 0.0))) @ directions.T
+        middles = quantile(mixture, (np.arange(CELLS) + 0.5) / CELLS)
+        taken = np.concatenate([taken, scores(mixture, middles, equal_scales=equal_scales).T], axis=1)
+    basis, lengths, _ = np.linalg.svd(taken / np.linalg.norm(taken, axis=0), full_matrices=False)
+    basis = basis[:, lengths > DEPENDENT * lengths[0]]
+    noise = np.random.default_rng(seed).standard_normal((simulations, CELLS))
+    paths = np.cumsum(noise - (noise @ basis) @ basis.T, axis=1) / math.sqrt(CELLS)
     return np.abs(paths).max(axis=1) + CONTINUITY / math.sqrt(CELLS)
 
 
-def _cdf_slopes(
-    mixture: Mixture, probabilities: Float[np.ndarray, " P"], equal_scales: bool
+def scores(
+    mixture: Mixture, points: Float[np.ndarray, " P"], *, equal_scales: bool
 ) -> Float[np.ndarray, "parameters P"]:
-    """∂F/∂θ at the mixture's quantiles: of weights (the last one is what the others leave), locs and scales."""
-    from scipy.special import ndtr
+    """∂log p/∂θ of a datum, for weights, locs and scales.
 
-    weights, locs, scales = (values[:, None] for values in mixture)
-    standardised = (quantile(mixture, probabilities) - locs) / scales
-    heights = weights * _normal(standardised) / scales
-    shares = ndtr(standardised)
-    return _tangents(shares, -heights, -heights * standardised, equal_scales)
+    The weights are taken one by one, though they sum to one: the direction too many, Σ_j w_j ∂log p/∂w_j = 1, is that
+    of all distributions, which the process leaves out anyway.
 
-
-def _information(mixture: Mixture, equal_scales: bool) -> Float[np.ndarray, "parameters parameters"]:
-    """E[∂log p/∂θ ∂log p/∂θᵀ] of a datum, by the midpoint rule in each component's own units."""
-    weights, locs, scales = (values[:, None] for values in mixture)
-    edges = np.unique((locs + scales * np.linspace(-WITHIN, WITHIN, NODES)).ravel())
-    points, widths = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
-    standardised = (points - locs) / scales
-    densities = _normal(standardised) / scales
-    joint = weights * densities
-    total = np.maximum(joint.sum(axis=0), np.finfo(np.float64).tiny)
-    rows = _tangents(densities, joint * standardised / scales, joint * (standardised**2 - 1.0) / scales, equal_scales)
-    return (rows * (widths / total)) @ rows.T
-
-
-def _tangents(
-    of_weights: Float[np.ndarray, "K P"],
-    of_locs: Float[np.ndarray, "K P"],
-    of_scales: Float[np.ndarray, "K P"],
-    equal_scales: bool,
-) -> Float[np.ndarray, "parameters P"]:
-    scales = of_scales.sum(axis=0, keepdims=True) if equal_scales else of_scales
-    return np.concatenate([of_weights[:-1] - of_weights[-1], of_locs, scales])
-
-
-def _normal(standardised: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return np.exp(-0.5 * standardised**2) / math.sqrt(2.0 * math.pi)
+    Args:
+        mixture: of K components; those without weight have no parameters.
+        points: where.
+        equal_scales: one scale, of all components, instead of K.
+    """
+    present = mixture.weights > 0.0
+    weights, locs, scales = (values[present] for values in mixture)
+    _, responsibilities = portable.evaluate(weights, locs, scales, points)
+    standardised = (points - locs[:, None]) / scales[:, None]
+    of_scales = responsibilities * (standardised**2 - 1.0) / scales[:, None]
+    return np.concatenate(
+        [
+            responsibilities / weights[:, None],
+            responsibilities * standardised / scales[:, None],
+            of_scales.sum(axis=0, keepdims=True) if equal_scales else of_scales,
+        ]
+    )

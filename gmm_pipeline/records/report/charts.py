@@ -23,6 +23,10 @@ COLORS = 7
 MOST_SITES = 600
 BASE_POINTS = 400
 SAME_OPTIMUM = 1e-2
+MOST_TICKS = 7
+MOST_WHOLE_TICKS = 12
+LINEAR_UP_TO = 10.0
+"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 OUTCOMES = {
     "reached": ("reached the best", "--c1", "circle"),
     "worse": ("a worse optimum", "--c5", "square"),
@@ -76,7 +80,7 @@ def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping
             "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
             "hovermode": "closest",
-            "xaxis": {**axis, "showgrid": False, **x},
+            "xaxis": {**axis, "showgrid": False, "zeroline": False, **x},
             "yaxis": {**axis, **y},
             **layout,
         },
@@ -86,6 +90,47 @@ def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping
 def with_unit(name: str, unit: str | None) -> dict[str, str]:
     """The title of an axis: quantity / unit."""
     return {"text": text(name if unit is None else f"{name} / {unit}")}
+
+
+def log_axis(title: str, values: Any) -> dict[str, Any]:
+    """A logarithmic axis with a tick at each decade, or at each so many where there are many."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known) & (known > 0.0)]
+    decades = float(np.ptp(np.log10(known))) if known.size else 1.0
+    return {
+        "title": {"text": title},
+        "type": "log",
+        "exponentformat": "power",
+        "dtick": max(math.ceil(decades / MOST_TICKS), 1),
+    }
+
+
+def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """Differences from a best, and their axis: as they are up to what decides, logarithmic above where some are far.
+
+    Plotly has no such axis: the differences are brought to one scale, and the ticks say what they were.
+
+    Args:
+        title: of the axis.
+        excess: 0 or more; NaN stays NaN.
+    """
+    values = np.asarray(excess, float)
+    highest = float(np.nanmax(values, initial=0.0))
+    axis: dict[str, Any] = {"title": {"text": title}, "rangemode": "tozero"}
+    if highest <= 6.0 * LINEAR_UP_TO:
+        return values, axis
+
+    def brought(these: Any) -> np.ndarray:
+        these = np.asarray(these, float)
+        return np.where(
+            these <= LINEAR_UP_TO, these / LINEAR_UP_TO, 1.0 + np.log10(np.maximum(these, 1.0) / LINEAR_UP_TO)
+        )
+
+    decades = (10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)).tolist()
+    ticks = [0.0, 2.0, 6.0, *decades] if len(decades) <= 4 else [0.0, *decades[:: math.ceil(len(decades) / MOST_TICKS)]]
+    top = float(brought(highest))
+    axis |= {"tickvals": numbers(brought(ticks)), "ticktext": [f"{tick:,.0f}" for tick in ticks]}
+    return brought(values), {**axis, "range": [-0.06 * top, 1.06 * top], "zeroline": False}
 
 
 def density(run: Run) -> Chart:
@@ -201,7 +246,7 @@ def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: 
     ]
     if null is not None:
         line = {"color": "--c5", "dash": "dash", "width": 1.4}
-        name = f"{percent} for a fitted mixture"
+        name = f"{percent} band, mixture fitted"
         for sign in (1.0, -1.0):
             traces.append(
                 _line(numbers(ends), [sign * null.fitted / root] * 2, name, line, showlegend=sign > 0.0, **quiet)
@@ -250,7 +295,7 @@ def loss(run: Run) -> Chart | None:
     return chart(
         [trace],
         x={"title": {"text": "optimizer step"}, "rangemode": "tozero"},
-        y={"title": {"text": "loss − least / nats"}, "type": "log", "exponentformat": "power", "dtick": 1},
+        y=log_axis("loss − least / nats", excess),
         showlegend=False,
     )
 
@@ -291,8 +336,8 @@ def restarts(run: Run) -> Chart | None:
         )
     return chart(
         traces,
-        x={"title": {"text": "starts, best first"}, "dtick": 1 if len(rows) <= 12 else None},
-        y={"title": {"text": "best − log posterior / nats"}, "type": "log", "exponentformat": "power"},
+        x=whole_axis("starts, best first", np.arange(len(rows))),
+        y=log_axis("best − log posterior / nats", excess),
     )
 
 
@@ -305,7 +350,9 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *
     sound = np.isfinite(values) & ~np.array(columns["degenerate"], bool) & ~np.array(columns["diverged"], bool)
     if not sound.any():
         return None
-    excess = values - values[sound].min()
+    excess = np.where(sound, values - np.min(values[sound]), np.nan)
+    title = f"highest − {name} / nats" if larger else f"{name} − lowest"
+    heights, axis = excess_axis(title, excess)
     counts, kinds = np.array(columns["n_components"]), np.array(columns["scales"])
     traces: list[dict[str, Any]] = []
     for kind, (label, color, symbol, dash) in KINDS.items():
@@ -321,10 +368,11 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *
                 "mode": "lines+markers",
                 "name": label,
                 "x": counts[here].tolist(),
-                "y": numbers(excess[here]),
+                "y": numbers(heights[here]),
+                "customdata": numbers(excess[here]),
                 "line": {"color": color, "width": 2, "dash": dash},
                 "marker": {"color": color, "symbol": symbol, "size": 7},
-                "hovertemplate": f"%{{x}} components, {label}: %{{y:+,.2f}}<extra></extra>",
+                "hovertemplate": f"%{{x}} components, {label}: %{{customdata:+,.2f}}<extra></extra>",
             }
         )
     chosen = [i for i, mark in enumerate(columns["chosen"]) if mark]
@@ -335,7 +383,7 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *
                 "mode": "markers",
                 "name": "chosen",
                 "x": [int(counts[chosen[0]])],
-                "y": numbers(excess[chosen[:1]]),
+                "y": numbers(heights[chosen[:1]]),
                 "marker": {
                     "symbol": "circle-open",
                     "size": 16,
@@ -345,12 +393,12 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *
                 "hoverinfo": "skip",
             }
         )
-    title = f"highest − {name} / nats" if larger else f"{name} − lowest"
-    return chart(
-        traces,
-        x={"title": {"text": "number of components"}, "dtick": 1 if np.ptp(counts) <= 12 else None},
-        y={"title": {"text": title}, "rangemode": "tozero"},
-    )
+    return chart(traces, x=whole_axis("number of components", counts), y=axis)
+
+
+def whole_axis(title: str, values: Any) -> dict[str, Any]:
+    """An axis of whole numbers, each with a tick where they are few."""
+    return {"title": {"text": title}, **({"dtick": 1} if np.ptp(values) <= MOST_WHOLE_TICKS else {})}
 
 
 def finite(mixture: Mixture) -> bool:

@@ -40,7 +40,11 @@
     layout.yaxis.title = { text: plain(y.label) };
     if (x.kind !== "number") layout.xaxis.type = "category";
     if (y.kind !== "number") layout.yaxis.type = "category";
-    if (log.checked && y.kind === "number" && rows.every((row) => y.values[row] > 0)) layout.yaxis.type = "log";
+    for (const [axis, column] of [[layout.xaxis, x], [layout.yaxis, y]]) {
+      const known = column.kind === "number" ? rows.map((row) => column.values[row]) : [0.5];
+      if (known.every(Number.isInteger) && Math.max(...known) - Math.min(...known) <= 12) axis.dtick = 1;
+    }
+    if (log.checked && y.kind === "number" && rows.every((row) => y.values[row] > 0)) Object.assign(layout.yaxis, { type: "log", dtick: null });
     layout.showlegend = by !== null;
     gmm.draw(place, { data, layout });
   };

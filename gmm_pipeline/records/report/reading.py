@@ -149,4 +149,6 @@ def _diff(path: Path) -> str:
     if not path.is_file():
         return ""
     text = path.read_text(encoding="utf-8", errors="replace")
-    return text if len(text) <= MOST_OF_DIFF else f"{text[:MOST_OF_DIFF]}\n… {len(text) - MOST_OF_DIFF:,} characters more"
+    return (
+        text if len(text) <= MOST_OF_DIFF else f"{text[:MOST_OF_DIFF]}\n… {len(text) - MOST_OF_DIFF:,} characters more"
+    )

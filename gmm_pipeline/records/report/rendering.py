@@ -106,7 +106,9 @@ def film(folder: Path) -> Picture | None:
     """The animation in a folder, in the format that is smallest and can be paused."""
     for suffix, kind in FILMS.items():
         for path in sorted(folder.glob(f"*{suffix}")):
-            return Picture(path.stem, "The mixture over the optimizer's steps, above the data", kind, data_uri(path, kind))
+            return Picture(
+                path.stem, "The mixture over the optimizer's steps, above the data", kind, data_uri(path, kind)
+            )
     return None
 
 

@@ -7,6 +7,7 @@ and on writing Plotly's script; the price of a page that is whole.
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.report import agreement, charts, rendering, wording
 from gmm_pipeline.records.report.charts import Chart
 from gmm_pipeline.records.report.reading import Match, Run, read_run
@@ -34,16 +35,16 @@ class Answer(NamedTuple):
     charts: dict[str, Chart]
 
 
-def page(record: Path, *, film: Path, place: str, again: str, match: Match, settings: Settings) -> str:
+def page(record: Path, *, place: str, again: str, match: Match, settings: Settings, film: Path | None = None) -> str:
     """The page as HTML.
 
     Args:
         record: folder of a run that finished or diverged.
-        film: folder of its animation, if there is one.
         place: how people name that folder.
         again: the command that makes the run again from its record and compares.
         match: gives each fitted component its true one.
         settings: for the agreement with the data.
+        film: folder of its animation; None for the record's own.
 
     Raises:
         InputError: the record has nothing to report.
@@ -69,7 +70,7 @@ def page(record: Path, *, film: Path, place: str, again: str, match: Match, sett
         selection=selection,
         again=again,
         pictures=rendering.pictures(record),
-        film=rendering.film(film),
+        film=rendering.film(record / artifacts.ANIMATION if film is None else film),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
         told=list(run.about.get("verdict", [])),

@@ -4,6 +4,7 @@ The table goes into the page as columns and becomes rows in the browser, a stret
 are there at once; what differs between the runs comes first, and what is the same in all folds away.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ from gmm_pipeline.records.sweep_answers import (
     jitter,
     n_components,
     with_results,
+)
+from gmm_pipeline.records.sweep_answers import (
+    value as value_of,
 )
 from gmm_pipeline.records.sweep_table import table_columns
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
@@ -80,19 +84,22 @@ def page(
         title=f"{manifest.name}: {wording.plural(len(manifest.runs), 'run')}",
         place=place,
         manifest=manifest,
-        headline=headline(manifest, runs, best, counts, told),
+        headline=headline(manifest, runs, best, found, counts, told),
         told=told[1:],
         tiles=tiles(manifest, runs),
         varied=varied(runs, differing),
         common=common(runs, differing),
         best=best,
-        best_chips=[] if best is None else [f"{k}={v}" for k, v in override_values(best.overrides).items() if k in differing],
+        best_chips=[]
+        if best is None
+        else [f"{k}={v}" for k, v in override_values(best.overrides).items() if k in differing],
         found=None if found is None else as_content(found),
         objective=wording.CRITERIA.get(objective, objective),
+        began=wording.moment(manifest.started),
         failures=failures(runs, differing),
         table=table,
         filters=filters(table, differing),
-        axes=axes(table, objective),
+        axes=axes(table, objective, differing),
         pictures=rendering.pictures(folder),
     )
 
@@ -106,7 +113,12 @@ def _answer(record: Path, match: Match, settings: Settings) -> Answer | None:
 
 
 def headline(
-    manifest: Manifest, runs: Sequence[SweepRun], best: SweepRun | None, counts: str, told: Sequence[str]
+    manifest: Manifest,
+    runs: Sequence[SweepRun],
+    best: SweepRun | None,
+    found: Answer | None,
+    counts: str,
+    told: Sequence[str],
 ) -> wording.Finding:
     """The verdict at a glance."""
     ended = Counter(run.status for run in runs)
@@ -114,10 +126,11 @@ def headline(
     words = " ".join([counts[:1].upper() + counts[1:] + ".", *told[:1]])
     if best is None:
         return wording.Finding(wording.BAD, "verdict", "No run has a result to compare", words)
-    level = wording.CAUTION if lost else wording.GOOD
+    sound = not lost and (found is None or found.headline.level == wording.GOOD)
+    level = wording.GOOD if sound else wording.CAUTION
     name = wording.CRITERIA.get(manifest.objective, manifest.objective)
     side = "highest" if manifest.objective in LARGER_IS_BETTER else "lowest"
-    value = wording.number(best.metrics.get(manifest.objective), 8)
+    value = wording.minus(f"{value_of(best, manifest.objective):,.3f}")
     return wording.Finding(level, "verdict", f"Run {best.number} has the {side} {name}, {value}", words)
 
 
@@ -171,7 +184,9 @@ def table_of(runs: Sequence[SweepRun], objective: str, best: SweepRun | None) ->
     content = [_column(name, columns[name]) for name in order]
     sorted_by = order.index(objective) if objective in order else 0
     labels = [
-        ", ".join([f"run {run.number}", *(f"{k}={v}" for k, v in override_values(run.overrides).items() if k in differing)])
+        ", ".join(
+            [f"run {run.number}", *(f"{k}={v}" for k, v in override_values(run.overrides).items() if k in differing)]
+        )
         for run in runs
     ]
     return {
@@ -194,10 +209,8 @@ def _column(name: str, column: Column) -> dict[str, Any]:
         kind = "number"
         missing = np.ma.getmaskarray(column)
         raw = np.ma.getdata(column).tolist()
-        values = [
-            None if gone or not np.isfinite(value) else value for value, gone in zip(raw, missing, strict=True)
-        ]
-        texts = ["" if value is None else _number(value) for value in values]
+        values = [None if gone or not np.isfinite(value) else value for value, gone in zip(raw, missing, strict=True)]
+        texts = _texts(values)
     else:
         texts = ["" if value is None else value for value in column]
     if name in ("converged",):
@@ -216,8 +229,26 @@ def _column(name: str, column: Column) -> dict[str, Any]:
     }
 
 
-def _number(value: float | int) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.7g}"
+def _texts(values: Sequence[float | int | None]) -> list[str]:
+    """Numbers as text, with as many decimals as the longest of them needs for its seventh digit."""
+    known = [value for value in values if value is not None]
+    largest = max((abs(value) for value in known), default=0.0)
+    if all(isinstance(value, int) for value in known):
+        texts = [str(value) for value in known]
+    elif (
+        largest >= 1e7
+        or (smallest := min((abs(v) for v in known if v), default=1.0)) < 1e-4
+        or largest > 1e6 * smallest
+    ):
+        texts = [f"{value:.6g}" for value in known]
+    else:
+        decimals = 6 - max(math.floor(math.log10(largest or 1.0)), 0)
+        texts = [f"{value:.{decimals}f}" for value in known]
+        while decimals and all(text.endswith("0") for text in texts):
+            decimals -= 1
+            texts = [text[:-1] if decimals else text[:-2] for text in texts]
+    rest = iter(texts)
+    return ["" if value is None else wording.minus(next(rest)) for value in values]
 
 
 def filters(table: Mapping[str, Any], differing: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -231,13 +262,16 @@ def filters(table: Mapping[str, Any], differing: Sequence[str]) -> list[tuple[in
     return found[:MOST_FILTERS]
 
 
-def axes(table: Mapping[str, Any], objective: str) -> dict[str, Any]:
+def axes(table: Mapping[str, Any], objective: str, differing: Sequence[str]) -> dict[str, Any]:
     """What the explorer's axes can be, and what they are at first."""
     columns = list(enumerate(table["columns"]))
     places = [(place, column) for place, column in columns if column["differs"] and column["name"] != "error"]
     names = {column["name"]: place for place, column in places}
-    coloured = [(place, column) for place, column in places if 1 < len(column["choices"]) <= charts.COLORS]
-    across = next((names[name] for name in ("n_steps", "run") if name in names), 0)
+    coloured = [
+        (p, column) for p, column in places if column["name"] != "run" and 1 < len(column["choices"]) <= charts.COLORS
+    ]
+    asked = [place for place, column in places if column["kind"] == "number" and column["name"] in differing]
+    across = next((names[name] for name in ("n_steps",) if name in names), next(iter(asked), names["run"]))
     up = next((names[name] for name in ("loss", objective, "log_likelihood") if name in names), across)
     return {"places": places, "coloured": coloured, "x": across, "y": up}
 
@@ -248,29 +282,39 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
         return None
     excess = excess_of_same_data(compared, objective)
     counts = [n_components(run) for run in compared]
-    labels = [f"run {run.number}" for run in compared]
     name = wording.CRITERIA.get(objective, objective)
     above = f"highest − {name}" if objective in LARGER_IS_BETTER else f"{name} − lowest"
-    marker = {"color": "--accent", "size": 8, "opacity": 0.65}
-    trace: dict[str, Any] = {"type": "scatter", "mode": "markers", "name": "a run", "text": labels, "marker": marker}
-    trace |= {"y": charts.numbers(excess), "hovertemplate": "%{text}: %{y:,.4g} above the best<extra></extra>"}
-    y = {"title": {"text": above}, "rangemode": "tozero"}
+    heights, axis = charts.excess_axis(above, excess)
+    points: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "a run",
+        "y": charts.numbers(heights),
+        "customdata": charts.numbers(excess),
+        "text": [f"run {run.number}" for run in compared],
+        "marker": {"color": "--accent", "size": 8, "opacity": 0.65},
+        "hovertemplate": "%{text}: %{customdata:,.4g} from the best<extra></extra>",
+    }
     if None not in counts and len(set(counts)) > 1:
         numbers = np.array(counts, float)
-        x = numbers.copy()
-        for count in np.unique(numbers):
+        x, unique = numbers.copy(), np.unique(numbers)
+        for count in unique:
             here = np.flatnonzero(numbers == count)
             x[here] += 0.4 * jitter(len(here))
-        unique = np.unique(numbers)
-        lowest = [excess[numbers == count].min() for count in unique]
-        line = {"color": "--ink", "width": 1.6}
-        joined: dict[str, Any] = {"type": "scatter", "mode": "lines", "name": "best of each number", "line": line}
-        joined |= {"x": charts.numbers(unique), "y": charts.numbers(lowest), "hoverinfo": "skip"}
-        axis = {"title": {"text": "number of components"}, "dtick": 1 if np.ptp(unique) <= 12 else None}
-        return charts.chart([joined, {**trace, "x": charts.numbers(x)}], x=axis, y=y)
+        joined: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "best of each number",
+            "x": charts.numbers(unique),
+            "y": charts.numbers([heights[numbers == count].min() for count in unique]),
+            "line": {"color": "--ink", "width": 1.6},
+            "hoverinfo": "skip",
+        }
+        across = charts.whole_axis("number of components", unique)
+        return charts.chart([joined, {**points, "x": charts.numbers(x)}], x=across, y=axis)
     keys = [key for key in differing_overrides(compared) if key != "seed"]
     if not keys:
         return None
     values = [charts.text(override_values(run.overrides).get(keys[0], "–")) for run in compared]
-    axis = {"title": {"text": charts.text(keys[0])}, "type": "category"}
-    return charts.chart([{**trace, "x": values}], x=axis, y=y, showlegend=False)
+    across = {"title": {"text": charts.text(keys[0])}, "type": "category"}
+    return charts.chart([{**points, "x": values}], x=across, y=axis, showlegend=False)

@@ -1,4 +1,4 @@
-"""What a page says in words: numbers as people read them, what was asked, and a verdict on each thing that may be wrong.
+"""What a page says in words: numbers as people read them, what was asked, a verdict on each thing that may be wrong.
 
 A verdict says no more than the numbers do: "agrees" is that nothing was found against it.
 """
@@ -62,8 +62,8 @@ class Cell(NamedTuple):
 
     estimate: str
     error: str
-    intervals: tuple[str, ...]
-    """One for each way that intervals were found."""
+    intervals: tuple[tuple[str, str], ...]
+    """Where it lies, and, where this was found in several ways, how."""
     truth: str
 
 
@@ -85,7 +85,8 @@ def number(value: float | int | None, digits: int = 6) -> str:
     """A number to so many digits, with separators, or a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if isinstance(value, int):
+    if isinstance(value, int) or (value == round(value) and abs(value) < 1e15):
+        value = round(value)
         return minus(f"{value:,}")
     size = abs(value)
     if size and not 1e-4 <= size < 1e9:
@@ -123,9 +124,7 @@ def _cell(run: Run, sources: Sequence[Errors], name: str, component: int) -> Cel
         ends = [float(getattr(end, name)[component]) for end in (source.intervals.lower, source.intervals.upper)]
         if all(map(math.isfinite, ends)) and ends[1] > ends[0]:
             texts = [minus(f"{end:,.{decimals}f}") if decimals >= 0 else number(end, 5) for end in ends]
-            intervals.append(" to ".join(texts))
-        else:
-            intervals.append("–")
+            intervals.append((" to ".join(texts), source.intervals.method if len(sources) > 1 else ""))
     true = math.nan if run.matched_truth is None else float(getattr(run.matched_truth, name)[component])
     return Cell(estimate, error_text, tuple(intervals), number(true, 4) if math.isfinite(true) else "")
 
@@ -181,8 +180,8 @@ def question(run: Run) -> str:
         kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
         criterion = CRITERIA.get(str(config.get("criterion")), str(config.get("criterion")))
         return (
-            f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were fitted "
-            f"to {data} {under}, and one was chosen by {criterion}. Each is {tried}."
+            f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were "
+            f"fitted to {data} {under}, and one was chosen by {criterion}. Each is {tried}."
         )
     equal = " with equal scales" if config.get("scales") == "equal" and asked != 1 else ""
     wanted = "A single Gaussian" if asked == 1 else f"A mixture of {asked} Gaussians{equal}"
@@ -232,16 +231,23 @@ def origin(about: Mapping[str, Any]) -> str:
         f"Python {made['python']}" if "python" in made else "",
         ", ".join(f"{name} {made['versions'][name]}" for name in ("jax", "numpy") if name in made.get("versions", {})),
         f"device {device if isinstance(device, str) else next(iter(device.values()), '')}" if device else "",
-        f"begun {str(about['started'])[:16].replace('T', ' ')}" if about.get("started") else "",
+        f"begun {moment(str(about['started']))}" if about.get("started") else "",
         f"{seconds:.1f} s in all" if isinstance(seconds, int | float) else "",
     ]
     return " · ".join(part for part in parts if part)
 
 
+def moment(time: str) -> str:
+    """An ISO 8601 time to the minute."""
+    return time[:16].replace("T", " ") + (" UTC" if time.endswith(("+00:00", "Z")) else time[-6:])
+
+
 def headline(run: Run, findings: Sequence[Finding]) -> Finding:
     """The verdict at a glance: the worst of what was found, and what that was."""
     if not run.finished:
-        return Finding(BAD, "verdict", "This run diverged: its numbers are no result", str(run.about.get("error", "")))
+        return Finding(
+            BAD, "verdict", "This run diverged: its numbers are no result", _sentence([str(run.about.get("error", ""))])
+        )
     levels = [finding.level for finding in findings]
     against = [finding for finding in findings if finding.level in (BAD, CAUTION)]
     level = BAD if BAD in levels else CAUTION if CAUTION in levels else GOOD
@@ -253,7 +259,7 @@ def headline(run: Run, findings: Sequence[Finding]) -> Finding:
 
 
 def _sentence(parts: Sequence[str]) -> str:
-    text = "; ".join(parts)
+    text = "; ".join(part for part in parts if part)
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
@@ -296,8 +302,8 @@ def soundness(run: Run) -> Finding:
     if run.degenerate:
         which = ", ".join(map(str, run.degenerate))
         words = (
-            f"Component{'s' * (len(run.degenerate) > 1)} {which} at the floor of the scales or with too few data, where "
-            "a likelihood has no bound. Use fewer components, scales=equal or a prior on the scales."
+            f"Component{'s' * (len(run.degenerate) > 1)} {which} at the floor of the scales or with too few data, "
+            "where a likelihood has no bound. Use fewer components, scales=equal or a prior on the scales."
         )
         return Finding(BAD, "Components", f"{plural(len(run.degenerate), 'degenerate component')}", words)
     if run.metrics.get("n_degenerate") is None:
@@ -328,8 +334,8 @@ def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quanti
     told = "p < 0.001" if small else f"p = {p_value:.2g}"
     few = f" With fewer than {FEW_DATA} data this is a rough guide." if found.total < FEW_DATA else ""
     words = (
-        f"{said}{rounding} The mixture was fitted to the same data, so that Kolmogorov's p-value is not valid; allowing "
-        f"for that (Durbin 1973), draws of the mixture deviate as far with probability "
+        f"{said}{rounding} The mixture was fitted to the same data, so that Kolmogorov's p-value is not valid; "
+        f"allowing for that (Durbin 1973), draws of the mixture deviate as far with probability "
         f"{'below 0.001' if small else f'{p_value:.2g}'}.{few}"
     )
     if p_value < CLEARLY * (1.0 - level):
