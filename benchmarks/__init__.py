@@ -6,11 +6,13 @@
 | `reference` | how often it reaches the best optima known, for real data and with the defaults; the winners by BIC |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
+| `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
 | `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
 | `sweep` | seconds, memory and break-down of a sweep of 1,000 runs; runs per second beside Hydra's own launcher |
 | `interruptions` | whether a sweep that is killed and resumed, or has bad runs in it, ends with the right results |
+| `reruns` | whether each kind of run comes out of `rerun` with the same bits, in a process of its own |
 
 Run from the root of a checkout as `python -m benchmarks.NAME`; `--help` lists what can be varied. Words such as
 `precision=float64` after the options are Hydra overrides for every fit.
