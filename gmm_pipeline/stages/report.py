@@ -30,9 +30,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
     """Write the page about a run or a sweep, add it to its run in MLflow, and say where it lies."""
     check(cfg)
     with found(cfg) as folder:
-        is_sweep = (folder / sweeps.MANIFEST).is_file()
-        page = page_of_sweep(cfg, folder) if is_sweep else page_of_run(cfg, folder)
-        tracking = read_json(folder / (sweeps.MANIFEST if is_sweep else artifacts.RECORD)).get("tracking")
+        page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)
+        tracking = tracking_of(cfg, folder)
         output = output_of(cfg, folder)
     write_text(output, page)
     added = tracking is not None and cfg.tracking.uri is not None and track(output, tracking, cfg.tracking.uri)
@@ -90,6 +89,14 @@ def found(cfg: DictConfig) -> Iterator[Path]:
 def is_copied(cfg: DictConfig, folder: Path) -> bool:
     """Whether a record is nowhere but in MLflow, and the folder a copy that does not last."""
     return RUN_ID.fullmatch(cfg.run) is not None and folder.parent == Path(tempfile.gettempdir())
+
+
+def tracking_of(cfg: DictConfig, folder: Path) -> Mapping[str, Any] | None:
+    """Where a record or a sweep was logged; a copy of a record is of before it was noted in it."""
+    if is_copied(cfg, folder):
+        return {"run_id": cfg.run, "uri": cfg.tracking.uri}
+    is_sweep = (folder / sweeps.MANIFEST).is_file()
+    return read_json(folder / (sweeps.MANIFEST if is_sweep else artifacts.RECORD)).get("tracking")
 
 
 def output_of(cfg: DictConfig, folder: Path) -> Path:

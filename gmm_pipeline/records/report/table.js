@@ -5,6 +5,7 @@
   const table = gmm.read("runs-data");
   if (table === null) return;
   const ROWS_AT_ONCE = 150;
+  const collator = new Intl.Collator("en", { numeric: true });
   const head = document.querySelector("#runs-table thead");
   const body = document.querySelector("#runs-table tbody");
   const frame = document.querySelector(".runs");
@@ -28,7 +29,7 @@
     const column = columns[sorting.column];
     const [a, b] = [value(column, first), value(column, second)];
     if (missing(a) || missing(b)) return missing(a) - missing(b) || first - second;
-    const order = column.kind === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
+    const order = column.kind === "number" ? a - b : collator.compare(a, b);
     return (sorting.ascending ? order : -order) || first - second;
   };
 
