@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "say what a sweep would do: runs, programs, memory, time",
     "predict": "label data by a fitted mixture, with responsibilities and log densities",
     "animate": "render the animation of a record again",
+    "report": "write a page about a run or a sweep",
     "ui": "open the tracked runs in the MLflow UI",
 }
 

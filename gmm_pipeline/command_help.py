@@ -30,6 +30,7 @@ EXAMPLES = {
         "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
+    "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],
     "ui": ["ui", "ui port=5001"],
 }
 

@@ -123,6 +123,7 @@ class FitConfig:
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none for nowhere")
+    timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
     outputs_dir: str = key("folder of records, tracking store and caches")
     compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
 
@@ -167,8 +168,25 @@ class RerunConfig:
 class AnimateConfig:
     """Keys of `animate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     run: str = key("folder of a record; latest for the newest under outputs_dir")
+    output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class ReportConfig:
+    """Keys of `report`."""
+
+    run: str = key("folder of a record or a sweep, or the id of a run in MLflow; latest for the newest run or sweep")
+    output: str | None = key("file for the page, .html; null for report.html in the folder of the record or sweep")
+    film: str | None = key("folder of a run's animation; null for the record's own")
+    level: float = key("of the bands around quantiles and CDF; a fit is in doubt where p is below one less this")
+    quantiles: int = key("points of the QQ plot, at most")
+    simulations: int = key("of how far data of the mixture deviate from it, for a p-value")
+    seed: int = key("of the simulations")
+    tracking: TrackingConfig = key("the store that knows the run, to which the page is added; none for nowhere")
     outputs_dir: str = key("folder of the records")
 
 
@@ -185,8 +203,10 @@ class UiConfig:
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
 
-COMMANDS_OWN = ("config", "figures", "animation", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
-"""Keys that a command never takes from a file: where it writes to, and what it draws and tracks."""
+COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
+"""Keys that a command never takes from a file: where it writes to, and where it tracks."""
+PICTURES = ("figures", "animation")
+"""Groups of how something looks, which name no function."""
 OF_FILE = "of_file"
 """The option of each group that stands for what a file says of it."""
 
@@ -196,6 +216,7 @@ SCHEMAS: dict[str, type] = {
     "rerun": RerunConfig,
     "predict": PredictConfig,
     "animate": AnimateConfig,
+    "report": ReportConfig,
     "ui": UiConfig,
 }
 

@@ -2,9 +2,9 @@
 
 The values of the file become the defaults of the command: a primary config is made of the command's own and of the
 file, and Hydra composes from that, so that everything on the command line wins as it always does, a choice of a group
-replaces the whole group, and the jobs of a sweep share the file at no cost. Where a command writes to and what it draws
-stay the command's own (`COMMANDS_OWN`). What `conf/` derives from other keys goes on being derived from them, where the
-file agrees: with `steps=500` besides, a schedule that ended with the steps ends with these.
+replaces the whole group, and the jobs of a sweep share the file at no cost. Where a command writes to and where it
+tracks stay the command's own (`COMMANDS_OWN`). What `conf/` derives from other keys goes on being derived from them,
+where the file agrees: with `steps=500` besides, a schedule that ended with the steps ends with these.
 
 The price: the choices of such a command are called `of_file` instead of by name.
 """
@@ -20,12 +20,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
+from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, PICTURES, SCHEMAS, config_directory
 from gmm_pipeline.errors import InputError, nearest
 
-TAKE_A_FILE = ("fit", "simulate")
-OF_FILES = {name for command in TAKE_A_FILE for name in SCHEMAS[command].__dataclass_fields__}
-"""Keys that a file may have: a file for `fit` serves `simulate` too."""
+TAKE_A_FILE = ("fit", "simulate", "animate")
+OF_FILES = {name for command in ("fit", "simulate") for name in SCHEMAS[command].__dataclass_fields__}
+"""Keys that a file may have: a file for `fit` serves the others too."""
 
 
 def primary_of(command: str, words: Sequence[str]) -> str:
@@ -131,7 +131,9 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
                 remedy="Give a resolved config, as `fit --cfg job --resolve` prints it.",
             )
     for group in _groups(command):
-        if group in taken and not (isinstance(taken[group], dict) and "_target_" in taken[group]):
+        if group not in taken or group in PICTURES:
+            continue
+        if not (isinstance(taken[group], dict) and "_target_" in taken[group]):
             raise InputError(
                 f"{file}: {group}",
                 expected="keys and values, with a _target_ among them",

@@ -13,6 +13,7 @@ A record is the directory of one run:
 | `selection.csv` | a row a candidate, where the number of components was chosen |
 | `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
+| `loss.csv` | steps and losses once more, for whatever plots a table |
 | `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
@@ -44,6 +45,7 @@ RESTARTS = "restarts.json"
 SELECTION = "selection.csv"
 REPLICATES = "replicates.npz"
 HISTORY = "history.npz"
+LOSS = "loss.csv"
 ASSIGNMENTS = "assignments.parquet"
 FIGURES = "figures"
 ANIMATION = "animation"
@@ -53,7 +55,7 @@ COMPARISON = "comparison.json"
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""
-FILES = (CONFIG, DATA, *RESULTS, CODE_DIFF, COMPARISON, RECORD)
+FILES = (CONFIG, DATA, *RESULTS, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
@@ -125,6 +127,11 @@ def write_history(path: Path, history: History) -> None:
     """Write a history as npz."""
     with whole_file(path) as stream:
         np.savez(stream, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
+
+
+def write_loss(path: Path, history: History) -> None:
+    """Write steps and losses of a history as CSV."""
+    write_columns(path, {"step": history.steps, "loss": history.losses})
 
 
 def read_history(path: Path) -> History:

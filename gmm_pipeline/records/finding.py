@@ -66,13 +66,14 @@ def find_record(run: str, outputs_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterator[Path]:
+def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records.
         tracking_uri: of the store that knows the run; None where there is none.
+        whole: all files of the record are wanted, and the folder of a sweep will do too.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -80,7 +81,7 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterat
     """
     if RUN_ID.fullmatch(run) and not Path(run).exists():
         with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-            yield _of_tracked(run, tracking_uri, Path(folder))
+            yield _of_tracked(run, tracking_uri, Path(folder), whole=whole)
     else:
         yield find_record(run, outputs_dir)
 
@@ -152,7 +153,9 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 @collector_paused()
-def _of_tracked(run_id: str, uri: str | None, folder: Path, wanted: Sequence[str] = COPIED) -> Path:
+def _of_tracked(
+    run_id: str, uri: str | None, folder: Path, wanted: Sequence[str] = COPIED, *, whole: bool = False
+) -> Path:
     if uri is None:
         raise InputError(
             "tracking.uri",
@@ -176,7 +179,9 @@ def _of_tracked(run_id: str, uri: str | None, folder: Path, wanted: Sequence[str
         tagged = Path(run.data.tags.get("gmm_pipeline.record", ""))
         if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run_id):
             return tagged
-        return _copied(client, run, folder, wanted)
+        if whole and "gmm_pipeline.sweep_id" in run.data.tags:
+            return _of_sweep(tagged, run)
+        return _copied(client, run, folder, wanted, whole=whole)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
@@ -190,7 +195,20 @@ def _is_of(record: Path, run_id: str) -> bool:
     return _read(record / artifacts.RECORD).get("tracking", {}).get("run_id") == run_id
 
 
-def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[str]) -> Path:
+def _of_sweep(tagged: Path, run: "Run") -> Path:
+    """The folder of a sweep; its records are nowhere else."""
+    about = _read(tagged / MANIFEST) if (tagged / MANIFEST).is_file() else {}
+    if about.get("id") != run.data.tags["gmm_pipeline.sweep_id"]:
+        raise InputError(
+            "run",
+            expected="a sweep whose folder is where it was",
+            came=f"{run.info.run_id}, whose folder was {tagged}",
+            remedy="Name the folder of the sweep as it is now.",
+        )
+    return tagged
+
+
+def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[str], *, whole: bool) -> Path:
     if "gmm_pipeline.sweep_id" in run.data.tags:
         raise InputError(
             "run",
@@ -207,6 +225,6 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[s
             came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not know'}",
             remedy="Name the folder where the record is now.",
         )
-    for name in there.intersection(wanted):
+    for name in ("",) if whole else there.intersection(wanted):
         client.download_artifacts(run.info.run_id, name, str(folder))
     return folder

@@ -11,7 +11,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,7 +30,7 @@ LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
-UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "hydra")
+UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
 
 # A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
 # else: any reader gives the same, and the one in C takes a twentieth of the time.
@@ -62,6 +62,18 @@ class Point(NamedTuple):
     step: int
 
 
+def read_about(record: Path) -> dict[str, Any]:
+    """What `record.json` says; a record without times has that of the file."""
+    file = record / artifacts.RECORD
+    about = read_json(file)
+    return about if "started" in about else {**about, "started": written(file), "ended": written(file)}
+
+
+def written(file: Path) -> str:
+    """When a file was written, in ISO 8601 with its offset."""
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+
+
 def read(record: Path) -> Content:
     """Read what is to be logged of a record.
 
@@ -70,7 +82,7 @@ def read(record: Path) -> Content:
     """
     try:
         # Last written, first asked for: where it is missing, the rest cannot be trusted.
-        about = read_json(record / artifacts.RECORD)
+        about = read_about(record)
         if about["status"] == "failed":
             config = _read_config(record) if (record / artifacts.CONFIG).exists() else {}
             return Content(config, {}, {}, {}, NO_HISTORY, about)

@@ -39,6 +39,8 @@ SETTINGS = (
     "platforms",
 )
 """Settings of JAX that bear on a result, without their prefix."""
+NO_GIT = {"commit": None, "dirty": None, "diff": None}
+"""Outside of a checkout."""
 
 
 def provenance(device: str = "") -> dict[str, Any]:

@@ -180,7 +180,7 @@ class SweepTracker:
             yield
 
     def _about(self, record: Path) -> dict[str, Any]:
-        about = read_json(record / artifacts.RECORD)
+        about = loggable.read_about(record)
         if about.get("sweep", {}).get("id") != self._manifest["id"]:
             raise InputError(
                 str(record),
@@ -226,7 +226,7 @@ def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry
     return Entry(
         name=name,
         status="RUNNING",
-        started=loggable.milliseconds(manifest["started"]),
+        started=loggable.milliseconds(manifest["started"] or loggable.written(folder / MANIFEST)),
         ended=None,
         tags={
             **loggable.origin(made_with, manifest["command"]),

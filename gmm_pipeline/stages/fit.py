@@ -23,7 +23,7 @@ from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values, read_config
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
-from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.provenance import NO_GIT, provenance
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
@@ -43,6 +43,9 @@ from gmm_pipeline.stages.running import (
 
 log = logging.getLogger(__name__)
 
+PASSING = ("name", "started", "ended", "timings", "tracking")
+"""What differs between two runs of the same config, besides the state of git."""
+
 
 def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]:
     """Compute what jobs ask for, the starts of their fits in as many threads as the machine has cores."""
@@ -59,7 +62,7 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
         directory: of the record.
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
-    write_json(directory / artifacts.DATA, describe(job.dataset))
+    write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
     write_json(directory / artifacts.METRICS, found.metrics)
     write_json(directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts]})
@@ -68,9 +71,18 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
     if found.replicates is not None:
         artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
     artifacts.write_history(directory / artifacts.HISTORY, found.history)
+    artifacts.write_loss(directory / artifacts.LOSS, found.history)
     artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+    if not content["timings"]:
+        return
     code = code_state()
     artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=not is_alone())
+
+
+def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
+    """The path of the data as it was typed, for a record that does not depend on where the checkout lies."""
+    path = None if content["timings"] else content["data"].get("path")
+    return {} if path is None else {"source": str(path)}
 
 
 def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
@@ -168,6 +180,16 @@ def _origin(config: Path) -> dict[str, Any] | None:
     return {"record": str(record.absolute()), "run_id": run_id, "digests": about.get("digests", {})}
 
 
+def write_record(directory: Path, cfg: DictConfig, record: Mapping[str, Any], timings: Timings) -> None:
+    """Write `record.json`; with `timings=false` without what differs between two runs of the same config and code."""
+    content = {**record, "timings": timings.rounded()}
+    if not cfg.timings:
+        content = {name: value for name, value in content.items() if name not in PASSING}
+        # A commit of anything else, or a change that has yet to be committed, is no change of the code that ran.
+        content["provenance"] = {**content["provenance"], "git": NO_GIT}
+    write_json(directory / artifacts.RECORD, content)
+
+
 class Done(NamedTuple):
     """A fit whose record is written."""
 
@@ -222,16 +244,16 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         content = resolved(cfg)
         save(content, job, found, directory)
         record = {**about(content, job, found, directory, began), "command": command}
-        write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+        write_record(directory, cfg, record, timings)
     log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
     failed = ""
     if is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
-    write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    write_record(directory, cfg, record, timings)
     tracked = _track(cfg, directory, timings)
-    write_json(directory / artifacts.RECORD, {**record, **tracked, "timings": timings.rounded()})
+    write_record(directory, cfg, {**record, **tracked}, timings)
     return Done(job, found, directory, bool(tracked), failed)
 
 

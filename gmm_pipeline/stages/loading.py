@@ -34,7 +34,7 @@ AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
-WITHOUT_EFFECT = (*config.COMMANDS_OWN, "objective")
+WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings")
 """Keys that do not bear on what is fitted."""
 
 

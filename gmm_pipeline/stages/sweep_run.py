@@ -19,7 +19,7 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.answers import Answer
 from gmm_pipeline.stages.estimates import Job
-from gmm_pipeline.stages.fit import about, device, objective_of, save, summary
+from gmm_pipeline.stages.fit import about, device, objective_of, save, summary, write_record
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import resolved
 
@@ -48,13 +48,13 @@ def save_fitted(
         content = resolved(cfg)
         save(content, job, found, directory)
     record = {**about(content, job, found, directory, began), "sweep": sweep}
-    write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    write_record(directory, cfg, record, timings)
     log.info("%s", summary(job, found))
     if "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
         if failed:
             log.error("%s", failed)
-        write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+        write_record(directory, cfg, record, timings)
     if found.diverged:
         raise reported(RunFailed(f"the fit diverged: {record['error']}"))
     return objective_of(found, cfg.objective)

@@ -75,12 +75,13 @@ def test_each_value_is_that_of_the_file(of_file, record):
     assert without_own(of_file()) == without_own(written(record))
 
 
-def test_what_a_command_writes_and_draws_is_its_own(of_file, record, tmp_path):
+def test_what_is_drawn_is_of_the_file_and_where_it_is_written_the_commands_own(of_file, record, tmp_path):
     content = written(record) | {"outputs_dir": "elsewhere", "sweep": "theirs", "config": "other.yaml"}
     (tmp_path / "moved.yaml").write_text(yaml.safe_dump(content))
     assert set(config_files.read(tmp_path / "moved.yaml", "fit")) == set(content) - set(COMMANDS_OWN)
     found = of_file()
-    assert found["figures"]["formats"]
+    assert found["figures"]["formats"] == []
+    assert of_file(command="animate")["animation"] == written(record)["animation"]
     assert found["tracking"]["uri"] == "sqlite:///outputs/mlflow.db"
 
 
