@@ -25,6 +25,8 @@ COMMANDS = {
     "plan": "say what a sweep would do: runs, programs, memory, time",
     "predict": "label data by a fitted mixture, with responsibilities and log densities",
     "animate": "render the animation of a record again",
+    "log": "send records to a tracking store that have not reached it",
+    "repair": "put the tracking store's paths right after its folder was moved",
     "ui": "open the tracked runs in the MLflow UI",
 }
 

@@ -28,6 +28,8 @@ EXAMPLES = {
         "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
+    "log": ["log", "log run=outputs/sweeps/my_study tracking.uri=http://localhost:5000"],
+    "repair": ["repair", "repair outputs_dir=/new/place/outputs"],
     "ui": ["ui", "ui port=5001"],
 }
 

@@ -4,14 +4,16 @@ Everything follows from the files of the record, so that logging it later, or fr
 price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
 """
 
+import contextlib
 import functools
+import hashlib
 import json
 import math
 import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +26,21 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
 
+RECORD_ID = "gmm_pipeline.record_id"
+LASTING = (
+    "status",
+    "error",
+    "name",
+    "command",
+    "overrides",
+    "digest",
+    "width",
+    "started",
+    "ended",
+    "provenance",
+    "sweep",
+)
+"""What of `record.json` is written once, and is the same wherever the record is moved or copied."""
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -62,6 +79,44 @@ class Point(NamedTuple):
     step: int
 
 
+def read_about(record: Path) -> dict[str, Any]:
+    """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
+    file = record / artifacts.RECORD
+    about = read_json(file)
+    written = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+    return {"started": written, "ended": written, "record_id": record_id(about), **about}
+
+
+def record_id(about: Mapping[str, Any]) -> str:
+    """What a record is known by wherever it lies: a digest of what `record.json` says for good.
+
+    Two records are one where nothing in them differs but paths, pictures and time spent: a run is told from another of
+    the same config by when it began, if the record says so.
+    """
+    text = json.dumps({key: about[key] for key in LASTING if key in about}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def damage_told(record: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in reading a record into one message.
+
+    Raises:
+        InputError: the record is not whole.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            str(record),
+            expected="a whole record",
+            came=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            remedy="Restore its files from a copy, or fit again.",
+        ) from error
+
+
 def read(record: Path) -> Content:
     """Read what is to be logged of a record.
 
@@ -70,7 +125,7 @@ def read(record: Path) -> Content:
     """
     try:
         # Last written, first asked for: where it is missing, the rest cannot be trusted.
-        about = read_json(record / artifacts.RECORD)
+        about = read_about(record)
         if about["status"] == "failed":
             config = _read_config(record) if (record / artifacts.CONFIG).exists() else {}
             return Content(config, {}, {}, {}, NO_HISTORY, about)
@@ -141,6 +196,7 @@ def tags(record: Path, content: Content) -> dict[str, str]:
             {
                 "mlflow.note.content": note(content),
                 "gmm_pipeline.record": str(record.absolute()),
+                RECORD_ID: content.record["record_id"],
                 **error,
                 **_soundness(content),
             }
@@ -260,6 +316,8 @@ def run_name(content: Content) -> str:
 
     The UI shows the first two dozen letters in a list, and the data in a column of their own.
     """
+    if not content.parameters:
+        return content.record["name"]
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
     told = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
     data = content.data["name"]

@@ -84,6 +84,22 @@ def store_file(uri: str) -> Path | None:
     return file
 
 
+@contextlib.contextmanager
+def one_writer(file: Path | None) -> Iterator[None]:
+    """Let nobody else look up and log runs in a local store meanwhile; a server's are not kept from it.
+
+    Args:
+        file: of a local store that is there.
+    """
+    if file is None:
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        yield
+
+
 def artifact_root(file: Path) -> str:
     """Where a local store keeps the files of its runs, as a URI: a folder beside it."""
     return (file.parent / "mlartifacts").as_uri()
