@@ -216,9 +216,8 @@ def _log_sweep(folder: Path, records: Sequence[Path], tracking: Mapping[str, Any
         return
     manifest = sweeps.read_manifest(folder)
     tracker = open_sweep(folder, **_settings_of_sweep(tracking, records))
-    tally.add(there=len(records) - len(missing))
-    for first in range(0, len(missing), LOGGED_AT_ONCE):
-        _log_some(tracker, missing[first : first + LOGGED_AT_ONCE], tally)
+    for first in range(0, len(records), LOGGED_AT_ONCE):
+        _log_some(tracker, records[first : first + LOGGED_AT_ONCE], set(missing), tally)
     runs = sweeps.read_runs(folder, manifest)
     interrupted = len(runs) < len(manifest.runs)
     tracked = end_parent(tracker, manifest, runs, interrupted=interrupted, ended=_ended(folder, runs))
@@ -234,17 +233,18 @@ def _settings_of_sweep(tracking: Mapping[str, Any], records: Sequence[Path]) -> 
     return settings_for(tracking, records[-1])
 
 
-def _log_some(tracker: SweepTracker, records: Sequence[Path], tally: Tally) -> None:
-    """Log records together, or, where one is damaged, one by one."""
+def _log_some(tracker: SweepTracker, records: Sequence[Path], missing: set[Path], tally: Tally) -> None:
+    """Log records together, or, where one is damaged, one by one; those that are not missing may lack the note."""
     try:
         tracker.log(records)
-        tally.add(logged=len(records))
+        logged = len(missing.intersection(records))
+        tally.add(logged=logged, there=len(records) - logged)
     except InputError as error:
         if len(records) == 1:
             tally.fail(error)
             return
         for record in records:
-            _log_some(tracker, [record], tally)
+            _log_some(tracker, [record], missing, tally)
 
 
 def _ended(folder: Path, runs: Sequence[sweeps.SweepRun]) -> str | None:

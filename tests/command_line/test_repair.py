@@ -38,7 +38,7 @@ def moved(quick: Quick, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def runs_of(folder: Path) -> dict[str, Any]:
     client = tracking_store.client_of(f"sqlite:///{folder}/outputs/mlflow.db")
     experiment: Any = client.get_experiment_by_name("gmm_pipeline")
-    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    return {str(run.info.run_name): run for run in client.search_runs([experiment.experiment_id])}
 
 
 def test_what_was_changed_is_told(moved):
