@@ -19,7 +19,7 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.loggable import RECORD_ID, record_id
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackingError
-from gmm_pipeline.records.tracking_store import SQLITE, client_of, collector_paused, store_file
+from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 LATEST = "latest"
 ALL = "all"
-COPIES = "mlartifacts"
-"""Folder of MLflow's copies, which are no records of their own."""
 
 
 class Found(NamedTuple):
@@ -45,7 +43,7 @@ class Found(NamedTuple):
 
 
 def find_records(folder: Path) -> Found:
-    """All records below a folder, however deep; what begins with a dot and MLflow's own copies are left out."""
+    """All records below a folder, however deep, but for MLflow's copies and what begins with a dot."""
     found = Found([], [], [])
     for place, folders, files in os.walk(folder):
         if MANIFEST in files:

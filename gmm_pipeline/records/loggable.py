@@ -34,6 +34,7 @@ LASTING = (
     "command",
     "overrides",
     "digest",
+    "digests",
     "width",
     "started",
     "ended",

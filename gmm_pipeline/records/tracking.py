@@ -146,7 +146,7 @@ def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Pat
     noted = {about.get("tracking", {}).get("run_id"): record for record, about in abouts.items()}
     ids = [run_id for run_id in noted if run_id is not None and run_id.isalnum()]
     there = set()
-    with failures_told(uri, file, what="the records", kept="they are complete"):
+    with failures_told(uri, file, what="the records", kept="they are complete", done="looked for"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         experiments = experiments_of(client)
         for first in range(0, len(ids), ASKED_AT_ONCE):
@@ -192,7 +192,7 @@ def runs_of_record(client: "MlflowClient", about: Mapping[str, Any]) -> list[Log
 
 
 @contextlib.contextmanager
-def failures_told(uri: str, file: Path | None, *, what: str, kept: str) -> Iterator[None]:
+def failures_told(uri: str, file: Path | None, *, what: str, kept: str, done: str = "logged") -> Iterator[None]:
     """Turn what goes wrong in a store into one message.
 
     Args:
@@ -200,6 +200,7 @@ def failures_told(uri: str, file: Path | None, *, what: str, kept: str) -> Itera
         file: of a local one.
         what: was to be logged.
         kept: is not lost.
+        done: what was to be done with it instead.
 
     Raises:
         TrackingError: for whatever is not the user's mistake.
@@ -211,7 +212,7 @@ def failures_told(uri: str, file: Path | None, *, what: str, kept: str) -> Itera
     except Exception as error:
         check = "a server answers there" if file is None else f"{file.parent} can be written to"
         raise TrackingError(
-            f"{uri}: {what} could not be logged: {_reason(error)}. Nothing is lost: {kept}. Check that {check}."
+            f"{uri}: {what} could not be {done}: {_reason(error)}. Nothing is lost: {kept}. Check that {check}."
         ) from error
 
 

@@ -17,12 +17,12 @@ from urllib.parse import unquote
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import COPIES, find_records
+from gmm_pipeline.records.finding import find_records
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import failures_told
 from gmm_pipeline.records.tracking_notes import rewrite
 from gmm_pipeline.records.tracking_rows import connected, transaction
-from gmm_pipeline.records.tracking_store import SQLITE, one_writer
+from gmm_pipeline.records.tracking_store import COPIES, SQLITE, one_writer
 
 RECORD_TAG = "gmm_pipeline.record"
 # Table, column, the key of rows that count where there is one, and what people call them.
@@ -68,7 +68,8 @@ def repair(file: Path, outputs: Path) -> Repair:
         TrackingError: the store failed; it is as it was.
     """
     uri, outputs = f"{SQLITE}{file}", outputs.resolve()
-    with failures_told(uri, file, what="the new paths", kept="the store is as it was"), one_writer(file):
+    kept = "the store is as it was"
+    with failures_told(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
         with connected(file) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"experiments", "runs", "tags"} <= tables:

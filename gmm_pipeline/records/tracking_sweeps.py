@@ -101,7 +101,8 @@ def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] |
     for record in records:
         with contextlib.suppress(InputError):
             abouts[record] = _about(record, manifest)
-    with failures_told(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
+    kept = f"the records in {folder} are complete"
+    with failures_told(uri, file, what="the sweep", kept=kept, done="looked for"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         writer = _writer(client, file)
         parent = writer.find(manifest["id"])
@@ -131,8 +132,10 @@ class SweepTracker:
         self._names = names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
 
     @collector_paused()
-    def log(self, records: Sequence[Path]) -> None:
+    def log(self, records: Sequence[Path]) -> int:
         """Log records of the sweep as children and note in each where; those that the store has are left alone.
+
+        Returns how many it had not.
 
         What one call logs is held in memory, some 100 kB a record, so that the store is locked briefly; into a local
         one it goes in one transaction. A record of a run that was fitted again takes the place of the earlier one.
@@ -159,6 +162,7 @@ class SweepTracker:
             ids |= self._writer.write(parent, experiment_id, entries, replaced) if entries else {}
         for record in found:
             write_note(record / artifacts.RECORD, self._child(ids[numbers[record]])._asdict())
+        return len(entries)
 
     def finish(
         self,

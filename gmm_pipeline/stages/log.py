@@ -34,6 +34,8 @@ class Job(NamedTuple):
     """Of single runs."""
     sweeps: dict[Path, list[Path]]
     """Folders of sweeps and records of theirs."""
+    broken: list[InputError]
+    """What is wrong with sweeps whose manifest cannot be read."""
     without_result: int
     """Runs that were interrupted, or not begun."""
 
@@ -84,17 +86,21 @@ def load(cfg: DictConfig) -> Job:
     folder = _folder(cfg.run, cfg.outputs_dir)
     sweep = _sweep_of(folder)
     if sweep is not None:
-        return Job([], {sweep: [folder]}, 0)
+        return Job([], {sweep: [folder]}, [], 0)
     found = find_records(folder)
-    asked = {folder: sweeps.read_manifest(folder).runs for folder in found.sweeps}
-    members = {sweep: [sweep / str(run.number) for run in runs] for sweep, runs in asked.items()}
+    members, broken = {}, []
+    for sweep in found.sweeps:
+        try:
+            members[sweep] = [sweep / str(run.number) for run in sweeps.read_manifest(sweep).runs]
+        except InputError as error:
+            broken.append(error)
     there = {
         sweep: [record for record in records if (record / artifacts.RECORD).is_file()]
         for sweep, records in members.items()
     }
     without = len(found.unfinished) + sum(len(members[sweep]) - len(records) for sweep, records in there.items())
-    job = Job(found.records, {sweep: records for sweep, records in there.items() if records}, without)
-    if not job.records and not job.sweeps:
+    job = Job(found.records, {sweep: records for sweep, records in there.items() if records}, broken, without)
+    if not job.records and not job.sweeps and not job.broken:
         interrupted = f"{without} that were interrupted" if without else "none"
         raise InputError(
             "run", expected=f"records in {folder}", came=interrupted, remedy="Make one: python -m gmm_pipeline fit."
@@ -162,7 +168,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     """
     job = load(cfg)
     tracking = resolved(cfg.tracking)
-    total = len(job.records) + sum(map(len, job.sweeps.values()))
+    total = len(job.records) + sum(map(len, job.sweeps.values())) + len(job.broken)
     with terminal.progress_bar("logging", "records") as progress:
         tally = Tally(total, progress)
         progress(0, total)
@@ -178,6 +184,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
 
 def _log_all(job: Job, tracking: Mapping[str, Any], tally: Tally) -> None:
     uri = tracking["uri"]
+    for error in job.broken:
+        tally.fail(error)
     abouts = {}
     for record in job.records:
         try:
@@ -210,14 +218,14 @@ def _log_record(record: Path, tracking: Mapping[str, Any], tally: Tally) -> None
 
 def _log_sweep(folder: Path, records: Sequence[Path], tracking: Mapping[str, Any], tally: Tally) -> None:
     """Log records of a sweep under its parent, and tell that the answer."""
-    missing = unlogged(folder, records, uri=tracking["uri"])
-    if missing is None:
+    if unlogged(folder, records, uri=tracking["uri"]) is None:
         tally.add(there=len(records))
         return
     manifest = sweeps.read_manifest(folder)
     tracker = open_sweep(folder, **_settings_of_sweep(tracking, records))
     for first in range(0, len(records), LOGGED_AT_ONCE):
-        _log_some(tracker, records[first : first + LOGGED_AT_ONCE], set(missing), tally)
+        # Those that are there too: they may lack the note.
+        _log_some(tracker, records[first : first + LOGGED_AT_ONCE], tally)
     runs = sweeps.read_runs(folder, manifest)
     interrupted = len(runs) < len(manifest.runs)
     tracked = end_parent(tracker, manifest, runs, interrupted=interrupted, ended=_ended(folder, runs))
@@ -233,18 +241,17 @@ def _settings_of_sweep(tracking: Mapping[str, Any], records: Sequence[Path]) -> 
     return settings_for(tracking, records[-1])
 
 
-def _log_some(tracker: SweepTracker, records: Sequence[Path], missing: set[Path], tally: Tally) -> None:
-    """Log records together, or, where one is damaged, one by one; those that are not missing may lack the note."""
+def _log_some(tracker: SweepTracker, records: Sequence[Path], tally: Tally) -> None:
+    """Log records together, or, where one is damaged, one by one."""
     try:
-        tracker.log(records)
-        logged = len(missing.intersection(records))
+        logged = tracker.log(records)
         tally.add(logged=logged, there=len(records) - logged)
     except InputError as error:
         if len(records) == 1:
             tally.fail(error)
             return
         for record in records:
-            _log_some(tracker, [record], missing, tally)
+            _log_some(tracker, [record], tally)
 
 
 def _ended(folder: Path, runs: Sequence[sweeps.SweepRun]) -> str | None:

@@ -58,4 +58,4 @@ def run(cfg: DictConfig, *, started: float) -> None:
     if found.backup is not None:
         terminal.say(f"the store as it was: {shown(found.backup)}; to undo, rename it to {file.name}")
     if found.lost:
-        terminal.say(f"{found.lost:,} runs have a record that is neither where the store says nor in the folder")
+        terminal.say(f"records that are neither where the store says nor in the folder: {found.lost:,}")

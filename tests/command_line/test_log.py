@@ -210,14 +210,17 @@ def test_one_damaged_record_is_told_of_and_the_others_are_logged(quick: Quick, m
         about["name"] = f"copy {number}"
         (theirs / str(number) / "record.json").write_text(json.dumps(about))
     (theirs / "0" / "metrics.json").write_text("{")
+    (theirs / "sweep").mkdir()
+    (theirs / "sweep" / "sweep.json").write_text("[]")
     (theirs / "killed").mkdir()
     (theirs / "killed" / "fit.log").write_text("fitting")
     finished = quick("log", f"run={theirs}", OTHER, "tracking.experiment=theirs", cwd=made.folder)
     assert finished.returncode == 1
-    assert finished.stdout.startswith("2 records: 1 logged, 0 there already, 1 without a result, 1 failed; theirs in ")
-    warning, error = finished.stderr.splitlines()
+    assert finished.stdout.startswith("3 records: 1 logged, 0 there already, 1 without a result, 2 failed; theirs in ")
+    broken, warning, error = finished.stderr.splitlines()
+    assert broken.startswith(f"warning: {theirs / 'sweep' / 'sweep.json'}: expected a manifest of format 1")
     assert warning.startswith(f"warning: {theirs / '0'}: expected a whole record, but got JSONDecodeError")
-    assert error == "error: 1 of 2 records could not be logged"
+    assert error == "error: 2 of 3 records could not be logged"
     client = tracking_store.client_of(f"sqlite:///{made.folder}/elsewhere/mlflow.db")
     experiment: Any = client.get_experiment_by_name("theirs")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -254,4 +257,4 @@ def test_a_server_that_is_down_is_one_message(quick: Quick, made: Made):
     finished = quick("log", "tracking.uri=http://127.0.0.1:9", cwd=made.folder)
     assert finished.returncode == 1
     assert finished.stderr.count("\n") == 1
-    assert "error: http://127.0.0.1:9: the records could not be logged" in finished.stderr
+    assert "error: http://127.0.0.1:9: the records could not be looked for" in finished.stderr

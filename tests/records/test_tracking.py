@@ -470,6 +470,17 @@ def test_a_record_without_times_stays_the_same_bytes(uri, record):
     assert log(record, uri) == tracked
 
 
+def test_a_store_that_was_moved_is_not_written_to(uri, record, tmp_path):
+    log(record, uri)
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    file = tmp_path / "moved" / "mlflow.db"
+    with pytest.raises(
+        tracking.TrackingError, match=rf"moved here from .*outputs; .* repair outputs_dir={file.parent}`"
+    ):
+        log(tmp_path / "moved" / record.relative_to(tmp_path / "outputs"), f"sqlite:///{file}")
+    assert not (tmp_path / "outputs").exists()
+
+
 def test_a_database_that_fails_is_quoted(uri, record):
     log(record, uri)
     with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
