@@ -31,6 +31,8 @@ EXAMPLES = {
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
     "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],
+    "log": ["log", "log run=outputs/sweeps/my_study tracking.uri=http://localhost:5000"],
+    "repair": ["repair", "repair outputs_dir=/new/place/outputs"],
     "ui": ["ui", "ui port=5001"],
 }
 
