@@ -1,7 +1,8 @@
 r"""Formulas as drawings inside the page: `\( \)` and `\[ \]`, as Arithmatex leaves them, become SVG.
 
 Matplotlib sets them, so that a page loads no script, no font and nothing from elsewhere; they take the colour of the
-text around them. The price: no more of TeX than Matplotlib knows, and no text to select. A screen reader gets the source.
+text around them. The price: no more of TeX than Matplotlib knows, and no text to select; a screen reader gets the
+source.
 """
 
 import functools

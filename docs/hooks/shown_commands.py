@@ -58,7 +58,7 @@ class Ran(NamedTuple):
 
 def fences(text: str) -> list[Fence]:
     """The blocks of a page, in order."""
-    return [Fence(*groups) for groups in FENCE.findall(text)]
+    return [Fence(kind, name or None, body) for kind, name, body in FENCE.findall(text)]
 
 
 def words_of(line: str) -> list[str]:
@@ -87,48 +87,46 @@ def run_in_a_process(folder: Path, words: list[str]) -> tuple[int, str, str]:
 def digest_of_the_program() -> str:
     """Of everything that decides what a command prints."""
     seen = hashlib.sha256()
-    sources = [*(ROOT / "gmm_pipeline").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
-    for path in [
-        *sorted(sources),
-        *sorted((ROOT / "conf").rglob("*.yaml")),
-        ROOT / "requirements.lock",
-        Path(__file__),
-    ]:
+    patterns = ("gmm_pipeline/**/*.py", "hydra_plugins/*.py", "conf/**/*.yaml", "requirements.lock")
+    for path in [Path(__file__), *(path for pattern in patterns for path in sorted(ROOT.glob(pattern)))]:
         seen.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return seen.hexdigest()
 
 
-def made_by(page: Path, program: str, run: Run = run_in_a_process) -> dict[str, Ran]:
+def made_by(uri: str, text: str, program: str, cache: Path = CACHE, run: Run = run_in_a_process) -> dict[str, Ran]:
     """What each fence of a page printed and left, run now or kept from before.
 
     Args:
-        page: its Markdown.
+        uri: of the page, below `docs/`.
+        text: its Markdown.
         program: digest of the program.
+        cache: folder of what is kept.
         run: how a command is run.
 
     Raises:
         PluginError: a command failed.
     """
-    blocks = fences(page.read_text(encoding="utf-8"))
+    blocks = fences(text)
     if not any(block.name for block in blocks):
         return {}
-    name = "-".join(page.relative_to(ROOT / "docs").with_suffix("").parts)
-    folder, results = CACHE / name, CACHE / f"{name}.json"
+    name = uri.removesuffix(".md").replace("/", "-")
+    folder, results = cache / name, cache / f"{name}.json"
     digest = hashlib.sha256(json.dumps([program, blocks]).encode()).hexdigest()
     kept = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
     if kept.get("digest") != digest:
         began = time.perf_counter()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write_files(blocks, folder)
-        ran = {block.name: _ran(block, folder, page, run) for block in blocks if block.name}
+        write_files(blocks, folder)
+        ran = {block.name: _ran(block, folder, uri, run) for block in blocks if block.name}
         kept = {"digest": digest, "ran": ran}
         results.write_text(json.dumps(kept), encoding="utf-8")
-        log.info("Ran the commands of %s in %.0f s", page.name, time.perf_counter() - began)
+        log.info("Ran the commands of %s in %.0f s", uri, time.perf_counter() - began)
     return {name: Ran(printed, folder / where) for name, (printed, where) in kept["ran"].items()}
 
 
-def _write_files(blocks: list[Fence], folder: Path) -> None:
+def write_files(blocks: list[Fence], folder: Path) -> None:
+    """The files that a page shows, under the names that it gives them."""
     for block in blocks:
         named = re.match(r"# ([\w./-]+\.(?:py|yaml|csv))\n", block.body)
         if named and not block.name:
@@ -137,19 +135,19 @@ def _write_files(blocks: list[Fence], folder: Path) -> None:
             path.write_text(block.body, encoding="utf-8")
 
 
-def _ran(block: Fence, folder: Path, page: Path, run: Run) -> tuple[str, str]:
+def _ran(block: Fence, folder: Path, uri: str, run: Run) -> tuple[str, str]:
     """What a block printed, and the folder that it left, relative to the page's."""
     if block.kind == "python":
-        commands = [["python", "-W", "error", "-c", block.body]]
+        commands = [["python", "-c", block.body]]
     else:
         commands = [words_of(line) for line in block.body.splitlines() if line.strip()]
     printed = []
     for words in commands:
         shown = shlex.join(words) if block.kind == "sh" else f"python fence {block.name}"
-        log.info("%s: %s", page.stem, shown)
+        log.info("%s: %s", uri, shown)
         code, stdout, stderr = run(folder, words)
         if code:
-            raise PluginError(f"{page.name}: {shown!r} ended with exit code {code}\n{stderr[-2000:]}")
+            raise PluginError(f"{uri}: {shown!r} ended with exit code {code}\n{stderr[-2000:]}")
         printed.append(stdout.rstrip())
     told = "\n\n".join(printed)
     left = FOLDER_TOLD.findall(told)
@@ -159,17 +157,15 @@ def _ran(block: Fence, folder: Path, page: Path, run: Run) -> tuple[str, str]:
 def on_files(files: Any, config: Any) -> Any:
     """Run what is to be run, pages beside each other, and add the files that pages refer to."""
     pages = [file for file in files if file.is_documentation_page() and file.abs_src_path]
-    paths = [Path(file.abs_src_path) for file in pages]
     program = digest_of_the_program()
-    CACHE.mkdir(exist_ok=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = list(pool.map(lambda path: made_by(path, program), paths))
-    for file, path, ran in zip(pages, paths, made, strict=True):
+        made = list(pool.map(lambda file: made_by(file.src_uri, file.content_string, program), pages))
+    for file, ran in zip(pages, made, strict=True):
         config.extra.setdefault("ran", {})[file.src_uri] = {name: each.printed for name, each in ran.items()}
-        for name, wanted in sorted(set(MADE.findall(path.read_text(encoding="utf-8")))):
+        for name, wanted in sorted(set(MADE.findall(file.content_string))):
             source = ran[name].folder / wanted if name in ran else None
             if source is None or not source.is_file():
-                raise PluginError(f"{path.name}: there is no made/{name}/{wanted}")
+                raise PluginError(f"{file.src_uri}: there is no made/{name}/{wanted}")
             uri = f"{Path(file.src_uri).parent.as_posix()}/made/{name}/{wanted}".removeprefix("./")
             files.append(File.generated(config, uri, content=source.read_bytes()))
     return files
