@@ -6,6 +6,7 @@
 | `reference` | how often it reaches the best optima known, for real data and with the defaults; the winners by BIC |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
+| `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
 | `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |

@@ -184,7 +184,10 @@ def test_draws_are_those_of_the_mixture():
     mean = MIXTURE.weights @ MIXTURE.locs
     variance = MIXTURE.weights @ (MIXTURE.scales**2 + MIXTURE.locs**2) - mean**2
     assert abs(draws.mean() - mean) < 5 * np.sqrt(variance / n)  # five standard errors
-    cdf = lambda x: stats.norm.cdf(x[:, None], MIXTURE.locs, MIXTURE.scales) @ MIXTURE.weights  # noqa: E731
+
+    def cdf(x):
+        return stats.norm.cdf(x[:, None], MIXTURE.locs, MIXTURE.scales) @ MIXTURE.weights
+
     assert stats.kstest(draws, cdf).pvalue > 1e-6
 
 

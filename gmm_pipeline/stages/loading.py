@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,6 @@ SETTINGS = (
     "steps",
     "history_every",
     "restarts",
-    "equal_scales",
     "scale_floor",
     "fewest_data",
     "tolerance",
@@ -54,17 +53,10 @@ class _Ready(NamedTuple):
     """All that a job is made of, but for its seed."""
 
     dataset: Dataset
-    prepared: "_Prepared"
-    plan: FitPlan
+    scaling: Scaling
+    fit: Callable[..., FitJob]
+    """(key=) -> the fit."""
     asked: Asked
-    steps: int
-    history_every: int
-    restarts: int
-    equal_scales: bool
-    scale_floor: float
-    fewest_data: float
-    tolerance: float
-    gradient_tolerance: float
 
 
 def load(cfg: DictConfig) -> Job:
@@ -88,16 +80,10 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
     shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
     ready = _ready(shared, config.stamp_of_data(content["data"]))
-    job = FitJob(
-        data=ready.prepared.data,
-        sample_weights=ready.prepared.sample_weights,
-        key=jax.random.PRNGKey(content["seed"]),
-        plan=ready.plan,
-        **{name: getattr(ready, name) for name in SETTINGS},
-    )
+    job = ready.fit(key=jax.random.PRNGKey(content["seed"]))
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
-    return Job(ready.dataset, ready.prepared.scaling, job, ready.asked)
+    return Job(ready.dataset, ready.scaling, job, ready.asked)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
@@ -145,8 +131,15 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
     )
-    settings = {name: cfg[name] for name in SETTINGS if name != "equal_scales"}
-    return _Ready(dataset, prepared, plan, asked, equal_scales=asked.equal_scales[-1], **settings)
+    fit = functools.partial(
+        FitJob,
+        data=prepared.data,
+        sample_weights=prepared.sample_weights,
+        plan=plan,
+        equal_scales=asked.equal_scales[-1],
+        **{name: cfg[name] for name in SETTINGS},
+    )
+    return _Ready(dataset, prepared.scaling, fit, asked)
 
 
 def _asked(cfg: DictConfig, distinct: int) -> Asked:

@@ -159,7 +159,10 @@ def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
 def test_step_moves_against_the_gradient_and_get_loss_reads_a_state():
     optimizer = optax.with_extra_args_support(optax.sgd(0.1))
     parameters = Parameters(jnp.zeros(2), jnp.array([-1.0, 1.0]), jnp.zeros(2))
-    loss_func = lambda p: -mixture.mixture_loglike(p[0], p[1], p[2], jnp.asarray(DATA)) / 300  # noqa: E731
+
+    def loss_func(p):
+        return -mixture.mixture_loglike(p[0], p[1], p[2], jnp.asarray(DATA)) / 300
+
     state = State(parameters, optimizer.init(parameters))
     moved, info = fitting.step(state, loss_func=loss_func, optimizer=optimizer)
     gradient = jax.grad(loss_func)(parameters)

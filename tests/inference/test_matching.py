@@ -24,7 +24,9 @@ def part(whole: Mixture, components) -> Mixture:
 
 @st.composite
 def mixtures(draw, n_components=4):
-    numbers = lambda low, high: draw(arrays(np.float64, n_components, elements=st.floats(low, high)))  # noqa: E731
+    def numbers(low, high):
+        return draw(arrays(np.float64, n_components, elements=st.floats(low, high)))
+
     return mixture(numbers(0.01, 1), numbers(-50, 50), numbers(0.1, 10))
 
 

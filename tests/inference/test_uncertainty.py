@@ -74,7 +74,9 @@ def equal() -> Parameters:
 
 @st.composite
 def mixtures(draw):
-    numbers = lambda low, high: arrays(np.float64, 3, elements=st.floats(low, high))  # noqa: E731
+    def numbers(low, high):
+        return arrays(np.float64, 3, elements=st.floats(low, high))
+
     return Parameters(draw(numbers(-4, 4)), draw(numbers(-5, 5)), draw(numbers(-1, 1)))
 
 

@@ -19,7 +19,10 @@ N = 6  # one length, so that hypothesis compiles a program for each number of co
 @st.composite
 def mixtures(draw, least: int = 1):
     n_components = draw(st.integers(least, K_MAX))
-    numbers = lambda low, high: arrays(np.float64, n_components, elements=st.floats(low, high))  # noqa: E731
+
+    def numbers(low, high):
+        return arrays(np.float64, n_components, elements=st.floats(low, high))
+
     return Parameters(draw(numbers(-8, 8)), draw(numbers(-50, 50)), draw(numbers(-3, 3)))
 
 
@@ -198,7 +201,10 @@ def test_multinomial_draws_follow_the_mixture():
     draws, components = mixture.sample_multinomial(jax.random.key(1), weights, locs, scales, n_draws)
     four_standard_errors = 4 * np.sqrt(0.2 * 0.8 / n_draws)
     assert abs(np.mean(np.asarray(components) == 0) - 0.2) < four_standard_errors
-    cdf = lambda x: 0.2 * stats.norm.cdf(x, -3, 0.5) + 0.8 * stats.norm.cdf(x, 2, 1.5)  # noqa: E731
+
+    def cdf(x):
+        return 0.2 * stats.norm.cdf(x, -3, 0.5) + 0.8 * stats.norm.cdf(x, 2, 1.5)
+
     assert stats.kstest(np.asarray(draws), cdf).pvalue > 1e-4
 
 

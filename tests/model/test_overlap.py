@@ -22,7 +22,9 @@ def mixture(weights, locs, scales) -> Mixture:
 
 @st.composite
 def mixtures(draw):
-    numbers = lambda elements: draw(arrays(np.float64, 3, elements=elements))  # noqa: E731
+    def numbers(elements):
+        return draw(arrays(np.float64, 3, elements=elements))
+
     return mixture(numbers(st.floats(0.05, 1)), numbers(st.floats(-5, 5)), numbers(st.floats(0.2, 5)))
 
 
@@ -34,7 +36,10 @@ def log_ratio(given: Mixture, i: int, j: int, x):
 
 def by_quadrature(given: Mixture, i: int, j: int) -> float:
     """The density of i, integrated between the changes of sign that a grid and bisection find."""
-    ratio = lambda x: log_ratio(given, i, j, x)  # noqa: E731
+
+    def ratio(x):
+        return log_ratio(given, i, j, x)
+
     grid = given.locs[i] + given.scales[i] * np.linspace(-12.1, 12, 4001)
     changes = np.flatnonzero(np.diff(ratio(grid) > 0))
     edges = [optimize.brentq(ratio, grid[k], grid[k + 1], xtol=1e-13) for k in changes]

@@ -48,7 +48,10 @@ each_prior = pytest.mark.parametrize("prior", EVERY, ids=lambda prior: prior.__n
 @st.composite
 def mixtures(draw):
     n_components = draw(st.integers(1, K_MAX))
-    numbers = lambda low, high: arrays(np.float64, n_components, elements=st.floats(low, high))  # noqa: E731
+
+    def numbers(low, high):
+        return arrays(np.float64, n_components, elements=st.floats(low, high))
+
     return Parameters(draw(numbers(-8, 8)), draw(numbers(-5, 5)), draw(numbers(-3, 2)))
 
 
@@ -73,7 +76,9 @@ def probabilities(parameters: Parameters) -> np.ndarray:
 
 
 def test_every_prior_of_the_module_is_tested():
-    first = lambda function: next(iter(inspect.signature(function).parameters), None)  # noqa: E731
+    def first(function):
+        return next(iter(inspect.signature(function).parameters), None)
+
     public = {
         function
         for name, function in vars(priors).items()
@@ -320,7 +325,10 @@ def test_concentration_has_the_gradient_of_finite_differences():
     random = np.random.default_rng(3)
     parameters, active = Parameters(*random.normal(size=(3, 5))), np.ones(5, bool)
     rest = {name: value for name, value in PROCESS.items() if name != "concentration"}
-    of_log = lambda log_alpha: priors.dirichlet_process(parameters, active, concentration=jnp.exp(log_alpha), **rest)  # noqa: E731
+
+    def of_log(log_alpha):
+        return priors.dirichlet_process(parameters, active, concentration=jnp.exp(log_alpha), **rest)
+
     for log_alpha in (-2.0, 0.3, 3.0):
         difference = (of_log(log_alpha + 1e-5) - of_log(log_alpha - 1e-5)) / 2e-5
         np.testing.assert_allclose(jax.grad(of_log)(log_alpha), difference, rtol=1e-7)
