@@ -17,6 +17,7 @@ from matplotlib.textpath import TextToPath
 from mkdocs.exceptions import PluginError
 
 SIZE = TextToPath.FONT_SCALE
+FRACTION, DISPLAYED = r"\frac", r"\dfrac"
 ARITHMATEX = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 COMMANDS = {
     Path.MOVETO: ("M", 1),
@@ -69,7 +70,9 @@ def on_page_content(content: str, **_: Any) -> str:
     """Draw the formulas of a page."""
 
     def formula(found: re.Match[str]) -> str:
-        svg = drawn(" ".join(html.unescape(found.group(2)).split()))
-        return svg if found.group(1) == "span" else f'<div class="formula-line">{svg}</div>'
+        source = " ".join(html.unescape(found.group(2)).split())
+        if found.group(1) == "span":
+            return drawn(source)
+        return f'<div class="formula-line">{drawn(source.replace(FRACTION, DISPLAYED))}</div>'
 
     return ARITHMATEX.sub(formula, content)
