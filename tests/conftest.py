@@ -26,6 +26,13 @@ ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("reproducible")
 
+# Most of the time of these tests went into compiling shapes for milliseconds of use. Here XLA compiles in a hurry;
+# in the processes of the command line, which do not inherit it, it does so as it does for users.
+IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+with pytest.MonkeyPatch.context() as environment:
+    environment.setenv("XLA_FLAGS", IN_A_HURRY)
+    jax.devices()  # reads them, once for all
+
 jax.config.update("jax_numpy_rank_promotion", "raise")  # catches (n,) − (n, 1)
 
 config.register()
