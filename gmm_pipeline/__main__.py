@@ -27,6 +27,8 @@ COMMANDS = {
     "predict": "label data by a fitted mixture, with responsibilities and log densities",
     "animate": "render the animation of a record again",
     "report": "write a page about a run or a sweep",
+    "log": "send records to a tracking store that have not reached it",
+    "repair": "put the tracking store's paths right after its folder was moved",
     "ui": "open the tracked runs in the MLflow UI",
 }
 

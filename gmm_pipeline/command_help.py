@@ -31,6 +31,8 @@ EXAMPLES = {
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
     "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],
+    "log": ["log", "log run=outputs/sweeps/my_study tracking.uri=http://localhost:5000"],
+    "repair": ["repair", "repair outputs_dir=/new/place/outputs"],
     "ui": ["ui", "ui port=5001"],
 }
 
@@ -132,7 +134,7 @@ def _group_keys(group: str, root: DictConfig, folders: Sequence[Path]) -> list[s
     values = node.get(group)
     if not isinstance(values, dict):  # an option may set keys elsewhere, as experiments do
         return []
-    meanings = _comments(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
+    meanings = meanings_of(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
     return [
         _entry(f"{group}.{key} = {_as_yaml(value)}", meanings.get(key, ""), 2, column=44)
         for key, value in values.items()
@@ -140,14 +142,14 @@ def _group_keys(group: str, root: DictConfig, folders: Sequence[Path]) -> list[s
     ]
 
 
-def _comments(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
+def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
     """What the YAML of an option says beside each key, with what the options say that it builds on."""
     path = _option_files(group, folders).get(option)
     if path is None:
         return {}
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     parts = [name for name in content.get("defaults", []) if isinstance(name, str) and name not in ("_self_", option)]
-    inherited = {key: meaning for part in parts for key, meaning in _comments(group, part, folders).items()}
+    inherited = {key: meaning for part in parts for key, meaning in meanings_of(group, part, folders).items()}
     return inherited | dict(re.findall(r"^(\w+):.*?\s#\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 

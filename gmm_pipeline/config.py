@@ -79,6 +79,17 @@ class TrackingConfig:
 
 
 @dataclass
+class LogTrackingConfig:
+    """Keys of the group `tracking` as `log` has them."""
+
+    uri: str | None = MISSING
+    experiment: str | None = MISSING
+    run_name: str | None = MISSING
+    series_points: int | None = MISSING
+    sweep_series_points: int | None = MISSING
+
+
+@dataclass
 class SelectionConfig:
     """What `n_components=auto` chooses from."""
 
@@ -191,6 +202,23 @@ class ReportConfig:
 
 
 @dataclass
+class LogConfig:
+    """Keys of `log`."""
+
+    run: str = key("folder of a record, of a sweep, or of many of them; latest; all for all under outputs_dir")
+    tracking: LogTrackingConfig = key("the store they are sent to; what is null is as each record's own config has it")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class RepairConfig:
+    """Keys of `repair`."""
+
+    outputs_dir: str = key("folder of the records, where it is now")
+    tracking: TrackingConfig = key("the store whose paths are put right")
+
+
+@dataclass
 class UiConfig:
     """Keys of `ui`."""
 
@@ -217,6 +245,8 @@ SCHEMAS: dict[str, type] = {
     "predict": PredictConfig,
     "animate": AnimateConfig,
     "report": ReportConfig,
+    "log": LogConfig,
+    "repair": RepairConfig,
     "ui": UiConfig,
 }
 

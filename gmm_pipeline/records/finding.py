@@ -1,4 +1,4 @@
-"""Which record is meant: a folder, the newest one, or a run that MLflow knows.
+"""Which record is meant: a folder, the newest one, a run that MLflow knows, or all that lie somewhere.
 
 A run of MLflow's is found by the record that it was logged from, and where that is gone, as for one that was logged on
 another machine, by the copies that the tracker has. The price: those are files in a folder that lasts as long as the
@@ -6,18 +6,20 @@ caller keeps it.
 """
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json, whole_file, write_json
+from gmm_pipeline.records.loggable import RECORD_ID, record_id
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackingError
-from gmm_pipeline.records.tracking_store import SQLITE, client_of, collector_paused, store_file
+from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +32,34 @@ LATEST = "latest"
 ORIGINS = "origins"
 COPIED = (artifacts.RECORD, artifacts.PARAMETERS)
 """What tells a fitted mixture."""
+ALL = "all"
+
+
+class Found(NamedTuple):
+    """What lies below a folder."""
+
+    records: list[Path]
+    """Of single runs."""
+    sweeps: list[Path]
+    unfinished: list[Path]
+    """Folders of fits that were interrupted."""
+
+
+def find_records(folder: Path) -> Found:
+    """All records below a folder, however deep, but for MLflow's copies and what begins with a dot."""
+    found = Found([], [], [])
+    for place, folders, files in os.walk(folder):
+        if MANIFEST in files:
+            found.sweeps.append(Path(place))
+        elif artifacts.RECORD in files:
+            found.records.append(Path(place))
+        elif "fit.log" in files:
+            found.unfinished.append(Path(place))
+        else:
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != COPIES)
+            continue
+        folders.clear()
+    return found
 
 
 def find_record(run: str, outputs_dir: str) -> Path:
@@ -177,7 +207,7 @@ def _of_tracked(
     try:
         run = client.get_run(run_id)
         tagged = Path(run.data.tags.get("gmm_pipeline.record", ""))
-        if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run_id):
+        if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run):
             return tagged
         if whole and "gmm_pipeline.sweep_id" in run.data.tags:
             return _of_sweep(tagged, run)
@@ -190,9 +220,13 @@ def _of_tracked(
         ) from error
 
 
-def _is_of(record: Path, run_id: str) -> bool:
-    """Whether a record says that it was logged as this run, so that another in its place is not taken for it."""
-    return _read(record / artifacts.RECORD).get("tracking", {}).get("run_id") == run_id
+def _is_of(record: Path, run: "Run") -> bool:
+    """Whether a record is the one that was logged as this run, so that another in its place is not taken for it."""
+    about = _read(record / artifacts.RECORD)
+    identity = run.data.tags.get(RECORD_ID)
+    if identity is not None:
+        return record_id(about) == identity
+    return about.get("tracking", {}).get("run_id") == run.info.run_id  # of an earlier version
 
 
 def _of_sweep(tagged: Path, run: "Run") -> Path:

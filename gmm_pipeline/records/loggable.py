@@ -4,7 +4,9 @@ Everything follows from the files of the record, so that logging it later, or fr
 price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
 """
 
+import contextlib
 import functools
+import hashlib
 import json
 import math
 import posixpath
@@ -24,6 +26,22 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
 
+RECORD_ID = "gmm_pipeline.record_id"
+LASTING = (
+    "status",
+    "error",
+    "name",
+    "command",
+    "overrides",
+    "digest",
+    "digests",
+    "width",
+    "started",
+    "ended",
+    "provenance",
+    "sweep",
+)
+"""What of `record.json` is written once, and is the same wherever the record is moved or copied."""
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -63,15 +81,45 @@ class Point(NamedTuple):
 
 
 def read_about(record: Path) -> dict[str, Any]:
-    """What `record.json` says; a record without times has that of the file."""
+    """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
     file = record / artifacts.RECORD
     about = read_json(file)
-    return about if "started" in about else {**about, "started": written(file), "ended": written(file)}
+    return {"started": written(file), "ended": written(file), "record_id": record_id(about), **about}
 
 
 def written(file: Path) -> str:
     """When a file was written, in ISO 8601 with its offset."""
     return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+
+
+def record_id(about: Mapping[str, Any]) -> str:
+    """What a record is known by wherever it lies: a digest of what `record.json` says for good.
+
+    Two records are one where nothing in them differs but paths, pictures and time spent: a run is told from another of
+    the same config by when it began, if the record says so.
+    """
+    text = json.dumps({key: about[key] for key in LASTING if key in about}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def damage_told(record: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in reading a record into one message.
+
+    Raises:
+        InputError: the record is not whole.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            str(record),
+            expected="a whole record",
+            came=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            remedy="Restore its files from a copy, or fit again.",
+        ) from error
 
 
 def read(record: Path) -> Content:
@@ -153,6 +201,7 @@ def tags(record: Path, content: Content) -> dict[str, str]:
             {
                 "mlflow.note.content": note(content),
                 "gmm_pipeline.record": str(record.absolute()),
+                RECORD_ID: content.record["record_id"],
                 **error,
                 **_soundness(content),
                 **_digests(content),
@@ -296,6 +345,8 @@ def run_name(content: Content) -> str:
 
     The UI shows the first two dozen letters in a list, and the data in a column of their own.
     """
+    if not content.parameters:
+        return content.record["name"]
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
     told = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
     data = content.data["name"]

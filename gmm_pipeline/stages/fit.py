@@ -34,6 +34,7 @@ from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import (
     command_line,
     is_alone,
+    log_command,
     output_directory,
     override_word,
     overrides,
@@ -278,8 +279,9 @@ def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]
         with timings.section("tracking"):
             tracked = log_record(directory, **resolved(cfg.tracking))
     except TrackingError as error:
-        log.warning("%s", error)
-        terminal.warn(str(error))
+        message = f"{error} Then send it there: {log_command(directory, cfg.tracking.uri)}"
+        log.warning("%s", message)
+        terminal.warn(message)
         return {}
     return {"tracking": tracked._asdict()}
 

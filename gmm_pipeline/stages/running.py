@@ -104,6 +104,12 @@ def override_word(key: str, value: str) -> str:
     return shlex.quote(hydra_word(key, value))
 
 
+def log_command(folder: Path, uri: str) -> str:
+    """The command that sends a record, or a sweep, to a tracking store that it has not reached."""
+    words = [override_word("run", str(shown(folder.absolute()))), override_word("tracking.uri", uri)]
+    return " ".join(["python -m gmm_pipeline log", *words])
+
+
 def shown(path: Path) -> Path:
     """A path as people type it: relative to the current folder where it lies inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -12,6 +12,7 @@ from gmm_pipeline.records.report import agreement
 
 NORMAL = Mixture(np.array([1.0]), np.array([2.0]), np.array([0.5]))
 MIXTURE = Mixture(np.array([0.25, 0.0, 0.75]), np.array([-2.0, 0.0, 3.0]), np.array([0.5, 1.0, 1.5]))
+BOTH = np.ones(2, bool)
 LEVEL = 0.95
 SIMULATIONS = 4000
 
@@ -77,8 +78,9 @@ def test_quantiles_of_many_data_keep_both_ends():
     assert found.share_within > 0.8
 
 
-def suprema(mixture, *, equal_scales=False):
-    return agreement._suprema(mixture, equal_scales=equal_scales, simulations=SIMULATIONS, seed=1)
+def suprema(mixture, *, fitted=True, equal_scales=False):
+    parts = mixture.weights > 0.0 if fitted else np.zeros(len(mixture.weights), bool)
+    return agreement._suprema(mixture, parts, equal_scales=equal_scales, simulations=SIMULATIONS, seed=1)
 
 
 def error_of_quantile(sample, level):
@@ -89,7 +91,7 @@ def error_of_quantile(sample, level):
 
 
 def test_without_parameters_the_process_is_kolmogorovs():
-    found = suprema(None)
+    found = suprema(MIXTURE, fitted=False)
     for level in (0.5, 0.9, 0.95):
         expected = stats.kstwobign.ppf(level)
         assert np.quantile(found, level) == pytest.approx(expected, abs=error_of_quantile(found, level))
@@ -108,7 +110,7 @@ def test_a_change_of_units_changes_nothing_and_more_parameters_leave_less():
     two = Mixture(*(values[[0, 2]] for values in MIXTURE))
     middle = np.median(suprema(two))
     assert np.median(suprema(moved)) == pytest.approx(np.median(suprema(MIXTURE)), rel=0.01)
-    assert middle < np.median(suprema(two, equal_scales=True)) < np.median(suprema(None))
+    assert middle < np.median(suprema(two, equal_scales=True)) < np.median(suprema(MIXTURE, fitted=False))
 
 
 def test_draws_of_the_fitted_mixture_are_judged_as_often_as_the_level_says():
@@ -137,7 +139,7 @@ def test_components_that_say_the_same_have_a_null_too():
 def test_scores_are_the_slopes_of_the_log_density():
     points, step = np.linspace(-4.0, 8.0, 13), 1e-6
     two = Mixture(*(values[[0, 2]] for values in MIXTURE))
-    found = agreement.scores(two, points, equal_scales=False)
+    found = agreement.scores(two, points, BOTH, equal_scales=False)
     row = 0
     for field in Mixture._fields:
         for component in range(2):
@@ -148,10 +150,19 @@ def test_scores_are_the_slopes_of_the_log_density():
                 ends.append(log_density(two._replace(**{field: moved}), points))
             np.testing.assert_allclose(found[row], (ends[0] - ends[1]) / (2.0 * step), rtol=1e-5, atol=1e-7)
             row += 1
-    together = agreement.scores(two, points, equal_scales=True)
+    together = agreement.scores(two, points, BOTH, equal_scales=True)
     np.testing.assert_allclose(together[-1], found[-2] + found[-1], rtol=ROUNDING_64)
 
 
 def log_density(mixture, points):
     """Of weights that need not sum to one."""
-    return np.log(sum(w * stats.norm(loc, scale).pdf(points) for w, loc, scale in zip(*mixture, strict=True)))
+    return np.log(sum(w * stats.norm.pdf(points, loc, scale) for w, loc, scale in zip(*mixture, strict=True)))
+
+
+def test_parameters_of_components_on_next_to_no_data_are_not_fitted():
+    light = Mixture(np.array([0.998, 0.001, 0.001]), np.array([2.0, 9.0, -4.0]), np.array([0.5, 1.0, 2.0]))
+    judged = {"equal_scales": False, "level": LEVEL, "simulations": SIMULATIONS, "seed": 1}
+    few, many = (agreement.null_of(0.0, light, total=total, **judged) for total in (1_000.0, 100_000.0))
+    alone = agreement.null_of(0.0, NORMAL, total=1_000.0, **judged)
+    assert many.fitted < few.fitted == pytest.approx(alone.fitted, rel=0.01)
+    assert few.p_value == 1.0

@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Bool, Float, Real
 
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
@@ -25,6 +25,8 @@ CELLS = 400
 """Of equal probability, over which the process is simulated."""
 CONTINUITY = 0.5826
 """The largest value of a Wiener process between grid points, in √(width of a cell) (Broadie, Glasserman & Kou 1997)."""
+LEAST_DATA = 10.0
+"""A component on fewer has its parameters from a prior or from chance: it is not counted as fitted."""
 DEPENDENT = 1e-6
 """Scores that are so much shorter than others once these are taken out say nothing of their own."""
 
@@ -192,20 +194,19 @@ def null_of(
         simulations: of the process.
         seed: of the simulations.
     """
-    suprema = np.sort(_suprema(mixture, equal_scales=equal_scales, simulations=simulations, seed=seed))
+    fitted = mixture.weights * total >= LEAST_DATA
+    suprema = np.sort(_suprema(mixture, fitted, equal_scales=equal_scales, simulations=simulations, seed=seed))
     above = np.count_nonzero(suprema >= math.sqrt(total) * largest)
     index = min(math.ceil(level * simulations), simulations - 1)
     return Null(float(suprema[index]), (above + 1) / (simulations + 1))
 
 
 def _suprema(
-    mixture: Mixture | None, *, equal_scales: bool, simulations: int, seed: int
+    mixture: Mixture, fitted: Bool[np.ndarray, " K"], *, equal_scales: bool, simulations: int, seed: int
 ) -> Float[np.ndarray, " simulations"]:
-    """The largest absolute value of the process in each simulation; without a mixture, of the Brownian bridge."""
-    taken = np.ones((CELLS, 1))
-    if mixture is not None:
-        middles = quantile(mixture, (np.arange(CELLS) + 0.5) / CELLS)
-        taken = np.concatenate([taken, scores(mixture, middles, equal_scales=equal_scales).T], axis=1)
+    """The largest absolute value of the process in each simulation; with no component fitted, of a Brownian bridge."""
+    middles = quantile(mixture, (np.arange(CELLS) + 0.5) / CELLS)
+    taken = np.concatenate([np.ones((1, CELLS)), scores(mixture, middles, fitted, equal_scales=equal_scales)]).T
     basis, lengths, _ = np.linalg.svd(taken / np.linalg.norm(taken, axis=0), full_matrices=False)
     basis = basis[:, lengths > DEPENDENT * lengths[0]]
     noise = np.random.default_rng(seed).standard_normal((simulations, CELLS))
@@ -214,7 +215,7 @@ def _suprema(
 
 
 def scores(
-    mixture: Mixture, points: Float[np.ndarray, " P"], *, equal_scales: bool
+    mixture: Mixture, points: Float[np.ndarray, " P"], fitted: Bool[np.ndarray, " K"], *, equal_scales: bool
 ) -> Float[np.ndarray, "parameters P"]:
     """∂log p/∂θ of a datum, for weights, locs and scales.
 
@@ -222,13 +223,14 @@ def scores(
     of all distributions, which the process leaves out anyway.
 
     Args:
-        mixture: of K components; those without weight have no parameters.
+        mixture: of K components.
         points: where.
+        fitted: whose parameters are meant; each has some weight.
         equal_scales: one scale, of all components, instead of K.
     """
-    present = mixture.weights > 0.0
-    weights, locs, scales = (values[present] for values in mixture)
-    _, responsibilities = portable.evaluate(weights, locs, scales, points)
+    _, all_responsibilities = portable.evaluate(*mixture, points)
+    weights, locs, scales = (values[fitted] for values in mixture)
+    responsibilities = all_responsibilities[fitted]
     standardised = (points - locs[:, None]) / scales[:, None]
     of_scales = responsibilities * (standardised**2 - 1.0) / scales[:, None]
     return np.concatenate(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.curves import LEAST_NAMED
 from gmm_pipeline.records.report import agreement, charts, rendering, wording
 from gmm_pipeline.records.report.charts import Chart
 from gmm_pipeline.records.report.reading import Match, Run, read_run
 
 SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
-MOST_ROWS = 16
-"""Components in the table; further ones fold away."""
 
 
 class Settings(NamedTuple):
@@ -55,15 +54,15 @@ def page(record: Path, *, place: str, again: str, match: Match, settings: Settin
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
         selection = wording.selection_table(run.selection, criterion)
-        drawn = charts.selection(
-            run.selection, criterion, wording.CRITERIA.get(criterion, criterion), larger=criterion == "held_out"
-        )
+        # Tests choose without a value for each candidate.
+        shown = criterion if criterion in run.selection else "bic"
+        drawn = charts.selection(run.selection, shown, wording.CRITERIA.get(shown, shown), larger=shown == "held_out")
         if drawn is not None:
             found.charts["selection"] = drawn
     return rendering.render(
         "run.html.j2",
         charts=found.charts,
-        title=f"{run.data_info['name']}, {wording.plural(len(run.fitted.locs), 'component')}",
+        title=f"{run.data_info['name']}, {wording.components(run)}",
         place=place,
         question=wording.question(run),
         asked=wording.asked_rows(run),
@@ -121,7 +120,9 @@ def as_content(found: Answer) -> dict[str, Any]:
     """An answer as the templates ask for it."""
     run = found.run
     rows = wording.component_rows(run) if run.finished else []
-    heavy = [row for row in rows if len(rows) <= MOST_ROWS or row.degenerate or run.fitted.weights[row.number] >= 0.01]
+    heavy = [
+        row for row in rows if not wording.many(run) or row.degenerate or run.fitted.weights[row.number] >= LEAST_NAMED
+    ]
     return {
         "run": run,
         "findings": found.findings,

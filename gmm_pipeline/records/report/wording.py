@@ -7,6 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from gmm_pipeline.records.curves import LEAST_NAMED, MOST_NAMED
 from gmm_pipeline.records.report.agreement import Calibration, Null, Quantiles
 from gmm_pipeline.records.report.reading import Errors, Run
 
@@ -149,6 +152,20 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def many(run: Run) -> bool:
+    """Whether there are more components than are told one by one: those with next to no weight are none to a reader."""
+    return len(run.fitted.locs) > MOST_NAMED
+
+
+def components(run: Run) -> str:
+    """How many components the answer has."""
+    total = len(run.fitted.locs)
+    if not many(run) or not run.finished:
+        return plural(total, "component")
+    heavy = int(np.count_nonzero(run.fitted.weights >= LEAST_NAMED))
+    return f"{heavy} of {total:,} components with {100.0 * LEAST_NAMED:g} % or more"
+
+
 def plural(count: int, noun: str) -> str:
     """So many of something."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
@@ -170,7 +187,9 @@ def question(run: Run) -> str:
     """What was asked, in a sentence or two."""
     config, info = run.config, run.data_info
     asked, prior = config.get("n_components"), target(config.get("prior"))
-    data = f"{info['n_data']:,} data of {info['name']}"
+    counts = run.metrics.get("sum_of_weights")
+    weighing = f" that count for {number(counts)}" if counts else ""
+    data = f"{info['n_data']:,} data{weighing} of {info['name']}"
     under = "by maximum likelihood" if prior == "flat" else f"under the prior {prior}"
     steps = f"at most {plural(config.get('steps', 0), 'step')} of {target(config.get('optimizer'))}"
     starts = config.get("restarts", 1)
@@ -252,7 +271,7 @@ def headline(run: Run, findings: Sequence[Finding]) -> Finding:
     against = [finding for finding in findings if finding.level in (BAD, CAUTION)]
     level = BAD if BAD in levels else CAUTION if CAUTION in levels else GOOD
     if not against:
-        known = [finding.verdict for finding in findings if finding.level == GOOD]
+        known = [finding.verdict for finding in findings]
         return Finding(GOOD, "verdict", "Nothing speaks against this fit", _sentence(known))
     title = "Read this fit with care" if level == CAUTION else "This fit is not to be relied on"
     return Finding(level, "verdict", title, _sentence([finding.verdict for finding in against]))
@@ -349,11 +368,12 @@ def recovery(run: Run) -> Finding | None:
     """How far the answer is from the truth, where that is known."""
     if run.truth is None:
         return None
-    same = len(run.truth.locs) == len(run.fitted.locs)
+    count = int(np.count_nonzero(run.fitted.weights >= LEAST_NAMED)) if many(run) else len(run.fitted.locs)
+    same = len(run.truth.locs) == count
     rand, farthest = run.metrics.get("adjusted_rand_index"), run.metrics.get("largest_z")
     labels = f" Labels agree with the true ones by an adjusted Rand index of {rand:.3f}." if rand is not None else ""
     if not same:
-        words = f"The data were made by {plural(len(run.truth.locs), 'component')}, not {len(run.fitted.locs)}.{labels}"
+        words = f"The data were made by {plural(len(run.truth.locs), 'component')}, not {count}.{labels}"
         return Finding(CAUTION, "Truth", "another number of components than the truth", words)
     if farthest is None:
         return Finding(UNKNOWN, "Truth", "not comparable", f"The true mixture is known.{labels}")
