@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline import config_files
-from gmm_pipeline.config import COMMANDS_OWN, config_directory
+from gmm_pipeline.config import COMMANDS_OWN, PICTURES, config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import lasting_record
 
-NOT_FITTED = {*COMMANDS_OWN, "objective", "run", "hydra"}
+NOT_FITTED = {*COMMANDS_OWN, *PICTURES, "objective", "timings", "run", "hydra"}
 """Keys that make no variation."""
 ANSWERED_AT_ONCE = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion", "--version")
 

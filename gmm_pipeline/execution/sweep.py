@@ -61,7 +61,8 @@ class Sweep:
         self._unlogged: list[Path] = []
 
     def _new_manifest(self) -> Manifest:
-        name, timed = self.folder.name, self.cfg.timings
+        # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
+        name, timed = self.folder.name, self.cfg.timings or self.cfg.tracking.uri is not None
         return Manifest(
             id=os.urandom(16).hex() if timed else hashlib.sha256(name.encode()).hexdigest()[:32],
             name=name,

@@ -44,7 +44,7 @@ def test_a_failed_record_has_its_reason_and_no_numbers(tmp_path):
 def test_a_record_without_times_has_that_of_its_file(tmp_path):
     record = write_record(tmp_path / "timeless")
     about = read_json(record / artifacts.RECORD)
-    assert loggable.read(record).record == about
+    assert {name: loggable.read(record).record[name] for name in ("started", "ended")}.items() <= about.items()
     write_json(record / artifacts.RECORD, {name: about[name] for name in about if name not in ("started", "ended")})
     os.utime(record / artifacts.RECORD, (1_800_000_000, 1_800_000_000))
     again = loggable.read(record).record
