@@ -50,6 +50,13 @@ def check(cfg: DictConfig) -> None:
     check_range(cfg, "seed", 0)
     if cfg.tracking.uri is not None:
         store_file(cfg.tracking.uri)  # refuses an address that cannot be used
+    if cfg.film is not None and not Path(cfg.film).is_dir():
+        raise InputError(
+            "film",
+            expected="the folder of an animation",
+            came=f"{cfg.film}",
+            remedy="`animate output=FOLDER` makes one.",
+        )
     if cfg.output is None:
         return
     if Path(cfg.output).suffix != ".html":
@@ -110,7 +117,8 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
-    return run_page.page(record, place=place, again=again, match=matched_truth, settings=settings(cfg))
+    film = None if cfg.film is None else Path(cfg.film)
+    return run_page.page(record, film=film, place=place, again=again, match=matched_truth, settings=settings(cfg))
 
 
 def page_of_sweep(cfg: DictConfig, folder: Path) -> str:

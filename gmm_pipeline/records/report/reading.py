@@ -110,7 +110,8 @@ def _run(record: Path, content: loggable.Content, match: Match) -> Run:
     weights = columns.get("sample_weight")
     restarts, selection = record / artifacts.RESTARTS, record / artifacts.SELECTION
     return Run(
-        about=content.record,
+        # As it is: trackers are told a time of a record that has none.
+        about=read_json(record / artifacts.RECORD),
         config=content.config,
         data_info=content.data,
         metrics=content.metrics,

@@ -103,9 +103,9 @@ def pictures(folder: Path) -> list[Picture]:
 
 
 def film(folder: Path) -> Picture | None:
-    """The animation of a record, in the format that is smallest and can be paused."""
+    """The animation in a folder, in the format that is smallest and can be paused."""
     for suffix, kind in FILMS.items():
-        for path in sorted((folder / artifacts.ANIMATION).glob(f"*{suffix}")):
+        for path in sorted(folder.glob(f"*{suffix}")):
             return Picture(
                 path.stem, "The mixture over the optimizer's steps, above the data", kind, data_uri(path, kind)
             )

@@ -7,6 +7,7 @@ and on writing Plotly's script; the price of a page that is whole.
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.curves import LEAST_NAMED
 from gmm_pipeline.records.report import agreement, charts, plotting, rendering, verdicts, wording
 from gmm_pipeline.records.report.plotting import Chart
@@ -33,7 +34,7 @@ class Answer(NamedTuple):
     charts: dict[str, Chart]
 
 
-def page(record: Path, *, place: str, again: str, match: Match, settings: Settings) -> str:
+def page(record: Path, *, place: str, again: str, match: Match, settings: Settings, film: Path | None = None) -> str:
     """The page as HTML.
 
     Args:
@@ -42,6 +43,7 @@ def page(record: Path, *, place: str, again: str, match: Match, settings: Settin
         again: the command that makes the run again from its record and compares.
         match: gives each fitted component its true one.
         settings: for the agreement with the data.
+        film: folder of its animation; None for the record's own.
 
     Raises:
         InputError: the record has nothing to report.
@@ -67,7 +69,7 @@ def page(record: Path, *, place: str, again: str, match: Match, settings: Settin
         selection=selection,
         again=again,
         pictures=rendering.pictures(record),
-        film=rendering.film(record),
+        film=rendering.film(record / artifacts.ANIMATION if film is None else film),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
         told=list(run.about.get("verdict", [])),
