@@ -14,7 +14,7 @@ from plotly import graph_objects
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.files import read_json, write_columns, write_json
-from gmm_pipeline.records.report import charts, rendering, run_page, sweep_page, wording
+from gmm_pipeline.records.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.stages import sweep_summary
 from gmm_pipeline.stages.answers import matched_truth
@@ -303,10 +303,10 @@ def test_a_sweep_tells_counts_reasons_and_its_best(folder, sweep_text):
 
 
 def test_the_plot_of_a_criterion_is_linear_near_the_best_and_logarithmic_far_from_it():
-    near, axis = charts.excess_axis("BIC", [0.0, 12.0, np.nan])
+    near, axis = plotting.excess_axis("BIC", [0.0, 12.0, np.nan])
     np.testing.assert_array_equal(near, [0.0, 12.0, np.nan])
     assert "tickvals" not in axis
-    far, axis = charts.excess_axis("BIC", [0.0, 5.0, 10.0, 100.0, 1000.0])
+    far, axis = plotting.excess_axis("BIC", [0.0, 5.0, 10.0, 100.0, 1000.0])
     np.testing.assert_allclose(far, [0.0, 0.5, 1.0, 2.0, 3.0])
     assert dict(zip(axis["ticktext"], axis["tickvals"], strict=True))["1,000"] == 3.0
 

@@ -1,9 +1,4 @@
-"""Interactive plots as what Plotly calls figures: plain dictionaries, checked by nothing until a browser draws them.
-
-So that no page waits for Plotly's own classes, and the same record gives the same text. Colours are names of the
-page's CSS variables, `--ink` for one, which the page looks up: a plot follows the page from light to dark. Numbers are
-rounded to seven digits, which no screen shows. Text of the user's is escaped, since Plotly takes some HTML for markup.
-"""
+"""The interactive plots of a fit."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,19 +9,23 @@ import numpy as np
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import curves
 from gmm_pipeline.records.report.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.records.report.plotting import (
+    Chart,
+    chart,
+    component_color,
+    excess_axis,
+    line_of,
+    log_axis,
+    numbers,
+    whole_axis,
+    with_unit,
+)
 from gmm_pipeline.records.report.reading import Run
 
-Chart = dict[str, Any]
 DASHES = ("solid", "dash", "dot", "dashdot", "longdashdot")
-COLORS = 7
-"""Of components, as many as the house's palette has; with five dashes, 35 components stay distinct."""
 MOST_SITES = 600
 BASE_POINTS = 400
 SAME_OPTIMUM = 1e-2
-MOST_TICKS = 7
-MOST_WHOLE_TICKS = 12
-LINEAR_UP_TO = 10.0
-"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 OUTCOMES = {
     "reached": ("reached the best", "--c1", "circle"),
     "worse": ("a worse optimum", "--c5", "square"),
@@ -34,103 +33,6 @@ OUTCOMES = {
     "diverged": ("diverged: no value", "--muted", "x-thin-open"),
 }
 KINDS = {"free": ("free scales", "--c1", "circle", "solid"), "equal": ("equal scales", "--c5", "square", "dash")}
-
-
-def text(value: object) -> str:
-    """A text that Plotly shows as it is."""
-    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def numbers(values: Any) -> list[float | None]:
-    """Numbers for JSON, with seven digits; what is not finite is null, which is a gap."""
-    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in np.asarray(values, float).tolist()]
-
-
-def component_color(component: int) -> str:
-    """The name of a component's colour on the page."""
-    return f"--c{component % COLORS}"
-
-
-def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> Chart:
-    """A figure in the page's style.
-
-    Args:
-        data: traces.
-        x: the horizontal axis.
-        y: the vertical one.
-        **layout: more of Plotly's layout.
-    """
-    axis: dict[str, Any] = {
-        "gridcolor": "--line",
-        "zerolinecolor": "--line",
-        "linecolor": "--muted",
-        "tickcolor": "--muted",
-        "ticks": "outside",
-        "ticklen": 4,
-        "showline": True,
-        "automargin": True,
-    }
-    return {
-        "data": list(data),
-        "layout": {
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "system-ui, sans-serif", "size": 12, "color": "--ink"},
-            "hoverlabel": {"bgcolor": "--card", "bordercolor": "--line", "font": {"color": "--ink"}},
-            "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
-            "hovermode": "closest",
-            "xaxis": {**axis, "showgrid": False, "zeroline": False, **x},
-            "yaxis": {**axis, **y},
-            **layout,
-        },
-    }
-
-
-def with_unit(name: str, unit: str | None) -> dict[str, str]:
-    """The title of an axis: quantity / unit."""
-    return {"text": text(name if unit is None else f"{name} / {unit}")}
-
-
-def log_axis(title: str, values: Any) -> dict[str, Any]:
-    """A logarithmic axis with a tick at each decade, or at each so many where there are many."""
-    known = np.asarray(values, float)
-    known = known[np.isfinite(known) & (known > 0.0)]
-    decades = float(np.ptp(np.log10(known))) if known.size else 1.0
-    return {
-        "title": {"text": title},
-        "type": "log",
-        "exponentformat": "power",
-        "dtick": max(math.ceil(decades / MOST_TICKS), 1),
-    }
-
-
-def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    """Differences from a best, and their axis: as they are up to what decides, logarithmic above where some are far.
-
-    Plotly has no such axis: the differences are brought to one scale, and the ticks say what they were.
-
-    Args:
-        title: of the axis.
-        excess: 0 or more; NaN stays NaN.
-    """
-    values = np.asarray(excess, float)
-    highest = float(np.nanmax(values, initial=0.0))
-    axis: dict[str, Any] = {"title": {"text": title}, "rangemode": "tozero"}
-    if highest <= 6.0 * LINEAR_UP_TO:
-        return values, axis
-
-    def brought(these: Any) -> np.ndarray:
-        these = np.asarray(these, float)
-        return np.where(
-            these <= LINEAR_UP_TO, these / LINEAR_UP_TO, 1.0 + np.log10(np.maximum(these, 1.0) / LINEAR_UP_TO)
-        )
-
-    decades = (10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)).tolist()
-    ticks = [0.0, 2.0, 6.0, *decades] if len(decades) <= 4 else [0.0, *decades[:: math.ceil(len(decades) / MOST_TICKS)]]
-    top = float(brought(highest))
-    axis |= {"tickvals": numbers(brought(ticks)), "ticktext": [f"{tick:,.0f}" for tick in ticks]}
-    return brought(values), {**axis, "range": [-0.06 * top, 1.06 * top], "zeroline": False}
 
 
 def density(run: Run) -> Chart:
@@ -157,16 +59,16 @@ def density(run: Run) -> Chart:
     if truth is not None:
         of_truth = curves.weighted_densities(truth, points).sum(axis=0)
         line = {"color": "--truth", "width": 6}
-        traces.append(_line(x, of_truth, "true mixture", line))
+        traces.append(line_of(x, of_truth, "true mixture", line))
     chosen = curves.named(fitted.weights, run.degenerate)
     for component in chosen.tolist():
         line = {"color": component_color(component), "dash": DASHES[component % len(DASHES)], "width": 2}
-        traces.append(_line(x, of_components[component], f"component {component}", line))
+        traces.append(line_of(x, of_components[component], f"component {component}", line))
     rest = curves.rest_name(fitted.weights, chosen)
     if rest:
         others = np.delete(of_components, chosen, axis=0).sum(axis=0)
-        traces.append(_line(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
-    traces.append(_line(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
+        traces.append(line_of(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
+    traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
         traces,
         x={"title": with_unit(run.data_info["name"], run.unit), "range": [window[0], window[1]]},
@@ -175,27 +77,14 @@ def density(run: Run) -> Chart:
     )
 
 
-def _line(x: list[float | None], y: Any, name: str, line: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": text(name),
-        "x": x,
-        "y": numbers(y),
-        "line": dict(line),
-        "hovertemplate": f"{text(name)}: %{{y:.4g}}<extra></extra>",
-        **more,
-    }
-
-
 def qq(found: Quantiles, unit: str | None, level: float) -> Chart:
     """Quantiles of the data against those of the mixture, with the band."""
     fitted = numbers(found.fitted)
     ends = [found.fitted[0], found.fitted[-1]]
     none = {"width": 0, "color": "rgba(0,0,0,0)"}
     traces = [
-        _line(fitted, found.lower, "lower", none, showlegend=False, hoverinfo="skip", hovertemplate=None),
-        _line(
+        line_of(fitted, found.lower, "lower", none, showlegend=False, hoverinfo="skip", hovertemplate=None),
+        line_of(
             fitted,
             found.upper,
             f"{100.0 * level:g} % band, for each quantile",
@@ -205,7 +94,7 @@ def qq(found: Quantiles, unit: str | None, level: float) -> Chart:
             hoverinfo="skip",
             hovertemplate=None,
         ),
-        _line(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, hoverinfo="skip", hovertemplate=None),
+        line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, hoverinfo="skip", hovertemplate=None),
         {
             "type": "scatter",
             "mode": "markers",
@@ -233,8 +122,8 @@ def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: 
     none = {"width": 0, "color": "rgba(0,0,0,0)"}
     quiet: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
     traces = [
-        _line(numbers(ends), [-kolmogorov / root] * 2, "lower", none, showlegend=False, **quiet),
-        _line(
+        line_of(numbers(ends), [-kolmogorov / root] * 2, "lower", none, showlegend=False, **quiet),
+        line_of(
             numbers(ends),
             [kolmogorov / root] * 2,
             f"{percent} band (Kolmogorov)",
@@ -249,11 +138,11 @@ def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: 
         name = f"{percent} band, mixture fitted"
         for sign in (1.0, -1.0):
             traces.append(
-                _line(numbers(ends), [sign * null.fitted / root] * 2, name, line, showlegend=sign > 0.0, **quiet)
+                line_of(numbers(ends), [sign * null.fitted / root] * 2, name, line, showlegend=sign > 0.0, **quiet)
             )
     steps = np.stack([below, above], axis=1).ravel()
     traces.append(
-        _line(
+        line_of(
             numbers(np.repeat(fitted, 2)),
             steps,
             "empirical − fitted CDF",
@@ -394,11 +283,6 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *
             }
         )
     return chart(traces, x=whole_axis("number of components", counts), y=axis)
-
-
-def whole_axis(title: str, values: Any) -> dict[str, Any]:
-    """An axis of whole numbers, each with a tick where they are few."""
-    return {"title": {"text": title}, **({"dtick": 1} if np.ptp(values) <= MOST_WHOLE_TICKS else {})}
 
 
 def finite(mixture: Mixture) -> bool:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.curves import LEAST_NAMED
-from gmm_pipeline.records.report import agreement, charts, rendering, wording
-from gmm_pipeline.records.report.charts import Chart
+from gmm_pipeline.records.report import agreement, charts, plotting, rendering, verdicts, wording
+from gmm_pipeline.records.report.plotting import Chart
 from gmm_pipeline.records.report.reading import Match, Run, read_run
 
 SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
@@ -29,8 +29,8 @@ class Answer(NamedTuple):
     """What pages about runs and sweeps say of a fit, and the plots of it."""
 
     run: Run
-    findings: list[wording.Finding]
-    headline: wording.Finding
+    findings: list[verdicts.Finding]
+    headline: verdicts.Finding
     charts: dict[str, Chart]
 
 
@@ -81,7 +81,7 @@ def answer(run: Run, settings: Settings) -> Answer:
     """Judge a run, and draw it."""
     if not run.finished or not charts.finite(run.fitted):
         drawn = {"loss": charts.loss(run)}
-        return Answer(run, [], wording.headline(run, []), {name: chart for name, chart in drawn.items() if chart})
+        return Answer(run, [], verdicts.headline(run, []), {name: chart for name, chart in drawn.items() if chart})
     sites = agreement.sites_of(run.data, run.sample_weights)
     quantiles = agreement.quantiles(sites, run.fitted, level=settings.level, most=settings.quantiles)
     found = agreement.calibration(sites, run.fitted)
@@ -96,12 +96,12 @@ def answer(run: Run, settings: Settings) -> Answer:
             simulations=settings.simulations,
             seed=settings.seed,
         )
-    recovered = wording.recovery(run)
+    recovered = verdicts.recovery(run)
     findings = [
-        wording.convergence(run),
-        wording.hits(run),
-        wording.soundness(run),
-        wording.agreement(run, found, null, quantiles, settings.level),
+        verdicts.convergence(run),
+        verdicts.hits(run),
+        verdicts.soundness(run),
+        verdicts.agreement(run, found, null, quantiles, settings.level),
         *([] if recovered is None else [recovered]),
     ]
     drawn = {
@@ -112,7 +112,7 @@ def answer(run: Run, settings: Settings) -> Answer:
         "restarts": charts.restarts(run),
     }
     return Answer(
-        run, findings, wording.headline(run, findings), {name: chart for name, chart in drawn.items() if chart}
+        run, findings, verdicts.headline(run, findings), {name: chart for name, chart in drawn.items() if chart}
     )
 
 
@@ -131,6 +131,6 @@ def as_content(found: Answer) -> dict[str, Any]:
         "light_rows": [row for row in rows if row not in heavy],
         "intervals": wording.interval_names(run),
         "metrics": wording.metric_rows(run.metrics) if run.finished else [],
-        "component_color": lambda component: f"var({charts.component_color(component)})",
+        "component_color": lambda component: f"var({plotting.component_color(component)})",
         "level": 100.0 * (run.asymptotic.intervals.level if run.asymptotic else 0.0),
     }

@@ -4,21 +4,20 @@ The table goes into the page as columns and becomes rows in the browser, a stret
 are there at once; what differs between the runs comes first, and what is the same in all folds away.
 """
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.files import Column
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.report import charts, rendering, wording
-from gmm_pipeline.records.report.charts import Chart
+from gmm_pipeline.records.report import plotting, rendering, verdicts, wording
+from gmm_pipeline.records.report.plotting import Chart
 from gmm_pipeline.records.report.reading import Match, read_run
 from gmm_pipeline.records.report.run_page import Answer, Settings, answer, as_content
+from gmm_pipeline.records.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
     best_of,
@@ -31,17 +30,9 @@ from gmm_pipeline.records.sweep_answers import (
 from gmm_pipeline.records.sweep_answers import (
     value as value_of,
 )
-from gmm_pipeline.records.sweep_table import table_columns
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
 
-MOST_CHOICES = 12
-"""Values of a column by which the table can be filtered, or points be coloured."""
-MOST_FILTERS = 6
 MOST_FAILURES = 50
-FIRST = ("status", "loss", "log_likelihood", "bic", "converged", "n_steps", "hit_rate", "n_degenerate", "error")
-FILTERED = ("status", "converged", "n_degenerate", "scales_are")
-LAST = ("digest", "record")
-LABELS = {"log_likelihood": "log-likelihood", "bic": "BIC", "aic": "AIC", "icl": "ICL", "n_steps": "steps taken"}
 
 
 def page(
@@ -95,6 +86,7 @@ def page(
         else [f"{k}={v}" for k, v in override_values(best.overrides).items() if k in differing],
         found=None if found is None else as_content(found),
         objective=wording.CRITERIA.get(objective, objective),
+        origin="" if found is None else wording.origin(found.run.about),
         began=wording.moment(manifest.started),
         failures=failures(runs, differing),
         table=table,
@@ -119,19 +111,19 @@ def headline(
     found: Answer | None,
     counts: str,
     told: Sequence[str],
-) -> wording.Finding:
+) -> verdicts.Finding:
     """The verdict at a glance."""
     ended = Counter(run.status for run in runs)
     lost = len(manifest.runs) - ended[FINISHED]
     words = " ".join([counts[:1].upper() + counts[1:] + ".", *told[:1]])
     if best is None:
-        return wording.Finding(wording.BAD, "verdict", "No run has a result to compare", words)
-    sound = not lost and (found is None or found.headline.level == wording.GOOD)
-    level = wording.GOOD if sound else wording.CAUTION
+        return verdicts.Finding(verdicts.BAD, "verdict", "No run has a result to compare", words)
+    sound = not lost and (found is None or found.headline.level == verdicts.GOOD)
+    level = verdicts.GOOD if sound else verdicts.CAUTION
     name = wording.CRITERIA.get(manifest.objective, manifest.objective)
     side = "highest" if manifest.objective in LARGER_IS_BETTER else "lowest"
     value = wording.minus(f"{value_of(best, manifest.objective):,.3f}")
-    return wording.Finding(level, "verdict", f"Run {best.number} has the {side} {name}, {value}", words)
+    return verdicts.Finding(level, "verdict", f"Run {best.number} has the {side} {name}, {value}", words)
 
 
 def tiles(manifest: Manifest, runs: Sequence[SweepRun]) -> list[tuple[str, str, str]]:
@@ -174,108 +166,6 @@ def failures(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
     return lines + ([f"and {len(lost) - MOST_FAILURES:,} more: see the table"] if len(lost) > MOST_FAILURES else [])
 
 
-def table_of(runs: Sequence[SweepRun], objective: str, best: SweepRun | None) -> dict[str, Any]:
-    """The table as the page's script takes it: columns in the order that they are shown in."""
-    columns = table_columns(runs)
-    differing = differing_overrides(runs)
-    asked = [name for name in columns if name in differing or name.removeprefix("override.") in differing]
-    order = list(dict.fromkeys(["run", *asked, "status", objective, *FIRST, *columns]))
-    order = [name for name in order if name in columns and name not in LAST]
-    content = [_column(name, columns[name]) for name in order]
-    sorted_by = order.index(objective) if objective in order else 0
-    labels = [
-        ", ".join(
-            [f"run {run.number}", *(f"{k}={v}" for k, v in override_values(run.overrides).items() if k in differing)]
-        )
-        for run in runs
-    ]
-    return {
-        "rows": len(runs),
-        "columns": content,
-        "links": [f"{run.record}/" for run in runs],
-        "labels": labels,
-        "best": None if best is None else next(i for i, run in enumerate(runs) if run.number == best.number),
-        "sorted": sorted_by,
-        "ascending": objective not in LARGER_IS_BETTER,
-        "layout": charts.chart([], x={"automargin": True}, y={"automargin": True})["layout"],
-    }
-
-
-def _column(name: str, column: Column) -> dict[str, Any]:
-    """A column: its values where they are numbers, and the text of each."""
-    kind = "text"
-    values: list[float | int | None] = []
-    if isinstance(column, np.ndarray):
-        kind = "number"
-        missing = np.ma.getmaskarray(column)
-        raw = np.ma.getdata(column).tolist()
-        values = [None if gone or not np.isfinite(value) else value for value, gone in zip(raw, missing, strict=True)]
-        texts = _texts(values)
-    else:
-        texts = ["" if value is None else value for value in column]
-    if name in ("converged",):
-        texts = [{"1": "yes", "0": "no", "true": "yes", "false": "no"}.get(text.lower(), text) for text in texts]
-    choices = list(dict.fromkeys(texts))
-    if kind == "number":
-        choices.sort(key=lambda text: (text == "", values[texts.index(text)] if text else 0))
-    return {
-        "name": name,
-        "label": LABELS.get(name, name),
-        "kind": kind,
-        "differs": len(choices) > 1 or name in ("run", "status"),
-        "text": texts,
-        "choices": choices if len(choices) <= MOST_CHOICES else [],
-        **({"values": values} if kind == "number" else {}),
-    }
-
-
-def _texts(values: Sequence[float | int | None]) -> list[str]:
-    """Numbers as text, with as many decimals as the longest of them needs for its seventh digit."""
-    known = [value for value in values if value is not None]
-    largest = max((abs(value) for value in known), default=0.0)
-    if all(isinstance(value, int) for value in known):
-        texts = [str(value) for value in known]
-    elif (
-        largest >= 1e7
-        or (smallest := min((abs(v) for v in known if v), default=1.0)) < 1e-4
-        or largest > 1e6 * smallest
-    ):
-        texts = [f"{value:.6g}" for value in known]
-    else:
-        decimals = 6 - max(math.floor(math.log10(largest or 1.0)), 0)
-        texts = [f"{value:.{decimals}f}" for value in known]
-        while decimals and all(text.endswith("0") for text in texts):
-            decimals -= 1
-            texts = [text[:-1] if decimals else text[:-2] for text in texts]
-    rest = iter(texts)
-    return ["" if value is None else wording.minus(next(rest)) for value in values]
-
-
-def filters(table: Mapping[str, Any], differing: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
-    """The columns by whose values the table can be filtered, with their places: what was asked, and how it ended."""
-    wanted = {*differing, *(f"override.{key}" for key in differing), *FILTERED}
-    found = [
-        (place, column)
-        for place, column in enumerate(table["columns"])
-        if column["name"] in wanted and 1 < len(column["choices"]) <= MOST_CHOICES
-    ]
-    return found[:MOST_FILTERS]
-
-
-def axes(table: Mapping[str, Any], objective: str, differing: Sequence[str]) -> dict[str, Any]:
-    """What the explorer's axes can be, and what they are at first."""
-    columns = list(enumerate(table["columns"]))
-    places = [(place, column) for place, column in columns if column["differs"] and column["name"] != "error"]
-    names = {column["name"]: place for place, column in places}
-    coloured = [
-        (p, column) for p, column in places if column["name"] != "run" and 1 < len(column["choices"]) <= charts.COLORS
-    ]
-    asked = [place for place, column in places if column["kind"] == "number" and column["name"] in differing]
-    across = next((names[name] for name in ("n_steps",) if name in names), next(iter(asked), names["run"]))
-    up = next((names[name] for name in ("loss", objective, "log_likelihood") if name in names), across)
-    return {"places": places, "coloured": coloured, "x": across, "y": up}
-
-
 def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | None:
     """The objective above its best over the number of components, or else over the first key that differs."""
     if len(compared) < 2:
@@ -284,13 +174,13 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
     counts = [n_components(run) for run in compared]
     name = wording.CRITERIA.get(objective, objective)
     above = f"highest − {name}" if objective in LARGER_IS_BETTER else f"{name} − lowest"
-    heights, axis = charts.excess_axis(above, excess)
+    heights, axis = plotting.excess_axis(above, excess)
     points: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
         "name": "a run",
-        "y": charts.numbers(heights),
-        "customdata": charts.numbers(excess),
+        "y": plotting.numbers(heights),
+        "customdata": plotting.numbers(excess),
         "text": [f"run {run.number}" for run in compared],
         "marker": {"color": "--accent", "size": 8, "opacity": 0.65},
         "hovertemplate": "%{text}: %{customdata:,.4g} from the best<extra></extra>",
@@ -305,16 +195,16 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
             "type": "scatter",
             "mode": "lines",
             "name": "best of each number",
-            "x": charts.numbers(unique),
-            "y": charts.numbers([heights[numbers == count].min() for count in unique]),
+            "x": plotting.numbers(unique),
+            "y": plotting.numbers([heights[numbers == count].min() for count in unique]),
             "line": {"color": "--ink", "width": 1.6},
             "hoverinfo": "skip",
         }
-        across = charts.whole_axis("number of components", unique)
-        return charts.chart([joined, {**points, "x": charts.numbers(x)}], x=across, y=axis)
+        across = plotting.whole_axis("number of components", unique)
+        return plotting.chart([joined, {**points, "x": plotting.numbers(x)}], x=across, y=axis)
     keys = [key for key in differing_overrides(compared) if key != "seed"]
     if not keys:
         return None
-    values = [charts.text(override_values(run.overrides).get(keys[0], "–")) for run in compared]
-    across = {"title": {"text": charts.text(keys[0])}, "type": "category"}
-    return charts.chart([{**points, "x": values}], x=across, y=axis, showlegend=False)
+    values = [plotting.text(override_values(run.overrides).get(keys[0], "–")) for run in compared]
+    across = {"title": {"text": plotting.text(keys[0])}, "type": "category"}
+    return plotting.chart([{**points, "x": values}], x=across, y=axis, showlegend=False)
