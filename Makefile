@@ -9,11 +9,12 @@ PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup fit test lock
+.PHONY: help setup fit test docs lock
 
 help:
 	@echo "make fit     set up, then fit the two-component example (python -m gmm_pipeline fit optimizer=adam steps=1000)"
 	@echo "make test    set up, then run every check and test"
+	@echo "make docs    set up, then build the documentation into site/"
 	@echo "make setup   the virtual environment $(VENV) with the locked dependencies and this package"
 	@echo "make lock    resolve requirements.lock anew after a change of pyproject.toml"
 
@@ -46,6 +47,9 @@ test: setup
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --extra dvc --extra docs --generate-hashes \

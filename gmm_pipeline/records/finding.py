@@ -9,13 +9,13 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.files import read_json, whole_file, write_json
 from gmm_pipeline.records.loggable import RECORD_ID, record_id
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackingError
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 LATEST = "latest"
+ORIGINS = "origins"
+COPIED = (artifacts.RECORD, artifacts.PARAMETERS)
+"""What tells a fitted mixture."""
 ALL = "all"
 
 
@@ -93,13 +96,14 @@ def find_record(run: str, outputs_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterator[Path]:
+def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records.
         tracking_uri: of the store that knows the run; None where there is none.
+        whole: all files of the record are wanted, and the folder of a sweep will do too.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -107,9 +111,38 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterat
     """
     if RUN_ID.fullmatch(run) and not Path(run).exists():
         with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-            yield _of_tracked(run, tracking_uri, Path(folder))
+            yield _of_tracked(run, tracking_uri, Path(folder), whole=whole)
     else:
         yield find_record(run, outputs_dir)
+
+
+def lasting_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Path:
+    """The folder of a finished record; of one that is gone, copies of all that the tracker has, in a folder that stays.
+
+    Args:
+        run: a folder, `latest`, or the id of a run in MLflow.
+        outputs_dir: folder of the records; copies are put under `origins` there.
+        tracking_uri: of the store that knows the run; None where there is none.
+
+    Raises:
+        InputError: there is no such run, or it has no record.
+        TrackingError: the store or the server failed.
+    """
+    if not RUN_ID.fullmatch(run) or Path(run).exists():
+        return find_record(run, outputs_dir)
+    with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
+        found = _of_tracked(run, tracking_uri, Path(folder), wanted=artifacts.FILES)
+        if found != Path(folder):
+            return found
+        kept = Path(outputs_dir) / ORIGINS / run
+        for name in artifacts.FILES:
+            if (found / name).is_file():
+                with whole_file(kept / name) as stream:
+                    stream.write((found / name).read_bytes())
+    # What was logged was written before it was known as what.
+    about = read_json(kept / artifacts.RECORD)
+    write_json(kept / artifacts.RECORD, about | {"tracking": {"uri": tracking_uri, "run_id": run}})
+    return kept
 
 
 def read_fitted(record: Path) -> "Mixture":
@@ -150,7 +183,9 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 @collector_paused()
-def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
+def _of_tracked(
+    run_id: str, uri: str | None, folder: Path, wanted: Sequence[str] = COPIED, *, whole: bool = False
+) -> Path:
     if uri is None:
         raise InputError(
             "tracking.uri",
@@ -174,7 +209,9 @@ def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
         tagged = Path(run.data.tags.get("gmm_pipeline.record", ""))
         if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run):
             return tagged
-        return _copied(client, run, folder)
+        if whole and "gmm_pipeline.sweep_id" in run.data.tags:
+            return _of_sweep(tagged, run)
+        return _copied(client, run, folder, wanted, whole=whole)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
@@ -192,7 +229,20 @@ def _is_of(record: Path, run: "Run") -> bool:
     return about.get("tracking", {}).get("run_id") == run.info.run_id  # of an earlier version
 
 
-def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
+def _of_sweep(tagged: Path, run: "Run") -> Path:
+    """The folder of a sweep; its records are nowhere else."""
+    about = _read(tagged / MANIFEST) if (tagged / MANIFEST).is_file() else {}
+    if about.get("id") != run.data.tags["gmm_pipeline.sweep_id"]:
+        raise InputError(
+            "run",
+            expected="a sweep whose folder is where it was",
+            came=f"{run.info.run_id}, whose folder was {tagged}",
+            remedy="Name the folder of the sweep as it is now.",
+        )
+    return tagged
+
+
+def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[str], *, whole: bool) -> Path:
     if "gmm_pipeline.sweep_id" in run.data.tags:
         raise InputError(
             "run",
@@ -200,9 +250,8 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
             came=f"the sweep {run.data.tags['gmm_pipeline.sweep']}",
             remedy="Name one of its runs, by id or by folder.",
         )
-    wanted = (artifacts.RECORD, artifacts.PARAMETERS)
     there = {file.path for file in client.list_artifacts(run.info.run_id)}
-    if not there.issuperset(wanted):
+    if not there.issuperset(COPIED):
         place = run.data.tags.get("gmm_pipeline.record")
         raise InputError(
             "run",
@@ -210,6 +259,6 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
             came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not know'}",
             remedy="Name the folder where the record is now.",
         )
-    for name in wanted:
+    for name in ("",) if whole else there.intersection(wanted):
         client.download_artifacts(run.info.run_id, name, str(folder))
     return folder

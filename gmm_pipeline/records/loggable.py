@@ -48,7 +48,7 @@ LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
-UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "hydra")
+UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
 
 # A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
 # else: any reader gives the same, and the one in C takes a twentieth of the time.
@@ -84,8 +84,12 @@ def read_about(record: Path) -> dict[str, Any]:
     """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
     file = record / artifacts.RECORD
     about = read_json(file)
-    written = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
-    return {"started": written, "ended": written, "record_id": record_id(about), **about}
+    return {"started": written(file), "ended": written(file), "record_id": record_id(about), **about}
+
+
+def written(file: Path) -> str:
+    """When a file was written, in ISO 8601 with its offset."""
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
 
 
 def record_id(about: Mapping[str, Any]) -> str:
@@ -200,6 +204,8 @@ def tags(record: Path, content: Content) -> dict[str, str]:
                 RECORD_ID: content.record["record_id"],
                 **error,
                 **_soundness(content),
+                **_digests(content),
+                **_linked(content),
             }
         ),
     }
@@ -214,21 +220,43 @@ def _soundness(content: Content) -> dict[str, str]:
     return flags | ({"gmm_pipeline.verdict": "; ".join(verdict)} if verdict else {})
 
 
+def _digests(content: Content) -> dict[str, str]:
+    """What runs with the same config, data, code or results can be found by; an older record has none."""
+    known = dict(content.record.get("digests", {}))
+    results = known.pop("results", None)
+    found = known if results is None else known | {"results": artifacts.digest_of(results)}
+    return {f"digest.{name}": sha for name, sha in found.items()}
+
+
+def _linked(content: Content) -> dict[str, str]:
+    """The run that this one repeats or varies: its id, or else the folder of its record."""
+    linked = content.record.get("origin", {})
+    name = linked.get("run_id") or linked.get("record")
+    return {"gmm_pipeline.origin": name} if name else {}
+
+
 def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
     """Tags that say who ran which program, of which version, and where."""
     rest = dict(provenance)
-    git, versions = rest.pop("git"), rest.pop("versions")
+    git, versions, jax = rest.pop("git"), rest.pop("versions"), rest.pop("jax", {})
     found = {
         "mlflow.user": rest.pop("user"),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": _program(command),
-        "versions": " ".join(f"{package}={version}" for package, version in versions.items()),
+        "versions": _in_a_row(versions),
+        **{f"jax.{kind}": _in_a_row(values) for kind, values in jax.items() if values},
         # The UI shows the first dozen letters of a name: no prefix.
         **dict(_leaves(rest)),
     }
     if git["commit"] is not None:
         found |= {"mlflow.source.git.commit": git["commit"], "git.dirty": _text(git["dirty"])}
+    if git.get("diff") is not None:
+        found["git.diff"] = git["diff"]
     return cut_tags(found)
+
+
+def _in_a_row(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in values.items())
 
 
 def cut_tags(found: Mapping[str, str]) -> dict[str, str]:

@@ -298,7 +298,7 @@ def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry
     return Entry(
         name=name,
         status="RUNNING",
-        started=loggable.milliseconds(manifest["started"]),
+        started=loggable.milliseconds(manifest["started"] or loggable.written(folder / MANIFEST)),
         ended=None,
         tags={
             **loggable.origin(made_with, manifest["command"]),
