@@ -44,7 +44,7 @@ class Tally:
     """How many records ended how, and what a person is told meanwhile."""
 
     def __init__(self, total: int, progress: Callable[..., None]):
-        self.logged, self.there, self.failed, self.done = 0, 0, 0, 0
+        self.logged, self.there, self.failed, self.done, self.errors = 0, 0, 0, 0, 0
         self.experiments: set[str] = set()
         self._total, self._progress = total, progress
 
@@ -54,8 +54,9 @@ class Tally:
         self._advance(logged + there)
 
     def fail(self, error: Exception, records: int = 1) -> None:
-        """Count records that could not be logged, and say why."""
+        """Count records that could not be logged, if any, and say why."""
         terminal.warn(str(error))
+        self.errors += 1
         self.failed += records
         self._advance(records)
 
@@ -180,6 +181,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
     terminal.say(f"{total:,} record{'s' * (total != 1)}: {', '.join(parts)}; {where}{cfg.tracking.uri}")
     if tally.failed or tally.left:
         raise RunFailed(f"{tally.failed + tally.left:,} of {total:,} records could not be logged")
+    if tally.errors:
+        raise RunFailed("all records are logged, but not the answer of a sweep: log it again")
 
 
 def _log_all(job: Job, tracking: Mapping[str, Any], tally: Tally) -> None:
