@@ -168,8 +168,8 @@ class RerunConfig:
     """Keys of `rerun`; with any other key of `fit` it is a variation."""
 
     run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
-    figures: FiguresConfig = key("pictures of the rerun; a variation has those of a fit")
-    animation: AnimationConfig = key("animation of the rerun; a variation has that of a fit")
+    figures: FiguresConfig = key("pictures of the rerun; a variation has those of the record")
+    animation: AnimationConfig = key("animation of the rerun; a variation has that of the record")
     tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
     outputs_dir: str = key("folder of records, tracking store and caches")
     compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline import config_files
-from gmm_pipeline.config import COMMANDS_OWN, PICTURES, config_directory
+from gmm_pipeline.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import lasting_record
 
-NOT_FITTED = {*COMMANDS_OWN, *PICTURES, "objective", "timings", "run", "hydra"}
-"""Keys that make no variation."""
+OF_THE_COMMAND = ("run", "hydra")
+"""Keys that make no variation, besides those without effect on what is fitted."""
 ANSWERED_AT_ONCE = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion", "--version")
 
 
@@ -54,10 +54,13 @@ def routed(words: Sequence[str]) -> Routed:
         raise InputError(
             "config", expected="run=RECORD", came="config", remedy="With a config: fit config=FILE, which is no rerun."
         )
+    from gmm_pipeline.stages.loading import WITHOUT_EFFECT
+
     record = _record(words)
     file = record / artifacts.CONFIG
     taken = _with_data_found(config_files.read(file, "fit"), record)
-    is_variation = any(_key(word) not in NOT_FITTED for word in words if _key(word))
+    set_keys = {_key(word) for word in words} - {""}
+    is_variation = not set_keys <= {*WITHOUT_EFFECT, *OF_THE_COMMAND}
     kept = [word for word in words if _key(word) != "run"]
     asked = [config_files.hydra_word("config", str(file)), *kept]
     if is_variation:

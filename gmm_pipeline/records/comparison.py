@@ -79,8 +79,8 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
     about, about_now = read_json(before / artifacts.RECORD), read_json(now / artifacts.RECORD)
     expected = about.get("digests", {}).get("results") or artifacts.digests_of_results(before)
     found = artifacts.digests_of_results(now)
-    names = [name for name in artifacts.RESULTS if name in expected or name in found]
-    files = {name: expected.get(name) == found.get(name) for name in names}
+    # A result that the record does not have is newer than it.
+    files = {name: sha == found.get(name) for name, sha in expected.items()}
     dtype = np.dtype(read_config(now).get("precision", "float32"))
     differing = [name for name, same in files.items() if not same]
     differences = [one for name in differing for one in _of_file(before, now, name, expected, dtype)]
@@ -108,9 +108,8 @@ def _of_file(
     before: Path, now: Path, name: str, expected: Mapping[str, str], dtype: np.dtype[Any]
 ) -> Iterator[Difference]:
     old, new = before / name, now / name
-    if name not in expected or not new.exists():
-        only = "the rerun" if new.exists() else "the record"
-        yield Difference(name, "", 0, 0, note=f"only {only} has it")
+    if not new.exists():
+        yield Difference(name, "", 0, 0, note="only the record has it")
         return
     if not old.exists():
         yield Difference(name, "", 0, 0, note="it differs; the record's own is gone")
@@ -230,8 +229,8 @@ def _of_code(about: Mapping[str, Any], about_now: Mapping[str, Any]) -> Iterator
     if digest is not None:
         yield Circumstance("code", "digest", digest, digest_now)
     yield from _changed("code", "commit", git.get("commit"), git_now["commit"])
-    if git.get("diff") != git_now["diff"]:
-        yield Circumstance("code", "diff", git.get("diff"), git_now["diff"])
+    if git.get("diff") != git_now.get("diff"):
+        yield Circumstance("code", "diff", git.get("diff"), git_now.get("diff"))
     elif digest is None and (git.get("dirty") or git_now["dirty"]):
         yield Circumstance("code", "uncommitted changes", git.get("dirty"), git_now["dirty"])
 
