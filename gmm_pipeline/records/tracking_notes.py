@@ -27,7 +27,7 @@ def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
     """
     content = read_json(file)
     known = content.get("tracking")
-    if known == tracked or content.get("started") is None or (known and _lives_elsewhere(known, tracked["uri"])):
+    if known == tracked or not content.get("started") or (known and _lives_elsewhere(known, tracked["uri"])):
         return
     rewrite(file, {**content, "tracking": dict(tracked)})
 

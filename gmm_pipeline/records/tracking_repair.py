@@ -24,7 +24,7 @@ from gmm_pipeline.records.tracking_notes import rewrite
 from gmm_pipeline.records.tracking_rows import connected, transaction
 from gmm_pipeline.records.tracking_store import COPIES, SQLITE, one_writer
 
-RECORD_TAG = "gmm_pipeline.record"
+RECORD_TAG, RECORDS = "gmm_pipeline.record", "records"
 # Table, column, the key of rows that count where there is one, and what people call them.
 PLACES = (
     ("experiments", "artifact_location", None, "experiments"),
@@ -33,7 +33,8 @@ PLACES = (
     ("model_versions", "source", None, "versions of registered models"),
     ("model_versions", "storage_location", None, "files of registered models"),
     ("trace_tags", "value", "mlflow.artifactLocation", "traces"),
-    ("tags", "value", RECORD_TAG, "records"),
+    ("tags", "value", RECORD_TAG, RECORDS),
+    ("tags", "value", "gmm_pipeline.origin", "origins"),
 )
 
 
@@ -112,7 +113,7 @@ def _paths(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, int,
 
 def _tagged(connection: sqlite3.Connection) -> list[Path]:
     """Where the records of the runs were."""
-    return [path for table, _, _, _, _, path in _paths(connection) if table == "tags"]
+    return [path for _, _, name, _, _, path in _paths(connection) if name == RECORDS]
 
 
 def _changes(connection: sqlite3.Connection, moves: Sequence[Move]) -> Iterator[tuple[str, str, str, int, str]]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 UPLOADED = (PARQUET, CSV, MANIFEST)
+OF_A_RUN = ("device", "devices", "jax")
+"""Provenance that the runs of a sweep have for themselves."""
 VIEW = "gmm_pipeline.view"
 """A tag that the parent has once it was told the answer."""
 
@@ -287,10 +289,9 @@ def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     for run in sorted(manifest["runs"], key=lambda run: run["number"]):
         with contextlib.suppress(OSError, ValueError, KeyError):
             found = read_json(folder / str(run["number"]) / artifacts.RECORD)["provenance"]
-            return {key: value for key, value in found.items() if key != "device"}
-    found = provenance(device="")
-    del found["device"]
-    return found
+            return {key: value for key, value in found.items() if key not in OF_A_RUN}
+    found = provenance()
+    return {key: value for key, value in found.items() if key not in OF_A_RUN}
 
 
 def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry:
