@@ -22,9 +22,13 @@ RARE_COLLECTIONS = (50_000, 20, 20)
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
     "fit": "fit a mixture to data and leave a record",
+    "rerun": "run a record again and compare bit for bit, or vary it",
     "plan": "say what a sweep would do: runs, programs, memory, time",
     "predict": "label data by a fitted mixture, with responsibilities and log densities",
     "animate": "render the animation of a record again",
+    "report": "write a page about a run or a sweep",
+    "log": "send records to a tracking store that have not reached it",
+    "repair": "put the tracking store's paths right after its folder was moved",
     "ui": "open the tracked runs in the MLflow UI",
 }
 
@@ -154,19 +158,25 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 def _run_hydra(command: str) -> None:
     from gmm_pipeline.command_errors import reject_unknown_flags, report_mistakes
 
-    with report_mistakes(command):
+    with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
         reject_unknown_flags(sys.argv[1:], command)
 
         import hydra
 
-        from gmm_pipeline import command_help, config
+        from gmm_pipeline import command_help, config, config_files
         from gmm_pipeline.execution.plugins import register_plugins
 
         config.register()
         command_help.register()
         register_plugins()
+        if command == "rerun":
+            from gmm_pipeline.rerun_words import routed
+
+            command, primary, sys.argv[1:] = routed(sys.argv[1:])
+        else:
+            primary = config_files.primary_of(command, sys.argv[1:])
         with _sweeps_finished():
-            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=command)(
+            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()
 

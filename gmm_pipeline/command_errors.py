@@ -134,8 +134,10 @@ def _unreadable_value(override: str) -> InputError:
 
 
 def _missing_option(error: Any) -> InputError:
+    from gmm_pipeline.config import OF_FILE
+
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
-    options = [name for name in error.options or [] if not name.endswith("_schema")]
+    options = [name for name in error.options or [] if not name.endswith(("_schema", OF_FILE))]
     close = nearest(option, options)
     return InputError(
         group or "the config",

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline.config import SCHEMAS, config_directory
+from gmm_pipeline.config import OF_FILE, SCHEMAS, config_directory
 
 EXAMPLES = {
     "simulate": ["simulate", "simulate data=four_modes data.n_draws=500 output=draws.csv"],
@@ -22,12 +22,17 @@ EXAMPLES = {
         "fit --multirun n_components=1,2,3 'seed=range(0,5)' sweep=my_study",
         "plan n_components=1,2,3 'seed=range(0,5)'",
         "fit experiment=notebook",
+        "fit config=outputs/fit/RUN/config.yaml optimizer=sgd",
     ],
+    "rerun": ["rerun", "rerun run=outputs/fit/RUN", "rerun run=outputs/sweeps/NAME/7 steps=4000 optimizer=sgd"],
     "predict": [
         "predict data.path=new.csv",
         "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
+    "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],
+    "log": ["log", "log run=outputs/sweeps/my_study tracking.uri=http://localhost:5000"],
+    "repair": ["repair", "repair outputs_dir=/new/place/outputs"],
     "ui": ["ui", "ui port=5001"],
 }
 
@@ -87,11 +92,14 @@ def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
 
 def _composed(command: str, choices: list[str], folders: Sequence[Path]) -> object:
     from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
 
+    of_file = f"{command}_{OF_FILE}"
+    primary = of_file if f"{of_file}.yaml" in ConfigStore.instance().list("") else command
     own, *others = (str(folder.absolute()) for folder in folders)
     quoted = ["'file://" + folder.replace("'", "\\'") + "'" for folder in others]
     with initialize_config_dir(own, version_base="1.3"):
-        return OmegaConf.to_container(compose(command, [*choices, f"hydra.searchpath=[{','.join(quoted)}]"]))
+        return OmegaConf.to_container(compose(primary, [*choices, f"hydra.searchpath=[{','.join(quoted)}]"]))
 
 
 def help_text(command: str, _root_: DictConfig) -> str:

@@ -79,6 +79,17 @@ class TrackingConfig:
 
 
 @dataclass
+class LogTrackingConfig:
+    """Keys of the group `tracking` as `log` has them."""
+
+    uri: str | None = MISSING
+    experiment: str | None = MISSING
+    run_name: str | None = MISSING
+    series_points: int | None = MISSING
+    sweep_series_points: int | None = MISSING
+
+
+@dataclass
 class SelectionConfig:
     """What `n_components=auto` chooses from."""
 
@@ -91,6 +102,7 @@ class SelectionConfig:
 class FitConfig:
     """Keys of `fit`."""
 
+    config: str | None = key("YAML file with a whole resolved config, such as a record's; overrides win over it")
     data: Any = key("what is fitted: a generating spec or a file")
     n_components: Any = key("number of Gaussians; auto chooses one")
     criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
@@ -122,6 +134,7 @@ class FitConfig:
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none for nowhere")
+    timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
     outputs_dir: str = key("folder of records, tracking store and caches")
     compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
 
@@ -130,6 +143,7 @@ class FitConfig:
 class SimulateConfig:
     """Keys of `simulate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -150,12 +164,58 @@ class PredictConfig:
 
 
 @dataclass
+class RerunConfig:
+    """Keys of `rerun`; with any other key of `fit` it is a variation."""
+
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    figures: FiguresConfig = key("pictures of the rerun; a variation has those of a fit")
+    animation: AnimationConfig = key("animation of the rerun; a variation has that of a fit")
+    tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
+    outputs_dir: str = key("folder of records, tracking store and caches")
+    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
+
+
+@dataclass
 class AnimateConfig:
     """Keys of `animate`."""
 
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     run: str = key("folder of a record; latest for the newest under outputs_dir")
+    output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class ReportConfig:
+    """Keys of `report`."""
+
+    run: str = key("folder of a record or a sweep, or the id of a run in MLflow; latest for the newest run or sweep")
+    output: str | None = key("file for the page, .html; null for report.html in the folder of the record or sweep")
+    film: str | None = key("folder of a run's animation; null for the record's own")
+    level: float = key("of the bands around quantiles and CDF; a fit is in doubt where p is below one less this")
+    quantiles: int = key("points of the QQ plot, at most")
+    simulations: int = key("of how far data of the mixture deviate from it, for a p-value")
+    seed: int = key("of the simulations")
+    tracking: TrackingConfig = key("the store that knows the run, to which the page is added; none for nowhere")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class LogConfig:
+    """Keys of `log`."""
+
+    run: str = key("folder of a record, of a sweep, or of many of them; latest; all for all under outputs_dir")
+    tracking: LogTrackingConfig = key("the store they are sent to; what is null is as each record's own config has it")
+    outputs_dir: str = key("folder of the records")
+
+
+@dataclass
+class RepairConfig:
+    """Keys of `repair`."""
+
+    outputs_dir: str = key("folder of the records, where it is now")
+    tracking: TrackingConfig = key("the store whose paths are put right")
 
 
 @dataclass
@@ -171,11 +231,22 @@ class UiConfig:
 BATCHED = ("optimizer", "prior", "init")
 """Groups whose floats may differ between the runs of one program."""
 
+COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
+"""Keys that a command never takes from a file: where it writes to, and where it tracks."""
+PICTURES = ("figures", "animation")
+"""Groups of how something looks, which name no function."""
+OF_FILE = "of_file"
+"""The option of each group that stands for what a file says of it."""
+
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
     "fit": FitConfig,
+    "rerun": RerunConfig,
     "predict": PredictConfig,
     "animate": AnimateConfig,
+    "report": ReportConfig,
+    "log": LogConfig,
+    "repair": RepairConfig,
     "ui": UiConfig,
 }
 

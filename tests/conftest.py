@@ -52,8 +52,12 @@ SERVER = """
 import json, os, sys, time, traceback
 import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
 from gmm_pipeline import __main__ as program, command_errors, command_help
-from gmm_pipeline.records import tracking
-from gmm_pipeline.stages import animate, fit, simulate, ui
+from gmm_pipeline.records import tracking_store
+from gmm_pipeline.stages import animate, fit, log, simulate, ui
+
+for name, value in tracking_store.ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+import mlflow.store.tracking.sqlalchemy_store
 
 def run(folder, arguments):
     os.chdir(folder)

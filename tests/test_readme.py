@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from dvc.cli import parse_args
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+TESTS_OF_PIPELINE = (ROOT / "tests" / "test_pipeline.py").read_text(encoding="utf-8")
 COMMANDS = [line.split("  #")[0].strip() for kind, body in BLOCKS if kind == "sh" for line in body.splitlines() if line]
 
 
@@ -67,10 +69,24 @@ def served_until_interrupted(command: str, folder: Path, environment: dict[str, 
         assert server.wait(timeout=60) in (0, 130)
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not command.startswith("python")])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("dvc")])
+def test_commands_of_dvc_are_run_in_the_tests_of_the_pipeline(command):
+    program, *words = command.split()
+    changed = [word for word in words if "=" in word or word == "-S"]
+    assert parse_args(words).func
+    subcommand = [program, *(word for word in words if word not in changed)]
+    run_there = [" ".join(call) for call in re.findall(r'"(dvc)", "(\w+)"(?:, "(\w+)")?', TESTS_OF_PIPELINE)]
+    assert any(call.startswith(" ".join(subcommand)) for call in run_there)
+    assert all(f'"{word.partition("=")[0]}=' in TESTS_OF_PIPELINE for word in changed if word != "-S")
+
+
+def test_every_command_is_known_here():
+    assert {command.split()[0] for command in COMMANDS} == {"python", "make", "dvc"}
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
 def test_other_commands_are_targets_of_the_makefile(command):
     program, target = command.split()
-    assert program == "make"
     dry_run = subprocess.run([program, "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert dry_run.returncode == 0, dry_run.stderr
     assert dry_run.stdout

@@ -6,8 +6,8 @@ is made from the records alone, so that it is the same after any number of inter
 """
 
 import contextlib
+import hashlib
 import logging
-import math
 import os
 import re
 import shlex
@@ -23,15 +23,14 @@ from omegaconf import DictConfig
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
-from gmm_pipeline.records.sweep_answers import best_of
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages import sweep_summary, terminal
+from gmm_pipeline.stages import sweep_summary, sweep_tracking, terminal
 from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.recovery import worst_errors
-from gmm_pipeline.stages.running import resolved
+from gmm_pipeline.stages.running import log_command, resolved
 
 if TYPE_CHECKING:
     from gmm_pipeline.records.tracking_sweeps import SweepTracker
@@ -62,11 +61,13 @@ class Sweep:
         self._unlogged: list[Path] = []
 
     def _new_manifest(self) -> Manifest:
+        # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
+        name, timed = self.folder.name, self.cfg.timings or self.cfg.tracking.uri is not None
         return Manifest(
-            id=os.urandom(16).hex(),
-            name=self.folder.name,
+            id=os.urandom(16).hex() if timed else hashlib.sha256(name.encode()).hexdigest()[:32],
+            name=name,
             command="",
-            started=datetime.now(UTC).isoformat(),
+            started=datetime.now(UTC).isoformat() if timed else "",
             objective=self.cfg.objective,
             runs=[],
         )
@@ -130,10 +131,11 @@ class Sweep:
         return self._tracker
 
     def _give_up_tracking(self, error: Exception) -> None:
-        """A tracker that is down costs a warning, and the same command logs what is missing."""
+        """A tracker that is down costs a warning, which says how to log what is missing."""
         self._tracks = False
-        self.note(f"WARNING {error}")
-        terminal.warn(str(error))
+        message = f"{error} Then send them there: {log_command(self.folder, self.cfg.tracking.uri)}"
+        self.note(f"WARNING {message}")
+        terminal.warn(message)
 
     def finish(self, *, interrupted: bool = False) -> None:
         """Give the answer of the sweep: table, pictures, tracker, words.
@@ -152,7 +154,7 @@ class Sweep:
             with self.timings.section("pictures"):
                 pictures, failed = self._draw(runs)
         self._flush()
-        self._end_parent(runs, "KILLED" if interrupted else "FAILED" if _unsuccessful(runs) else "FINISHED")
+        self._end_parent(runs, interrupted=interrupted)
         sweep_summary.tell(
             self.manifest,
             runs,
@@ -165,8 +167,9 @@ class Sweep:
         self.note("seconds: " + ", ".join(f"{name} {seconds}" for name, seconds in self.timings.rounded().items()))
         if failed:
             terminal.warn(f"{failed} All records are complete without it.")
-        if _unsuccessful(runs) and not interrupted:
-            raise RunFailed(f"{len(_unsuccessful(runs))} of {len(runs)} runs have no result")
+        lost = sweep_tracking.unsuccessful(runs)
+        if lost and not interrupted:
+            raise RunFailed(f"{len(lost)} of {len(runs)} runs have no result")
 
     def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
         """The pictures of the sweep, and those of its best run; says what went wrong rather than raise it."""
@@ -189,7 +192,7 @@ class Sweep:
         except Exception as error:
             self.note(f"ERROR the pictures failed: {type(error).__name__}: {error}")
             return [], f"A picture of the sweep failed: {type(error).__name__}: {error}."
-        best = self._best(runs)
+        best = sweep_tracking.sound_best(runs, self.manifest.objective)
         if best is None:
             return pictures, ""
         wanted = resolved(self.cfg)
@@ -198,33 +201,14 @@ class Sweep:
                 wanted[group]["formats"] = []
         return pictures, picture(DictConfig(wanted), self.record(best.number), Timings(time.perf_counter()))
 
-    def _best(self, runs: Sequence[SweepRun]) -> SweepRun | None:
-        cost, best = best_of(runs, self.manifest.objective)
-        return best if math.isfinite(cost) else None
-
-    def _end_parent(self, runs: Sequence[SweepRun], status: Any) -> None:
+    def _end_parent(self, runs: Sequence[SweepRun], *, interrupted: bool) -> None:
         if not self._tracks or not runs:
             return
         from gmm_pipeline.records.tracking import TrackingError
 
-        statuses = [run.status for run in runs]
-        best = self._best(runs)
-        metrics = {f"n_{kind}": float(statuses.count(kind)) for kind in dict.fromkeys(statuses)}
-        note = sweep_summary.counts(self.manifest, runs)
-        if best is not None:
-            best_value = best.metrics[self.manifest.objective]
-            metrics[f"best_{self.manifest.objective}"] = float("nan") if best_value is None else float(best_value)
-            setting = " ".join(best.overrides)
-            note += f"\n\nBest {self.manifest.objective}: {best_value:.8g}, run {best.number} ({setting})"
         try:
             with self.timings.section("tracking"):
-                tracked = self._open_tracker().finish(
-                    status,
-                    metrics,
-                    {"command": self.manifest.command, "objective": self.manifest.objective},
-                    {},
-                    f"{note}\n\n```sh\n{self.manifest.command}\n```",
-                )
+                tracked = sweep_tracking.end_parent(self._open_tracker(), self.manifest, runs, interrupted=interrupted)
         except TrackingError as error:
             self._give_up_tracking(error)
             return
@@ -241,10 +225,6 @@ class Sweep:
 
 
 FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
-
-
-def _unsuccessful(runs: Sequence[SweepRun]) -> list[SweepRun]:
-    return [run for run in runs if run.status != sweeps.FINISHED]
 
 
 def resume_command(name: str) -> str:

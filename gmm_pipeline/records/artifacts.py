@@ -13,14 +13,20 @@ A record is the directory of one run:
 | `selection.csv` | a row a candidate, where the number of components was chosen |
 | `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
+| `loss.csv` | steps and losses once more, for whatever plots a table |
 | `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
 | `figures/`, `animation/` | pictures |
-| `record.json` | status, command, versions, timings, where it was tracked |
+| `code.diff` | what differs between the code that ran and its commit, if anything does |
+| `comparison.json` | of a rerun: what differs from the record that was run again |
+| `record.json` | status, command, versions, digests, timings, where it was tracked |
+
+The runs of a sweep share `code-<digest>.diff` in the folder of the sweep.
 
 Every file appears whole or not at all, and `record.json` comes once the numbers are there: a directory without it is
 not a result. Pictures follow, since no fit is lost over one.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +35,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records.files import read_columns, whole_file, write_columns
+from gmm_pipeline.records.files import read_columns, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -39,12 +45,17 @@ RESTARTS = "restarts.json"
 SELECTION = "selection.csv"
 REPLICATES = "replicates.npz"
 HISTORY = "history.npz"
+LOSS = "loss.csv"
 ASSIGNMENTS = "assignments.parquet"
 FIGURES = "figures"
 ANIMATION = "animation"
 RECORD = "record.json"
+CODE_DIFF = "code.diff"
+COMPARISON = "comparison.json"
 
-FILES = (CONFIG, DATA, PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS, RECORD)
+RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
+"""What a fit found: the same bytes each time, where the record says what it was made with."""
+FILES = (CONFIG, DATA, *RESULTS, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
@@ -69,6 +80,39 @@ class Assignments(NamedTuple):
     responsibilities: Float[np.ndarray, "n K"]
 
 
+def digests_of_results(record: Path) -> dict[str, str]:
+    """SHA-256 of the bytes of each result that a record has."""
+    there = ((name, record / name) for name in RESULTS)
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.exists()}
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """One SHA-256 for all: of what `sha256sum` prints of the files."""
+    return hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in digests.items()).encode()).hexdigest()
+
+
+def write_diff(record: Path, diff: str, digest: str | None, *, of_sweep: bool) -> None:
+    """Keep a diff of the code beside a record: once for all runs of a sweep that share it.
+
+    Args:
+        record: folder of the record.
+        diff: what differs, if anything does.
+        digest: SHA-256 of the diff.
+        of_sweep: whether the record is that of a run of a sweep, in its folder.
+    """
+    if digest is None:
+        return
+    path = record.parent / f"code-{digest[:12]}.diff" if of_sweep else record / CODE_DIFF
+    if not path.exists():
+        write_text(path, diff)
+
+
+def find_diff(record: Path, digest: str) -> Path | None:
+    """The file with the diff that a record names, if it is still there."""
+    places = (record.parent / f"code-{digest[:12]}.diff", record / CODE_DIFF)
+    return next((path for path in places if path.is_file()), None)
+
+
 def mixture_as_json(mixture: Mixture) -> dict[str, Any]:
     """A mixture under its stable names."""
     return {name: np.asarray(values).tolist() for name, values in mixture._asdict().items()}
@@ -83,6 +127,11 @@ def write_history(path: Path, history: History) -> None:
     """Write a history as npz."""
     with whole_file(path) as stream:
         np.savez(stream, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
+
+
+def write_loss(path: Path, history: History) -> None:
+    """Write steps and losses of a history as CSV."""
+    write_columns(path, {"step": history.steps, "loss": history.losses})
 
 
 def read_history(path: Path) -> History:

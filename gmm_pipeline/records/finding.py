@@ -1,4 +1,4 @@
-"""Which record is meant: a folder, the newest one, or a run that MLflow knows.
+"""Which record is meant: a folder, the newest one, a run that MLflow knows, or all that lie somewhere.
 
 A run of MLflow's is found by the record that it was logged from, and where that is gone, as for one that was logged on
 another machine, by the copies that the tracker has. The price: those are files in a folder that lasts as long as the
@@ -6,18 +6,20 @@ caller keeps it.
 """
 
 import contextlib
+import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.files import read_json, whole_file, write_json
+from gmm_pipeline.records.loggable import RECORD_ID, record_id
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackingError
-from gmm_pipeline.records.tracking_store import SQLITE, client_of, collector_paused, store_file
+from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +29,37 @@ if TYPE_CHECKING:
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 LATEST = "latest"
+ORIGINS = "origins"
+COPIED = (artifacts.RECORD, artifacts.PARAMETERS)
+"""What tells a fitted mixture."""
+ALL = "all"
+
+
+class Found(NamedTuple):
+    """What lies below a folder."""
+
+    records: list[Path]
+    """Of single runs."""
+    sweeps: list[Path]
+    unfinished: list[Path]
+    """Folders of fits that were interrupted."""
+
+
+def find_records(folder: Path) -> Found:
+    """All records below a folder, however deep, but for MLflow's copies and what begins with a dot."""
+    found = Found([], [], [])
+    for place, folders, files in os.walk(folder):
+        if MANIFEST in files:
+            found.sweeps.append(Path(place))
+        elif artifacts.RECORD in files:
+            found.records.append(Path(place))
+        elif "fit.log" in files:
+            found.unfinished.append(Path(place))
+        else:
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name != COPIES)
+            continue
+        folders.clear()
+    return found
 
 
 def find_record(run: str, outputs_dir: str) -> Path:
@@ -63,13 +96,14 @@ def find_record(run: str, outputs_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterator[Path]:
+def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records.
         tracking_uri: of the store that knows the run; None where there is none.
+        whole: all files of the record are wanted, and the folder of a sweep will do too.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -77,9 +111,38 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Iterat
     """
     if RUN_ID.fullmatch(run) and not Path(run).exists():
         with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-            yield _of_tracked(run, tracking_uri, Path(folder))
+            yield _of_tracked(run, tracking_uri, Path(folder), whole=whole)
     else:
         yield find_record(run, outputs_dir)
+
+
+def lasting_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Path:
+    """The folder of a finished record; of one that is gone, copies of all that the tracker has, in a folder that stays.
+
+    Args:
+        run: a folder, `latest`, or the id of a run in MLflow.
+        outputs_dir: folder of the records; copies are put under `origins` there.
+        tracking_uri: of the store that knows the run; None where there is none.
+
+    Raises:
+        InputError: there is no such run, or it has no record.
+        TrackingError: the store or the server failed.
+    """
+    if not RUN_ID.fullmatch(run) or Path(run).exists():
+        return find_record(run, outputs_dir)
+    with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
+        found = _of_tracked(run, tracking_uri, Path(folder), wanted=artifacts.FILES)
+        if found != Path(folder):
+            return found
+        kept = Path(outputs_dir) / ORIGINS / run
+        for name in artifacts.FILES:
+            if (found / name).is_file():
+                with whole_file(kept / name) as stream:
+                    stream.write((found / name).read_bytes())
+    # What was logged was written before it was known as what.
+    about = read_json(kept / artifacts.RECORD)
+    write_json(kept / artifacts.RECORD, about | {"tracking": {"uri": tracking_uri, "run_id": run}})
+    return kept
 
 
 def read_fitted(record: Path) -> "Mixture":
@@ -120,7 +183,9 @@ def _damaged(path: Path, error: Exception) -> InputError:
 
 
 @collector_paused()
-def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
+def _of_tracked(
+    run_id: str, uri: str | None, folder: Path, wanted: Sequence[str] = COPIED, *, whole: bool = False
+) -> Path:
     if uri is None:
         raise InputError(
             "tracking.uri",
@@ -142,9 +207,11 @@ def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
     try:
         run = client.get_run(run_id)
         tagged = Path(run.data.tags.get("gmm_pipeline.record", ""))
-        if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run_id):
+        if (tagged / artifacts.RECORD).is_file() and _is_of(tagged, run):
             return tagged
-        return _copied(client, run, folder)
+        if whole and "gmm_pipeline.sweep_id" in run.data.tags:
+            return _of_sweep(tagged, run)
+        return _copied(client, run, folder, wanted, whole=whole)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
@@ -153,12 +220,29 @@ def _of_tracked(run_id: str, uri: str | None, folder: Path) -> Path:
         ) from error
 
 
-def _is_of(record: Path, run_id: str) -> bool:
-    """Whether a record says that it was logged as this run, so that another in its place is not taken for it."""
-    return _read(record / artifacts.RECORD).get("tracking", {}).get("run_id") == run_id
+def _is_of(record: Path, run: "Run") -> bool:
+    """Whether a record is the one that was logged as this run, so that another in its place is not taken for it."""
+    about = _read(record / artifacts.RECORD)
+    identity = run.data.tags.get(RECORD_ID)
+    if identity is not None:
+        return record_id(about) == identity
+    return about.get("tracking", {}).get("run_id") == run.info.run_id  # of an earlier version
 
 
-def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
+def _of_sweep(tagged: Path, run: "Run") -> Path:
+    """The folder of a sweep; its records are nowhere else."""
+    about = _read(tagged / MANIFEST) if (tagged / MANIFEST).is_file() else {}
+    if about.get("id") != run.data.tags["gmm_pipeline.sweep_id"]:
+        raise InputError(
+            "run",
+            expected="a sweep whose folder is where it was",
+            came=f"{run.info.run_id}, whose folder was {tagged}",
+            remedy="Name the folder of the sweep as it is now.",
+        )
+    return tagged
+
+
+def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[str], *, whole: bool) -> Path:
     if "gmm_pipeline.sweep_id" in run.data.tags:
         raise InputError(
             "run",
@@ -166,9 +250,8 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
             came=f"the sweep {run.data.tags['gmm_pipeline.sweep']}",
             remedy="Name one of its runs, by id or by folder.",
         )
-    wanted = (artifacts.RECORD, artifacts.PARAMETERS)
     there = {file.path for file in client.list_artifacts(run.info.run_id)}
-    if not there.issuperset(wanted):
+    if not there.issuperset(COPIED):
         place = run.data.tags.get("gmm_pipeline.record")
         raise InputError(
             "run",
@@ -176,6 +259,6 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path) -> Path:
             came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not know'}",
             remedy="Name the folder where the record is now.",
         )
-    for name in wanted:
+    for name in ("",) if whole else there.intersection(wanted):
         client.download_artifacts(run.info.run_id, name, str(folder))
     return folder

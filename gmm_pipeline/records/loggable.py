@@ -4,14 +4,16 @@ Everything follows from the files of the record, so that logging it later, or fr
 price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
 """
 
+import contextlib
 import functools
+import hashlib
 import json
 import math
 import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,13 +26,29 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
 
+RECORD_ID = "gmm_pipeline.record_id"
+LASTING = (
+    "status",
+    "error",
+    "name",
+    "command",
+    "overrides",
+    "digest",
+    "digests",
+    "width",
+    "started",
+    "ended",
+    "provenance",
+    "sweep",
+)
+"""What of `record.json` is written once, and is the same wherever the record is moved or copied."""
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
-UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "hydra")
+UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
 
 # A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
 # else: any reader gives the same, and the one in C takes a twentieth of the time.
@@ -62,6 +80,48 @@ class Point(NamedTuple):
     step: int
 
 
+def read_about(record: Path) -> dict[str, Any]:
+    """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
+    file = record / artifacts.RECORD
+    about = read_json(file)
+    return {"started": written(file), "ended": written(file), "record_id": record_id(about), **about}
+
+
+def written(file: Path) -> str:
+    """When a file was written, in ISO 8601 with its offset."""
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat()
+
+
+def record_id(about: Mapping[str, Any]) -> str:
+    """What a record is known by wherever it lies: a digest of what `record.json` says for good.
+
+    Two records are one where nothing in them differs but paths, pictures and time spent: a run is told from another of
+    the same config by when it began, if the record says so.
+    """
+    text = json.dumps({key: about[key] for key in LASTING if key in about}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def damage_told(record: Path) -> Iterator[None]:
+    """Turn whatever goes wrong in reading a record into one message.
+
+    Raises:
+        InputError: the record is not whole.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            str(record),
+            expected="a whole record",
+            came=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            remedy="Restore its files from a copy, or fit again.",
+        ) from error
+
+
 def read(record: Path) -> Content:
     """Read what is to be logged of a record.
 
@@ -70,7 +130,7 @@ def read(record: Path) -> Content:
     """
     try:
         # Last written, first asked for: where it is missing, the rest cannot be trusted.
-        about = read_json(record / artifacts.RECORD)
+        about = read_about(record)
         if about["status"] == "failed":
             config = _read_config(record) if (record / artifacts.CONFIG).exists() else {}
             return Content(config, {}, {}, {}, NO_HISTORY, about)
@@ -141,8 +201,11 @@ def tags(record: Path, content: Content) -> dict[str, str]:
             {
                 "mlflow.note.content": note(content),
                 "gmm_pipeline.record": str(record.absolute()),
+                RECORD_ID: content.record["record_id"],
                 **error,
                 **_soundness(content),
+                **_digests(content),
+                **_linked(content),
             }
         ),
     }
@@ -157,21 +220,43 @@ def _soundness(content: Content) -> dict[str, str]:
     return flags | ({"gmm_pipeline.verdict": "; ".join(verdict)} if verdict else {})
 
 
+def _digests(content: Content) -> dict[str, str]:
+    """What runs with the same config, data, code or results can be found by; an older record has none."""
+    known = dict(content.record.get("digests", {}))
+    results = known.pop("results", None)
+    found = known if results is None else known | {"results": artifacts.digest_of(results)}
+    return {f"digest.{name}": sha for name, sha in found.items()}
+
+
+def _linked(content: Content) -> dict[str, str]:
+    """The run that this one repeats or varies: its id, or else the folder of its record."""
+    linked = content.record.get("origin", {})
+    name = linked.get("run_id") or linked.get("record")
+    return {"gmm_pipeline.origin": name} if name else {}
+
+
 def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
     """Tags that say who ran which program, of which version, and where."""
     rest = dict(provenance)
-    git, versions = rest.pop("git"), rest.pop("versions")
+    git, versions, jax = rest.pop("git"), rest.pop("versions"), rest.pop("jax", {})
     found = {
         "mlflow.user": rest.pop("user"),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": _program(command),
-        "versions": " ".join(f"{package}={version}" for package, version in versions.items()),
+        "versions": _in_a_row(versions),
+        **{f"jax.{kind}": _in_a_row(values) for kind, values in jax.items() if values},
         # The UI shows the first dozen letters of a name: no prefix.
         **dict(_leaves(rest)),
     }
     if git["commit"] is not None:
         found |= {"mlflow.source.git.commit": git["commit"], "git.dirty": _text(git["dirty"])}
+    if git.get("diff") is not None:
+        found["git.diff"] = git["diff"]
     return cut_tags(found)
+
+
+def _in_a_row(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={_text(value)}" for name, value in values.items())
 
 
 def cut_tags(found: Mapping[str, str]) -> dict[str, str]:
@@ -260,6 +345,8 @@ def run_name(content: Content) -> str:
 
     The UI shows the first two dozen letters in a list, and the data in a column of their own.
     """
+    if not content.parameters:
+        return content.record["name"]
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
     told = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
     data = content.data["name"]

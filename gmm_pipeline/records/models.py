@@ -37,6 +37,8 @@ EXAMPLES = 5
 def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: Mixture) -> str:
     """Log a fitted mixture as the model of a run and give the model's id; it loads by runs:/ID/model.
 
+    A model that the run has already becomes this one: a run has one model however often it is logged.
+
     Args:
         client: of the store or server.
         experiment_id: of the run.
@@ -45,13 +47,23 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: 
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type="Gaussian mixture")
+    known = client.search_logged_models([experiment_id], f"name = '{NAME}' AND source_run_id = '{run_id}'")
+    if known:
+        model = known[0]
+    else:
+        model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type="Gaussian mixture")
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
         write_model(Path(folder), mixture, model_id=model.model_id, run_id=run_id)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    if not known or model.model_id not in _outputs(client, run_id):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return model.model_id
+
+
+def _outputs(client: "MlflowClient", run_id: str) -> list[str]:
+    outputs = client.get_run(run_id).outputs
+    return [] if outputs is None else [output.model_id for output in outputs.model_outputs]
 
 
 def write_model(folder: Path, mixture: Mixture, *, model_id: str | None = None, run_id: str | None = None) -> None:

@@ -1,42 +1,89 @@
-"""What a result was made with: code, versions, machine."""
+"""What a result was made with: code, versions, machine, device, and the settings of JAX.
+
+Whatever cannot change while a process lasts is found out once, since git and the metadata of packages take longer than
+writing a record.
+"""
 
 import copy
 import functools
 import getpass
 import hashlib
 import importlib.metadata
-import inspect
 import os
 import platform
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("gmm-pipeline", "jax", "jaxlib", "optax", "numpy", "hydra-core", "omegaconf", "mlflow")
-COMPUTING = ("jax", "jaxlib", "optax", "numpy")
+from gmm_pipeline.records.code_state import code_state, source_digest
+
+COMPUTING = ("jax", "jaxlib", "optax", "numpy", "scipy", "ml_dtypes")
 """Libraries that decide the bits of a result."""
+LIBRARIES = (
+    "gmm-pipeline",
+    *COMPUTING,
+    *("hydra-core", "omegaconf", "pyarrow", "pyyaml"),
+    *("mlflow", "matplotlib", "pillow", "celluloid", "imageio-ffmpeg", "plotly", "rich"),
+)
+"""Libraries that a record names."""
+SETTINGS = (
+    "enable_x64",
+    "threefry_partitionable",
+    "default_prng_impl",
+    "default_matmul_precision",
+    "numpy_dtype_promotion",
+    "random_seed_offset",
+    "disable_jit",
+    "disable_most_optimizations",
+    "num_cpu_devices",
+    "platforms",
+)
+"""Settings of JAX that bear on a result, without their prefix."""
+NO_GIT = {"commit": None, "dirty": None, "diff": None}
+"""Outside of a checkout."""
 
 
-def provenance(device: str) -> dict[str, Any]:
-    """Git state of the code, user, versions and device.
+def provenance(device: str = "") -> dict[str, Any]:
+    """Git state of the code, user, versions, machine, device and settings of JAX.
 
     Args:
-        device: the kind of device the fit ran on, as JAX names it.
+        device: the kind of device that the fit ran on, as JAX names it; empty where nothing was computed.
     """
-    return {**copy.deepcopy(_provenance()), "device": device}
+    made_with = {**copy.deepcopy(_of_process()), "device": device}
+    if device:
+        made_with |= {"devices": dict(_devices()), "jax": {"settings": _settings(), "environment": _environment()}}
+    return made_with
 
 
 @functools.cache
-def _provenance() -> dict[str, Any]:
-    """Found out once: git takes longer than writing a record."""
+def _of_process() -> dict[str, Any]:
+    code = code_state()
     return {
-        "git": git_state(Path(__file__).parent),
+        "git": {"commit": code.commit, "dirty": code.dirty, "diff": code.diff_digest},
         "user": _user(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "machine": platform.machine(),
+        "cpu": {"model": _cpu_model(), "cores": os.cpu_count()},
+        "versions": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # not every library is asked for by every installation
+            continue
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not on Linux
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
 
 
 def _user() -> str:
@@ -46,27 +93,25 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the checkout that a folder belongs to and whether it has uncommitted changes; None outside of one."""
-    tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py")
-    commit = None if tracked is None else _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+@functools.cache
+def _devices() -> dict[str, Any]:
+    import jax
+
+    return {"count": jax.device_count(), "platform": jax.default_backend()}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        finished = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git is where the user has it
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return finished.stdout.strip()
+def _settings() -> dict[str, Any]:
+    """As they are now: a run sets some of them."""
+    import jax
+
+    values = {name: jax.config.values.get(f"jax_{name}") for name in SETTINGS}
+    return {name: getattr(value, "value", value) for name, value in values.items()}
+
+
+def _environment() -> dict[str, str]:
+    """What the environment says to JAX and to XLA."""
+    named = sorted(name for name in os.environ if name.startswith("JAX_") or name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))
+    return {name: os.environ[name] for name in named}
 
 
 def memory() -> float:
@@ -83,21 +128,7 @@ def code_digest(*functions: Callable[..., Any]) -> str:
     """
     import jax
 
-    package = Path(__file__).parent.parent
-    files = {*package.rglob("*.py"), *(file for file in map(_source, functions) if file is not None)}
-    sha = hashlib.sha256()
-    for file in sorted(files):
-        sha.update(file.read_bytes())
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in COMPUTING]
-    for text in (*versions, platform.machine(), jax.devices()[0].device_kind):
-        sha.update(text.encode())
-    return sha.hexdigest()
-
-
-def _source(function: Callable[..., Any]) -> Path | None:
-    """The file of a function of the user's; None for one of an installed library, which has a version."""
-    try:
-        file = Path(inspect.getfile(function))
-    except TypeError:  # built in
-        return None
-    return None if "site-packages" in file.parts else file
+    found = dict(_versions())
+    versions = [f"{name} {found.get(name)}" for name in COMPUTING]
+    parts = (source_digest(*functions), *versions, platform.machine(), jax.devices()[0].device_kind)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

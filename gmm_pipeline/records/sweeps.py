@@ -37,7 +37,7 @@ class Manifest(NamedTuple):
     name: str
     command: str
     started: str
-    """ISO 8601, with offset."""
+    """ISO 8601, with offset; empty with `timings=false`."""
     objective: str
     runs: list[ManifestRun]
     tracking: dict[str, Any] | None = None

@@ -1,15 +1,18 @@
 """Runs written through MLflow's own calls: to a server, or into a store whose tables are not known.
 
 The price: tens of milliseconds a run, and run ids that MLflow draws. A run that was logged before is found by its tags,
-so that logging again replaces it rather than repeats it; until its status is there it was not logged whole.
+so that logging again replaces it rather than repeats it; until its status is there it was not logged whole. Nothing
+locks a server: where two log the same at once, each looks again after it made a run, and what both made one removes.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gmm_pipeline.records.loggable import Point
+from gmm_pipeline.records.loggable import RECORD_ID, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 TRAINING = ("mlflow.data.context", "training")
 STATUS = "gmm_pipeline.status"
 INCOMPLETE = "incomplete"
+SWEEP_ID, NUMBER = "gmm_pipeline.sweep_id", "gmm_pipeline.number"
 PAGE_OF_RUNS = 1000
+RETRY_S = 1.0
 
 
 class Entry(NamedTuple):
@@ -40,9 +45,12 @@ class Logged(NamedTuple):
     """What a store says of a run that it has."""
 
     run_id: str
+    experiment_id: str
     started: int
     complete: bool
     """Logged whole, and not deleted since."""
+    record_id: str | None
+    """Of the record that was logged; None for one of an earlier version."""
 
 
 class Calls:
@@ -51,21 +59,29 @@ class Calls:
     def __init__(self, client: "MlflowClient"):
         self._client = client
 
-    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> tuple[str, str]:
-        """The run of a sweep, made where the store has none, and its experiment."""
-        for run in self._runs(experiment_id, f"tags.`gmm_pipeline.sweep_id` = '{sweep_id}'"):
-            return run.info.run_id, experiment_id
-        return self._create(experiment_id, entry, entry.tags), experiment_id
+    def find(self, sweep_id: str) -> str | None:
+        """The id of the run of a sweep, whatever its experiment."""
+        return next(iter(self._parents(sweep_id)), None)
+
+    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
+        """The id of the run of a sweep, made where the store has none."""
+        return made_once(
+            lambda: self._parents(sweep_id),
+            lambda: self._create(experiment_id, entry, entry.tags),
+            self._client.delete_run,
+        )
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
-        """The runs that the store has under a parent, by number."""
-        return {
-            int(run.data.tags["gmm_pipeline.number"]): Logged(
-                run.info.run_id, run.info.start_time, run.data.tags.get(STATUS) != INCOMPLETE
-            )
-            for run in self._runs(experiment_id, f"tags.mlflow.parentRunId = '{parent}'")
-            if "gmm_pipeline.number" in run.data.tags
-        }
+        """The runs that the store has under a parent, by number; of those that two have logged at once, one is kept."""
+        found: dict[int, Logged] = {}
+        runs = search(self._client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+        logged = [(int(run.data.tags[NUMBER]), as_logged(run)) for run in runs if NUMBER in run.data.tags]
+        for number, one in sorted(logged, key=lambda item: (not item[1].complete, item[1].run_id)):
+            if number in found:
+                self._client.delete_run(one.run_id)
+            else:
+                found[number] = one
+        return found
 
     def write(
         self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
@@ -92,6 +108,10 @@ class Calls:
         new = [Param(key, value) for key, value in params.items() if key not in known]
         self._client.log_batch(run_id, params=new)
 
+    def _parents(self, sweep_id: str) -> list[str]:
+        runs = search(self._client, experiments_of(self._client), f"tags.`{SWEEP_ID}` = '{sweep_id}'")
+        return sorted(run.info.run_id for run in runs)
+
     def _create(self, experiment_id: str, entry: Entry, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(experiment_id, start_time=entry.started, tags=dict(tags), run_name=entry.name)
         return run.info.run_id
@@ -111,14 +131,46 @@ class Calls:
         )
         self._client.set_terminated(run_id, entry.status, entry.ended)
 
-    def _runs(self, experiment_id: str, chosen: str) -> "Iterator[Run]":
-        token = None
-        while True:
-            found = self._client.search_runs([experiment_id], chosen, max_results=PAGE_OF_RUNS, page_token=token)
-            yield from found
-            token = found.token
-            if not token:
-                return
+
+def as_logged(run: "Run") -> Logged:
+    """What a run says of itself."""
+    tags = run.data.tags
+    complete = tags.get(STATUS) != INCOMPLETE
+    return Logged(run.info.run_id, run.info.experiment_id, run.info.start_time, complete, tags.get(RECORD_ID))
+
+
+def experiments_of(client: "MlflowClient") -> list[str]:
+    """The ids of the experiments of a store."""
+    found, token = [], None
+    while token != "":
+        page = client.search_experiments(page_token=token)
+        found += [experiment.experiment_id for experiment in page]
+        token = page.token or ""
+    return found
+
+
+def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "Iterator[Run]":
+    """Runs that a filter in MLflow's language chooses, page by page."""
+    token = None
+    while True:
+        found = client.search_runs(list(experiments), chosen, max_results=PAGE_OF_RUNS, page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def made_once(find: Callable[[], Sequence[str]], create: Callable[[], str], delete: Callable[[str], None]) -> str:
+    """A run that is found, or else made, by its id; where two make it at once, both take theirs back and try again."""
+    while True:
+        found = find()
+        if found:
+            return found[0]
+        made = create()
+        if set(find()) <= {made}:
+            return made
+        delete(made)
+        time.sleep(random.uniform(0.0, RETRY_S))  # noqa: S311 - no secret, only unlike the other's
 
 
 def dataset_input(fields: Mapping[str, Any]) -> "DatasetInput":

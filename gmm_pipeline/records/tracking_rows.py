@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gmm_pipeline.records.tracking_calls import TRAINING, Entry, Logged
+from gmm_pipeline.records.loggable import RECORD_ID
+from gmm_pipeline.records.tracking_calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
 
 # What was read in the source of MLflow: its versions, the revision of its schema, and what its tables hold.
 VERSIONS = ("3.17.",)
@@ -42,7 +43,7 @@ def fits(file: Path) -> bool:
     """Whether a store's tables are those that this module knows."""
     if not importlib.metadata.version("mlflow").startswith(VERSIONS):
         return False
-    with _connected(file) as connection:
+    with connected(file) as connection:
         revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
         columns = {
             table: " ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})")) for table in COLUMNS
@@ -61,26 +62,42 @@ class Rows:
     def __init__(self, file: Path, artifacts: str):
         self._file, self._artifacts = file, artifacts
 
-    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> tuple[str, str]:
-        """The run of a sweep, made where the store has none: its id, which is the sweep's, and its experiment's."""
-        with _connected(self._file) as connection:
-            known = connection.execute("SELECT experiment_id FROM runs WHERE run_uuid = ?", (sweep_id,)).fetchone()
-        if known is not None:
-            return sweep_id, str(known[0])
-        _write(self._file, experiment_id, {sweep_id: (entry, f"{self._artifacts}/{sweep_id}/artifacts")})
-        return sweep_id, experiment_id
+    def find(self, sweep_id: str) -> str | None:
+        """The id of the run of a sweep, whatever its experiment: the sweep's, unless MLflow's own calls made it."""
+        with connected(self._file) as connection:
+            known = connection.execute(
+                "SELECT runs.run_uuid FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+                "WHERE key = ? AND value = ? AND (lifecycle_stage = 'active' OR runs.run_uuid = value) "
+                "ORDER BY lifecycle_stage, runs.run_uuid <> value, runs.run_uuid",
+                (SWEEP_ID, sweep_id),
+            ).fetchone()
+        return None if known is None else known[0]
+
+    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
+        """The id of the run of a sweep, made where the store has none: then it is the sweep's."""
+        known = self.find(sweep_id)
+        if known is None:
+            _write(self._file, experiment_id, {sweep_id: (entry, f"{self._artifacts}/{sweep_id}/artifacts")})
+        return known or sweep_id
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
         """The runs that the store has under a parent, by number."""
-        with _connected(self._file) as connection:
+        with connected(self._file) as connection:
             rows = connection.execute(
-                "SELECT number.value, runs.run_uuid, start_time, lifecycle_stage FROM tags AS parent "
-                "JOIN tags AS number ON number.run_uuid = parent.run_uuid AND number.key = 'gmm_pipeline.number' "
+                "SELECT number.value, runs.run_uuid, start_time, lifecycle_stage = 'active' AND "
+                "coalesce(status.value, '') <> ?, record.value FROM tags AS parent "
+                "JOIN tags AS number ON number.run_uuid = parent.run_uuid AND number.key = ? "
                 "JOIN runs ON runs.run_uuid = parent.run_uuid "
-                "WHERE parent.key = 'mlflow.parentRunId' AND parent.value = ? AND experiment_id = ?",
-                (parent, experiment_id),
+                "LEFT JOIN tags AS status ON status.run_uuid = parent.run_uuid AND status.key = ? "
+                "LEFT JOIN tags AS record ON record.run_uuid = parent.run_uuid AND record.key = ? "
+                "WHERE parent.key = 'mlflow.parentRunId' AND parent.value = ? AND experiment_id = ? "
+                "ORDER BY 4, runs.run_uuid",  # the last one counts: a complete one, if there is any
+                (INCOMPLETE, NUMBER, STATUS, RECORD_ID, parent, experiment_id),
             )
-            return {int(number): Logged(run_id, started, stage == "active") for number, run_id, started, stage in rows}
+            return {
+                int(number): Logged(run_id, experiment_id, started, bool(complete), record_id)
+                for number, run_id, started, complete, record_id in rows
+            }
 
     def write(
         self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
@@ -101,7 +118,7 @@ class Rows:
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Set params of a run, those too that have a value already: MLflow's own calls refuse that."""
-        with _transaction(self._file) as connection:
+        with transaction(self._file) as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
                 [(key, value, run_id) for key, value in params.items()],
@@ -117,7 +134,7 @@ def _write(
     file: Path, experiment_id: str, entries: Mapping[str, tuple[Entry, str]], replaced: Sequence[str] = ()
 ) -> None:
     """Write runs, with the URI of their files, by run id, in the place of those that have the same ids."""
-    with _transaction(file) as connection:
+    with transaction(file) as connection:
         _delete(connection, {*entries, *replaced})
         insert = connection.executemany
         insert(
@@ -211,7 +228,8 @@ def _insert_inputs(
 
 
 @contextlib.contextmanager
-def _connected(file: Path) -> Iterator[sqlite3.Connection]:
+def connected(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, closed at the end."""
     # Transactions are opened by hand, so that the lock is waited for before anything is written.
     with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as connection:
         if "wal" in connection.execute("PRAGMA journal_mode").fetchone():
@@ -221,8 +239,9 @@ def _connected(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextlib.contextmanager
-def _transaction(file: Path) -> Iterator[sqlite3.Connection]:
-    with _connected(file) as connection:
+def transaction(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, of which all changes are kept or none."""
+    with connected(file) as connection:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute("BEGIN IMMEDIATE")
         try:

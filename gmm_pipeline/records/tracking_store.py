@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from gmm_pipeline.errors import InputError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 STORE_TIMEOUT_S = 120
+COPIES = "mlartifacts"
+"""Folder beside a local store with the files of its runs."""
 
 # Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
 ENVIRONMENT = {
@@ -84,9 +87,25 @@ def store_file(uri: str) -> Path | None:
     return file
 
 
+@contextlib.contextmanager
+def one_writer(file: Path | None) -> Iterator[None]:
+    """Let nobody else look up and log runs in a local store meanwhile; a server's are not kept from it.
+
+    Args:
+        file: of a local store that is there.
+    """
+    if file is None:
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        yield
+
+
 def artifact_root(file: Path) -> str:
     """Where a local store keeps the files of its runs, as a URI: a folder beside it."""
-    return (file.parent / "mlartifacts").as_uri()
+    return (file.parent / COPIES).as_uri()
 
 
 @functools.cache
@@ -147,6 +166,7 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
 
     Raises:
         InputError: it was deleted.
+        OSError: the store was moved, and files of its runs would be put where it was.
     """
     from mlflow.exceptions import MlflowException
 
@@ -171,7 +191,19 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
             remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, or choose another name.",
         )
+    if file is not None and found.artifact_location != artifact_root(file):
+        _refuse_if_moved(found.artifact_location, file)
     return found.experiment_id
+
+
+def _refuse_if_moved(location: str, file: Path) -> None:
+    """Refuse a store that was moved: its runs are listed without their files, and new ones would go astray."""
+    before = Path(unquote(location.removeprefix("file://")))
+    if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
+        raise OSError(
+            f"the store was moved here from {before.parent}; put its paths right with "
+            f"`python -m gmm_pipeline repair outputs_dir={file.parent}`"
+        )
 
 
 def _public(uri: str) -> str:

@@ -7,23 +7,26 @@ and `mlflow gc` of a child that was deleted in MLflow removes its record. On a s
 that says where its record is. The parent has copies of the sweep's table and pictures.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, loggable, tracking_rows
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.overrides import names_within, override_values
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_table import CSV, PARQUET
 from gmm_pipeline.records.sweeps import MANIFEST
-from gmm_pipeline.records.tracking import TrackedRun, failures_told, page
-from gmm_pipeline.records.tracking_calls import STATUS, Calls, Entry, Logged
+from gmm_pipeline.records.tracking import TrackedRun, failures_told, tracked_run
+from gmm_pipeline.records.tracking_calls import NUMBER, STATUS, SWEEP_ID, Calls, Entry, Logged
+from gmm_pipeline.records.tracking_notes import write_note
 from gmm_pipeline.records.tracking_rows import Rows
 from gmm_pipeline.records.tracking_store import (
     SQLITE,
@@ -32,6 +35,7 @@ from gmm_pipeline.records.tracking_store import (
     client_of,
     collector_paused,
     experiment_id_of,
+    one_writer,
     store_file,
 )
 from gmm_pipeline.records.tracking_views import TAG, view_of
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 UPLOADED = (PARQUET, CSV, MANIFEST)
+VIEW = "gmm_pipeline.view"
+"""A tag that the parent has once it was told the answer."""
 
 
 @collector_paused()
@@ -67,21 +73,46 @@ def open_sweep(
     with failures_told(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         experiment_id = experiment_id_of(client, experiment, uri, file)
-        known = file is not None and tracking_rows.fits(file)
-        writer = Rows(file, artifact_root(file)) if file and known else Calls(client)
+        writer = _writer(client, file)
         entry = _parent_entry(manifest, folder, run_name or manifest["name"])
-        parent, experiment_id = writer.parent(manifest["id"], experiment_id, entry)
-        if client.get_run(parent).info.lifecycle_stage == "deleted":
-            client.restore_run(parent)
-        client.update_run(parent, status="RUNNING")
-        tracked = TrackedRun(
-            uri,
-            client.get_experiment(experiment_id).name,
-            experiment_id,
-            parent,
-            ("" if file else uri.rstrip("/")) + page(experiment_id, parent),
-        )
+        with one_writer(file):
+            parent = writer.parent(manifest["id"], experiment_id, entry)
+            info = client.get_run(parent).info
+            if info.lifecycle_stage == "deleted":
+                client.restore_run(parent)
+            client.update_run(parent, status="RUNNING")
+        experiment = client.get_experiment(info.experiment_id).name
+        tracked = tracked_run(uri, experiment, info.experiment_id, parent)
         return SweepTracker(folder, manifest, tracked, client, writer, sweep_series_points)
+
+
+def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] | None:
+    """The records of a sweep that a store has not, which is only looked at; None where it has all, and the answer.
+
+    A record that is damaged, or of another sweep, is one that the store has not.
+
+    Raises:
+        InputError: `uri` is no store that can be used.
+        TrackingError: the store or the server failed.
+    """
+    file = store_file(uri)
+    manifest = read_json(folder / MANIFEST)
+    abouts = {}
+    for record in records:
+        with contextlib.suppress(InputError):
+            abouts[record] = _about(record, manifest)
+    kept = f"the records in {folder} are complete"
+    with failures_told(uri, file, what="the sweep", kept=kept, done="looked for"):
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        writer = _writer(client, file)
+        parent = writer.find(manifest["id"])
+        if parent is None:
+            return list(records)
+        run = client.get_run(parent)
+        logged = writer.children(parent, run.info.experiment_id)
+        missing = [record for record in records if record not in abouts or not _has(logged, abouts[record])]
+        active = run.info.lifecycle_stage == "active" and run.info.status != "RUNNING"
+        return None if active and VIEW in run.data.tags and not missing else missing
 
 
 class SweepTracker:
@@ -99,11 +130,12 @@ class SweepTracker:
         self._folder, self._manifest, self._tracked = folder, manifest, tracked
         self._client, self._writer, self._series_points = client, writer, series_points
         self._names = names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
-        self._logged = writer.children(tracked.run_id, tracked.experiment_id)
 
     @collector_paused()
-    def log(self, records: Sequence[Path]) -> None:
+    def log(self, records: Sequence[Path]) -> int:
         """Log records of the sweep as children and note in each where; those that the store has are left alone.
+
+        Returns how many it had not.
 
         What one call logs is held in memory, some 100 kB a record, so that the store is locked briefly; into a local
         one it goes in one transaction. A record of a run that was fitted again takes the place of the earlier one.
@@ -115,20 +147,22 @@ class SweepTracker:
             InputError: a record is damaged or of another sweep; nothing was logged.
             TrackingError: the store or the server failed.
         """
-        with self._failures_told():
-            found = {record: self._about(record) for record in records if (record / artifacts.RECORD).exists()}
+        parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
+        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+            # Read each time: another process may have logged some of them meanwhile.
+            logged = self._writer.children(parent, experiment_id)
+            found = {
+                record: _about(record, self._manifest) for record in records if (record / artifacts.RECORD).exists()
+            }
             numbers = {record: about["sweep"]["number"] for record, about in found.items()}
-            new = {numbers[record]: record for record, about in found.items() if not self._has(about)}
+            new = {numbers[record]: record for record, about in found.items() if not _has(logged, about)}
             entries = {number: (self._entry(record, number), record) for number, record in new.items()}
-            replaced = {number: self._logged[number] for number in new if number in self._logged}
-            parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
-            ids = self._writer.write(parent, experiment_id, entries, replaced) if entries else {}
-            for number, run_id in ids.items():
-                self._logged[number] = Logged(run_id, entries[number][0].started, complete=True)
-            for record, about in found.items():
-                tracked = self._child(numbers[record])._asdict()
-                if about.get("tracking") != tracked:
-                    write_json(record / artifacts.RECORD, {**about, "tracking": tracked})
+            replaced = {number: logged[number] for number in new if number in logged}
+            ids = {number: one.run_id for number, one in logged.items()}
+            ids |= self._writer.write(parent, experiment_id, entries, replaced) if entries else {}
+        for record in found:
+            write_note(record / artifacts.RECORD, self._child(ids[numbers[record]])._asdict())
+        return len(entries)
 
     def finish(
         self,
@@ -137,11 +171,22 @@ class SweepTracker:
         params: Mapping[str, str],
         tags: Mapping[str, str],
         note: str,
+        best: Mixture | None = None,
+        ended: str | None = None,
     ) -> TrackedRun:
-        """End the parent run: its numbers, the sweep's table and pictures, and a view of its runs for the UI.
+        """End the parent run: its numbers, the sweep's table and pictures, a view of its runs for the UI, its model.
 
-        May be called again, after the sweep was resumed: the latest numbers and files count. On a server, params keep
-        the values of the first call.
+        May be called again, after the sweep was resumed: the latest numbers, files and model count. On a server, params
+        keep the values of the first call.
+
+        Args:
+            status: MLflow's own word for how the sweep ended.
+            metrics: of the sweep; finite ones are logged.
+            params: of the sweep.
+            tags: of the sweep.
+            note: what is shown of the run first, as Markdown.
+            best: mixture of the best run, if one is sound, in the user's units and ordered by loc.
+            ended: when the sweep did, where that was not just now; ISO 8601, with offset.
 
         Raises:
             TrackingError: the store or the server failed.
@@ -150,7 +195,9 @@ class SweepTracker:
 
         run_id, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         now = round(time.time() * 1000)
-        with self._failures_told():
+        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+            if best is not None:
+                log_model(self._client, experiment_id, run_id, best)
             for name in UPLOADED:
                 if (self._folder / name).exists():
                     self._client.log_artifact(run_id, str(self._folder / name))
@@ -159,7 +206,7 @@ class SweepTracker:
             key, view = view_of(run_id, [override_values(run["overrides"]) for run in self._manifest["runs"]])
             self._client.set_experiment_tag(experiment_id, TAG + key, view)
             self._writer.set_params(run_id, loggable.accepted(params))
-            found = loggable.cut_tags({**tags, "mlflow.note.content": note, "gmm_pipeline.view": key})
+            found = loggable.cut_tags({**tags, "mlflow.note.content": note, VIEW: key})
             self._client.log_batch(
                 run_id,
                 metrics=[
@@ -169,38 +216,25 @@ class SweepTracker:
                 ],
                 tags=[RunTag(name, text) for name, text in found.items()],
             )
-            self._client.set_terminated(run_id, status, now)
+            self._client.set_terminated(run_id, status, now if ended is None else loggable.milliseconds(ended))
         return self._tracked
 
-    @contextmanager
+    @contextlib.contextmanager
     def _failures_told(self) -> Iterator[None]:
         uri = self._tracked.uri
         kept = f"the records in {self._folder} are complete"
         with failures_told(uri, store_file(uri), what="the sweep", kept=kept):
             yield
 
-    def _about(self, record: Path) -> dict[str, Any]:
-        about = read_json(record / artifacts.RECORD)
-        if about.get("sweep", {}).get("id") != self._manifest["id"]:
-            raise InputError(
-                str(record),
-                expected=f"a record of the sweep {self._manifest['name']}",
-                came="one of another sweep, or of a single fit",
-                remedy="Leave in the folder of a sweep what the sweep wrote there.",
-            )
-        return about
-
-    def _has(self, about: Mapping[str, Any]) -> bool:
-        logged = self._logged.get(about["sweep"]["number"])
-        return logged is not None and logged.complete and logged.started == loggable.milliseconds(about["started"])
-
-    def _child(self, number: int) -> TrackedRun:
-        run_id = self._logged[number].run_id
+    def _child(self, run_id: str) -> TrackedRun:
         page_of_run = self._tracked.page.replace(self._tracked.run_id, run_id)
         return self._tracked._replace(run_id=run_id, page=page_of_run)
 
     def _entry(self, record: Path, number: int) -> Entry:
-        content = loggable.read(record)
+        with loggable.damage_told(record):
+            return self._entry_of(record, number, loggable.read(record))
+
+    def _entry_of(self, record: Path, number: int, content: loggable.Content) -> Entry:
         status = content.record["status"]
         return Entry(
             name=self._names.get(number, f"run {number}"),
@@ -211,7 +245,7 @@ class SweepTracker:
                 **loggable.tags(record, content),
                 "mlflow.parentRunId": self._tracked.run_id,
                 "gmm_pipeline.sweep": self._manifest["name"],
-                "gmm_pipeline.number": str(number),
+                NUMBER: str(number),
                 STATUS: status,
             },
             params=loggable.params(content),
@@ -220,19 +254,57 @@ class SweepTracker:
         )
 
 
+def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
+    known = file is not None and tracking_rows.fits(file)
+    return Rows(file, artifact_root(file)) if file and known else Calls(client)
+
+
+def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    with loggable.damage_told(record):
+        about = loggable.read_about(record)
+        if about.get("sweep", {}).get("id") != manifest["id"]:
+            raise InputError(
+                str(record),
+                expected=f"a record of the sweep {manifest['name']}",
+                came="one of another sweep, or of a single fit",
+                remedy="Leave in the folder of a sweep what the sweep wrote there.",
+            )
+        return about
+
+
+def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
+    """Whether the store has a record as it is, rather than what was fitted under its number before."""
+    logged = known.get(about["sweep"]["number"])
+    if logged is None or not logged.complete:
+        return False
+    if logged.record_id is None:  # an earlier version's
+        return logged.started == loggable.milliseconds(about["started"])
+    return logged.record_id == about["record_id"]
+
+
+def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first run of a sweep was made with, so that the parent says the same whoever logs it, but its device."""
+    for run in sorted(manifest["runs"], key=lambda run: run["number"]):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = read_json(folder / str(run["number"]) / artifacts.RECORD)["provenance"]
+            return {key: value for key, value in found.items() if key != "device"}
+    found = provenance(device="")
+    del found["device"]
+    return found
+
+
 def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry:
-    made_with = provenance(device="")
-    del made_with["device"]  # the runs know theirs; no run may have begun
+    made_with = _made_with(folder, manifest)
     return Entry(
         name=name,
         status="RUNNING",
-        started=loggable.milliseconds(manifest["started"]),
+        started=loggable.milliseconds(manifest["started"] or loggable.written(folder / MANIFEST)),
         ended=None,
         tags={
             **loggable.origin(made_with, manifest["command"]),
             "gmm_pipeline.record": str(folder.absolute()),
             "gmm_pipeline.sweep": manifest["name"],
-            "gmm_pipeline.sweep_id": manifest["id"],
+            SWEEP_ID: manifest["id"],
         },
         params={},
         points=[],

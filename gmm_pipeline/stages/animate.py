@@ -16,7 +16,7 @@ from gmm_pipeline.stages.running import shown
 
 
 def render(
-    animation: DictConfig, history: History, assignments: Assignments, description: dict[str, Any], record: Path
+    animation: DictConfig, history: History, assignments: Assignments, description: dict[str, Any], folder: Path
 ) -> list[Path]:
     """Render the training of a record in every format the config asks for.
 
@@ -25,7 +25,7 @@ def render(
         history: how the fit went.
         assignments: the data and their sample weights.
         description: name and unit of the data.
-        record: folder of the record.
+        folder: for the animation.
     """
     if not animation.formats:
         return []
@@ -44,7 +44,7 @@ def render(
     with terminal.progress_bar("rendering", "frames") as progress:
         return save_animation(
             film,
-            record / artifacts.ANIMATION,
+            folder,
             formats=animation.formats,
             fps=animation.fps,
             hold=animation.hold,
@@ -65,5 +65,6 @@ def run(cfg: DictConfig, *, started: float) -> None:
     record = find_record(cfg.run, cfg.outputs_dir)
     history = artifacts.read_history(record / artifacts.HISTORY)
     assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
-    for path in render(cfg.animation, history, assignments, read_json(record / artifacts.DATA), record):
+    folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
+    for path in render(cfg.animation, history, assignments, read_json(record / artifacts.DATA), folder):
         terminal.say(f"animation: {shown(path.absolute())}")

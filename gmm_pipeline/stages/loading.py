@@ -22,6 +22,7 @@ from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
+from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
 from gmm_pipeline.records.provenance import code_digest, memory
 from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
@@ -33,7 +34,7 @@ AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
-WITHOUT_EFFECT = ("figures", "animation", "tracking", "outputs_dir", "compilation_cache", "objective", "sweep")
+WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings")
 """Keys that do not bear on what is fitted."""
 
 
@@ -283,9 +284,22 @@ def config_digest(content: Mapping[str, Any]) -> str:
 
 def run_digest(content: Mapping[str, Any], job: Job) -> str:
     """SHA-256 of all that decides a run's result: config, data, code, libraries and device."""
+    data = _data_digest(_ByIdentity(job.dataset))
+    return _sha("\n".join([config_digest(content), data, code_digest(*_plugins(job))]))
+
+
+def digests(content: Mapping[str, Any], job: Job) -> dict[str, str]:
+    """SHA-256 of what decides a run's result, each by itself: config, data, source code."""
+    return {
+        "config": config_digest(content),
+        "data": _data_digest(_ByIdentity(job.dataset)),
+        "code": source_digest(*_plugins(job)),
+    }
+
+
+def _plugins(job: Job) -> list[Callable[..., Any]]:
     plan = job.fit.plan
-    functions = [plugin.function for plugin in (plan.init, plan.log_prior, plan.optimizer, plan.schedule)]
-    return _sha("\n".join([config_digest(content), _data_digest(_ByIdentity(job.dataset)), code_digest(*functions)]))
+    return [plugin.function for plugin in (plan.init, plan.log_prior, plan.optimizer, plan.schedule)]
 
 
 @functools.lru_cache(maxsize=8)

@@ -95,7 +95,8 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
         with timings.section("animation"):
             if cfg.animation.formats:
                 drawn = read(record)
-                render(cfg.animation, drawn.history, drawn.assignments, drawn._asdict(), record)
+                film = record / artifacts.ANIMATION
+                render(cfg.animation, drawn.history, drawn.assignments, drawn._asdict(), film)
     except Exception as error:
         log.exception("the pictures failed")
         return f"A picture failed: {type(error).__name__}: {error}."

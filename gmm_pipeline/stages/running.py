@@ -1,7 +1,6 @@
 """How a stage runs under Hydra: errors, clean-up and exit codes, the same for every command."""
 
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.config_files import hydra_word
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
 
@@ -101,9 +101,13 @@ def command_line(command: str) -> str:
 
 def override_word(key: str, value: str) -> str:
     """An override as it can be pasted into a shell, whatever characters its value has."""
-    plain = re.fullmatch(r"[\w./:@%+-]+", value)
-    text = value if plain else '"{}"'.format(value.replace("\\", r"\\").replace('"', r"\""))
-    return shlex.quote(f"{key}={text}")
+    return shlex.quote(hydra_word(key, value))
+
+
+def log_command(folder: Path, uri: str) -> str:
+    """The command that sends a record, or a sweep, to a tracking store that it has not reached."""
+    words = [override_word("run", str(shown(folder.absolute()))), override_word("tracking.uri", uri)]
+    return " ".join(["python -m gmm_pipeline log", *words])
 
 
 def shown(path: Path) -> Path:

@@ -13,12 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.answers import Answer
 from gmm_pipeline.stages.estimates import Job
-from gmm_pipeline.stages.fit import about, device, objective_of, save, summary
+from gmm_pipeline.stages.fit import about, device, objective_of, save, summary, write_record
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.running import resolved
 
@@ -47,13 +48,13 @@ def save_fitted(
         content = resolved(cfg)
         save(content, job, found, directory)
     record = {**about(content, job, found, directory, began), "sweep": sweep}
-    write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+    write_record(directory, cfg, record, timings)
     log.info("%s", summary(job, found))
     if "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
         if failed:
             log.error("%s", failed)
-        write_json(directory / artifacts.RECORD, {**record, "timings": timings.rounded()})
+        write_record(directory, cfg, record, timings)
     if found.diverged:
         raise reported(RunFailed(f"the fit diverged: {record['error']}"))
     return objective_of(found, cfg.objective)
@@ -85,6 +86,8 @@ def save_failed(
             write_text(directory / artifacts.CONFIG, as_yaml(resolved(cfg)))
         except OmegaConfBaseException as incomplete:
             log.info("no %s: %s", artifacts.CONFIG, incomplete)
+    code = code_state()
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=True)
     now = datetime.now(UTC).isoformat()
     write_json(
         directory / artifacts.RECORD,

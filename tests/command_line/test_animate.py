@@ -55,6 +55,9 @@ def test_a_record_elsewhere_is_named_by_its_path(quick: Quick, tmp_path, record)
     assert finished.stdout.splitlines() == [f"animation: {film}"]
     assert film.read_bytes()[4:8] == b"ftyp"
     assert not any(tmp_path.iterdir())
+    elsewhere = quick("animate", f"run={record}", "output=films/mine", *arguments)
+    assert elsewhere.stdout == "animation: films/mine/training.mp4\n"
+    assert (tmp_path / "films/mine/training.mp4").read_bytes() == film.read_bytes()
 
 
 def test_missing_record_names_the_nearest(quick: Quick, folder, record):

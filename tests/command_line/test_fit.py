@@ -19,7 +19,8 @@ QUIET = ("tracking=none", "figures=none", "animation=none")
 # The steps are all taken, so that the history has a known length.
 SMALL = ("data.n_draws=600", "steps=300", "history_every=7", "tolerance=0")
 FEW_FRAMES = ("animation.formats=[gif]", "animation.frames=4", "animation.dpi=40")
-RESULTS = ("parameters.json", "metrics.json", "restarts.json", "data.json", "history.npz", "assignments.parquet")
+NUMBERS = ("parameters.json", "metrics.json", "restarts.json", "data.json")
+RESULTS = (*NUMBERS, "history.npz", "loss.csv", "assignments.parquet")
 PICTURES = [
     f"{name}.{suffix}"
     for name in ("fitted_density", "loss", "parameter_traces", "weights")
@@ -35,6 +36,11 @@ def read(path: Path) -> dict:
         raise AssertionError(f"{constant} in {path}")
 
     return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def written(record: Path) -> set[str]:
+    """What a record holds, but for the changes of a checkout that is being worked on."""
+    return {path.name for path in record.iterdir()} - {"code.diff"}
 
 
 def pictures(record: Path) -> set[str]:
@@ -84,7 +90,7 @@ def record(tracked: tuple[Path, Finished]) -> Path:
 
 
 def test_record_is_complete(record):
-    assert {path.name for path in record.iterdir()} == {*RECORDED, "figures", "animation"}
+    assert written(record) == {*RECORDED, "figures", "animation"}
     assert {path.name for path in (record / "figures").iterdir()} == pictures(record)
     assert [path.name for path in (record / "animation").iterdir()] == ["training.gif"]
     assert not [path for path in record.rglob(".*") if path.name != ".hydra"]  # nothing half-written
@@ -133,6 +139,9 @@ def test_history_begins_before_the_first_step_and_ends_at_the_answer(record):
         assert history["losses"].shape == (44,)
         assert history["losses"][-1] == read(record / "metrics.json")["loss"]
         assert history["losses"][-1] < history["losses"][0] - 10
+        table = csv.read_csv(record / "loss.csv")
+        assert table["step"].to_pylist() == history["steps"].tolist()
+        assert table["loss"].to_pylist() == history["losses"].tolist()
         for name, final in zip(("weights", "locs", "scales"), mixture(record), strict=True):
             assert history[name].shape == (44, 2)
             np.testing.assert_array_equal(history[name][-1], final)
@@ -196,11 +205,32 @@ def test_same_command_same_bytes(record, again):
         assert (again / name).read_bytes() == (record / name).read_bytes(), name
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """All but the logs, and what Hydra says of itself and the machine."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"]
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name != "multirun.yaml"}
+    return {name: content for name, content in found.items() if ".hydra" not in name}
+
+
+def test_without_timings_whole_records_and_sweeps_have_the_same_bytes(fork: Fork, tmp_path):
+    arguments = ("data=file", "data.path=x.csv", "steps=20", "restarts=1", "timings=false", *QUIET)
+    found = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "x.csv").write_text("x\n" + "".join(f"{-1 if datum % 2 else 1}.{datum}\n" for datum in range(40)))
+        assert fork(folder, "fit", "hydra.run.dir=alone", *arguments).returncode == 0
+        assert fork(folder, "fit", "--multirun", "hydra.sweep.dir=many", "seed=1,2", *arguments).returncode == 0
+        found.append(files(folder))
+    assert found[0] == found[1]
+    assert {f"{record}/record.json" for record in ("alone", "many/0", "many/1")} < set(found[0])
+
+
 def test_what_is_switched_off_leaves_nothing(fork: Fork, tmp_path):
     finished = fork(tmp_path, "fit", *QUIET, "data.n_draws=50", "steps=5", "compilation_cache=null")
     assert finished.returncode == 0
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["fit"]
-    assert {path.name for path in only((tmp_path / "outputs" / "fit").iterdir()).iterdir()} == RECORDED
+    assert written(only((tmp_path / "outputs" / "fit").iterdir())) == RECORDED
     assert "ui" not in finished.stdout.split()
     assert "animate" not in finished.stdout.split()
 

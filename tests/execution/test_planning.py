@@ -76,6 +76,7 @@ WITHOUT_EFFECT = [
     "outputs_dir=elsewhere",
     "objective=aic",
     "sweep=another",
+    "timings=false",
 ]
 WITH_EFFECT = [
     "seed=1",

@@ -1,5 +1,6 @@
 """A record in a tracker's terms."""
 
+import os
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -38,6 +39,16 @@ def test_a_failed_record_has_its_reason_and_no_numbers(tmp_path):
     tags = loggable.tags(record, content)
     assert tags["gmm_pipeline.error"] == "seed: expected a number"
     assert tags["mlflow.note.content"].startswith("**This run failed.**\n\nseed: expected a number\n\nRun it again:")
+
+
+def test_a_record_without_times_has_that_of_its_file(tmp_path):
+    record = write_record(tmp_path / "timeless")
+    about = read_json(record / artifacts.RECORD)
+    assert {name: loggable.read(record).record[name] for name in ("started", "ended")}.items() <= about.items()
+    write_json(record / artifacts.RECORD, {name: about[name] for name in about if name not in ("started", "ended")})
+    os.utime(record / artifacts.RECORD, (1_800_000_000, 1_800_000_000))
+    again = loggable.read(record).record
+    assert [loggable.milliseconds(again[name]) for name in ("started", "ended")] == 2 * [1_800_000_000_000]
 
 
 def judged(record, **about):

@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable, tracking, tracking_store
+from gmm_pipeline.records import artifacts, loggable, tracking, tracking_calls, tracking_notes, tracking_store
 from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
+from gmm_pipeline.records.tracking_notes import write_note
 
 COMMAND = "python -m gmm_pipeline fit data=waiting optimizer=adam seed=3 optimizer.learning_rate=0.05"
 OVERRIDES = COMMAND.split()[4:]
@@ -117,6 +120,10 @@ def record(tmp_path):
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refuse(*_: object) -> None:
+    raise OSError("No space left on device")
 
 
 def log(record: Path, uri: str, *, run_name: str | None = None, series_points: int = 10) -> tracking.TrackedRun:
@@ -376,14 +383,102 @@ def test_a_damaged_database_loses_nothing(record, tmp_path):
 
 
 def test_a_run_that_was_not_logged_whole_says_so(uri, record, monkeypatch):
-    def refuse(*_):
-        raise OSError("No space left on device")
-
     monkeypatch.setattr(type(tracking_store.client_of(uri)), "log_artifacts", refuse)
     with pytest.raises(tracking.TrackingError, match="No space left"):
         log(record, uri)
     (run,) = runs_of(uri)
     assert (run.info.status, run.data.tags["gmm_pipeline.status"]) == ("FAILED", "incomplete")
+
+
+def test_a_run_that_was_not_logged_whole_is_completed(uri, record, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(type(tracking_store.client_of(uri)), "log_outputs", refuse)
+        with pytest.raises(tracking.TrackingError, match="No space left"):
+            log(record, uri)
+    (half,) = runs_of(uri)
+    tracked = log(record, uri)
+    (whole,) = runs_of(uri)
+    assert tracked.run_id == whole.info.run_id == half.info.run_id
+    assert (whole.info.status, whole.data.tags["gmm_pipeline.status"]) == ("FINISHED", "finished")
+    assert len(whole.outputs.model_outputs) == len(whole.inputs.dataset_inputs) == 1
+    client = tracking_store.client_of(uri)
+    assert len(client.search_logged_models([tracked.experiment_id])) == 1
+    assert len(client.get_metric_history(tracked.run_id, "loss")) == 10
+
+
+def test_a_record_is_logged_once_wherever_it_lies(uri, record, tmp_path):
+    first = log(record, uri)
+    copy = shutil.copytree(record, tmp_path / "colleague" / "mine")
+    assert log(copy, uri) == first
+    tracked = tracking.log_record(copy, uri=uri, experiment="other", run_name="mine", series_points=1)
+    assert tracked == first
+    assert len(runs_of(uri)) == 1
+
+
+def test_two_at_once_log_a_record_once(uri, record):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: log(record, uri), range(2))
+    assert first == second
+    assert len(runs_of(uri)) == 1
+
+
+def test_a_run_of_an_earlier_version_is_known_by_what_the_record_notes(uri, record):
+    tracked = log(record, uri)
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("DELETE FROM tags WHERE key = 'gmm_pipeline.record_id'")
+    write_note(record / artifacts.RECORD, tracked._asdict())
+    assert log(record, uri) == tracked
+    about = loggable.read_about(record)
+    assert tracking.records_there({record: about}, uri) == {record}
+    tracking_store.client_of(uri).delete_run(tracked.run_id)
+    assert tracking.records_there({record: about}, uri) == set()
+
+
+def test_two_who_make_one_thing_at_once_end_with_one(monkeypatch):
+    monkeypatch.setattr(tracking_calls, "RETRY_S", 0.0)
+    there = {"other"}
+    seen = iter([[], ["mine", "other"], ["other"]])
+    found = tracking_calls.made_once(lambda: next(seen), lambda: there.add("mine") or "mine", there.remove)
+    assert (found, there) == ("other", {"other"})
+
+
+def test_a_note_goes_where_it_can_be_written_and_leaves_the_time(record, monkeypatch):
+    file = record / artifacts.RECORD
+    os.utime(file, ns=(0, 12_345))
+    note = {"uri": "http://server", "run_id": "a"}
+    write_note(file, note)
+    assert (read_json(file)["tracking"], file.stat().st_mtime_ns) == (note, 12_345)
+    write_note(file, {"uri": "sqlite:///new.db", "run_id": "b"})
+    assert read_json(file)["tracking"] == note
+    write_note(file, {"uri": "http://server/", "run_id": "c"})
+    assert read_json(file)["tracking"]["run_id"] == "c"
+    monkeypatch.setattr(tracking_notes, "write_json", refuse)
+    write_note(file, {"uri": "http://server", "run_id": "d"})
+    assert read_json(file)["tracking"]["run_id"] == "c"
+
+
+def test_a_record_without_times_stays_the_same_bytes(uri, record):
+    """And is one record however often it was made."""
+    about = read_json(record / artifacts.RECORD)
+    bare = {key: value for key, value in about.items() if key not in ("name", "started", "ended", "timings")}
+    write_json(record / artifacts.RECORD, bare)
+    before = contents(record)
+    tracked = log(record, uri)
+    write_note(record / artifacts.RECORD, tracked._asdict())
+    assert contents(record) == before
+    os.utime(record / artifacts.RECORD, ns=(0, 0))
+    assert log(record, uri) == tracked
+
+
+def test_a_store_that_was_moved_is_not_written_to(uri, record, tmp_path):
+    log(record, uri)
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    file = tmp_path / "moved" / "mlflow.db"
+    with pytest.raises(
+        tracking.TrackingError, match=rf"moved here from .*outputs; .* repair outputs_dir={file.parent}`"
+    ):
+        log(tmp_path / "moved" / record.relative_to(tmp_path / "outputs"), f"sqlite:///{file}")
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_database_that_fails_is_quoted(uri, record):

@@ -10,15 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_tracking import write_record
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, tracking, tracking_calls, tracking_rows, tracking_store, tracking_views
 from gmm_pipeline.records.files import read_json, write_json, write_text
 from gmm_pipeline.records.tracking_calls import Calls
 from gmm_pipeline.records.tracking_rows import Rows
-from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep
+from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep, unlogged
 
 STARTED = "2026-03-01T12:00:00.250+01:00"
 LATER = "2026-03-02T08:00:00.750+01:00"
@@ -228,7 +230,77 @@ def test_records_of_another_store_are_logged_in_this_one(made_store, uri, sweep,
     logged(sweep, uri)
     other = new_store(made_store, tmp_path / "elsewhere")
     assert len(children(other, logged(sweep, other).run_id)) == 4
+    # A record tells of the first store, as long as that has the run.
+    assert read_json(sweep / "0" / artifacts.RECORD)["tracking"]["uri"] == uri
+    Path(uri.removeprefix("sqlite:///")).unlink()
+    logged(sweep, other)
     assert read_json(sweep / "0" / artifacts.RECORD)["tracking"]["uri"] == other
+
+
+@pytest.mark.parametrize("first", ["rows", "calls"])
+def test_a_sweep_is_there_once_whoever_wrote_it_first(uri, sweep, monkeypatch, first):
+    """Through a server and straight into its database, in either order."""
+    fits = tracking_rows.fits
+    for way in (first, "rows" if first == "calls" else "calls"):
+        monkeypatch.setattr(tracking_rows, "fits", fits if way == "rows" else lambda file: False)
+        parent = logged(sweep, uri).run_id
+        assert len(children(uri, parent)) == 4
+        assert len(runs_of(uri)) == 5
+        assert unlogged(sweep, records_of(sweep), uri=uri) is None
+
+
+def test_what_a_store_has_not_is_said_without_writing(uri, sweep, either_way):
+    records = records_of(sweep)
+    assert unlogged(sweep, records, uri=uri) == records
+    tracker = opened(sweep, uri)
+    tracker.log(records[:2])
+    write_run(sweep, 1, "finished", started=LATER)
+    write_text(sweep / "3" / artifacts.RECORD, "{")
+    assert unlogged(sweep, records, uri=uri) == records[1:]
+    tracker.log(records[1:3])
+    assert unlogged(sweep, records[:3], uri=uri) == []  # but the answer
+    tracker.finish("FINISHED", **NOTHING)
+    assert unlogged(sweep, records[:3], uri=uri) is None
+
+
+def test_a_run_of_an_earlier_version_is_known_by_when_it_began(uri, sweep, either_way):
+    parent = logged(sweep, uri).run_id
+    before = {run.info.run_id for run in children(uri, parent).values()}
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("DELETE FROM tags WHERE key = 'gmm_pipeline.record_id'")
+    logged(sweep, uri)
+    assert {run.info.run_id for run in children(uri, parent).values()} == before
+
+
+def test_the_best_run_is_the_model_of_the_sweep_and_the_only_one(uri, sweep, either_way):
+    tracker = opened(sweep, uri)
+    tracker.log(records_of(sweep))
+    first, second = (Mixture(np.ones(k) / k, np.arange(float(k)), np.ones(k)) for k in (1, 2))
+    for best in (first, second, None):
+        parent = opened(sweep, uri).finish("FINISHED", **NOTHING, best=best).run_id
+    client = tracking_store.client_of(uri)
+    run: Any = client.get_run(parent)
+    (output,) = run.outputs.model_outputs
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert (model.model_id, model.source_run_id, model.status.name) == (output.model_id, parent, "READY")
+    mixture = json.loads(Path(model.artifact_location.removeprefix("file://"), "data/mixture.json").read_text())
+    assert mixture["locs"] == [0.0, 1.0]
+
+
+def test_children_that_two_wrote_at_once_are_made_one(uri, sweep, monkeypatch):
+    monkeypatch.setattr(tracking_rows, "fits", lambda file: False)
+    one, other = opened(sweep, uri), opened(sweep, uri)
+    one.log(records_of(sweep))
+    monkeypatch.setattr(other._writer, "children", lambda *_: {})
+    with pytest.raises(AssertionError, match="twice"):
+        other.log(records_of(sweep))
+        children(uri, id_of_parent(one))
+    logged(sweep, uri)
+    assert len(children(uri, id_of_parent(one))) == 4
+
+
+def id_of_parent(tracker: SweepTracker) -> str:
+    return tracker._tracked.run_id
 
 
 def test_a_run_that_was_fitted_again_takes_the_place_of_the_failed_one(uri, sweep, either_way):

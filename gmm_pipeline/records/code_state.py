@@ -1,0 +1,121 @@
+"""The state of the code that computes: commit, what differs from it, and a digest of its source.
+
+Only what decides a result counts: the package, `conf/`, the launcher, and the libraries that are asked for. An edited
+README makes no run dirty. A file that git does not know counts as a change, and is part of the diff. The price: git is
+asked once a process; what changes later is not seen, nor does it bear on code that was imported.
+"""
+
+import functools
+import hashlib
+import inspect
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parent.parent
+DECIDING = ("gmm_pipeline", "conf", "hydra_plugins", "pyproject.toml", "requirements.lock")
+"""What decides a result, beside the package."""
+LONGEST_DIFF = 1_000_000
+"""Letters of a diff that are kept, and bytes of a new file that are shown in it."""
+
+
+class CodeState(NamedTuple):
+    """What git says of the code; None outside of a checkout."""
+
+    commit: str | None
+    dirty: bool | None
+    diff: str
+    """Between the commit and the files, as `git apply` takes it; empty for none."""
+
+    @property
+    def diff_digest(self) -> str | None:
+        """SHA-256 of the diff."""
+        return hashlib.sha256(self.diff.encode()).hexdigest() if self.diff else None
+
+
+@functools.cache
+def code_state() -> CodeState:
+    """The state of this package's code."""
+    return state_of(PACKAGE)
+
+
+def state_of(package: Path) -> CodeState:
+    """The state of a package and of what lies beside it and decides results.
+
+    Args:
+        package: the folder with `__init__.py`.
+    """
+    root = package.parent
+    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    commit = None if tracked is None else _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return CodeState(None, None, "")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *DECIDING)
+    if not changes:
+        return CodeState(commit.strip(), None if changes is None else False, "")
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *DECIDING) or ""
+    shown = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
+    known = _git(root, "diff", "HEAD", "--relative", *shown, "--", *DECIDING) or ""
+    diff = known + "".join(_as_new(root, name) for name in new.split("\0") if name)
+    return CodeState(commit.strip(), True, _cut(diff))
+
+
+def _as_new(root: Path, name: str) -> str:
+    """A file that git does not know, as its diff would show it."""
+    header = f"diff --git a/{name} b/{name}\nnew file mode 100644\n"
+    try:
+        content = (root / name).read_bytes()
+        text = content[:LONGEST_DIFF].decode()
+    except (OSError, UnicodeDecodeError):
+        text = "\0"
+    if "\0" in text:
+        return f"{header}Binary files /dev/null and b/{name} differ\n"
+    lines = text.split("\n")
+    ending = "" if lines[-1] == "" else "\\ No newline at end of file\n"
+    lines = lines if lines[-1] else lines[:-1]
+    body = "".join(f"+{line}\n" for line in lines)
+    return f"{header}--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n{body}{ending}"
+
+
+def _cut(diff: str) -> str:
+    if len(diff) <= LONGEST_DIFF:
+        return diff
+    return f"{diff[:LONGEST_DIFF]}\n… and {len(diff) - LONGEST_DIFF:,} more letters\n"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    own = ("-c", "core.quotePath=off", "--no-optional-locks", "-C", str(folder))
+    try:
+        finished = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            ["git", *own, *arguments],  # noqa: S607 - git is where the user has it
+            capture_output=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return finished.stdout.decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=256)
+def source_digest(*functions: Callable[..., object]) -> str:
+    """SHA-256 of this package's source and of the files of other functions.
+
+    Args:
+        functions: plug-ins, whose source counts where they are not a library's.
+    """
+    files = {*PACKAGE.rglob("*.py"), *(file for file in map(_source, functions) if file is not None)}
+    sha = hashlib.sha256()
+    for file in sorted(files):
+        sha.update(file.read_bytes())
+    return sha.hexdigest()
+
+
+def _source(function: Callable[..., object]) -> Path | None:
+    """The file of a function of the user's; None for one of an installed library, which has a version."""
+    try:
+        file = Path(inspect.getfile(function))
+    except TypeError:  # built in
+        return None
+    return None if "site-packages" in file.parts else file

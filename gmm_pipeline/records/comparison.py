@@ -1,0 +1,259 @@
+"""Two records side by side: whether they hold the same bits, and if not, which values differ by how much, and why.
+
+The digests decide: a result is the same where its bytes are. Only files that differ are read, as arrays under dotted
+names. A unit in the last place is one of the type that the fit was computed in, since a result in float64 that comes of
+a fit in float32 carries the errors of the latter. The price: of a record whose files are gone or were edited, no more
+can be said than that they differ.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_columns, read_json
+from gmm_pipeline.records.loggable import YAML_LOADER
+from gmm_pipeline.records.provenance import COMPUTING
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+"""Says where programs are kept, and changes none."""
+MADE_WITH = ("python", "platform", "machine", "cpu", "device", "devices", "jax")
+
+
+class Difference(NamedTuple):
+    """How one array of a result differs."""
+
+    file: str
+    key: str
+    """Dotted name in the file; empty where the whole file is meant."""
+    n_values: int
+    n_different: int
+    largest_absolute: float | None = None
+    """In the units of the values; None for what is no number."""
+    largest_relative: float | None = None
+    largest_ulps: float | None = None
+    """In units in the last place of the type of the fit; None for what is no float."""
+    note: str = ""
+    """What else there is to say."""
+
+
+class Circumstance(NamedTuple):
+    """Something that was not the same, and may be why the results are not."""
+
+    what: str
+    """code, version, device, setting, data, config or batch."""
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.what} changed: {self.key} {_told(self.before)} → {_told(self.now)}"
+
+
+class Comparison(NamedTuple):
+    """A record beside the one that it repeats."""
+
+    files: dict[str, bool]
+    """Each result, and whether it has the same bytes."""
+    differences: list[Difference]
+    circumstances: list[Circumstance]
+
+    @property
+    def same(self) -> bool:
+        """Whether all results have the same bytes."""
+        return all(self.files.values())
+
+
+def compare(before: Path, now: Path, without_effect: Collection[str]) -> Comparison:
+    """Compare a record with the one that it repeats.
+
+    Args:
+        before: folder of the record that was run again.
+        now: folder of what came of it.
+        without_effect: keys of the config that do not bear on what is fitted.
+    """
+    about, about_now = read_json(before / artifacts.RECORD), read_json(now / artifacts.RECORD)
+    expected = about.get("digests", {}).get("results") or artifacts.digests_of_results(before)
+    found = artifacts.digests_of_results(now)
+    names = [name for name in artifacts.RESULTS if name in expected or name in found]
+    files = {name: expected.get(name) == found.get(name) for name in names}
+    dtype = np.dtype(read_config(now).get("precision", "float32"))
+    differing = [name for name, same in files.items() if not same]
+    differences = [one for name in differing for one in _of_file(before, now, name, expected, dtype)]
+    circumstances = [*_circumstances(before, now, about, about_now), *_of_config(before, now, without_effect)]
+    return Comparison(files, differences, circumstances)
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """What `comparison.json` says."""
+    return {
+        "same": comparison.same,
+        "files": comparison.files,
+        "differences": [one._asdict() for one in comparison.differences],
+        "circumstances": [one._asdict() for one in comparison.circumstances],
+    }
+
+
+def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Dotted keys of two configs whose values differ, with both; None for a key that is not there."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return [(key, old.get(key), new.get(key)) for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+
+
+def _of_file(
+    before: Path, now: Path, name: str, expected: Mapping[str, str], dtype: np.dtype[Any]
+) -> Iterator[Difference]:
+    old, new = before / name, now / name
+    if name not in expected or not new.exists():
+        only = "the rerun" if new.exists() else "the record"
+        yield Difference(name, "", 0, 0, note=f"only {only} has it")
+        return
+    if not old.exists():
+        yield Difference(name, "", 0, 0, note="it differs; the record's own is gone")
+        return
+    if hashlib.sha256(old.read_bytes()).hexdigest() != expected[name]:
+        yield Difference(name, "", 0, 0, note="it differs; the record's own is not what was written")
+        return
+    arrays, arrays_now = _arrays(old), _arrays(new)
+    found = [
+        _of_array(name, key, arrays.get(key), arrays_now.get(key), dtype)
+        for key in dict.fromkeys([*arrays, *arrays_now])
+    ]
+    told = [one for one in found if one is not None]
+    yield from told or [Difference(name, "", 0, 0, note="the same values, written in another way")]
+
+
+def _of_array(
+    file: str, key: str, before: np.ndarray | None, now: np.ndarray | None, dtype: np.dtype[Any]
+) -> Difference | None:
+    if before is None or now is None:
+        return Difference(file, key, 0, 0, note=f"only {'the rerun' if before is None else 'the record'} has it")
+    if before.shape != now.shape:
+        return Difference(file, key, now.size, now.size, note=f"{before.shape} values, now {now.shape}")
+    if not (np.issubdtype(before.dtype, np.number) and np.issubdtype(now.dtype, np.number)):
+        n_different = int(np.count_nonzero(before != now))
+        one = f"{before[before != now][0]!s} → {now[before != now][0]!s}" if n_different else ""
+        return Difference(file, key, now.size, n_different, note=one) if n_different else None
+    differ = ~((before == now) | (np.isnan(before) & np.isnan(now)))
+    if not differ.any():
+        return None
+    old, new = (values[differ].astype(np.float64) for values in (before, now))
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance, size = np.abs(new - old), np.maximum(np.abs(old), np.abs(new))
+        ulps = distance / np.spacing(size.astype(dtype)).astype(np.float64)
+    floats = np.issubdtype(before.dtype, np.floating)
+    return Difference(
+        file,
+        key,
+        now.size,
+        int(differ.sum()),
+        largest_absolute=_largest(distance),
+        largest_relative=_largest(distance / size),
+        largest_ulps=_largest(ulps) if floats else None,
+        note="" if np.isfinite(distance).all() else "some are not finite",
+    )
+
+
+def _largest(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if len(finite) else None
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a result holds, as arrays by dotted name."""
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    if path.suffix == ".json":
+        return dict(_arrays_of_json(read_json(path)))
+    return {name: column.to_numpy(zero_copy_only=False) for name, column in read_columns(path).items()}
+
+
+def _arrays_of_json(content: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _arrays_of_json(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
+        keys = dict.fromkeys(key for item in content for key in item)
+        yield from _arrays_of_json({key: [item.get(key) for item in content] for key in keys}, prefix)
+    else:
+        yield prefix, _as_array(content)
+
+
+def _as_array(content: Any) -> np.ndarray:
+    values = content if isinstance(content, list) else [content]
+    if all(type(value) is int for value in values):
+        return np.array(values, np.int64)
+    if all(isinstance(value, int | float | None) and type(value) is not bool for value in values):
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    return np.array([str(value) for value in values])
+
+
+def _circumstances(
+    before: Path, now: Path, about: Mapping[str, Any], about_now: Mapping[str, Any]
+) -> Iterator[Circumstance]:
+    """What was not the same; what an older record does not know is no difference."""
+    made, made_now = about.get("provenance", {}), about_now["provenance"]
+    yield from _of_code(about, about_now)
+    versions, versions_now = made.get("versions", {}), made_now["versions"]
+    for name in sorted(versions.keys() & versions_now.keys(), key=lambda name: name not in COMPUTING):
+        yield from _changed("version", name, versions[name], versions_now[name])
+    for name in MADE_WITH:
+        if name in made:
+            what = {"python": "version", "platform": "version", "jax": "setting"}.get(name, "device")
+            for key, old, new in changed_values({name: made[name]}, {name: made_now[name]}):
+                if CACHE not in key:
+                    yield Circumstance(what, key, old, new)
+    data, data_now = read_json(before / artifacts.DATA), read_json(now / artifacts.DATA)
+    yield from _changed("data", data_now["source"], data["digest"], data_now["digest"])
+    if "width" in about:
+        for key, old, new in changed_values(about["width"], about_now["width"]):
+            yield Circumstance("batch", f"width.{key}", old, new)
+
+
+def _of_config(before: Path, now: Path, without_effect: Collection[str]) -> Iterator[Circumstance]:
+    """Values that are not those of the record, such as of a key that is newer than it."""
+    for key, old, new in changed_values(read_config(before), read_config(now)):
+        if key.partition(".")[0] not in without_effect:
+            yield Circumstance("config", key, old, new)
+
+
+def _of_code(about: Mapping[str, Any], about_now: Mapping[str, Any]) -> Iterator[Circumstance]:
+    git, git_now = about.get("provenance", {}).get("git", {}), about_now["provenance"]["git"]
+    digest, digest_now = about.get("digests", {}).get("code"), about_now["digests"]["code"]
+    if digest == digest_now:
+        return
+    if digest is not None:
+        yield Circumstance("code", "digest", digest, digest_now)
+    yield from _changed("code", "commit", git.get("commit"), git_now["commit"])
+    if git.get("diff") != git_now["diff"]:
+        yield Circumstance("code", "diff", git.get("diff"), git_now["diff"])
+    elif digest is None and (git.get("dirty") or git_now["dirty"]):
+        yield Circumstance("code", "uncommitted changes", git.get("dirty"), git_now["dirty"])
+
+
+def _changed(what: str, key: str, before: Any, now: Any) -> Iterator[Circumstance]:
+    if before != now:
+        yield Circumstance(what, key, before, now)
+
+
+def read_config(record: Path) -> dict[str, Any]:
+    """The resolved config of a record."""
+    return yaml.load((record / artifacts.CONFIG).read_text(encoding="utf-8"), YAML_LOADER)  # noqa: S506 - a safe one
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _told(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text[:12] if len(text) >= 40 and all(letter in "0123456789abcdef" for letter in text) else text

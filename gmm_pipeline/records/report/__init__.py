@@ -1,0 +1,1 @@
+"""Pages about records and sweeps: HTML that needs no network, no server and no other file."""

@@ -1,0 +1,136 @@
+"""Interactive plots as what Plotly calls figures: plain dictionaries, checked by nothing until a browser draws them.
+
+So that no page waits for Plotly's own classes, and the same record gives the same text. Colours are names of the
+page's CSS variables, `--ink` for one, which the page looks up: a plot follows the page from light to dark. Numbers are
+rounded to seven digits, which no screen shows. Text of the user's is escaped, since Plotly takes some HTML for markup.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Chart = dict[str, Any]
+COLORS = 7
+"""Of components, as many as the house's palette has; with five dashes, 35 components stay distinct."""
+MOST_TICKS = 7
+MOST_WHOLE_TICKS = 12
+LINEAR_UP_TO = 10.0
+"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
+
+
+def text(value: object) -> str:
+    """A text that Plotly shows as it is."""
+    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def numbers(values: Any) -> list[float | None]:
+    """Numbers for JSON, with seven digits; what is not finite is null, which is a gap."""
+    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in np.asarray(values, float).tolist()]
+
+
+def component_color(component: int) -> str:
+    """The name of a component's colour on the page."""
+    return f"--c{component % COLORS}"
+
+
+def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping[str, Any], **layout: Any) -> Chart:
+    """A figure in the page's style.
+
+    Args:
+        data: traces.
+        x: the horizontal axis.
+        y: the vertical one.
+        **layout: more of Plotly's layout.
+    """
+    axis: dict[str, Any] = {
+        "gridcolor": "--line",
+        "zerolinecolor": "--line",
+        "linecolor": "--muted",
+        "tickcolor": "--muted",
+        "ticks": "outside",
+        "ticklen": 4,
+        "showline": True,
+        "automargin": True,
+    }
+    return {
+        "data": list(data),
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 12, "color": "--ink"},
+            "hoverlabel": {"bgcolor": "--card", "bordercolor": "--line", "font": {"color": "--ink"}},
+            "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
+            "hovermode": "closest",
+            "xaxis": {**axis, "showgrid": False, "zeroline": False, **x},
+            "yaxis": {**axis, **y},
+            **layout,
+        },
+    }
+
+
+def with_unit(name: str, unit: str | None) -> dict[str, str]:
+    """The title of an axis: quantity / unit."""
+    return {"text": text(name if unit is None else f"{name} / {unit}")}
+
+
+def log_axis(title: str, values: Any) -> dict[str, Any]:
+    """A logarithmic axis with a tick at each decade, or at each so many where there are many."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known) & (known > 0.0)]
+    decades = float(np.ptp(np.log10(known))) if known.size else 1.0
+    return {
+        "title": {"text": title},
+        "type": "log",
+        "exponentformat": "power",
+        "dtick": max(math.ceil(decades / MOST_TICKS), 1),
+    }
+
+
+def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """Differences from a best, and their axis: as they are up to what decides, logarithmic above where some are far.
+
+    Plotly has no such axis: the differences are brought to one scale, and the ticks say what they were.
+
+    Args:
+        title: of the axis.
+        excess: 0 or more; NaN stays NaN.
+    """
+    values = np.asarray(excess, float)
+    highest = float(np.nanmax(values, initial=0.0))
+    axis: dict[str, Any] = {"title": {"text": title}, "rangemode": "tozero"}
+    if highest <= 6.0 * LINEAR_UP_TO:
+        return values, axis
+
+    def brought(these: Any) -> np.ndarray:
+        these = np.asarray(these, float)
+        return np.where(
+            these <= LINEAR_UP_TO, these / LINEAR_UP_TO, 1.0 + np.log10(np.maximum(these, 1.0) / LINEAR_UP_TO)
+        )
+
+    decades = (10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)).tolist()
+    ticks = [0.0, 2.0, 6.0, *decades] if len(decades) <= 4 else [0.0, *decades[:: math.ceil(len(decades) / MOST_TICKS)]]
+    top = float(brought(highest))
+    axis |= {"tickvals": numbers(brought(ticks)), "ticktext": [f"{tick:,.0f}" for tick in ticks]}
+    return brought(values), {**axis, "range": [-0.06 * top, 1.06 * top], "zeroline": False}
+
+
+def whole_axis(title: str, values: Any) -> dict[str, Any]:
+    """An axis of whole numbers, each with a tick where they are few."""
+    return {"title": {"text": title}, **({"dtick": 1} if np.ptp(values) <= MOST_WHOLE_TICKS else {})}
+
+
+def line_of(x: list[float | None], y: Any, name: str, line: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A trace that is a line."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": text(name),
+        "x": x,
+        "y": numbers(y),
+        "line": dict(line),
+        "hovertemplate": f"{text(name)}: %{{y:.4g}}<extra></extra>",
+        **more,
+    }

@@ -1,0 +1,175 @@
+"""`report`: one self-contained page about a run or a sweep, beside its other files and in MLflow.
+
+The page is a function of the files alone, so that it is the same bytes for the same record. The price: it does not say
+when it was made.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gmm_pipeline.checks import check_range, check_real
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts, sweeps
+from gmm_pipeline.records.files import read_json, write_text
+from gmm_pipeline.records.finding import LATEST, RUN_ID, find_record, found_record
+from gmm_pipeline.records.sweep_answers import settings_of, with_results
+from gmm_pipeline.records.sweep_table import PARQUET
+from gmm_pipeline.records.tracking_store import store_file
+from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.running import override_word, shown
+
+NAME = "report.html"
+
+
+def run(cfg: DictConfig, *, started: float) -> None:
+    """Write the page about a run or a sweep, add it to its run in MLflow, and say where it lies."""
+    check(cfg)
+    with found(cfg) as folder:
+        page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)
+        tracking = tracking_of(cfg, folder)
+        output = output_of(cfg, folder)
+    write_text(output, page)
+    added = tracking is not None and cfg.tracking.uri is not None and track(output, tracking, cfg.tracking.uri)
+    terminal.say(f"report: {shown(output.absolute())}{', and with its run in MLflow' if added else ''}")
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse settings out of their range, before any work.
+
+    Raises:
+        InputError: which key.
+    """
+    check_real(cfg, "level", 0.5, 0.9999)
+    check_range(cfg, "quantiles", 2, 10_000)
+    check_range(cfg, "simulations", 100, 1_000_000)
+    check_range(cfg, "seed", 0)
+    if cfg.tracking.uri is not None:
+        store_file(cfg.tracking.uri)  # refuses an address that cannot be used
+    if cfg.film is not None and not Path(cfg.film).is_dir():
+        raise InputError(
+            "film",
+            expected="the folder of an animation",
+            came=f"{cfg.film}",
+            remedy="`animate output=FOLDER` makes one.",
+        )
+    if cfg.output is None:
+        return
+    if Path(cfg.output).suffix != ".html":
+        raise InputError(
+            "output", expected="a file name that ends in .html", came=cfg.output, remedy=f"For example output={NAME}."
+        )
+    if Path(cfg.output).is_dir():
+        raise InputError(
+            "output", expected="the name of a file", came=f"{cfg.output}, a folder", remedy="Name a file in it."
+        )
+
+
+@contextlib.contextmanager
+def found(cfg: DictConfig) -> Iterator[Path]:
+    """The folder of the record or sweep that is meant, or copies of a record that last as long as this does.
+
+    Raises:
+        InputError: there is none.
+    """
+    if cfg.run == LATEST:
+        newest = find_record(LATEST, cfg.outputs_dir)
+        yield newest.parent if (newest.parent / sweeps.MANIFEST).is_file() else newest
+    elif (Path(cfg.run) / sweeps.MANIFEST).is_file():
+        yield Path(cfg.run)
+    else:
+        with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri, whole=True) as folder:
+            yield folder
+
+
+def is_copied(cfg: DictConfig, folder: Path) -> bool:
+    """Whether a record is nowhere but in MLflow, and the folder a copy that does not last."""
+    return RUN_ID.fullmatch(cfg.run) is not None and folder.parent == Path(tempfile.gettempdir())
+
+
+def tracking_of(cfg: DictConfig, folder: Path) -> Mapping[str, Any] | None:
+    """Where a record or a sweep was logged; a copy of a record is of before it was noted in it."""
+    if is_copied(cfg, folder):
+        return {"run_id": cfg.run, "uri": cfg.tracking.uri}
+    is_sweep = (folder / sweeps.MANIFEST).is_file()
+    return read_json(folder / (sweeps.MANIFEST if is_sweep else artifacts.RECORD)).get("tracking")
+
+
+def output_of(cfg: DictConfig, folder: Path) -> Path:
+    """Where the page goes."""
+    if cfg.output is not None:
+        return Path(cfg.output)
+    return Path(cfg.outputs_dir) / "report" / f"{cfg.run}.html" if is_copied(cfg, folder) else folder / NAME
+
+
+def page_of_run(cfg: DictConfig, record: Path) -> str:
+    """The page about a run.
+
+    Raises:
+        InputError: it failed, or its record is damaged.
+    """
+    from gmm_pipeline.records.report import run_page
+    from gmm_pipeline.stages.answers import matched_truth
+
+    place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
+    again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
+    film = None if cfg.film is None else Path(cfg.film)
+    return run_page.page(record, film=film, place=place, again=again, match=matched_truth, settings=settings(cfg))
+
+
+def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
+    """The page about a sweep.
+
+    Raises:
+        InputError: it has not come to an end, or its manifest is damaged.
+    """
+    from gmm_pipeline.records.report import sweep_page
+    from gmm_pipeline.stages import sweep_summary
+    from gmm_pipeline.stages.answers import matched_truth
+
+    manifest = sweeps.read_manifest(folder)
+    runs = sweeps.read_runs(folder, manifest)
+    if not (folder / PARQUET).is_file() or not runs:
+        raise InputError(
+            "run",
+            expected="a sweep that came to an end",
+            came=f"{folder}, with {len(runs):,} of {len(manifest.runs):,} records and no {PARQUET}",
+            remedy=f"Wait for it, or go on with it: {manifest.command}",
+        )
+    objective = manifest.objective
+    judged = [one for one in settings_of(runs, objective) if with_results(one.runs, objective)]
+    told = sweep_summary.meaning(runs, judged, objective) if judged else []
+    return sweep_page.page(
+        folder,
+        manifest,
+        runs,
+        place=str(shown(folder.absolute())),
+        counts=sweep_summary.counts(manifest, runs),
+        told=told,
+        match=matched_truth,
+        settings=settings(cfg),
+    )
+
+
+def settings(cfg: DictConfig) -> Any:
+    """How the agreement with the data is judged."""
+    from gmm_pipeline.records.report.run_page import Settings
+
+    return Settings(cfg.level, cfg.quantiles, cfg.simulations, cfg.seed)
+
+
+def track(page: Path, tracking: Mapping[str, Any], uri: str) -> bool:
+    """Add the page to its run in MLflow; a store that is down costs a warning, not the page."""
+    from gmm_pipeline.records.tracking import TrackingError
+    from gmm_pipeline.records.tracking_reports import log_report
+
+    try:
+        log_report(page, tracking=tracking, uri=uri)
+    except TrackingError as error:
+        terminal.warn(str(error))
+        return False
+    return True

@@ -1,0 +1,78 @@
+"""`rerun`: fit what a record says, in this process, and compare what is found with what the record holds, bit for bit.
+
+The fit itself is that of `fit`, with the values of the record: `rerun_words` sees to that before Hydra composes them. A
+rerun with other values is a variation, which is a fit and never comes here.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.table import Table
+
+from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.comparison import Comparison, Difference, as_json, compare
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.stages import fit, terminal
+from gmm_pipeline.stages.loading import WITHOUT_EFFECT
+from gmm_pipeline.stages.running import override_word, overrides, shown
+
+MOST_ROWS = 24
+"""Rows of the table of differences; the file has all."""
+
+
+def run(cfg: DictConfig, *, started: float) -> None:
+    """Fit what a record says again, compare, and tell the user.
+
+    Raises:
+        RunFailed: the results are not those of the record.
+    """
+    before = Path(cfg.config).parent
+    others = [shlex.quote(word) for word in overrides() if not word.startswith("config=")]
+    command = " ".join(["python -m gmm_pipeline rerun", override_word("run", str(before)), *others])
+    done = fit.carry_out(cfg, started=started, command=command)
+    comparison = compare(before, done.directory, WITHOUT_EFFECT)
+    write_json(done.directory / artifacts.COMPARISON, as_json(comparison))
+    terminal.say(fit.summary(done.job, done.found), "")
+    _tell(comparison, before)
+    terminal.say(f"comparison: {shown(done.directory / artifacts.COMPARISON)}", f"record: {shown(done.directory)}")
+    if not comparison.same:
+        raise RunFailed(f"not reproduced: {_counted(comparison)} of {shown(before)} differ")
+
+
+def _tell(comparison: Comparison, before: Path) -> None:
+    n_files = len(comparison.files)
+    if comparison.same:
+        terminal.say(f"reproduced: the same bits as {shown(before)}, in {n_files} files")
+        terminal.say(*(f"although the {circumstance}" for circumstance in comparison.circumstances))
+        return
+    terminal.show(table_of(comparison.differences[:MOST_ROWS]))
+    hidden = len(comparison.differences) - MOST_ROWS
+    terminal.say(*[f"and {hidden} more"] * (hidden > 0), "", "why it may be:")
+    terminal.say(*(f"  the {circumstance}" for circumstance in comparison.circumstances))
+    if not comparison.circumstances:
+        terminal.say("  nothing known differs: neither code, versions, device, settings of JAX, nor data")
+
+
+def table_of(differences: Sequence[Difference]) -> Table:
+    """What differs, a row an array of a file."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for name in ("file", "values"):
+        table.add_column(name)
+    for name in ("differ", "largest difference", "relative", "last places"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for one in differences:
+        measured = (one.largest_absolute, one.largest_relative, one.largest_ulps)
+        differ = f"{one.n_different:,} of {one.n_values:,}" if one.n_values else ""
+        told = ["" if value is None else f"{value:.3g}" for value in measured]
+        table.add_row(one.file, one.key, differ, *told, one.note.replace("[", r"\["))
+    return table
+
+
+def _counted(comparison: Comparison) -> str:
+    n_values = sum(one.n_different for one in comparison.differences)
+    files = [name for name, same in comparison.files.items() if not same]
+    return f"{n_values:,} value{'s' * (n_values != 1)} in {len(files)} of {len(comparison.files)} files"

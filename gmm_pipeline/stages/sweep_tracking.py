@@ -1,0 +1,69 @@
+"""What MLflow is told of a sweep as a whole: from its records alone, so that it is the same when told later.
+
+The price is that a sweep which was interrupted and one which lacks runs for another reason are the same to it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gmm_pipeline.records.sweep_answers import best_of
+from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
+from gmm_pipeline.stages import sweep_summary
+
+if TYPE_CHECKING:
+    from gmm_pipeline.records.tracking import TrackedRun
+    from gmm_pipeline.records.tracking_sweeps import SweepTracker
+
+
+def sound_best(runs: Sequence[SweepRun], objective: str) -> SweepRun | None:
+    """The best run that has a result and no degenerate component; None where there is none."""
+    if not runs:
+        return None
+    cost, best = best_of(runs, objective)
+    return best if math.isfinite(cost) else None
+
+
+def unsuccessful(runs: Sequence[SweepRun]) -> list[SweepRun]:
+    """The runs that have no result."""
+    return [run for run in runs if run.status != FINISHED]
+
+
+def end_parent(
+    tracker: "SweepTracker",
+    manifest: Manifest,
+    runs: Sequence[SweepRun],
+    *,
+    interrupted: bool,
+    ended: str | None = None,
+) -> "TrackedRun":
+    """Tell the tracker the answer of a sweep.
+
+    Args:
+        tracker: of the sweep.
+        manifest: of the sweep.
+        runs: those that have a record.
+        interrupted: the sweep ended before all of its runs.
+        ended: when it did, where that was not just now.
+
+    Raises:
+        TrackingError: the store or the server failed.
+    """
+    statuses = [run.status for run in runs]
+    metrics = {f"n_{kind}": float(statuses.count(kind)) for kind in dict.fromkeys(statuses)}
+    note = sweep_summary.counts(manifest, runs)
+    best = sound_best(runs, manifest.objective)
+    if best is not None:
+        best_value = best.metrics[manifest.objective]
+        metrics[f"best_{manifest.objective}"] = math.nan if best_value is None else float(best_value)
+        setting = " ".join(best.overrides)
+        note += f"\n\nBest {manifest.objective}: {best_value:.8g}, run {best.number} ({setting})"
+    return tracker.finish(
+        "KILLED" if interrupted else "FAILED" if unsuccessful(runs) else "FINISHED",
+        metrics,
+        {"command": manifest.command, "objective": manifest.objective},
+        {},
+        f"{note}\n\n```sh\n{manifest.command}\n```",
+        best=None if best is None else best.fitted,
+        ended=ended,
+    )
