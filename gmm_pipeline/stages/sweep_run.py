@@ -19,8 +19,9 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.answers import Answer
 from gmm_pipeline.stages.estimates import Job
-from gmm_pipeline.stages.fit import about, device, objective_of, save, summary, write_record
+from gmm_pipeline.stages.fit import objective_of, summary
 from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.recording import about, device, save, write_record
 from gmm_pipeline.stages.running import resolved
 
 log = logging.getLogger(__name__)
