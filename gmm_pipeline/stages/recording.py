@@ -1,0 +1,179 @@
+"""What a fit leaves on disk, but for its pictures: result files, and `record.json`, which says what they are.
+
+The results come first and `record.json` last, so that a folder without it is no result. The price: it is written again
+once there are pictures and a tracker has answered.
+"""
+
+import functools
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from gmm_pipeline.inference.batching import width_of
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.code_state import code_state
+from gmm_pipeline.records.datasets import describe
+from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
+from gmm_pipeline.records.provenance import NO_GIT, provenance
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages.answers import Answer, Interval, verdict
+from gmm_pipeline.stages.estimates import Job
+from gmm_pipeline.stages.loading import digests, run_digest
+from gmm_pipeline.stages.running import command_line, is_alone, overrides
+
+PASSING = ("name", "started", "ended", "timings", "tracking")
+"""What differs between two runs of the same config, besides the state of git."""
+
+
+def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -> None:
+    """Write what a fit found, without its pictures and `record.json`.
+
+    Args:
+        content: the resolved config.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+    """
+    write_text(directory / artifacts.CONFIG, as_yaml(content))
+    write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
+    write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
+    write_json(directory / artifacts.METRICS, found.metrics)
+    write_json(directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts]})
+    if found.candidates:
+        write_columns(directory / artifacts.SELECTION, selection_columns(found))
+    if found.replicates is not None:
+        artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
+    artifacts.write_history(directory / artifacts.HISTORY, found.history)
+    artifacts.write_loss(directory / artifacts.LOSS, found.history)
+    artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+    if not content["timings"]:
+        return
+    code = code_state()
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=not is_alone())
+
+
+def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
+    """The path of the data as it was typed, for a record that does not depend on where the checkout lies."""
+    path = None if content["timings"] else content["data"].get("path")
+    return {} if path is None else {"source": str(path)}
+
+
+def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
+    """What `parameters.json` says: estimates, errors and intervals, by the names of the parameters."""
+
+    def interval(one: Interval) -> dict[str, Any]:
+        return {name: artifacts.mixture_as_json(values) for name, values in one._asdict().items()}
+
+    return {
+        **artifacts.mixture_as_json(found.fitted),
+        "scales_are": "equal" if found.equal_scales else "free",
+        "degenerate": list(found.degenerate),
+        **({"learned": found.learned} if found.learned else {}),
+        "level": job.asked.level,
+        **interval(found.asymptotic),
+        **({} if found.bootstrap is None else {"bootstrap": interval(found.bootstrap)}),
+        "unconstrained": found.unconstrained._asdict(),
+    }
+
+
+def selection_columns(found: Answer) -> dict[str, Any]:
+    """The candidates as a table, a row each."""
+    rows = [
+        {
+            "n_components": one.n_components,
+            "scales": "equal" if one.equal_scales else "free",
+            "chosen": index == found.chosen,
+            **{name: value for name, value in one._asdict().items() if name not in ("n_components", "equal_scales")},
+            "degenerate": len(one.degenerate),
+        }
+        for index, one in enumerate(found.candidates)
+    ]
+    columns: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if not any(isinstance(value, str) for value in values):
+            values = np.array([np.nan if value is None else value for value in values])
+        columns[name] = values
+    tested = {test.n_components: test for test in found.tests}
+    if tested:
+        columns["p_value"] = np.array(
+            [tested[k].p_value if k in tested else np.nan for k in columns["n_components"].tolist()]
+        )
+    return columns
+
+
+def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
+    """What `record.json` says of a fit whose results are written, but for its timings.
+
+    Args:
+        content: the resolved config.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+        began: when the work began.
+    """
+    return {
+        "format": artifacts.FORMAT,
+        "status": "diverged" if found.diverged else "finished",
+        **({"error": divergence(job)} if found.diverged else {}),
+        "name": directory.name,
+        "command": command_line("fit"),
+        "overrides": overrides(),
+        "verdict": verdict(job.asked, found),
+        "digest": run_digest(content, job),
+        "digests": {**digests(content, job), "results": artifacts.digests_of_results(directory)},
+        "width": width_of(job.fit)._asdict(),
+        "started": began.isoformat(),
+        "ended": datetime.now(UTC).isoformat(),
+        "provenance": provenance(device()),
+        **linked(content),
+    }
+
+
+def linked(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Which record a run took its values from, where it took them from one: its folder, its id in MLflow, its digests.
+
+    Args:
+        content: the resolved config of the run.
+    """
+    found = None if content.get("config") is None else _origin(Path(content["config"]))
+    return {} if found is None else {"origin": found}
+
+
+@functools.lru_cache(maxsize=8)  # the runs of a sweep share it
+def _origin(config: Path) -> dict[str, Any] | None:
+    record = config.parent
+    if config.name != artifacts.CONFIG or not (record / artifacts.RECORD).is_file():
+        return None
+    try:
+        about = read_json(record / artifacts.RECORD)
+    except (OSError, ValueError):  # no fit is lost over it
+        return None
+    run_id = about.get("tracking", {}).get("run_id")
+    return {"record": str(record.absolute()), "run_id": run_id, "digests": about.get("digests", {})}
+
+
+def write_record(directory: Path, cfg: DictConfig, record: Mapping[str, Any], timings: Timings) -> None:
+    """Write `record.json`; with `timings=false` without what differs between two runs of the same config and code."""
+    content = {**record, "timings": timings.rounded()}
+    if not cfg.timings:
+        content = {name: value for name, value in content.items() if name not in PASSING}
+        # A commit of anything else, or a change that has yet to be committed, is no change of the code that ran.
+        content["provenance"] = {**content["provenance"], "git": NO_GIT}
+    write_json(directory / artifacts.RECORD, content)
+
+
+def divergence(job: Job) -> str:
+    """Why a fit that diverged has no result."""
+    return f"after {job.fit.steps} steps its loss or parameters are not finite"
+
+
+def device() -> str:
+    """The kind of device that fits run on, as JAX names it."""
+    import jax
+
+    return jax.devices()[0].device_kind
