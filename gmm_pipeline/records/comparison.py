@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.files import read_columns, read_json
-from gmm_pipeline.records.loggable import YAML_LOADER
 from gmm_pipeline.records.provenance import COMPUTING
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -238,11 +237,6 @@ def _of_code(about: Mapping[str, Any], about_now: Mapping[str, Any]) -> Iterator
 def _changed(what: str, key: str, before: Any, now: Any) -> Iterator[Circumstance]:
     if before != now:
         yield Circumstance(what, key, before, now)
-
-
-def read_config(record: Path) -> dict[str, Any]:
-    """The resolved config of a record."""
-    return yaml.load((record / artifacts.CONFIG).read_text(encoding="utf-8"), YAML_LOADER)  # noqa: S506 - a safe one
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import record_id
 from gmm_pipeline.records.files import read_json, whole_file, write_json
-from gmm_pipeline.records.loggable import RECORD_ID, record_id
+from gmm_pipeline.records.loggable import RECORD_ID
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.records.tracking import TrackingError
 from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file

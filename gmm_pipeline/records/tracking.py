@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable
+from gmm_pipeline.records import artifacts, contents, loggable
 from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.tracking_calls import (
     INCOMPLETE,
@@ -106,8 +106,8 @@ def send_record(
     check_points("series_points", series_points)
     check_points("sweep_series_points", sweep_series_points)
     file = store_file(uri)
-    with loggable.damage_told(record):
-        content = loggable.read(record)
+    with contents.damage_told(record):
+        content = contents.read(record)
         entry = _entry(record, content, run_name, series_points)
         finished = content.record["status"] == "finished"
         mixture = artifacts.mixture_from_json(content.parameters) if finished else None
@@ -223,13 +223,13 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
     return "/".join(parts) + "?workflowType=machine_learning"
 
 
-def _entry(record: Path, content: loggable.Content, run_name: str | None, series_points: int) -> Entry:
+def _entry(record: Path, content: contents.Content, run_name: str | None, series_points: int) -> Entry:
     status = content.record["status"]
     return Entry(
         name=run_name or loggable.run_name(content),
         status="FINISHED" if status == "finished" else "FAILED",
-        started=loggable.milliseconds(content.record["started"]),
-        ended=loggable.milliseconds(content.record["ended"]),
+        started=contents.milliseconds(content.record["started"]),
+        ended=contents.milliseconds(content.record["ended"]),
         tags={**loggable.tags(record, content), STATUS: status},
         params=loggable.params(content),
         points=loggable.points(content, series_points),

@@ -17,7 +17,7 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable, tracking_rows
+from gmm_pipeline.records import artifacts, contents, loggable, tracking_rows
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.overrides import names_within, override_values
@@ -218,7 +218,7 @@ class SweepTracker:
                 ],
                 tags=[RunTag(name, text) for name, text in found.items()],
             )
-            self._client.set_terminated(run_id, status, now if ended is None else loggable.milliseconds(ended))
+            self._client.set_terminated(run_id, status, now if ended is None else contents.milliseconds(ended))
         return self._tracked
 
     @contextlib.contextmanager
@@ -233,16 +233,16 @@ class SweepTracker:
         return self._tracked._replace(run_id=run_id, page=page_of_run)
 
     def _entry(self, record: Path, number: int) -> Entry:
-        with loggable.damage_told(record):
-            return self._entry_of(record, number, loggable.read(record))
+        with contents.damage_told(record):
+            return self._entry_of(record, number, contents.read(record))
 
-    def _entry_of(self, record: Path, number: int, content: loggable.Content) -> Entry:
+    def _entry_of(self, record: Path, number: int, content: contents.Content) -> Entry:
         status = content.record["status"]
         return Entry(
             name=self._names.get(number, f"run {number}"),
             status="FINISHED" if status == "finished" else "FAILED",
-            started=loggable.milliseconds(content.record["started"]),
-            ended=loggable.milliseconds(content.record["ended"]),
+            started=contents.milliseconds(content.record["started"]),
+            ended=contents.milliseconds(content.record["ended"]),
             tags={
                 **loggable.tags(record, content),
                 "mlflow.parentRunId": self._tracked.run_id,
@@ -262,8 +262,8 @@ def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
 
 
 def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    with loggable.damage_told(record):
-        about = loggable.read_about(record)
+    with contents.damage_told(record):
+        about = contents.read_about(record)
         if about.get("sweep", {}).get("id") != manifest["id"]:
             raise InputError(
                 str(record),
@@ -280,7 +280,7 @@ def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
     if logged is None or not logged.complete:
         return False
     if logged.record_id is None:  # an earlier version's
-        return logged.started == loggable.milliseconds(about["started"])
+        return logged.started == contents.milliseconds(about["started"])
     return logged.record_id == about["record_id"]
 
 
@@ -299,7 +299,7 @@ def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry
     return Entry(
         name=name,
         status="RUNNING",
-        started=loggable.milliseconds(manifest["started"] or loggable.written(folder / MANIFEST)),
+        started=contents.milliseconds(manifest["started"] or contents.written(folder / MANIFEST)),
         ended=None,
         tags={
             **loggable.origin(made_with, manifest["command"]),

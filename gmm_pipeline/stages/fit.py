@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.inference.batching import default_workers
-from gmm_pipeline.records.comparison import changed_values, read_config
+from gmm_pipeline.records.comparison import changed_values
+from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal

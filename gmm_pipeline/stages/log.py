@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError, RunFailed, nearest
-from gmm_pipeline.records import artifacts, loggable, sweeps
+from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.finding import ALL, LATEST, Found, find_record, find_records
 from gmm_pipeline.records.tracking import TrackingError, answers, records_there, send_record
 from gmm_pipeline.records.tracking_notes import write_note
@@ -131,8 +131,8 @@ def _sweep_of(record: Path) -> Path | None:
     sweep = record.absolute().parent
     if not (record / artifacts.RECORD).is_file() or not (sweep / sweeps.MANIFEST).is_file():
         return None
-    with loggable.damage_told(record):
-        of_sweep = loggable.read_about(record).get("sweep", {}).get("id")
+    with contents.damage_told(record):
+        of_sweep = contents.read_about(record).get("sweep", {}).get("id")
     return sweep if of_sweep == sweeps.read_manifest(sweep).id else None
 
 
@@ -146,8 +146,8 @@ def settings_for(tracking: Mapping[str, Any], record: Path) -> dict[str, Any]:
     Raises:
         InputError: neither says it.
     """
-    with loggable.damage_told(record):
-        recorded = loggable.read(record).config.get("tracking", {})
+    with contents.damage_told(record):
+        recorded = contents.read(record).config.get("tracking", {})
     settings = {key: recorded.get(key) if value is None else value for key, value in tracking.items()}
     missing = [key for key, value in settings.items() if value is None and key != "run_name"]
     if missing:
@@ -192,8 +192,8 @@ def _log_all(job: Job, tracking: Mapping[str, Any], tally: Tally) -> None:
     abouts = {}
     for record in job.records:
         try:
-            with loggable.damage_told(record):
-                abouts[record] = loggable.read_about(record)
+            with contents.damage_told(record):
+                abouts[record] = contents.read_about(record)
         except InputError as error:
             tally.fail(error)
     there = records_there(abouts, uri) if abouts else set()
@@ -261,6 +261,6 @@ def _ended(folder: Path, runs: Sequence[sweeps.SweepRun]) -> str | None:
     """When the last run of a sweep did."""
     ended = []
     for run in runs:
-        with contextlib.suppress(InputError), loggable.damage_told(folder):
-            ended.append(loggable.read_about(folder / run.record)["ended"])
-    return max(ended, key=loggable.milliseconds, default=None)
+        with contextlib.suppress(InputError), contents.damage_told(folder):
+            ended.append(contents.read_about(folder / run.record)["ended"])
+    return max(ended, key=contents.milliseconds, default=None)

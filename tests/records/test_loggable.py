@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from test_tracking import write_record
 
-from gmm_pipeline.records import artifacts, loggable
+from gmm_pipeline.records import artifacts, contents, loggable
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.overrides import names_within
 
@@ -24,7 +24,7 @@ def test_a_config_reads_as_omegaconf_reads_it(tmp_path):
     }
     record = write_record(tmp_path / "odd", config=odd)
     expected: Any = OmegaConf.to_container(OmegaConf.load(record / artifacts.CONFIG))
-    assert loggable.read(record).config == expected
+    assert contents.read(record).config == expected
     assert {key: expected[key] for key in odd} == odd
 
 
@@ -34,7 +34,7 @@ def test_a_failed_record_has_its_reason_and_no_numbers(tmp_path):
         (record / name).unlink()
     about = read_json(record / artifacts.RECORD)
     write_json(record / artifacts.RECORD, about | {"status": "failed", "error": "seed: expected a number"})
-    content = loggable.read(record)
+    content = contents.read(record)
     assert (loggable.params(content), loggable.points(content, 10)) == ({}, [])
     tags = loggable.tags(record, content)
     assert tags["gmm_pipeline.error"] == "seed: expected a number"
@@ -44,11 +44,11 @@ def test_a_failed_record_has_its_reason_and_no_numbers(tmp_path):
 def test_a_record_without_times_has_that_of_its_file(tmp_path):
     record = write_record(tmp_path / "timeless")
     about = read_json(record / artifacts.RECORD)
-    assert {name: loggable.read(record).record[name] for name in ("started", "ended")}.items() <= about.items()
+    assert {name: contents.read(record).record[name] for name in ("started", "ended")}.items() <= about.items()
     write_json(record / artifacts.RECORD, {name: about[name] for name in about if name not in ("started", "ended")})
     os.utime(record / artifacts.RECORD, (1_800_000_000, 1_800_000_000))
-    again = loggable.read(record).record
-    assert [loggable.milliseconds(again[name]) for name in ("started", "ended")] == 2 * [1_800_000_000_000]
+    again = contents.read(record).record
+    assert [contents.milliseconds(again[name]) for name in ("started", "ended")] == 2 * [1_800_000_000_000]
 
 
 def judged(record, **about):
@@ -61,7 +61,7 @@ def judged(record, **about):
     write_json(record / artifacts.METRICS, read_json(record / artifacts.METRICS) | metrics)
     sentences = {"verdict": ["converged in 90 steps", "4 of 4 starts reached the best optimum"]}
     write_json(record / artifacts.RECORD, read_json(record / artifacts.RECORD) | sentences)
-    return loggable.read(record)
+    return contents.read(record)
 
 
 def test_a_note_says_first_what_is_wrong_and_how_sure_the_rest_is(tmp_path):
@@ -92,7 +92,7 @@ def test_soundness_can_be_filtered_by(tmp_path):
 
 
 def test_an_older_record_claims_nothing(tmp_path):
-    content = loggable.read(write_record(tmp_path / "old"))
+    content = contents.read(write_record(tmp_path / "old"))
     tags = loggable.tags(tmp_path / "old", content)
     assert not {"gmm_pipeline.converged", "gmm_pipeline.degenerate", "gmm_pipeline.verdict"} & set(tags)
     assert "±" not in tags["mlflow.note.content"] and "| component | weight | loc" in tags["mlflow.note.content"]

@@ -9,7 +9,7 @@ import pytest
 from conftest import Quick
 from test_tracking import write_record
 
-from gmm_pipeline.records import artifacts, loggable, provenance
+from gmm_pipeline.records import artifacts, contents, loggable, provenance
 from gmm_pipeline.records.code_state import LONGEST_DIFF, source_digest, state_of
 from gmm_pipeline.records.files import read_json, write_json
 
@@ -166,7 +166,7 @@ def test_a_diff_is_kept_under_its_own_name_for_each_state_of_the_code(tmp_path):
 
 def test_tags_tell_what_was_made_with_what(tmp_path):
     record = write_record(tmp_path / "one")
-    old = loggable.tags(record, loggable.read(record))
+    old = loggable.tags(record, contents.read(record))
     assert not any(name.startswith(("digest.", "jax.", "gmm_pipeline.origin")) for name in old)
     about = read_json(record / artifacts.RECORD)
     about["provenance"] |= {"jax": {"settings": {"enable_x64": True, "platforms": None}, "environment": {}}}
@@ -174,7 +174,7 @@ def test_tags_tell_what_was_made_with_what(tmp_path):
     about["digests"] = {"config": "c" * 64, "results": {"metrics.json": "m" * 64}}
     about["origin"] = {"record": "/there/outputs/fit/first", "run_id": None}
     write_json(record / artifacts.RECORD, about)
-    tags = loggable.tags(record, loggable.read(record))
+    tags = loggable.tags(record, contents.read(record))
     assert tags["jax.settings"] == "enable_x64=true platforms=null"
     assert "jax.environment" not in tags
     assert tags["git.diff"] == "d" * 64

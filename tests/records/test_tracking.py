@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable, tracking, tracking_calls, tracking_notes, tracking_store
+from gmm_pipeline.records import artifacts, contents, loggable, tracking, tracking_calls, tracking_notes, tracking_store
 from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
 from gmm_pipeline.records.tracking_notes import write_note
 
@@ -118,7 +118,7 @@ def record(tmp_path):
     return write_record(tmp_path / "outputs/fit/2026-03-01")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def bytes_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -169,7 +169,7 @@ def test_log_record_is_read_back_whole(uri, record):
     assert mlflow.data.get_source(inputs[0]).to_dict() == {"uri": str(record.parent / "waiting.csv")}
 
     artifact_folder = Path(run.info.artifact_uri.removeprefix("file://"))
-    assert contents(artifact_folder) == contents(record)
+    assert bytes_below(artifact_folder) == bytes_below(record)
     assert artifact_folder.is_relative_to(record.parents[1] / "mlartifacts")
     assert {file.path for file in client.list_artifacts(tracked.run_id, "figures")} == {
         "figures/fit.png",
@@ -203,7 +203,7 @@ def test_series_are_thinned_and_end_on_the_final_value(uri, record):
 
 @pytest.mark.parametrize(("series_points", "steps"), [(0, [0]), (1, [1000]), (2, [0, 1000])])
 def test_few_series_points(tmp_path, series_points, steps):
-    content = loggable.read(write_record(tmp_path / "record"))
+    content = contents.read(write_record(tmp_path / "record"))
     points = loggable.points(content, series_points)
     assert [point.step for point in points if point.name == "loss"] == steps
     assert any(point.name == "loc_0" for point in points) == (series_points > 0)
@@ -254,7 +254,7 @@ def test_two_names_that_become_one_are_told_apart():
 
 
 def test_a_run_is_named_by_what_was_asked_for(tmp_path):
-    content = loggable.read(write_record(tmp_path / "record"))
+    content = contents.read(write_record(tmp_path / "record"))
     overrides = [
         "data=waiting",
         "seed=3",
@@ -358,12 +358,12 @@ def test_a_dead_server_loses_nothing(record, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    before = contents(record)
+    before = bytes_below(record)
     with pytest.raises(
         tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
     ):
         log(record, f"http://127.0.0.1:{port}")
-    assert contents(record) == before
+    assert bytes_below(record) == before
 
 
 def test_a_file_that_is_no_database_is_left_alone(record, tmp_path):
@@ -428,7 +428,7 @@ def test_a_run_of_an_earlier_version_is_known_by_what_the_record_notes(uri, reco
         connection.execute("DELETE FROM tags WHERE key = 'gmm_pipeline.record_id'")
     write_note(record / artifacts.RECORD, tracked._asdict())
     assert log(record, uri) == tracked
-    about = loggable.read_about(record)
+    about = contents.read_about(record)
     assert tracking.records_there({record: about}, uri) == {record}
     tracking_store.client_of(uri).delete_run(tracked.run_id)
     assert tracking.records_there({record: about}, uri) == set()
@@ -462,10 +462,10 @@ def test_a_record_without_times_stays_the_same_bytes(uri, record):
     about = read_json(record / artifacts.RECORD)
     bare = {key: value for key, value in about.items() if key not in ("name", "started", "ended", "timings")}
     write_json(record / artifacts.RECORD, bare)
-    before = contents(record)
+    before = bytes_below(record)
     tracked = log(record, uri)
     write_note(record / artifacts.RECORD, tracked._asdict())
-    assert contents(record) == before
+    assert bytes_below(record) == before
     os.utime(record / artifacts.RECORD, ns=(0, 0))
     assert log(record, uri) == tracked
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, loggable
+from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
@@ -79,7 +79,7 @@ def read_run(record: Path, match: Match) -> Run:
         InputError: the run failed, or a file of the record is missing or damaged.
     """
     try:
-        content = loggable.read(record)
+        content = contents.read(record)
         status = content.record["status"]
         if status not in (FINISHED, DIVERGED):
             raise InputError(
@@ -100,7 +100,7 @@ def read_run(record: Path, match: Match) -> Run:
         ) from error
 
 
-def _run(record: Path, content: loggable.Content, match: Match) -> Run:
+def _run(record: Path, content: contents.Content, match: Match) -> Run:
     parameters, level = content.parameters, content.parameters.get("level", 0.0)
     fitted = artifacts.mixture_from_json(parameters)
     described = content.data.get("truth")
