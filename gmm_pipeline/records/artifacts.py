@@ -51,6 +51,7 @@ FIGURES = "figures"
 ANIMATION = "animation"
 RECORD = "record.json"
 CODE_DIFF = "code.diff"
+DIFFS_OF_SWEEP = "code-*.diff"
 COMPARISON = "comparison.json"
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
@@ -102,15 +103,19 @@ def write_diff(record: Path, diff: str, digest: str | None, *, of_sweep: bool) -
     """
     if digest is None:
         return
-    path = record.parent / f"code-{digest[:12]}.diff" if of_sweep else record / CODE_DIFF
+    path = _of_sweep(record, digest) if of_sweep else record / CODE_DIFF
     if not path.exists():
         write_text(path, diff)
 
 
 def find_diff(record: Path, digest: str) -> Path | None:
     """The file with the diff that a record names, if it is still there."""
-    places = (record.parent / f"code-{digest[:12]}.diff", record / CODE_DIFF)
+    places = (_of_sweep(record, digest), record / CODE_DIFF)
     return next((path for path in places if path.is_file()), None)
+
+
+def _of_sweep(record: Path, digest: str) -> Path:
+    return record.parent / DIFFS_OF_SWEEP.replace("*", digest[:12])
 
 
 def mixture_as_json(mixture: Mixture) -> dict[str, Any]:

@@ -43,7 +43,8 @@ from gmm_pipeline.records.tracking_views import TAG, view_of
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-UPLOADED = (PARQUET, CSV, MANIFEST)
+UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
+"""Files of a sweep that its parent gets, as patterns."""
 OF_A_RUN = ("device", "devices", "jax")
 """Provenance that the runs of a sweep have for themselves."""
 VIEW = "gmm_pipeline.view"
@@ -200,9 +201,9 @@ class SweepTracker:
         with self._failures_told(), one_writer(store_file(self._tracked.uri)):
             if best is not None:
                 log_model(self._client, experiment_id, run_id, best)
-            for name in UPLOADED:
-                if (self._folder / name).exists():
-                    self._client.log_artifact(run_id, str(self._folder / name))
+            for pattern in UPLOADED:
+                for file in sorted(self._folder.glob(pattern)):
+                    self._client.log_artifact(run_id, str(file))
             if (self._folder / artifacts.FIGURES).is_dir():
                 self._client.log_artifacts(run_id, str(self._folder / artifacts.FIGURES), artifacts.FIGURES)
             key, view = view_of(run_id, [override_values(run["overrides"]) for run in self._manifest["runs"]])

@@ -418,6 +418,7 @@ def test_a_record_of_another_sweep_is_refused_and_an_interrupted_one_is_none(uri
 
 def test_the_parent_has_numbers_pictures_and_a_view(uri, sweep, either_way):
     write_text(sweep / "sweep.csv", "number,bic\n")
+    write_text(sweep / "code-0123456789ab.diff", "of the code that ran\n")
     write_text(sweep / "figures/bic.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
     tracker = opened(sweep, uri, run_name="mine")
     tracker.log(records_of(sweep))
@@ -437,7 +438,12 @@ def test_the_parent_has_numbers_pictures_and_a_view(uri, sweep, either_way):
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     assert folder.is_relative_to(Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts")
     assert (folder / "sweep.csv").read_text() == "number,bic\n0,7\n"
-    assert {path.name for path in folder.iterdir()} == {"sweep.csv", "sweep.json", "figures"}
+    assert {path.name for path in folder.iterdir()} == {
+        "code-0123456789ab.diff",
+        "sweep.csv",
+        "sweep.json",
+        "figures",
+    }
 
     tags = client.get_experiment(tracked.experiment_id).tags
     views = {name: text for name, text in tags.items() if name.startswith("mlflow.sharedViewState.")}
