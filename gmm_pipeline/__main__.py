@@ -8,6 +8,7 @@ exit code 2; a fit that failed ends with exit code 1.
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from typing import Any
 STARTED = time.perf_counter()
 
 RARE_COLLECTIONS = (50_000, 20, 20)
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of a program that a signal has ended: 128 and the number of SIGINT."""
 
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
@@ -112,6 +115,20 @@ def _takes(flag: str, word: str) -> bool:
 
 def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
+    try:
+        _command_line()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            # Threads may still compute in XLA, which aborts the process where Python ends beneath them.
+            with contextlib.suppress(OSError):
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
+
+
+def _command_line() -> None:
     arguments = sys.argv[1:]
     completing = bool(arguments) and arguments[0] in ("-sc", "--shell-completion", "--shell_completion")
     if completing:

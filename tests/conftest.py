@@ -26,8 +26,8 @@ ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("reproducible")
 
-# Most of the time of these tests went into compiling shapes for milliseconds of use. Here XLA compiles in a hurry;
-# in the processes of the command line, which do not inherit it, it does so as it does for users.
+# Most of the time of these tests went into compiling shapes for milliseconds of use. Here and under `quick` XLA does so
+# in a hurry; in whole processes of the command line (`cli`, the README, the pipeline) as it does for users.
 IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 with pytest.MonkeyPatch.context() as environment:
     environment.setenv("XLA_FLAGS", IN_A_HURRY)
@@ -41,7 +41,11 @@ command_help.register()
 
 @pytest.fixture(scope="session")
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compiled")
+    """Compiled programs of the command line, for all processes of these tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -101,7 +105,7 @@ def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
     with subprocess.Popen(
         [sys.executable, "-c", SERVER],
-        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache)},
+        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), "XLA_FLAGS": IN_A_HURRY},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

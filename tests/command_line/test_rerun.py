@@ -282,6 +282,7 @@ def test_what_was_not_the_same_is_named(pair):
     made["git"] = {"commit": "0" * 40, "dirty": False, "diff": None}
     made["cpu"]["model"] = "abacus"
     made["jax"]["settings"]["enable_x64"] = not made["jax"]["settings"]["enable_x64"]
+    flags = made["jax"]["environment"].get("XLA_FLAGS")
     made["jax"]["environment"] = {"XLA_FLAGS": "--slow"}
     edited(pair[0], provenance=made, digests=about["digests"] | {"code": "1" * 64}, width={"runs": 1, "components": 5})
     config = yaml.safe_load((pair[0] / "config.yaml").read_text())
@@ -290,7 +291,7 @@ def test_what_was_not_the_same_is_named(pair):
     assert found["version", "jax"][0] == "0.0.1"
     assert found["code", "commit"][0] == "0" * 40
     assert found["device", "cpu.model"][0] == "abacus"
-    assert found["setting", "jax.environment.XLA_FLAGS"] == ("--slow", None)
+    assert found["setting", "jax.environment.XLA_FLAGS"] == ("--slow", flags)
     assert found["setting", "jax.settings.enable_x64"] == (False, True)
     assert found["config", "level"] == (0.9, 0.95)
     assert found["batch", "width.runs"][0] == 1
