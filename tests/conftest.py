@@ -23,11 +23,11 @@ ROUNDING_32 = 1e-5  # relative; float32 has 6e-8, and sums of thousands of terms
 ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 
 # Examples are the same in each run; the first of each shape compiles, which is no sign of a slow test.
-settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("reproducible")
 
-# Most of the time of these tests went into compiling shapes for milliseconds of use. Here and under `quick` XLA does so
-# in a hurry; in whole processes of the command line (`cli`, the README, the pipeline) as it does for users.
+# Most of the time of these tests went into compiling shapes for milliseconds of use. Here and under `cli` and `quick`
+# XLA does so in a hurry; in the commands of the README, the pipeline and the notebooks as it does for users.
 IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 with pytest.MonkeyPatch.context() as environment:
     environment.setenv("XLA_FLAGS", IN_A_HURRY)
@@ -46,6 +46,12 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def hurried(cache: Path) -> dict[str, str]:
+    """The environment of a command: that of the tests, less what is set of MLflow and Hydra; programs are kept."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
+    return {**inherited, "JAX_COMPILATION_CACHE_DIR": str(cache), "XLA_FLAGS": IN_A_HURRY}
 
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -102,10 +108,9 @@ Fork = Callable[..., Ended]
 
 @pytest.fixture(scope="session")
 def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
     with subprocess.Popen(
         [sys.executable, "-c", SERVER],
-        env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), "XLA_FLAGS": IN_A_HURRY},
+        env=hurried(compilation_cache),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -138,11 +143,10 @@ def cli(tmp_path: Path, compilation_cache: Path) -> Cli:
     """The real command line, in a process and an empty folder of its own."""
 
     def run(*arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
         return subprocess.run(
             [sys.executable, "-m", "gmm_pipeline", *arguments],
             cwd=cwd,
-            env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), **environment},
+            env={**hurried(compilation_cache), **environment},
             capture_output=True,
             text=True,
             timeout=300,

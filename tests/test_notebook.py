@@ -95,7 +95,8 @@ def test_gradients(data, params_init):
 
 
 def test_the_experiment_ends_where_the_notebook_ends(cli, tmp_path):
-    finished = cli("fit", "experiment=notebook", "tracking=none", "figures=none", "animation=none")
+    # Compiled as it is for users: float32 jitters with each way of rounding.
+    finished = cli("fit", "experiment=notebook", "tracking=none", "figures=none", "animation=none", XLA_FLAGS="")
     assert finished.returncode == 0, finished.stderr
     (record,) = (tmp_path / "outputs" / "fit").iterdir()
     parameters = json.loads((record / "parameters.json").read_text())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, hurried
 from pyarrow import parquet
 from test_failures import HEEDING_INTERRUPTS, wait_for
 
@@ -86,9 +86,8 @@ class Folder:
             self.write(f"mine/prior/{name}.yaml", f"_target_: my_priors.{name}\nstrength: 1.0\n")
         for name, text in EXPERIMENTS.items():
             self.write(f"mine/experiment/{name}.yaml", f"# @package _global_\n{text}\n")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
         python_path = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.environment = {**inherited, "JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": python_path}
+        self.environment = {**hurried(cache), "PYTHONPATH": python_path}
 
     def write(self, name: str, text: str) -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
