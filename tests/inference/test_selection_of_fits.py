@@ -62,7 +62,7 @@ def test_held_out_log_likelihood_equals_that_of_scikit_learn_on_the_same_folds()
 
 def test_level_of_the_likelihood_ratio_test():
     """Under the null hypothesis a test at level α rejects a share α, within the bounds of so many data sets."""
-    n_sets = 16
+    n_sets = 24
     p_values = []
     for seed in range(n_sets):
         one = job(np.random.default_rng(seed).normal(size=60), seed=seed, restarts=2, steps=200)
