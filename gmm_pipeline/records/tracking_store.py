@@ -2,7 +2,8 @@
 
 A local store is built beside its final name, under a lock, and renamed, since processes that build one in place
 together break it for good. It runs in write-ahead mode, which halves the cost of a run; the price: it asks for a local
-disk. mlflow is imported inside functions, after the fit: it costs seconds.
+disk, and in a process that has it open nothing but SQLite may open its files. mlflow is imported inside functions,
+after the fit: it costs seconds.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from gmm_pipeline.errors import InputError
 
@@ -77,11 +78,11 @@ def store_file(uri: str) -> Path | None:
             else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
         )
     file = Path(path).expanduser().resolve()
-    if file.exists() and not _may_be_sqlite(file):
+    if file.exists() and not _may_be_database(file):
         raise InputError(
             "tracking.uri",
             expected="a database of MLflow's, or a new file name",
-            came=f"{file}, which is something else",
+            came=f"{file}, which is something else or damaged",
             remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
         )
     return file
@@ -120,11 +121,21 @@ def client_of(uri: str) -> "MlflowClient":
     return MlflowClient(uri, registry_uri=uri)
 
 
-def _may_be_sqlite(file: Path) -> bool:
+def _may_be_database(file: Path) -> bool:
+    """Whether SQLite takes a file for a database.
+
+    Looking for oneself would drop every lock that this process has on it: so POSIX has it when a file is closed.
+    Another process would then delete the write-ahead log that this one writes to.
+    """
     if not file.is_file():
         return False
-    with file.open("rb") as stream:
-        return stream.read(16) in (b"", b"SQLite format 3\0")
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        # Any other is told when something is logged: a file that is in use may be one.
+        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+    return True
 
 
 def _prepare_store(file: Path) -> None:

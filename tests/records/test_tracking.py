@@ -20,7 +20,16 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, contents, loggable, tracking, tracking_calls, tracking_notes, tracking_store
+from gmm_pipeline.records import (
+    artifacts,
+    contents,
+    loggable,
+    tracking,
+    tracking_calls,
+    tracking_notes,
+    tracking_reports,
+    tracking_store,
+)
 from gmm_pipeline.records.files import read_json, whole_file, write_json, write_text
 from gmm_pipeline.records.tracking_notes import write_note
 
@@ -275,32 +284,64 @@ def test_a_given_run_name_is_kept(uri, record):
     assert run.info.run_name == "mine"
 
 
+# A process that looks at a store and goes again: the last to close it, as far as SQLite can see, removes its log.
+VISITOR = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+for asked in ("PRAGMA integrity_check", "SELECT count(*) FROM runs"):
+    print(*connection.execute(asked).fetchone())
+connection.close()
+"""
+
 # One process imports and is forked, since four imports would take longer than the creation that is tested.
 FOUR_AT_ONCE = """
-import multiprocessing, sys, warnings
+import multiprocessing, subprocess, sys, warnings
 from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from gmm_pipeline.records.tracking import log_record
 
-def log(record):
-    uri = "sqlite:///outputs/new/mlflow.db"
-    return log_record(Path(record), uri=uri, experiment="waiting", run_name=None, series_points=3).run_id
+def log(records):
+    uri, ids = "sqlite:///outputs/new/mlflow.db", []
+    for record in records:
+        ids.append(log_record(Path(record), uri=uri, experiment="waiting", run_name=None, series_points=3).run_id)
+        subprocess.run([sys.executable, "-c", sys.argv[1], "outputs/new/mlflow.db"], check=True, capture_output=True)
+    return ids
 
 warnings.simplefilter("ignore")
 with multiprocessing.get_context("fork").Pool(4) as pool:
-    print(*pool.map(log, sys.argv[1:], chunksize=1))
+    print(*sum(pool.map(log, [sys.argv[first::4] for first in range(2, 6)], chunksize=1), []))
 """
 
 
+def visited(uri: str) -> list[str]:
+    """What another process says of a store: whether it is whole, and how many runs it has."""
+    script = [sys.executable, "-c", VISITOR, uri.removeprefix("sqlite:///")]
+    return subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_four_processes_at_once_make_one_store_relative_to_where_they_run(tmp_path):
-    records = [str(write_record(tmp_path / "outputs/fit" / str(number))) for number in range(4)]
-    script = [sys.executable, "-c", FOUR_AT_ONCE, *records]
+    records = [
+        str(write_record(tmp_path / "outputs/fit" / str(number), config={"seed": number})) for number in range(8)
+    ]
+    script = [sys.executable, "-c", FOUR_AT_ONCE, VISITOR, *records]
     finished = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    runs = runs_of(f"sqlite:///{tmp_path / 'outputs/new/mlflow.db'}")
+    uri = f"sqlite:///{tmp_path / 'outputs/new/mlflow.db'}"
+    assert visited(uri) == ["ok", "8"]
+    runs = runs_of(uri)
     assert {run.info.run_id for run in runs} == set(finished.stdout.split())
-    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert [run.info.status for run in runs] == ["FINISHED"] * 8
+
+
+def test_another_process_that_closes_the_store_leaves_this_one_its_log(uri, record, tmp_path):
+    """Whatever this process does between two runs: with its locks lost, what it writes next would be deleted."""
+    other = write_record(tmp_path / "outputs/fit/other", config={"seed": 4})
+    for logged, one in enumerate((record, other), start=1):
+        tracked = log(one, uri)._asdict()
+        write_note(one / artifacts.RECORD, tracked)
+        tracking_reports.log_report(one / artifacts.DATA, tracking=tracked, uri=uri)
+        assert visited(uri) == ["ok", str(logged)]
 
 
 def test_a_deleted_experiment_is_named_with_the_way_back(uri, record):
@@ -376,9 +417,9 @@ def test_a_file_that_is_no_database_is_left_alone(record, tmp_path):
     assert notes.read_text() == "these are notes\n" * 9
 
 
-def test_a_damaged_database_loses_nothing(record, tmp_path):
+def test_a_damaged_database_is_left_alone(record, tmp_path):
     (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 20)
-    with pytest.raises(tracking.TrackingError, match="Nothing is lost"):
+    with pytest.raises(InputError, match=r"tracking\.uri: .* which is something else or damaged"):
         log(record, f"sqlite:///{tmp_path / 'torn.db'}")
 
 
