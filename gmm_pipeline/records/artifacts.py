@@ -4,7 +4,7 @@ A record is the directory of one run:
 
 | file | what |
 | --- | --- |
-| `.hydra/`, `fit.log` | Hydra's own: config, overrides, log |
+| `.hydra/`, `fit.log` or `rerun.log` | Hydra's own: config, overrides, log |
 | `config.yaml` | the resolved config |
 | `data.json` | name, unit, digest and size of the data; the true mixture where it is known |
 | `parameters.json` | `weights`, `locs`, `scales`, ordered by loc, in the user's units; standard errors and intervals |
@@ -18,6 +18,7 @@ A record is the directory of one run:
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
 | `comparison.json` | of a rerun: what differs from the record that was run again |
+| `report.html` | the page that `report` wrote, if it did |
 | `record.json` | status, command, versions, digests, timings, where it was tracked |
 
 The runs of a sweep share `code-<digest>.diff` in the folder of the sweep.
@@ -53,6 +54,9 @@ RECORD = "record.json"
 CODE_DIFF = "code.diff"
 DIFFS_OF_SWEEP = "code-*.diff"
 COMPARISON = "comparison.json"
+REPORT = "report.html"
+HYDRA = ".hydra"
+LOGS = ("fit.log", "rerun.log")
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""

@@ -242,7 +242,7 @@ def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, 
     from mlflow.entities import Metric, Param, RunTag
 
     try:
-        client.log_artifacts(run.run_id, str(record))
+        _copy_files(client, run.run_id, record)
         if entry.dataset is not None:
             client.log_inputs(run.run_id, [dataset_input(entry.dataset)])
         if mixture is not None:
@@ -259,6 +259,16 @@ def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, 
         with contextlib.suppress(Exception):
             client.set_terminated(run.run_id, "FAILED")
         raise
+
+
+def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
+    """Copy the files of a record, and nothing else: it may lie in a folder of the user's, even around the store."""
+    for name in (*artifacts.FILES, *artifacts.LOGS, artifacts.REPORT):
+        if (record / name).is_file():
+            client.log_artifact(run_id, str(record / name))
+    for name in (artifacts.HYDRA, artifacts.FIGURES, artifacts.ANIMATION):
+        if (record / name).is_dir():
+            client.log_artifacts(run_id, str(record / name), name)
 
 
 def _reason(error: BaseException) -> str:

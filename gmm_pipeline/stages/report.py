@@ -23,8 +23,6 @@ from gmm_pipeline.records.tracking_store import store_file
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import override_word, shown
 
-NAME = "report.html"
-
 
 def run(cfg: DictConfig, *, started: float) -> None:
     """Write the page about a run or a sweep, add it to its run in MLflow, and say where it lies."""
@@ -61,7 +59,10 @@ def check(cfg: DictConfig) -> None:
         return
     if Path(cfg.output).suffix != ".html":
         raise InputError(
-            "output", expected="a file name that ends in .html", came=cfg.output, remedy=f"For example output={NAME}."
+            "output",
+            expected="a file name that ends in .html",
+            came=cfg.output,
+            remedy=f"For example output={artifacts.REPORT}.",
         )
     if Path(cfg.output).is_dir():
         raise InputError(
@@ -103,7 +104,7 @@ def output_of(cfg: DictConfig, folder: Path) -> Path:
     """Where the page goes."""
     if cfg.output is not None:
         return Path(cfg.output)
-    return Path(cfg.outputs_dir) / "report" / f"{cfg.run}.html" if is_copied(cfg, folder) else folder / NAME
+    return Path(cfg.outputs_dir) / "report" / f"{cfg.run}.html" if is_copied(cfg, folder) else folder / artifacts.REPORT
 
 
 def page_of_run(cfg: DictConfig, record: Path) -> str:

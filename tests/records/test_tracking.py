@@ -456,6 +456,17 @@ def test_a_record_is_logged_once_wherever_it_lies(uri, record, tmp_path):
     assert len(runs_of(uri)) == 1
 
 
+def test_a_record_may_lie_around_its_store_and_among_other_files(uri, tmp_path):
+    """Neither is copied: the store would be put into itself without an end."""
+    record = write_record(tmp_path / "outputs")
+    (record / "diary.txt").write_text("mine")
+    (record / artifacts.REPORT).write_text("<html></html>")
+    _, run = read_back(uri, log(record, uri))
+    copied = bytes_below(Path(run.info.artifact_uri.removeprefix("file://")))
+    others = ("diary.txt", "mlflow.db", "mlartifacts")
+    assert copied == {name: one for name, one in bytes_below(record).items() if not name.startswith(others)}
+
+
 def test_two_at_once_log_a_record_once(uri, record):
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: log(record, uri), range(2))
