@@ -99,6 +99,44 @@ class SelectionConfig:
 
 
 @dataclass
+class SearchMovesConfig:
+    """Shares of a search's moves; their meanings stand in the YAML of the group `search`."""
+
+    swap: float = MISSING
+    split: float = MISSING
+    nest: float = MISSING
+    join: float = MISSING
+    fresh: float = MISSING
+
+
+@dataclass
+class SearchStartsConfig:
+    """Hyperparameters of a search's first mixtures, as those of the group `init`."""
+
+    jitter: float = MISSING
+    overlap: float = MISSING
+    smallest_scale: float = MISSING
+    narrowest: float = MISSING
+
+
+@dataclass
+class SearchConfig:
+    """Keys of the group `search`; their meanings stand in its YAML."""
+
+    points: int = MISSING
+    mixtures: int = MISSING
+    kept: int = MISSING
+    passes: int = MISSING
+    rounds: int = MISSING
+    patience: float = MISSING
+    finalists: int = MISSING
+    places: int = MISSING
+    narrowest: float = MISSING
+    moves: SearchMovesConfig = field(default_factory=SearchMovesConfig)
+    starts: SearchStartsConfig = field(default_factory=SearchStartsConfig)
+
+
+@dataclass
 class FitConfig:
     """Keys of `fit`."""
 
@@ -113,12 +151,13 @@ class FitConfig:
     level: float = key("of intervals; a test rejects at one less this")
     prior: Any = key("log prior density of the parameters")
     init: Any = key("where the fit starts")
+    search: SearchConfig = key("for the best optimum, before the fit starts; none: the answer is the best start")
     optimizer: Any = key("any optax optimizer, by _target_")
     schedule: Any = key("factor on the optimizer's updates over the steps")
     steps: int = key("optimizer steps, at most")
     history_every: int = key("steps between two entries of the recorded history")
     seed: int = key("of the starts; the data have their own, data.seed")
-    restarts: int = key("starts of a run, of which the best without a degenerate component is the answer")
+    restarts: int = key("independent searches for the best optimum, and starts that are trained")
     scales: Scales = key("free: each component has its own; equal: all share one")
     scale_floor: float = key("least scale of a component, as a share of the data's standard deviation; 0 for none")
     fewest_data: float = key("a component with the weight of fewer data than this is degenerate")
@@ -228,7 +267,7 @@ class UiConfig:
     outputs_dir: str = key("folder of the store")
 
 
-BATCHED = ("optimizer", "prior", "init")
+BATCHED = ("optimizer", "prior", "init", "schedule")
 """Groups whose floats may differ between the runs of one program."""
 
 COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")

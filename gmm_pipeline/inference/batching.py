@@ -10,12 +10,15 @@ since a step of theirs is mostly overhead; a large one fills the machine by itse
 computes besides when it is alone, some hundredths of a second. A batch that is not full is filled up with copies of its
 first start. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
 
-A long fit is cut into segments, each one call of the same compiled program, so that a progress bar can move between
-them and the fit can be stopped. Whether to cut is a function of the program alone.
+How many data there are, how many steps are taken and which of them are kept are arguments too: data are filled up to
+one of a few lengths with data that count nothing, and a fit is a loop over steps in segments, each one call of the same
+compiled program, so that a progress bar can move between them and the fit can be stopped. Where to cut is a function of
+the run alone.
 """
 
 import contextlib
 import functools
+import itertools
 import math
 import os
 import threading
@@ -26,7 +29,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from gmm_pipeline.inference import tracing
 from gmm_pipeline.inference.fitting import (
@@ -34,17 +36,19 @@ from gmm_pipeline.inference.fitting import (
     FitPlan,
     FitResult,
     Lane,
+    Moment,
     Seen,
+    advance,
     initial,
-    last_seen,
-    run_block,
     split,
     start,
 )
 from gmm_pipeline.inference.objective import compiler_options, lay_out
+from gmm_pipeline.inference.padding import padded, padded_components, padded_length
 from gmm_pipeline.inference.parameterization import Constraints
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, spread_of
+from gmm_pipeline.model.inits import words_of
 from gmm_pipeline.model.mixture import Parameters
 
 Progress = Callable[[int, int], None]
@@ -53,11 +57,11 @@ ELEMENTS_A_SEGMENT = 1e8
 """Runs × data × components × steps between two moves of the progress bar: some tenths of a second on two cores."""
 MOST_SEGMENTS = 100
 """More moves of a bar than this are not seen."""
-CANONICAL_COMPONENTS = (5, 10, 20)
-"""Numbers of components that smaller ones are padded to."""
-MOST_ELEMENTS_PADDED = 1e8
-"""Data × components × steps up to which components are padded: less than 50 ms more for a fit alone."""
-MOST_ELEMENTS_BATCHED = 3e7
+MOST_ENTRIES = 128
+"""Entries of a history that a segment has room for."""
+MOST_ELEMENTS_PADDED = 5e4
+"""Data × components up to which components are padded: less than 50 ms more for a fit of 2,000 steps alone."""
+MOST_ELEMENTS_BATCHED = 1.5e4
 """The same times the runs of a batch; less, since many short rows take longer than few long ones."""
 EVALUATIONS_OF_A_SEARCH = 16
 """How often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step, at most about."""
@@ -75,11 +79,12 @@ class Width(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What is compiled; hashable, so that equal programs are compiled once."""
+    """What the fits of a batch share; hashable. The plan, the number of data and the width are what is compiled."""
 
     plan: FitPlan
     """Without what is a run's own: its start, its number of components, and floats."""
     n_data: int
+    """To which data are filled up."""
     dtype: str
     steps: int
     history_every: int
@@ -98,17 +103,17 @@ def _spare() -> int:
 
 
 def width_of(job: FitJob) -> Width:
-    """The canonical width of a fit, a function of its data, components and steps."""
+    """The canonical width of a fit, a function of its data and components."""
     components = max(job.plan.n_components, job.room)
     if job.plan.as_written:
         return Width(1, components)
     plan, _ = split(job)
     evaluations = EVALUATIONS_OF_A_SEARCH if tracing.has_loop(plan.optimizer, job.shape._replace(n_components=1)) else 1
-    steps_of_data = len(job.data) * job.steps * evaluations / _spare()
+    evaluated = padded_length(len(job.data)) * evaluations / _spare()
     if tracing.leaves_out_components(job.plan.log_prior):
-        wider = next((canonical for canonical in CANONICAL_COMPONENTS if canonical >= components), components)
-        components = wider if steps_of_data * wider <= MOST_ELEMENTS_PADDED else components
-    runs = min(WIDEST, max(1.0, MOST_ELEMENTS_BATCHED / (steps_of_data * components)))
+        wider = padded_components(components)
+        components = wider if evaluated * wider <= MOST_ELEMENTS_PADDED else components
+    runs = min(WIDEST, max(1.0, MOST_ELEMENTS_BATCHED / (evaluated * components)))
     return Width(2 ** int(math.log2(runs)), components)
 
 
@@ -121,7 +126,8 @@ def program_of(job: FitJob) -> Program:
     plan, _ = split(job)
     width = width_of(job)
     shared = plan._replace(init=Plugin(_shared_start, ()), n_components=width.components)
-    return Program(shared, len(job.data), str(job.data.dtype), job.steps, job.history_every, job.restarts, width)
+    n_data = len(job.data) if job.plan.as_written else padded_length(len(job.data))
+    return Program(shared, n_data, str(job.data.dtype), job.steps, job.history_every, job.restarts, width)
 
 
 def describe(program: Program) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def describe(program: Program) -> dict[str, Any]:
 
     plugins = {"prior": program.plan.log_prior, "optimizer": program.plan.optimizer, "schedule": program.plan.schedule}
     return {
-        "data (how many)": program.n_data,
+        "data (padded to)": program.n_data,
         "n_components (padded to)": program.width.components,
         "steps": program.steps,
         "history_every": program.history_every,
@@ -175,50 +181,73 @@ def memory_of(program: Program) -> int:
     item = np.dtype(program.dtype).itemsize
     # Data and sample weights, as given, in blocks and on the device.
     of_data = 6 * program.n_data * (1 if program.plan.fused else 1 + components)
-    of_history = 2 * 3 * components * (program.steps // program.history_every + 2)
+    of_history = 2 * 3 * components * (program.steps // program.history_every + MOST_ENTRIES)
     return item * (starts * of_data + max(starts, program.restarts) * of_history)
 
 
-def segments_of(program: Program) -> list[tuple[int, int]]:
-    """The calls that make up a fit, as (blocks, steps in a block): equal ones, then what is left over."""
-    n_blocks, remainder = divmod(program.steps, program.history_every)
-    elements = program.steps * program.n_data * math.prod(program.width)
-    n_segments = min(max(1, math.ceil(elements / ELEMENTS_A_SEGMENT)), MOST_SEGMENTS, max(1, n_blocks))
-    each, left_over = divmod(n_blocks, n_segments)
-    calls = [*[each] * n_segments, left_over]
-    return [(blocks, program.history_every) for blocks in calls if blocks] + [(1, remainder)] * bool(remainder)
+class Segment(NamedTuple):
+    """One call of a program: steps of a fit, some of which are entries of its history."""
+
+    first: int
+    """Step it begins with."""
+    until: int
+    """The step that the next begins with; the last two only look at where the fit ends."""
+    entries: tuple[int, ...]
+    """Steps that are kept; the last is the end of the fit, where it is in here."""
 
 
-def _run_blocks(carried: Any, lanes: Lane, *, plan: FitPlan, n_blocks: int, block: int) -> Any:
-    """`n_blocks` blocks of `block` steps of a batch; the first step of each is kept."""
+def segments_of(program: Program) -> list[Segment]:
+    """The calls that make up a fit: as many entries as an array of them holds, and not too long for a progress bar."""
+    elements_a_step = program.n_data * math.prod(program.width)
+    longest = max(1, int(ELEMENTS_A_SEGMENT / elements_a_step), math.ceil(program.steps / MOST_SEGMENTS))
+    longest = min(longest, (MOST_ENTRIES - 1) * program.history_every)
+    borders = [*range(0, program.steps, longest), program.steps]
+    segments = []
+    for first, until in itertools.pairwise(borders):
+        is_last = until == program.steps
+        kept = range(-(-first // program.history_every) * program.history_every, until, program.history_every)
+        segments.append(Segment(first, until + 2 * is_last, (*kept, *[program.steps + 1] * is_last)))
+    return segments
+
+
+def _run_segment(
+    parameters: Parameters, carried: Any, lanes: Lane, first: Any, until: Any, every: Any, steps: Any, *, plan: FitPlan
+) -> Any:
+    """The steps of a batch from `first` up to `until`, and what was seen at entries, in their order.
+
+    A fit begins at step 0 from `parameters`; `carried` is what the segment before has left.
+    """
     laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(lanes.data, lanes.sample_weights)
-    advance = jax.vmap(functools.partial(run_block, plan=plan, block=block))
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(advance, carried, lanes, laid_out)[1]
-    )
+    move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
+    begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, lanes)
+    carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
+    first_entry = -(-first // every)
+    seen = jax.eval_shape(move, carried, lanes, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
+    history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES, *leaf.shape), leaf.dtype), seen)
 
-    def go(carried: Any, _: None) -> Any:
+    def is_left(looped: Any) -> Any:
+        step, carried, _ = looped
         # Fits that have converged stay where they are; where all have, there is nothing to compute.
-        return jax.lax.cond(
-            jnp.all(carried.converged), lambda: (carried, nothing), lambda: advance(carried, lanes, laid_out)
-        )
+        return (step < until) & ~jnp.all(carried.converged)
 
-    return jax.lax.scan(go, carried, None, length=n_blocks)
+    def go(looped: Any) -> Any:
+        step, carried, history = looped
+        moment = Moment((step == steps + 1) | ((step % every == 0) & (step < steps)), step >= steps)
+        carried, seen = move(carried, lanes, laid_out, moment)
+        # The entry after the last of the steps is that of the end.
+        entry = jnp.where(step > steps, -(-steps // every), step // every) - first_entry
+        kept = jax.tree.map(
+            lambda all_, new: all_.at[entry].set(jnp.where(moment.is_entry, new, all_[entry])), history, seen
+        )
+        return step + 1, carried, kept
+
+    _, carried, history = jax.lax.while_loop(is_left, go, (first, carried, history))
+    return carried, history
 
 
 @functools.cache
 def _run(fused: bool) -> Callable[..., Any]:
-    return jax.jit(_run_blocks, static_argnames=("plan", "n_blocks", "block"), compiler_options=compiler_options(fused))
-
-
-@functools.cache
-def _mapped(function: Callable[..., Any], fused: bool) -> Callable[..., Any]:
-    """A function of one start, mapped over a batch and compiled with the options that the objective needs."""
-
-    def over_starts(*arrays: Any, plan: FitPlan) -> Any:
-        return jax.vmap(functools.partial(function, plan=plan))(*arrays)
-
-    return jax.jit(over_starts, static_argnames="plan", compiler_options=compiler_options(fused))
+    return jax.jit(_run_segment, static_argnames="plan", compiler_options=compiler_options(fused))
 
 
 def _pad(parameters: Parameters, components: int) -> Parameters:
@@ -229,36 +258,29 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def keys_of(job: FitJob) -> Array:
+def keys_of(job: FitJob) -> list[Any]:
     """A key for each restart; the first is the run's own."""
-    key = jnp.asarray(job.key)
-    return jnp.stack([key, *(jax.random.fold_in(key, restart) for restart in range(1, job.restarts))])
+    words = words_of(job.key)
+    others = (np.random.SeedSequence([*words, restart]) for restart in range(1, job.restarts))
+    return [job.key, *(sequence.generate_state(2) for sequence in others)]
 
 
 def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
     """Start and arrays of each restart of a run, as wide as its program."""
     plan, floats = split(job)
-    components, dtype = width_of(job).components, job.data.dtype.type
-    typed = jax.tree.map(dtype, floats)
-    if job.begin is not None:
-        starts = [Parameters(*(np.asarray(leaf, dtype) for leaf in job.begin))] * job.restarts
-    else:
-        found = start(
-            keys_of(job), job.data, job.sample_weights, typed["init"], init=plan.init, n_components=plan.n_components
-        )
-        each = zip(*(np.asarray(leaf) for leaf in found), strict=True)
-        starts = [Parameters(*leaves) for leaves in each]
+    program, dtype = program_of(job), job.data.dtype.type
+    components = program.width.components
+    starts = [start(job, key) for key in keys_of(job)] if job.begin is None else [job.begin] * job.restarts
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * spread_of(job))
     lane = Lane(
-        job.data,
-        job.sample_weights,
+        *padded(job.data, job.sample_weights, program.n_data),
         Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
-        typed,
+        jax.tree.map(dtype, floats),
     )
-    return [(_pad(parameters, components), lane) for parameters in starts]
+    return [(_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), lane) for one in starts]
 
 
 def _fit_call(
@@ -273,32 +295,32 @@ def _fit_call(
     """
     filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
     parameters, lanes = _stacked(filled)
+    plan, run = program.plan, _run(program.plan.fused)
+    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
+    carried = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
     lanes = jax.tree.map(jnp.asarray, lanes)
-    plan, fused = program.plan, program.plan.fused
-    carried = _mapped(initial, fused)(parameters, lanes, plan=plan)
-    entries, left = [], program.steps
-    for n_blocks, block in segments_of(program):
-        carried, seen = _run(fused)(carried, lanes, plan=plan, n_blocks=n_blocks, block=block)
-        entries.append(jax.tree.map(np.asarray, seen))
-        left -= n_blocks * block
-        progress(n_blocks * block)
+    entries, left, history = [], program.steps, None
+    for segment in segments_of(program):
+        arguments = (segment.first, segment.until, program.history_every, program.steps)
+        carried, history = run(parameters, carried, lanes, *map(np.int32, arguments), plan=plan)
+        entries.append([np.asarray(leaf)[: len(segment.entries)] for leaf in jax.tree.leaves(history)])
+        taken = min(segment.until, program.steps) - segment.first
+        left -= taken
+        progress(taken)
         if np.asarray(carried.converged).all():
             progress(left)
             break
-    final = _mapped(last_seen, fused)(carried, lanes, plan=plan)
-    entries.append(jax.tree.map(lambda leaf: np.asarray(leaf)[None], final))
-    history = jax.tree.map(lambda *leaves: np.concatenate(leaves), *entries)
+    whole = [np.concatenate(leaves) for leaves in zip(*entries, strict=True)]
+    history = jax.tree.unflatten(jax.tree.structure(history), whole)
     return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
 def _result(job: FitJob, history: Seen) -> FitResult:
     """The result of one start, without what came after it converged and the components that filled up its arrays."""
     taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)
-    rested = np.flatnonzero(history.converged[:-1])
+    rested = np.flatnonzero(history.converged)
     last = int(rested[0]) if len(rested) else len(taken) - 1
-    # Where it rested early, what was seen last stands at the entry of the block that found so.
-    kept = [*range(last), -1]
-    history = jax.tree.map(lambda leaf: leaf[kept], history)
+    history = jax.tree.map(lambda leaf: leaf[: last + 1], history)
     own = Parameters(*(leaf[:, : job.plan.n_components] for leaf in history.parameters))
     history = history._replace(parameters=own)
     return FitResult(
@@ -361,7 +383,7 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
         ]
 
     found: dict[tuple[int, int], FitResult] = {}
-    for results in _in_threads(run, len(calls), workers, stop):
+    for results in in_threads(run, len(calls), workers, stop):
         found |= {(job, restart): result for job, restart, result in results}
     return [[found[number, restart] for restart in range(job.restarts)] for number, job in enumerate(jobs)]
 
@@ -374,8 +396,17 @@ def _calls(program: Program, jobs: Sequence[int]) -> Iterator[tuple[Program, lis
             yield program, starts[first : first + program.width.runs]
 
 
-def _in_threads(run: Callable[[int], Any], n_calls: int, workers: int, stop: threading.Event) -> Iterator[Any]:
-    """Results of `run(0)`, `run(1)`, …, in order; in this thread where one is enough."""
+def in_threads(
+    run: Callable[[int], Any], n_calls: int, workers: int, stop: threading.Event | None = None
+) -> Iterator[Any]:
+    """Results of `run(0)`, `run(1)`, …, in order; in this thread where one is enough.
+
+    Args:
+        run: what is done.
+        n_calls: how often.
+        workers: threads.
+        stop: set where one of them failed, for the others to see.
+    """
     if min(workers, n_calls) <= 1:
         yield from map(run, range(n_calls))
         return
@@ -383,7 +414,8 @@ def _in_threads(run: Callable[[int], Any], n_calls: int, workers: int, stop: thr
         try:
             yield from executor.map(run, range(n_calls))
         finally:
-            stop.set()
+            if stop is not None:
+                stop.set()
             executor.shutdown(wait=True, cancel_futures=True)
 
 

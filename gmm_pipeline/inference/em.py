@@ -10,7 +10,6 @@ SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) an
 that each cycle of three gradients ends no lower than it began.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -146,17 +145,17 @@ def squarem() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def landed(optimizer_state: Any, free: Any, loss: Callable[[Any], Float[Array, ""]]) -> Any:
+def landed(optimizer_state: Any, free: Any, value: Float[AnyArray, ""]) -> Any:
     """Where a fit that ends in this state stands: not on a leap of `squarem` that lost, which the next step would undo.
 
     Args:
         optimizer_state: of any optimizer.
         free: where it moved last.
-        loss: of free numbers.
+        value: the loss there.
     """
     for state in jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, SquaremState)):
         if isinstance(state, SquaremState):
-            return _where((state.phase == 2) & ~_kept(state, loss(free)), state.fallback, free)
+            return _where((state.phase == 2) & ~_kept(state, value), state.fallback, free)
     return free
 
 

@@ -1,14 +1,14 @@
-"""One fit: start, step, scan, stop, thinned history.
+"""One step of one fit: move, look whether it rests, keep an entry of the history.
 
-A fit is a `lax.scan` over blocks of steps, each block a scan of its own, so that only one state a block is kept and
-memory does not grow with the steps. Nothing is logged or printed from inside: a step returns (state, info), and what is
-written is written after. A fit whose loss stops being finite goes on to its end and says so in its result.
+Nothing is logged or printed from inside: a step returns (state, info), and what is written is written after. A fit
+whose loss stops being finite goes on to its end and says so in its result.
 
 A fit has converged where the gradient is shorter than a share of a standard error and a step gains less than a share of
-a nat; it is looked at once a block, stays where it is then, and its block is skipped once all fits beside it rest too.
-The price: steps are counted in blocks.
+a nat; it is looked at at each entry of the history, and stays where it is from then on. The price: steps are counted in
+entries. What a step after the last would see is seen by the same code, two steps that do not move: the first takes back
+what the optimizer would take back, the second is the end. So the objective is in the program once.
 
-Everything here is of one start of one run; `batching.py` maps it over many.
+Everything here is of one start of one run; `batching.py` maps it over many and repeats it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import em, tracing
-from gmm_pipeline.inference.objective import Blocks, lay_out, log_likelihood_of
+from gmm_pipeline.inference.objective import Blocks, log_likelihood_of
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import (
     Constraints,
@@ -62,6 +62,50 @@ class FitPlan(NamedTuple):
     """Whether hyperparameters are constants of the program and components are not padded, whatever runs beside it."""
 
 
+class Moves(NamedTuple):
+    """Shares of the mixtures that a round of a search makes anew; see `search_moves.py`."""
+
+    swap: float
+    split: float
+    nest: float
+    join: float
+    fresh: float
+
+
+class FirstMixtures(NamedTuple):
+    """Hyperparameters of the starts that a search begins with; see `model/inits.py`."""
+
+    jitter: float
+    overlap: float
+    smallest_scale: float
+    narrowest: float
+
+
+class SearchPlan(NamedTuple):
+    """How thorough a search for the best optimum is; hashable. See `search.py`."""
+
+    points: int
+    """Groups of data that it sees, at most."""
+    mixtures: int
+    """Of a search, at a time."""
+    kept: int
+    """Of these, which a round varies."""
+    passes: int
+    """Evaluations of each mixture in a round."""
+    rounds: int
+    """At most."""
+    patience: float
+    """A search goes on until it has taken so many times the rounds that its best optimum took."""
+    finalists: int
+    """Distinct mixtures of all searches that are improved on all data."""
+    places: int
+    """That are compared where a component is put in."""
+    narrowest: float
+    """Least scale of a component that is put in, as a share of the data's standard deviation."""
+    moves: Moves
+    starts: FirstMixtures
+
+
 class FitJob(NamedTuple):
     """Everything that decides a fit, in the units of the fit."""
 
@@ -88,6 +132,10 @@ class FitJob(NamedTuple):
     """Where to start, instead of where the plan's init says."""
     room: int = 0
     """Components that the arrays have room for at least, so that fits of several numbers share a program."""
+    search: SearchPlan | None = None
+    """The search for the best optimum, `restarts` times; None for the best of so many starts."""
+    trained: bool = True
+    """Whether starts are trained besides; else the optimum that the search found is the result as it stands."""
 
     @property
     def shape(self) -> tracing.Shape:
@@ -104,7 +152,7 @@ class Lane(NamedTuple):
     tolerance: Float[AnyArray, "*batch"]
     gradient_tolerance: Float[AnyArray, "*batch"]
     floats: dict[str, dict[str, Float[AnyArray, "*batch"]]]
-    """Hyperparameters by plug-in and name."""
+    """Hyperparameters of prior, optimizer and schedule, by these and by name."""
 
 
 class State(NamedTuple):
@@ -134,7 +182,7 @@ class Seen(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a block of steps hands to the next."""
+    """What a step hands to the next."""
 
     state: State
     converged: Bool[AnyArray, "*batch"]
@@ -171,6 +219,29 @@ class FitResult(NamedTuple):
     """Components at the floor of the scales, or with too few data."""
     restarts: "tuple[Restart, ...]" = ()
     """What became of each start of the run that this is the answer of."""
+    searched: "Searched | None" = None
+    """What a search knows of the answer; None without one."""
+
+
+class Searched(NamedTuple):
+    """What a search knows of the answer."""
+
+    n_searches: int
+    n_agreeing: int
+    """Independent searches that have seen the optimum that is the answer."""
+    log_posteriors: tuple[float, ...]
+    """Of the distinct optima that were seen and have no degenerate component, the best first; in nats and float64."""
+    n_rounds: int
+    began: str
+    """Where the training that the history shows began: one of `BEGINNINGS`."""
+
+    @property
+    def gap(self) -> float | None:
+        """Nats from the best optimum to the next; None where no other was seen."""
+        return self.log_posteriors[0] - self.log_posteriors[1] if len(self.log_posteriors) > 1 else None
+
+
+ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the optimum", "the optimum itself")
 
 
 class Restart(NamedTuple):
@@ -191,11 +262,11 @@ REACHED, WORSE, DEGENERATE, DIVERGED = OUTCOMES = ("reached", "worse", "degenera
 def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:
     """The plan of a run without the floats that are its own, and these by plug-in and name."""
     plan, floats = job.plan, {}
-    for group, field in (("init", "init"), ("prior", "log_prior"), ("optimizer", "optimizer")):
+    for group, field in (("prior", "log_prior"), ("optimizer", "optimizer"), ("schedule", "schedule")):
         plugin: Plugin = getattr(plan, field)
         names = learned_by(plugin) if group == "prior" else ()
         names = names if plan.as_written else {*names, *tracing.varying(group, plugin, job.shape)}
-        floats[group] = {name: value for name, value in plugin.floats().items() if name in names}
+        floats[group] = {name: value for name, value in plugin.hyperparameters if name in names}
         plan = plan._replace(**{field: plugin.without(names)})
     return plan, floats
 
@@ -300,59 +371,63 @@ def parts_of(lane: Lane, laid_out: Blocks, plan: FitPlan) -> Parts:
     pseudo_count = traits(plan.log_prior.function).pseudo_count
     added = jnp.nan if pseudo_count is None else pseudo_count(**dict(plan.log_prior.given(floats).hyperparameters))
     problem = em.Problem(total, divisor, added, *constraints)
-    optimizer = build_optimizer(plan.optimizer.given(lane.floats["optimizer"]), plan.schedule)
+    optimizer = build_optimizer(*_given(plan, lane))
     return Parts(loss_func, optimizer, mixture, problem)
 
 
-@partial(jax.jit, static_argnames=("init", "n_components"))
-def start(
-    keys: AnyArray,
-    data: AnyArray,
-    sample_weights: AnyArray,
-    floats: dict[str, AnyArray],
-    *,
-    init: Plugin,
-    n_components: int,
-) -> Parameters:
-    """Where the restarts of one run start, a row each.
+def _given(plan: FitPlan, lane: Lane) -> tuple[Plugin, Plugin]:
+    """Optimizer and schedule with the numbers that are the run's own."""
+    return plan.optimizer.given(lane.floats["optimizer"]), plan.schedule.given(lane.floats["schedule"])
+
+
+def start(job: FitJob, key: AnyArray) -> Parameters:
+    """Where a start of a run begins, as the run's init has it.
 
     Args:
-        keys: of the restarts.
-        data: x.
-        sample_weights: c, how often each datum counts.
-        floats: hyperparameters of the init that are the run's own.
-        init: with those absent.
-        n_components: K.
+        job: the run.
+        key: of the start.
     """
-    return jax.vmap(lambda key: init.given(floats)(key, data, sample_weights, n_components))(keys)
+    found = job.plan.init(key, job.data, job.sample_weights, job.plan.n_components)
+    return Parameters(*(np.asarray(leaf, job.data.dtype) for leaf in found))
 
 
 def initial(parameters: Parameters, lane: Lane, *, plan: FitPlan) -> Carried:
-    """What the first block of steps is handed."""
-    laid_out = lay_out(lane.data, lane.sample_weights, fused=plan.fused)
+    """What the first step is handed."""
     learned = {name: lane.floats["prior"][name] for name in learned_by(plan.log_prior)}
     free = free_of(parameters, learned, lane.constraints, sticks=over_sticks(plan.log_prior))
-    optimizer = parts_of(lane, laid_out, plan).optimizer
+    optimizer = build_optimizer(*_given(plan, lane))
     return Carried(State(free, optimizer.init(free)), jnp.zeros((), bool))
 
 
-def run_block(carried: Carried, lane: Lane, laid_out: Blocks, *, plan: FitPlan, block: int) -> tuple[Carried, Seen]:
-    """`block` steps, and what the first of them saw; none where the fit has converged, or does so here."""
+class Moment(NamedTuple):
+    """Where in a fit a step is; the same for all fits beside it."""
+
+    is_entry: Bool[AnyArray, ""]
+    """Whether the history keeps what this step sees."""
+    is_over: Bool[AnyArray, ""]
+    """Whether all steps were taken: nothing moves but what the optimizer takes back."""
+
+
+def advance(carried: Carried, lane: Lane, laid_out: Blocks, moment: Moment, *, plan: FitPlan) -> tuple[Carried, Seen]:
+    """One step, and what it saw before it moved; none where the fit has converged, or does so here.
+
+    What is seen of convergence holds at an entry alone.
+    """
     parts = parts_of(lane, laid_out, plan)
-
-    def step_inside(state: State) -> tuple[State, StepInfo, Free, Free]:
-        moved, info, gradient, updates = _step(state, parts.loss_func, parts.optimizer, parts.problem)
-        return moved._replace(parameters=projected(moved.parameters, lane.constraints)), info, gradient, updates
-
     before = carried.state
-    moved, info, gradient, updates = step_inside(before)
-    moved, _ = jax.lax.scan(lambda state, _: (step_inside(state)[0], None), moved, length=block - 1)
+    moved, info, gradient, updates = _step(before, parts.loss_func, parts.optimizer, parts.problem)
+    moved = moved._replace(parameters=projected(moved.parameters, lane.constraints))
+    landed = em.landed(before.optimizer_state, before.parameters, info.loss)
+    moved = jax.tree.map(partial(jnp.where, moment.is_over), State(landed, before.optimizer_state), moved)
     norm = _norm_of(gradient, before.parameters, lane, parts)
     # What the floor takes back of an update gains nothing.
     updates = _above_floor(updates, before.parameters, lane.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)
     gain = jnp.abs(sum(jax.tree.leaves(gained))) * parts.problem.divisor
-    converged = carried.converged | ((norm < lane.gradient_tolerance) & (gain < lane.tolerance))
+    # After the last step there is no update; EM's next would gain about half the square.
+    gain = jnp.where(moment.is_over, 0.5 * norm**2, gain)
+    rests = (norm < lane.gradient_tolerance) & (gain < lane.tolerance)
+    converged = carried.converged | (moment.is_entry & rests)
     state = jax.tree.map(lambda old, new: jnp.where(converged, old, new), before, moved)
     return Carried(state, converged), _seen(before.parameters, info.loss, norm, converged, parts)
 
@@ -373,19 +448,6 @@ def _seen(
 ) -> Seen:
     learned: dict[str, AnyArray] = {name: jnp.exp(value) for name, value in free.learned.items()}
     return Seen(parts.mixture(free), learned, loss, norm, converged)
-
-
-def last_seen(carried: Carried, lane: Lane, *, plan: FitPlan) -> Seen:
-    """What a step after the last would see."""
-    parts = parts_of(lane, lay_out(lane.data, lane.sample_weights, fused=plan.fused), plan)
-    # A fit that rests does so where its gradient was looked at.
-    landed = em.landed(carried.state.optimizer_state, carried.state.parameters, parts.loss_func)
-    free = jax.tree.map(partial(jnp.where, carried.converged), carried.state.parameters, landed)
-    loss, gradient = jax.value_and_grad(parts.loss_func)(free)
-    norm = _norm_of(gradient, free, lane, parts)
-    # EM's next step would gain about half the square.
-    near = (norm < lane.gradient_tolerance) & (0.5 * norm**2 < lane.tolerance)
-    return _seen(free, loss, norm, carried.converged | near, parts)
 
 
 def check(job: FitJob) -> None:

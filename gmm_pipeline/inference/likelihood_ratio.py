@@ -186,7 +186,7 @@ def _fit_nulls(
 ) -> tuple[list[FitJob], list[FitResult]]:
     """Replicates of the data, and the best fit of K components to each: from its usual starts or from the truth."""
     jobs = [
-        null._replace(data=data, sample_weights=np.ones_like(data), key=key, begin=None)
+        null._replace(data=data, sample_weights=np.ones_like(data), key=key, begin=None, trained=False)
         for data, key in zip(
             _replicates(null, fitted, n_replicates, key_data), jax.random.split(key_fits, n_replicates), strict=True
         )
@@ -219,7 +219,8 @@ def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: 
 
 def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
     """Fits of K + 1 components: from the usual starts, and from those of K with each component split."""
-    usual = null._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1), begin=None)
+    larger = null.plan._replace(n_components=null.plan.n_components + 1)
+    usual = null._replace(plan=larger, begin=None, trained=False)
     return [usual] + [
         _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
         for component in range(null.plan.n_components)

@@ -2,9 +2,16 @@
 
 A schedule is a factor on the update, from 1 downward, and not an argument of the optimizer: so any optax optimizer
 takes any schedule without a wrapper, and `optimizer.learning_rate` stays one number.
+
+The schedules here are optax's, less its checks, which refuse a traced number of steps: so a fit of another number of
+steps uses the same program. Any of optax's own works too, and has a program for each number of steps.
 """
 
+from collections.abc import Callable
+
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 
@@ -18,3 +25,45 @@ def build_optimizer(optimizer: Plugin, schedule: Plugin) -> optax.GradientTransf
     """
     chained = optax.chain(optimizer(), optax.scale_by_schedule(schedule()))
     return optax.with_extra_args_support(chained)
+
+
+Factor = Callable[[Array], Float[Array, ""]]
+"""step -> factor on the update."""
+
+
+def cosine(*, init_value: float, decay_steps: int, alpha: float) -> Factor:
+    """Init (α + (1 − α) ½ (1 + cos(π t / T))), then init α (Loshchilov & Hutter 2017).
+
+    Args:
+        init_value: init, the factor at first.
+        decay_steps: T.
+        alpha: α, the share of it at the end.
+    """
+
+    def factor(step: Array) -> Float[Array, ""]:
+        share = jnp.minimum(step / decay_steps, 1.0)
+        return init_value * (alpha + (1.0 - alpha) * 0.5 * (1.0 + jnp.cos(jnp.pi * share)))
+
+    return factor
+
+
+def exponential(*, init_value: float, transition_steps: int, decay_rate: float) -> Factor:
+    """Init γ^(t / T), the same factor each step.
+
+    Args:
+        init_value: init, the factor at first.
+        transition_steps: T.
+        decay_rate: γ, what is left of it after T steps.
+    """
+    return lambda step: init_value * jnp.asarray(decay_rate) ** (step / transition_steps)
+
+
+def linear(*, init_value: float, end_value: float, transition_steps: int) -> Factor:
+    """Init + (end − init) t / T, then end.
+
+    Args:
+        init_value: init, the factor at first.
+        end_value: end, the factor from T on.
+        transition_steps: T.
+    """
+    return lambda step: init_value + (end_value - init_value) * jnp.minimum(step / transition_steps, 1.0)

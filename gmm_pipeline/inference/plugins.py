@@ -30,9 +30,9 @@ class Plugin:
         """Call the function with its hyperparameters."""
         return self.function(*args, **dict(self.hyperparameters))
 
-    def floats(self) -> dict[str, float]:
-        """The hyperparameters that are floats."""
-        return {name: value for name, value in self.hyperparameters if type(value) is float}
+    def numbers(self, *kinds: type) -> tuple[str, ...]:
+        """Names of the hyperparameters that are numbers of these kinds."""
+        return tuple(name for name, value in self.hyperparameters if type(value) in kinds)
 
     def without(self, names: Iterable[str]) -> "Plugin":
         """The same function with these hyperparameters to be given later."""

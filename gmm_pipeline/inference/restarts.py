@@ -7,9 +7,10 @@ the best one always counts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Bool
 
 from gmm_pipeline.inference.diagnostics import evaluate, log_priors
 from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
@@ -41,14 +42,25 @@ def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...
         job: what was fitted.
         parameters: where it ended.
     """
+    return tuple(np.flatnonzero(degenerate(job, parameters, spread_of(job))).tolist())
+
+
+def degenerate(job: FitJob, parameters: Parameters, spread: float) -> Bool[np.ndarray, "*S K"]:
+    """Which components are degenerate, of one mixture or many.
+
+    Args:
+        job: what is fitted.
+        parameters: any leading axes.
+        spread: standard deviation of the data.
+    """
     log_weights, _, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
     with np.errstate(invalid="ignore", over="ignore"):
-        relative = np.exp(log_weights - log_weights.max())
-        counts = float(np.sum(job.sample_weights)) * relative / relative.sum()
-        found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread_of(job)
+        relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+        counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
+        found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
     if not over_sticks(job.plan.log_prior):
         found |= counts < (min(job.fewest_data, FEWEST_WITH_EQUAL_SCALES) if job.equal_scales else job.fewest_data)
-    return tuple(np.flatnonzero(found).tolist())
+    return found
 
 
 def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
@@ -102,11 +114,19 @@ def restarts_needed(rate: float, chance: float) -> int | None:
 
 def log_posterior(job: FitJob, result: FitResult) -> float:
     """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit."""
-    if result.diverged:
-        return -math.inf
+    return -math.inf if result.diverged else log_posterior_at(job, result.parameters, result.learned)
+
+
+def log_posterior_at(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | None = None) -> float:
+    """Log-likelihood plus log prior of a mixture, in nats and float64, in the units of the fit.
+
+    Args:
+        job: what was fitted.
+        mixture: any.
+        learned: hyperparameters that the prior learned; those it starts with, if left out.
+    """
     plan, floats = split(job)
-    parameters = Parameters(*(leaf[None] for leaf in result.parameters))
-    learned = {name: np.array([value]) for name, value in result.learned.items()}
-    (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], learned)
-    seen = evaluate(result.parameters, job.data, job.sample_weights, IDENTITY)
-    return seen.log_likelihood + float(log_prior)
+    parameters = Parameters(*(np.asarray(leaf)[None] for leaf in mixture))
+    varied = {name: np.array([value]) for name, value in (learned or {}).items()}
+    (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], varied)
+    return evaluate(mixture, job.data, job.sample_weights, IDENTITY).log_likelihood + float(log_prior)

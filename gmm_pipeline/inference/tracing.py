@@ -35,10 +35,9 @@ class Shape(NamedTuple):
 
 
 def use_init(init: Plugin, shape: Shape) -> Any:
-    """The shapes of a start."""
-    data = jax.ShapeDtypeStruct((shape.n_data,), shape.dtype)
-    key = jax.ShapeDtypeStruct((2,), np.uint32)
-    return jax.eval_shape(lambda *arguments: init(*arguments, shape.n_components), key, data, data)
+    """A start for data of this type: starts are drawn on the host, so this one is drawn too."""
+    data = np.linspace(-1.0, 1.0, shape.n_components + 1).astype(shape.dtype)
+    return init(np.zeros(2, np.uint32), data, np.ones_like(data), shape.n_components)
 
 
 def use_prior(log_prior: Plugin, shape: Shape) -> Any:
@@ -123,10 +122,17 @@ def check(group: str, plugin: Plugin, shape: Shape) -> None:
 
 
 def varying(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
-    """The names of those floats of a plug-in that may differ between the runs of one program."""
-    names = tuple(plugin.floats())
+    """The names of those floats of a plug-in, and whole numbers of a schedule, that runs of one program may differ in.
+
+    A schedule's whole numbers are lengths in steps, and no program is for a number of steps.
+    """
+    names = _numbers(group, plugin)
     # Asked without the values first, since the answer then holds for all of them.
     return names if _all_vary(group, plugin.without(names), names, shape) else _some_vary(group, plugin, shape)
+
+
+def _numbers(group: str, plugin: Plugin) -> tuple[str, ...]:
+    return plugin.numbers(float, int) if group == "schedule" else plugin.numbers(float)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -136,7 +142,7 @@ def _all_vary(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) 
 
 @functools.lru_cache(maxsize=4096)
 def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
-    names = tuple(name for name in plugin.floats() if _works_traced(group, plugin, (name,), shape))
+    names = tuple(name for name in _numbers(group, plugin) if _works_traced(group, plugin, (name,), shape))
     return names if _works_traced(group, plugin, names, shape) else ()
 
 

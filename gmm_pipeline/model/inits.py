@@ -1,23 +1,39 @@
 """Where a fit starts: `(key, data, sample_weights, n_components) -> Parameters`, named by `_target_` in `conf/init/`.
 
 Keyword-only arguments are hyperparameters and come from the config. The data are as the fit sees them: standardised
-where `standardize=true`. Starts know nothing of the optimizer or the prior.
+where `standardize=true`. Starts know nothing of the optimizer or the prior. They are drawn on the host, by NumPy, so
+that no number of components needs a program of its own; a start that is written in JAX works as well. The functions of
+several starts at once, a row each, are what a search draws its first mixtures from.
 """
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+import numpy as np
+from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import AnyArray, Parameters, Scalar
+from gmm_pipeline.model.mixture import AnyArray, Parameters
 
-Key = PRNGKeyArray | Num[Array, "2"]
+Key = Any
+"""A JAX key, typed or as two words."""
+Rows = Float[np.ndarray, "S K"]
+
+
+def words_of(key: Key) -> list[int]:
+    """The two words of a key."""
+    return np.asarray(jax.random.key_data(key) if isinstance(key, jax.Array) else key, np.uint32).tolist()
+
+
+def generator_of(key: Key) -> np.random.Generator:
+    """NumPy's generator for a key."""
+    return np.random.default_rng(words_of(key))
 
 
 def normal(
     key: Key, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], n_components: int
 ) -> Parameters:
-    """The notebook's start: standard-normal draws of every unconstrained parameter, whatever the data.
+    """The notebook's start: standard-normal draws of every unconstrained parameter, whatever the data; drawn by JAX.
 
     Args:
         key: split in four, of which the first three draw log weights, locs and log scales.
@@ -36,8 +52,8 @@ def quantile(
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    jitter: float | Float[AnyArray, ""],
-    overlap: float | Float[AnyArray, ""],
+    jitter: float,
+    overlap: float,
 ) -> Parameters:
     """Locs at evenly spread quantiles of the data, each moved within its share by the key; equal weights and scales.
 
@@ -56,27 +72,8 @@ def quantile(
     Raises:
         InputError: where a hyperparameter is out of its range.
     """
-    uniforms = jax.random.uniform(key, (n_components,), data.dtype)
-    return _quantile(uniforms, data, sample_weights, jitter, overlap)
-
-
-def _quantile(
-    uniforms: Float[AnyArray, " K"],
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    jitter: Scalar,
-    overlap: Scalar,
-) -> Parameters:
-    _check_number("init.jitter", jitter, least=0.0, most=1.0)
-    _check_number("init.overlap", overlap)
-    n_components = len(uniforms)
-    shift = jitter * (uniforms - 0.5)
-    levels = (jnp.arange(n_components, dtype=data.dtype) + 0.5 + shift) / n_components
-    return Parameters(
-        log_component_weights=jnp.zeros((n_components,), data.dtype),
-        component_mus=_weighted_quantiles(data, sample_weights, levels),
-        log_component_scales=jnp.full((n_components,), jnp.log(overlap * _spread(data, sample_weights) / n_components)),
-    )
+    uniforms = generator_of(key).random((1, n_components))
+    return _only(quantiles(uniforms, Sorted.of(data, sample_weights), jitter=jitter, overlap=overlap), data)
 
 
 def kmeans(
@@ -85,7 +82,7 @@ def kmeans(
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    smallest_scale: float | Float[AnyArray, ""],
+    smallest_scale: float,
 ) -> Parameters:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): centres are data, drawn by squared distance to those before.
 
@@ -101,38 +98,8 @@ def kmeans(
     Raises:
         InputError: where it is not positive.
     """
-    return _kmeans(jax.random.uniform(key, (n_components,), data.dtype), data, sample_weights, smallest_scale)
-
-
-def _kmeans(
-    uniforms: Float[AnyArray, " K"],
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    smallest_scale: Scalar,
-) -> Parameters:
-    _check_number("init.smallest_scale", smallest_scale)
-    n_components = len(uniforms)
-    first = _drawn(uniforms[0], data, sample_weights)
-
-    def add_centre(
-        squared_distances: Float[AnyArray, " n"], uniform: Float[AnyArray, ""]
-    ) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-        centre = _drawn(uniform, data, sample_weights * squared_distances)
-        return jnp.minimum(squared_distances, (data - centre) ** 2), centre
-
-    _, others = jax.lax.scan(add_centre, (data - first) ** 2, uniforms[1:])
-    centres = jnp.sort(jnp.concatenate([first[None], others]))
-    nearest = jnp.argmin((data[None, :] - centres[:, None]) ** 2, axis=0)
-    members = jnp.where(nearest[None, :] == jnp.arange(n_components)[:, None], sample_weights[None, :], 0.0)
-    counts = jnp.sum(members, axis=1)
-    variances = jnp.sum(members * (data[None, :] - centres[:, None]) ** 2, axis=1) / jnp.maximum(counts, 1e-30)
-    smallest = smallest_scale * _spread(data, sample_weights)
-    return Parameters(
-        # One more datum in each cluster keeps the log weight of an empty one finite.
-        log_component_weights=jnp.log(counts + 1.0),
-        component_mus=centres,
-        log_component_scales=jnp.log(jnp.maximum(jnp.sqrt(variances), smallest)),
-    )
+    uniforms = generator_of(key).random((1, n_components))
+    return _only(clusters(uniforms, Sorted.of(data, sample_weights), smallest_scale=smallest_scale), data)
 
 
 def scattered(
@@ -141,7 +108,7 @@ def scattered(
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    narrowest: float | Float[AnyArray, ""],
+    narrowest: float,
 ) -> Parameters:
     """Locs at data drawn at random, scales drawn evenly in their logarithm: narrow components inside a broad one.
 
@@ -157,24 +124,8 @@ def scattered(
     Raises:
         InputError: where it is not positive.
     """
-    uniforms = jax.random.uniform(key, (2 * n_components,), data.dtype)
-    return _scattered(uniforms[:n_components], uniforms[n_components:], data, sample_weights, narrowest)
-
-
-def _scattered(
-    of_locs: Float[AnyArray, " K"],
-    of_scales: Float[AnyArray, " K"],
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    narrowest: Scalar,
-) -> Parameters:
-    _check_number("init.narrowest", narrowest)
-    widest = jnp.log(_spread(data, sample_weights))
-    return Parameters(
-        log_component_weights=jnp.zeros_like(of_locs),
-        component_mus=jax.vmap(lambda uniform: _drawn(uniform, data, sample_weights))(of_locs),
-        log_component_scales=widest + jnp.log(jnp.asarray(narrowest, data.dtype)) * of_scales,
-    )
+    uniforms = generator_of(key).random((2, 1, n_components))
+    return _only(scatter(*uniforms, Sorted.of(data, sample_weights), narrowest=narrowest), data)
 
 
 QUANTILE_UP_TO, KMEANS_UP_TO = 3 / 8, 6 / 8
@@ -187,10 +138,10 @@ def various(
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
-    jitter: float | Float[AnyArray, ""],
-    overlap: float | Float[AnyArray, ""],
-    smallest_scale: float | Float[AnyArray, ""],
-    narrowest: float | Float[AnyArray, ""],
+    jitter: float,
+    overlap: float,
+    smallest_scale: float,
+    narrowest: float,
 ) -> Parameters:
     """A `quantile`, `kmeans` or `scattered` start, as the key has it: what one kind misses, another may reach.
 
@@ -207,55 +158,137 @@ def various(
     Raises:
         InputError: where a hyperparameter is out of its range.
     """
-    # One draw for all, since each draw takes as long to compile as a start.
-    uniforms = jax.random.uniform(key, (2 * n_components + 1,), data.dtype)
-    choice, first, second = uniforms[0], uniforms[1 : n_components + 1], uniforms[n_components + 1 :]
-    starts = (
-        _quantile(first, data, sample_weights, jitter, overlap),
-        _kmeans(first, data, sample_weights, smallest_scale),
-        _scattered(first, second, data, sample_weights, narrowest),
-    )
-
-    def chosen(spread: Array, centred: Array, strewn: Array) -> Array:
-        return jnp.where(choice < QUANTILE_UP_TO, spread, jnp.where(choice < KMEANS_UP_TO, centred, strewn))
-
-    return jax.tree.map(chosen, *starts)
+    _check(jitter=jitter, overlap=overlap, smallest_scale=smallest_scale, narrowest=narrowest)
+    choice = generator_of(key).random()
+    if choice < QUANTILE_UP_TO:
+        return quantile(key, data, sample_weights, n_components, jitter=jitter, overlap=overlap)
+    if choice < KMEANS_UP_TO:
+        return kmeans(key, data, sample_weights, n_components, smallest_scale=smallest_scale)
+    return scattered(key, data, sample_weights, n_components, narrowest=narrowest)
 
 
-def _drawn(uniform: Float[AnyArray, ""], data: Float[AnyArray, " n"], shares: Float[AnyArray, " n"]) -> Array:
-    """One of the data, with a probability in proportion to its share; the last that has one, where rounding is short.
+class Sorted:
+    """Data that count for something, in order, in float64, and what starts want to know of them."""
 
-    By a running sum rather than a draw for each datum, which takes as long to compile as all else together.
+    def __init__(self, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> None:
+        self.data, self.counts = data, counts
+        self.up_to = np.cumsum(counts)
+        mean = np.average(data, weights=counts)
+        self.spread = float(np.sqrt(np.average((data - mean) ** 2, weights=counts)))
+
+    @classmethod
+    def of(cls, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> "Sorted":
+        """Put data in order.
+
+        Args:
+            data: x.
+            sample_weights: c, how often each datum counts.
+        """
+        counts = np.asarray(sample_weights, np.float64)
+        values = np.asarray(data, np.float64)[counts > 0]
+        order = np.argsort(values, kind="stable")
+        return cls(values[order], counts[counts > 0][order])
+
+    def at(self, levels: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
+        """Quantiles."""
+        # The middle of a datum's share of the total, so that one datum alone sits at level one half.
+        return np.interp(levels, (self.up_to - 0.5 * self.counts) / self.up_to[-1], self.data)
+
+    def drawn(self, uniforms: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
+        """Data drawn as often as they count, a uniform number each."""
+        index = np.searchsorted(self.up_to, uniforms * self.up_to[-1], side="right")
+        return self.data[np.minimum(index, len(self.data) - 1)]
+
+
+def quantiles(uniforms: Rows, data: Sorted, *, jitter: float, overlap: float) -> Parameters:
+    """Starts as of `quantile`, a row each: [S, K].
+
+    Args:
+        uniforms: on [0, 1), decide the jitter.
+        data: x.
+        jitter: of `quantile`.
+        overlap: of `quantile`.
     """
-    sums = jnp.cumsum(shares)
-    first_beyond = jnp.sum(sums <= uniform * sums[-1])
-    last = len(data) - 1 - jnp.argmax(shares[::-1] > 0.0)
-    return jnp.asarray(data)[jnp.minimum(first_beyond, last)]
+    _check(jitter=jitter, overlap=overlap)
+    n_components = uniforms.shape[1]
+    levels = (np.arange(n_components) + 0.5 + jitter * (uniforms - 0.5)) / n_components
+    log_scales = np.full(uniforms.shape, np.log(overlap * data.spread / n_components))
+    return Parameters(np.zeros(uniforms.shape), data.at(levels), log_scales)
 
 
-def _check_number(where: str, value: Scalar, *, least: float | None = None, most: float = float("inf")) -> None:
-    """Refuse a number that is out of range; one that is traced has none yet."""
-    if not isinstance(value, int | float):
-        return
-    if not (value > 0 if least is None else value >= least) or not value <= most or value == float("inf"):
-        raise InputError(
-            where,
-            expected="a positive, finite number" if least is None else f"a number from {least:g} to {most:g}",
-            came=repr(value),
-            remedy=f"Leave {where} out for the usual one.",
-        )
+def clusters(uniforms: Rows, data: Sorted, *, smallest_scale: float) -> Parameters:
+    """Starts as of `kmeans`, a row each: [S, K].
+
+    Args:
+        uniforms: on [0, 1), decide the centres.
+        data: x.
+        smallest_scale: of `kmeans`.
+    """
+    _check(smallest_scale=smallest_scale)
+    n_starts, n_components = uniforms.shape
+    values, counts = data.data, data.counts
+    shares = np.broadcast_to(counts, (n_starts, len(values)))
+    distances = np.full(shares.shape, np.inf)
+    centres = np.empty(uniforms.shape)
+    for component in range(n_components):
+        centres[:, component] = values[_drawn(uniforms[:, component], shares)]
+        distances = np.minimum(distances, (values - centres[:, component, None]) ** 2)
+        shares = counts * distances
+    centres.sort(axis=1)
+    # In order, the data nearest to a centre lie between two borders: sums are differences of running sums.
+    middle = 0.5 * (values[0] + values[-1])
+    running = [np.concatenate([[0.0], np.cumsum(counts * (values - middle) ** power)]) for power in range(3)]
+    inner = np.searchsorted(values, 0.5 * (centres[:, 1:] + centres[:, :-1]), side="right")
+    borders = np.pad(inner, ((0, 0), (1, 1)))
+    borders[:, -1] = len(values)
+    total, first, second = (np.diff(sums[borders], axis=1) for sums in running)
+    away = centres - middle
+    squares = np.maximum(second - 2.0 * away * first + away**2 * total, 0.0)
+    scales = np.maximum(np.sqrt(squares / np.maximum(total, 1e-30)), smallest_scale * data.spread)
+    # One more datum in each cluster keeps the log weight of an empty one finite.
+    return Parameters(np.log(total + 1.0), centres, np.log(scales))
 
 
-def _spread(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> Float[Array, ""]:
-    mean = jnp.average(data, weights=sample_weights)
-    return jnp.sqrt(jnp.average((data - mean) ** 2, weights=sample_weights))
+def scatter(of_locs: Rows, of_scales: Rows, data: Sorted, *, narrowest: float) -> Parameters:
+    """Starts as of `scattered`, a row each: [S, K].
+
+    Args:
+        of_locs: on [0, 1), decide the locs.
+        of_scales: on [0, 1), decide the scales.
+        data: x.
+        narrowest: of `scattered`.
+    """
+    _check(narrowest=narrowest)
+    log_scales = np.log(data.spread) + np.log(narrowest) * of_scales
+    return Parameters(np.zeros(of_locs.shape), data.drawn(of_locs), log_scales)
 
 
-def _weighted_quantiles(
-    data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], levels: Float[AnyArray, " K"]
-) -> Float[Array, " K"]:
-    order = jnp.argsort(data)
-    counts = sample_weights[order]
-    # The middle of a datum's share of the total, so that one datum alone sits at level one half.
-    positions = (jnp.cumsum(counts) - 0.5 * counts) / jnp.sum(counts)
-    return jnp.interp(levels, positions, data[order])
+def _only(starts: Parameters, data: Float[AnyArray, " n"]) -> Parameters:
+    return Parameters(*(leaf[0].astype(data.dtype) for leaf in starts))
+
+
+def _drawn(uniforms: Float[np.ndarray, " S"], shares: Float[np.ndarray, "S n"]) -> np.ndarray:
+    """For each row the index of a datum, with a probability in proportion to its share; never one that has none."""
+    sums = np.cumsum(shares, axis=1)
+    beyond = np.sum(sums <= (uniforms * sums[:, -1])[:, None], axis=1)
+    last = shares.shape[1] - 1 - np.argmax(shares[:, ::-1] > 0.0, axis=1)
+    return np.minimum(beyond, last)
+
+
+MOST = {"jitter": 1.0}
+"""Hyperparameters that have a largest value; those may be 0, the others are positive."""
+
+
+def _check(**hyperparameters: float) -> None:
+    """Refuse a number that is out of range."""
+    for name, value in hyperparameters.items():
+        where, most = f"init.{name}", MOST.get(name)
+        if not isinstance(value, int | float):
+            continue
+        if not (value > 0 if most is None else 0 <= value <= most) or value == float("inf"):
+            raise InputError(
+                where,
+                expected="a positive, finite number" if most is None else f"a number from 0 to {most:g}",
+                came=repr(value),
+                remedy=f"Leave {where} out for the usual one.",
+            )

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gmm_pipeline.inference import bootstrap, cross_validation, likelihood_ratio, selection
-from gmm_pipeline.inference.batching import fit_all
 from gmm_pipeline.inference.bootstrap import BootstrapIntervals
 from gmm_pipeline.inference.cross_validation import HeldOut
+from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
@@ -110,8 +110,8 @@ def candidates_of(job: Job) -> list[FitJob]:
     if is_settled(asked):
         return [job.fit]
     found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
-    # One width for all, so that the whole selection is one program.
-    return [fit._replace(room=max(asked.numbers)) for fit in found]
+    # One width for all, so that the whole selection is one program; only the one that is chosen is trained.
+    return [fit._replace(room=max(asked.numbers), trained=False) for fit in found]
 
 
 def is_settled(asked: Asked) -> bool:
@@ -120,8 +120,13 @@ def is_settled(asked: Asked) -> bool:
 
 
 def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
-    heed = None if progress is None else lambda done, total: progress(done, total, what)
-    return partial(fit_all, progress=heed, workers=workers)
+    if progress is None:
+        return partial(fit_all, workers=workers)
+
+    def telling(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(done, total, what)
+
+    return partial(fit_all, progress=telling(what), workers=workers, searching=telling("searching"))
 
 
 def _estimate(
@@ -139,6 +144,9 @@ def _estimate(
         else:
             chosen = best_of(candidates, job.asked.criterion)
     fit, result = fits[chosen], results[chosen]
+    if not fit.trained and fit.search is not None:
+        fit = fit._replace(trained=True)
+        (result,) = _fitter(progress, workers, "fitting")([fit])
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)
     return Estimate(

@@ -19,7 +19,7 @@ from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.cross_validation import folds_of
-from gmm_pipeline.inference.fitting import FitJob, FitPlan, check
+from gmm_pipeline.inference.fitting import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.records.code_state import source_digest
@@ -75,16 +75,19 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     Raises:
         InputError: where a key or the data cannot be used.
     """
-    import jax
-
     configure_jax(content)
     checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
     shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
     ready = _ready(shared, config.stamp_of_data(content["data"]))
-    job = ready.fit(key=jax.random.PRNGKey(content["seed"]))
+    job = ready.fit(key=_key(content["seed"]))
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
     return Job(ready.dataset, ready.scaling, job, ready.asked)
+
+
+def _key(seed: int) -> np.ndarray:
+    """The words of `jax.random.PRNGKey(seed)`, without a program that makes them."""
+    return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
@@ -134,6 +137,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     )
     fit = functools.partial(
         FitJob,
+        search=_search_plan(cfg),
         data=prepared.data,
         sample_weights=prepared.sample_weights,
         plan=plan,
@@ -141,6 +145,15 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         **{name: cfg[name] for name in SETTINGS},
     )
     return _Ready(dataset, prepared.scaling, fit, asked)
+
+
+def _search_plan(cfg: DictConfig) -> SearchPlan | None:
+    """How thoroughly the best optimum is searched for; None for not at all."""
+    numbers = resolved(cfg.search)
+    if not numbers["rounds"]:
+        return None
+    nested = {"moves": Moves(**numbers["moves"]), "starts": FirstMixtures(**numbers["starts"])}
+    return SearchPlan(**{**numbers, **nested})
 
 
 def _asked(cfg: DictConfig, distinct: int) -> Asked:
@@ -169,6 +182,7 @@ def _check(cfg: DictConfig) -> None:
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)
     checks.check_range(cfg, "restarts", 1, checks.MOST_RESTARTS)
+    _check_search(cfg)
     for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
         checks.check_real(cfg, name, 0.0, most)
     for name in ("folds", "bootstrap", "likelihood_ratio"):
@@ -181,6 +195,20 @@ def _check(cfg: DictConfig) -> None:
     n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
     if isinstance(n_draws, int | float):
         _check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
+
+
+def _check_search(cfg: DictConfig) -> None:
+    for name, least in (("points", 16), ("kept", 1), ("passes", 1), ("rounds", 0), ("finalists", 1), ("places", 1)):
+        checks.check_range(cfg, f"search.{name}", least)
+    checks.check_range(cfg, "search.mixtures", cfg.search.kept + 1)
+    checks.check_real(cfg, "search.patience", 1.0, None)
+    checks.check_real(cfg, "search.narrowest", 1e-6, 1.0)
+    for name in cfg.search.moves:
+        checks.check_real(cfg, f"search.moves.{name}", 0.0, None)
+    if not sum(cfg.search.moves.values()):
+        raise InputError(
+            "search.moves", expected="shares, one of them positive", came="none", remedy="Leave them out for the usual."
+        )
 
 
 def _check_components(cfg: DictConfig) -> None:

@@ -86,9 +86,11 @@ def test_fit_follows_a_plain_loop():
 def test_segments_make_up_all_steps(steps, history_every):
     chosen = job(steps=steps, history_every=history_every)
     segments = batching.segments_of(batching.program_of(chosen))
-    assert sum(blocks * block for blocks, block in segments) == steps
-    assert all(blocks > 0 and block > 0 for blocks, block in segments)
-    assert sum(blocks for blocks, _ in segments) == -(-steps // history_every)
+    taken = [step for segment in segments for step in range(segment.first, segment.until)]
+    assert taken == list(range(steps + 2))
+    assert [step for segment in segments for step in segment.entries] == [*range(0, steps, history_every), steps + 1]
+    assert all(set(segment.entries) <= set(range(segment.first, segment.until)) for segment in segments)
+    assert all(len(segment.entries) <= batching.MOST_ENTRIES for segment in segments)
 
 
 @pytest.mark.parametrize(("steps", "history_every"), [(12, 1), (12, 3), (13, 5), (3, 50)])

@@ -1,0 +1,171 @@
+"""Fits, whole: the search for the best optimum, the training that is shown, and the better of the two.
+
+Training is honest: ordinary starts and the optimizer that was asked for. Where one of them reaches the optimum that the
+search found, it is the answer, with its history. Where none does, training begins in the basin of that optimum, from
+blurred copies of it (equal weights, wider scales), of which the most blurred that arrives is shown; or, where none of
+these arrives, at the optimum itself, where a fit has nothing left to do. The price: an optimizer that cannot hold an
+optimum has an answer that it would not have found.
+
+A fit that is only one of many to be compared is not trained, unless its prior learns hyperparameters, which the search
+holds where they start.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.inference.batching import Progress, fit_starts, in_threads
+from gmm_pipeline.inference.fitting import (
+    AT_OPTIMUM,
+    BLURRED,
+    ORDINARY,
+    FitJob,
+    FitResult,
+    Searched,
+)
+from gmm_pipeline.inference.parameterization import learned_by
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM, best_of, log_posterior, log_posterior_at, spread_of
+from gmm_pipeline.inference.search import Found, remembered_search
+from gmm_pipeline.model.mixture import Parameters
+
+BLURS = (1.0, 0.5, 0.2)
+"""How far copies of an optimum are from it: from equal weights and scales as wide as the data at 1, to itself at 0."""
+
+
+def fit_all(
+    jobs: Sequence[FitJob],
+    progress: Progress | None = None,
+    workers: int = 1,
+    searching: Progress | None = None,
+) -> list[FitResult]:
+    """Run fits to their end: of each, the best optimum that is known of it, and how it was reached.
+
+    Args:
+        jobs: of any programs; those that share one are computed together.
+        progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
+        workers: threads that compute.
+        searching: called with (searches done, searches in all) now and then, likewise.
+    """
+    searched = search_all(jobs, workers, searching)
+    trained = [number for number, job in enumerate(jobs) if number not in searched or _is_trained(job)]
+    found = fit_starts([jobs[number] for number in trained], progress, workers)
+    starts = dict(zip(trained, found, strict=True))
+    best = {number: best_of(jobs[number], starts[number]) for number in trained}
+    missed = [
+        number
+        for number, known in searched.items()
+        if number not in best or not _reaches(jobs[number], best[number], known)
+    ]
+    more = {number: _in_the_basin(jobs[number], searched[number].best.parameters) for number in missed}
+    flat = [attempt.job for attempts in more.values() for attempt in attempts]
+    ends = iter([result for (result,) in fit_starts(flat, None, workers)])
+    for number, attempts in more.items():
+        best[number] = _answer(jobs[number], starts.get(number, []), attempts, [next(ends) for _ in attempts])
+    return [
+        _with_search(jobs[number], best[number], searched[number]) if number in searched else best[number]
+        for number in range(len(jobs))
+    ]
+
+
+def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, Found]:
+    """What the searches of those fits found that ask for one and do not say where to begin, by their number."""
+    asked = [(number, job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None]
+    done = 0
+
+    def heed() -> None:
+        if progress is not None:
+            progress(done, len(asked))
+
+    def run(index: int) -> Found:
+        nonlocal done
+        _, job, plan = asked[index]
+        found = remembered_search(job, plan, heed)
+        done += 1
+        heed()
+        return found
+
+    return dict(zip((number for number, *_ in asked), in_threads(run, len(asked), workers), strict=True))
+
+
+def _is_trained(job: FitJob) -> bool:
+    return job.trained or bool(learned_by(job.plan.log_prior))
+
+
+def _reaches(job: FitJob, result: FitResult, known: Found) -> bool:
+    """Whether the best start is as good as the optimum that the search found."""
+    if result.diverged or (result.degenerate and known.best.is_sound):
+        return False
+    return log_posterior(job, result) >= log_posterior_at(job, known.best.parameters) - SAME_OPTIMUM
+
+
+class _Attempt(NamedTuple):
+    """A training that begins in the basin of an optimum."""
+
+    job: FitJob
+    began: str
+
+
+def _in_the_basin(job: FitJob, optimum: Parameters) -> list[_Attempt]:
+    """Trainings from copies of an optimum, the most blurred first; the last is that of the optimum itself."""
+    alone = job._replace(restarts=1, search=None)
+    there = alone._replace(begin=optimum)
+    if not learned_by(job.plan.log_prior):
+        # It rests where it is: an optimizer with a fixed step size would leave narrow components.
+        there = there._replace(tolerance=np.inf, gradient_tolerance=np.inf)
+    blurred = [
+        _Attempt(alone._replace(begin=blurred_copy(optimum, blur, spread_of(job), job.equal_scales)), BLURRED)
+        for blur in BLURS
+    ]
+    return [*(blurred if _is_trained(job) else ()), _Attempt(there, AT_OPTIMUM)]
+
+
+def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: bool) -> Parameters:
+    """An optimum whose weights are nearer to equal ones, and its scales to what K components share of the data.
+
+    Args:
+        optimum: log weights, locs, log scales.
+        blur: 0 for the optimum, 1 for equal weights and scales.
+        spread: standard deviation of the data.
+        equal_scales: whether there is one scale.
+    """
+    log_weights, locs, log_scales = (np.asarray(leaf, np.float64) for leaf in optimum)
+    widest = np.maximum(log_scales, np.log(2.0 * spread / len(locs)))
+    return Parameters(
+        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
+        locs,
+        log_scales + blur * (widest - log_scales) if not equal_scales else log_scales + blur * np.log(2.0),
+    )
+
+
+def _answer(
+    job: FitJob, starts: Sequence[FitResult], attempts: Sequence[_Attempt], ends: Sequence[FitResult]
+) -> FitResult:
+    """The most blurred attempt that arrives, or the optimum; with what became of the ordinary starts beside it."""
+    at_optimum = ends[-1]._replace(converged=ends[-1].gradient_norm < job.gradient_tolerance)
+    goal = log_posterior(job, at_optimum) - SAME_OPTIMUM
+    candidates = [*zip(ends[:-1], attempts[:-1], strict=True), (at_optimum, attempts[-1])]
+
+    def arrives(end: FitResult) -> bool:
+        sound = not end.degenerate or bool(at_optimum.degenerate)
+        return not end.diverged and sound and log_posterior(job, end) >= goal
+
+    end, attempt = next(pair for pair in candidates if pair[0] is at_optimum or arrives(pair[0]))
+    judged = best_of(job, [*starts, end])
+    restarts = judged.restarts[: len(starts)]
+    return end._replace(restarts=restarts, searched=Searched(0, 0, (), 0, attempt.began))
+
+
+def _with_search(job: FitJob, result: FitResult, known: Found) -> FitResult:
+    began = ORDINARY if result.searched is None else result.searched.began
+    seen = tuple(
+        sorted(
+            (log_posterior_at(job, one.parameters) for one in known.optima if one.is_sound == known.best.is_sound),
+            reverse=True,
+        )
+    )
+    reached = log_posterior(job, result)
+    # Where a start ended higher than every search, no search agrees.
+    agreeing = known.n_agreeing if reached <= seen[0] + SAME_OPTIMUM else 0
+    log_posteriors = (reached, *(value for value in seen if value < reached - SAME_OPTIMUM))
+    return result._replace(searched=Searched(known.n_searches, agreeing, log_posteriors, known.n_rounds, began))

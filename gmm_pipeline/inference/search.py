@@ -1,0 +1,322 @@
+"""The search for the best optimum: independent populations of mixtures, improved, varied and improved again.
+
+Starts that are only restarted do not scale: of thousands none may lie in the basin of the best optimum. So a search
+keeps the best distinct sound mixtures that it has, varies them (`search_moves.py`), and improves all by some passes of
+accelerated EM (`search_passes.py`), round by round. A round is one call of one compiled program for all searches of a
+fit; moves are made on the host.
+
+Several searches run beside each other and know nothing of one another: that they end at the same optimum says that it
+is likely the best there is. They stop where all agree and have gone on for several times the rounds that it took them.
+
+A search sees condensed data: groups of neighbours, each at its mean with the number of its data. The best that all
+searches found are improved on all data, until nothing moves. The price: an optimum whose components are narrower than
+the groups can be missed.
+"""
+
+import hashlib
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from gmm_pipeline.inference import search_moves, search_passes
+from gmm_pipeline.inference.fitting import FitJob, SearchPlan, split
+from gmm_pipeline.inference.padding import padded, padded_components, padded_length
+from gmm_pipeline.inference.parameterization import Constraints, over_sticks
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM, degenerate, spread_of
+from gmm_pipeline.inference.search_moves import distances, in_order, taken
+from gmm_pipeline.model import inits
+from gmm_pipeline.model.mixture import Parameters
+
+Array = np.ndarray
+NEAR = 0.05
+"""Distance below which two mixtures are on their way to one optimum."""
+UNSOUND = 1e30
+"""Nats by which a mixture with a degenerate component is held to be worse than any without."""
+AT_ONCE = 4
+"""Optima that are improved on all data at once."""
+FEW = 128
+"""Data up to which they are improved by the program of the search itself, which is wider than they need."""
+MOST_CALLS = 6
+"""Until an optimum is at rest, each of twice the passes of the one before."""
+AT_REST = 1e-2 * SAME_OPTIMUM
+"""Nats; passes that gain less lead nowhere."""
+KEPT = 512
+"""Results of searches that are remembered."""
+
+
+class Optimum(NamedTuple):
+    """Where the likelihood, or the posterior, has a local maximum; in the units of the fit."""
+
+    parameters: Parameters
+    log_posterior: float
+    """In nats; of all data, as the program of the search computed it."""
+    is_sound: bool
+    """Whether no component is degenerate."""
+
+
+class Found(NamedTuple):
+    """What the searches of a fit found."""
+
+    optima: tuple[Optimum, ...]
+    """Distinct ones, the best first."""
+    n_searches: int
+    n_agreeing: int
+    """Searches that have seen the best optimum of all."""
+    n_rounds: int
+
+    @property
+    def best(self) -> Optimum:
+        """The best sound optimum, or the best of all where none is sound."""
+        return self.optima[0]
+
+    @property
+    def gap(self) -> float | None:
+        """Nats from the best optimum to the next; None where no other was seen."""
+        others = [one for one in self.optima[1:] if one.is_sound == self.best.is_sound]
+        return self.best.log_posterior - others[0].log_posterior if others else None
+
+
+class Problem(NamedTuple):
+    """A posterior to be maximised: what the program is given, and how it is padded."""
+
+    data: Array
+    sample_weights: Array
+    job: FitJob
+    spread: float
+    width: int
+    """Mixtures that are improved at once; fewer are filled up."""
+
+    @property
+    def log_floor(self) -> float:
+        """Least log scale."""
+        return math.log(self.job.scale_floor * self.spread) if self.job.scale_floor else -math.inf
+
+
+def condensed(
+    data: Float[Array, " n"], sample_weights: Float[Array, " n"], at_most: int
+) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    """Groups of neighbouring data: their means, and how much each counts.
+
+    Equal data are one. Where there are more than `at_most` different ones, groups have equal shares of the data and the
+    range: neither many data nor much of the range is in one.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+        at_most: m, at most.
+    """
+    counted = sample_weights > 0
+    values, inverse = np.unique(data[counted], return_inverse=True)
+    counts = np.bincount(inverse, sample_weights[counted])
+    if len(values) <= at_most:
+        return values, counts.astype(data.dtype)
+    values = values.astype(np.float64)
+    shares = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
+    along = 0.5 * shares + 0.5 * (values - values[0]) / (values[-1] - values[0])
+    group = np.minimum((along * at_most).astype(int), at_most - 1)
+    total, sums = np.bincount(group, counts, at_most), np.bincount(group, counts * values, at_most)
+    there = total > 0
+    return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
+
+
+def improved(
+    problem: Problem, mixtures: Parameters, n_passes: int
+) -> tuple[Parameters, Float[Array, "*S"], Float[Array, "*S"]]:
+    """Mixtures, [..., K], after some passes; their log posteriors, worst where degenerate; and gradients' norms."""
+    job = problem.job
+    n_components, dtype = job.plan.n_components, problem.data.dtype.type
+    shape = mixtures.component_mus.shape[:-1]
+    if over_sticks(job.plan.log_prior):
+        # Such a prior expects the heaviest components first.
+        order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
+        mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
+    plan, floats = split(job)
+    room = padded_components(max(n_components, job.room)) if search_passes.can_pad(plan.log_prior) else n_components
+    arrays = search_passes.Problem(
+        *padded(problem.data, problem.sample_weights, padded_length(len(problem.data))),
+        Constraints(np.arange(room) < n_components, np.array(job.equal_scales), dtype(problem.log_floor)),
+        jax.tree.map(dtype, floats["prior"]),
+    )
+    rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]
+    n, more = len(rows[0]), ((0, problem.width - len(rows[0])), (0, 0))
+    filled = Parameters(*(np.pad(np.pad(leaf, more, "edge"), ((0, 0), (0, room - n_components))) for leaf in rows))
+    found = search_passes.compiled(plan.fused)(filled, arrays, np.int32(n_passes), log_prior=plan.log_prior)
+    parameters = Parameters(*(np.asarray(leaf)[:n, :n_components].reshape(*shape, -1) for leaf in found.parameters))
+    value, norms = (np.asarray(leaf)[:n].reshape(shape) for leaf in (found.log_posterior, found.gradient_norm))
+    value = np.where(np.isfinite(value), value, -np.inf).astype(np.float64)
+    sound = ~degenerate(job, parameters, problem.spread).any(axis=-1)
+    return parameters, np.where(sound, value, value - UNSOUND), norms
+
+
+def best_distinct(
+    values: Float[Array, "R n"], mixtures: Parameters, at_most: int
+) -> tuple[Int[Array, "R k"], Int[Array, " R"]]:
+    """The best mixtures of each search that are not near a better one: their numbers, the best first, and how many.
+
+    Args:
+        values: their log posteriors.
+        mixtures: [R, n, K], components in order.
+        at_most: k; where there are fewer, the best is there again.
+    """
+    left, rows = values.copy(), np.arange(len(values))
+    chosen, number = np.zeros((len(values), at_most), int), np.zeros(len(values), int)
+    for slot in range(at_most):
+        best = left.argmax(axis=1)
+        is_one = np.isfinite(left[rows, best])
+        chosen[:, slot] = np.where(is_one, best, chosen[:, 0])
+        number += is_one
+        near = distances(taken(mixtures, best[:, None]), mixtures) < NEAR
+        left[near] = -np.inf
+        left[rows, best] = -np.inf
+    return chosen, np.maximum(number, 1)
+
+
+def search(
+    job: FitJob, plan: SearchPlan, seeds: Sequence[Parameters] = (), heed: Callable[[], None] | None = None
+) -> Found:
+    """Search for the best optimum of a fit.
+
+    Args:
+        job: the fit; `restarts` is the number of independent searches.
+        plan: how thoroughly.
+        seeds: mixtures from elsewhere that are improved besides; they are no search, and agree with none.
+        heed: called between rounds; what it raises ends the search.
+    """
+    spread, width = spread_of(job), job.restarts * plan.mixtures
+    small = Problem(*condensed(job.data, job.sample_weights, plan.points), job, spread, width)
+    mixtures, values, n_rounds = _evolved(small, plan, heed or (lambda: None))
+    # What several searches found is improved once.
+    everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
+    order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
+    finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
+    more = [Parameters(*(np.asarray(leaf)[None] for leaf in seed)) for seed in seeds]
+    finalists = Parameters(*(np.concatenate(leaves) for leaves in zip(finalists, *more, strict=True)))
+    is_whole = len(small.data) < plan.points and len(small.data) <= FEW
+    whole = small if is_whole else Problem(job.data, job.sample_weights, job, spread, AT_ONCE)
+    optima = _polished(whole, finalists, plan.passes)
+    return Found(tuple(optima), job.restarts, _agreeing(small, mixtures, values, optima[0]), n_rounds)
+
+
+def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> int:
+    """How many searches have the best optimum among the mixtures that they kept."""
+    here = in_order(_alone(best))
+    _, value, _ = improved(problem, here, 1)
+    return int(((np.abs(values - value) < SAME_OPTIMUM) | (distances(here, mixtures) < NEAR)).any(axis=1).sum())
+
+
+def _alone(optimum: Optimum) -> Parameters:
+    return Parameters(*(leaf[None, None] for leaf in optimum.parameters))
+
+
+def _evolved(
+    problem: Problem, plan: SearchPlan, heed: Callable[[], None]
+) -> tuple[Parameters, Float[Array, "R k"], int]:
+    """The best mixtures of each search on condensed data, the best first, and after how many rounds."""
+    job = problem.job
+    generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(job.restarts)]
+    landscape = search_moves.Landscape(
+        inits.Sorted.of(problem.data, problem.sample_weights),
+        job.equal_scales,
+        max(math.log(plan.narrowest * problem.spread), problem.log_floor),
+        plan.places,
+        plan.starts._asdict(),
+    )
+    n_new = plan.mixtures - plan.kept
+    numbers = _shared_out(n_new, plan.moves._asdict())
+    first = [search_moves.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
+    mixtures = Parameters(*(np.stack(leaves) for leaves in zip(*first, strict=True)))
+    best, since, n_rounds = np.full(job.restarts, -np.inf), 0, 0
+    while True:
+        heed()
+        mixtures, values, _ = improved(problem, mixtures, plan.passes)
+        mixtures, n_rounds = in_order(mixtures), n_rounds + 1
+        chosen, n_kept = best_distinct(values, mixtures, plan.kept)
+        mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
+        since = n_rounds if (np.abs(values[:, 0] - best) > SAME_OPTIMUM).any() else since
+        best = values[:, 0]
+        agree = best >= best.max() - SAME_OPTIMUM
+        if n_rounds >= plan.rounds or (agree.all() and n_rounds > plan.patience * since):
+            return mixtures, values, n_rounds
+        children = search_moves.varied(generators, landscape, mixtures, n_kept, numbers)
+        mixtures = Parameters(*(np.concatenate(both, axis=1) for both in zip(mixtures, children, strict=True)))
+
+
+def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
+    """Numbers of sum n in proportion to shares, by largest remainder."""
+    exact = {name: n * share / sum(shares.values()) for name, share in shares.items()}
+    numbers = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: numbers[name] - exact[name])
+    for name in by_remainder[: n - sum(numbers.values())]:
+        numbers[name] += 1
+    return numbers
+
+
+def _polished(problem: Problem, mixtures: Parameters, n_passes: int) -> list[Optimum]:
+    """The distinct optima that mixtures, [n, K], lead to on all data, the best first."""
+    found: list[Optimum] = []
+    n = len(mixtures.component_mus)
+    for first in range(0, n, problem.width):
+        some = Parameters(*(leaf[first : first + problem.width] for leaf in mixtures))
+        before = np.full(len(some.component_mus), -np.inf)
+        for call in range(MOST_CALLS):
+            some, values, norms = improved(problem, some, n_passes * 2**call)
+            if ((norms < problem.job.gradient_tolerance) | (np.abs(values - before) < AT_REST)).all():
+                break
+            before = values
+        for slot, value in enumerate(values):
+            is_sound = value > -0.5 * UNSOUND
+            own = Parameters(*(leaf[slot] for leaf in some))
+            found.append(Optimum(own, float(value) + UNSOUND * (not is_sound), is_sound))
+    found.sort(key=lambda one: (one.is_sound, one.log_posterior), reverse=True)
+    kept: list[Optimum] = []
+    for one in found:
+        if not any(_is_same(one, other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _is_same(one: Optimum, other: Optimum) -> bool:
+    if abs(other.log_posterior - one.log_posterior) < SAME_OPTIMUM:
+        return True
+    return distances(in_order(_alone(one)), in_order(_alone(other))).item() < NEAR
+
+
+_remembered: OrderedDict[str, Found] = OrderedDict()
+_remembering = threading.Lock()
+
+
+def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None) -> Found:
+    """`search`, once for runs that differ in nothing that it sees, such as their optimizers and steps.
+
+    Args:
+        job: the fit.
+        plan: how thoroughly.
+        heed: called between rounds.
+    """
+    key = _digest(job, plan)
+    with _remembering:
+        if key in _remembered:
+            _remembered.move_to_end(key)
+            return _remembered[key]
+    found = search(job, plan, (), heed)
+    with _remembering:
+        _remembered[key] = found
+        while len(_remembered) > KEPT:
+            _remembered.popitem(last=False)
+    return found
+
+
+def _digest(job: FitJob, plan: SearchPlan) -> str:
+    """Of all that a search sees of a fit."""
+    seen = (job.plan.n_components, job.room, job.plan.log_prior, job.plan.fused, plan, job.restarts)
+    numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
+    sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
+    for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,97 @@
+"""Many mixtures for one data set improved at once: squared-extrapolation EM, a compiled program for all of a search.
+
+A pass is one evaluation of log posterior and gradient of every mixture. EM's step is read from the gradient, so any
+smooth prior can be part of it: where the gradient vanishes the step does (`em.em_step`). Only what was evaluated is
+handed back, the best of each mixture with its value. Passes, data, number of components and floats of the prior are
+arguments; what is compiled is the number of mixtures, the padded length of the data and the padded components.
+"""
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gmm_pipeline.inference import em, tracing
+from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
+from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, gradient_norm, mixture_of, projected
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.priors import traits
+
+
+class Problem(NamedTuple):
+    """What all mixtures of a search share; arrays."""
+
+    data: Float[AnyArray, " n"]
+    sample_weights: Float[AnyArray, " n"]
+    constraints: Constraints
+    floats: dict[str, AnyArray]
+    """Hyperparameters of the prior."""
+
+
+class Improved(NamedTuple):
+    """The best that was evaluated of each mixture."""
+
+    parameters: Parameters
+    """[S, K]."""
+    log_posterior: Float[AnyArray, " S"]
+    """Log-likelihood plus log prior, in nats."""
+    gradient_norm: Float[AnyArray, " S"]
+    """In standard errors; see `parameterization.gradient_norm`."""
+
+
+def can_pad(log_prior: Plugin) -> bool:
+    """Whether a prior works on components that are filled up."""
+    return tracing.leaves_out_components(log_prior)
+
+
+def _improve(
+    parameters: Parameters, problem: Problem, n_passes: Int[AnyArray, ""], *, log_prior: Plugin, fused: bool
+) -> Improved:
+    constraints = problem.constraints
+    blocks = lay_out(problem.data, problem.sample_weights, fused=fused)
+    total = jnp.sum(problem.sample_weights)
+    given = log_prior.given(problem.floats)
+    pseudo_count = traits(log_prior.function).pseudo_count
+    added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
+    of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
+    optimizer = em.squarem()
+
+    def loss(free: Free) -> Float[Array, ""]:
+        mixture = mixture_of(free, constraints, sticks=False)
+        prior = tracing.prior_density(given, mixture, constraints.active)
+        return -(log_likelihood_of(mixture, blocks, active=constraints.active, fused=fused) + prior)
+
+    def one(free: Free, state: Any, best: Any) -> tuple[Free, Any, Any]:
+        value, gradient = jax.value_and_grad(loss)(free)
+        in_nats = jax.tree.map(jnp.negative, gradient)
+        norm = gradient_norm(in_nats, mixture_of(free, constraints, sticks=False), constraints, total)
+        better = value < best[1]
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
+        updates, state = optimizer.update(gradient, state, free, value=value, problem=of_em)
+        moved = jax.tree.map(jnp.add, free, updates)
+        return projected(moved, constraints), state, best
+
+    # In log weights whatever the prior is: where its density is highest does not depend on it.
+    free = jax.vmap(lambda each: free_of(each, {}, constraints, sticks=False))(parameters)
+    state = jax.vmap(optimizer.init)(free)
+    n = parameters.component_mus.shape[0]
+    worst = jnp.full((n,), jnp.inf, problem.data.dtype)
+    best = (free.parameters, worst, worst)
+    _, _, (found, value, norm) = jax.lax.fori_loop(
+        0, n_passes, lambda _, carried: jax.vmap(one)(*carried), (free, state, best)
+    )
+    equal = jax.vmap(lambda each: mixture_of(Free(each, {}), constraints, sticks=False))(found)
+    return Improved(equal, -value, norm)
+
+
+@functools.cache
+def compiled(fused: bool) -> Callable[..., Improved]:
+    """The program."""
+    return jax.jit(
+        partial(_improve, fused=fused), static_argnames="log_prior", compiler_options=compiler_options(fused)
+    )
