@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from conftest import ROUNDING_64
-from scipy import stats
+from scipy.stats import dirichlet as dirichlet_of_scipy
+from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.inference import diagnostics
@@ -72,20 +75,21 @@ def test_log_likelihoods_do_not_depend_on_how_they_are_cut(n_data):
     for entry in (0, 1, 2, 4):
         weights = np.exp(history.log_component_weights[entry])
         scales = np.exp(history.log_component_scales[entry])
-        densities = stats.norm(history.component_mus[entry], scales).pdf(data[:, None]) @ (weights / weights.sum())
+        densities = norm.pdf(data[:, None], history.component_mus[entry], scales) @ (weights / weights.sum())
         np.testing.assert_allclose(found[entry], counts @ np.log(densities), rtol=1e-9)  # of sums of 40,000
     assert np.isnan(found[3])
 
 
 def test_a_history_of_priors_is_one_program_whatever_its_length_and_components():
     log_prior, of_alpha = Plugin(dirichlet, (("concentration", Absent.LATER),)), {"concentration": 2.0}
-    before = diagnostics._log_priors._cache_size()
+    compiled: Any = diagnostics._log_priors
+    before = compiled._cache_size()
     for n_entries, n_components in ((1, 2), (7, 3), (130, 8)):
         rng = np.random.default_rng(n_entries)
         history = Parameters(*(rng.normal(size=(n_entries, n_components)) for _ in range(3)))
         found = diagnostics.log_priors(history, log_prior, of_alpha, {})
         weights = np.exp(history.log_component_weights)
         weights /= weights.sum(axis=1, keepdims=True)
-        expected = [stats.dirichlet(np.full(n_components, 2.0)).logpdf(one) for one in weights]
+        expected = [dirichlet_of_scipy(np.full(n_components, 2.0)).logpdf(one) for one in weights]
         np.testing.assert_allclose(found, expected, rtol=1e-9)  # of SciPy's, whose weights must sum to one
-    assert diagnostics._log_priors._cache_size() == before + 1
+    assert compiled._cache_size() == before + 1
