@@ -4,6 +4,7 @@ Their errors are told apart by type and, where the type says too little, by text
 still ends in one message and exit code 2, only without the hint.
 """
 
+import argparse
 import contextlib
 import os
 import re
@@ -43,8 +44,8 @@ def report_mistakes(command: str) -> Iterator[None]:
         raise SystemExit(1 if failed else 2) from None
 
 
-def reject_unknown_flags(words: Sequence[str], command: str) -> None:
-    """Say in one message what is wrong with the flags, of which Hydra's own parser would print its usage.
+def read_flags(words: Sequence[str], command: str) -> argparse.Namespace:
+    """The flags and overrides as Hydra's parser reads them; it would answer a wrong one with its own usage.
 
     Raises:
         InputError: if a flag is unknown or its argument cannot be used.
@@ -58,7 +59,7 @@ def reject_unknown_flags(words: Sequence[str], command: str) -> None:
         raise InputError("the command line", expected="flags with their arguments", came=message, remedy=see_help)
 
     parser.error = fail
-    _, unknown = parser.parse_known_args(words)
+    flags, unknown = parser.parse_known_args(words)
     if unknown:
         close = nearest(unknown[0], re.findall(r"--[a-z-]+", parser.format_usage()))
         raise InputError(
@@ -67,6 +68,7 @@ def reject_unknown_flags(words: Sequence[str], command: str) -> None:
             came="a name that is not there",
             remedy=f"Did you mean {' or '.join(close)}?" if close else see_help,
         )
+    return flags
 
 
 def as_mistake(error: Exception, command: str) -> InputError | None:

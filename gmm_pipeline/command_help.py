@@ -2,8 +2,10 @@
 
 import itertools
 import re
+import string
 import sys
 import textwrap
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -96,10 +98,42 @@ def _composed(command: str, choices: list[str], folders: Sequence[Path]) -> obje
 
     of_file = f"{command}_{OF_FILE}"
     primary = of_file if f"{of_file}.yaml" in ConfigStore.instance().list("") else command
-    own, *others = (str(folder.absolute()) for folder in folders)
-    quoted = ["'file://" + folder.replace("'", "\\'") + "'" for folder in others]
-    with initialize_config_dir(own, version_base="1.3"):
-        return OmegaConf.to_container(compose(primary, [*choices, f"hydra.searchpath=[{','.join(quoted)}]"]))
+    own, *others = folders
+    with initialize_config_dir(str(own.absolute()), version_base="1.3"):
+        return OmegaConf.to_container(compose(primary, [*choices, *_searched(others)]))
+
+
+def _searched(folders: Sequence[Path]) -> list[str]:
+    """The override that lets Hydra look into more folders."""
+    quoted = ["'file://" + str(folder.absolute()).replace("'", "\\'") + "'" for folder in folders]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
+
+
+def show(primary: str, flags: Namespace) -> bool:
+    """Print what `hydra.help.template` says, if that is all; Hydra spends half a second on what ours has no use for.
+
+    Args:
+        primary: the primary config.
+        flags: as Hydra's parser reads them.
+
+    Returns:
+        Whether it is done; where folders are searched in another way, or the template wants more, Hydra has to do it.
+    """
+    from hydra import compose, initialize_config_dir
+
+    folders = [] if flags.config_dir is None else [Path(flags.config_dir)]
+    searched_otherwise = any(word.lstrip("+~").startswith("hydra.searchpath") for word in flags.overrides)
+    if flags.config_path or searched_otherwise or not all(folder.is_dir() for folder in folders):
+        return False
+    with initialize_config_dir(str(config_directory().absolute()), version_base="1.3"):
+        overrides = [*flags.overrides, *_searched(folders)]
+        cfg = compose(flags.config_name or primary, overrides, return_hydra_config=True)
+        try:
+            text = string.Template(cfg.hydra.help.template).substitute()
+        except KeyError:  # a name that Hydra fills in
+            return False
+    sys.stdout.write(f"{text}\n")
+    return True
 
 
 def help_text(command: str, _root_: DictConfig) -> str:

@@ -20,6 +20,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.records import compiled
 
 if TYPE_CHECKING:
     from gmm_pipeline.records.datasets import Dataset
@@ -174,8 +175,8 @@ class FitConfig:
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none for nowhere")
     timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
-    outputs_dir: str = key("folder of records, tracking store and caches")
-    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
+    outputs_dir: str = key("folder of records and tracking store")
+    compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
 
 
 @dataclass
@@ -210,8 +211,8 @@ class RerunConfig:
     figures: FiguresConfig = key("pictures of the rerun; a variation has those of the record")
     animation: AnimationConfig = key("animation of the rerun; a variation has that of the record")
     tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
-    outputs_dir: str = key("folder of records, tracking store and caches")
-    compilation_cache: str | None = key("folder of compiled programs; null compiles anew in each process")
+    outputs_dir: str = key("folder of records and tracking store")
+    compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
 
 
 @dataclass
@@ -420,8 +421,4 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
 
     jax.config.update("jax_threefry_partitionable", threefry_partitionable)
     jax.config.update("jax_enable_x64", precision is Precision.float64)
-    if compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(Path(compilation_cache).absolute()))
-        # The programs are small and compile in tenths of a second, which is most of a short fit.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compiled.keep_in(compilation_cache)

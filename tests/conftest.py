@@ -48,6 +48,13 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_test_writes_into_the_users_own(compilation_cache: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAX_COMPILATION_CACHE_DIR", str(compilation_cache))
+        yield
+
+
 def hurried(cache: Path) -> dict[str, str]:
     """The environment of a command: that of the tests, less what is set of MLflow and Hydra; programs are kept."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}

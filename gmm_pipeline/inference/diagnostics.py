@@ -1,35 +1,29 @@
 """How good an answer is: its log-likelihood in float64, and information criteria.
 
-Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. The price is one
-more small program to compile, for the losses of a history.
+Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. NumPy does it, so
+that nothing but the prior is compiled; the price is a second or so for the longest history of large data.
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference.objective import (
-    compiler_options,
-    fused_log_likelihood,
-    in_blocks,
-    log_likelihood,
-    use_fused,
-)
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.inference.tracing import prior_density
-from gmm_pipeline.model import portable
+from gmm_pipeline.inference.tracing import leaves_out_components, prior_density
+from gmm_pipeline.inference.uncertainty import ROOM
+from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
-ENTRIES_AT_ONCE = 8
-"""Entries of a history evaluated side by side: enough to keep all cores busy."""
+ENTRIES_AT_ONCE = 64
+"""Entries of a history that a prior is evaluated at side by side."""
+ELEMENTS_AT_ONCE = 100_000
+"""Entries × components × data whose terms stay in a core's cache."""
 
 
 class Evaluation(NamedTuple):
@@ -65,36 +59,6 @@ def evaluate(
     )
 
 
-def _exact(parameters: Parameters) -> Parameters:
-    return Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-
-
-def _filled(entries: Any) -> Any:
-    """Entries of a history, filled up with the last to a power of two of them.
-
-    A fit that stops early has a history of its own length, for which everything would be compiled anew.
-    """
-
-    def filled(leaf: np.ndarray) -> np.ndarray:
-        missing = (1 << max(len(leaf) - 1, 0).bit_length()) - len(leaf) if len(leaf) else 0
-        return np.concatenate([leaf, np.repeat(leaf[-1:], missing, axis=0)])
-
-    return jax.tree.map(filled, entries)
-
-
-def _log_likelihoods(parameters: Parameters, data: AnyArray, sample_weights: AnyArray, *, fused: bool) -> Array:
-    if fused:
-        of_one = partial(fused_log_likelihood, blocks=in_blocks(data, sample_weights))
-    else:
-        of_one = partial(log_likelihood, data=data, sample_weights=sample_weights)
-    return jax.lax.map(of_one, parameters, batch_size=ENTRIES_AT_ONCE)
-
-
-@functools.cache
-def _compiled_log_likelihoods(fused: bool) -> Callable[..., Array]:
-    return jax.jit(partial(_log_likelihoods, fused=fused), compiler_options=compiler_options(fused))
-
-
 def log_likelihoods(
     parameters: Parameters,
     data: Float[np.ndarray, " n"],
@@ -109,21 +73,34 @@ def log_likelihoods(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
     """
-    fused, n_entries = use_fused(parameters.component_mus.shape[-1]), len(parameters.component_mus)
-    with jax.enable_x64(True):
-        filled = _filled(_exact(parameters))
-        found = np.asarray(_compiled_log_likelihoods(fused)(filled, data, sample_weights))[:n_entries]
-    # The fused form is compiled as if there were no NaN.
+    with np.errstate(all="ignore"):  # an entry that is not finite has no likelihood, and says so
+        weights, locs, scales = (leaf[..., None] for leaf in constrain(parameters))
+        heights, rates = np.log(weights) - np.log(scales) - portable.HALF_LOG_TWO_PI, 1.0 / scales
+        found = np.zeros(len(locs))
+        for first in range(0, len(data), portable.CHUNK):
+            here = slice(first, first + portable.CHUNK)
+            counts = np.asarray(sample_weights[here], np.float64)
+            at_once = max(1, ELEMENTS_AT_ONCE // (locs.shape[1] * len(counts)))
+            for entry in range(0, len(locs), at_once):
+                entries = slice(entry, entry + at_once)
+                joint = (np.asarray(data[here], np.float64) - locs[entries]) * rates[entries]
+                joint = heights[entries] - 0.5 * joint * joint
+                highest = joint.max(axis=1, keepdims=True)
+                highest[np.isneginf(highest)] = 0.0
+                found[entries] += (np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]) @ counts
     finite = np.all([np.isfinite(leaf).all(axis=-1) for leaf in parameters], axis=0)
     return np.where(finite, found - np.sum(sample_weights) * np.log(scaling.spread), np.nan)
 
 
 @partial(jax.jit, static_argnames="log_prior")
 def _log_priors(
-    parameters: Parameters, learned: dict[str, AnyArray], floats: dict[str, AnyArray], *, log_prior: Plugin
+    parameters: Parameters,
+    active: AnyArray,
+    learned: dict[str, AnyArray],
+    floats: dict[str, AnyArray],
+    *,
+    log_prior: Plugin,
 ) -> Array:
-    active = jnp.ones(parameters.component_mus.shape[-1], bool)
-
     def of_one(parameters: Parameters, learned: dict[str, AnyArray]) -> Array:
         return prior_density(log_prior.given({**floats, **learned}), parameters, active)
 
@@ -135,17 +112,33 @@ def log_priors(
 ) -> Float[np.ndarray, " H"]:
     """Log prior density at each entry of a history, in nats and float64.
 
+    One program serves any number of entries, and most numbers of components.
+
     Args:
         parameters: [H, K], in the units of the fit.
         log_prior: without those of its floats that differ between runs.
         floats: these.
         learned: [H] each, hyperparameters that the prior learns.
     """
+    n_entries, n_components = parameters.component_mus.shape
+    if log_prior.function is priors.flat:  # spares a run without a prior the compiler
+        return np.zeros(n_entries)
+    width = -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
+    missing = -n_entries % ENTRIES_AT_ONCE
+
+    def filled(leaf: Any) -> np.ndarray:
+        exact = np.asarray(leaf, np.float64)
+        return np.concatenate([exact, np.repeat(exact[-1:], missing, axis=0)])
+
+    wide = Parameters(*(np.pad(filled(leaf), ((0, 0), (0, width - n_components))) for leaf in parameters))
+    varied = {name: filled(values) for name, values in learned.items()}
+    exact = {name: np.float64(value) for name, value in floats.items()}
+    active, found = np.arange(width) < n_components, []
     with jax.enable_x64(True):
-        exact = {name: np.float64(value) for name, value in floats.items()}
-        varied = {name: np.asarray(values, np.float64) for name, values in learned.items()}
-        found = _log_priors(_filled(_exact(parameters)), _filled(varied), exact, log_prior=log_prior)
-        return np.asarray(found, np.float64)[: len(parameters.component_mus)]
+        for first in range(0, n_entries, ENTRIES_AT_ONCE):
+            entries, of_entries = jax.tree.map(lambda leaf, at=first: leaf[at : at + ENTRIES_AT_ONCE], (wide, varied))
+            found.append(np.asarray(_log_priors(entries, active, of_entries, exact, log_prior=log_prior)))
+    return np.concatenate([np.zeros(0), *found])[:n_entries]
 
 
 def information_criteria(log_likelihood: float, n_parameters: int, n_data: float) -> dict[str, float]:

@@ -43,11 +43,9 @@ def match(mixture: Mixture, other: Mixture) -> Matching:
         mixture: of K components.
         other: of L components, in the same units.
     """
-    from scipy.optimize import linear_sum_assignment  # imports for 0.3 s, which not every process has to spend
-
     costs = distances(mixture, other)
     possible = np.isfinite(costs)
-    others, components = linear_sum_assignment(np.where(possible, costs, UNMATCHABLE).T)
+    others, components = _assigned(np.where(possible, costs, UNMATCHABLE).T)
     kept = possible[components, others]
     components, others = components[kept], others[kept]
     return Matching(
@@ -56,6 +54,21 @@ def match(mixture: Mixture, other: Mixture) -> Matching:
         tuple(sorted({*range(len(mixture.locs))}.difference(components.tolist()))),
         tuple(sorted({*range(len(other.locs))}.difference(others.tolist()))),
     )
+
+
+def _assigned(costs: Float[np.ndarray, "L K"]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the assignment of least cost: each row's cheapest column, where no two rows want the same."""
+    n_rows, n_columns = costs.shape
+    if n_rows > n_columns:
+        columns, rows = _assigned(costs.T)
+        by_row = np.argsort(rows)
+        return rows[by_row], columns[by_row]
+    cheapest = np.argmin(costs, axis=1)
+    if len(np.unique(cheapest)) == n_rows:
+        return np.arange(n_rows), cheapest
+    from scipy.optimize import linear_sum_assignment  # imports for 0.3 s, which few processes have to spend
+
+    return linear_sum_assignment(costs)
 
 
 @np.errstate(all="ignore")

@@ -185,12 +185,20 @@ def sample_exact_counts(
 
     The key is split once a component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
     """
-    keys = jax.random.split(key, len(counts))
+    noise = _noise(key, tuple(counts))
+    # Rounded after each step; a compiler would do both in one.
     draws = [
-        jnp.float32(scale) * jax.random.normal(component_key, (count,), jnp.float32) + jnp.float32(loc)
-        for component_key, loc, scale, count in zip(keys, locs, scales, counts, strict=True)
+        np.float32(scale) * np.asarray(one) + np.float32(loc)
+        for one, loc, scale in zip(noise, locs, scales, strict=True)
     ]
     return np.concatenate(draws), np.repeat(np.arange(len(counts)), counts)
+
+
+@partial(jax.jit, static_argnames="counts")
+def _noise(key: PRNGKeyArray | Num[AnyArray, "2"], counts: tuple[int, ...]) -> list[Array]:
+    """Standard normal draws of each component, as one program."""
+    keys = jax.random.split(key, len(counts))
+    return [jax.random.normal(keys[j], (count,), jnp.float32) for j, count in enumerate(counts)]
 
 
 def sample_multinomial(

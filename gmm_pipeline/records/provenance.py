@@ -4,6 +4,7 @@ Whatever cannot change while a process lasts is found out once, since git and th
 writing a record.
 """
 
+import contextlib
 import copy
 import functools
 import getpass
@@ -11,7 +12,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,14 @@ def _of_process() -> dict[str, Any]:
     }
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {}
     for name in LIBRARIES:
-        try:
-            yield name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # not every library is asked for by every installation
-            continue
+        # Not every library is asked for by every installation.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _cpu_model() -> str:
@@ -128,7 +131,6 @@ def code_digest(*functions: Callable[..., Any]) -> str:
     """
     import jax
 
-    found = dict(_versions())
-    versions = [f"{name} {found.get(name)}" for name in COMPUTING]
+    versions = [f"{name} {_versions().get(name)}" for name in COMPUTING]
     parts = (source_digest(*functions), *versions, platform.machine(), jax.devices()[0].device_kind)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

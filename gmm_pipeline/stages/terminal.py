@@ -2,18 +2,23 @@
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import compiled
 
 SECONDS_BEFORE_A_BAR = 1.0
+COMPILING = "compiling …"
+SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
+"""A program that takes longer than the second of these is compiled and not just loaded from disk."""
 MOST_ROWS, LEAST_WEIGHT = 16, 0.01
 """Of more components than this, those with less weight than this are told of together."""
 
@@ -64,11 +69,36 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
             bar.start()
         bar.update(task, completed=done, total=total, description=now, rate=f"{done / elapsed:,.0f}/s")
 
-    try:
+    with contextlib.ExitStack() as ended:
+        ended.callback(lambda: bar.stop() if bar.live.is_started else None)
+        if console.is_terminal:
+            ended.enter_context(_compiling_told(bar, task, what))
         yield advance
+
+
+@contextlib.contextmanager
+def _compiling_told(bar: Progress, task: TaskID, what: str) -> Iterator[None]:
+    """Say in the bar that a program is being compiled, as long as it is: nothing else moves the bar meanwhile."""
+    done = threading.Event()
+
+    def look() -> None:
+        said = False
+        while not done.wait(SECONDS_BETWEEN_LOOKS):
+            compiling = compiled.seconds_compiling() > SECONDS_OF_LOADING
+            if compiling and not said:
+                bar.start()
+                bar.update(task, description=COMPILING)
+            elif said and not compiling:
+                bar.update(task, description=what)
+            said = compiling
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        done.set()
+        looking.join()
 
 
 def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, errors: Mixture) -> Table:

@@ -3,12 +3,16 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROUNDING_64
+from scipy.stats import dirichlet as dirichlet_of_scipy
+from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.parameterization import number_of_parameters
+from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.priors import dirichlet
 
 RANDOM = np.random.default_rng(3)
 DATA = np.concatenate([RANDOM.normal(-2, 1, 100), RANDOM.normal(5, 2, 300)])
@@ -61,18 +65,31 @@ def test_log_likelihoods_of_a_history_are_those_of_its_entries():
         np.testing.assert_allclose(loglike, expected, rtol=ROUNDING_64)
 
 
-def test_histories_of_many_lengths_are_few_programs():
-    def of_length(length: int) -> np.ndarray:
-        rng = np.random.default_rng(length)
-        history = Parameters(*(rng.normal(size=(length, 2)) for _ in range(3)))
-        found = diagnostics.log_likelihoods(history, DATA, np.ones(400), IDENTITY)
-        last = Parameters(*(leaf[-1] for leaf in history))
-        expected = diagnostics.evaluate(last, DATA, np.ones(400), IDENTITY).log_likelihood
-        np.testing.assert_allclose(found[-1], expected, rtol=ROUNDING_64)
-        return found
+@pytest.mark.parametrize("n_data", [3, 40_000])
+def test_log_likelihoods_do_not_depend_on_how_they_are_cut(n_data):
+    rng = np.random.default_rng(2)
+    data, counts = rng.normal(size=n_data), rng.integers(0, 3, n_data).astype(np.float64)
+    history = Parameters(*(rng.normal(size=(5, 3)) for _ in range(3)))
+    history.component_mus[3, 1] = np.nan
+    found = diagnostics.log_likelihoods(history, data, counts, IDENTITY)
+    for entry in (0, 1, 2, 4):
+        weights = np.exp(history.log_component_weights[entry])
+        scales = np.exp(history.log_component_scales[entry])
+        densities = norm.pdf(data[:, None], history.component_mus[entry], scales) @ (weights / weights.sum())
+        np.testing.assert_allclose(found[entry], counts @ np.log(densities), rtol=1e-9)  # of sums of 40,000
+    assert np.isnan(found[3])
 
-    of_length(17)
-    compiled: Any = diagnostics._compiled_log_likelihoods(diagnostics.use_fused(2))
-    once = compiled._cache_size()
-    assert [len(of_length(length)) for length in (18, 25, 31, 32)] == [18, 25, 31, 32]
-    assert compiled._cache_size() == once
+
+def test_a_history_of_priors_is_one_program_whatever_its_length_and_components():
+    log_prior, of_alpha = Plugin(dirichlet, (("concentration", Absent.LATER),)), {"concentration": 2.0}
+    compiled: Any = diagnostics._log_priors
+    before = compiled._cache_size()
+    for n_entries, n_components in ((1, 2), (7, 3), (130, 8)):
+        rng = np.random.default_rng(n_entries)
+        history = Parameters(*(rng.normal(size=(n_entries, n_components)) for _ in range(3)))
+        found = diagnostics.log_priors(history, log_prior, of_alpha, {})
+        weights = np.exp(history.log_component_weights)
+        weights /= weights.sum(axis=1, keepdims=True)
+        expected = [dirichlet_of_scipy(np.full(n_components, 2.0)).logpdf(one) for one in weights]
+        np.testing.assert_allclose(found, expected, rtol=1e-9)  # of SciPy's, whose weights must sum to one
+    assert compiled._cache_size() == before + 1
