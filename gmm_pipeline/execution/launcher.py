@@ -1,9 +1,9 @@
 """Hydra's launcher for sweeps: many jobs, few programs.
 
 Hydra's own launcher composes, runs and saves one job after the other. This one composes and checks all of them first,
-groups what may share a compiled program, computes each group in batches, and hands each finished result to Hydra's own
-`run_job`, so that every run has the directory, the files, the log, the callbacks and the status that Hydra would give
-it. It adds nothing but order: what loads, computes and saves a run are the functions of a single fit.
+groups what may share a compiled program, computes each group in batches, and leaves of each what Hydra's own `run_job`
+would: directory, files, log, callbacks and status. It adds nothing but order: what loads, computes and saves a run are
+the functions of a single fit.
 
 A job whose config is wrong, or that fails later, fails in a record of its own. The price: a job's directory appears
 only after it was computed; the manifest of the sweep is written before.
@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.errors import RunFailed
-from gmm_pipeline.execution import computing, plan_telling, planning
+from gmm_pipeline.execution import computing, job_files, plan_telling, planning
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
+from gmm_pipeline.execution.job_files import Asked
 from gmm_pipeline.execution.planning import Group, Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
@@ -36,7 +38,9 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
-from gmm_pipeline.stages.running import remove_record
+from gmm_pipeline.stages.running import overrides, remove_record, resolved
+
+log = logging.getLogger(__name__)
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 """Knows all of its runs beforehand."""
@@ -177,7 +181,7 @@ class BatchLauncher:
             for members in batches(group.program, range(len(group.runs))):
                 ahead.append((members, datetime.now(UTC)))
                 with sweep.timings.section("load"):
-                    jobs = [group.runs[member].job or self._load(group.runs[member]) for member in members]
+                    jobs = [self._job(group.runs[member]) for member in members]
                 yield jobs
 
         with contextlib.closing(computing.compute(loaded(), workers)) as computed:
@@ -190,49 +194,74 @@ class BatchLauncher:
                 for member, outcome in zip(members, outcomes, strict=True):
                     yield group.runs[member], outcome, began
 
-    def _load(self, run: Run) -> Job:
+    def _job(self, run: Run) -> Job:
+        if run.job is not None:
+            return run.job
         with self._borrow(run.overrides) as cfg:
             return load(cfg)
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
-        """Let Hydra run a job whose result is there already."""
+        """Write the record of a run, and what Hydra leaves of a job."""
         record, about = sweep.record(run.number), sweep.about(run.number)
         remove_record(record, ".hydra", "fit")
+        reason = (run.mistake if outcome is None else outcome.error) or RunFailed("it was not computed")
 
-        def failed(cfg: DictConfig | None, error: Exception) -> RunFailed:
-            return sweep_run.save_failed(cfg, error, record, run.overrides, run.result or run.digest, about)
+        def failed(content: Mapping[str, Any] | None, error: Exception) -> RunFailed:
+            return sweep_run.save_failed(content, error, record, run.overrides, run.result or run.digest, about)
 
-        @functools.wraps(self._task_function)
-        def task(cfg: DictConfig) -> float:
-            if outcome is None or outcome.answer is None:
-                raise failed(cfg, reason)
+        def task(content: Mapping[str, Any] | None, words: Sequence[str]) -> float:
+            if content is None or outcome is None or outcome.answer is None:
+                raise failed(content, reason)
             try:
-                return sweep_run.save_fitted(cfg, outcome.job, outcome.answer, record, began, about)
+                return sweep_run.save_fitted(content, words, outcome.job, outcome.answer, record, began, about)
             except RunFailed:
                 raise
             except Exception as error:
-                raise failed(cfg, error) from error
+                raise failed(content, error) from error
 
-        reason = (run.mistake if outcome is None else outcome.error) or RunFailed("it was not computed")
-        try:
-            job = self._composer.compose(self._master, run.overrides)
-        except Exception:
-            returned = _returned(run, JobStatus.FAILED, failed(None, reason))
-        else:
-            with open_dict(job):
-                job.hydra.job.id = str(run.number)
-                job.hydra.job.num = run.number
-            ran = run_job(
-                hydra_context=self._context,
-                task_function=task,
-                config=job,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-            self._log_between_jobs(sweep)
+        asked = run.asked
+        if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
+            content, words = asked.content, asked.words
+            ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
             returned = _returned(run, ran.status, ran._return_value)
+        else:
+            try:
+                job = self._composer.compose(self._master, run.overrides)
+            except Exception:
+                returned = _returned(run, JobStatus.FAILED, failed(None, reason))
+            else:
+                returned = self._run_by_hydra(job, run, task)
+                self._log_between_jobs(sweep)
         sweep.log(run.number)
         return returned
+
+    def _is_plain(self, asked: Asked, sweep: Sweep) -> bool:
+        """Whether Hydra would do nothing for a job but write its files."""
+        return not self._context.callbacks.callbacks and Path(asked.sweep_dir).absolute() == sweep.folder
+
+    def _run_by_hydra(self, job: DictConfig, run: Run, task: Callable[..., float]) -> JobReturn:
+        """Let Hydra run a job whose result is there already."""
+
+        @functools.wraps(self._task_function)
+        def with_result(cfg: DictConfig) -> float:
+            try:
+                content = resolved(cfg)
+            except OmegaConfBaseException as incomplete:
+                log.info("no %s: %s", artifacts.CONFIG, incomplete)
+                content = None
+            return task(content, overrides())
+
+        with open_dict(job):
+            job.hydra.job.id = str(run.number)
+            job.hydra.job.num = run.number
+        ran = run_job(
+            hydra_context=self._context,
+            task_function=with_result,
+            config=job,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        return _returned(run, ran.status, ran._return_value)
 
     def _tell_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what would be done."""

@@ -21,6 +21,7 @@ from omegaconf import MISSING, DictConfig
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts
@@ -28,7 +29,6 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
-from gmm_pipeline.stages.running import resolved
 
 DATASETS_KEPT = 8
 
@@ -51,6 +51,8 @@ class Run(NamedTuple):
     """Digest of all that decides its result: config, data and code."""
     job: Job | None
     """Loaded, where its data are those of many runs; None where it has to be loaded again."""
+    asked: Asked | None
+    """None where the run cannot be fitted."""
     mistake: InputError | None
     done: bool
     """Whether its record is there, of the same config, data and code."""
@@ -101,9 +103,9 @@ def plan(
     """
     numbers = {run.digest: run.number for run in known}
     found: dict[str, Run] = {}
-    jobs, datasets = [], set()
+    jobs, datasets, reader = [], set(), Reader()
     for seen, overrides in enumerate(job_overrides, 1):
-        run = _look_at(tuple(overrides), borrow)
+        run = _look_at(tuple(overrides), borrow, reader)
         if run.job is not None:
             datasets.add(id(run.job.dataset))
             run = run if len(datasets) <= DATASETS_KEPT else run._replace(job=None)
@@ -117,24 +119,26 @@ def plan(
     return Plan(jobs, _groups(list(found.values())))
 
 
-def _look_at(overrides: tuple[str, ...], borrow: Borrow) -> Run:
+def _look_at(overrides: tuple[str, ...], borrow: Borrow, reader: Reader) -> Run:
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     try:
         with borrow(overrides) as cfg:
-            content = resolved(cfg)
+            asked = reader.read(cfg)
+            content = asked.content
             if MISSING in json.dumps(content):
                 check_complete(cfg)
         digest = config_digest(content)
         job = load_resolved(content)
         settings = {key: content[key] for key in ("threefry_partitionable", "precision", "compilation_cache")}
         result = run_digest(content, job)
-        return Run(-1, overrides, digest, program_of(job.fit), settings, result, job, mistake=None, done=False)
+        program = program_of(job.fit)
+        return Run(-1, overrides, digest, program, settings, result, job, asked, mistake=None, done=False)
     except Exception as error:
         with _no_hydra():
             mistake = as_mistake(error, "fit")
         if mistake is None:
             raise
-        return Run(-1, overrides, digest, None, {}, "", None, mistake, done=False)
+        return Run(-1, overrides, digest, None, {}, "", None, None, mistake, done=False)
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class _Dumper(yaml.CDumper):
 _Dumper.add_representer(str, OmegaConfDumper.str_representer)  # pyright: ignore[reportArgumentType]
 
 
+def as_yaml(content: Any) -> str:
+    """Plain containers as YAML, with the bytes of `OmegaConf.to_yaml`."""
+    return yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
 _parse = functools.lru_cache(maxsize=1024)(grammar_parser.parse)
 
 

@@ -28,6 +28,7 @@ not a result. Pictures follow, since no fit is lost over one.
 """
 
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,8 +135,7 @@ def mixture_from_json(content: Mapping[str, Any]) -> Mixture:
 
 def write_history(path: Path, history: History) -> None:
     """Write a history as npz."""
-    with whole_file(path) as stream:
-        np.savez(stream, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
+    _write_npz(path, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
 
 
 def write_loss(path: Path, history: History) -> None:
@@ -152,8 +152,14 @@ def read_history(path: Path) -> History:
 
 def write_mixtures(path: Path, mixtures: Mixture) -> None:
     """Write a stack of mixtures, [B, K], as npz."""
+    _write_npz(path, **mixtures._asdict())
+
+
+def _write_npz(path: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()  # zipfile writes in dozens of small pieces
+    np.savez(buffer, **arrays)
     with whole_file(path) as stream:
-        np.savez(stream, **mixtures._asdict())
+        stream.write(buffer.getbuffer())
 
 
 def read_mixtures(path: Path) -> Mixture:

@@ -96,18 +96,18 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         found = answer(job, computed)
     with timings.section("record"):
         content = resolved(cfg)
-        save(content, job, found, directory)
-        record = {**about(content, job, found, directory, began), "command": command}
-        write_record(directory, cfg, record, timings)
+        save(content, job, found, directory, of_sweep=not is_alone())
+        record = {**about(content, overrides(), job, found, directory, began), "command": command}
+        write_record(directory, record, timings, timed=cfg.timings)
     log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
     failed = ""
     if is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep):
         failed = picture(cfg, directory, timings)
-    write_record(directory, cfg, record, timings)
+    write_record(directory, record, timings, timed=cfg.timings)
     tracked = _track(cfg, directory, timings)
-    write_record(directory, cfg, {**record, **tracked}, timings)
+    write_record(directory, {**record, **tracked}, timings, timed=cfg.timings)
     return Done(job, found, directory, bool(tracked), failed)
 
 

@@ -312,7 +312,7 @@ def config_digest(content: Mapping[str, Any]) -> str:
 
 def run_digest(content: Mapping[str, Any], job: Job) -> str:
     """SHA-256 of all that decides a run's result: config, data, code, libraries and device."""
-    data = _data_digest(_ByIdentity(job.dataset))
+    data = digest_of_data(job.dataset)
     return _sha("\n".join([config_digest(content), data, code_digest(*_plugins(job))]))
 
 
@@ -320,7 +320,7 @@ def digests(content: Mapping[str, Any], job: Job) -> dict[str, str]:
     """SHA-256 of what decides a run's result, each by itself: config, data, source code."""
     return {
         "config": config_digest(content),
-        "data": _data_digest(_ByIdentity(job.dataset)),
+        "data": digest_of_data(job.dataset),
         "code": source_digest(*_plugins(job)),
     }
 
@@ -330,8 +330,13 @@ def _plugins(job: Job) -> list[Callable[..., Any]]:
     return [plugin.function for plugin in (plan.init, plan.log_prior, plan.optimizer, plan.schedule)]
 
 
+def digest_of_data(dataset: Dataset) -> str:
+    """The dataset's own digest, found out once for each that is kept."""
+    return _digest_of_data(_ByIdentity(dataset))
+
+
 @functools.lru_cache(maxsize=8)
-def _data_digest(by_identity: _ByIdentity) -> str:
+def _digest_of_data(by_identity: _ByIdentity) -> str:
     return by_identity.dataset.digest
 
 

@@ -5,13 +5,13 @@ once there are pictures and a tracker has answered.
 """
 
 import functools
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from gmm_pipeline.inference.batching import width_of
 from gmm_pipeline.records import artifacts
@@ -23,13 +23,12 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.answers import Answer, Interval, verdict
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import digests, run_digest
-from gmm_pipeline.stages.running import command_line, is_alone, overrides
 
 PASSING = ("name", "started", "ended", "timings", "tracking")
 """What differs between two runs of the same config, besides the state of git."""
 
 
-def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -> None:
+def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *, of_sweep: bool) -> None:
     """Write what a fit found, without its pictures and `record.json`.
 
     Args:
@@ -37,6 +36,7 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
         job: what was fitted.
         found: what was found.
         directory: of the record.
+        of_sweep: whether it lies in the folder of a sweep, whose runs share the diff of the code.
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
@@ -53,7 +53,7 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path) -
     if not content["timings"]:
         return
     code = code_state()
-    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=not is_alone())
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=of_sweep)
 
 
 def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
@@ -106,11 +106,14 @@ def selection_columns(found: Answer) -> dict[str, Any]:
     return columns
 
 
-def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, began: datetime) -> dict[str, Any]:
+def about(
+    content: Mapping[str, Any], words: Sequence[str], job: Job, found: Answer, directory: Path, began: datetime
+) -> dict[str, Any]:
     """What `record.json` says of a fit whose results are written, but for its timings.
 
     Args:
         content: the resolved config.
+        words: overrides of the run.
         job: what was fitted.
         found: what was found.
         directory: of the record.
@@ -121,8 +124,8 @@ def about(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, 
         "status": "diverged" if found.diverged else "finished",
         **({"error": divergence(job)} if found.diverged else {}),
         "name": directory.name,
-        "command": command_line("fit"),
-        "overrides": overrides(),
+        "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *words]),
+        "overrides": list(words),
         "verdict": verdict(job.asked, found),
         "digest": run_digest(content, job),
         "digests": {**digests(content, job), "results": artifacts.digests_of_results(directory)},
@@ -157,10 +160,10 @@ def _origin(config: Path) -> dict[str, Any] | None:
     return {"record": str(record.absolute()), "run_id": run_id, "digests": about.get("digests", {})}
 
 
-def write_record(directory: Path, cfg: DictConfig, record: Mapping[str, Any], timings: Timings) -> None:
+def write_record(directory: Path, record: Mapping[str, Any], timings: Timings, *, timed: bool) -> None:
     """Write `record.json`; with `timings=false` without what differs between two runs of the same config and code."""
     content = {**record, "timings": timings.rounded()}
-    if not cfg.timings:
+    if not timed:
         content = {name: value for name, value in content.items() if name not in PASSING}
         # A commit of anything else, or a change that has yet to be committed, is no change of the code that ran.
         content["provenance"] = {**content["provenance"], "git": NO_GIT}

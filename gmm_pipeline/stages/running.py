@@ -59,16 +59,18 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config with every interpolation replaced by its value, as plain containers; without Hydra's own part."""
+    return {str(key): plain(value) for key, value in cfg.items() if key != "hydra"}
+
+
+def plain(value: Any) -> Any:
+    """A value of a config, resolved, as plain containers."""
     from omegaconf import SCMode
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Enum):
-            return value.name
-        if not OmegaConf.is_config(value):
-            return value
-        return OmegaConf.to_container(value, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
-
-    return {str(key): plain(value) for key, value in cfg.items() if key != "hydra"}
+    if isinstance(value, Enum):
+        return value.name
+    if not OmegaConf.is_config(value):
+        return value
+    return OmegaConf.to_container(value, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
 
 
 def is_alone() -> bool:

@@ -4,12 +4,12 @@ import logging
 import shlex
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
@@ -20,20 +20,27 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.answers import Answer
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.fit import objective_of, summary
+from gmm_pipeline.stages.loading import digest_of_data
 from gmm_pipeline.stages.pictures import picture
 from gmm_pipeline.stages.recording import about, device, save, write_record
-from gmm_pipeline.stages.running import resolved
 
 log = logging.getLogger(__name__)
 
 
 def save_fitted(
-    cfg: DictConfig, job: Job, found: Answer, directory: Path, began: datetime, sweep: dict[str, Any]
+    content: Mapping[str, Any],
+    words: Sequence[str],
+    job: Job,
+    found: Answer,
+    directory: Path,
+    began: datetime,
+    sweep: dict[str, Any],
 ) -> float:
     """Write the record of a run that was computed; returns the objective.
 
     Args:
-        cfg: of the run.
+        content: the resolved config of the run.
+        words: its overrides.
         job: what was fitted.
         found: what was found.
         directory: of the record.
@@ -44,25 +51,24 @@ def save_fitted(
         RunFailed: the fit diverged; the record says so.
     """
     timings = Timings(time.perf_counter())
-    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
     with timings.section("record"):
-        content = resolved(cfg)
-        save(content, job, found, directory)
-    record = {**about(content, job, found, directory, began), "sweep": sweep}
-    write_record(directory, cfg, record, timings)
+        save(content, job, found, directory, of_sweep=True)
+    record = {**about(content, words, job, found, directory, began), "sweep": sweep}
+    write_record(directory, record, timings, timed=content["timings"])
     log.info("%s", summary(job, found))
-    if "all" in (cfg.figures.sweep, cfg.animation.sweep):
-        failed = picture(cfg, directory, timings)
+    if "all" in (content["figures"]["sweep"], content["animation"]["sweep"]):
+        failed = picture(DictConfig(content), directory, timings)
         if failed:
             log.error("%s", failed)
-        write_record(directory, cfg, record, timings)
+        write_record(directory, record, timings, timed=content["timings"])
     if found.diverged:
         raise reported(RunFailed(f"the fit diverged: {record['error']}"))
-    return objective_of(found, cfg.objective)
+    return objective_of(found, content["objective"])
 
 
 def save_failed(
-    cfg: DictConfig | None,
+    content: Mapping[str, Any] | None,
     error: Exception,
     directory: Path,
     overrides: tuple[str, ...],
@@ -72,7 +78,7 @@ def save_failed(
     """Write the record of a run that has no result, with the reason; returns what is to be raised.
 
     Args:
-        cfg: of the run, if it could be composed.
+        content: the resolved config of the run, if it could be composed.
         error: why there is no result.
         directory: of the record.
         overrides: of the run.
@@ -82,11 +88,8 @@ def save_failed(
     reason = reason_of(error)
     log.error("%s", reason, exc_info=None if isinstance(error, RunFailed | ValueError) else error)
     directory.mkdir(parents=True, exist_ok=True)
-    if cfg is not None:
-        try:
-            write_text(directory / artifacts.CONFIG, as_yaml(resolved(cfg)))
-        except OmegaConfBaseException as incomplete:
-            log.info("no %s: %s", artifacts.CONFIG, incomplete)
+    if content is not None:
+        write_text(directory / artifacts.CONFIG, as_yaml(content))
     code = code_state()
     artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=True)
     now = datetime.now(UTC).isoformat()
