@@ -15,14 +15,13 @@ from gmm_pipeline.inference.diagnostics import evaluate, log_priors
 from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import IDENTITY
+from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Parameters
 
 SAME_OPTIMUM = 1e-2
 """Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
 AT_THE_FLOOR = 1.01
 """A scale up to this many times the floor is held by it."""
-FEWEST_WITH_EQUAL_SCALES = 1.0
-"""Data; a component cannot shrink onto a few of them alone where all share one scale."""
 
 
 def spread_of(job: FitJob) -> float:
@@ -32,10 +31,15 @@ def spread_of(job: FitJob) -> float:
     return float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
 
 
-def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
-    """The components at the floor of the scales, or with the weight of fewer than `fewest_data` data.
+def fewest_data(job: FitJob) -> float:
+    """Data that a component must have: one fewer where scales are equal, where it has one parameter fewer."""
+    return max(job.fewest_data - 1.0, 0.0) if job.equal_scales else job.fewest_data
 
-    Where scales are equal, less than one datum is too few; a prior over sticks empties components by intent.
+
+def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
+    """The components at the floor of the scales, or with the weight of too few data (`fewest_data`).
+
+    A prior over sticks empties components by intent.
 
     Args:
         job: what was fitted.
@@ -47,7 +51,7 @@ def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...
         counts = float(np.sum(job.sample_weights)) * relative / relative.sum()
         found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread_of(job)
     if not over_sticks(job.plan.log_prior):
-        found |= counts < (min(job.fewest_data, FEWEST_WITH_EQUAL_SCALES) if job.equal_scales else job.fewest_data)
+        found |= counts < fewest_data(job)
     return tuple(np.flatnonzero(found).tolist())
 
 
@@ -104,9 +108,16 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
     """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit."""
     if result.diverged:
         return -math.inf
+    seen = evaluate(result.parameters, job.data, job.sample_weights, IDENTITY)
+    return seen.log_likelihood + log_prior(job, result)
+
+
+def log_prior(job: FitJob, result: FitResult) -> float:
+    """Log prior density at the end of a start, in nats and float64, in the units of the fit."""
     plan, floats = split(job)
+    if plan.log_prior.function is priors.flat:  # spares a run without a prior the compiler
+        return 0.0
     parameters = Parameters(*(leaf[None] for leaf in result.parameters))
     learned = {name: np.array([value]) for name, value in result.learned.items()}
-    (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], learned)
-    seen = evaluate(result.parameters, job.data, job.sample_weights, IDENTITY)
-    return seen.log_likelihood + float(log_prior)
+    (found,) = log_priors(parameters, plan.log_prior, floats["prior"], learned)
+    return float(found)
