@@ -16,14 +16,13 @@ from gmm_pipeline.inference.diagnostics import evaluate, log_priors
 from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import IDENTITY
+from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Parameters
 
 SAME_OPTIMUM = 1e-2
 """Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
 AT_THE_FLOOR = 1.01
 """A scale up to this many times the floor is held by it."""
-FEWEST_WITH_EQUAL_SCALES = 1.0
-"""Data; a component cannot shrink onto a few of them alone where all share one scale."""
 
 
 def spread_of(job: FitJob) -> float:
@@ -33,10 +32,15 @@ def spread_of(job: FitJob) -> float:
     return float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
 
 
-def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
-    """The components at the floor of the scales, or with the weight of fewer than `fewest_data` data.
+def fewest_data(job: FitJob) -> float:
+    """Data that a component must have: one fewer where scales are equal, where it has one parameter fewer."""
+    return max(job.fewest_data - 1.0, 0.0) if job.equal_scales else job.fewest_data
 
-    Where scales are equal, less than one datum is too few; a prior over sticks empties components by intent.
+
+def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
+    """The components at the floor of the scales, or with the weight of too few data (`fewest_data`).
+
+    A prior over sticks empties components by intent.
 
     Args:
         job: what was fitted.
@@ -59,7 +63,7 @@ def degenerate(job: FitJob, parameters: Parameters, spread: float) -> Bool[np.nd
         counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
         found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
     if not over_sticks(job.plan.log_prior):
-        found |= counts < (min(job.fewest_data, FEWEST_WITH_EQUAL_SCALES) if job.equal_scales else job.fewest_data)
+        found |= counts < fewest_data(job)
     return found
 
 
@@ -125,8 +129,22 @@ def log_posterior_at(job: FitJob, mixture: Parameters, learned: Mapping[str, flo
         mixture: any.
         learned: hyperparameters that the prior learned; those it starts with, if left out.
     """
+    seen = evaluate(mixture, job.data, job.sample_weights, IDENTITY)
+    return seen.log_likelihood + log_prior(job, mixture, learned)
+
+
+def log_prior(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | None = None) -> float:
+    """Log prior density of a mixture, in nats and float64, in the units of the fit.
+
+    Args:
+        job: what was fitted.
+        mixture: any.
+        learned: hyperparameters that the prior learned; those it starts with, if left out.
+    """
     plan, floats = split(job)
+    if plan.log_prior.function is priors.flat:  # spares a run without a prior the compiler
+        return 0.0
     parameters = Parameters(*(np.asarray(leaf)[None] for leaf in mixture))
     varied = {name: np.array([value]) for name, value in (learned or {}).items()}
-    (log_prior,) = log_priors(parameters, plan.log_prior, floats["prior"], varied)
-    return evaluate(mixture, job.data, job.sample_weights, IDENTITY).log_likelihood + float(log_prior)
+    (found,) = log_priors(parameters, plan.log_prior, floats["prior"], varied)
+    return float(found)

@@ -1,7 +1,8 @@
 """Choosing the number of components: the candidates, what each criterion says of them, and the best sound one.
 
 A criterion compares optima, and the likelihood of a mixture has none where a component collapses on a datum: a
-candidate that is degenerate or diverged has no say, however well it scores. All numbers are of the user's units, in
+candidate that is degenerate or diverged has no say, however well it scores, nor has one that is shown to be none of its
+model's optima or to gain nothing by a component. All numbers are of the user's units, in
 float64. The candidates are jobs like any other, so that a selection is one batch of fits. The price: none is stopped
 early because it is hopeless.
 """
@@ -14,15 +15,18 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import diagnostics
+from gmm_pipeline.inference import diagnostics, nesting
 from gmm_pipeline.inference.cross_validation import HeldOut, standard_error_of_gap
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.singular_bic import singular_bic
+from gmm_pipeline.inference.verdicts import Doubt, Reason, barred, doubts_of, listed, named
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 LARGER_IS_BETTER = frozenset({"held_out"})
+INFORMATION_CRITERIA = frozenset({"aic", "bic", "icl", "sbic"})
+"""A nat of log-likelihood is two of these."""
 
 
 class Candidate(NamedTuple):
@@ -47,6 +51,8 @@ class Candidate(NamedTuple):
     degenerate: tuple[int, ...]
     diverged: bool
     converged: bool
+    doubts: tuple[Doubt, ...] = ()
+    """What else speaks against it, by itself and beside the other candidates."""
 
 
 def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bool]) -> list[FitJob]:
@@ -124,6 +130,8 @@ def judge(
     if not rows:
         return rows
     rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
+    doubts = nesting.compared(jobs, results, [row.log_likelihood for row in rows], [row.doubts for row in rows])
+    rows = [row._replace(doubts=of_row) for row, of_row in zip(rows, doubts, strict=True)]
     return rows if held_out is None else _with_held_out(rows, held_out, jobs[0].sample_weights)
 
 
@@ -145,6 +153,7 @@ def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scalin
         degenerate=result.degenerate,
         diverged=result.diverged,
         converged=result.converged,
+        doubts=doubts_of(job, result, data),
     )
 
 
@@ -153,7 +162,7 @@ def _with_singular_bic(rows: Sequence[Candidate], n_data: float) -> list[Candida
     scores: dict[int, float] = {}
     for equal in (True, False):
         own = [i for i, row in enumerate(rows) if row.n_components == 1 or row.equal_scales == equal]
-        chain = sorted((i for i in own if problem(rows[i]) is None), key=lambda i: rows[i].n_components)
+        chain = sorted((i for i in own if _has_likelihood(rows[i])), key=lambda i: rows[i].n_components)
         numbers, found = [rows[i].n_components for i in chain], [rows[i].log_likelihood for i in chain]
         scores |= dict(zip(chain, singular_bic(numbers, found, n_data, equal_scales=equal), strict=True))
     return [row._replace(sbic=scores.get(i)) for i, row in enumerate(rows)]
@@ -176,11 +185,15 @@ def _with_held_out(
     ]
 
 
-def problem(candidate: Candidate) -> str | None:
+def problem(candidate: Candidate) -> Reason | None:
     """Why a candidate cannot be chosen by any criterion; None if it can."""
-    if candidate.diverged or not math.isfinite(candidate.log_likelihood):
-        return "diverged"
-    return "degenerate" if candidate.degenerate else None
+    diverged = candidate.diverged or not math.isfinite(candidate.log_likelihood)
+    return barred(candidate.degenerate, candidate.doubts, diverged=diverged)
+
+
+def _has_likelihood(candidate: Candidate) -> bool:
+    """Whether its likelihood is bounded; that of coincident components is that of a mixture like any other."""
+    return not candidate.degenerate and not candidate.diverged and math.isfinite(candidate.log_likelihood)
 
 
 def score(candidate: Candidate, criterion: str) -> float:
@@ -204,7 +217,7 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
     """The best of the sound candidates by a criterion, the one with fewer parameters if two are as good.
 
     Returns:
-        None where no candidate is sound: each is degenerate or diverged, or has no finite score.
+        None where no candidate may be chosen: something bars each of them, or it has no finite score.
 
     Raises:
         InputError: there is no such criterion.
@@ -216,3 +229,40 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
         if problem(candidate) is None and math.isfinite(value)
     ]
     return candidates[min(eligible)[-1]] if eligible else None
+
+
+def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> list[str]:
+    """What speaks against a choice, in clauses: that it is at the edge of what was tried, or that searches missed.
+
+    Args:
+        candidates: all that were compared.
+        chosen: which of them.
+        criterion: by which.
+    """
+    numbers, best = [candidate.n_components for candidate in candidates], candidates[chosen]
+    told = []
+    if best.n_components == max(numbers) > min(numbers):
+        told.append(f"{max(numbers)} components are the most that were tried: raise selection.largest")
+    elif best.n_components == min(numbers) > 1:
+        told.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
+    missed = [
+        (candidate, doubt.nats)
+        for candidate in candidates
+        for doubt in candidate.doubts
+        if doubt.reason in (Reason.MISSED, Reason.OUTDONE) and candidate is not best
+    ]
+    if missed:
+        told.append(
+            "the best optimum was missed of "
+            + listed([f"{named(one.n_components, equal_scales=one.equal_scales)} by {n:.2g} nats" for one, n in missed])
+            + (" or more, so that the choice may be wrong" if _may_win(best, missed, criterion) else " or more")
+            + ": use more restarts"
+        )
+    return told
+
+
+def _may_win(best: Candidate, missed: Sequence[tuple[Candidate, float]], criterion: str) -> bool:
+    """Whether a candidate would be chosen if it had the likelihood that it is known to have missed."""
+    if criterion not in INFORMATION_CRITERIA:
+        return True
+    return any(score(candidate, criterion) - 2.0 * nats < score(best, criterion) for candidate, nats in missed)

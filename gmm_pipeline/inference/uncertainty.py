@@ -43,6 +43,15 @@ class Uncertainty(NamedTuple):
     """Whether the fit is a strict local maximum of the log posterior, as far as its curvature says."""
 
 
+class Curvature(NamedTuple):
+    """Minus the Hessian of the log posterior, by its principal directions."""
+
+    shares: Float[np.ndarray, " free"]
+    """Its eigenvalues, ascending, as shares of what the information would be if each datum came with its component."""
+    directions: Float[np.ndarray, "P free"]
+    """A column each, in the order of `Parameters`, as long as a standard error with that information."""
+
+
 @np.errstate(all="ignore")
 def uncertainty(
     parameters: Parameters,
@@ -60,8 +69,9 @@ def uncertainty(
     point neither depends on how the free ones are chosen. Nothing is raised for a fit that went wrong: a diverged one,
     a saddle or a mixture with two components alike has no errors, NaN.
 
-    A degenerate component is at the edge of what a fit may be, where curvature says nothing: its weight, loc and scale
-    are held fixed, have no errors, and the others' are given those.
+    A degenerate component is at the edge of what a fit may be, where curvature says nothing of its loc and scale: they
+    are held fixed and have no errors, and the others' errors are those with them held fixed. Its weight is estimated
+    like any other, since how many data it has is as uncertain as how many the others have.
 
     Args:
         parameters: a fit, in the units of `data`.
@@ -76,27 +86,77 @@ def uncertainty(
     exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
     sound = np.setdiff1d(np.arange(len(exact.component_mus)), list(degenerate))
     undefined = Uncertainty(Mixture(*[np.full(len(exact.component_mus), np.nan)] * 3), False)
-    if len(sound) == 0 or not np.isfinite(exact).all():
+    if len(sound) == 0:
         return undefined
-    complete, missing = information(exact, np.asarray(data), np.asarray(sample_weights))
-    of_prior = prior_information(exact, log_prior, floats)
-    free = free_directions(exact, sound, equal_scales=equal_scales)
-    if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
-        return undefined
-    # Relative to the complete information no unit matters, and rounding has one size.
-    most = np.diag(free.T @ complete @ free) + np.abs(np.diag(free.T @ of_prior @ free))
-    if not most.min() > 0:
-        return undefined
-    free = free / np.sqrt(most)
-    eigenvalues, eigenvectors = np.linalg.eigh(free.T @ (complete - missing + of_prior) @ free)
-    if not eigenvalues.min() > LEAST_SHARE:
+    found = curvature(
+        exact,
+        data,
+        sample_weights,
+        log_prior=log_prior,
+        floats=floats,
+        equal_scales=equal_scales,
+        degenerate=degenerate,
+    )
+    if found is None or not found.shares.min() > LEAST_SHARE:
         return undefined
     fitted = constrain(exact)
     # Along the free directions Σ_j w_j δ_j = 0, where the derivative of softmax is w itself.
     jacobian = np.concatenate([fitted.weights, np.ones_like(fitted.locs), fitted.scales])
-    variances = np.sum((jacobian[:, None] * (free @ eigenvectors)) ** 2 / eigenvalues, axis=1)
-    of_sound = np.where(np.isin(np.arange(len(fitted.locs)), sound), np.sqrt(variances).reshape(3, -1), np.nan)
-    return Uncertainty(Mixture(*of_sound), True)
+    variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
+    weights, locs, scales = np.sqrt(variances).reshape(3, -1)
+    counted = _with_weight(exact, sample_weights, sound)
+    # A weight of one among none that could vary is fixed by no data: no error is known, rather than one of 0.
+    counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
+    errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
+    everything = np.arange(len(fitted.locs))
+    return Uncertainty(Mixture(*(np.where(np.isin(everything, known), of, np.nan) for of, known in errors)), True)
+
+
+@np.errstate(all="ignore")
+def curvature(
+    parameters: Parameters,
+    data: Float[AnyArray, " n"],
+    sample_weights: Float[AnyArray, " n"],
+    *,
+    log_prior: Plugin,
+    floats: Mapping[str, float],
+    equal_scales: bool,
+    degenerate: Iterable[int],
+) -> Curvature | None:
+    """How the log posterior bends about a fit, in every direction it may move in; None where that is not finite.
+
+    Args:
+        parameters: a fit, in the units of `data`.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        log_prior: without those of its floats that differ between runs.
+        floats: these, with what the prior learned.
+        equal_scales: whether the components share one scale.
+        degenerate: components whose loc and scale stay where they are.
+    """
+    exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
+    if not np.isfinite(exact).all():
+        return None
+    sound = np.setdiff1d(np.arange(len(exact.component_mus)), list(degenerate))
+    complete, missing = information(exact, np.asarray(data), np.asarray(sample_weights))
+    of_prior = prior_information(exact, log_prior, floats)
+    counted = _with_weight(exact, sample_weights, sound)
+    free = free_directions(exact, sound, counted, equal_scales=equal_scales)
+    if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
+        return None
+    # Relative to the complete information no unit matters, and rounding has one size.
+    most = np.diag(free.T @ complete @ free) + np.abs(np.diag(free.T @ of_prior @ free))
+    if not most.size or not most.min() > 0:
+        return None
+    free = free / np.sqrt(most)
+    shares, eigenvectors = np.linalg.eigh(free.T @ (complete - missing + of_prior) @ free)
+    return Curvature(shares, free @ eigenvectors)
+
+
+def _with_weight(parameters: Parameters, sample_weights: Float[AnyArray, " n"], sound: np.ndarray) -> np.ndarray:
+    """The components whose weight is estimated: the sound ones, and of the others those that have a datum at least."""
+    counts = float(np.sum(sample_weights, dtype=np.float64)) * constrain(parameters).weights
+    return np.union1d(sound, np.flatnonzero(counts >= 1.0)).astype(int)
 
 
 def information(
@@ -182,22 +242,26 @@ def _prior_hessian(values: Array, active: Array, floats: dict[str, AnyArray], *,
     return jax.hessian(lambda values: prior_density(log_prior.given(floats), Parameters(*values), active))(values)
 
 
-def free_directions(parameters: Parameters, sound: np.ndarray, *, equal_scales: bool) -> Float[np.ndarray, "P free"]:
+def free_directions(
+    parameters: Parameters, sound: np.ndarray, counted: np.ndarray, *, equal_scales: bool
+) -> Float[np.ndarray, "P free"]:
     """A basis of the directions in which a fit may move, as columns in the order of `Parameters`.
 
     Those of the log weights keep Σ_j w_j δ_j = 0, and so leave the weights of all other components as they are.
 
     Args:
         parameters: K components.
-        sound: the components that move.
+        sound: the components whose locs and scales move.
+        counted: those whose weights do.
         equal_scales: whether log scales move together.
     """
     weights = constrain(parameters).weights
-    one = np.eye(len(weights))[:, sound]
-    heaviest = int(np.argmax(weights[sound]))
-    of_weights = np.delete(one - one[:, [heaviest]] * (weights[sound] / weights[sound][heaviest]), heaviest, axis=1)
-    of_scales = np.ones((len(weights), 1)) if equal_scales else one
-    parts = [of_weights, one, of_scales]
+    every = np.eye(len(weights))
+    heaviest = int(np.argmax(weights[counted]))
+    against = every[:, counted[[heaviest]]] * (weights[counted] / weights[counted][heaviest])
+    of_weights = np.delete(every[:, counted] - against, heaviest, axis=1)
+    of_scales = np.ones((len(weights), 1)) if equal_scales else every[:, sound]
+    parts = [of_weights, every[:, sound], of_scales]
     columns = np.cumsum([0, *(part.shape[1] for part in parts)])
     free = np.zeros((3 * len(weights), columns[-1]))
     for number, part in enumerate(parts):

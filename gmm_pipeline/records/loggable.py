@@ -108,6 +108,8 @@ def _soundness(content: Content) -> dict[str, str]:
     metrics = content.metrics
     known = {"converged": metrics.get("converged"), "degenerate": metrics.get("n_degenerate")}
     flags = {f"gmm_pipeline.{name}": _text(bool(value)) for name, value in known.items() if value is not None}
+    if metrics.get("barred"):
+        flags["gmm_pipeline.barred"] = str(metrics["barred"])
     verdict = content.record.get("verdict")
     return flags | ({"gmm_pipeline.verdict": "; ".join(verdict)} if verdict else {})
 
@@ -190,6 +192,12 @@ def _warnings(content: Content) -> list[str]:
     if degenerate:
         which = ", ".join(map(str, degenerate))
         told += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood says nothing.", ""]
+    told += [
+        line
+        for doubt in content.record.get("doubts", [])
+        if doubt["bars"]
+        for line in (f"**Not to be relied on: {doubt['words']}.**", "")
+    ]
     if content.metrics.get("converged") is False:
         told += ["**Not converged: its numbers are not those of an optimum.**", ""]
     return told

@@ -89,7 +89,8 @@ def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Poin
     for row in range(len(columns["n_components"])):
         told = {name: values[row] for name, values in columns.items()}
         error = told.get("held_out_gap_error") if criterion == "held_out" else None
-        problem = "diverged" if told.get("diverged") else "degenerate" if told.get("degenerate") else None
+        # Records of before this column have the two others.
+        problem = told.get("barred") or next((name for name in ("diverged", "degenerate") if told.get(name)), None)
         points.append(Point(int(told["n_components"]), told["scales"] == "equal", told[criterion], error, problem))
     return points
 

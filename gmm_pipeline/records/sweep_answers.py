@@ -16,6 +16,8 @@ from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweeps import FINISHED, SweepRun, differing_overrides
 
+SAME_OPTIMUM = 1e-2
+"""Nats between two fits of one optimum, at most."""
 REACHED = 1e-3
 """Nats above the best loss that are as good as the best: the precision to which losses are compared."""
 SEED = "seed"
@@ -53,21 +55,23 @@ def value(run: SweepRun, metric: str) -> float:
     return float(found) if isinstance(found, int | float) and math.isfinite(found) else math.nan
 
 
-def is_degenerate(run: SweepRun) -> bool:
-    """Whether a fit has a component with which it can have any likelihood."""
-    return bool(run.metrics.get("n_degenerate"))
+def barred(run: SweepRun) -> str | None:
+    """Why a finished run cannot be the best, such as a component that gives it any likelihood; None if it can."""
+    # Records of before that metric have the number alone.
+    reason = run.metrics.get("barred") or ("degenerate" if run.metrics.get("n_degenerate") else None)
+    return None if reason is None else str(reason)
 
 
 def cost(run: SweepRun, objective: str) -> float:
-    """The objective as something to minimise; infinite where a run has no result, or one that is degenerate."""
+    """The objective as something to minimise; infinite where a run has no result, or one that cannot be the best."""
     found = value(run, objective)
-    if math.isnan(found) or is_degenerate(run):
+    if math.isnan(found) or barred(run):
         return math.inf
     return -found if objective in LARGER_IS_BETTER else found
 
 
 def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
-    """The runs that finished with a finite metric and no degenerate component: those that can be compared."""
+    """The runs that finished with a finite metric and that nothing bars: those that can be compared."""
     return [run for run in runs if math.isfinite(cost(run, metric))]
 
 
@@ -80,6 +84,40 @@ def n_components(run: SweepRun) -> int | None:
     """Number of components of a fit, or None where it failed."""
     found = run.metrics.get(K)
     return int(found) if isinstance(found, int | float) else None
+
+
+class Fall(NamedTuple):
+    """A log-likelihood that falls where components are added, as no optimum's does."""
+
+    smaller: SweepRun
+    larger: SweepRun
+    nats: float
+
+
+def falls(runs: Sequence[SweepRun]) -> list[Fall]:
+    """The numbers of components whose best run is below that of fewer, with all else the same: their searches missed.
+
+    A prior may take some likelihood, and how much is not in the records: what the log priors add up to is allowed.
+    """
+    groups: dict[tuple[object, ...], dict[int, list[SweepRun]]] = {}
+    for run in with_results(runs, "log_likelihood"):
+        groups.setdefault(_model(run, but=K), {}).setdefault(n_components(run) or 0, []).append(run)
+    found = []
+    for by_number in groups.values():
+        best = [best_of(members, "log_likelihood")[1] for _, members in sorted(by_number.items())]
+        for index, larger in enumerate(best[1:], start=1):
+            smaller = best_of(best[:index], "log_likelihood")[1]
+            nats = value(smaller, "log_likelihood") - value(larger, "log_likelihood")
+            by_prior = sum(abs(value(run, "log_prior")) for run in (smaller, larger))
+            if nats > SAME_OPTIMUM + by_prior:
+                found.append(Fall(smaller, larger, nats))
+    return found
+
+
+def _model(run: SweepRun, but: str | None = None) -> tuple[object, ...]:
+    """What a run fits to which data: all that was asked but how it is searched for."""
+    asked = override_values(run.overrides).items()
+    return run.data_digest, *sorted((key, value) for key, value in asked if not _of_search(key) and key != but)
 
 
 def jitter(count: int) -> Float[np.ndarray, " R"]:
@@ -150,8 +188,7 @@ def best_losses(runs: Sequence[SweepRun]) -> dict[int, float]:
     """
 
     def comparable(run: SweepRun) -> tuple[object, ...]:
-        values = override_values(run.overrides)
-        return run.data_digest, n_components(run), *sorted(item for item in values.items() if not _of_search(item[0]))
+        return n_components(run), *_model(run)
 
     best: dict[tuple[object, ...], float] = {}
     for run in with_results(runs, "loss"):

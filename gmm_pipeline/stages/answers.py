@@ -1,5 +1,6 @@
 """What a fit answers, between the units of the fit and those of the user."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from gmm_pipeline.inference.matching import adjusted_rand_index, match, z_scores
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import hit_rate, restarts_needed
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
-from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of
+from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of, remarks
 from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
+from gmm_pipeline.inference.verdicts import Doubt, barred, doubts_of, words
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
@@ -40,6 +42,8 @@ class Answer(NamedTuple):
     unconstrained: Parameters
     equal_scales: bool
     degenerate: tuple[int, ...]
+    doubts: tuple[Doubt, ...]
+    """What else speaks against it."""
     learned: dict[str, float]
     """Hyperparameters that the prior learned."""
     asymptotic: Interval
@@ -58,8 +62,8 @@ class Answer(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether it is finite and no component is degenerate."""
-        return not self.diverged and not self.degenerate
+        """Whether nothing bars it from being the best of several."""
+        return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
 
 
 def answer(job: Job, found: Estimate) -> Answer:
@@ -80,11 +84,18 @@ def answer(job: Job, found: Estimate) -> Answer:
     asymptotic = _asymptotic(job, found, fitted, order)
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
     resampled = found.resampled
+    degenerate = _renumbered(result.degenerate, order)
+    known = found.candidates[found.chosen].doubts if found.candidates else _doubts_of(job, found)
+    doubts = tuple(doubt._replace(components=_renumbered(doubt.components, order)) for doubt in known)
+    # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
+    diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
+    why = barred(degenerate, doubts, diverged=diverged)
     return Answer(
         fitted=fitted,
         unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
         equal_scales=fit.equal_scales,
-        degenerate=tuple(np.flatnonzero(np.isin(order, result.degenerate)).tolist()),
+        degenerate=degenerate,
+        doubts=doubts,
         learned=result.learned,
         asymptotic=asymptotic,
         bootstrap=None if resampled is None else _of_bootstrap(resampled.intervals, order),
@@ -103,6 +114,7 @@ def answer(job: Job, found: Estimate) -> Answer:
             "converged": result.converged,
             "gradient_norm": result.gradient_norm,
             "n_degenerate": len(result.degenerate),
+            "barred": None if why is None else str(why),
             "restarts": len(result.restarts),
             "hit_rate": hit_rate(result.restarts),
             "restarts_for_99_percent": restarts_needed(hit_rate(result.restarts), SURE),
@@ -119,9 +131,17 @@ def answer(job: Job, found: Estimate) -> Answer:
             _in_order(constrain(history_parameters), order),
         ),
         assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities),
-        # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
-        diverged=result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all(),
+        diverged=diverged,
     )
+
+
+def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
+    """Components by their place in the order of the locs."""
+    return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
+
+
+def _doubts_of(job: Job, found: Estimate) -> tuple[Doubt, ...]:
+    return doubts_of(found.fit, found.result, to_fit_units(job.dataset.data, job.scaling))
 
 
 def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
@@ -189,6 +209,11 @@ def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
     return rows
 
 
+def about_choice(asked: Asked, found: Answer) -> list[str]:
+    """What speaks against the choice of the number of components, where one was made."""
+    return remarks(found.candidates, found.chosen, asked.criterion) if found.candidates else []
+
+
 def verdict(asked: Asked, found: Answer) -> list[str]:
     """How far an answer can be trusted, in words; what is wrong with it first."""
     metrics, told = found.metrics, []
@@ -201,6 +226,8 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
             "few data, where a likelihood has no bound; use fewer components, scales=equal or a prior on scales, or a "
             "lower scale_floor and fewest_data if they are real"
         )
+    told += [words(doubt) for doubt in found.doubts]
+    told += about_choice(asked, found)
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
     if metrics["converged"]:
         told.append(f"converged in {steps:,} steps")

@@ -14,18 +14,22 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.inference.batching import width_of
+from gmm_pipeline.inference.selection import problem
+from gmm_pipeline.inference.verdicts import BARRING, words
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
 from gmm_pipeline.records.provenance import NO_GIT, provenance
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.answers import Answer, Interval, verdict
+from gmm_pipeline.stages.answers import Answer, Interval, about_choice, verdict
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import digests, run_digest
 
 PASSING = ("name", "started", "ended", "timings", "tracking")
 """What differs between two runs of the same config, besides the state of git."""
+NOT_COLUMNS = ("n_components", "equal_scales", "doubts")
+"""What the table of a selection says in other words."""
 
 
 def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *, of_sweep: bool) -> None:
@@ -87,8 +91,13 @@ def selection_columns(found: Answer) -> dict[str, Any]:
             "n_components": one.n_components,
             "scales": "equal" if one.equal_scales else "free",
             "chosen": index == found.chosen,
-            **{name: value for name, value in one._asdict().items() if name not in ("n_components", "equal_scales")},
+            **{
+                name: value
+                for name, value in one._asdict().items()
+                if name not in ("n_components", "equal_scales", "doubts")
+            },
             "degenerate": len(one.degenerate),
+            "barred": problem(one) or "",
         }
         for index, one in enumerate(found.candidates)
     ]
@@ -127,6 +136,7 @@ def about(
         "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *words]),
         "overrides": list(words),
         "verdict": verdict(job.asked, found),
+        **({"doubts": doubts} if (doubts := _doubts(job, found)) else {}),
         "digest": run_digest(content, job),
         "digests": {**digests(content, job), "results": artifacts.digests_of_results(directory)},
         "width": width_of(job.fit)._asdict(),
@@ -135,6 +145,13 @@ def about(
         "provenance": provenance(device()),
         **linked(content),
     }
+
+
+def _doubts(job: Job, found: Answer) -> list[dict[str, Any]]:
+    """What speaks against the fit or against the choice, for whoever shows the record."""
+    by_fit = [(doubt.reason, doubt.reason in BARRING, words(doubt)) for doubt in found.doubts]
+    by_choice = [("choice", False, clause) for clause in about_choice(job.asked, found)]
+    return [{"reason": reason, "bars": bars, "words": clause} for reason, bars, clause in by_fit + by_choice]
 
 
 def linked(content: Mapping[str, Any]) -> dict[str, Any]:

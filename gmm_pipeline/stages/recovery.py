@@ -12,7 +12,7 @@ import numpy as np
 
 from gmm_pipeline.inference.matching import match
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records.sweep_answers import is_degenerate
+from gmm_pipeline.records.sweep_answers import barred
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 
 
@@ -45,7 +45,7 @@ def worst_errors(runs: Sequence[SweepRun]) -> dict[int, float]:
         return {}
     return {
         run.number: worst_error(run.fitted, run.truth)
-        if run.status == FINISHED and not is_degenerate(run) and run.fitted is not None and run.truth is not None
+        if run.status == FINISHED and barred(run) is None and run.fitted is not None and run.truth is not None
         else math.inf
         for run in ended
     }

@@ -17,8 +17,9 @@ from gmm_pipeline.records.sweep_answers import (
     NAMES,
     REACHED,
     Setting,
+    barred,
     best_of,
-    is_degenerate,
+    falls,
     n_components,
     same_data,
     settings_of,
@@ -43,6 +44,15 @@ BURNHAM_ANDERSON = (
     (10.0, "it has little support"),
     (float("inf"), "it has essentially no support"),
 )
+BARRED = {
+    "degenerate": "with a degenerate component",
+    "coincident": "with components that coincide",
+    "saddle": "at no maximum",
+    "rounded": "with a component narrower than the rounding of the data",
+}
+"""Why runs are left out, in words."""
+CHARGING = ("bic", "aic", "icl")
+"""Objectives that charge for a component, so that the best number of them need not be the largest."""
 SCALES = {
     "bic": (KASS_RAFTERY, "Kass & Raftery 1995, on differences of BIC"),
     "aic": (BURNHAM_ANDERSON, "Burnham & Anderson 2002, on differences of AIC"),
@@ -98,8 +108,8 @@ def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
     """How many runs ended how."""
     found = Counter(run.status for run in runs)
     parts = [f"{found[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if found[status]]
-    degenerate = sum(is_degenerate(run) for run in runs if run.status == FINISHED)
-    parts += [f"{degenerate:,} of them with a degenerate component, left out of comparisons"] * bool(degenerate)
+    left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
+    parts += [f"{n:,} of them {BARRED.get(why, why)}, left out of comparisons" for why, n in left_out.items() if why]
     missing = len(manifest.runs) - len(runs)
     if missing:
         parts.append(f"{missing:,} not run")
@@ -152,6 +162,7 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
     sentences = []
     if len({n_components(run) for run in found}) > 1:
         sentences.append(_compare_components(found, name, superlative, objective))
+        sentences += [*_at_the_edge(found, objective), *_fallen(found)]
     elif len(settings) > 1:
         sentences.append(_compare_settings(settings, name, superlative, objective))
     sentences += _reached(settings[0])
@@ -175,6 +186,25 @@ def _compare_components(runs: Sequence[SweepRun], name: str, superlative: str, o
         words = next(words for limit, words in scale if gap <= limit)
         return f"{sentence}: {words} ({source})."
     return f"{sentence} nats. More components fit any data closer: objective=bic weighs fit against their number."
+
+
+def _at_the_edge(runs: Sequence[SweepRun], objective: str) -> list[str]:
+    numbers = {n_components(run) or 0 for run in runs}
+    best = n_components(best_of(runs, objective)[1])
+    if objective not in CHARGING or best not in (max(numbers), min(numbers) if min(numbers) > 1 else None):
+        return []
+    side, other = ("most", "more") if best == max(numbers) else ("fewest", "fewer")
+    return [f"n_components={best} is the {side} that the sweep tried: try {other}."]
+
+
+def _fallen(runs: Sequence[SweepRun]) -> list[str]:
+    return [
+        f"The log-likelihood falls from n_components={n_components(fall.smaller)} (run {fall.smaller.number}) to "
+        f"n_components={n_components(fall.larger)} (run {fall.larger.number}) by {fall.nats:,.2g} nats, though more "
+        "components fit any data closer: the better optimum was missed, so that comparisons with it say little. Use "
+        "more restarts or seeds."
+        for fall in falls(runs)
+    ]
 
 
 def _compare_settings(settings: Sequence[Setting], name: str, superlative: str, objective: str) -> str:

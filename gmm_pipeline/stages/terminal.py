@@ -161,7 +161,7 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
     table.add_column("")
     for row in range(len(columns["n_components"])):
         cells = [_cell(columns[name][row]) for name in names]
-        remarks = [remark for remark in ("degenerate", "diverged") if columns[remark][row]]
+        remarks = [columns["barred"][row]] if columns["barred"][row] else []
         remarks += [] if columns["converged"][row] else ["not converged"]
         table.add_row("*" if columns["chosen"][row] else "", *cells, ", ".join(remarks))
     return table

@@ -8,7 +8,7 @@ from conftest import ROUNDING_64
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from gmm_pipeline.inference import uncertainty as module
 from gmm_pipeline.inference.plugins import Plugin
@@ -283,7 +283,7 @@ def test_an_empty_component_leaves_the_others_errors_as_they_are(free, log_weigh
             np.testing.assert_allclose(ours, [theirs[0], np.nan, theirs[1]], rtol=1e-9)
 
 
-def test_a_spike_is_held_fixed():
+def test_a_spike_has_a_weight_of_binomial_error_and_leaves_the_rest_as_it_is():
     """Twenty equal data in a component at the floor: the rest is as it would be without them."""
     data = np.concatenate([DATA, np.full(20, 100.0)])
     rest = Parameters(np.zeros(1), np.array([DATA.mean()]), np.log([DATA.std()]))
@@ -291,7 +291,33 @@ def test_a_spike_is_held_fixed():
     found = errors_of(with_spike, data, degenerate=(1,)).standard_errors
     np.testing.assert_allclose(found.locs, [DATA.std() / 20, np.nan], rtol=ROUNDING_64)
     np.testing.assert_allclose(found.scales, [DATA.std() / np.sqrt(800), np.nan], rtol=ROUNDING_64)
-    np.testing.assert_array_equal(found.weights, [0.0, np.nan])
+    # Whether one more datum had been of the spike is a coin toss.
+    np.testing.assert_allclose(found.weights, np.full(2, np.sqrt(20 * 400 / 420**3)), rtol=ROUNDING_64)
+
+
+def test_the_weight_of_a_spike_among_others_has_the_error_of_a_numerical_hessian():
+    """Data of the rest lie at the spike too, so that its weight is less sure than a count of them."""
+    data = np.concatenate([np.linspace(-3, 3, 200), np.full(50, 0.5)])
+    locs, scales = np.array([0.0, 0.5]), np.array([1.8, 0.05])
+
+    def minus_loglike(values):
+        weight, loc, scale = values
+        rest, spike = stats.norm.pdf(data, loc, scale), stats.norm.pdf(data, locs[1], scales[1])
+        return -np.sum(np.log((1 - weight) * rest + weight * spike))
+
+    best = optimize.minimize(minus_loglike, [0.2, 0.0, 1.8], method="Nelder-Mead", tol=1e-12).x
+    fit = Parameters(np.log([1 - best[0], best[0]]), np.array([best[1], locs[1]]), np.log([best[2], scales[1]]))
+    expected = errors_by_finite_differences(best, minus_loglike)
+    found = errors_of(fit, data, degenerate=(1,)).standard_errors
+    np.testing.assert_allclose([*found.weights, found.locs[0], found.scales[0]], expected[[0, 0, 1, 2]], rtol=1e-4)
+    assert found.weights[0] > np.sqrt(best[0] * (1 - best[0]) / len(data))
+
+
+def test_a_weight_that_nothing_can_vary_against_has_no_error_rather_than_one_of_zero():
+    with_empty = Parameters(np.array([0.0, -40.0]), np.array([DATA.mean(), 0.0]), np.log([DATA.std(), 1.0]))
+    found = errors_of(with_empty, degenerate=(1,)).standard_errors
+    assert np.isnan(found.weights).all()
+    np.testing.assert_allclose(found.locs[0], DATA.std() / 20, rtol=1e-9)
 
 
 FITTED = Mixture(np.array([0.02, 0.98]), np.array([-1.0, 2.0]), np.array([0.1, 3.0]))

@@ -230,13 +230,18 @@ def restarts(run: Run) -> Chart | None:
     )
 
 
+BARS = ("degenerate", "diverged", "barred")
+"""Columns that say why a candidate could not be chosen; older records lack the last."""
+
+
 def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *, larger: bool) -> Chart | None:
     """A criterion's difference to the best candidate over the number of components, a line a kind of scales."""
     if criterion not in columns:
         return None
     values = np.array([math.nan if value is None else value for value in columns[criterion]], float)
     values = -values if larger else values
-    sound = np.isfinite(values) & ~np.array(columns["degenerate"], bool) & ~np.array(columns["diverged"], bool)
+    barred = [any(columns[name][row] for name in BARS if name in columns) for row in range(len(values))]
+    sound = np.isfinite(values) & ~np.array(barred, bool)
     if not sound.any():
         return None
     excess = np.where(sound, values - np.min(values[sound]), np.nan)

@@ -101,6 +101,7 @@ def answer(run: Run, settings: Settings) -> Answer:
         verdicts.convergence(run),
         verdicts.hits(run),
         verdicts.soundness(run),
+        *verdicts.doubts(run),
         verdicts.agreement(run, found, null, quantiles, settings.level),
         *([] if recovered is None else [recovered]),
     ]

@@ -16,8 +16,8 @@ from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 MOST_CHOICES = 12
 """Values of a column by which the table can be filtered, or points be coloured."""
 MOST_FILTERS = 6
-FIRST = ("status", "loss", "log_likelihood", "bic", "converged", "n_steps", "hit_rate", "n_degenerate", "error")
-FILTERED = ("status", "converged", "n_degenerate", "scales_are")
+FIRST = ("status", "loss", "log_likelihood", "bic", "converged", "n_steps", "hit_rate", "barred", "error")
+FILTERED = ("status", "converged", "barred", "scales_are")
 LAST = ("digest", "record")
 LABELS = {"log_likelihood": "log-likelihood", "bic": "BIC", "aic": "AIC", "icl": "ICL", "n_steps": "steps taken"}
 

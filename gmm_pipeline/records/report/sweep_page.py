@@ -20,9 +20,9 @@ from gmm_pipeline.records.report.run_page import Answer, Settings, answer, as_co
 from gmm_pipeline.records.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
+    barred,
     best_of,
     excess_of_same_data,
-    is_degenerate,
     jitter,
     n_components,
     with_results,
@@ -129,10 +129,10 @@ def headline(
 def tiles(manifest: Manifest, runs: Sequence[SweepRun]) -> list[tuple[str, str, str]]:
     """How many runs ended how."""
     ended = Counter(run.status for run in runs)
-    degenerate = sum(is_degenerate(run) for run in runs if run.status == FINISHED)
+    left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
     rows = [("runs", f"{len(manifest.runs):,}", "asked for")]
     rows += [(status, f"{ended[status]:,}", "") for status in (FINISHED, DIVERGED, FAILED)]
-    rows += [("degenerate", f"{degenerate:,}", "of the finished, left out of comparisons")] if degenerate else []
+    rows += [(why, f"{n:,}", "of the finished, left out of comparisons") for why, n in left_out.items() if why]
     missing = len(manifest.runs) - len(runs)
     return rows + ([("not run", f"{missing:,}", "the same command goes on")] if missing else [])
 

@@ -20,6 +20,13 @@ FEW_DATA = 50
 """Fewer are too few for what holds for many."""
 CLEARLY = 0.02
 """A probability this small, as a share of what already counts against a fit, leaves no doubt."""
+DOUBTS = {
+    "coincident": "Components",
+    "rounded": "Components",
+    "unresolved": "Precision",
+    "choice": "Number of components",
+}
+"""What each reason is about; all others are about the optimum."""
 OUTCOMES = ("worse", "degenerate", "diverged")
 
 
@@ -105,6 +112,15 @@ def soundness(run: Run) -> Finding:
         return Finding(UNKNOWN, "Components", "not recorded", "This record does not say whether a component collapsed.")
     words = "Each component has data enough and a scale above the floor: the likelihood means something."
     return Finding(GOOD, "Components", "no component is degenerate", words)
+
+
+def doubts(run: Run) -> list[Finding]:
+    """What else was found to speak against the fit, or against the choice of the number of components."""
+    told = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
+    return [
+        Finding(BAD if bars else CAUTION, DOUBTS.get(reason, "Optimum"), reason, _sentence([words]))
+        for reason, bars, words in told
+    ]
 
 
 def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:

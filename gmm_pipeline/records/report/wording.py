@@ -246,6 +246,8 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tup
     for index in range(len(columns["n_components"])):
         cells = [_selection_cell(name, columns[name][index]) for name in known]
         remarks = [name for name in ("degenerate", "diverged") if columns[name][index]]
+        other = columns["barred"][index] if "barred" in columns else ""
+        remarks += [other] if other and other not in remarks else []
         remarks += [] if columns["converged"][index] else ["not converged"]
         rows.append([*cells, ", ".join(remarks)])
     marks = [bool(mark) for mark in columns["chosen"]]

@@ -1,0 +1,113 @@
+"""What the candidates of a selection say of each other: none is worse than a mixture that its model contains.
+
+A model contains the mixtures of those with fewer components, one of which is in two halves, and those of equal scales.
+So a fit whose log posterior is below that of such a mixture is not the best of its model, and one with the likelihood
+of a mixture with fewer parameters gains nothing by the others. And where the components of a fit coincide, it is a fit
+of the smaller model, whose own fit may be worse. The price: a miss that no other candidate shows stays unseen.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.likelihood_ratio import split_component
+from gmm_pipeline.inference.parameterization import number_of_parameters
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM, fewest_data, log_prior
+from gmm_pipeline.inference.verdicts import Doubt, Reason, exact, merged, named
+from gmm_pipeline.model.mixture import Parameters, constrain
+
+
+def compared(
+    jobs: Sequence[FitJob],
+    results: Sequence[FitResult],
+    log_likelihoods: Sequence[float],
+    doubts: Sequence[tuple[Doubt, ...]],
+) -> list[tuple[Doubt, ...]]:
+    """The doubts about each candidate of a selection, with those that the others raise.
+
+    Args:
+        jobs: of the same data and prior.
+        results: of these.
+        log_likelihoods: of these, in nats.
+        doubts: about each by itself.
+    """
+    candidates = [_Candidate(*of_one) for of_one in zip(jobs, results, log_likelihoods, doubts, strict=True)]
+    return [(*own.doubts, *_beside_smaller(own, candidates), *_beside_larger(own, candidates)) for own in candidates]
+
+
+class _Candidate(NamedTuple):
+    job: FitJob
+    result: FitResult
+    log_likelihood: float
+    doubts: tuple[Doubt, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.result.diverged and not self.result.degenerate and math.isfinite(self.log_likelihood)
+
+    @property
+    def log_posterior(self) -> float:
+        return self.log_likelihood + log_prior(self.job, self.result.parameters, self.result.learned)
+
+    @property
+    def name(self) -> str:
+        return named(self.job.plan.n_components, equal_scales=self.job.equal_scales)
+
+    def contains(self, other: "_Candidate") -> bool:
+        """Whether the other's model is a part of this one's."""
+        own_number, number = self.job.plan.n_components, other.job.plan.n_components
+        as_equal = other.job.equal_scales or number == 1
+        kinds = as_equal if self.job.equal_scales else True
+        return other is not self and number <= own_number and kinds and (number < own_number or as_equal)
+
+    def at(self, parameters: Parameters, log_likelihood: float) -> float:
+        """Log posterior of a mixture of this model whose log-likelihood is known."""
+        return log_likelihood + log_prior(self.job, parameters, self.result.learned)
+
+
+def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
+    if not own.is_sound:
+        return ()
+    smaller = [other for other in candidates if other.is_sound and own.contains(other)]
+    heights = [(own.at(halved, other.log_likelihood), other) for other in smaller if (halved := _halved(own, other))]
+    if heights:
+        height, other = max(heights, key=lambda known: known[0])
+        if own.log_posterior < height - SAME_OPTIMUM:
+            return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
+    as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]
+    # The least of them is the mixture that this one is.
+    return (Doubt(Reason.REDUNDANT, other=min(as_good, key=_size).name),) if as_good else ()
+
+
+def _size(candidate: _Candidate) -> int:
+    return number_of_parameters(candidate.job.plan.n_components, equal_scales=candidate.job.equal_scales)
+
+
+def _halved(own: _Candidate, other: _Candidate) -> Parameters | None:
+    """The other's mixture with its heaviest components in halves, as many as the own model has.
+
+    None where that leaves a half with too few data.
+    """
+    parameters = exact(other.result.parameters)
+    for _ in range(own.job.plan.n_components - other.job.plan.n_components):
+        parameters = split_component(parameters, int(np.argmax(parameters.log_component_weights)))
+    counts = float(np.sum(own.job.sample_weights, dtype=np.float64)) * constrain(parameters).weights
+    return parameters if counts.min() >= fewest_data(own.job) else None
+
+
+def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
+    number, equal = own.job.plan.n_components, own.job.equal_scales
+    found = []
+    for other in candidates:
+        pairs = [doubt.components[:2] for doubt in other.doubts if doubt.reason == Reason.COINCIDENT]
+        alike = other.job.equal_scales == equal and other.job.plan.n_components == number + 1
+        if own.is_sound and other.is_sound and alike and pairs:
+            one = merged(constrain(exact(other.result.parameters)), *pairs[0], equal_scales=equal)
+            parameters = Parameters(np.log(one.weights), one.locs, np.log(one.scales))
+            # Merging has left the likelihood as it is, to the same precision.
+            gap = own.at(parameters, other.log_likelihood) - own.log_posterior
+            found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
+    return tuple(found)
