@@ -96,7 +96,6 @@ def write_run(folder: Path, *, n: int = 300, bic: float = 1500.5, diverged: bool
             "gradient_norm": None if diverged else 1e-4,
             "n_degenerate": 0,
             "hit_rate": 0.0 if diverged else 2 / 3,
-            "restarts_for_99_percent": None if diverged else 5,
             "largest_z": None if diverged else 0.0,
         },
     )

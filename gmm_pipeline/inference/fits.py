@@ -24,13 +24,17 @@ from gmm_pipeline.inference.fitting import (
     FitResult,
     Searched,
 )
-from gmm_pipeline.inference.parameterization import learned_by
+from gmm_pipeline.inference.likelihood_ratio import APART, split_component
+from gmm_pipeline.inference.parameterization import learned_by, over_sticks
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, best_of, log_posterior, log_posterior_at, spread_of
-from gmm_pipeline.inference.search import Found, remembered_search
+from gmm_pipeline.inference.search import Found, remembered_search, seeded
 from gmm_pipeline.model.mixture import Parameters
 
 BLURS = (1.0, 0.5, 0.2)
 """How far copies of an optimum are from it: from equal weights and scales as wide as the data at 1, to itself at 0."""
+
+MOST_EXCHANGES = 3
+"""Times that fits which are to be compared are improved by each other's."""
 
 
 def fit_all(
@@ -69,9 +73,13 @@ def fit_all(
 
 
 def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, Found]:
-    """What the searches of those fits found that ask for one and do not say where to begin, by their number."""
-    asked = [(number, job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None]
-    done = 0
+    """What the searches of those fits found that ask for one and do not say where to begin, by their number.
+
+    Fits that are to be compared are improved by each other's: what a smaller one found with a component split, what a
+    larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
+    """
+    asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
+    numbers, done = list(asked), 0
 
     def heed() -> None:
         if progress is not None:
@@ -79,13 +87,73 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
 
     def run(index: int) -> Found:
         nonlocal done
-        _, job, plan = asked[index]
+        job, plan = asked[numbers[index]]
         found = remembered_search(job, plan, heed)
+        found = seeded(job, plan, found, job.seeds) if job.seeds else found
         done += 1
         heed()
         return found
 
-    return dict(zip((number for number, *_ in asked), in_threads(run, len(asked), workers), strict=True))
+    searched = dict(zip(numbers, in_threads(run, len(numbers), workers), strict=True))
+    changed = numbers
+    for _ in range(MOST_EXCHANGES):
+        seeds = {number: _from_others(number, jobs, searched, changed) for number in numbers}
+        to_do = [number for number in numbers if seeds[number]]
+
+        arguments = [(*asked[number], searched[number], seeds[number]) for number in to_do]
+        found = in_threads(lambda index, given=arguments: seeded(*given[index]), len(to_do), workers)
+        better = dict(zip(to_do, found, strict=True))
+        heed()
+        changed = [number for number, found in better.items() if found is not searched[number]]
+        searched |= better
+        if not changed:
+            break
+    return searched
+
+
+def _from_others(
+    number: int, jobs: Sequence[FitJob], searched: dict[int, Found], changed: Sequence[int]
+) -> list[Parameters]:
+    """Mixtures for a fit that is to be compared, made of the best of those beside it that have changed."""
+    job = jobs[number]
+    if job.trained or over_sticks(job.plan.log_prior):
+        return []
+    seeds: list[Parameters] = []
+    for other in changed:
+        beside, best = jobs[other], searched[other].best.parameters
+        alike = beside.data is job.data and beside.sample_weights is job.sample_weights and not beside.trained
+        if other == number or not alike or beside.plan.log_prior != job.plan.log_prior:
+            continue
+        more = job.plan.n_components - beside.plan.n_components
+        if more == 0 and beside.equal_scales:
+            seeds.append(best)
+        if beside.equal_scales != job.equal_scales and 1 not in (beside.plan.n_components, job.plan.n_components):
+            continue
+        if more == 1:
+            seeds += [
+                split_component(best, component, apart=APART, keep_scale=job.equal_scales)
+                for component in range(beside.plan.n_components)
+            ]
+        if more == -1:
+            seeds += _merged(best)
+    return seeds
+
+
+def _merged(mixture: Parameters) -> list[Parameters]:
+    """A mixture with each two neighbouring components as one, of their weight, mean and variance."""
+    order = np.argsort(mixture.component_mus, kind="stable")
+    log_weights, locs, log_scales = (np.asarray(leaf, np.float64)[order] for leaf in mixture)
+    found = []
+    for left in range(len(locs) - 1):
+        pair = slice(left, left + 2)
+        log_weight = np.logaddexp.reduce(log_weights[pair])
+        shares = np.exp(log_weights[pair] - log_weight)
+        loc = shares @ locs[pair]
+        variance = shares @ (np.exp(2.0 * log_scales[pair]) + (locs[pair] - loc) ** 2)
+        new = (log_weight, loc, 0.5 * np.log(variance))
+        both = zip((log_weights, locs, log_scales), new, strict=True)
+        found.append(Parameters(*(np.concatenate([leaf[:left], [one], leaf[left + 2 :]]) for leaf, one in both)))
+    return found
 
 
 def _is_trained(job: FitJob) -> bool:

@@ -136,6 +136,8 @@ class FitJob(NamedTuple):
     """The search for the best optimum, `restarts` times; None for the best of so many starts."""
     trained: bool = True
     """Whether starts are trained besides; else the optimum that the search found is the result as it stands."""
+    seeds: tuple[Parameters, ...] = ()
+    """Mixtures from elsewhere that the search improves beside its own."""
 
     @property
     def shape(self) -> tracing.Shape:

@@ -1,9 +1,7 @@
 """The best of several starts, and what became of the others.
 
 A likelihood has many optima, and some without bound, where a component shrinks onto a few data. So the answer is the
-best start without such a component, judged in float64, since float32 cannot tell optima of thousands of data apart. How
-many starts reached it says how far it can be trusted. The price: a rate that is estimated from few starts, among which
-the best one always counts.
+best start without such a component, judged in float64, since float32 cannot tell optima of thousands of data apart.
 """
 
 import math
@@ -100,20 +98,8 @@ def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
 
 
 def hit_rate(restarts: Sequence[Restart]) -> float:
-    """Share of starts that reached the best optimum that any of them did."""
-    return sum(restart.outcome == REACHED for restart in restarts) / len(restarts)
-
-
-def restarts_needed(rate: float, chance: float) -> int | None:
-    """Starts for a chance of the best optimum: log(1 − chance) / log(1 − rate), rounded up; None where none hit.
-
-    Args:
-        rate: share of starts that reach it.
-        chance: that at least one of them does.
-    """
-    if rate <= 0.0:
-        return None
-    return 1 if rate >= 1.0 else math.ceil(math.log(1.0 - chance) / math.log(1.0 - rate))
+    """Share of starts that reached the optimum that is the answer."""
+    return sum(restart.outcome == REACHED for restart in restarts) / max(len(restarts), 1)
 
 
 def log_posterior(job: FitJob, result: FitResult) -> float:

@@ -69,6 +69,10 @@ class Found(NamedTuple):
     n_agreeing: int
     """Searches that have seen the best optimum of all."""
     n_rounds: int
+    mixtures: Parameters
+    """[R, k, K], the best distinct ones that each search kept, on condensed data."""
+    values: Float[Array, "R k"]
+    """Their log posteriors."""
 
     @property
     def best(self) -> Optimum:
@@ -177,30 +181,56 @@ def best_distinct(
     return chosen, np.maximum(number, 1)
 
 
-def search(
-    job: FitJob, plan: SearchPlan, seeds: Sequence[Parameters] = (), heed: Callable[[], None] | None = None
-) -> Found:
+def search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None) -> Found:
     """Search for the best optimum of a fit.
 
     Args:
         job: the fit; `restarts` is the number of independent searches.
         plan: how thoroughly.
-        seeds: mixtures from elsewhere that are improved besides; they are no search, and agree with none.
         heed: called between rounds; what it raises ends the search.
     """
-    spread, width = spread_of(job), job.restarts * plan.mixtures
-    small = Problem(*condensed(job.data, job.sample_weights, plan.points), job, spread, width)
+    small, whole = _problems(job, plan)
     mixtures, values, n_rounds = _evolved(small, plan, heed or (lambda: None))
     # What several searches found is improved once.
     everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
     order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
     finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
-    more = [Parameters(*(np.asarray(leaf)[None] for leaf in seed)) for seed in seeds]
-    finalists = Parameters(*(np.concatenate(leaves) for leaves in zip(finalists, *more, strict=True)))
+    optima = _distinct(_polished(whole, finalists, plan.passes))
+    agreeing = _agreeing(small, mixtures, values, optima[0])
+    return Found(tuple(optima), job.restarts, agreeing, n_rounds, mixtures, values)
+
+
+def seeded(job: FitJob, plan: SearchPlan, found: Found, seeds: Sequence[Parameters]) -> Found:
+    """What was found, and what mixtures from elsewhere lead to, where that is better.
+
+    They are no search: one that is better than all searches is agreed on by none of them.
+
+    Args:
+        job: the fit.
+        plan: how thorough its search was.
+        found: by its search.
+        seeds: mixtures of as many components.
+    """
+    small, whole = _problems(job, plan)
+    leaves = zip(*seeds[: small.width], strict=True)
+    mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in of_all]) for of_all in leaves))
+    mixtures, values, _ = improved(small, mixtures, 2 * plan.passes)
+    better = values > found.values.max() + SAME_OPTIMUM
+    if not better.any():
+        return found
+    most = np.argsort(-values)[: min(plan.finalists, int(better.sum()))]
+    polished = _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan.passes)
+    optima = _distinct([*found.optima, *polished])
+    agreeing = _agreeing(small, found.mixtures, found.values, optima[0])
+    return found._replace(optima=tuple(optima), n_agreeing=agreeing)
+
+
+def _problems(job: FitJob, plan: SearchPlan) -> tuple[Problem, Problem]:
+    """What the searches of a fit see, and the whole of its data."""
+    spread = spread_of(job)
+    small = Problem(*condensed(job.data, job.sample_weights, plan.points), job, spread, job.restarts * plan.mixtures)
     is_whole = len(small.data) < plan.points and len(small.data) <= FEW
-    whole = small if is_whole else Problem(job.data, job.sample_weights, job, spread, AT_ONCE)
-    optima = _polished(whole, finalists, plan.passes)
-    return Found(tuple(optima), job.restarts, _agreeing(small, mixtures, values, optima[0]), n_rounds)
+    return small, small if is_whole else Problem(job.data, job.sample_weights, job, spread, AT_ONCE)
 
 
 def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> int:
@@ -258,24 +288,27 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
 
 
 def _polished(problem: Problem, mixtures: Parameters, n_passes: int) -> list[Optimum]:
-    """The distinct optima that mixtures, [n, K], lead to on all data, the best first."""
+    """The optima that mixtures, [n, K], lead to on all data."""
     found: list[Optimum] = []
-    n = len(mixtures.component_mus)
-    for first in range(0, n, problem.width):
+    for first in range(0, len(mixtures.component_mus), problem.width):
         some = Parameters(*(leaf[first : first + problem.width] for leaf in mixtures))
-        before = np.full(len(some.component_mus), -np.inf)
+        values = np.full(len(some.component_mus), -np.inf)
         for call in range(MOST_CALLS):
+            before = values
             some, values, norms = improved(problem, some, n_passes * 2**call)
             if ((norms < problem.job.gradient_tolerance) | (np.abs(values - before) < AT_REST)).all():
                 break
-            before = values
         for slot, value in enumerate(values):
-            is_sound = value > -0.5 * UNSOUND
+            is_sound = bool(value > -0.5 * UNSOUND)
             own = Parameters(*(leaf[slot] for leaf in some))
             found.append(Optimum(own, float(value) + UNSOUND * (not is_sound), is_sound))
-    found.sort(key=lambda one: (one.is_sound, one.log_posterior), reverse=True)
+    return found
+
+
+def _distinct(optima: Sequence[Optimum]) -> list[Optimum]:
+    """The best first, without those that are the same as a better one."""
     kept: list[Optimum] = []
-    for one in found:
+    for one in sorted(optima, key=lambda one: (one.is_sound, one.log_posterior), reverse=True):
         if not any(_is_same(one, other) for other in kept):
             kept.append(one)
     return kept
@@ -304,7 +337,7 @@ def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | 
         if key in _remembered:
             _remembered.move_to_end(key)
             return _remembered[key]
-    found = search(job, plan, (), heed)
+    found = search(job, plan, heed)
     with _remembering:
         _remembered[key] = found
         while len(_remembered) > KEPT:

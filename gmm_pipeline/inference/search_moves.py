@@ -9,7 +9,7 @@ the worst place is where adding a component raises the likelihood fastest (Linds
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -104,7 +104,7 @@ class _Family(NamedTuple):
         log_weights = np.log(np.maximum(weights_of(found), LEAST_WEIGHT))
         return [np.array(leaf, np.float64) for leaf in (log_weights, *found[1:])]
 
-    def components(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    def components(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Indices of a component that is taken out, and of another one."""
         n_components = self.kept.component_mus.shape[-1]
         out = (self.uniforms[..., 2] * n_components).astype(int)
@@ -143,7 +143,8 @@ def _gains(
         z = (values - locs.astype(np.float32)[..., None]) * inverse[..., None]
         return np.exp(-0.5 * z * z + (log_weights - log_scales).astype(np.float32)[..., None])
 
-    density = densities(mixtures.component_mus, mixtures.log_component_scales, mixtures.log_component_weights).sum(-2)
+    log_weights, locs, log_scales = (np.asarray(leaf) for leaf in mixtures)
+    density = densities(locs, log_scales, log_weights).sum(-2)
     there = counts / np.maximum(density, np.float32(1e-30))
     return np.einsum("rnpi,rni->rnp", densities(at, sizes, np.zeros_like(sizes)), there)
 

@@ -202,8 +202,9 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
         point = begin + step.reshape(begin.shape)
         if (point[2] < inside).any():
             return -math.inf
-        moved = result._replace(parameters=Parameters(*point))
-        return evaluate(moved.parameters, data, job.sample_weights, IDENTITY).log_likelihood + log_prior(job, moved.parameters, moved.learned)
+        moved = Parameters(*point)
+        log_likelihood = evaluate(moved, data, job.sample_weights, IDENTITY).log_likelihood
+        return log_likelihood + log_prior(job, moved, result.learned)
 
     start = height(np.zeros(begin.size))
     noise = ROUNDING * (len(data) + abs(start))

@@ -125,7 +125,7 @@ def scattered(
         InputError: where it is not positive.
     """
     uniforms = generator_of(key).random((2, 1, n_components))
-    return _only(scatter(*uniforms, Sorted.of(data, sample_weights), narrowest=narrowest), data)
+    return _only(scatter(uniforms[0], uniforms[1], Sorted.of(data, sample_weights), narrowest=narrowest), data)
 
 
 QUANTILE_UP_TO, KMEANS_UP_TO = 3 / 8, 6 / 8

@@ -7,11 +7,11 @@ import numpy as np
 
 from gmm_pipeline.inference.bootstrap import BootstrapIntervals
 from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
-from gmm_pipeline.inference.fitting import FitResult, Restart, split
+from gmm_pipeline.inference.fitting import ORDINARY, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.inference.matching import adjusted_rand_index, match, z_scores
 from gmm_pipeline.inference.parameterization import number_of_parameters
-from gmm_pipeline.inference.restarts import hit_rate, restarts_needed
+from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
 from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of, remarks
 from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
@@ -23,8 +23,6 @@ from gmm_pipeline.stages.estimates import Asked, Estimate, Job
 
 MOST_ELEMENTS_IN_FLOAT64 = 1e8
 """History entries × data × components: about a second on two cores."""
-SURE = 0.99
-"""The chance for which the restarts that it takes are told."""
 
 
 class Interval(NamedTuple):
@@ -53,6 +51,7 @@ class Answer(NamedTuple):
     """[B, K] of the bootstrap."""
     metrics: dict[str, Any]
     restarts: tuple[Restart, ...]
+    searched: Searched | None
     candidates: tuple[Candidate, ...]
     chosen: int
     tests: tuple[LikelihoodRatioTest, ...]
@@ -117,10 +116,11 @@ def answer(job: Job, found: Estimate) -> Answer:
             "barred": None if why is None else str(why),
             "restarts": len(result.restarts),
             "hit_rate": hit_rate(result.restarts),
-            "restarts_for_99_percent": restarts_needed(hit_rate(result.restarts), SURE),
+            **_of_searches(result),
             **_recovered(job, fitted, asymptotic, labels),
         },
         restarts=result.restarts,
+        searched=result.searched,
         candidates=found.candidates,
         chosen=found.chosen,
         tests=found.tests,
@@ -161,6 +161,19 @@ def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
     return Interval(*(_in_order(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
+
+
+def _of_searches(result: FitResult) -> dict[str, int | float | None]:
+    searched = result.searched
+    if searched is None:
+        return {}
+    return {
+        "searches": searched.n_searches,
+        "searches_agree": searched.n_agreeing,
+        "n_optima": len(searched.log_posteriors),
+        "gap_to_next": searched.gap,
+        "search_rounds": searched.n_rounds,
+    }
 
 
 def _compared(found: Estimate) -> dict[str, float | None]:
@@ -236,7 +249,7 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
             f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "
             "another optimizer"
         )
-    told.append(_reached(found))
+    told += _reached(found)
     told += [
         f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
         f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
@@ -253,16 +266,34 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
     return told
 
 
-def _reached(found: Answer) -> str:
+def _reached(found: Answer) -> list[str]:
+    """What is known of whether the optimum is the best, and how the training that is shown came to it."""
     outcomes = [restart.outcome for restart in found.restarts]
     reached, total = outcomes.count("reached"), len(outcomes)
-    if total == 1:
-        return "one start: whether others reach a better optimum is not known"
+    searched = found.searched
+    if searched is None and total == 1:
+        return ["one start: whether others reach a better optimum is not known"]
     others = {outcome: outcomes.count(outcome) for outcome in ("worse", "degenerate", "diverged")}
     ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
-    said = f"{reached:,} of {total:,} starts reached the best optimum{f' ({ended})' if ended else ''}"
-    needed = found.metrics["restarts_for_99_percent"]
-    return said if needed is None or needed <= total else f"{said}; restarts={needed} reach it with a chance of 99 %"
+    starts = f"{reached:,} of {total:,} starts"
+    if searched is None:
+        return [f"{starts} reached the best optimum that any did{f' ({ended})' if ended else ''}"]
+    told = [_of_search(searched)]
+    if searched.began == ORDINARY:
+        told.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
+    elif total:
+        told.append(f"none of {total:,} starts reached it ({ended}); the training shown began at {searched.began}")
+    return told
+
+
+def _of_search(searched: Searched) -> str:
+    agreeing, total = searched.n_agreeing, searched.n_searches
+    if agreeing > 1:
+        said = f"{agreeing:,} of {total:,} independent searches found this optimum"
+    else:
+        found = "no independent search found this optimum" if not agreeing else "one search alone found this optimum"
+        said = f"{found}: whether it is the best is unknown; use more search.rounds"
+    return said if searched.gap is None else f"{said}; the next best seen is {searched.gap:.2f} nats lower"
 
 
 def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def _estimate(
             chosen = best_of(candidates, job.asked.criterion)
     fit, result = fits[chosen], results[chosen]
     if not fit.trained and fit.search is not None:
-        fit = fit._replace(trained=True)
+        fit = fit._replace(trained=True, seeds=(result.parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)

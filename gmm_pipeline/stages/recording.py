@@ -46,7 +46,10 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
     write_json(directory / artifacts.METRICS, found.metrics)
-    write_json(directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts]})
+    search = {} if found.searched is None else {"search": found.searched._asdict()}
+    write_json(
+        directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts], **search}
+    )
     if found.candidates:
         write_columns(directory / artifacts.SELECTION, selection_columns(found))
     if found.replicates is not None:

@@ -19,7 +19,6 @@ from gmm_pipeline.inference.restarts import (
     degenerate_components,
     hit_rate,
     log_posterior,
-    restarts_needed,
     spread_of,
 )
 from gmm_pipeline.model import inits, priors
@@ -99,22 +98,8 @@ def test_any_tally_counts_every_start_and_the_answer_reached(template, starts):
         assert (outcome == DEGENERATE) == (degenerate and not diverged)
 
 
-@pytest.mark.parametrize(("rate", "chance", "needed"), [(0.32, 0.99, 12), (0.13, 0.99, 34), (0.03, 0.99, 152)])
-def test_restarts_needed_are_those_of_the_formula(rate, chance, needed):
-    assert restarts_needed(rate, chance) == needed
-
-
-@given(st.floats(0.001, 0.999), st.floats(0.01, 0.999))
-def test_restarts_needed_are_the_least_that_suffice(rate, chance):
-    needed = restarts_needed(rate, chance)
-    assert needed is not None
-    assert stats.binom.sf(0, needed, rate) >= chance - 1e-9
-    assert needed == 1 or stats.binom.sf(0, needed - 1, rate) < chance + 1e-9
-
-
-def test_no_rate_and_a_sure_one():
-    assert restarts_needed(0.0, 0.99) is None
-    assert restarts_needed(1.0, 0.99) == 1
+def test_the_hit_rate_is_the_share_of_starts_that_reached_the_answer():
+    assert hit_rate([]) == 0.0
     assert hit_rate([Restart(0.0, REACHED, True, 1), Restart(0.0, WORSE, True, 1)]) == 0.5
 
 

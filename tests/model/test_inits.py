@@ -65,9 +65,8 @@ def test_data_without_weight_are_not_there():
 
 def test_kmeans_seeds_far_apart_clusters_each_once():
     clusters = jnp.asarray(np.repeat([0.0, 100.0, 200.0], 30) + np.random.default_rng(1).normal(size=90), jnp.float32)
-    seed_kmeans = jax.jit(lambda key: inits.kmeans(key, clusters, jnp.ones_like(clusters), 3, smallest_scale=0.01))
     for seed in range(10):
-        start = seed_kmeans(jax.random.key(seed))
+        start = inits.kmeans(jax.random.key(seed), clusters, jnp.ones_like(clusters), 3, smallest_scale=0.01)
         np.testing.assert_allclose(start.component_mus, [0, 100, 200], atol=5)
         np.testing.assert_allclose(jax.nn.softmax(start.log_component_weights), 1 / 3, rtol=ROUNDING_32)
 
@@ -104,12 +103,16 @@ def test_hyperparameters_of_a_start_out_of_range_are_refused(name, value):
 
 
 def test_scattered_starts_have_scales_of_all_sizes_and_locs_like_the_data():
-    keys = jax.random.split(jax.random.key(1), 400)
-    starts = jax.vmap(lambda key: inits.scattered(key, DATA, ONCE, 5, narrowest=0.05))(keys)
+    starts = _many(lambda key: inits.scattered(key, DATA, ONCE, 5, narrowest=0.05))
     shares = (np.asarray(starts.log_component_scales) - np.log(np.std(DATA))) / np.log(0.05)
     # Kolmogorov & Smirnov: a distance of 1.95 / √n has a chance of one in a thousand.
     assert _distance(shares.ravel(), stats.uniform.cdf) < 1.95 / np.sqrt(2000)
     assert _distance(np.asarray(starts.component_mus).ravel(), _share_of_data_up_to) < 1.95 / np.sqrt(2000)
+
+
+def _many(start) -> Parameters:
+    drawn = [start(np.array([0, seed], np.uint32)) for seed in range(400)]
+    return Parameters(*(np.stack(leaves) for leaves in zip(*drawn, strict=True)))
 
 
 def _distance(values: np.ndarray, cdf) -> float:
@@ -124,8 +127,7 @@ def _share_of_data_up_to(values: np.ndarray) -> np.ndarray:
 
 
 def test_various_starts_are_of_all_three_kinds():
-    keys = jax.random.split(jax.random.key(1), 400)
-    starts = jax.vmap(lambda key: STARTS["various"](key, DATA, ONCE, 3))(keys)
+    starts = _many(lambda key: STARTS["various"](key, DATA, ONCE, 3))
     weights, scales = np.asarray(starts.log_component_weights), np.asarray(starts.log_component_scales)
     kmeans = np.ptp(weights, axis=1) > 0
     quantile = ~kmeans & (np.ptp(scales, axis=1) < 1e-6)
@@ -134,7 +136,19 @@ def test_various_starts_are_of_all_three_kinds():
 
 
 def test_draws_of_centres_have_the_shares_that_they_are_given():
-    shares = jnp.asarray([0.0, 1.0, 3.0, 0.0], jnp.float32)
-    uniforms = (jnp.arange(800, dtype=jnp.float32) + 0.5) / 800
-    drawn = jax.vmap(lambda uniform: inits._drawn(uniform, jnp.arange(4.0), shares))(uniforms)
-    assert np.bincount(np.asarray(drawn, int), minlength=4).tolist() == [0, 200, 600, 0]
+    uniforms = (np.arange(800) + 0.5) / 800
+    drawn = inits._drawn(uniforms, np.broadcast_to([0.0, 1.0, 3.0, 0.0], (800, 4)))
+    assert np.bincount(drawn, minlength=4).tolist() == [0, 200, 600, 0]
+
+
+def test_weights_and_scales_of_clusters_are_those_of_the_data_nearest_to_each_centre():
+    counts = np.random.default_rng(2).uniform(0.0, 3.0, len(DATA)).astype(np.float32)
+    found = inits.kmeans(jax.random.key(5), DATA, counts, 4, smallest_scale=1e-6)
+    values, centres = np.asarray(DATA, np.float64), np.asarray(found.component_mus, np.float64)
+    nearest = np.argmin(np.abs(values[:, None] - centres), axis=1)
+    for component, centre in enumerate(centres):
+        here = nearest == component
+        total = counts[here].sum()
+        np.testing.assert_allclose(np.exp(found.log_component_weights[component]), total + 1.0, rtol=1e-5)
+        variance = counts[here] @ (values[here] - centre) ** 2 / total
+        np.testing.assert_allclose(np.exp(2 * found.log_component_scales[component]), variance, rtol=1e-4)

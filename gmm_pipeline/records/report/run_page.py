@@ -99,7 +99,7 @@ def answer(run: Run, settings: Settings) -> Answer:
     recovered = verdicts.recovery(run)
     findings = [
         verdicts.convergence(run),
-        verdicts.hits(run),
+        verdicts.search(run),
         verdicts.soundness(run),
         *verdicts.doubts(run),
         verdicts.agreement(run, found, null, quantiles, settings.level),

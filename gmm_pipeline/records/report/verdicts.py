@@ -79,6 +79,21 @@ def convergence(run: Run) -> Finding:
     return Finding(CAUTION, "Convergence", "did not converge", words)
 
 
+def search(run: Run) -> Finding:
+    """Whether independent searches agree on the optimum; of a fit without a search, how many starts reached it."""
+    agree, total = run.metrics.get("searches_agree"), run.metrics.get("searches")
+    if agree is None or total is None:
+        return hits(run)
+    gap = run.metrics.get("gap_to_next")
+    next_best = "" if gap is None else f" The next best optimum seen is {gap:.2f} nats lower."
+    if agree > 1:
+        words = f"{agree} of {total} independent searches found this optimum.{next_best}"
+        return Finding(GOOD, "Search", f"{agree} of {total} independent searches agree", words)
+    found = "One search alone" if agree else "No independent search"
+    words = f"{found} found this optimum, so that a better one may exist: use more search.rounds.{next_best}"
+    return Finding(CAUTION, "Search", f"{found.lower()} found it", words)
+
+
 def hits(run: Run) -> Finding:
     """How many starts reached the best optimum."""
     outcomes = [one["outcome"] for one in run.restarts]
@@ -88,14 +103,12 @@ def hits(run: Run) -> Finding:
         return Finding(UNKNOWN, "Restarts", "one start only", words)
     others = [f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes]
     ended = f" The others ended {', '.join(others)}." if others else ""
-    needed = run.metrics.get("restarts_for_99_percent")
-    chance = f" With restarts={needed} the chance to reach it is 99 %." if needed and needed > total else ""
     said = f"{reached} of {total} starts reached the best optimum"
     if reached == total:
         return Finding(GOOD, "Restarts", f"all {total} starts agree", f"{said}: no start found a better one.")
     if reached > 1:
-        return Finding(GOOD, "Restarts", f"{reached} of {total} starts agree", f"{said}.{ended}{chance}")
-    words = f"{said}.{ended} One that few reach may not be the best.{chance}"
+        return Finding(GOOD, "Restarts", f"{reached} of {total} starts agree", f"{said}.{ended}")
+    words = f"{said}.{ended} If few starts reach it, a better one may exist."
     return Finding(CAUTION, "Restarts", f"only {reached} of {total} starts found it", words)
 
 
