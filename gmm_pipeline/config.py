@@ -130,6 +130,8 @@ class SearchConfig:
     passes: int = MISSING
     rounds: int = MISSING
     patience: float = MISSING
+    screening: int = MISSING
+    margin: float = MISSING
     finalists: int = MISSING
     places: int = MISSING
     narrowest: float = MISSING

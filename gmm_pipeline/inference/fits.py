@@ -10,8 +10,7 @@ A fit that is only one of many to be compared is not trained, unless its prior l
 holds where they start.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,11 +22,20 @@ from gmm_pipeline.inference.fitting import (
     FitJob,
     FitResult,
     Searched,
+    SearchPlan,
+    Seen,
 )
 from gmm_pipeline.inference.likelihood_ratio import APART, split_component
-from gmm_pipeline.inference.parameterization import learned_by, over_sticks
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM, best_of, log_posterior, log_posterior_at, spread_of
-from gmm_pipeline.inference.search import Found, remembered_search, seeded
+from gmm_pipeline.inference.parameterization import learned_by, number_of_parameters, over_sticks
+from gmm_pipeline.inference.restarts import (
+    SAME_OPTIMUM,
+    best_of,
+    degenerate_components,
+    log_posterior,
+    log_posterior_at,
+    spread_of,
+)
+from gmm_pipeline.inference.search import AT_ONCE, Found, Optimum, remembered_search, seeded
 from gmm_pipeline.model.mixture import Parameters
 
 BLURS = (1.0, 0.5, 0.2)
@@ -56,16 +64,19 @@ def fit_all(
     found = fit_starts([jobs[number] for number in trained], progress, workers)
     starts = dict(zip(trained, found, strict=True))
     best = {number: best_of(jobs[number], starts[number]) for number in trained}
+    for number, known in searched.items():
+        if number not in best:
+            best[number] = _as_it_stands(jobs[number], known.best)
     missed = [
         number
-        for number, known in searched.items()
-        if number not in best or not _reaches(jobs[number], best[number], known)
+        for number in trained
+        if number in searched and not _reaches(jobs[number], best[number], searched[number])
     ]
     more = {number: _in_the_basin(jobs[number], searched[number].best.parameters) for number in missed}
-    flat = [attempt.job for attempts in more.values() for attempt in attempts]
-    ends = iter([result for (result,) in fit_starts(flat, None, workers)])
+    ends = iter([result for (result,) in fit_starts([one for some in more.values() for one in some], None, workers)])
     for number, attempts in more.items():
-        best[number] = _answer(jobs[number], starts.get(number, []), attempts, [next(ends) for _ in attempts])
+        tried = [next(ends) for _ in attempts]
+        best[number] = _answer(jobs[number], starts[number], tried, searched[number].best)
     return [
         _with_search(jobs[number], best[number], searched[number]) if number in searched else best[number]
         for number in range(len(jobs))
@@ -79,11 +90,33 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
     larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
     """
     asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
+    screened = {number: _screened(job, plan) for number, (job, plan) in asked.items()}
+    searched = _searched(screened, workers, progress)
+    _exchange(jobs, asked, searched, asked, workers)
+    again = _contenders(jobs, {number: found for number, found in searched.items() if not jobs[number].trained})
+    better = _searched({number: asked[number] for number in again}, workers, progress)
+    for number, found in better.items():
+        searched[number] = seeded(*asked[number], found, [searched[number].best.parameters])
+    _exchange(jobs, asked, searched, again, workers)
+    return searched
+
+
+def _screened(job: FitJob, plan: SearchPlan) -> tuple[FitJob, SearchPlan]:
+    """A fit that is to be compared, with a short search."""
+    if job.trained:
+        return job, plan
+    rounds = min(plan.screening, plan.rounds)
+    return job, plan._replace(rounds=rounds, finalists=min(AT_ONCE, plan.finalists))
+
+
+def _searched(
+    asked: Mapping[int, tuple[FitJob, SearchPlan]], workers: int, progress: Progress | None
+) -> dict[int, Found]:
     numbers, done = list(asked), 0
 
     def heed() -> None:
         if progress is not None:
-            progress(done, len(asked))
+            progress(done, len(numbers))
 
     def run(index: int) -> Found:
         nonlocal done
@@ -94,25 +127,53 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
         heed()
         return found
 
-    searched = dict(zip(numbers, in_threads(run, len(numbers), workers), strict=True))
-    changed = numbers
-    for _ in range(MOST_EXCHANGES):
-        seeds = {number: _from_others(number, jobs, searched, changed) for number in numbers}
-        to_do = [number for number in numbers if seeds[number]]
+    return dict(zip(numbers, in_threads(run, len(numbers), workers), strict=True))
 
+
+def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[int]:
+    """The fits to be compared that may win: not far behind the best of the same data by their criterion."""
+    scores: dict[int, float] = {}
+    for number, found in searched.items():
+        job = jobs[number]
+        n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
+        scores[number] = found.best.log_posterior - job.penalty * n_parameters if found.best.is_sound else -np.inf
+
+    def best(job: FitJob) -> float:
+        return max(score for number, score in scores.items() if _same_data(jobs[number], job))
+
+    return [
+        number
+        for number, score in scores.items()
+        if (plan := jobs[number].search) and score >= best(jobs[number]) - plan.margin
+    ]
+
+
+def _exchange(
+    jobs: Sequence[FitJob],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    searched: dict[int, Found],
+    changed: Collection[int],
+    workers: int,
+) -> None:
+    """Improve fits that are to be compared by those beside them that have changed, while that changes any."""
+    for _ in range(MOST_EXCHANGES):
+        seeds = {number: _from_others(number, jobs, searched, changed) for number in asked}
+        to_do = [number for number in asked if seeds[number]]
         arguments = [(*asked[number], searched[number], seeds[number]) for number in to_do]
         found = in_threads(lambda index, given=arguments: seeded(*given[index]), len(to_do), workers)
         better = dict(zip(to_do, found, strict=True))
-        heed()
-        changed = [number for number, found in better.items() if found is not searched[number]]
-        searched |= better
+        changed = [number for number, one in better.items() if one is not searched[number]]
+        searched.update(better)
         if not changed:
-            break
-    return searched
+            return
+
+
+def _same_data(one: FitJob, other: FitJob) -> bool:
+    return one.data is other.data and one.sample_weights is other.sample_weights
 
 
 def _from_others(
-    number: int, jobs: Sequence[FitJob], searched: dict[int, Found], changed: Sequence[int]
+    number: int, jobs: Sequence[FitJob], searched: Mapping[int, Found], changed: Collection[int]
 ) -> list[Parameters]:
     """Mixtures for a fit that is to be compared, made of the best of those beside it that have changed."""
     job = jobs[number]
@@ -121,7 +182,7 @@ def _from_others(
     seeds: list[Parameters] = []
     for other in changed:
         beside, best = jobs[other], searched[other].best.parameters
-        alike = beside.data is job.data and beside.sample_weights is job.sample_weights and not beside.trained
+        alike = _same_data(beside, job) and not beside.trained
         if other == number or not alike or beside.plan.log_prior != job.plan.log_prior:
             continue
         more = job.plan.n_components - beside.plan.n_components
@@ -167,25 +228,43 @@ def _reaches(job: FitJob, result: FitResult, known: Found) -> bool:
     return log_posterior(job, result) >= log_posterior_at(job, known.best.parameters) - SAME_OPTIMUM
 
 
-class _Attempt(NamedTuple):
-    """A training that begins in the basin of an optimum."""
+def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
+    """An optimum as the result of a fit that had nothing left to do."""
+    divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
+    converged = optimum.gradient_norm < job.gradient_tolerance
+    history = Seen(
+        Parameters(*(leaf[None] for leaf in optimum.parameters)),
+        {},
+        np.array([-optimum.log_posterior / divisor]),
+        np.array([optimum.gradient_norm]),
+        np.array([converged]),
+    )
+    return FitResult(
+        parameters=optimum.parameters,
+        learned={},
+        steps=np.array([0]),
+        history=history,
+        diverged=not np.isfinite(optimum.log_posterior),
+        converged=converged,
+        n_steps=0,
+        gradient_norm=optimum.gradient_norm,
+        degenerate=degenerate_components(job, optimum.parameters),
+        searched=_beginning(AT_OPTIMUM),
+    )
 
-    job: FitJob
-    began: str
+
+def _beginning(began: str) -> Searched:
+    return Searched(0, 0, (), 0, began)
 
 
-def _in_the_basin(job: FitJob, optimum: Parameters) -> list[_Attempt]:
-    """Trainings from copies of an optimum, the most blurred first; the last is that of the optimum itself."""
-    alone = job._replace(restarts=1, search=None)
-    there = alone._replace(begin=optimum)
-    if not learned_by(job.plan.log_prior):
-        # It rests where it is: an optimizer with a fixed step size would leave narrow components.
-        there = there._replace(tolerance=np.inf, gradient_tolerance=np.inf)
-    blurred = [
-        _Attempt(alone._replace(begin=blurred_copy(optimum, blur, spread_of(job), job.equal_scales)), BLURRED)
-        for blur in BLURS
-    ]
-    return [*(blurred if _is_trained(job) else ()), _Attempt(there, AT_OPTIMUM)]
+def _in_the_basin(job: FitJob, optimum: Parameters) -> list[FitJob]:
+    """Trainings from copies of an optimum, the most blurred first.
+
+    Of a prior that learns hyperparameters, the last is from the optimum itself, which is one for those it starts with.
+    """
+    blurs = (*BLURS, 0.0) if learned_by(job.plan.log_prior) else BLURS
+    spread, alone = spread_of(job), job._replace(restarts=1, search=None)
+    return [alone._replace(begin=blurred_copy(optimum, blur, spread, job.equal_scales)) for blur in blurs]
 
 
 def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: bool) -> Parameters:
@@ -206,22 +285,17 @@ def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: 
     )
 
 
-def _answer(
-    job: FitJob, starts: Sequence[FitResult], attempts: Sequence[_Attempt], ends: Sequence[FitResult]
-) -> FitResult:
-    """The most blurred attempt that arrives, or the optimum; with what became of the ordinary starts beside it."""
-    at_optimum = ends[-1]._replace(converged=ends[-1].gradient_norm < job.gradient_tolerance)
-    goal = log_posterior(job, at_optimum) - SAME_OPTIMUM
-    candidates = [*zip(ends[:-1], attempts[:-1], strict=True), (at_optimum, attempts[-1])]
+def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum) -> FitResult:
+    """The most blurred copy that arrived, or the optimum; with what became of the ordinary starts beside it."""
+    goal = log_posterior_at(job, optimum.parameters) - SAME_OPTIMUM
 
-    def arrives(end: FitResult) -> bool:
-        sound = not end.degenerate or bool(at_optimum.degenerate)
+    def arrived(end: FitResult) -> bool:
+        sound = not end.degenerate or not optimum.is_sound
         return not end.diverged and sound and log_posterior(job, end) >= goal
 
-    end, attempt = next(pair for pair in candidates if pair[0] is at_optimum or arrives(pair[0]))
-    judged = best_of(job, [*starts, end])
-    restarts = judged.restarts[: len(starts)]
-    return end._replace(restarts=restarts, searched=Searched(0, 0, (), 0, attempt.began))
+    end = next((end for end in tried if arrived(end)), None)
+    found = _as_it_stands(job, optimum) if end is None else end._replace(searched=_beginning(BLURRED))
+    return found._replace(restarts=best_of(job, [*starts, found]).restarts[: len(starts)])
 
 
 def _with_search(job: FitJob, result: FitResult, known: Found) -> FitResult:

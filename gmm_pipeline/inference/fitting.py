@@ -96,6 +96,10 @@ class SearchPlan(NamedTuple):
     """At most."""
     patience: float
     """A search goes on until it has taken so many times the rounds that its best optimum took."""
+    screening: int
+    """Rounds for each fit of a selection."""
+    margin: float
+    """Nats that a fit of a selection must be short of the best one not to be searched with all rounds."""
     finalists: int
     """Distinct mixtures of all searches that are improved on all data."""
     places: int
@@ -136,6 +140,8 @@ class FitJob(NamedTuple):
     """The search for the best optimum, `restarts` times; None for the best of so many starts."""
     trained: bool = True
     """Whether starts are trained besides; else the optimum that the search found is the result as it stands."""
+    penalty: float = 0.0
+    """Nats that a parameter costs by the criterion of the selection that the fit is part of."""
     seeds: tuple[Parameters, ...] = ()
     """Mixtures from elsewhere that the search improves beside its own."""
 

@@ -36,7 +36,7 @@ from gmm_pipeline.model.mixture import Parameters
 Array = np.ndarray
 NEAR = 0.05
 """Distance below which two mixtures are on their way to one optimum."""
-UNSOUND = 1e30
+UNSOUND = 1e12
 """Nats by which a mixture with a degenerate component is held to be worse than any without."""
 AT_ONCE = 4
 """Optima that are improved on all data at once."""
@@ -56,6 +56,8 @@ class Optimum(NamedTuple):
     parameters: Parameters
     log_posterior: float
     """In nats; of all data, as the program of the search computed it."""
+    gradient_norm: float
+    """In standard errors."""
     is_sound: bool
     """Whether no component is degenerate."""
 
@@ -141,7 +143,9 @@ def improved(
         order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
         mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
     plan, floats = split(job)
-    room = padded_components(max(n_components, job.room)) if search_passes.can_pad(plan.log_prior) else n_components
+    # Small problems are padded to the room of all that they are compared with, since compiling is what takes long.
+    room = max(n_components, job.room) if len(problem.data) <= FEW else n_components
+    room = padded_components(room) if search_passes.can_pad(plan.log_prior) else n_components
     arrays = search_passes.Problem(
         *padded(problem.data, problem.sample_weights, padded_length(len(problem.data))),
         Constraints(np.arange(room) < n_components, np.array(job.equal_scales), dtype(problem.log_floor)),
@@ -261,15 +265,17 @@ def _evolved(
     numbers = _shared_out(n_new, plan.moves._asdict())
     first = [search_moves.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
     mixtures = Parameters(*(np.stack(leaves) for leaves in zip(*first, strict=True)))
-    best, since, n_rounds = np.full(job.restarts, -np.inf), 0, 0
+    best, since, n_rounds = np.full(job.restarts, -2.0 * UNSOUND), 0, 0
     while True:
         heed()
-        mixtures, values, _ = improved(problem, mixtures, plan.passes)
+        mixtures, values, norms = improved(problem, mixtures, plan.passes)
         mixtures, n_rounds = in_order(mixtures), n_rounds + 1
         chosen, n_kept = best_distinct(values, mixtures, plan.kept)
         mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
-        since = n_rounds if (np.abs(values[:, 0] - best) > SAME_OPTIMUM).any() else since
-        best = values[:, 0]
+        # One that still moves may be on its way to collapse: what counts is where EM's next step gains next to nothing.
+        is_there = np.take_along_axis(norms, chosen, axis=1) ** 2 < 0.5 * SAME_OPTIMUM
+        before, best = best, np.where(is_there, values, -2.0 * UNSOUND).max(axis=1)
+        since = n_rounds if (np.abs(best - before) > SAME_OPTIMUM).any() else since
         agree = best >= best.max() - SAME_OPTIMUM
         if n_rounds >= plan.rounds or (agree.all() and n_rounds > plan.patience * since):
             return mixtures, values, n_rounds
@@ -292,16 +298,18 @@ def _polished(problem: Problem, mixtures: Parameters, n_passes: int) -> list[Opt
     found: list[Optimum] = []
     for first in range(0, len(mixtures.component_mus), problem.width):
         some = Parameters(*(leaf[first : first + problem.width] for leaf in mixtures))
-        values = np.full(len(some.component_mus), -np.inf)
+        values = norms = np.full(len(some.component_mus), -np.inf)
         for call in range(MOST_CALLS):
-            before = values
+            before, longer = values, norms
             some, values, norms = improved(problem, some, n_passes * 2**call)
-            if ((norms < problem.job.gradient_tolerance) | (np.abs(values - before) < AT_REST)).all():
+            # Rounding may keep a gradient from getting shorter.
+            stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
+            if ((norms < problem.job.gradient_tolerance) | stuck).all():
                 break
         for slot, value in enumerate(values):
             is_sound = bool(value > -0.5 * UNSOUND)
             own = Parameters(*(leaf[slot] for leaf in some))
-            found.append(Optimum(own, float(value) + UNSOUND * (not is_sound), is_sound))
+            found.append(Optimum(own, float(value) + UNSOUND * (not is_sound), float(norms[slot]), is_sound))
     return found
 
 
@@ -347,7 +355,7 @@ def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | 
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:
     """Of all that a search sees of a fit."""
-    seen = (job.plan.n_components, job.room, job.plan.log_prior, job.plan.fused, plan, job.restarts)
+    seen = (job.plan.n_components, job.room, job.plan.log_prior, job.plan.fused, plan, job.restarts, len(job.data))
     numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
     for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):

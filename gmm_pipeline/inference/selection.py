@@ -82,6 +82,16 @@ def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bo
     ]
 
 
+def penalty(criterion: str, n_data: float) -> float:
+    """Nats of log-likelihood that a parameter must gain, at least, to improve a criterion; 0 where none is fixed.
+
+    Args:
+        criterion: by which a fit is chosen.
+        n_data: n, or the sum of the sample weights.
+    """
+    return {"aic": 1.0, "bic": 0.5 * math.log(n_data), "icl": 0.5 * math.log(n_data)}.get(criterion, 0.0)
+
+
 def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
     """How undecided responsibilities are: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if well separated.
 

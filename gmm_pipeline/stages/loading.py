@@ -198,10 +198,19 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_search(cfg: DictConfig) -> None:
-    for name, least in (("points", 16), ("kept", 1), ("passes", 1), ("rounds", 0), ("finalists", 1), ("places", 1)):
+    for name, least in (
+        ("points", 16),
+        ("kept", 1),
+        ("passes", 1),
+        ("rounds", 0),
+        ("screening", 1),
+        ("finalists", 1),
+        ("places", 1),
+    ):
         checks.check_range(cfg, f"search.{name}", least)
     checks.check_range(cfg, "search.mixtures", cfg.search.kept + 1)
     checks.check_real(cfg, "search.patience", 1.0, None)
+    checks.check_real(cfg, "search.margin", 0.0, None)
     checks.check_real(cfg, "search.narrowest", 1e-6, 1.0)
     for name in cfg.search.moves:
         checks.check_real(cfg, f"search.moves.{name}", 0.0, None)
