@@ -4,6 +4,7 @@
 | --- | --- |
 | `recovery` | how often the default fit finds the true parameters of generated data within 4 standard errors |
 | `reference` | how often it reaches the best optima known, for real data and with the defaults; the winners by BIC |
+| `search` | how often the search finds the best optimum known, and how often its searches agree on another |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
 | `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |

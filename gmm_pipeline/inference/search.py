@@ -233,7 +233,7 @@ def _problems(job: FitJob, plan: SearchPlan) -> tuple[Problem, Problem]:
     """What the searches of a fit see, and the whole of its data."""
     spread = spread_of(job)
     small = Problem(*condensed(job.data, job.sample_weights, plan.points), job, spread, job.restarts * plan.mixtures)
-    is_whole = len(small.data) < plan.points and len(small.data) <= FEW
+    is_whole = len(small.data) <= FEW and len(small.data) == len(np.unique(job.data[job.sample_weights > 0]))
     return small, small if is_whole else Problem(job.data, job.sample_weights, job, spread, AT_ONCE)
 
 

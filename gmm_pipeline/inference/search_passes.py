@@ -59,7 +59,7 @@ def _improve(
     pseudo_count = traits(log_prior.function).pseudo_count
     added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
     of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
-    optimizer = em.squarem()
+    optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
 
     def loss(free: Free) -> Float[Array, ""]:
         mixture = mixture_of(free, constraints, sticks=False)
@@ -70,7 +70,9 @@ def _improve(
         value, gradient = jax.value_and_grad(loss)(free)
         in_nats = jax.tree.map(jnp.negative, gradient)
         norm = gradient_norm(in_nats, mixture_of(free, constraints, sticks=False), constraints, total)
-        better = value < best[1]
+        # Where rounding cannot tell two values apart, the shorter gradient can.
+        same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
+        better = jnp.where(same, norm < best[2], value < best[1])
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
         updates, state = optimizer.update(gradient, state, free, value=value, problem=of_em)
         moved = jax.tree.map(jnp.add, free, updates)

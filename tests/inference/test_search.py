@@ -1,0 +1,258 @@
+"""The search for the best optimum: held to enumeration, to scikit-learn and to what must not change."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from by_em import plugin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from gmm_pipeline.inference import batching, fits, search, search_moves
+from gmm_pipeline.inference.fitting import (
+    AT_OPTIMUM,
+    BLURRED,
+    ORDINARY,
+    REACHED,
+    FirstMixtures,
+    FitJob,
+    FitPlan,
+    Moves,
+    SearchPlan,
+)
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
+from gmm_pipeline.model import inits, priors
+from gmm_pipeline.model.mixture import Parameters
+
+SEARCH = SearchPlan(
+    points=64,
+    mixtures=16,
+    kept=4,
+    passes=24,
+    rounds=20,
+    patience=2.0,
+    screening=4,
+    margin=10.0,
+    finalists=4,
+    places=4,
+    narrowest=0.02,
+    moves=Moves(0.35, 0.2, 0.15, 0.15, 0.15),
+    starts=FirstMixtures(0.5, 2.0, 0.01, 0.05),
+)
+RNG = np.random.default_rng(5)
+# A narrow mode inside a broad one, and one beside it: ordinary starts tend to miss the narrow one.
+NESTED = np.concatenate([RNG.normal(0.0, 1.0, 120), RNG.normal(0.3, 0.05, 40), RNG.normal(4.0, 0.5, 60)])
+TWO = np.concatenate([RNG.normal(-2.0, 1.0, 90), RNG.normal(2.0, 0.5, 110)])
+
+
+def job(data=NESTED, n_components=3, *, seed=0, optimizer=None, init=None, log_prior=None, **changes) -> FitJob:
+    standardised = ((data - data.mean()) / data.std()).astype(np.float32)
+    plan = FitPlan(
+        n_components=n_components,
+        init=init or plugin(inits.quantile, jitter=0.5, overlap=2.0),
+        log_prior=log_prior or plugin(priors.flat),
+        optimizer=optimizer or plugin(optax.adam, learning_rate=0.1),
+        schedule=plugin(optax.constant_schedule, value=1.0),
+        average_loss=True,
+        fused=True,
+        as_written=False,
+    )
+    settings_ = {
+        "restarts": 2,
+        "equal_scales": False,
+        "scale_floor": 0.01,
+        "fewest_data": 2.5,
+        "tolerance": 1e-6,
+        "gradient_tolerance": 1e-3,
+        "search": SEARCH,
+    }
+    key = np.array([0, seed], np.uint32)
+    return FitJob(standardised, np.ones_like(standardised), key, plan, 600, 20, **{**settings_, **changes})
+
+
+@given(st.lists(st.integers(-50, 50), min_size=3, max_size=200), st.integers(4, 40), st.booleans())
+def test_condensed_data_keep_weight_and_mean_and_have_no_wide_or_heavy_group(values, at_most, weighted):
+    data = np.asarray(values, np.float64) + np.where(np.arange(len(values)) % 3, 0.25, 0.0)
+    counts = np.arange(len(data)) % 4 * 0.5 if weighted else np.ones(len(data))
+    if not counts.any():
+        counts = counts + 1.0
+    found, weights = search.condensed(data, counts, at_most)
+    assert len(found) <= at_most
+    np.testing.assert_allclose(weights.sum(), counts.sum())
+    np.testing.assert_allclose(found @ weights, data @ counts, atol=1e-9 * np.abs(data).max() * counts.sum())
+    distinct = np.unique(data[counts > 0])
+    if len(distinct) <= at_most:
+        np.testing.assert_array_equal(found, distinct)
+    else:
+        assert np.all(np.diff(found) > 0)
+        heaviest = max(counts[data == value].sum() for value in distinct)
+        assert weights.max() <= 2.0 * counts.sum() / at_most + 2.0 * heaviest
+
+
+def test_moves_keep_the_number_of_components_and_change_what_they_say():
+    chosen = job()
+    landscape = search_moves.Landscape(
+        inits.Sorted.of(chosen.data, chosen.sample_weights), False, np.log(0.02), 4, SEARCH.starts._asdict()
+    )
+    kept = search_moves.fresh(np.random.default_rng(0), landscape, 6, 3)
+    kept = search_moves.in_order(Parameters(*(leaf.reshape(2, 3, 3) for leaf in kept)))
+    generators = [np.random.default_rng(seed) for seed in (1, 2)]
+    numbers = dict.fromkeys(search_moves.MOVES, 3)
+    found = search_moves.varied(generators, landscape, kept, np.array([3, 2]), numbers)
+    assert found.component_mus.shape == (2, 15, 3)
+    assert all(np.isfinite(leaf).all() for leaf in found)
+    np.testing.assert_allclose(search_moves.weights_of(found).sum(-1), 1.0)
+    # Each search draws for itself.
+    alone = search_moves.varied(
+        [np.random.default_rng(2)], landscape, Parameters(*(leaf[1:] for leaf in kept)), np.array([2]), numbers
+    )
+    assert all((one[1:] == other).all() for one, other in zip(found, alone, strict=True))
+
+
+def test_a_component_is_put_in_where_the_others_fit_worst():
+    # All data of the middle are missed by the two components that stay.
+    data = np.concatenate([RNG.normal(at, 0.1, 50) for at in (-5.0, 0.0, 5.0)])
+    landscape = search_moves.Landscape(
+        inits.Sorted.of(data, np.ones_like(data)), False, np.log(0.02), 16, SEARCH.starts._asdict()
+    )
+    gains = search_moves._gains(
+        Parameters(np.log(np.full((1, 1, 2), 0.5)), np.array([[[-5.0, 5.0]]]), np.full((1, 1, 2), np.log(0.1))),
+        np.array([[[-5.0, 0.0, 5.0]]]),
+        np.full((1, 1, 3), np.log(0.1)),
+        landscape.data,
+    )
+    assert gains[0, 0].argmax() == 1
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_a_search_reaches_what_scikit_learn_reaches_from_many_starts(equal):
+    chosen = job(equal_scales=equal)
+    found = search.search(chosen, SEARCH)
+    assert found.best.is_sound
+    column = chosen.data[:, None].astype(np.float64)
+    kind = "tied" if equal else "full"
+    peer = GaussianMixture(3, covariance_type=kind, n_init=40, tol=1e-9, max_iter=3000, reg_covar=1e-9, random_state=0)
+    expected = peer.fit(column).score(column) * len(column)
+    ours = log_posterior_at(chosen, found.best.parameters)
+    assert ours > expected - SAME_OPTIMUM
+    np.testing.assert_allclose(found.best.log_posterior, ours, atol=SAME_OPTIMUM)
+
+
+@pytest.mark.parametrize(
+    "log_prior",
+    [plugin(priors.dirichlet, concentration=3.0), plugin(priors.variance_penalty, strength=0.2, variance=1.0)],
+    ids=["dirichlet", "variance_penalty"],
+)
+def test_a_search_maximises_the_posterior_whatever_the_prior(log_prior):
+    chosen = job(TWO, 2, log_prior=log_prior)
+    best = search.search(chosen, SEARCH).best
+    for step in np.random.default_rng(0).normal(0.0, 0.02, (40, 3, 2)):
+        nearby = Parameters(*(leaf + move for leaf, move in zip(best.parameters, step, strict=True)))
+        assert log_posterior_at(chosen, nearby) <= log_posterior_at(chosen, best.parameters) + 1e-3
+
+
+def test_a_search_is_a_function_of_its_own_key_and_searches_of_each_other_are_not():
+    found, again, other = (search.search(job(seed=seed), SEARCH) for seed in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(found.mixtures, again.mixtures, strict=True))
+    assert not np.array_equal(found.mixtures.component_mus, other.mixtures.component_mus)
+    assert found.n_agreeing <= found.n_searches == 2
+
+
+def test_runs_that_differ_in_what_a_search_does_not_see_search_once(monkeypatch):
+    calls = []
+    whole = search.search
+    monkeypatch.setattr(search, "search", lambda *given: calls.append(1) or whole(*given))
+    base = job(TWO, 2, seed=77)
+    others = [
+        base._replace(steps=50),
+        base._replace(plan=base.plan._replace(optimizer=plugin(optax.sgd, learning_rate=1.0))),
+    ]
+    fits.search_all([base, *others], workers=1)
+    assert len(calls) == 1
+    fits.search_all([base._replace(scale_floor=0.02)], workers=1)
+    assert len(calls) == 2
+
+
+def test_an_ordinary_start_that_arrives_is_the_answer_with_its_history():
+    (result,) = fits.fit_all([job(TWO, 2)])
+    assert result.searched is not None
+    assert result.searched.began == ORDINARY
+    assert result.n_steps > 0
+    assert any(start.outcome == REACHED for start in result.restarts)
+    (alone,) = batching.fit_all([job(TWO, 2)._replace(search=None)])
+    assert all((a == b).all() for a, b in zip(result.parameters, alone.parameters, strict=True))
+
+
+def test_where_no_start_arrives_training_begins_in_the_basin():
+    def far_off(key, data, sample_weights, n_components):
+        return Parameters(*(np.zeros(n_components, data.dtype) for _ in range(3)))  # a saddle that no gradient leaves
+
+    (result,) = fits.fit_all([job(init=plugin(far_off))])
+    assert result.searched is not None
+    assert result.searched.began == BLURRED
+    assert result.n_steps > 0
+    assert all(start.outcome != REACHED for start in result.restarts)
+    goal = log_posterior_at(job(), search.search(job(), SEARCH).best.parameters)
+    assert log_posterior(job(), result) >= goal - SAME_OPTIMUM
+
+
+def test_an_optimizer_that_cannot_hold_an_optimum_has_the_optimum_all_the_same():
+    wild = plugin(optax.sgd, learning_rate=50.0)
+    (result,) = fits.fit_all([job(optimizer=wild)])
+    assert result.searched is not None
+    assert (result.searched.began, result.n_steps) == (AT_OPTIMUM, 0)
+    assert result.converged
+    assert not result.diverged
+    assert result.searched.log_posteriors[0] == pytest.approx(log_posterior(job(), result), abs=1e-9)
+
+
+def test_fits_that_are_compared_never_fall_with_the_number_of_components():
+    base = job(NESTED, 1, restarts=1)._replace(trained=False, room=5)
+    several = [
+        base._replace(plan=base.plan._replace(n_components=number), equal_scales=equal)
+        for number in range(1, 6)
+        for equal in (True, False)
+    ]
+    ends = [log_posterior(one, result) for one, result in zip(several, fits.fit_all(several), strict=True)]
+    for equal in (0, 1):
+        assert np.all(np.diff(ends[equal::2]) > -SAME_OPTIMUM)
+    assert all(free >= equal - SAME_OPTIMUM for equal, free in zip(ends[::2], ends[1::2], strict=True))
+
+
+def test_a_seed_that_is_better_is_taken_and_no_search_agrees_with_it():
+    chosen = job()
+    whole = search.search(chosen, SEARCH)
+    second = whole.optima[1]
+    # The same searches, had they all missed the best optimum.
+    missed = whole.values <= second.log_posterior + 1.0
+    poor = whole._replace(
+        optima=whole.optima[1:],
+        mixtures=Parameters(
+            *(
+                np.where(missed[..., None], leaf, end)
+                for leaf, end in zip(whole.mixtures, second.parameters, strict=True)
+            )
+        ),
+        values=np.where(missed, whole.values, second.log_posterior),
+    )
+    taken = search.seeded(chosen, SEARCH, poor, [whole.best.parameters])
+    assert taken.best.log_posterior == pytest.approx(whole.best.log_posterior, abs=SAME_OPTIMUM)
+    assert taken.n_agreeing == 0
+    assert search.seeded(chosen, SEARCH, whole, [second.parameters]) is whole
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 30), st.lists(st.floats(0.0, 1.0), min_size=5, max_size=5).filter(any))
+def test_shares_of_moves_come_out_whole(n, shares):
+    found = search._shared_out(n, dict(zip(search_moves.MOVES, shares, strict=True)))
+    assert sum(found.values()) == n
+    exact = n * np.array(shares) / sum(shares)
+    assert np.all(np.abs(np.array(list(found.values())) - exact) < 1.0)
+
+
+def test_the_words_of_a_key_are_those_of_jax():
+    from gmm_pipeline.stages.loading import _key
+
+    for seed in (0, 1, 2**31, 2**32 - 1):
+        np.testing.assert_array_equal(_key(seed), jax.random.PRNGKey(seed))
