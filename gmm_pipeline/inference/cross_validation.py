@@ -90,7 +90,12 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
             remedy="Use more data, or more folds.",
         )
     return [
-        job._replace(sample_weights=weights, key=jax.random.fold_in(job.key, fold), trained=False)
+        job._replace(
+            sample_weights=weights,
+            key=jax.random.fold_in(job.key, fold),
+            search=job.search and job.search.short,
+            trained=False,
+        )
         for fold, weights in enumerate(training)
     ]
 

@@ -35,7 +35,7 @@ from gmm_pipeline.inference.restarts import (
     log_posterior_at,
     spread_of,
 )
-from gmm_pipeline.inference.search import AT_ONCE, Found, Optimum, remembered_search, seeded
+from gmm_pipeline.inference.search import Found, Optimum, remembered_search, seeded
 from gmm_pipeline.model.mixture import Parameters
 
 BLURS = (1.0, 0.5, 0.2)
@@ -90,23 +90,17 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
     larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
     """
     asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
-    screened = {number: _screened(job, plan) for number, (job, plan) in asked.items()}
+    screened = {number: (job, plan if job.trained else plan.short) for number, (job, plan) in asked.items()}
     searched = _searched(screened, workers, progress)
     _exchange(jobs, asked, searched, asked, workers)
-    again = _contenders(jobs, {number: found for number, found in searched.items() if not jobs[number].trained})
+    again = _contenders(
+        jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
+    )
     better = _searched({number: asked[number] for number in again}, workers, progress)
     for number, found in better.items():
         searched[number] = seeded(*asked[number], found, [searched[number].best.parameters])
     _exchange(jobs, asked, searched, again, workers)
     return searched
-
-
-def _screened(job: FitJob, plan: SearchPlan) -> tuple[FitJob, SearchPlan]:
-    """A fit that is to be compared, with a short search."""
-    if job.trained:
-        return job, plan
-    rounds = min(plan.screening, plan.rounds)
-    return job, plan._replace(rounds=rounds, finalists=min(AT_ONCE, plan.finalists))
 
 
 def _searched(
@@ -300,14 +294,12 @@ def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult]
 
 def _with_search(job: FitJob, result: FitResult, known: Found) -> FitResult:
     began = ORDINARY if result.searched is None else result.searched.began
-    seen = tuple(
-        sorted(
-            (log_posterior_at(job, one.parameters) for one in known.optima if one.is_sound == known.best.is_sound),
-            reverse=True,
-        )
-    )
-    reached = log_posterior(job, result)
+    reached, best = log_posterior(job, result), known.best
+    # Of the optima one is evaluated in float64; how far the others are below it, float32 knows as well.
+    highest = log_posterior_at(job, best.parameters)
+    alike = [one for one in known.optima if one.is_sound == best.is_sound]
+    seen = [highest - (best.log_posterior - one.log_posterior) for one in alike]
     # Where a start ended higher than every search, no search agrees.
-    agreeing = known.n_agreeing if reached <= seen[0] + SAME_OPTIMUM else 0
+    agreeing = known.n_agreeing if reached <= highest + SAME_OPTIMUM else 0
     log_posteriors = (reached, *(value for value in seen if value < reached - SAME_OPTIMUM))
     return result._replace(searched=Searched(known.n_searches, agreeing, log_posteriors, known.n_rounds, began))

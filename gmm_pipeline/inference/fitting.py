@@ -109,6 +109,11 @@ class SearchPlan(NamedTuple):
     moves: Moves
     starts: FirstMixtures
 
+    @property
+    def short(self) -> "SearchPlan":
+        """The same for one of many fits."""
+        return self._replace(rounds=min(self.screening, self.rounds))
+
 
 class FitJob(NamedTuple):
     """Everything that decides a fit, in the units of the fit."""

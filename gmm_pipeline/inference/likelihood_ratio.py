@@ -186,7 +186,7 @@ def _fit_nulls(
 ) -> tuple[list[FitJob], list[FitResult]]:
     """Replicates of the data, and the best fit of K components to each: from its usual starts or from the truth."""
     jobs = [
-        null._replace(data=data, sample_weights=np.ones_like(data), key=key, begin=None, trained=False)
+        _one_of_many(null)._replace(data=data, sample_weights=np.ones_like(data), key=key)
         for data, key in zip(
             _replicates(null, fitted, n_replicates, key_data), jax.random.split(key_fits, n_replicates), strict=True
         )
@@ -219,12 +219,16 @@ def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: 
 
 def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
     """Fits of K + 1 components: from the usual starts, and from those of K with each component split."""
-    larger = null.plan._replace(n_components=null.plan.n_components + 1)
-    usual = null._replace(plan=larger, begin=None, trained=False)
+    usual = _one_of_many(null)._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1))
     return [usual] + [
         _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
         for component in range(null.plan.n_components)
     ]
+
+
+def _one_of_many(job: FitJob) -> FitJob:
+    """A fit like another, from wherever its search or its starts lead."""
+    return job._replace(begin=None, seeds=(), search=job.search and job.search.short, trained=False)
 
 
 def _from(job: FitJob, begin: Parameters) -> FitJob:

@@ -328,8 +328,29 @@ def _is_same(one: Optimum, other: Optimum) -> bool:
     return distances(in_order(_alone(one)), in_order(_alone(other))).item() < NEAR
 
 
-_remembered: OrderedDict[str, Found] = OrderedDict()
-_remembering = threading.Lock()
+class _Memory:
+    """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
+
+    def __init__(self) -> None:
+        self.results: OrderedDict[str, Found] = OrderedDict()
+        self.under_way: dict[str, threading.Lock] = {}
+        self.lock = threading.Lock()
+
+    def recall(self, key: str, make: Callable[[], Found]) -> Found:
+        with self.lock:
+            own = self.under_way.setdefault(key, threading.Lock())
+        with own:
+            if key not in self.results:
+                self.results[key] = make()
+            with self.lock:
+                found = self.results[key]
+                self.results.move_to_end(key)
+                while len(self.results) > KEPT:
+                    self.under_way.pop(self.results.popitem(last=False)[0], None)
+        return found
+
+
+_memory = _Memory()
 
 
 def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None) -> Found:
@@ -340,17 +361,7 @@ def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | 
         plan: how thoroughly.
         heed: called between rounds.
     """
-    key = _digest(job, plan)
-    with _remembering:
-        if key in _remembered:
-            _remembered.move_to_end(key)
-            return _remembered[key]
-    found = search(job, plan, heed)
-    with _remembering:
-        _remembered[key] = found
-        while len(_remembered) > KEPT:
-            _remembered.popitem(last=False)
-    return found
+    return _memory.recall(_digest(job, plan), lambda: search(job, plan, heed))
 
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:

@@ -98,7 +98,7 @@ def test_moves_keep_the_number_of_components_and_change_what_they_say():
     kept = search_moves.fresh(np.random.default_rng(0), landscape, 6, 3)
     kept = search_moves.in_order(Parameters(*(leaf.reshape(2, 3, 3) for leaf in kept)))
     generators = [np.random.default_rng(seed) for seed in (1, 2)]
-    numbers = dict.fromkeys(search_moves.MOVES, 3)
+    numbers: dict[str, int] = dict.fromkeys(map(str, search_moves.MOVES), 3)
     found = search_moves.varied(generators, landscape, kept, np.array([3, 2]), numbers)
     assert found.component_mus.shape == (2, 15, 3)
     assert all(np.isfinite(leaf).all() for leaf in found)
