@@ -7,6 +7,7 @@ record, and only a complete record is drawn and tracked.
 import logging
 import math
 import shlex
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
@@ -79,6 +81,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         started: when the program began, on the performance counter.
         command: that makes the run again.
     """
+    threading.Thread(target=code_state, daemon=True).start()  # git answers while the data are loaded
     directory = output_directory()
     timings = Timings(started)
     began = datetime.now(UTC)
