@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.inference import lowered
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.records import compiled
 
@@ -423,4 +424,4 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
 
     jax.config.update("jax_threefry_partitionable", threefry_partitionable)
     jax.config.update("jax_enable_x64", precision is Precision.float64)
-    compiled.keep_in(compilation_cache)
+    lowered.keep_in(compiled.keep_in(compilation_cache))
