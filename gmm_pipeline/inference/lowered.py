@@ -7,12 +7,13 @@ time, and so is everything on other devices than CPUs. The price: a layer betwee
 test holds to the same bits.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,6 +43,14 @@ class Store(Protocol):
         ...
 
 
+class _Place:
+    """Of one compiled program; without one where its trace cannot be kept."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_filled = threading.Lock(), False
+        self.compiled: Callable[..., Any] | None = None
+
+
 _lock = threading.Lock()
 _stores: list[Store] = []
 
@@ -62,7 +71,7 @@ def program(
         compiler_options: of `jax.jit`.
     """
     jitted = jax.jit(function, static_argnames=static, compiler_options=compiler_options)
-    loaded: dict[Any, Callable[..., Any] | None] = {}
+    places: dict[Any, _Place] = {}
 
     def call(*arguments: Any, **fixed: Any) -> Any:
         if not _stores or jax.default_backend() != "cpu":
@@ -71,10 +80,13 @@ def program(
         types = tuple(str(jax.typeof(leaf)) + "~" * bool(jax.typeof(leaf).weak_type) for leaf in leaves)
         key = (structure, types, tuple(fixed.items()), _settings())
         with _lock:
-            if key not in loaded:
-                loaded[key] = _loaded(functools.partial(function, **fixed), structure, leaves, types, compiler_options)
-            found = loaded[key]
-        return jitted(*arguments, **fixed) if found is None else found(*leaves)
+            place = places.setdefault(key, _Place())
+        with place.lock:  # of threads that ask for the same, one compiles it
+            if not place.is_filled:
+                once = functools.partial(function, **fixed)
+                place.compiled = _loaded(once, structure, leaves, types, compiler_options)
+                place.is_filled = True
+        return jitted(*arguments, **fixed) if place.compiled is None else place.compiled(*leaves)
 
     return call
 
@@ -108,8 +120,27 @@ def _loaded(
         return exported.call(*leaves)
 
     run.__name__ = _plain(function).__name__
-    compiled = jax.jit(run, compiler_options=options)
+    with _lock, _without_lapack(exported):
+        lowered = jax.jit(run, compiler_options=options).lower(*leaves)
+    compiled = lowered.compile()
     return lambda *leaves: jax.tree.unflatten(result, compiled(*leaves))
+
+
+@contextlib.contextmanager
+def _without_lapack(exported: Any) -> Iterator[None]:
+    """Spare JAX importing SciPy to lower a trace, for 0.15 s, in case it has need of LAPACK; most have none."""
+    from jax._src.lax import linalg
+
+    name = "initialize_lapack"
+    if b"lapack" in exported.mlir_module_serialized or not hasattr(linalg, name):
+        yield
+        return
+    own = getattr(linalg, name)
+    setattr(linalg, name, lambda: None)
+    try:
+        yield
+    finally:
+        setattr(linalg, name, own)
 
 
 def _traced(function: Callable[..., Any], structure: Any, leaves: list[Any]) -> bytes:
