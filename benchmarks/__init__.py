@@ -9,6 +9,7 @@
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
 | `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
+| `first_answer` | seconds until a small file has its first answer, in multiples of importing JAX; programs compiled |
 | `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
 | `sweep` | seconds, memory and break-down of a sweep of 1,000 runs; runs per second beside Hydra's own launcher |

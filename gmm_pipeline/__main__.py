@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -172,6 +171,8 @@ def _command_line() -> None:
     if command == "plan" and completing:
         _run("fit", arguments)
     elif command == "plan":
+        import tempfile
+
         with tempfile.TemporaryDirectory() as scratch:
             # Hydra's sweepers write into the folder of a sweep before they launch it.
             nothing = [f"hydra.sweep.dir={scratch}", "hydra/launcher=plan", "--multirun"]

@@ -20,7 +20,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.records import compiled
 
 if TYPE_CHECKING:
     from gmm_pipeline.records.datasets import Dataset
@@ -421,6 +420,9 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
     """Set what JAX keeps as global state: random bits, float type, and the folder of compiled programs."""
     import jax
 
+    from gmm_pipeline.inference import lowered
+    from gmm_pipeline.records import compiled
+
     jax.config.update("jax_threefry_partitionable", threefry_partitionable)
     jax.config.update("jax_enable_x64", precision is Precision.float64)
-    compiled.keep_in(compilation_cache)
+    lowered.keep_in(compiled.keep_in(compilation_cache))

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmm_pipeline.inference import tracing
+from gmm_pipeline.inference import lowered, tracing
 from gmm_pipeline.inference.fitting import (
     FitJob,
     FitPlan,
@@ -247,7 +247,7 @@ def _run_segment(
 
 @functools.cache
 def _run(fused: bool) -> Callable[..., Any]:
-    return jax.jit(_run_segment, static_argnames="plan", compiler_options=compiler_options(fused))
+    return lowered.program(_run_segment, static="plan", compiler_options=compiler_options(fused))
 
 
 def _pad(parameters: Parameters, components: int) -> Parameters:

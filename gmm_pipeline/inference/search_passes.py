@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gmm_pipeline.inference import em, tracing
+from gmm_pipeline.inference import em, lowered, tracing
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
 from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, gradient_norm, mixture_of, projected
 from gmm_pipeline.inference.plugins import Plugin
@@ -94,6 +94,4 @@ def _improve(
 @functools.cache
 def compiled(fused: bool) -> Callable[..., Improved]:
     """The program."""
-    return jax.jit(
-        partial(_improve, fused=fused), static_argnames="log_prior", compiler_options=compiler_options(fused)
-    )
+    return lowered.program(partial(_improve, fused=fused), static="log_prior", compiler_options=compiler_options(fused))

@@ -23,8 +23,8 @@ from jaxtyping import Array, Float
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import leaves_out_components, prior_density
-from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Mixture, Parameters, constrain
+from gmm_pipeline.model.priors import traits
 
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
@@ -225,8 +225,12 @@ def prior_information(
         floats: these.
     """
     n_components = len(parameters.component_mus)
-    if log_prior.function is priors.flat:  # spares a run without a prior the compiler
-        return np.zeros((3 * n_components,) * 2)
+    pseudo_count = traits(log_prior.function).pseudo_count
+    if pseudo_count is not None:  # a Σ_j log w_j, whose Hessian is −a K (diag w − w wᵀ): spares the compiler
+        added = float(pseudo_count(**dict(log_prior.given(floats).hyperparameters)))
+        weights, found = constrain(parameters).weights, np.zeros((3 * n_components,) * 2)
+        found[:n_components, :n_components] = added * n_components * (np.diag(weights) - np.outer(weights, weights))
+        return found
     width = -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
     active = np.arange(width) < n_components
     padded = np.zeros((3, width))

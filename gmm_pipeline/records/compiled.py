@@ -20,6 +20,9 @@ import warnings
 from pathlib import Path
 from typing import Any, TextIO
 
+from gmm_pipeline.records.files import whole_file
+from gmm_pipeline.records.provenance import code_digest
+
 log = logging.getLogger(__name__)
 
 USER = "user"
@@ -30,6 +33,7 @@ KEPT = 0.75
 """Share of that which is left after programs were removed."""
 OF_AN_ENTRY = "-cache"
 """How JAX ends the name of a program's file."""
+OF_A_TRACE = "-trace"
 NOT_USED = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '([^']+)'")
 """What JAX warns of."""
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
@@ -50,18 +54,46 @@ def user_folder() -> Path:
     return platformdirs.user_cache_path("gmm_pipeline", appauthor=False) / "compiled"
 
 
-def keep_in(folder: str | None) -> None:
+class Traces:
+    """Traces of programs, beside what they were compiled to."""
+
+    def __init__(self, folder: Path):
+        """Keep them in this folder."""
+        self._folder = folder
+
+    @property
+    def code(self) -> str:
+        """A digest of the source, the versions and the device of what is traced."""
+        return code_digest()
+
+    def read(self, name: str) -> bytes | None:
+        """What is kept under a name; None for nothing."""
+        try:
+            return (self._folder / f"{name}{OF_A_TRACE}").read_bytes()
+        except OSError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep it, if there is room."""
+        with contextlib.suppress(OSError), whole_file(self._folder / f"{name}{OF_A_TRACE}") as stream:
+            stream.write(content)
+
+
+def keep_in(folder: str | None) -> Traces | None:
     """Let JAX keep compiled programs in a folder; in none where it cannot be made, which costs time but no fit.
 
     Args:
         folder: its path, `user`, or None for none.
+
+    Returns:
+        Where traces can be kept.
     """
     _watch()
     if folder is None:
-        return
+        return None
     path = user_folder() if folder == USER else Path(folder).absolute()
     if not _can_be_used(path):
-        return
+        return None
     if folder == USER:
         _own.add(path)
     import jax
@@ -70,6 +102,7 @@ def keep_in(folder: str | None) -> None:
     # The programs are small and compile in tenths of a second, which is most of a short fit.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return Traces(path)
 
 
 @functools.cache

@@ -225,6 +225,8 @@ def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[
                 remedy="Name the formats as in figures.formats=[png,svg].",
             )
     paths = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in formats]
+    with drawing.style():
+        drawing.plain_ticks(figure)
     for path, suffix in zip(paths, formats, strict=True):
         buffer = io.BytesIO()
         with drawing.style():

@@ -7,6 +7,7 @@ record, and only a complete record is drawn and tracked.
 import logging
 import math
 import shlex
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
@@ -23,7 +25,7 @@ from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.answers import Answer, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.stages.loading import deciding, load
-from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.recording import about, divergence, linked, save, selection_columns, write_record
 from gmm_pipeline.stages.running import (
     command_line,
@@ -79,6 +81,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         started: when the program began, on the performance counter.
         command: that makes the run again.
     """
+    threading.Thread(target=code_state, daemon=True).start()  # git answers while the data are loaded
     directory = output_directory()
     timings = Timings(started)
     began = datetime.now(UTC)
@@ -90,6 +93,9 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         job = load(cfg)
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
+    pictured = is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep)
+    if pictured and cfg.figures.formats:
+        import_beside()
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
         (computed,) = compute([job], progress)
     with timings.section("evaluate"):
@@ -102,9 +108,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
-    failed = ""
-    if is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep):
-        failed = picture(cfg, directory, timings)
+    failed = picture(cfg, directory, timings) if pictured else ""
     write_record(directory, record, timings, timed=cfg.timings)
     tracked = _track(cfg, directory, timings)
     write_record(directory, {**record, **tracked}, timings, timed=cfg.timings)

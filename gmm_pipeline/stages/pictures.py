@@ -1,6 +1,9 @@
 """The pictures and the film of a record, drawn from its files alone: after the fit, or whenever they are asked for."""
 
+import contextlib
+import importlib
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +81,16 @@ def read_selection(record: Path) -> Selection | None:
     candidates = list(zip(columns["n_components"], columns["scales"], strict=True))
     criterion = str(OmegaConf.select(OmegaConf.load(record / artifacts.CONFIG), "criterion"))
     return Selection(columns, candidates.index(answer) if answer in candidates else None, criterion)
+
+
+def import_beside() -> None:
+    """Import what draws in a thread, while the fit computes; where it cannot be imported, drawing says so."""
+
+    def load() -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("gmm_pipeline.records.estimate_figures")
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:

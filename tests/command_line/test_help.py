@@ -214,3 +214,12 @@ def test_completion_is_installed_by_a_script(tmp_path):
 )
 def test_options_are_looked_for_where_the_words_say(words, own):
     assert command_help.option_folders(words) == [config.config_directory(), *map(Path, own)]
+
+
+def test_help_and_mistakes_import_nothing_that_computes(tmp_path):
+    asks = "import sys; from gmm_pipeline.__main__ import main; sys.argv = ['gmm-pipeline', *sys.argv[1:]]\n"
+    asks += "try: main()\nexcept SystemExit: pass\n"
+    asks += "print('heavy:', *sorted({'jax', 'numpy', 'rich', 'pyarrow', 'matplotlib', 'mlflow'} & {*sys.modules}))"
+    for words in (["fit", "--help"], ["fit", "stepz=3"]):
+        finished = subprocess.run([sys.executable, "-c", asks, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert finished.stdout.splitlines()[-1] == "heavy:"

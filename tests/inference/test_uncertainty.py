@@ -185,14 +185,17 @@ def skewed(parameters, active, *, strength):
     return strength * jnp.sum(jnp.where(active, each, 0.0))
 
 
-@pytest.mark.parametrize("n_components", [1, 3, 8, 9])
-def test_the_information_of_a_prior_is_minus_its_hessian_whatever_the_room(n_components):
+@pytest.mark.parametrize(
+    ("prior", "name", "n_components"),
+    [*((skewed, "strength", n) for n in (1, 3, 8, 9)), *((priors.dirichlet, "concentration", n) for n in (1, 4))],
+)
+def test_the_information_of_a_prior_is_minus_its_hessian_whatever_the_room(prior, name, n_components):
     values = np.random.default_rng(2).normal(size=3 * n_components)
     parameters = Parameters(*np.split(values, 3))
-    found = module.prior_information(parameters, Plugin(skewed, (("strength", 0.0),)), {"strength": 0.7})
+    found = module.prior_information(parameters, Plugin(prior, ((name, 0.0),)), {name: 2.7})
     with jax.enable_x64(True):
         all_active = jnp.ones(n_components, bool)
-        hessian = jax.jit(jax.hessian(lambda v: skewed(Parameters(*jnp.split(v, 3)), all_active, strength=0.7)))
+        hessian = jax.jit(jax.hessian(lambda v: prior(Parameters(*jnp.split(v, 3)), all_active, **{name: 2.7})))
         expected = hessian(values)
     np.testing.assert_allclose(found, -np.asarray(expected), rtol=0, atol=1e-10)
 

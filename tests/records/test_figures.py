@@ -274,3 +274,21 @@ def test_files_are_the_same_bytes_in_two_processes(tmp_path):
         first, second = ((tmp_path / name / f"fit.{suffix}").read_bytes() for name in ("first", "second"))
         assert first == second
         assert len(first) > 1000
+
+
+def test_ticks_are_plain_text_and_keep_their_powers_of_ten(tmp_path):
+    figure = Figure()
+    linear, logarithmic = figure.subplots(1, 2)
+    linear.set_xlim(1e7, 3e7)
+    linear.set_ylim(-2.0, 0.5)
+    logarithmic.set_yscale("log")
+    logarithmic.set_ylim(1e-6, 10.0)
+    drawing.set_log_ticks(logarithmic)
+    figures.save_figure(figure, tmp_path / "ticks", formats=["png"], dpi=40)
+    labels = [label.get_text() for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    assert not any("$" in label for label in labels)
+    assert {"1.0", "−2.0"} <= {*labels}
+    assert any(label.startswith("10⁻") for label in labels)
+    assert "10^{7}" in linear.xaxis.get_major_formatter().get_offset()
+    assert [drawing.power_text(number) for number in (1e-6, 2e5, 1.0)] == ["10⁻⁶", "2×10⁵", "10⁰"]
+    assert drawing.decade_text(9.9e6) == "10⁷"

@@ -1,0 +1,227 @@
+"""Large programs, traced once for all processes: what JAX makes of Python is kept, as what XLA makes of that is.
+
+Once programs are compiled, tracing and lowering them takes most of a short fit. So StableHLO is kept (`jax.export`), by
+a digest of all that a trace depends on: the source of this package, versions, JAX's settings, the function and its
+static arguments by name, shapes and types. Whose source is not known, as a plug-in's from elsewhere, is traced each
+time, and so is everything on other devices than CPUs. The price: a layer between a function and `jax.jit`, which a
+test holds to the same bits.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from gmm_pipeline.inference.plugins import Plugin
+
+KNOWN = ("gmm_pipeline", "optax", "jax")
+"""Packages whose source is known by a digest or a version."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Where traces are kept."""
+
+    @property
+    def code(self) -> str:
+        """A digest of the source and the versions of what is traced."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """What is kept under a name."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keep it, if that is possible."""
+        ...
+
+
+class _Place:
+    """Of one compiled program; without one where its trace cannot be kept."""
+
+    def __init__(self) -> None:
+        self.lock, self.is_filled = threading.Lock(), False
+        self.compiled: Callable[..., Any] | None = None
+
+
+_lock = threading.Lock()
+_stores: list[Store] = []
+
+
+def keep_in(store: Store | None) -> None:
+    """Keep traces there from now on, or nowhere."""
+    _stores[:] = [] if store is None else [store]
+
+
+def program(
+    function: Callable[..., Any], *, static: str, compiler_options: dict[str, Any] | None
+) -> Callable[..., Any]:
+    """`jax.jit` of a function of arrays with one static keyword, whose traces are kept.
+
+    Args:
+        function: a function of a module, or a partial of one.
+        static: the name of the static argument.
+        compiler_options: of `jax.jit`.
+    """
+    jitted = jax.jit(function, static_argnames=static, compiler_options=compiler_options)
+    places: dict[Any, _Place] = {}
+
+    def call(*arguments: Any, **fixed: Any) -> Any:
+        if not _stores or jax.default_backend() != "cpu":
+            return jitted(*arguments, **fixed)
+        leaves, structure = jax.tree.flatten(arguments)
+        types = tuple(str(jax.typeof(leaf)) + "~" * bool(jax.typeof(leaf).weak_type) for leaf in leaves)
+        key = (structure, types, tuple(fixed.items()), _settings())
+        with _lock:
+            place = places.setdefault(key, _Place())
+        with place.lock:  # of threads that ask for the same, one compiles it
+            if not place.is_filled:
+                once = functools.partial(function, **fixed)
+                place.compiled = _loaded(once, structure, leaves, types, compiler_options)
+                place.is_filled = True
+        return jitted(*arguments, **fixed) if place.compiled is None else place.compiled(*leaves)
+
+    return call
+
+
+def _settings() -> tuple[str, ...]:
+    """JAX's, but for what says where something lies."""
+    values = jax.config.values.items()
+    return tuple(f"{name}={value}" for name, value in sorted(values) if not name.endswith(("_dir", "_to")))
+
+
+def _loaded(
+    function: Callable[..., Any], structure: Any, leaves: list[Any], types: tuple[str, ...], options: Any
+) -> Callable[..., Any] | None:
+    """A function of the leaves, compiled from a trace that was kept, or is from now on; None where that cannot be."""
+    (store,) = _stores
+    try:
+        told = [store.code, _named(function), str(structure), *types, *_settings()]
+        name = hashlib.sha256("\n".join(told).encode()).hexdigest()
+        kept = _read(store.read(name))
+        if kept is None:
+            content = _traced(function, structure, leaves)
+            store.write(name, content)
+            kept = _read(content)
+    except Exception:  # what cannot be kept is traced as ever, which raises what is wrong with it
+        return None
+    if kept is None:
+        return None
+    result, exported = kept
+
+    def run(*leaves: Any) -> Any:
+        return exported.call(*leaves)
+
+    run.__name__ = _plain(function).__name__
+    with _lock, _without_lapack(exported):
+        lowered = jax.jit(run, compiler_options=options).lower(*leaves)
+    compiled = lowered.compile()
+    return lambda *leaves: jax.tree.unflatten(result, compiled(*leaves))
+
+
+@contextlib.contextmanager
+def _without_lapack(exported: Any) -> Iterator[None]:
+    """Spare JAX importing SciPy to lower a trace, for 0.15 s, in case it has need of LAPACK; most have none."""
+    from jax._src.lax import linalg
+
+    name = "initialize_lapack"
+    if b"lapack" in exported.mlir_module_serialized or not hasattr(linalg, name):
+        yield
+        return
+    own = getattr(linalg, name)
+    setattr(linalg, name, lambda: None)
+    try:
+        yield
+    finally:
+        setattr(linalg, name, own)
+
+
+def _traced(function: Callable[..., Any], structure: Any, leaves: list[Any]) -> bytes:
+    """The form of a function's result, a line of JSON, and its trace."""
+    from jax import export
+
+    results: list[Any] = []
+
+    def flat(*leaves: Any) -> list[Any]:
+        found, result = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
+        results.append(result)
+        return found
+
+    exported = export.export(jax.jit(flat))(*leaves)
+    form = _form(jax.tree.unflatten(results[-1], [0] * results[-1].num_leaves))
+    return json.dumps(form).encode() + b"\n" + exported.serialize()
+
+
+def _read(content: bytes | None) -> tuple[Any, Any] | None:
+    """The structure of a result and its trace; None where there are none, or they were cut off."""
+    if content is None:
+        return None
+    from jax import export
+
+    form, _, trace = content.partition(b"\n")
+    try:
+        return jax.tree.structure(_of_form(json.loads(form))), export.deserialize(bytearray(trace))
+    except Exception:  # whatever a reader of bytes raises on the wrong ones
+        return None
+
+
+def _plain(function: Any) -> Any:
+    return _plain(function.func) if isinstance(function, functools.partial) else function
+
+
+def _named(value: Any) -> str:
+    """A static argument in words that are the same in each process.
+
+    Raises:
+        TypeError: there are none, or its source is not known.
+    """
+    if isinstance(value, functools.partial):
+        return f"{_named(value.func)}({_named(value.args)}, {_named(tuple(sorted(value.keywords.items())))})"
+    if isinstance(value, Plugin):
+        return f"{_named(value.function)}({_named(value.hyperparameters)})"
+    if isinstance(value, tuple):
+        return f"{type(value).__qualname__}({', '.join(map(_named, value))})"
+    if value is None or isinstance(value, bool | int | float | str | Enum):
+        return repr(value)
+    if callable(value):
+        return _name_of(value)
+    raise TypeError(f"{type(value)} has no name")
+
+
+def _name_of(known: Any) -> str:
+    if known.__module__.partition(".")[0] not in KNOWN or "<" in known.__qualname__:
+        raise TypeError(f"the source of {known} is not known")
+    return f"{known.__module__}:{known.__qualname__}"
+
+
+def _form(tree: Any) -> Any:
+    """A tree as JSON: its containers by name, and 0 for each leaf."""
+    if tree is None or type(tree) is int:
+        return tree
+    if isinstance(tree, dict):
+        return {"keys": list(tree), "items": [_form(item) for item in tree.values()]}
+    if isinstance(tree, tuple | list):
+        kind = _name_of(type(tree)) if hasattr(tree, "_fields") else type(tree).__name__
+        return {"kind": kind, "items": [_form(item) for item in tree]}
+    raise TypeError(f"{type(tree)} has no form")
+
+
+def _of_form(form: Any) -> Any:
+    if not isinstance(form, dict):
+        return form
+    items = [_of_form(item) for item in form["items"]]
+    if "keys" in form:
+        return dict(zip(form["keys"], items, strict=True))
+    if form["kind"] in ("tuple", "list"):
+        return tuple(items) if form["kind"] == "tuple" else items
+    module, _, name = form["kind"].partition(":")
+    if module.partition(".")[0] not in KNOWN:
+        raise TypeError(f"{module} is not known")
+    return getattr(importlib.import_module(module), name)(*items)
