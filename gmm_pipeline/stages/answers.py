@@ -250,11 +250,7 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
             "another optimizer"
         )
     told += _reached(found)
-    told += [
-        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
-        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
-        for test in found.tests
-    ]
+    told += [_tested(test) for test in found.tests]
     told += [f"learned {name}: {value:.4g}" for name, value in found.learned.items()]
     if "held_out" in metrics:
         told.append(
@@ -264,6 +260,21 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
     if metrics.get("bootstrap_dropped"):
         told.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
     return told
+
+
+def _tested(test: LikelihoodRatioTest) -> str:
+    said = (
+        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
+        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
+    )
+    if test.n_missed:
+        said += f"; the search failed in {test.n_missed:,} of them: p is between {test.least_p_value:.3g} and that"
+    if test.n_improved:
+        said += (
+            f"; of {test.n_refitted:,} that were fitted from more starts {test.n_improved:,} improved, so that others "
+            "may too: more restarts make p surer, and larger"
+        )
+    return said
 
 
 def _reached(found: Answer) -> list[str]:
