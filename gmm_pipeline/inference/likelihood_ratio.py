@@ -7,7 +7,7 @@ their number: for each replicate the usual restarts twice, one fit more from the
 from its fit of K with one component split.
 
 K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative. Where
-it is, the search failed. Such replicates are fitted again from more starts, and so are the data and the replicates next
+it is, the search failed. Such replicates are fitted again several times, and so are the data and the replicates next
 below them, whose place decides the p-value; what then still fails counts as larger than the data's, and what improved
 is counted. The price: at most as many starts again as a few times the replicates that failed. Priors should be flat:
 what is compared is the likelihood.
@@ -39,8 +39,8 @@ MISSED = 2.0 * SAME_OPTIMUM
 """A statistic below minus this is that of a failed search; the tolerances of the fits leave less."""
 NEAREST = 10
 """Replicates next below the data that are fitted again: a bound on the cost."""
-MORE_STARTS = 4
-"""Times the usual starts."""
+TIMES = 4
+"""That they are, each time from other starts."""
 
 
 class LikelihoodRatioTest(NamedTuple):
@@ -55,7 +55,7 @@ class LikelihoodRatioTest(NamedTuple):
     replicates: Float[np.ndarray, " B"]
     """The statistic of each replicate; NaN where K components had no sound fit, 0 where the search of K + 1 failed."""
     n_refitted: int = 0
-    """Replicates that were fitted again from more starts."""
+    """Replicates that were fitted again, several times."""
     n_improved: int = 0
     """Those of them whose statistic grew: their usual search had missed the optimum."""
     n_missed: int = 0
@@ -153,8 +153,8 @@ def bootstrap_test(
     (observed,) = _statistics([of_data], [fitted], fit_all)
     nulls, results = _fit_nulls(null, fitted, n_replicates, key_data, key_fits, fit_all)
     first = np.array(_statistics(nulls, results, fit_all))
-    again = _worth_more_starts(first, observed)
-    more = _with_more_starts([of_data, *(nulls[i] for i in again)], [fitted, *(results[i] for i in again)], fit_all)
+    again = _worth_another_search(first, observed)
+    more = _searched_again([of_data, *(nulls[i] for i in again)], [fitted, *(results[i] for i in again)], fit_all)
     observed, replicates = max(observed, more[0], 0.0), first.copy()
     replicates[again] = np.maximum(first[again], more[1:])
     missed = replicates < -MISSED
@@ -253,36 +253,38 @@ def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: 
     return statistics
 
 
-def _worth_more_starts(replicates: Float[np.ndarray, " B"], observed: float) -> np.ndarray:
+def _worth_another_search(replicates: Float[np.ndarray, " B"], observed: float) -> np.ndarray:
     """The replicates whose search failed, and those next below the data: what they miss is missing in the p-value."""
     below = np.flatnonzero((replicates < max(observed, 0.0)) & (replicates >= -MISSED))
     nearest = below[np.argsort(-replicates[below], kind="stable")][:NEAREST]
     return np.union1d(np.flatnonzero(replicates < -MISSED), nearest).astype(int)
 
 
-def _with_more_starts(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> np.ndarray:
-    """−2 log λ of each null against one component more, from more starts than usual."""
+def _searched_again(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> np.ndarray:
+    """−2 log λ of each null against one component more, by the best of several fits as the usual one is."""
     jobs = [
-        null._replace(
-            plan=null.plan._replace(n_components=null.plan.n_components + 1),
-            begin=None,
-            key=jax.random.fold_in(null.key, MORE_STARTS),
-            restarts=MORE_STARTS * null.restarts,
-        )
-        for null in nulls
+        usual._replace(key=jax.random.fold_in(usual.key, 1 + time))
+        for usual in map(_usual_alternative, nulls)
+        for time in range(TIMES)
     ]
-    found = zip(nulls, results, jobs, fit_all(jobs), strict=True)
-    return np.array([2.0 * (_best(job, [larger])[1] - _best(null, [own])[1]) for null, own, job, larger in found])
+    found = iter(fit_all(jobs))
+    larger = [_best(null, [next(found) for _ in range(TIMES)])[1] for null in nulls]
+    smaller = [_best(null, [result])[1] for null, result in zip(nulls, results, strict=True)]
+    return 2.0 * (np.array(larger) - np.array(smaller))
 
 
 def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
-    """Fits of K + 1 components: from the usual starts, and from those of K with each component split."""
-    larger = null.plan._replace(n_components=null.plan.n_components + 1)
-    usual = null._replace(plan=larger, begin=None, trained=False)
+    """Fits of K + 1 components: the usual one, and those from the fit of K with each component split."""
+    usual = _usual_alternative(null)
     return [usual] + [
         _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
         for component in range(null.plan.n_components)
     ]
+
+
+def _usual_alternative(null: FitJob) -> FitJob:
+    larger = null.plan._replace(n_components=null.plan.n_components + 1)
+    return null._replace(plan=larger, begin=None, trained=False, seeds=())
 
 
 def _from(job: FitJob, begin: Parameters) -> FitJob:

@@ -66,6 +66,10 @@ BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.UNRESOLVED}
 """What no criterion may choose. An outdone fit is better than it seems, and a precision is that of all candidates."""
 
 
+BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE})
+"""What only other candidates show."""
+
+
 class Doubt(NamedTuple):
     """One reason, and what it is about."""
 
