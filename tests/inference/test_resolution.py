@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmm_pipeline.inference.resolution import rounding_step, share_unresolved
+from gmm_pipeline.inference.resolution import rounding_step, share_tied, share_unresolved
 
 RANDOM = np.random.default_rng(7)
 NORMAL = RANDOM.normal(50, 10, 2000)
@@ -48,3 +48,18 @@ def test_share_of_data_that_are_one_value_to_the_fit():
     # Ties are ties in any precision.
     ties = np.round(NORMAL)
     assert share_unresolved(ties, ties.astype(np.float32)) == 0.0
+
+
+def test_a_spike_is_many_data_of_one_value_that_no_rounding_made():
+    ones = np.ones(5000)
+    spike = np.concatenate([NORMAL, np.full(3000, 7.0)])
+    assert share_tied(spike, ones) == pytest.approx(0.6)
+    assert share_tied(np.repeat([0.0, 1.0], [30, 70]), ones[:100]) == pytest.approx(0.7)
+    assert share_tied(np.concatenate([NORMAL, np.full(100, 7.0)]), ones[:2100]) == 0.0
+    assert share_tied(np.round(NORMAL / 5) * 5, ones[:2000]) == 0.0
+    inflated = np.concatenate([np.round(NORMAL), np.zeros(3000)])
+    assert share_tied(inflated, ones) == pytest.approx(0.6)
+    assert share_tied(np.array([1.0, 2.5, 3.0, 3.0, 3.0]), ones[:5]) == 0.0
+    # Counts are as many data.
+    counts = np.append(np.ones(2000), 3000.0)
+    assert share_tied(np.append(NORMAL, 7.0), counts) == pytest.approx(0.6)
