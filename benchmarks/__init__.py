@@ -7,6 +7,7 @@
 | `search` | how often the search finds the best optimum known, and how often its searches agree on another |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
+| `verdicts` | how often what speaks against a fit is said wrongly, and how often where it should be |
 | `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
 | `first_answer` | seconds until a small file has its first answer, in multiples of importing JAX; programs compiled |

@@ -6,8 +6,11 @@ data are (McLachlan 1987; McLachlan & Peel 2000, §6.4). All replicates' fits of
 their number: for each replicate the usual restarts twice, one fit more from the mixture that made it, and K more
 from its fit of K with one component split.
 
-K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative, and is
-taken as 0 where the search for a better one failed. Priors should be flat: what is compared is the likelihood.
+K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative. Where
+it is, the search failed. Such replicates are fitted again several times, and so are the data and the replicates next
+below them, whose place decides the p-value; what then still fails counts as larger than the data's, and what improved
+is counted. The price: at most as many starts again as a few times the replicates that failed. Priors should be flat:
+what is compared is the likelihood.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +23,7 @@ from jaxtyping import Float, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
 
@@ -31,6 +35,14 @@ APART = 0.5
 symmetry their gradients are the same."""
 
 
+MISSED = 2.0 * SAME_OPTIMUM
+"""A statistic below minus this is that of a failed search; the tolerances of the fits leave less."""
+NEAREST = 10
+"""Replicates next below the data that are fitted again: a bound on the cost."""
+TIMES = 4
+"""That they are, each time from other starts."""
+
+
 class LikelihoodRatioTest(NamedTuple):
     """K components against K + 1."""
 
@@ -39,13 +51,25 @@ class LikelihoodRatioTest(NamedTuple):
     statistic: float
     """−2 log λ = 2 (ℓ_{K+1} − ℓ_K) of the data, in nats; not negative."""
     p_value: float
+    """Replicates whose search failed count as larger than the data: the p-value is this at most."""
     replicates: Float[np.ndarray, " B"]
-    """The statistic of each replicate; NaN where K components had no sound fit."""
+    """The statistic of each replicate; NaN where K components had no sound fit, 0 where the search of K + 1 failed."""
+    n_refitted: int = 0
+    """Replicates that were fitted again, several times."""
+    n_improved: int = 0
+    """Those of them whose statistic grew: their usual search had missed the optimum."""
+    n_missed: int = 0
+    """Replicates whose larger model still ended below the smaller one: their statistic is not known."""
 
     @property
     def n_failed(self) -> int:
         """Replicates without a statistic."""
         return int(np.isnan(self.replicates).sum())
+
+    @property
+    def least_p_value(self) -> float:
+        """The p-value if the replicates whose search failed were smaller than the data: the least that it may be."""
+        return self.p_value - self.n_missed / (1 + len(self.replicates) - self.n_failed)
 
 
 class SequentialTest(NamedTuple):
@@ -125,15 +149,24 @@ def bootstrap_test(
             remedy="Allow fewer components, or raise the least scale.",
         )
     key_data, key_fits, key_observed = jax.random.split(key, 3)
-    (observed,) = _statistics([null._replace(key=key_observed)], [fitted], fit_all)
+    of_data = null._replace(key=key_observed)
+    (observed,) = _statistics([of_data], [fitted], fit_all)
     nulls, results = _fit_nulls(null, fitted, n_replicates, key_data, key_fits, fit_all)
-    replicates = np.array(_statistics(nulls, results, fit_all))
-    known = replicates[np.isfinite(replicates)]
+    first = np.array(_statistics(nulls, results, fit_all))
+    again = _worth_another_search(first, observed)
+    more = _searched_again([of_data, *(nulls[i] for i in again)], [fitted, *(results[i] for i in again)], fit_all)
+    observed, replicates = max(observed, more[0], 0.0), first.copy()
+    replicates[again] = np.maximum(first[again], more[1:])
+    missed = replicates < -MISSED
+    known = ~np.isnan(replicates)
     return LikelihoodRatioTest(
         n_components=null.plan.n_components,
-        statistic=observed,
-        p_value=float((1 + np.sum(known >= observed)) / (1 + len(known))),
-        replicates=replicates,
+        statistic=float(observed),
+        p_value=float((1 + np.sum(known & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(known))),
+        replicates=np.maximum(replicates, 0.0),
+        n_refitted=len(again),
+        n_improved=int(np.sum(replicates[again] > np.maximum(first[again], 0.0) + MISSED)),
+        n_missed=int(np.sum(missed)),
     )
 
 
@@ -206,20 +239,43 @@ def _replicates(null: FitJob, fitted: FitResult, n_replicates: int, key: Key) ->
 
 
 def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> list[float]:
-    """−2 log λ of each null against one component more, which is fitted here; NaN where the null is not sound."""
+    """−2 log λ of each null against one component more, which is fitted here; NaN where the null is not sound.
+
+    Negative where no start of the larger model reached the smaller one.
+    """
     alternatives = [_alternatives(job, result) for job, result in zip(nulls, results, strict=True)]
     found = iter(fit_all([job for jobs in alternatives for job in jobs]))
     statistics = []
     for null, result, jobs in zip(nulls, results, alternatives, strict=True):
         _, of_null = _best(null, [result])
         _, of_alternative = _best(null, [next(found) for _ in jobs])
-        statistics.append(max(0.0, 2.0 * (of_alternative - of_null)) if np.isfinite(of_null) else np.nan)
+        statistics.append(2.0 * (of_alternative - of_null) if np.isfinite(of_null) else np.nan)
     return statistics
 
 
+def _worth_another_search(replicates: Float[np.ndarray, " B"], observed: float) -> np.ndarray:
+    """The replicates whose search failed, and those next below the data: what they miss is missing in the p-value."""
+    below = np.flatnonzero((replicates < max(observed, 0.0)) & (replicates >= -MISSED))
+    nearest = below[np.argsort(-replicates[below], kind="stable")][:NEAREST]
+    return np.union1d(np.flatnonzero(replicates < -MISSED), nearest).astype(int)
+
+
+def _searched_again(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> np.ndarray:
+    """−2 log λ of each null against one component more, by the best of several fits as the usual one is."""
+    jobs = [
+        usual._replace(key=jax.random.fold_in(usual.key, 1 + time))
+        for usual in map(_usual_alternative, nulls)
+        for time in range(TIMES)
+    ]
+    found = iter(fit_all(jobs))
+    larger = [_best(null, [next(found) for _ in range(TIMES)])[1] for null in nulls]
+    smaller = [_best(null, [result])[1] for null, result in zip(nulls, results, strict=True)]
+    return 2.0 * (np.array(larger) - np.array(smaller))
+
+
 def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
-    """Fits of K + 1 components: from the usual starts, and from those of K with each component split."""
-    usual = _one_of_many(null)._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1))
+    """Fits of K + 1 components: the usual one, and those from the fit of K with each component split."""
+    usual = _usual_alternative(null)
     return [usual] + [
         _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
         for component in range(null.plan.n_components)
@@ -229,6 +285,10 @@ def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
 def _one_of_many(job: FitJob) -> FitJob:
     """A fit like another, from wherever its search or its starts lead."""
     return job._replace(begin=None, seeds=(), search=job.search and job.search.short, trained=False)
+
+
+def _usual_alternative(null: FitJob) -> FitJob:
+    return _one_of_many(null)._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1))
 
 
 def _from(job: FitJob, begin: Parameters) -> FitJob:

@@ -13,6 +13,10 @@ FEWEST_VALUES = 3
 """With two values any step would do."""
 WHOLE = 1e-3
 """Multiples of a rounding step are whole to this."""
+FEW_TIES, MANY_TIES = 3.0, 0.05
+"""Data of one value, and their share of all, up to which they are no spike."""
+LIKE_ITS_NEIGHBOURS = 5.0
+"""Times the next most frequent of rounded data: a density makes no value much more frequent than those beside it."""
 SPIKE = 0.01
 """Share of the data in one value of the fit's precision, above which that hides something."""
 
@@ -33,6 +37,24 @@ def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
     multiples = gaps / gaps.min()
     whole = np.abs(multiples - np.round(multiples)) <= WHOLE * multiples
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
+
+
+def share_tied(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> float:
+    """Share of the data that are the most frequent value; 0 where they are few, or where rounding makes such ties.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+    """
+    every = max(1, len(data) // SAMPLE)
+    values, inverse = np.unique(np.asarray(data[::every], np.float64), return_inverse=True)
+    counts = np.bincount(inverse, weights=sample_weights[::every])
+    if len(values) == 1:
+        return 0.0
+    (next_to_most, most), total = np.sort(counts)[-2:], float(counts.sum())
+    few = most <= max(FEW_TIES, MANY_TIES * total)
+    by_rounding = rounding_step(data) is not None and most <= LIKE_ITS_NEIGHBOURS * next_to_most
+    return 0.0 if few or by_rounding else float(most) / total
 
 
 def share_unresolved(data: Float[np.ndarray, " n"], rounded: Float[np.ndarray, " n"]) -> float:

@@ -242,7 +242,7 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
 
 
 def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> list[str]:
-    """What speaks against a choice, in clauses: that it is at the edge of what was tried, or that searches missed.
+    """What speaks against a choice, in clauses: that it is at the edge of what was tried, or another may be better.
 
     Args:
         candidates: all that were compared.
@@ -256,23 +256,22 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
     elif best.n_components == min(numbers) > 1:
         told.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
     missed = [
-        (candidate, doubt.nats)
-        for candidate in candidates
-        for doubt in candidate.doubts
-        if doubt.reason in (Reason.MISSED, Reason.OUTDONE) and candidate is not best
+        f"{named(one.n_components, equal_scales=one.equal_scales)} (by {doubt.nats:.2g} nats or more)"
+        for one in candidates
+        for doubt in one.doubts
+        if doubt.reason in (Reason.MISSED, Reason.OUTDONE) and one is not best and _may_win(one, best, doubt, criterion)
     ]
     if missed:
         told.append(
-            "the best optimum was missed of "
-            + listed([f"{named(one.n_components, equal_scales=one.equal_scales)} by {n:.2g} nats" for one, n in missed])
-            + (" or more, so that the choice may be wrong" if _may_win(best, missed, criterion) else " or more")
-            + ": use more restarts"
+            f"a better optimum of {listed(missed)} was missed or is degenerate, so that the choice may be wrong: use "
+            "more restarts"
         )
     return told
 
 
-def _may_win(best: Candidate, missed: Sequence[tuple[Candidate, float]], criterion: str) -> bool:
+def _may_win(candidate: Candidate, best: Candidate, doubt: Doubt, criterion: str) -> bool:
     """Whether a candidate would be chosen if it had the likelihood that it is known to have missed."""
     if criterion not in INFORMATION_CRITERIA:
         return True
-    return any(score(candidate, criterion) - 2.0 * nats < score(best, criterion) for candidate, nats in missed)
+    value = score(candidate, criterion)
+    return math.isnan(value) or value - 2.0 * doubt.nats < score(best, criterion)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from gmm_pipeline.inference.diagnostics import evaluate
 from gmm_pipeline.inference.fitting import FitJob, FitResult, split
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.resolution import rounding_step, share_unresolved
+from gmm_pipeline.inference.resolution import rounding_step, share_tied, share_unresolved
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, fewest_data, log_prior, spread_of
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.inference.uncertainty import curvature
@@ -58,12 +58,18 @@ class Reason(StrEnum):
     """A component narrower than the rounding of the data."""
     OUTDONE = "outdone"
     """A larger fit, whose components coincide, is a better fit of this model."""
+    TIED = "tied"
+    """Many data are one value, at which a component collapses; rounded data are not meant."""
     UNRESOLVED = "unresolved"
     """Data that differ are the same to the precision of the fit."""
 
 
-BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.UNRESOLVED}
-"""What no criterion may choose. An outdone fit is better than it seems, and a precision is that of all candidates."""
+BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED}
+"""What no criterion may choose; an outdone fit is better than it seems, and data and precision are those of all."""
+
+
+BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE})
+"""What only other candidates show."""
 
 
 class Doubt(NamedTuple):
@@ -102,11 +108,12 @@ def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> 
     escape = climb(job, result, data) if result.converged and not by_intent else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
     narrow = tuple(sorted({*narrower_than_rounding(mixture, rounding_step(data))} - explained))
-    hidden = share_unresolved(data, job.data)
+    hidden, tied = share_unresolved(data, job.data), share_tied(data, np.asarray(job.sample_weights, np.float64))
     return (
         *(Doubt(Reason.COINCIDENT, group) for group in groups),
         *((Doubt(Reason.SADDLE, nats=escape),) if escape > SAME_OPTIMUM else ()),
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),
+        *((Doubt(Reason.TIED, other=f"{tied:.0%}"),) if tied > 0.0 else ()),
         *((Doubt(Reason.UNRESOLVED, other=f"{hidden:.0%}"),) if hidden > 0.0 else ()),
     )
 
@@ -249,8 +256,8 @@ def words(doubt: Doubt) -> str:
             )
         case Reason.MISSED:
             return (
-                f"below a mixture that it contains: {doubt.other} reach {doubt.nats:.2g} nats more, so that the best "
-                "optimum was missed; use more restarts"
+                f"below a mixture that its model contains: {doubt.other} reach {doubt.nats:.2g} nats more, so that a "
+                "better optimum was missed or is degenerate; use more restarts"
             )
         case Reason.REDUNDANT:
             return f"no better than {doubt.other}, whose log-likelihood is the same to {SAME_OPTIMUM} nats"
@@ -264,6 +271,11 @@ def words(doubt: Doubt) -> str:
             return (
                 f"the best optimum was missed: {doubt.other}, two of which coincide, reach {doubt.nats:.2g} nats more; "
                 "use more restarts"
+            )
+        case Reason.TIED:
+            return (
+                f"{doubt.other} of the data are the same value, which no density describes: a component on them "
+                "collapses; leave them out, or use scales=equal"
             )
         case Reason.UNRESOLVED:
             return f"{doubt.other} of the data differ by less than float32 resolves; use precision=float64"

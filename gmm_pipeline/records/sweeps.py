@@ -52,7 +52,7 @@ class SweepRun(NamedTuple):
     status: str
     """`finished`, `diverged` or `failed`."""
     error: str | None
-    metrics: dict[str, int | float | str | None]
+    metrics: dict[str, Any]
     """Empty where the run failed; None for what is not finite."""
     fitted: Mixture | None
     truth: Mixture | None

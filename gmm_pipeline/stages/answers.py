@@ -15,7 +15,7 @@ from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
 from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of, remarks
 from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
-from gmm_pipeline.inference.verdicts import Doubt, barred, doubts_of, words
+from gmm_pipeline.inference.verdicts import BY_COMPARISON, Doubt, barred, doubts_of, words
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
@@ -84,8 +84,8 @@ def answer(job: Job, found: Estimate) -> Answer:
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
     resampled = found.resampled
     degenerate = _renumbered(result.degenerate, order)
-    known = found.candidates[found.chosen].doubts if found.candidates else _doubts_of(job, found)
-    doubts = tuple(doubt._replace(components=_renumbered(doubt.components, order)) for doubt in known)
+    own = [one._replace(components=_renumbered(one.components, order)) for one in _doubts_of(job, found)]
+    doubts = (*own, *(one for one in _doubts_of_chosen(found) if one.reason in BY_COMPARISON))
     # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
     why = barred(degenerate, doubts, diverged=diverged)
@@ -142,6 +142,10 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
 
 def _doubts_of(job: Job, found: Estimate) -> tuple[Doubt, ...]:
     return doubts_of(found.fit, found.result, to_fit_units(job.dataset.data, job.scaling))
+
+
+def _doubts_of_chosen(found: Estimate) -> tuple[Doubt, ...]:
+    return found.candidates[found.chosen].doubts if found.candidates else ()
 
 
 def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
@@ -250,11 +254,7 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
             "another optimizer"
         )
     told += _reached(found)
-    told += [
-        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
-        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
-        for test in found.tests
-    ]
+    told += [_tested(test) for test in found.tests]
     told += [f"learned {name}: {value:.4g}" for name, value in found.learned.items()]
     if "held_out" in metrics:
         told.append(
@@ -264,6 +264,21 @@ def verdict(asked: Asked, found: Answer) -> list[str]:
     if metrics.get("bootstrap_dropped"):
         told.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
     return told
+
+
+def _tested(test: LikelihoodRatioTest) -> str:
+    said = (
+        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
+        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
+    )
+    if test.n_missed:
+        said += f"; the search failed in {test.n_missed:,} of them: p is between {test.least_p_value:.3g} and that"
+    if test.n_improved:
+        said += (
+            f"; of {test.n_refitted:,} that were fitted again {test.n_improved:,} improved, so that others may too: "
+            "more restarts make p surer, and larger"
+        )
+    return said
 
 
 def _reached(found: Answer) -> list[str]:

@@ -82,7 +82,7 @@ def test_the_same_key_gives_the_same_test():
     assert not np.array_equal(first.replicates, other.replicates)
 
 
-def test_a_failed_search_for_more_components_is_a_statistic_of_zero():
+def test_a_failed_search_for_more_components_is_counted_and_its_statistic_zero():
     def no_more_than_one(jobs):
         found = fit_by_em([job._replace(plan=job.plan._replace(n_components=1), begin=None) for job in jobs])
         poor = a_result([0.5, 0.5], [50.0, 60.0], [1.0, 1.0])
@@ -98,7 +98,36 @@ def test_a_failed_search_for_more_components_is_a_statistic_of_zero():
     found = bootstrap_test(job, *fit_by_em([job]), n_replicates=5, key=KEY, fit_all=no_more_than_one)
     assert found.statistic == 0.0
     np.testing.assert_array_equal(found.replicates, 0.0)
-    assert found.p_value == 1.0
+    assert (found.p_value, found.n_refitted, found.n_improved, found.n_missed) == (1.0, 5, 0, 5)
+    assert found.least_p_value == pytest.approx(1 / 6)
+
+
+def test_replicates_that_more_starts_improve_take_their_new_place():
+    """The larger fits of each second replicate fail at first."""
+    job = a_job(TWO_MODES, 1, restarts=2)
+    (fitted,) = fit_by_em([job])
+    poor = a_result([0.5, 0.5], [50.0, 60.0], [1.0, 1.0])
+
+    seen = set()
+
+    def fails_at_first(jobs):
+        whose = {data: place for place, data in enumerate(dict.fromkeys(one.data.tobytes() for one in jobs))}
+        again = seen & whose.keys() if jobs[0].plan.n_components == 2 else set()
+        seen.update(whose if jobs[0].plan.n_components == 2 else ())
+        return [
+            poor
+            if one.plan.n_components == 2 and not again and len(whose) > 1 and whose[one.data.tobytes()] % 2
+            else result
+            for one, result in zip(jobs, fit_by_em(jobs), strict=True)
+        ]
+
+    found, whole = (
+        bootstrap_test(job, fitted, n_replicates=6, key=KEY, fit_all=fit_all) for fit_all in (fails_at_first, fit_by_em)
+    )
+    assert (found.n_improved, found.n_missed, whole.n_improved, whole.n_missed) == (3, 0, 0, 0)
+    # The fits of these tests end within some hundredths of their optimum.
+    np.testing.assert_allclose(found.replicates, whole.replicates, atol=0.1)
+    assert found.p_value == whole.p_value == 1 / 7
 
 
 def test_replicates_without_a_sound_fit_are_left_out():
@@ -126,7 +155,10 @@ def test_fits_of_replicates_start_as_the_observed_ones_do_and_from_the_truth():
     job = a_job(TWO_MODES, 2, equal_scales=True, restarts=3)
     (fitted,) = fit_by_em([job])
     bootstrap_test(job, fitted, n_replicates=4, key=KEY, fit_all=remember)
-    observed, nulls, alternatives = calls
+    observed, nulls, alternatives, again = calls
+    assert {one.data.tobytes() for one in again[4:]} <= {one.data.tobytes() for one in alternatives}
+    assert all(one.data is job.data for one in again[:4])
+    assert len({np.asarray(one.key).tobytes() for one in (observed[0], *again[:4])}) == 5
     assert [one.begin is None for one in observed] == [True, False, False]
     assert [one.restarts for one in observed] == [3, 1, 1]
     assert [one.plan.n_components for one in nulls] == [2] * 8

@@ -207,11 +207,10 @@ def test_components_of_few_data_and_of_narrow_scale_are_degenerate():
     assert of([197.4, 2.6, 100.0], [1.0, 1.0, 1.0]) == ()
     assert of([2.4, 295.6, 2.0], [1.0, 1.0, 1.0]) == (0, 2)
     assert of([100.0, 100.0, 100.0], [1.0, floor, 1.02 * floor]) == (1,)
-    # Where scales are equal no component can shrink onto two data alone.
+    # Where scales are equal a component has a parameter fewer, but one datum says nothing but itself.
     equal = chosen._replace(equal_scales=True)
-    assert of([298.0, 1.1, 0.9], [1.0, 1.0, 1.0], equal) == (2,)
+    assert of([297.0, 1.6, 1.4], [1.0, 1.0, 1.0], equal) == (2,)
     assert of([100.0, 100.0, 100.0], [floor] * 3, equal) == (0, 1, 2)
-    # Nor does a number of data below what is asked for matter there.
     assert of([299.0, 0.5, 0.5], [1.0] * 3, equal._replace(fewest_data=0.4)) == ()
     # Half as many data where each counts half.
     halves = chosen._replace(sample_weights=np.full(300, 0.5, np.float32))

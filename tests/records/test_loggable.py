@@ -123,3 +123,18 @@ def test_names_within_a_sweep_are_never_the_same():
     assert len(set(names.values())) == 4
     assert names[3] == "run 3"
     assert names_within([(0, ["seed=0"])]) == {0: "run 0"}
+
+
+def test_what_bars_a_fit_is_a_tag_and_comes_first_in_the_note(tmp_path):
+    record = write_record(tmp_path / "saddle")
+    doubts = [
+        {"reason": "saddle", "bars": True, "words": "not a maximum"},
+        {"reason": "choice", "bars": False, "words": "raise selection.largest"},
+    ]
+    write_json(record / artifacts.RECORD, read_json(record / artifacts.RECORD) | {"doubts": doubts})
+    write_json(record / artifacts.METRICS, read_json(record / artifacts.METRICS) | {"barred": "saddle"})
+    content = contents.read(record)
+    assert loggable.tags(record, content)["gmm_pipeline.barred"] == "saddle"
+    assert loggable.note(content).startswith("**Not to be relied on: not a maximum.**")
+    assert "raise selection.largest" not in loggable.note(content)
+    assert "barred" not in {point.name for point in loggable.points(content, 5)}

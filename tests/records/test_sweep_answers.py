@@ -165,3 +165,36 @@ def test_a_band_counts_who_is_lost():
     np.testing.assert_array_equal(band.middle, [7.0, 3.0])
     np.testing.assert_array_equal(band.low, [5.0, 1e-3])
     np.testing.assert_array_equal(band.high, [8.0, np.inf])
+
+
+def test_a_log_likelihood_that_falls_with_the_number_of_components_is_a_missed_optimum():
+    def run(number, k, log_likelihood, *, overrides="", log_prior=0.0, data="ab"):
+        made = sweep_run(number, f"n_components={k} seed={number} {overrides}", -log_likelihood, k=k, data=data)
+        return made._replace(metrics={**made.metrics, "log_prior": log_prior})
+
+    rising = [run(0, 1, -100.0), run(1, 2, -90.0), run(2, 2, -95.0), run(3, 3, -90.005)]
+    assert sweep_answers.falls(rising) == []
+    fallen = [*rising, run(4, 4, -93.0), run(5, 5, -80.0)]
+    (found,) = sweep_answers.falls(fallen)
+    assert (found.smaller.number, found.larger.number, found.nats) == (1, 4, 3.0)
+    # Other data, another model, or what a prior may have taken are no reason.
+    assert sweep_answers.falls([*rising, run(4, 4, -93.0, data="cd")]) == []
+    assert sweep_answers.falls([*rising, run(4, 4, -93.0, overrides="scales=equal")]) == []
+    assert sweep_answers.falls([*rising, run(4, 4, -93.0, log_prior=-3.5)]) == []
+    assert len(sweep_answers.falls([*rising, run(4, 4, -93.0, overrides="optimizer=em restarts=2")])) == 0
+
+
+@pytest.mark.parametrize("reason", ["coincident", "degenerate", "saddle"])
+def test_what_bars_a_run_keeps_it_out_of_comparisons(reason):
+    good, bad = sweep_run(0, "n_components=2", 5.0), sweep_run(1, "n_components=3", 1.0, k=3)
+    bad = bad._replace(metrics={**bad.metrics, "barred": reason})
+    assert sweep_answers.barred(bad) == reason
+    assert sweep_answers.barred(good) is None
+    assert sweep_answers.with_results([good, bad], "loss") == [good]
+    assert sweep_answers.best_of([good, bad], "bic")[1] is good
+
+
+def test_older_records_are_barred_by_their_degenerate_components():
+    run = sweep_run(0, "n_components=2", 5.0)
+    assert sweep_answers.barred(run._replace(metrics={**run.metrics, "n_degenerate": 2})) == "degenerate"
+    assert sweep_answers.barred(run._replace(metrics={**run.metrics, "n_degenerate": 0})) is None

@@ -151,3 +151,33 @@ def test_a_metric_that_no_run_has_is_said(capsys):
 def test_brackets_are_no_markup(capsys):
     out = told(capsys, [sweep_run(n, f"data.locs=[{n},2]", 100.0 + n, error=None) for n in range(2)])
     assert "[0,2]" in out
+
+
+def test_a_best_number_at_the_edge_is_told(capsys):
+    assert "n_components=3 is the most that the sweep tried: try more." in told(capsys, by_count(30.0, 20.0, 10.0))
+    assert "the sweep tried" not in told(capsys, by_count(30.0, 10.0, 20.0))
+    assert "the sweep tried" not in told(capsys, by_count(10.0, 20.0, 30.0))  # no fewer than one
+    assert "n_components=2 is the fewest that the sweep tried: try fewer." in told(
+        capsys, by_count(9.0, 10.0, 30.0)[1:]
+    )
+    assert "the sweep tried" not in told(capsys, by_count(30.0, 20.0, 10.0), objective="loss")
+
+
+def test_a_log_likelihood_that_falls_is_told(capsys):
+    runs = [
+        run._replace(metrics={**run.metrics, "log_prior": 0.0, "log_likelihood": value})
+        for run, value in zip(by_count(30.0, 10.0, 20.0), (-9.0, -5.0, -7.5), strict=True)
+    ]
+    said = told(capsys, runs)
+    assert "falls from n_components=2 (run 2) to n_components=3 (run 3) by 2.5 nats" in said
+    assert "falls" not in told(capsys, runs[:2])
+
+
+def test_what_bars_runs_is_counted_by_reason(capsys):
+    runs = by_count(30.0, 10.0, 5.0, 6.0, 7.0)
+    reasons = (None, None, "coincident", "degenerate", "coincident")
+    runs = [run._replace(metrics={**run.metrics, "barred": why}) for run, why in zip(runs, reasons, strict=True)]
+    said = told(capsys, runs)
+    assert "2 of them with components that coincide, left out of comparisons" in said
+    assert "1 of them with a degenerate component, left out of comparisons" in said
+    assert "lowest at n_components=2" in said
