@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.sweep_table import write_table
@@ -120,7 +120,7 @@ class Sweep:
             with self.timings.section("tracking"):
                 self._open_tracker().log(self._unlogged)
             self._unlogged = []
-        except TrackingError as error:
+        except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
 
     def _open_tracker(self) -> "SweepTracker":
@@ -209,7 +209,7 @@ class Sweep:
         try:
             with self.timings.section("tracking"):
                 tracked = sweep_tracking.end_parent(self._open_tracker(), self.manifest, runs, interrupted=interrupted)
-        except TrackingError as error:
+        except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
             return
         self.manifest = self.manifest._replace(tracking=tracked._asdict())

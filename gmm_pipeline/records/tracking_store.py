@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -114,6 +114,7 @@ def client_of(uri: str) -> "MlflowClient":
     """One client a store in this process; a local store is made where it is absent."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is told in one message
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE):
@@ -156,9 +157,12 @@ def _prepare_store(file: Path) -> None:
             SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
             migrations.setLevel(level)
             unfinished.replace(file)
-        # It stays with the file, and changing it wants the file for oneself: a store in use keeps its mode.
-        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            # It stays with the file, and changing it wants the file for oneself: a store in use keeps its mode.
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection.execute("PRAGMA journal_mode=WAL")
+            # MLflow would try one that cannot be read, as on a full disk, again and again for minutes.
+            connection.execute("SELECT 1 FROM sqlite_master")
 
     @event.listens_for(Engine, "connect")
     def _tune(connection: Any, _: Any) -> None:
@@ -222,13 +226,33 @@ def _public(uri: str) -> str:
     return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
 
 
-def check_points(key: str, points: int) -> None:
+def check_tracking(tracking: Mapping[str, Any]) -> None:
+    """Refuse settings that nothing can be logged with; cheap, so that it comes before any work.
+
+    Args:
+        tracking: keys and values of the group; with `uri` null they have no effect.
+
+    Raises:
+        InputError: which key.
+    """
+    if tracking["uri"] is None:
+        return
+    store_file(tracking["uri"])
+    for key in ("series_points", "sweep_series_points"):
+        check_points(key, tracking[key])
+
+
+def check_points(key: str, points: int | None) -> None:
     """Refuse a number of points of a series that cannot be.
+
+    Args:
+        key: of the group.
+        points: None where each record has its own number.
 
     Raises:
         InputError: `points` is negative.
     """
-    if points < 0:
+    if points is not None and points < 0:
         raise InputError(
             f"tracking.{key}",
             expected="a whole number >= 0",
