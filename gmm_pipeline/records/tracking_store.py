@@ -6,6 +6,7 @@ disk, and in a process that has it open nothing but SQLite may open its files. m
 after the fit: it costs seconds.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -57,10 +58,13 @@ def store_file(uri: str) -> Path | None:
     Raises:
         InputError: `uri` is neither, holds a password, or names a file that is no database.
     """
+    where = "tracking.uri"
+    if uri == os.environ.get("MLFLOW_TRACKING_URI"):
+        where += ", from MLFLOW_TRACKING_URI"
     if re.match(r"https?://[^/]", uri):
         if "@" in uri:  # a record tells its address, so that it must not be a secret
             raise InputError(
-                "tracking.uri",
+                where,
                 expected="an address without a user name or password",
                 came=repr(_public(uri)),
                 remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
@@ -70,7 +74,7 @@ def store_file(uri: str) -> Path | None:
     if path == uri or path in ("", ":memory:") or "?" in path:
         database = re.match(r"postgresql|mysql|mssql", uri)
         raise InputError(
-            "tracking.uri",
+            where,
             expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
             came=repr(_public(uri)),
             remedy="Start `mlflow server` on that database and give its address."
@@ -80,7 +84,7 @@ def store_file(uri: str) -> Path | None:
     file = Path(path).expanduser().resolve()
     if file.exists() and not _may_be_database(file):
         raise InputError(
-            "tracking.uri",
+            where,
             expected="a database of MLflow's, or a new file name",
             came=f"{file}, which is something else or damaged",
             remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
@@ -167,6 +171,8 @@ def _prepare_store(file: Path) -> None:
     @event.listens_for(Engine, "connect")
     def _tune(connection: Any, _: Any) -> None:
         ours = isinstance(connection, sqlite3.Connection) and str(file) in _answers(connection, "database_list")
+        if ours:
+            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
         # NORMAL is safe in write-ahead mode alone.
         if ours and "wal" in _answers(connection, "journal_mode"):
             connection.execute("PRAGMA synchronous=NORMAL")

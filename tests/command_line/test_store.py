@@ -46,6 +46,25 @@ def test_a_store_that_cannot_be_read_costs_a_warning_at_once(quick: Quick, tmp_p
     assert "tracking" not in json.loads(record.read_text())
 
 
+def test_mlflows_own_variables_name_store_and_experiment(quick: Quick, tmp_path):
+    named = {"MLFLOW_TRACKING_URI": "sqlite:///team.db", "MLFLOW_EXPERIMENT_NAME": "waiting"}
+    fit = quick(*FIT, **named)
+    assert fit.returncode == 0, fit.stderr
+    (record,) = tmp_path.glob("outputs/fit/*/record.json")
+    tracked = json.loads(record.read_text())["tracking"]
+    assert (tracked["uri"], tracked["experiment"]) == ("sqlite:///team.db", "waiting")
+    assert not (tmp_path / "outputs/mlflow.db").exists()
+    assert "1 there already; sqlite:///team.db" in quick("log", **named).stdout
+    assert quick("repair", **named).stdout.startswith("nothing to repair in team.db")
+    for variables, says in (
+        ({"MLFLOW_TRACKING_URI": ""}, "outputs/mlflow.db, which does not exist"),  # as if it were not set
+        ({"MLFLOW_TRACKING_URI": "databricks"}, "tracking.uri, from MLFLOW_TRACKING_URI: expected sqlite:///FILE"),
+        (named, "mine.db, which does not exist"),
+    ):
+        words = ("tracking.uri=sqlite:///mine.db",) if variables is named else ()
+        assert says in quick("ui", *words, **variables).stderr
+
+
 def test_what_cannot_be_logged_is_refused_before_the_fit(quick: Quick, tmp_path):
     ended = quick(*FIT, "tracking.series_points=-1")
     assert ended.returncode == 2
