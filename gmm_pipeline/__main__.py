@@ -192,9 +192,11 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _run_hydra(command: str) -> None:
+    from gmm_pipeline import home
     from gmm_pipeline.command_errors import read_flags, report_mistakes
 
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
+        sys.argv[1:] = home.in_words(sys.argv[1:])
         flags = read_flags(sys.argv[1:], command)
 
         import hydra
@@ -213,7 +215,7 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
-        with _composed_once(flags), _sweeps_finished(), _nothing_begun():
+        with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
             hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from gmm_pipeline import home
 from gmm_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def store_file(uri: str) -> Path | None:
             if database
             else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
         )
-    file = Path(path).expanduser().resolve()
+    file = Path(home.expanded(where, path)).resolve()
     if file.exists() and not _may_be_database(file):
         raise InputError(
             where,
