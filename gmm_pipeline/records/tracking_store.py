@@ -150,10 +150,23 @@ def _prepare_store(file: Path) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    unfinished = file.with_name(f".{file.name}.unfinished")
+
+    @event.listens_for(Engine, "connect")
+    def _tune(connection: Any, _: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        files = _answers(connection, "database_list")
+        if str(unfinished) in files:
+            connection.execute("PRAGMA synchronous=OFF")  # what is lost in a crash is made anew
+        elif str(file) in files:
+            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
+            if "wal" in _answers(connection, "journal_mode"):  # in which NORMAL is safe
+                connection.execute("PRAGMA synchronous=NORMAL")
+
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
         if not file.exists() or file.stat().st_size == 0:
-            unfinished = file.with_name(f".{file.name}.unfinished")
             for leftover in file.parent.glob(f"{unfinished.name}*"):
                 leftover.unlink()
             migrations = logging.getLogger("alembic")
@@ -161,22 +174,22 @@ def _prepare_store(file: Path) -> None:
             migrations.setLevel(logging.WARNING)
             SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
             migrations.setLevel(level)
+            _set_mode(unfinished)  # and wait until it is on the disk
             unfinished.replace(file)
-        with contextlib.closing(sqlite3.connect(file)) as connection:
-            # It stays with the file, and changing it wants the file for oneself: a store in use keeps its mode.
-            with contextlib.suppress(sqlite3.OperationalError):
-                connection.execute("PRAGMA journal_mode=WAL")
-            # MLflow would try one that cannot be read, as on a full disk, again and again for minutes.
-            connection.execute("SELECT 1 FROM sqlite_master")
+        else:
+            _set_mode(file)
 
-    @event.listens_for(Engine, "connect")
-    def _tune(connection: Any, _: Any) -> None:
-        ours = isinstance(connection, sqlite3.Connection) and str(file) in _answers(connection, "database_list")
-        if ours:
-            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
-        # NORMAL is safe in write-ahead mode alone.
-        if ours and "wal" in _answers(connection, "journal_mode"):
-            connection.execute("PRAGMA synchronous=NORMAL")
+
+def _set_mode(file: Path) -> None:
+    """Let a store write ahead; it stays with the file, and where others use it, it keeps its mode.
+
+    Raises:
+        sqlite3.Error: it cannot be read; MLflow would try that again and again for minutes.
+    """
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("SELECT 1 FROM sqlite_master")
 
 
 def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
