@@ -185,6 +185,7 @@ def _run(command: str, arguments: Sequence[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     # Imports make many objects that stay. And an interrupt that lands in a collection is lost in JAX's callback there.
     gc.set_threshold(*RARE_COLLECTIONS)
+    logging.raiseExceptions = False  # no answer is worth less for a log that cannot be written
     try:
         _run_hydra(command)
     finally:
@@ -192,9 +193,11 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _run_hydra(command: str) -> None:
+    from gmm_pipeline import home
     from gmm_pipeline.command_errors import read_flags, report_mistakes
 
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
+        sys.argv[1:] = home.in_words(sys.argv[1:])
         flags = read_flags(sys.argv[1:], command)
 
         import hydra
@@ -213,7 +216,7 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
-        with _composed_once(flags), _sweeps_finished():
+        with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
             hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()
@@ -236,6 +239,20 @@ def _composed_once(flags: Any) -> Iterator[None]:
         yield
     finally:
         setattr(Hydra, name, own)
+
+
+@contextlib.contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """Leave nothing of a run whose folder Hydra could not write, since the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        from gmm_pipeline.errors import is_full_disk
+        from gmm_pipeline.stages.running import remove_begun
+
+        if is_full_disk(error):
+            remove_begun()
+        raise
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from gmm_pipeline.errors import REPORTED, InputError, RunFailed, nearest
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
 
 
 @contextlib.contextmanager
@@ -78,6 +78,13 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
 
     if isinstance(error, InputError):
         return error
+    if is_full_disk(error):
+        return InputError(
+            str(error.filename or "the disk"),
+            expected="room for what is written",
+            came=str(error.strerror),
+            remedy="Free some, or write to another disk.",
+        )
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return InputError(
             str(error.filename),

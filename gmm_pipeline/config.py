@@ -307,6 +307,7 @@ def register() -> None:
         ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     OmegaConf.register_new_resolver("gmm.ceil_div", lambda number, by: -(-int(number) // int(by)), replace=True)
     OmegaConf.register_new_resolver("gmm.or", lambda value, other: other if value is None else value, replace=True)
+    OmegaConf.register_new_resolver("gmm.env", lambda name, other: os.environ.get(name) or other, replace=True)
     # Cached, so that all jobs of one launch agree.
     OmegaConf.register_new_resolver("gmm.unique", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
 

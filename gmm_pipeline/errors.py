@@ -4,7 +4,9 @@ Anything else is a fault of the program and ends in a traceback.
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import TypeGuard
 
 
 class InputError(ValueError):
@@ -31,6 +33,11 @@ class RunFailed(RuntimeError):  # noqa: N818 - it names an outcome rather than a
 
 REPORTED = "already reported"
 """A note on an exception whose message the user has seen."""
+
+
+def is_full_disk(error: object) -> TypeGuard[OSError]:
+    """Whether something could not be written for want of room: on the disk, in a quota, or in a file."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> list[str]:

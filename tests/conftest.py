@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -64,9 +64,10 @@ def hurried(cache: Path) -> dict[str, str]:
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Quick = Callable[..., "Ended"]
 
-# Reads [folder, arguments] as a line of JSON, answers with the exit code; nothing has started a thread before the fork.
+# Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code;
+# nothing has started a thread before the fork.
 SERVER = """
-import json, os, sys, time, traceback
+import json, os, resource, sys, time, traceback
 import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
 from gmm_pipeline import __main__ as program, command_errors, command_help
 from gmm_pipeline.records import tracking_store
@@ -76,8 +77,11 @@ for name, value in tracking_store.ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 import mlflow.store.tracking.sqlalchemy_store
 
-def run(folder, arguments):
+def run(folder, arguments, environment, largest):
     os.chdir(folder)
+    os.environ.update(environment)
+    if largest is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["gmm-pipeline", *arguments]
@@ -131,13 +135,13 @@ def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture(scope="session")
 def fork(server: subprocess.Popen[str]) -> Fork:
     """The command line in a child of a process that has imported everything, in a folder: as separate as processes are,
-    without the seconds of imports for each.
+    without the seconds of imports for each. With `largest`, no file of it can have more bytes: as on a full disk.
     """
 
-    def run(folder: Path, *arguments: str) -> Ended:
+    def run(folder: Path, *arguments: str, largest: int | None = None, **environment: str) -> Ended:
         assert server.stdin is not None
         assert server.stdout is not None
-        server.stdin.write(json.dumps([str(folder), arguments]) + "\n")
+        server.stdin.write(json.dumps([str(folder), arguments, environment, largest]) + "\n")
         server.stdin.flush()
         returncode = int(server.stdout.readline())
         return Ended(returncode, Path(f"{folder}.stdout").read_text(), Path(f"{folder}.stderr").read_text())
@@ -167,8 +171,8 @@ def cli(tmp_path: Path, compilation_cache: Path) -> Cli:
 def quick(fork: Fork, tmp_path: Path) -> Callable[..., Ended]:
     """The command line as `cli` has it, in a child of `fork`."""
 
-    def run(*arguments: str, cwd: Path = tmp_path) -> Ended:
-        return fork(cwd, *arguments)
+    def run(*arguments: str, cwd: Path = tmp_path, **settings: Any) -> Ended:
+        return fork(cwd, *arguments, **settings)
 
     return run
 

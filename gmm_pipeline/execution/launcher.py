@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.errors import RunFailed, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_telling, planning
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
@@ -35,8 +35,10 @@ from gmm_pipeline.inference.batching import batches, default_workers
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.estimates import Job
+from gmm_pipeline.stages.fit import summary
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import overrides, remove_record, resolved
 
@@ -94,14 +96,11 @@ class BatchLauncher:
         """Take over the composition of jobs, of those too that the sweeper composes to check them.
 
         Raises:
-            InputError: name or tracking store of the sweep cannot be used; nothing was made of either.
+            InputError: name or tracking settings of the sweep cannot be used; nothing was made of either.
         """
         if config.sweep is not None:
             check_sweep_name(config.sweep)
-        if config.tracking.uri is not None:
-            from gmm_pipeline.records.tracking import store_file
-
-            store_file(config.tracking.uri)
+        check_tracking(config.tracking)
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
@@ -217,21 +216,32 @@ class BatchLauncher:
             except RunFailed:
                 raise
             except Exception as error:
+                if is_full_disk(error):
+                    raise
                 raise failed(content, error) from error
 
-        asked = run.asked
-        if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
-            content, words = asked.content, asked.words
-            ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
-            returned = _returned(run, ran.status, ran._return_value)
-        else:
-            try:
-                job = self._composer.compose(self._master, run.overrides)
-            except Exception:
-                returned = _returned(run, JobStatus.FAILED, failed(None, reason))
+        try:
+            asked = run.asked
+            if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
+                content, words = asked.content, asked.words
+                ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
+                returned = _returned(run, ran.status, ran._return_value)
             else:
-                returned = self._run_by_hydra(job, run, task)
-                self._log_between_jobs(sweep)
+                try:
+                    job = self._composer.compose(self._master, run.overrides)
+                except Exception:
+                    returned = _returned(run, JobStatus.FAILED, failed(None, reason))
+                else:
+                    returned = self._run_by_hydra(job, run, task)
+                    self._log_between_jobs(sweep)
+            if is_full_disk(returned._return_value):
+                raise returned._return_value
+        except OSError:
+            # There is no room for the other runs either.
+            remove_record(record, ".hydra", "fit")
+            if outcome is not None and outcome.answer is not None:
+                terminal.say(f"{' '.join(run.overrides)}: {summary(outcome.job, outcome.answer)}; not recorded")
+            raise
         sweep.log(run.number)
         return returned
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.sweep_table import write_table
@@ -93,9 +93,9 @@ class Sweep:
         return {"name": self.manifest.name, "id": self.manifest.id, "number": number}
 
     def note(self, *lines: str) -> None:
-        """Add lines to the log of the sweep."""
+        """Add lines to the log of the sweep; where it cannot be written, the sweep goes on without."""
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+        with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
 
     def log_handler(self) -> logging.Handler:
@@ -120,7 +120,7 @@ class Sweep:
             with self.timings.section("tracking"):
                 self._open_tracker().log(self._unlogged)
             self._unlogged = []
-        except TrackingError as error:
+        except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
 
     def _open_tracker(self) -> "SweepTracker":
@@ -145,10 +145,15 @@ class Sweep:
 
         Raises:
             RunFailed: there are runs without a result; the user has been told.
+            OSError: the table could not be written; all else has been told.
         """
+        tables, unwritten = [], None
         with self.timings.section("table"):
             runs = sweeps.read_runs(self.folder, self.manifest)
-            tables = write_table(self.folder, runs) if runs else []
+            try:
+                tables = write_table(self.folder, runs) if runs else []
+            except OSError as error:
+                unwritten = error
         pictures, failed = [], ""
         if not interrupted and runs:
             with self.timings.section("pictures"):
@@ -167,6 +172,8 @@ class Sweep:
         self.note("seconds: " + ", ".join(f"{name} {seconds}" for name, seconds in self.timings.rounded().items()))
         if failed:
             terminal.warn(f"{failed} All records are complete without it.")
+        if unwritten is not None:
+            raise unwritten
         lost = sweep_tracking.unsuccessful(runs)
         if lost and not interrupted:
             raise RunFailed(f"{len(lost)} of {len(runs)} runs have no result")
@@ -209,11 +216,16 @@ class Sweep:
         try:
             with self.timings.section("tracking"):
                 tracked = sweep_tracking.end_parent(self._open_tracker(), self.manifest, runs, interrupted=interrupted)
-        except TrackingError as error:
+        except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
             return
         self.manifest = self.manifest._replace(tracking=tracked._asdict())
-        sweeps.write_manifest(self.folder, self.manifest)
+        try:
+            sweeps.write_manifest(self.folder, self.manifest)
+        except OSError as error:
+            terminal.warn(
+                f"where it was tracked is missing in {error.filename}: {error.strerror}. All else is complete."
+            )
 
     def abandon(self) -> None:
         """Leave nothing of a new sweep that was not begun."""

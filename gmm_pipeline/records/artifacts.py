@@ -65,6 +65,13 @@ FILES = (CONFIG, DATA, *RESULTS, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
+def files_of(record: Path) -> list[Path]:
+    """The files of a record, and nothing else: it may lie in a folder of the user's."""
+    files = [record / name for name in (*FILES, *LOGS, REPORT)]
+    files += [file for name in (HYDRA, FIGURES, ANIMATION) for file in sorted((record / name).rglob("*"))]
+    return [file for file in files if file.is_file()]
+
+
 class History(NamedTuple):
     """How a fit went: the state before step 0, then every `history_every` steps, then the end."""
 

@@ -24,7 +24,11 @@ Column = np.ndarray | Sequence[str | None]
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears under its name only once it is complete."""
+    """A binary file that appears under its name only once it is complete.
+
+    Raises:
+        OSError: with the name of the file, which a disk that is full does not say of itself.
+    """
     temporary = f"{path.parent}/.{path.name}.{secrets.token_hex(4)}"
     try:
         stream = open(temporary, "xb")  # noqa: PTH123, SIM115 - a sweep writes thousands, and a Path takes as long
@@ -35,8 +39,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with stream:
             yield stream
         os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

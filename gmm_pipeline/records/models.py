@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NAME = "model"
 """What a run's model is called: it loads as runs:/ID/model."""
+MODEL_TYPE = "Gaussian mixture"
 COLUMN = "datum"
 LIBRARIES = ("mlflow", "numpy", "pandas")
 EXAMPLES = 5
@@ -51,7 +52,7 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: 
     if known:
         model = known[0]
     else:
-        model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type="Gaussian mixture")
+        model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type=MODEL_TYPE)
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
         write_model(Path(folder), mixture, model_id=model.model_id, run_id=run_id)
         client.log_model_artifacts(model.model_id, folder)

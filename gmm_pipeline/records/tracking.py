@@ -26,6 +26,8 @@ from gmm_pipeline.records.tracking_calls import (
     made_once,
     search,
 )
+from gmm_pipeline.records.tracking_record_rows import InStore, usable_experiment, write
+from gmm_pipeline.records.tracking_record_rows import runs_of_record as rows_of_record
 from gmm_pipeline.records.tracking_store import (
     SQLITE,
     check_points,
@@ -112,6 +114,10 @@ def send_record(
         finished = content.record["status"] == "finished"
         mixture = artifacts.mixture_from_json(content.parameters) if finished else None
     with failures_told(uri, file, what="the run", kept=f"the record at {record} is complete"):
+        by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, mixture)
+        if by_rows is not None:
+            run, was_there = by_rows
+            return tracked_run(uri, *run), was_there
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         new_id = experiment_id_of(client, experiment, uri, file)
         with one_writer(file):
@@ -129,6 +135,20 @@ def send_record(
                 _log_whole(client, found, record, entry, mixture)
         name = experiment if found.experiment_id == new_id else client.get_experiment(found.experiment_id).name
     return tracked_run(uri, name, found.experiment_id, run_id), found.complete
+
+
+def _send_rows(
+    file: Path, experiment: str, record: Path, content: contents.Content, entry: Entry, mixture: Mixture | None
+) -> tuple[InStore, bool] | None:
+    """Where a record is as rows, and whether it was there already; None where MLflow's own calls must do."""
+    experiment_id = usable_experiment(file, experiment)
+    if experiment_id is None:
+        return None
+    with one_writer(file):
+        found = rows_of_record(file, content.record)
+        if found:
+            return found[0] if found[0][1] else None
+        return InStore(experiment, experiment_id, write(file, experiment_id, record, entry, mixture)), False
 
 
 def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Path]:
@@ -262,13 +282,10 @@ def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, 
 
 
 def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
-    """Copy the files of a record, and nothing else: it may lie in a folder of the user's, even around the store."""
-    for name in (*artifacts.FILES, *artifacts.LOGS, artifacts.REPORT):
-        if (record / name).is_file():
-            client.log_artifact(run_id, str(record / name))
-    for name in (artifacts.HYDRA, artifacts.FIGURES, artifacts.ANIMATION):
-        if (record / name).is_dir():
-            client.log_artifacts(run_id, str(record / name), name)
+    """Copy the files of a record, and nothing else: it may lie around the store."""
+    for file in artifacts.files_of(record):
+        folder = file.parent.relative_to(record)
+        client.log_artifact(run_id, str(file), None if folder == Path() else folder.as_posix())
 
 
 def _reason(error: BaseException) -> str:

@@ -31,6 +31,9 @@ COLUMNS = {
     "dataset_profile",
     "inputs": "input_uuid source_type source_id destination_type destination_id step",
     "input_tags": "input_uuid name value",
+    "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
+    "logged_models": "model_id experiment_id name artifact_location creation_timestamp_ms last_updated_timestamp_ms "
+    "status lifecycle_stage model_type source_run_id status_message",
 }
 # In an order that leaves no row pointing at one that is gone, whether or not the database watches over that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
@@ -136,20 +139,25 @@ def _write(
     """Write runs, with the URI of their files, by run id, in the place of those that have the same ids."""
     with transaction(file) as connection:
         _delete(connection, {*entries, *replaced})
-        insert = connection.executemany
-        insert(
-            "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "
-            "source_name, entry_point_name, source_version, lifecycle_stage, experiment_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 'UNKNOWN', '', '', '', 'active', ?)",
-            ((run_id, *_run(entry, uri), experiment_id) for run_id, (entry, uri) in entries.items()),
-        )
-        of_run = "(run_uuid, key, value) VALUES (?, ?, ?)"
-        insert(f"INSERT INTO params {of_run}", _of_each(entries, lambda entry: entry.params.items()))
-        insert(f"INSERT INTO tags {of_run}", _of_each(entries, lambda entry: _tags(entry).items()))
-        of_run = "(run_uuid, key, value, step, timestamp, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
-        insert(f"INSERT INTO metrics {of_run}", _of_each(entries, _points))
-        insert(f"INSERT INTO latest_metrics {of_run}", _of_each(entries, _latest))
-        _insert_inputs(connection, experiment_id, {run_id: entry.dataset for run_id, (entry, _) in entries.items()})
+        insert_runs(connection, experiment_id, entries)
+
+
+def insert_runs(connection: sqlite3.Connection, experiment_id: str, entries: Mapping[str, tuple[Entry, str]]) -> None:
+    """Insert runs, with the URI of their files, by run id."""
+    insert = connection.executemany
+    insert(
+        "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "
+        "source_name, entry_point_name, source_version, lifecycle_stage, experiment_id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 'UNKNOWN', '', '', '', 'active', ?)",
+        ((run_id, *_run(entry, uri), experiment_id) for run_id, (entry, uri) in entries.items()),
+    )
+    of_run = "(run_uuid, key, value) VALUES (?, ?, ?)"
+    insert(f"INSERT INTO params {of_run}", _of_each(entries, lambda entry: entry.params.items()))
+    insert(f"INSERT INTO tags {of_run}", _of_each(entries, lambda entry: _tags(entry).items()))
+    of_run = "(run_uuid, key, value, step, timestamp, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
+    insert(f"INSERT INTO metrics {of_run}", _of_each(entries, _points))
+    insert(f"INSERT INTO latest_metrics {of_run}", _of_each(entries, _latest))
+    _insert_inputs(connection, experiment_id, {run_id: entry.dataset for run_id, (entry, _) in entries.items()})
 
 
 def _run(entry: Entry, uri: str) -> tuple:

@@ -6,6 +6,7 @@ disk, and in a process that has it open nothing but SQLite may open its files. m
 after the fit: it costs seconds.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -13,11 +14,12 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from gmm_pipeline import home
 from gmm_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,10 +59,13 @@ def store_file(uri: str) -> Path | None:
     Raises:
         InputError: `uri` is neither, holds a password, or names a file that is no database.
     """
+    where = "tracking.uri"
+    if uri == os.environ.get("MLFLOW_TRACKING_URI"):
+        where += ", from MLFLOW_TRACKING_URI"
     if re.match(r"https?://[^/]", uri):
         if "@" in uri:  # a record tells its address, so that it must not be a secret
             raise InputError(
-                "tracking.uri",
+                where,
                 expected="an address without a user name or password",
                 came=repr(_public(uri)),
                 remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
@@ -70,17 +75,17 @@ def store_file(uri: str) -> Path | None:
     if path == uri or path in ("", ":memory:") or "?" in path:
         database = re.match(r"postgresql|mysql|mssql", uri)
         raise InputError(
-            "tracking.uri",
+            where,
             expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
             came=repr(_public(uri)),
             remedy="Start `mlflow server` on that database and give its address."
             if database
             else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
         )
-    file = Path(path).expanduser().resolve()
+    file = Path(home.expanded(where, path)).resolve()
     if file.exists() and not _may_be_database(file):
         raise InputError(
-            "tracking.uri",
+            where,
             expected="a database of MLflow's, or a new file name",
             came=f"{file}, which is something else or damaged",
             remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
@@ -114,6 +119,7 @@ def client_of(uri: str) -> "MlflowClient":
     """One client a store in this process; a local store is made where it is absent."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is told in one message
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE):
@@ -144,10 +150,23 @@ def _prepare_store(file: Path) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
+    unfinished = file.with_name(f".{file.name}.unfinished")
+
+    @event.listens_for(Engine, "connect")
+    def _tune(connection: Any, _: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        files = _answers(connection, "database_list")
+        if str(unfinished) in files:
+            connection.execute("PRAGMA synchronous=OFF")  # what is lost in a crash is made anew
+        elif str(file) in files:
+            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
+            if "wal" in _answers(connection, "journal_mode"):  # in which NORMAL is safe
+                connection.execute("PRAGMA synchronous=NORMAL")
+
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
         if not file.exists() or file.stat().st_size == 0:
-            unfinished = file.with_name(f".{file.name}.unfinished")
             for leftover in file.parent.glob(f"{unfinished.name}*"):
                 leftover.unlink()
             migrations = logging.getLogger("alembic")
@@ -155,17 +174,22 @@ def _prepare_store(file: Path) -> None:
             migrations.setLevel(logging.WARNING)
             SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
             migrations.setLevel(level)
+            _set_mode(unfinished)  # and wait until it is on the disk
             unfinished.replace(file)
-        # It stays with the file, and changing it wants the file for oneself: a store in use keeps its mode.
-        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        else:
+            _set_mode(file)
 
-    @event.listens_for(Engine, "connect")
-    def _tune(connection: Any, _: Any) -> None:
-        ours = isinstance(connection, sqlite3.Connection) and str(file) in _answers(connection, "database_list")
-        # NORMAL is safe in write-ahead mode alone.
-        if ours and "wal" in _answers(connection, "journal_mode"):
-            connection.execute("PRAGMA synchronous=NORMAL")
+
+def _set_mode(file: Path) -> None:
+    """Let a store write ahead; it stays with the file, and where others use it, it keeps its mode.
+
+    Raises:
+        sqlite3.Error: it cannot be read; MLflow would try that again and again for minutes.
+    """
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("SELECT 1 FROM sqlite_master")
 
 
 def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
@@ -222,13 +246,33 @@ def _public(uri: str) -> str:
     return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
 
 
-def check_points(key: str, points: int) -> None:
+def check_tracking(tracking: Mapping[str, Any]) -> None:
+    """Refuse settings that nothing can be logged with; cheap, so that it comes before any work.
+
+    Args:
+        tracking: keys and values of the group; with `uri` null they have no effect.
+
+    Raises:
+        InputError: which key.
+    """
+    if tracking["uri"] is None:
+        return
+    store_file(tracking["uri"])
+    for key in ("series_points", "sweep_series_points"):
+        check_points(key, tracking[key])
+
+
+def check_points(key: str, points: int | None) -> None:
     """Refuse a number of points of a series that cannot be.
+
+    Args:
+        key: of the group.
+        points: None where each record has its own number.
 
     Raises:
         InputError: `points` is negative.
     """
-    if points < 0:
+    if points is not None and points < 0:
         raise InputError(
             f"tracking.{key}",
             expected="a whole number >= 0",

@@ -4,6 +4,7 @@
 record, and only a complete record is drawn and tracked.
 """
 
+import contextlib
 import logging
 import math
 import shlex
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.answers import Answer, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
@@ -85,10 +87,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     directory = output_directory()
     timings = Timings(started)
     began = datetime.now(UTC)
-    if cfg.tracking.uri is not None:
-        from gmm_pipeline.records.tracking import store_file
-
-        store_file(cfg.tracking.uri)  # refuses an address that cannot be used, before any work
+    check_tracking(cfg.tracking)
     with timings.section("load"):
         job = load(cfg)
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
@@ -100,18 +99,28 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         (computed,) = compute([job], progress)
     with timings.section("evaluate"):
         found = answer(job, computed)
-    with timings.section("record"):
-        content = resolved(cfg)
-        save(content, job, found, directory, of_sweep=not is_alone())
-        record = {**about(content, overrides(), job, found, directory, began), "command": command}
-        write_record(directory, record, timings, timed=cfg.timings)
+    try:
+        with timings.section("record"):
+            content = resolved(cfg)
+            save(content, job, found, directory, of_sweep=not is_alone())
+            record = {**about(content, overrides(), job, found, directory, began), "command": command}
+            write_record(directory, record, timings, timed=cfg.timings)
+    except OSError:
+        tell_answer(cfg, job, found)  # nobody finds it elsewhere
+        raise
     log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
     failed = picture(cfg, directory, timings) if pictured else ""
-    write_record(directory, record, timings, timed=cfg.timings)
+    with contextlib.suppress(OSError):  # the record is complete, and written once more
+        write_record(directory, record, timings, timed=cfg.timings)
     tracked = _track(cfg, directory, timings)
-    write_record(directory, {**record, **tracked}, timings, timed=cfg.timings)
+    try:
+        write_record(directory, {**record, **tracked}, timings, timed=cfg.timings)
+    except OSError as error:
+        _warn(
+            f"times and where it was tracked are missing in {error.filename}: {error.strerror}. All else is complete."
+        )
     return Done(job, found, directory, bool(tracked), failed)
 
 
@@ -131,12 +140,15 @@ def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]
     try:
         with timings.section("tracking"):
             tracked = log_record(directory, **resolved(cfg.tracking))
-    except TrackingError as error:
-        message = f"{error} Then send it there: {log_command(directory, cfg.tracking.uri)}"
-        log.warning("%s", message)
-        terminal.warn(message)
+    except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
+        _warn(f"{error} Then send it there: {log_command(directory, cfg.tracking.uri)}")
         return {}
     return {"tracking": tracked._asdict()}
+
+
+def _warn(message: str) -> None:
+    log.warning("%s", message)
+    terminal.warn(message)
 
 
 def summary(job: Job, found: Answer) -> str:

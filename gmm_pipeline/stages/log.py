@@ -18,7 +18,7 @@ from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.finding import ALL, LATEST, Found, find_record, find_records
 from gmm_pipeline.records.tracking import TrackingError, answers, records_there, send_record
 from gmm_pipeline.records.tracking_notes import write_note
-from gmm_pipeline.records.tracking_store import store_file
+from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep, unlogged
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import resolved
@@ -83,7 +83,7 @@ def load(cfg: DictConfig) -> Job:
             came="null",
             remedy="Leave out tracking=none, or name a store.",
         )
-    store_file(cfg.tracking.uri)
+    check_tracking(cfg.tracking)
     folder = _folder(cfg.run, cfg.outputs_dir)
     sweep = _sweep_of(folder)
     if sweep is not None:

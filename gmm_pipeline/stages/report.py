@@ -19,7 +19,7 @@ from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.finding import LATEST, RUN_ID, find_record, found_record
 from gmm_pipeline.records.sweep_answers import settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
-from gmm_pipeline.records.tracking_store import store_file
+from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import override_word, shown
 
@@ -46,8 +46,7 @@ def check(cfg: DictConfig) -> None:
     check_range(cfg, "quantiles", 2, 10_000)
     check_range(cfg, "simulations", 100, 1_000_000)
     check_range(cfg, "seed", 0)
-    if cfg.tracking.uri is not None:
-        store_file(cfg.tracking.uri)  # refuses an address that cannot be used
+    check_tracking(cfg.tracking)
     if cfg.film is not None and not Path(cfg.film).is_dir():
         raise InputError(
             "film",
@@ -170,7 +169,7 @@ def track(page: Path, tracking: Mapping[str, Any], uri: str) -> bool:
 
     try:
         log_report(page, tracking=tracking, uri=uri)
-    except TrackingError as error:
+    except (TrackingError, InputError) as error:
         terminal.warn(str(error))
         return False
     return True

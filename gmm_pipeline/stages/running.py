@@ -18,6 +18,9 @@ from gmm_pipeline.records import artifacts
 
 log = logging.getLogger(__name__)
 
+HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")
+"""What Hydra writes into its folder of a run."""
+
 
 def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> Any:
     """Run a stage; in a single run a mistake of the user's ends the program with one message and exit code 2.
@@ -32,13 +35,15 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
 
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
+    remove = _remove_begun
     try:
         check_complete(cfg)
         if hydra.output_subdir is not None:
             _refuse_to_replace(directory)
+        remove = _remove_unfinished
         return run(cfg, started=started)
     except KeyboardInterrupt:
-        _remove_unfinished(directory, hydra.output_subdir, hydra.job.name)
+        remove(directory, hydra.output_subdir, hydra.job.name)
         raise
     except (InputError, RunFailed, OmegaConfBaseException, OSError) as error:
         message = error if isinstance(error, RunFailed) else as_mistake(error, hydra.job.name)
@@ -51,10 +56,18 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
             error.add_note(REPORTED)
             raise
         if not isinstance(error, RunFailed):
-            _remove_unfinished(directory, hydra.output_subdir, hydra.job.name)
+            remove(directory, hydra.output_subdir, hydra.job.name)
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
+
+
+def remove_begun() -> None:
+    """Remove what Hydra wrote of a run that it could not begin; the log in its folder is what it opens first."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            file = Path(handler.baseFilename)
+            _remove_begun(file.parent, artifacts.HYDRA, file.stem)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -128,6 +141,19 @@ def _refuse_to_replace(directory: Path) -> None:
         )
 
 
+def _remove_begun(directory: Path, hydra_folder: str | None, job_name: str) -> None:
+    """Remove what Hydra wrote, and nothing else: the folder may have been there before."""
+    if hydra_folder is None or (directory / artifacts.RECORD).exists():
+        return
+    logging.shutdown()
+    log_file = directory / f"{job_name}.log"
+    if log_file.is_file() and log_file.stat().st_size == 0:
+        log_file.unlink()
+    for name in HYDRAS:
+        (directory / hydra_folder / name).unlink(missing_ok=True)
+    _remove_if_empty(directory / hydra_folder, directory)
+
+
 def _remove_unfinished(directory: Path, hydra_folder: str | None, job_name: str) -> None:
     if hydra_folder is None or (directory / artifacts.RECORD).exists():
         return
@@ -142,10 +168,14 @@ def remove_record(directory: Path, hydra_folder: str, job_name: str) -> None:
     for pictures in (artifacts.FIGURES, artifacts.ANIMATION):
         for file in (directory / pictures).glob("*"):
             file.unlink()
-    hydras = [f"{hydra_folder}/{name}.yaml" for name in ("config", "hydra", "overrides")]
+    hydras = [f"{hydra_folder}/{name}" for name in HYDRAS]
     half_written = [file.name for name in artifacts.FILES for file in directory.glob(f".{name}.*")]
     for name in (*artifacts.FILES, *half_written, *hydras, f"{job_name}.log"):
         (directory / name).unlink(missing_ok=True)
-    for folder in (*(directory / name for name in (artifacts.FIGURES, artifacts.ANIMATION, hydra_folder)), directory):
+    _remove_if_empty(*(directory / name for name in (artifacts.FIGURES, artifacts.ANIMATION, hydra_folder)), directory)
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Cli
+from conftest import Cli, Quick
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
 SMALL = ("data.n_draws=600", "steps=40")
@@ -31,6 +31,19 @@ def test_a_picture_that_fails_costs_no_fit(cli: Cli, tmp_path):
     again = cli("animate", "animation.formats=[gif]", "animation.frames=3")
     assert again.returncode == 0, again.stderr
     assert (record / "animation" / "training.gif").is_file()
+
+
+def test_a_folder_that_is_refused_keeps_the_files_of_the_user(quick: Quick, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("config.yaml", "metrics.json", "fit.log"):
+        (mine / name).write_text("of mine\n")
+    refused = quick("fit", *QUIET, *SMALL, "hydra.run.dir=mine")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: hydra.run.dir: expected a folder without files of a record")
+    assert {file.name: file.read_text() for file in mine.rglob("*")} == dict.fromkeys(
+        ("config.yaml", "metrics.json", "fit.log"), "of mine\n"
+    )
 
 
 def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_path):

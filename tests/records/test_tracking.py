@@ -27,6 +27,7 @@ from gmm_pipeline.records import (
     tracking,
     tracking_calls,
     tracking_notes,
+    tracking_record_rows,
     tracking_reports,
     tracking_store,
 )
@@ -131,7 +132,7 @@ def bytes_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise OSError("No space left on device")
 
 
@@ -334,8 +335,11 @@ def test_four_processes_at_once_make_one_store_relative_to_where_they_run(tmp_pa
     assert [run.info.status for run in runs] == ["FINISHED"] * 8
 
 
-def test_another_process_that_closes_the_store_leaves_this_one_its_log(uri, record, tmp_path):
+@pytest.mark.parametrize("way", ["rows", "calls"])
+def test_another_process_that_closes_the_store_leaves_this_one_its_log(uri, record, tmp_path, way, monkeypatch):
     """Whatever this process does between two runs: with its locks lost, what it writes next would be deleted."""
+    if way == "calls":
+        monkeypatch.setattr(tracking, "usable_experiment", lambda *_: None)
     other = write_record(tmp_path / "outputs/fit/other", config={"seed": 4})
     for logged, one in enumerate((record, other), start=1):
         tracked = log(one, uri)._asdict()
@@ -424,7 +428,7 @@ def test_a_damaged_database_is_left_alone(record, tmp_path):
 
 
 def test_a_run_that_was_not_logged_whole_says_so(uri, record, monkeypatch):
-    monkeypatch.setattr(type(tracking_store.client_of(uri)), "log_artifacts", refuse)
+    monkeypatch.setattr(type(tracking_store.client_of(uri)), "log_artifact", refuse)
     with pytest.raises(tracking.TrackingError, match="No space left"):
         log(record, uri)
     (run,) = runs_of(uri)
@@ -465,6 +469,103 @@ def test_a_record_may_lie_around_its_store_and_among_other_files(uri, tmp_path):
     copied = bytes_below(Path(run.info.artifact_uri.removeprefix("file://")))
     others = ("diary.txt", "mlflow.db", "mlartifacts")
     assert copied == {name: one for name, one in bytes_below(record).items() if not name.startswith(others)}
+
+
+@pytest.fixture
+def ready(uri):
+    """A store that rows can be written to: with its experiment."""
+    tracking_store.experiment_id_of(tracking_store.client_of(uri), "waiting", uri, Path(uri.removeprefix("sqlite:///")))
+    return uri
+
+
+def whole_run(uri: str, tracked: tracking.TrackedRun) -> dict[str, Any]:
+    """All that MLflow's client says of a run, its model and its files, but for ids and times of logging."""
+    client, run = read_back(uri, tracked)
+    (output,) = run.outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    root = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    assert run.info.artifact_uri == (root / tracked.run_id / "artifacts").as_uri()
+    assert model.artifact_location == (root / "models" / model.model_id / "artifacts").as_uri()
+    own = {"id": tracked.run_id, "model": model.model_id}
+    listed = client.search_logged_models([tracked.experiment_id], f"source_run_id = '{tracked.run_id}'")
+    files = bytes_below(root / "models" / model.model_id)
+    about = files.pop("artifacts/MLmodel").decode()
+    return {
+        "info": {key: value for key, value in dict(run.info).items() if str(own["id"]) not in str(value)},
+        "data": run.data.to_dictionary(),
+        "histories": {
+            name: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(own["id"], name)]
+            for name in run.data.metrics
+        },
+        "inputs": [(dict(one.dataset), [dict(tag) for tag in one.tags]) for one in run.inputs.dataset_inputs],
+        "model": (
+            model.name,
+            model.model_type,
+            model.status,
+            model.source_run_id == own["id"],
+            model.tags,
+            model.params,
+        ),
+        "step": output.step,
+        "found": [one.model_id for one in listed] == [model.model_id],
+        "files": (bytes_below(root / own["id"]), files),
+        "about": [line for line in about.splitlines() if own["id"] not in line and own["model"] not in line][:-1],
+    }
+
+
+def test_a_record_as_rows_is_read_back_as_what_mlflows_own_calls_write(ready, record, monkeypatch):
+    rows = log(record, ready)
+    by_rows = whole_run(ready, rows)
+    tracking_store.client_of(ready).delete_run(rows.run_id)
+    with monkeypatch.context() as other:
+        other.setattr(tracking, "usable_experiment", lambda *_: None)
+        calls = log(record, ready)
+    assert calls.run_id != rows.run_id
+    assert whole_run(ready, calls) == by_rows
+    assert rows == calls._replace(run_id=rows.run_id, page=calls.page.replace(calls.run_id, rows.run_id))
+
+
+@pytest.mark.parametrize("diverged", [False, True])
+def test_a_record_is_logged_as_rows_once(ready, tmp_path, diverged, monkeypatch):
+    """And without MLflow, which is not asked at all."""
+    monkeypatch.setattr(tracking, "client_of", refuse)
+    record = write_record(tmp_path / "outputs/one", diverged=diverged)
+    first = log(record, ready)
+    assert log(shutil.copytree(record, tmp_path / "copy"), ready) == first
+    monkeypatch.undo()
+    (run,) = runs_of(ready)
+    assert (run.info.run_id, run.info.status) == (first.run_id, "FAILED" if diverged else "FINISHED")
+    assert bool(run.outputs and run.outputs.model_outputs) is not diverged
+
+
+def test_what_rows_cannot_do_is_left_to_mlflow(ready, record, monkeypatch):
+    file = Path(ready.removeprefix("sqlite:///"))
+    usable = tracking_record_rows.usable_experiment
+    assert usable(file, "waiting") == "1"
+    assert usable(file, "other") is None
+    assert usable(file.with_name("new.db"), "waiting") is None
+    assert not file.with_name("new.db").exists()
+    with monkeypatch.context() as half, pytest.raises(tracking.TrackingError, match="No space left"):
+        half.setattr(tracking, "usable_experiment", lambda *_: None)
+        half.setattr(type(tracking_store.client_of(ready)), "log_batch", refuse)
+        log(record, ready)
+    log(record, ready)
+    (run,) = runs_of(ready)
+    assert run.data.tags["gmm_pipeline.status"] == "finished"
+    tracking_store.client_of(ready).delete_experiment("1")
+    assert usable(file, "waiting") is None
+    (file.parent).rename(file.parent.with_name("moved"))
+    assert usable(file.parent.with_name("moved") / file.name, "waiting") is None
+
+
+def test_rows_that_cannot_be_written_leave_no_files(ready, record, monkeypatch):
+    monkeypatch.setattr(tracking_record_rows, "write_model", refuse)
+    with pytest.raises(tracking.TrackingError, match=r"No space left.* Nothing is lost"):
+        log(record, ready)
+    assert runs_of(ready) == []
+    assert [path for path in Path(ready.removeprefix("sqlite:///")).parent.rglob("*") if path.name == "data.json"] == [
+        record / "data.json"
+    ]
 
 
 def test_two_at_once_log_a_record_once(uri, record):

@@ -1,0 +1,72 @@
+"""A store of runs that cannot take what was found: a warning, the answer and a whole record."""
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+
+from conftest import Quick
+
+FIT = ("fit", "figures=none", "animation=none", "steps=12", "restarts=2", "data.n_draws=60")
+
+
+def change(store: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute(statement)
+
+
+def test_a_deleted_experiment_costs_a_warning_and_no_answer(quick: Quick, tmp_path):
+    assert quick(*FIT).returncode == 0
+    change(tmp_path / "outputs/mlflow.db", "UPDATE experiments SET lifecycle_stage = 'deleted' WHERE name <> 'Default'")
+    fit = quick(*FIT, "seed=1")
+    sweep = quick(*FIT, "--multirun", "seed=2,3", "sweep=study")
+    for ended, place in ((fit, "outputs/fit/"), (sweep, "outputs/sweeps/study")):
+        assert ended.returncode == 0, ended.stderr
+        (warning,) = ended.stderr.splitlines()
+        assert warning.startswith("warning: tracking.experiment: expected an experiment that exists or can be made")
+        assert "experiments restore --experiment-id 1" in warning
+        assert f"python -m gmm_pipeline log run={place}" in warning
+    assert "± s.e." in fit.stdout
+    assert "record: outputs/fit/" in fit.stdout
+    assert len(list(tmp_path.glob("outputs/sweeps/study/*/record.json"))) == 2
+
+
+def test_a_store_that_cannot_be_read_costs_a_warning_at_once(quick: Quick, tmp_path):
+    """Which MLflow would try again for minutes."""
+    store = tmp_path / "outputs/mlflow.db"
+    store.parent.mkdir()
+    change(store, "CREATE TABLE runs (run_uuid)")
+    store.write_bytes(store.read_bytes()[:4096])
+    ended = quick(*FIT)
+    assert ended.returncode == 0
+    (warning,) = ended.stderr.splitlines()
+    assert "the run could not be logged: database disk image is malformed. Nothing is lost: " in warning
+    assert "± s.e." in ended.stdout
+    (record,) = tmp_path.glob("outputs/fit/*/record.json")
+    assert "tracking" not in json.loads(record.read_text())
+
+
+def test_mlflows_own_variables_name_store_and_experiment(quick: Quick, tmp_path):
+    named = {"MLFLOW_TRACKING_URI": "sqlite:///team.db", "MLFLOW_EXPERIMENT_NAME": "waiting"}
+    fit = quick(*FIT, **named)
+    assert fit.returncode == 0, fit.stderr
+    (record,) = tmp_path.glob("outputs/fit/*/record.json")
+    tracked = json.loads(record.read_text())["tracking"]
+    assert (tracked["uri"], tracked["experiment"]) == ("sqlite:///team.db", "waiting")
+    assert not (tmp_path / "outputs/mlflow.db").exists()
+    assert "1 there already; sqlite:///team.db" in quick("log", **named).stdout
+    assert quick("repair", **named).stdout.startswith("nothing to repair in team.db")
+    for variables, says in (
+        ({"MLFLOW_TRACKING_URI": ""}, "outputs/mlflow.db, which does not exist"),  # as if it were not set
+        ({"MLFLOW_TRACKING_URI": "databricks"}, "tracking.uri, from MLFLOW_TRACKING_URI: expected sqlite:///FILE"),
+        (named, "mine.db, which does not exist"),
+    ):
+        words = ("tracking.uri=sqlite:///mine.db",) if variables is named else ()
+        assert says in quick("ui", *words, **variables).stderr
+
+
+def test_what_cannot_be_logged_is_refused_before_the_fit(quick: Quick, tmp_path):
+    ended = quick(*FIT, "tracking.series_points=-1")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: tracking.series_points: expected a whole number >= 0, but got -1.")
+    assert list(tmp_path.glob("outputs/fit/*")) == []
