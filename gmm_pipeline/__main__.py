@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gmm_pipeline import program
+
 STARTED = time.perf_counter()
 
 RARE_COLLECTIONS = (50_000, 20, 20)
@@ -132,6 +134,7 @@ def _takes(flag: str, word: str) -> bool:
 
 def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
+    program.write_plainly()
     try:
         _command_line()
     except SystemExit as ended:
