@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ def usage() -> str:
     lines = [f"  {command:<10}{meaning}" for command, meaning in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: python -m gmm_pipeline COMMAND [key=value ...] [flags]",
+            f"usage: {program.name()} COMMAND [key=value ...] [flags]",
             "",
             "Fits Gaussian mixtures to one-dimensional data, reproducibly.",
             "",
@@ -65,9 +66,9 @@ def usage() -> str:
             *lines,
             "",
             "examples:",
-            "  python -m gmm_pipeline fit optimizer=adam steps=1000",
-            "  python -m gmm_pipeline fit data=file data.path=waiting.csv n_components=2",
-            "  python -m gmm_pipeline fit --multirun n_components=1,2,3 'seed=range(0,20)'",
+            f"  {program.name()} fit optimizer=adam steps=1000",
+            f"  {program.name()} fit data=file data.path=waiting.csv n_components=2",
+            f"  {program.name()} fit --multirun n_components=1,2,3 'seed=range(0,20)'",
             "",
             "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
         ]
@@ -132,6 +133,21 @@ def _takes(flag: str, word: str) -> bool:
     return abbreviates or (bool(flag) and flag in FLAGS_WITH_ARGUMENT.values())
 
 
+def _not_a_command(words: Sequence[str]) -> str:
+    """What is wrong with words that do not begin with a command, and what to type instead."""
+    from gmm_pipeline.errors import nearest
+
+    meant = next((word for word in words if word in COMMANDS), None)
+    if meant is not None:
+        others = [word for number, word in enumerate(words) if number != words.index(meant)]
+        return f"the command comes first: {program.name()} {shlex.join([meant, *others])}"
+    if "=" in words[0] or words[0].startswith("-") or Path(words[0]).exists():
+        return f"there is no command. To fit: {program.name()} {shlex.join(['fit', *words])}"
+    close = nearest(words[0], COMMANDS)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{words[0]!r} is not a command.{hint}\n\n{usage()}"
+
+
 def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
     program.write_plainly()
@@ -162,12 +178,11 @@ def _command_line() -> None:
     elif not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage() + "\n")
         return
+    elif "--version" in arguments:
+        sys.stdout.write(f"{program.MODULE} {program.version()}\n")
+        return
     elif arguments[0] not in COMMANDS:
-        from gmm_pipeline.errors import nearest
-
-        close = nearest(arguments[0], COMMANDS)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        sys.stderr.write(f"error: {arguments[0]!r} is not a command.{hint}\n\n{usage()}\n")
+        sys.stderr.write(f"error: {_not_a_command(arguments)}\n")
         raise SystemExit(2)
     else:
         command, arguments = arguments[0], overrides_first(arguments[1:])

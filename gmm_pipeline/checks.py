@@ -1,6 +1,7 @@
 """What a config must satisfy before any work starts, beyond the types of its schema."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -9,9 +10,25 @@ from gmm_pipeline.errors import InputError, nearest
 PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
 PICTURED_RUNS = ("best", "all", "none")
+NOTHING = ("", "none", "null", "no", "off", "false")
+"""What people write for none of something."""
+OPTION_FOR_NOTHING = {
+    "figures": "none",
+    "animation": "none",
+    "tracking": "none",
+    "prior": "flat",
+    "schedule": "constant",
+}
+"""The option of a group that stands for none of it."""
 MOST_PIXELS = 20_000
 MOST_STEPS = 10**9
 MOST_RESTARTS = 10**5
+
+
+def for_nothing(group: str, value: Any) -> str:
+    """How to have none of what a group decides, where `value` seems to ask for it; else nothing."""
+    asked = value is None or str(value).lower() in NOTHING
+    return f"For no {group}: {group}={OPTION_FOR_NOTHING[group]}." if asked and group in OPTION_FOR_NOTHING else ""
 
 
 def check_complete(cfg: DictConfig) -> None:
@@ -26,7 +43,7 @@ def check_complete(cfg: DictConfig) -> None:
             missing[0],
             expected="a value",
             came="none",
-            remedy=f"Set it on the command line: {missing[0]}=VALUE.",
+            remedy=for_nothing(missing[0], None) or f"Set it on the command line: {missing[0]}=VALUE.",
         )
 
 

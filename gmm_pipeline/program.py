@@ -36,9 +36,11 @@ def name() -> str:
     started = Path(sys.argv[0])
     if started.name != DISTRIBUTION:
         return f"python -m {MODULE}"
-    from shutil import which
+    import shlex
+    import shutil
 
-    return DISTRIBUTION if str(started) in (DISTRIBUTION, which(DISTRIBUTION)) else str(started)
+    on_path = str(started) in (DISTRIBUTION, shutil.which(DISTRIBUTION))
+    return DISTRIBUTION if on_path else shlex.quote(str(started))
 
 
 def version() -> str:
@@ -46,6 +48,18 @@ def version() -> str:
     from importlib.metadata import version as installed
 
     return installed(DISTRIBUTION)
+
+
+def extra_with(package: str) -> str | None:
+    """The extra of this program that installs a package, if one does."""
+    import re
+    from importlib.metadata import requires
+
+    for requirement in requires(DISTRIBUTION) or []:
+        found = re.match(r"([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]", requirement)
+        if found and found.group(1).lower() == package.lower():
+            return found.group(2)
+    return None
 
 
 def write_plainly() -> None:

@@ -80,7 +80,7 @@ def run(folder, arguments):
     os.chdir(folder)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = ["gmm-pipeline", *arguments]
+    sys.argv = [program.__file__, *arguments]
     program.STARTED = time.perf_counter()
     program.main()
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import record_id
@@ -82,7 +83,7 @@ def find_record(run: str, outputs_dir: str) -> Path:
                 "run",
                 expected=f"a record under {outputs_dir}",
                 came="none",
-                remedy="Make one: python -m gmm_pipeline fit.",
+                remedy=f"Make one: {program.name()} fit.",
             )
         return finished[-1]
     folder = Path(run)
@@ -217,7 +218,7 @@ def _of_tracked(
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
         raise InputError(
-            "run", expected=f"a run that {uri} knows", came=run_id, remedy="`python -m gmm_pipeline ui` shows them."
+            "run", expected=f"a run that {uri} knows", came=run_id, remedy=f"`{program.name()} ui` shows them."
         ) from error
 
 

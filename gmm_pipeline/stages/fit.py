@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records.code_state import code_state
@@ -160,9 +161,9 @@ def _tell(cfg: DictConfig, done: Done) -> None:
     if done.tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
         carried = [shlex.quote(override) for override in overrides() if override.startswith(same_store)]
-        terminal.say(" ".join(["compare runs: python -m gmm_pipeline ui", *carried]))
+        terminal.say(" ".join([f"compare runs: {program.name()} ui", *carried]))
     if cfg.animation.formats:
-        terminal.say(f"animate again: python -m gmm_pipeline animate {override_word('run', str(shown(directory)))}")
+        terminal.say(f"animate again: {program.name()} animate {override_word('run', str(shown(directory)))}")
 
 
 def tell_answer(cfg: DictConfig, job: Job, found: Answer) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline import program
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config_files import hydra_word
@@ -109,7 +110,7 @@ def override_word(key: str, value: str) -> str:
 def log_command(folder: Path, uri: str) -> str:
     """The command that sends a record, or a sweep, to a tracking store that it has not reached."""
     words = [override_word("run", str(shown(folder.absolute()))), override_word("tracking.uri", uri)]
-    return " ".join(["python -m gmm_pipeline log", *words])
+    return " ".join([program.name(), "log", *words])
 
 
 def shown(path: Path) -> Path:

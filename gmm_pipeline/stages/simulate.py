@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import checks, config
+from gmm_pipeline import checks, config, program
 from gmm_pipeline.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
@@ -57,7 +57,7 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
             terminal.say(f"picture: {shown(path)}")
     words = [override_word("data.path", str(shown(output))), override_word("data.truth", str(shown(truth)))]
     terminal.say(
-        f"fit them: python -m gmm_pipeline fit data=file {' '.join(words)} data.column=datum "
+        f"fit them: {program.name()} fit data=file {' '.join(words)} data.column=datum "
         f"n_components={len(dataset.truth.locs)}"
     )
 

@@ -202,6 +202,6 @@ def show(table: Table) -> None:
 
 def plan_table(rows: Sequence[Sequence[str]]) -> Table:
     """What a sweep has to compute, a row a program."""
-    headers = ("program", "runs", "batches", "runs in a batch", "arrays / MB", "time / s, about")
-    kinds = ("text", *["number"] * (len(headers) - 1))
-    return Table([Column(*column) for column in zip(headers, zip(*rows, strict=True), kinds, strict=True)])
+    programs, *numbers = zip(*rows, strict=True)
+    headers = ("runs", "batches", "runs in a batch", "arrays / MB", "time / s, about")
+    return Table([Column("program", programs, "text"), *map(Column, headers, numbers)])
