@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from gmm_pipeline import advice, program
-from gmm_pipeline.checks import for_nothing
+from gmm_pipeline.checks import for_nothing, missing_value
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, nearest
 
 
@@ -96,6 +96,10 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         if unknown:
             return _unknown_key(unknown.group(1), command)
+    environment = re.search(r"invalid truth value '(.*)' for environment '(JAX_\w+)'", str(error))
+    if environment:
+        came, variable = environment.groups()
+        return InputError(variable, expected="0 or 1", came=came, remedy="Unset it, or set it to one of these.")
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
     if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
         return None
@@ -121,6 +125,7 @@ REFUSALS = (
     (r"Invalid value '(?P<came>.*)', expected one of \[(?P<choices>.*)\]", ""),
     (r"field '.*' is not Optional", "a value"),
     (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
+    (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
     (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
     (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
 )
@@ -129,6 +134,9 @@ REFUSALS = (
 
 def _unusable_value(text: str, command: str) -> InputError:
     """A value of the wrong type, as OmegaConf words it, or an override that cannot be read."""
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return missing_value(missing.group(1))
     key = re.search(r"full_key: (\S+)", text)
     expected, came = "overrides of the form key=value", text.splitlines()[0].rstrip(".")
     for pattern, kind in REFUSALS:

@@ -12,7 +12,7 @@ from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import find_record
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.running import drawing, shown
 
 
 def render(
@@ -66,5 +66,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
     history = artifacts.read_history(record / artifacts.HISTORY)
     assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
-    for path in render(cfg.animation, history, assignments, read_json(record / artifacts.DATA), folder):
+    description = read_json(record / artifacts.DATA)
+    with drawing(f"The record in {shown(record.absolute())} is as it was."):
+        paths = render(cfg.animation, history, assignments, description, folder)
+    for path in paths:
         terminal.say(f"animation: {shown(path.absolute())}")

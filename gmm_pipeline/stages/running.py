@@ -1,9 +1,10 @@
 """How a stage runs under Hydra: errors, clean-up and exit codes, the same for every command."""
 
+import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.config import check_kinds
 from gmm_pipeline.config_files import hydra_word
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
@@ -34,7 +36,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     try:
-        check_complete(cfg)
+        check(cfg, OmegaConf.to_container(hydra.overrides.task, resolve=False))
         if hydra.output_subdir is not None:
             _refuse_to_replace(directory)
         return run(cfg, started=started)
@@ -58,6 +60,22 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
         raise SystemExit(1 if isinstance(error, RunFailed) else 2) from None
 
 
+def check(cfg: DictConfig, words: Any) -> None:
+    """Refuse a config that lacks a value or has one of the wrong kind.
+
+    Args:
+        cfg: the composed config.
+        words: the overrides that it has, as they were typed.
+
+    Raises:
+        InputError: a value is missing.
+        OmegaConfBaseException: one is of the wrong kind.
+    """
+    check_complete(cfg)
+    if any("${" in word for word in words):
+        check_kinds(cfg, resolved(cfg))
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config with every interpolation replaced by its value, as plain containers; without Hydra's own part."""
     return {str(key): plain(value) for key, value in cfg.items() if key != "hydra"}
@@ -72,6 +90,24 @@ def plain(value: Any) -> Any:
     if not OmegaConf.is_config(value):
         return value
     return OmegaConf.to_container(value, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
+
+
+@contextlib.contextmanager
+def drawing(kept: str) -> Iterator[None]:
+    """Say in one message what went wrong with a picture that was asked for.
+
+    Args:
+        kept: what there is all the same, as a sentence.
+
+    Raises:
+        RunFailed: it could not be drawn.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise RunFailed(f"A picture failed: {type(error).__name__}: {error}. {kept}") from error
 
 
 def is_alone() -> bool:
