@@ -22,7 +22,7 @@ from gmm_pipeline.records.files import column_format, write_columns
 from gmm_pipeline.records.finding import LATEST, found_record, read_fitted
 from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.running import latest, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def load(cfg: DictConfig) -> Job:
     column_format(Path(cfg.output))
     with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
-        run = str(shown(record.absolute())) if cfg.run == LATEST else cfg.run
+        run = latest(record) if cfg.run == LATEST else cfg.run
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )

@@ -16,7 +16,7 @@ from gmm_pipeline.records.comparison import Comparison, Difference, as_json, com
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.stages import fit, terminal
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
-from gmm_pipeline.stages.running import override_word, overrides, shown
+from gmm_pipeline.stages.running import latest, override_word, overrides, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 MOST_ROWS = 24
@@ -45,9 +45,10 @@ def run(cfg: DictConfig, *, started: float) -> None:
 def _tell(comparison: Comparison, before: Path) -> None:
     n_files = len(comparison.files)
     if comparison.same:
-        terminal.say(f"reproduced: the same bits as {shown(before)}, in {n_files} files")
+        terminal.say(f"reproduced: the same bits as {latest(before)}, in {n_files} files")
         terminal.say(*(f"although the {circumstance}" for circumstance in comparison.circumstances))
         return
+    terminal.say(f"what differs from {latest(before)}:", "")
     terminal.show(table_of(comparison.differences[:MOST_ROWS]))
     hidden = len(comparison.differences) - MOST_ROWS
     terminal.say(*[f"and {hidden} more"] * (hidden > 0), "", "why it may be:")
@@ -73,7 +74,7 @@ def table_of(differences: Sequence[Difference]) -> Table:
                 Column(name, ["" if value is None else f"{value:.3g}" for value in values])
                 for name, values in measured.items()
             ),
-            Column("", [one.note for one in differences], "text"),
+            *([Column("", [one.note for one in differences], "text")] if any(one.note for one in differences) else []),
         ],
         n_keys=2,
     )

@@ -18,6 +18,7 @@ from gmm_pipeline.config import check_kinds
 from gmm_pipeline.config_files import hydra_word
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.finding import best_of_sweep
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,13 @@ def log_command(folder: Path, uri: str) -> str:
 def shown(path: Path) -> Path:
     """A path as people type it: relative to the current folder where it lies inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def latest(record: Path) -> str:
+    """Which record `latest` is, in words: after a sweep its best run."""
+    best = best_of_sweep(record.parent)
+    place = str(shown(record.absolute()))
+    return place if best is None or best.record != record else f"{place}, {best.words}"
 
 
 def _refuse_to_replace(directory: Path) -> None:

@@ -171,7 +171,7 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
         [
             Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
             *(Column(name, [_cell(value) for value in columns[name]]) for name in names),
-            Column("", remarks, "text"),
+            *([Column("", remarks, "text")] if any(remarks) else []),
         ],
         n_keys=3,
     )

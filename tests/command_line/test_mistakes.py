@@ -346,7 +346,12 @@ def test_one_bad_job_of_a_sweep_names_itself_and_keeps_the_other_records(forked,
     assert statuses == ["finished", "failed"]
 
 
-OF_A_SWEEP = [GROUP_AND_KEY[0], GROUP_AND_KEY[2], *VALUES[:-2:7], *(case for case in VALUES if "tracking.uri" in case[0])]
+OF_A_SWEEP = [
+    GROUP_AND_KEY[0],
+    GROUP_AND_KEY[2],
+    *VALUES[:-2:7],
+    *(case for case in VALUES if "tracking.uri" in case[0]),
+]
 
 
 @pytest.mark.parametrize(("argument", "begins", "says"), OF_A_SWEEP)
