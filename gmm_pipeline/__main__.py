@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmm_pipeline import program
+from gmm_pipeline import completion, program
 
 STARTED = time.perf_counter()
 
@@ -101,16 +101,6 @@ def _import_jax() -> None:
         metadata.distributions = everything
 
 
-def _complete_command_word(line: str) -> bool:
-    """Completion of the command word itself, which Hydra knows nothing of; True where it was this word's turn."""
-    words = line.split()
-    if len(words) > 2 or (len(words) == 2 and line.endswith(" ")):
-        return False
-    typed = words[1] if len(words) == 2 else ""
-    sys.stdout.write(" ".join(command for command in COMMANDS if command.startswith(typed)) + "\n")
-    return True
-
-
 def overrides_first(words: Sequence[str]) -> list[str]:
     """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
     overrides, flags = [], []
@@ -170,7 +160,9 @@ def _command_line() -> None:
     if completing:
         # The shell asks with the whole line in COMP_LINE; Hydra expects no command word in it.
         line = os.environ.get("COMP_LINE", "")
-        if "query" in " ".join(arguments) and _complete_command_word(line):
+        offered = completion.offers(line, COMMANDS) if "query" in " ".join(arguments) else None
+        if offered is not None:
+            sys.stdout.write(" ".join(offered) + "\n")
             return
         words = line.split(maxsplit=2)
         command = words[1] if len(words) > 1 and words[1] in COMMANDS else "fit"

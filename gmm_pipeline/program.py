@@ -51,15 +51,17 @@ def version() -> str:
 
 
 def extra_with(package: str) -> str | None:
-    """The extra of this program that installs a package, if one does."""
+    """The extra of this program that installs a package and the least besides, if one does."""
     import re
     from importlib.metadata import requires
 
+    packages: dict[str, list[str]] = {}
     for requirement in requires(DISTRIBUTION) or []:
         found = re.match(r"([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]", requirement)
-        if found and found.group(1).lower() == package.lower():
-            return found.group(2)
-    return None
+        if found:
+            packages.setdefault(found.group(2), []).append(found.group(1).lower())
+    with_it = [extra for extra, members in packages.items() if package.lower() in members]
+    return min(with_it, key=lambda extra: len(packages[extra]), default=None)
 
 
 def write_plainly() -> None:
