@@ -36,8 +36,7 @@ def goodness_of_fit(job: Job, found: Answer) -> list[str]:
     ).p_value
     differ = "differ from" if p_value < 1.0 - job.asked.level else "agree with"
     told = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-    allowing = (
-        "the fitted parameters, but not for the choice of the model" if found.candidates else "the fitted parameters"
-    )
-    rounded = "; many are equal, which adds to it" if seen.is_rounded else ""
-    return [f"data {differ} the mixture, {told} (by Kolmogorov's distance, allowing for {allowing}{rounded})"]
+    method = "by Kolmogorov's distance, allowing for the fitted parameters"
+    chosen = ", though not for the choice of the model" if found.candidates else ""
+    rounded = "; many data are equal, which adds to it" if seen.is_rounded else ""
+    return [f"data {differ} the mixture, {told} ({method}{chosen}{rounded})"]
