@@ -146,7 +146,8 @@ def _unusable_value(text: str, command: str) -> InputError:
         parts = found.groupdict()
         choices = f"one of {parts['choices']}" if "choices" in parts else ""
         named = KINDS.get(parts["kind"], f"a value of type {parts['kind']}") if "kind" in parts else ""
-        expected, came = kind or choices or named, repr(parts["came"]) if "came" in parts else "null"
+        nothing = "null" if "Optional" in pattern else "a value of another kind"
+        expected, came = kind or choices or named, repr(parts["came"]) if "came" in parts else nothing
         break
     where = key.group(1) if key else "the command line"
     point = advice.with_point(where, came.strip("'"))

@@ -198,7 +198,7 @@ class SimulateConfig:
 class PredictConfig:
     """Keys of `predict`."""
 
-    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     data: Any = key("what is labelled: a file or a generating spec")
     output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -210,7 +210,7 @@ class PredictConfig:
 class RerunConfig:
     """Keys of `rerun`; with any other key of `fit` it is a variation."""
 
-    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     figures: FiguresConfig = key("pictures of the rerun; a variation has those of the record")
     animation: AnimationConfig = key("animation of the rerun; a variation has that of the record")
     tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
@@ -223,7 +223,7 @@ class AnimateConfig:
     """Keys of `animate`."""
 
     config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
-    run: str = key("folder of a record; latest for the newest under outputs_dir")
+    run: str = key("folder of a record; latest for the newest under outputs_dir, or a sweep's best")
     output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
