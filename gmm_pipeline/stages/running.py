@@ -73,6 +73,8 @@ def check(cfg: DictConfig, words: Any) -> None:
         OmegaConfBaseException: one is of the wrong kind.
     """
     check_complete(cfg)
+    if not cfg.outputs_dir:  # which would be the root of all folders
+        raise InputError("outputs_dir", expected="a folder", came="''", remedy="For the current folder: outputs_dir=.")
     if any("${" in word for word in words):
         check_kinds(cfg, resolved(cfg))
 
