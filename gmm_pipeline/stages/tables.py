@@ -1,6 +1,7 @@
 """Tables for the terminal: a number is never cut, whatever the width.
 
-What does not fit beside each other is put below each other, in blocks that repeat the first columns; texts are wrapped.
+What does not fit is left out where it is optional; else texts are wrapped, and columns put below each other, in blocks
+that repeat the first columns.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ class Column(NamedTuple):
     attached: bool = False
     """Stays beside the column before it, as an error does with its estimate."""
     style: str = ""
+    optional: bool = False
+    """Left out where there is no room."""
 
     @property
     def width(self) -> int:
@@ -50,10 +53,11 @@ def blocks(table: Table, width: int) -> list[RichTable]:
         if _total([column.width for column in table.columns], gap) <= width:
             return [_drawn(table.columns, [column.width for column in table.columns], gap)]
     gap = GAPS[-1]
-    widths = _wrapped(table.columns, width, gap)
+    columns = _necessary(table.columns, width, gap)
+    widths = _wrapped(columns, width, gap)
     if _total(widths, gap) <= width:
-        return [_drawn(table.columns, widths, gap)]
-    keys, rest = table.columns[: table.n_keys], table.columns[table.n_keys :]
+        return [_drawn(columns, widths, gap)]
+    keys, rest = columns[: table.n_keys], columns[table.n_keys :]
     # Half of the width at most says what a row is, so that there is room for what is said of it.
     key_widths = _wrapped(keys, width // 2, gap)
     room = width - _total(key_widths, gap) - gap * bool(keys)
@@ -61,6 +65,15 @@ def blocks(table: Table, width: int) -> list[RichTable]:
         _drawn([*keys, *members], [*key_widths, *_wrapped(members, room, gap)], gap)
         for members in _packed(rest, room, gap)
     ]
+
+
+def _necessary(columns: Sequence[Column], width: int, gap: int) -> list[Column]:
+    """Columns without those that are optional, the last of them first, as far as it takes."""
+    kept = list(columns)
+    for column in reversed(columns):
+        if column.optional and not _fit(kept, width, gap):
+            kept = [one for one in kept if one is not column]
+    return kept
 
 
 def _packed(columns: Sequence[Column], room: int, gap: int) -> list[list[Column]]:

@@ -21,6 +21,7 @@ SECONDS_BEFORE_A_BAR = 1.0
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
 """A program that takes longer than the second of these is compiled and not just loaded from disk."""
+OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
 MOST_ROWS, LEAST_WEIGHT = 16, 0.01
 """Of more components than this, those with less weight than this are told of together."""
 
@@ -170,7 +171,11 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
     return Table(
         [
             Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
-            *(Column(name, [_cell(value) for value in columns[name]]) for name in names),
+            *(
+                # The others are in the record.
+                Column(name, [_cell(value) for value in columns[name]], optional=name in OTHER_CRITERIA - {criterion})
+                for name in names
+            ),
             *([Column("", remarks, "text")] if any(remarks) else []),
         ],
         n_keys=3,

@@ -58,6 +58,7 @@ def test_every_group_of_fit_is_a_folder():
         "data",
         "prior",
         "init",
+        "search",
         "schedule",
         "optimizer",
         "figures",

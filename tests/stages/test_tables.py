@@ -62,6 +62,17 @@ def test_texts_are_wrapped_before_a_table_is_split():
     assert block[1].split()[-2:] == ["1,000", "12.5"]
 
 
+def test_what_is_optional_is_left_out_before_anything_is_split():
+    others = [Column(name, ["1234567.125"], optional=True) for name in ("aic", "icl", "sbic")]
+    table = Table([Column("K", ["2"]), Column("bic", ["1234567.125"]), *others, Column("", ["not converged"], "text")])
+    assert [line.split() for line in printed(table, 60)[0]] == [
+        ["K", "bic", "aic", "icl"],
+        ["2", *["1234567.125"] * 3, "not", "converged"],
+    ]
+    ((header, _),) = printed(table, 35)
+    assert header.split() == ["K", "bic"]
+
+
 def test_brackets_are_no_markup():
     ((header, row),) = printed(Table([Column("loc [bold]", ["[red]"], "text")]), 80)
     assert (header, row) == ("loc [bold]", "[red]")
