@@ -11,11 +11,14 @@ import importlib
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from gmm_pipeline import completion, program
 
 STARTED = time.perf_counter()
 
@@ -55,7 +58,7 @@ def usage() -> str:
     lines = [f"  {command:<10}{meaning}" for command, meaning in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: python -m gmm_pipeline COMMAND [key=value ...] [flags]",
+            f"usage: {program.name()} COMMAND [key=value ...] [flags]",
             "",
             "Fits Gaussian mixtures to one-dimensional data, reproducibly.",
             "",
@@ -63,9 +66,9 @@ def usage() -> str:
             *lines,
             "",
             "examples:",
-            "  python -m gmm_pipeline fit optimizer=adam steps=1000",
-            "  python -m gmm_pipeline fit data=file data.path=waiting.csv n_components=2",
-            "  python -m gmm_pipeline fit --multirun n_components=1,2,3 'seed=range(0,20)'",
+            f"  {program.name()} fit optimizer=adam steps=1000",
+            f"  {program.name()} fit data=file data.path=waiting.csv n_components=2",
+            f"  {program.name()} fit --multirun n_components=1,2,3 'seed=range(0,20)'",
             "",
             "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
         ]
@@ -98,16 +101,6 @@ def _import_jax() -> None:
         metadata.distributions = everything
 
 
-def _complete_command_word(line: str) -> bool:
-    """Completion of the command word itself, which Hydra knows nothing of; True where it was this word's turn."""
-    words = line.split()
-    if len(words) > 2 or (len(words) == 2 and line.endswith(" ")):
-        return False
-    typed = words[1] if len(words) == 2 else ""
-    sys.stdout.write(" ".join(command for command in COMMANDS if command.startswith(typed)) + "\n")
-    return True
-
-
 def overrides_first(words: Sequence[str]) -> list[str]:
     """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
     overrides, flags = [], []
@@ -130,8 +123,24 @@ def _takes(flag: str, word: str) -> bool:
     return abbreviates or (bool(flag) and flag in FLAGS_WITH_ARGUMENT.values())
 
 
+def _not_a_command(words: Sequence[str]) -> str:
+    """What is wrong with words that do not begin with a command, and what to type instead."""
+    from gmm_pipeline.errors import nearest
+
+    meant = next((word for word in words if word in COMMANDS), None)
+    if meant is not None:
+        others = [word for number, word in enumerate(words) if number != words.index(meant)]
+        return f"the command comes first: {program.name()} {shlex.join([meant, *others])}"
+    if "=" in words[0] or words[0].startswith("-") or Path(words[0]).exists():
+        return f"there is no command. To fit: {program.name()} {shlex.join(['fit', *words])}"
+    close = nearest(words[0], COMMANDS)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return f"{words[0]!r} is not a command.{hint}\n\n{usage()}"
+
+
 def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
+    program.write_plainly()
     try:
         _command_line()
     except SystemExit as ended:
@@ -151,7 +160,9 @@ def _command_line() -> None:
     if completing:
         # The shell asks with the whole line in COMP_LINE; Hydra expects no command word in it.
         line = os.environ.get("COMP_LINE", "")
-        if "query" in " ".join(arguments) and _complete_command_word(line):
+        offered = completion.offers(line, COMMANDS) if "query" in " ".join(arguments) else None
+        if offered is not None:
+            sys.stdout.write(" ".join(offered) + "\n")
             return
         words = line.split(maxsplit=2)
         command = words[1] if len(words) > 1 and words[1] in COMMANDS else "fit"
@@ -159,12 +170,11 @@ def _command_line() -> None:
     elif not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(usage() + "\n")
         return
+    elif "--version" in arguments:
+        sys.stdout.write(f"{program.MODULE} {program.version()}\n")
+        return
     elif arguments[0] not in COMMANDS:
-        from gmm_pipeline.errors import nearest
-
-        close = nearest(arguments[0], COMMANDS)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        sys.stderr.write(f"error: {arguments[0]!r} is not a command.{hint}\n\n{usage()}\n")
+        sys.stderr.write(f"error: {_not_a_command(arguments)}\n")
         raise SystemExit(2)
     else:
         command, arguments = arguments[0], overrides_first(arguments[1:])

@@ -1,6 +1,7 @@
 """What a config must satisfy before any work starts, beyond the types of its schema."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -9,9 +10,29 @@ from gmm_pipeline.errors import InputError, nearest
 PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
 PICTURED_RUNS = ("best", "all", "none")
+NOTHING = ("", "none", "null", "no", "off", "false")
+"""What people write for none of something."""
+OPTION_FOR_NOTHING = {
+    "figures": "none",
+    "animation": "none",
+    "tracking": "none",
+    "prior": "flat",
+    "schedule": "constant",
+}
+"""The option of a group that stands for none of it."""
 MOST_PIXELS = 20_000
+LEAST_DPI = 20
+"""At fewer dots per inch, fonts have no size that they can be drawn in."""
+LEAST_FPS, MOST_FPS = 0.01, 50
+"""What the formats of animations can hold."""
 MOST_STEPS = 10**9
 MOST_RESTARTS = 10**5
+
+
+def for_nothing(group: str, value: Any) -> str:
+    """How to have none of what a group decides, where `value` seems to ask for it; else nothing."""
+    asked = value is None or str(value).lower() in NOTHING
+    return f"For no {group}: {group}={OPTION_FOR_NOTHING[group]}." if asked and group in OPTION_FOR_NOTHING else ""
 
 
 def check_complete(cfg: DictConfig) -> None:
@@ -22,12 +43,13 @@ def check_complete(cfg: DictConfig) -> None:
     """
     missing = sorted(name for key in cfg if key != "hydra" for name in _missing(cfg, str(key)))
     if missing:
-        raise InputError(
-            missing[0],
-            expected="a value",
-            came="none",
-            remedy=f"Set it on the command line: {missing[0]}=VALUE.",
-        )
+        raise missing_value(missing[0])
+
+
+def missing_value(name: str) -> InputError:
+    """What to do about a key without a value, such as one that was taken out."""
+    remedy = for_nothing(name, None) or f"Set it on the command line: {name}=VALUE."
+    return InputError(name, expected="a value", came="none", remedy=remedy)
 
 
 def _missing(cfg: DictConfig, key: str) -> list[str]:
@@ -129,9 +151,13 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
             remedy=f"Choose a smaller {group}.dpi or {group}.size.",
         )
     for name, allowed, right in (
-        ("dpi", "a whole number, 1 or more", lambda dpi: dpi >= 1),
+        ("dpi", f"a whole number, {LEAST_DPI} or more", lambda dpi: dpi >= LEAST_DPI),
         ("frames", "a whole number, 1 or more", lambda frames: frames >= 1),
-        ("fps", "a positive number, at most 50", lambda fps: 0 < fps <= 50),
+        (
+            "fps",
+            f"a positive number, at least {LEAST_FPS} and at most {MOST_FPS}",
+            lambda fps: LEAST_FPS <= fps <= MOST_FPS,
+        ),
         ("hold", "a number of seconds, 0 to 600", lambda hold: 0 <= hold <= 600),
     ):
         if name in node and not right(node[name]):

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from gmm_pipeline import advice, program
+from gmm_pipeline.checks import for_nothing, missing_value
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
 
 
@@ -53,7 +55,7 @@ def read_flags(words: Sequence[str], command: str) -> argparse.Namespace:
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
-    see_help = f"See python -m gmm_pipeline {command} --help."
+    see_help = f"See {program.name()} {command} --help."
 
     def fail(message: str) -> NoReturn:
         raise InputError("the command line", expected="flags with their arguments", came=message, remedy=see_help)
@@ -96,37 +98,67 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
         return _missing_option(error)
     if isinstance(error, OverrideParseException) and re.match(r"[+~]*[\w./@:-]+=", error.override):
         return _unreadable_value(error.override)
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    of_config = isinstance(error, HydraException | OmegaConfBaseException)
+    if of_config:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        return _unknown_key(unknown.group(1), command) if unknown else _unusable_value(str(cause), command)
+        if unknown:
+            return _unknown_key(unknown.group(1), command)
+    environment = re.search(r"invalid truth value '(.*)' for environment '(JAX_\w+)'", str(error))
+    if environment:
+        came, variable = environment.groups()
+        return InputError(variable, expected="0 or 1", came=came, remedy="Unset it, or set it to one of these.")
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
-    if isinstance(error, ValueError | TypeError) and "/hydra/_internal/" in raised_in:
-        return InputError(
-            "the command line",
-            expected="flags that go together and overrides of the form key=value",
-            came=str(error),
-            remedy=f"See python -m gmm_pipeline {command} --help.",
-        )
-    return None
+    if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
+        return None
+    mistake = advice.mistaken_word(sys.argv[1:], command)
+    if mistake is not None:
+        return mistake
+    if of_config:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        return _unusable_value(str(cause), command)
+    return InputError(
+        "the command line",
+        expected="flags that go together and overrides of the form key=value",
+        came=str(error) or type(error).__name__,
+        remedy=f"See {program.name()} {command} --help.",
+    )
+
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+"""What OmegaConf's types are to people."""
+REFUSALS = (
+    (r"Value '(?P<came>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", ""),
+    (r"Value '(?P<came>.*)' is not a valid bool", "true or false"),
+    (r"Invalid value '(?P<came>.*)', expected one of \[(?P<choices>.*)\]", ""),
+    (r"field '.*' is not Optional", "a value"),
+    (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
+    (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
+    (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
+    (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
+)
+"""OmegaConf's words for a value that it refuses, and what would have been right."""
 
 
 def _unusable_value(text: str, command: str) -> InputError:
     """A value of the wrong type, as OmegaConf words it, or an override that cannot be read."""
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return missing_value(missing.group(1))
     key = re.search(r"full_key: (\S+)", text)
-    wrong_type = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
-    not_in_list = re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text)
     expected, came = "overrides of the form key=value", text.splitlines()[0].rstrip(".")
-    if wrong_type:
-        came, expected = repr(wrong_type.group(1)), f"a value of type {wrong_type.group(2)}"
-    elif not_in_list:
-        came, expected = repr(not_in_list.group(1)), f"one of {not_in_list.group(2)}"
-    return InputError(
-        key.group(1) if key else "the command line",
-        expected=expected,
-        came=came,
-        remedy=f"See python -m gmm_pipeline {command} --help.",
-    )
+    for pattern, kind in REFUSALS:
+        found = re.search(pattern, text)
+        if found is None:
+            continue
+        parts = found.groupdict()
+        choices = f"one of {parts['choices']}" if "choices" in parts else ""
+        named = KINDS.get(parts["kind"], f"a value of type {parts['kind']}") if "kind" in parts else ""
+        nothing = "null" if "Optional" in pattern else "a value of another kind"
+        expected, came = kind or choices or named, repr(parts["came"]) if "came" in parts else nothing
+        break
+    where = key.group(1) if key else "the command line"
+    point = advice.with_point(where, came.strip("'"))
+    return InputError(where, expected=expected, came=came, remedy=point or f"See {program.name()} {command} --help.")
 
 
 def _unreadable_value(override: str) -> InputError:
@@ -148,11 +180,12 @@ def _missing_option(error: Any) -> InputError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = [name for name in error.options or [] if not name.endswith(("_schema", OF_FILE))]
     close = nearest(option, options)
+    remedy = f"Did you mean {group}={close[0]}?" if close else "Your own configs are found with --config-dir FOLDER."
     return InputError(
         group or "the config",
         expected=f"one of {', '.join(options)}" if options else "a config that exists",
-        came=option or str(error).splitlines()[0],
-        remedy=f"Did you mean {group}={close[0]}?" if close else "Your own configs are found with --config-dir FOLDER.",
+        came=option or "nothing",
+        remedy=advice.to_install(group, option) or for_nothing(group, option) or remedy,
     )
 
 
@@ -170,7 +203,7 @@ def _unknown_key(key: str, command: str) -> InputError:
     elif close:
         remedy = f"Did you mean {' or '.join(close)}?"
     else:
-        remedy = f"See python -m gmm_pipeline {command} --help."
+        remedy = f"See {program.name()} {command} --help."
     return InputError(
         key,
         expected=f"one of {', '.join(siblings)}" if siblings else f"a key or group of {command}",

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline import program
 from gmm_pipeline.config import OF_FILE, SCHEMAS, config_directory
 
 EXAMPLES = {
@@ -78,9 +79,9 @@ def keys_of(command: str, words: Sequence[str] = ()) -> list[str]:
     named = "|".join(groups_of(command))
     choices = [word for word in words if re.fullmatch(rf"({named})=[\w./-]+", word)]
     try:
-        cfg = _composed(command, choices, option_folders(words))
+        cfg = values_of(command, choices, option_folders(words))
     except (HydraException, OmegaConfBaseException):
-        cfg = _composed(command, [], [config_directory()])
+        cfg = values_of(command)
     return sorted({*_dotted(cfg), *groups_of(command)})
 
 
@@ -92,13 +93,20 @@ def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
     return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
 
 
-def _composed(command: str, choices: list[str], folders: Sequence[Path]) -> object:
+def values_of(command: str, choices: Sequence[str] = (), folders: Sequence[Path] = ()) -> Any:
+    """What a command's config holds, as plain containers.
+
+    Args:
+        command: whose config it is.
+        choices: of options, as `group=option`.
+        folders: where options are looked for; none for the program's own.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
     of_file = f"{command}_{OF_FILE}"
     primary = of_file if f"{of_file}.yaml" in ConfigStore.instance().list("") else command
-    own, *others = folders
+    own, *others = folders or [config_directory()]
     with initialize_config_dir(str(own.absolute()), version_base="1.3"):
         return OmegaConf.to_container(compose(primary, [*choices, *_searched(others)]))
 
@@ -139,8 +147,8 @@ def show(primary: str, flags: Namespace) -> bool:
 def help_text(command: str, _root_: DictConfig) -> str:
     """The text of `COMMAND --help`; `_root_` is the config as the command line has it, filled in by OmegaConf."""
     folders = option_folders(sys.argv[1:])
-    lines = [f"python -m gmm_pipeline {command} [key=value ...] [flags]", "", "Examples:"]
-    lines += [f"  python -m gmm_pipeline {example}" for example in EXAMPLES[command]]
+    lines = [f"{program.name()} {command} [key=value ...] [flags]", "", "Examples:"]
+    lines += [f"  {program.name()} {example}" for example in EXAMPLES[command]]
     lines += ["", "Groups (choose with group=option):"]
     for group in groups_of(command):
         lines += [f"  {group}", *(_entry(option, meaning, 4) for option, meaning in options_of(group, folders).items())]

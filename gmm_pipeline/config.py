@@ -10,7 +10,8 @@ import importlib.resources
 import inspect
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gmm_pipeline import checks
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
 
@@ -196,7 +198,7 @@ class SimulateConfig:
 class PredictConfig:
     """Keys of `predict`."""
 
-    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     data: Any = key("what is labelled: a file or a generating spec")
     output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
@@ -208,7 +210,7 @@ class PredictConfig:
 class RerunConfig:
     """Keys of `rerun`; with any other key of `fit` it is a variation."""
 
-    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest record under outputs_dir")
+    run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     figures: FiguresConfig = key("pictures of the rerun; a variation has those of the record")
     animation: AnimationConfig = key("animation of the rerun; a variation has that of the record")
     tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
@@ -221,7 +223,7 @@ class AnimateConfig:
     """Keys of `animate`."""
 
     config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
-    run: str = key("folder of a record; latest for the newest under outputs_dir")
+    run: str = key("folder of a record; latest for the newest under outputs_dir, or a sweep's best")
     output: str | None = key("folder of the animation; null for the record's own")
     animation: AnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
@@ -267,6 +269,21 @@ class UiConfig:
     host: str = key("address the page is served at")
     port: int = key("port the page is served at")
     outputs_dir: str = key("folder of the store")
+
+
+def check_kinds(cfg: DictConfig, content: Mapping[str, Any]) -> None:
+    """Refuse values that are not what the schema says.
+
+    OmegaConf has looked at each value that was typed, but lets an interpolation put anything in the place of a list.
+
+    Args:
+        cfg: the composed config, which knows its schema.
+        content: the same, resolved.
+
+    Raises:
+        OmegaConfBaseException: of which key, and what it was.
+    """
+    OmegaConf.merge(OmegaConf.structured(OmegaConf.get_type(cfg)), dict(content))
 
 
 BATCHED = ("optimizer", "prior", "init", "schedule")
@@ -356,9 +373,8 @@ def _built_plugin(name: str, node: str) -> Plugin:
         raise InputError(
             f"{name}._target_", expected="the name of a function", came=repr(target), remedy="Name a function."
         )
-    _check_signature(name, partial.func, partial.keywords)
-    signature = inspect.signature(partial.func) if name in BATCHED else None
-    values = {key: _as_declared(signature, key, _hashable(value)) for key, value in partial.keywords.items()}
+    signature = _check_signature(name, partial.func, partial.keywords)
+    values = {key: _as_declared(name, signature, key, _hashable(value)) for key, value in partial.keywords.items()}
     return Plugin(partial.func, tuple(sorted(values.items())))
 
 
@@ -375,7 +391,12 @@ def build_dataset(cfg: DictConfig, stamp: tuple[int, int] | None = None) -> "Dat
     import jax
 
     partitionable = bool(jax.config.values["jax_threefry_partitionable"])
-    return _built_dataset(build_plugin(cfg, "data"), stamp, partitionable)
+    loader = build_plugin(cfg, "data")
+    try:
+        return _built_dataset(loader, stamp, partitionable)
+    except (RuntimeError, AssertionError):
+        check_jax()  # data may be drawn with it
+        raise
 
 
 def stamp_of_data(node: Any) -> tuple[int, int] | None:
@@ -391,8 +412,16 @@ def _built_dataset(loader: Plugin, stamp: tuple[int, int] | None, threefry_parti
     return loader()
 
 
-def _check_signature(name: str, function: Callable[..., Any], hyperparameters: dict[str, Any]) -> None:
-    signature = inspect.signature(function)
+def _check_signature(name: str, function: Callable[..., Any], hyperparameters: dict[str, Any]) -> inspect.Signature:
+    try:
+        signature = inspect.signature(function)
+    except ValueError as error:  # of some that are written in C
+        raise InputError(
+            f"{name}._target_",
+            expected="a function that says which hyperparameters it takes",
+            came=f"{function.__module__}.{function.__qualname__}",
+            remedy="Name a function that is written in Python.",
+        ) from error
     try:
         signature.bind_partial(**hyperparameters)
     except TypeError as error:
@@ -404,13 +433,41 @@ def _check_signature(name: str, function: Callable[..., Any], hyperparameters: d
             came=unknown,
             remedy=f"Did you mean {' or '.join(close)}?" if close else f"Remove {name}.{unknown}.",
         ) from error
+    for parameter in signature.parameters.values():
+        required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if required and parameter.name not in hyperparameters:
+            raise checks.missing_value(f"{name}.{parameter.name}")
+    return signature
 
 
-def _as_declared(signature: inspect.Signature | None, key: str, value: Any) -> Any:
-    """A whole number as a float where the function says that it takes one: a sweep over 1, 2.5 is one over floats."""
-    declared = signature.parameters.get(key) if signature is not None else None
-    takes_float = declared is not None and "float" in str(declared.annotation)
-    return float(value) if takes_float and type(value) is int else value
+def _as_declared(name: str, signature: inspect.Signature, key: str, value: Any) -> Any:
+    """A hyperparameter as its function declares it.
+
+    Where that takes a float, a whole number is one: a sweep over 1, 2.5 is one over floats. Nothing else is, not a text
+    that reads as a number nor a truth value, of which NumPy would make one.
+    """
+    declared = signature.parameters.get(key)
+    annotation = "" if declared is None else str(declared.annotation)
+    if _mappings_in(value):
+        expected = "a number, a text, or a list of these"
+    elif re.search(r"\bfloat\b", annotation) and not re.search(r"\b(str|Sequence|tuple|list|Any)\b", annotation):
+        if type(value) in (int, float):
+            return float(value) if name in BATCHED else value
+        if value is None and re.search(r"\b(None|NoneType|Optional)\b", annotation):
+            return value
+        expected = "a number"
+    else:
+        return value
+    raise InputError(
+        f"{name}.{key}",
+        expected=expected,
+        came=repr(value),
+        remedy=f"Decimal numbers have a point, as in 0.05; leave {name}.{key} out for the usual one.",
+    )
+
+
+def _mappings_in(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, tuple) and any(map(_mappings_in, value)))
 
 
 def _hashable(value: Any) -> Any:
@@ -427,3 +484,33 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
     jax.config.update("jax_threefry_partitionable", threefry_partitionable)
     jax.config.update("jax_enable_x64", precision is Precision.float64)
     lowered.keep_in(compiled.keep_in(compilation_cache))
+
+
+@functools.cache
+def check_jax() -> None:
+    """Refuse what the environment says of JAX where nothing can be computed with it.
+
+    Raises:
+        InputError: which variable.
+    """
+    import jax
+
+    if jax.config.values["jax_disable_jit"]:
+        raise InputError(
+            "JAX_DISABLE_JIT",
+            expected="none: a fit is one compiled program",
+            came=os.environ.get("JAX_DISABLE_JIT", "True"),
+            remedy="Unset it.",
+        )
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that a plug-in for CUDA is there
+        asked = os.environ.get("JAX_PLATFORMS", "none")
+        extra = f', and pip install "gmm_pipeline[{asked}]" for {asked}' if asked in ("cuda", "tpu") else ""
+        said = str(error).splitlines()[0] if str(error) else "no plug-in for it is installed"
+        raise InputError(
+            "JAX_PLATFORMS",
+            expected="devices that this machine has and JAX can use",
+            came=f"{asked} ({said})",
+            remedy=f"Use JAX_PLATFORMS=cpu for the processor{extra}.",
+        ) from error

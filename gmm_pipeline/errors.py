@@ -8,6 +8,9 @@ import errno
 from collections.abc import Iterable
 from typing import TypeGuard
 
+MOST_CHARACTERS = 400
+"""Of what was found instead; the middle of more is left out."""
+
 
 class InputError(ValueError):
     """A key, file or value of the user's that cannot be used.
@@ -20,6 +23,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str, *, expected: str, came: str, remedy: str):
+        if len(came) > MOST_CHARACTERS:
+            came = f"{came[: MOST_CHARACTERS // 2]} … {came[-MOST_CHARACTERS // 2 :]}"
         self.where = where
         self.expected = expected
         self.came = came

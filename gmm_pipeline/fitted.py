@@ -11,6 +11,7 @@ used raises an `InputError`, which is a ValueError. Nothing here needs a config 
 """
 
 import operator
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
     """The mixture that a run found, as `weights`, `locs` and `scales` in the data's units, ordered by loc.
 
     Args:
-        run: the folder of a record, `latest` for the newest one under `outputs_dir`, or the id of a run in MLflow.
+        run: the folder of a record, `latest` for the newest one under `outputs_dir` (after a sweep its
+            best run, with a warning that says which), or the id of a run in MLflow.
         outputs_dir: folder of the records and, unless `tracking_uri` says otherwise, of the store `mlflow.db`.
         tracking_uri: of the store that knows the id: sqlite:///FILE or the address of a server.
 
@@ -39,10 +41,13 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
         InputError: there is no such run, or it has no result.
         TrackingError: the store or the server failed.
     """
-    from gmm_pipeline.records.finding import found_record, read_fitted
+    from gmm_pipeline.records.finding import LATEST, best_of_sweep, found_record, read_fitted
 
     uri = tracking_uri if tracking_uri is not None else f"sqlite:///{Path(outputs_dir) / 'mlflow.db'}"
     with found_record(str(run), str(outputs_dir), uri) as record:
+        best = best_of_sweep(record.parent) if str(run) == LATEST else None
+        if best is not None and best.record == record:
+            warnings.warn(f"latest is {record}, {best.words}", stacklevel=2)
         return read_fitted(record)
 
 

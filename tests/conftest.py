@@ -84,7 +84,7 @@ def run(folder, arguments, environment, largest):
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = ["gmm-pipeline", *arguments]
+    sys.argv = [program.__file__, *arguments]
     program.STARTED = time.perf_counter()
     program.main()
 

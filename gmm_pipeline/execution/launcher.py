@@ -45,7 +45,6 @@ from gmm_pipeline.stages.running import overrides, remove_record, resolved
 log = logging.getLogger(__name__)
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-"""Knows all of its runs beforehand."""
 
 _open_sweeps: dict[Path, Sweep] = {}
 
@@ -128,6 +127,8 @@ class BatchLauncher:
             if folder not in _open_sweeps:
                 sweep.abandon()
             raise
+        if self._knows_all_runs() and len(job_overrides) == 1:
+            terminal.warn("--multirun with nothing to vary is a sweep of one run; for several: key=a,b,c.")
         sweep.begin(planned)
         _open_sweeps[folder] = sweep
         self._log_between_jobs(sweep)
@@ -273,6 +274,10 @@ class BatchLauncher:
         )
         return _returned(run, ran.status, ran._return_value)
 
+    def _knows_all_runs(self) -> bool:
+        """Whether the sweeper names its runs beforehand, rather than choose them by the results of others."""
+        return self._master.hydra.sweeper._target_ == BASIC_SWEEPER
+
     def _tell_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what would be done."""
         name = self._master.sweep
@@ -282,7 +287,7 @@ class BatchLauncher:
             planned = planning.plan(job_overrides, self._borrow, folder, known, progress)
         _refuse_if_all_are_wrong(planned)
         plan_telling.tell(planned, self._workers or default_workers())
-        if self._master.hydra.sweeper._target_ != BASIC_SWEEPER:
+        if not self._knows_all_runs():
             terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
 

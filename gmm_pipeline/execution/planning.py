@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig
 
-from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.job_files import Asked, Reader
@@ -29,6 +28,7 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
+from gmm_pipeline.stages.running import check
 
 DATASETS_KEPT = 8
 
@@ -125,8 +125,8 @@ def _look_at(overrides: tuple[str, ...], borrow: Borrow, reader: Reader) -> Run:
         with borrow(overrides) as cfg:
             asked = reader.read(cfg)
             content = asked.content
-            if MISSING in json.dumps(content):
-                check_complete(cfg)
+            if MISSING in json.dumps(content) or "${" in "".join(overrides):
+                check(cfg, overrides)
         digest = config_digest(content)
         job = load_resolved(content)
         settings = {key: content[key] for key in ("threefry_partitionable", "precision", "compilation_cache")}

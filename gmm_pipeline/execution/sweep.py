@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
@@ -242,7 +243,7 @@ FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
 def resume_command(name: str) -> str:
     """The command of this process, with the name of the sweep, so that it goes on with it."""
     words = [word for word in sys.argv[1:] if not re.match(r"\+*sweep=", word)]
-    return shlex.join(["python", "-m", "gmm_pipeline", "fit", *words, f"sweep={name}"])
+    return f"{program.name()} {shlex.join(['fit', *words, f'sweep={name}'])}"
 
 
 def known_runs(folder: Path) -> list[ManifestRun]:

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import record_id
 from gmm_pipeline.records.files import read_json, whole_file, write_json
 from gmm_pipeline.records.loggable import RECORD_ID
-from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.records.sweep_answers import NAMES, best_of, same_data, with_results
+from gmm_pipeline.records.sweeps import MANIFEST, read_manifest, read_runs
 from gmm_pipeline.records.tracking import TrackingError
 from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
 
@@ -67,7 +69,7 @@ def find_record(run: str, outputs_dir: str) -> Path:
     """The folder of a finished record.
 
     Args:
-        run: a folder, or `latest` for the newest fit under `outputs_dir`.
+        run: a folder, or `latest` for the newest fit under `outputs_dir`; of a sweep that is its best run.
         outputs_dir: folder of the records.
 
     Raises:
@@ -82,9 +84,10 @@ def find_record(run: str, outputs_dir: str) -> Path:
                 "run",
                 expected=f"a record under {outputs_dir}",
                 came="none",
-                remedy="Make one: python -m gmm_pipeline fit.",
+                remedy=f"Make one: {program.name()} fit.",
             )
-        return finished[-1]
+        best = best_of_sweep(finished[-1].parent)
+        return finished[-1] if best is None else best.record
     folder = Path(run)
     if not (folder / artifacts.RECORD).is_file():
         close = nearest(run, [str(path) for path in finished])
@@ -94,6 +97,37 @@ def find_record(run: str, outputs_dir: str) -> Path:
             remedy = f"Did you mean {close[0]}?" if close else "The newest fit is run=latest."
         raise InputError("run", expected=f"the folder of a record, with a {artifacts.RECORD}", came=run, remedy=remedy)
     return folder
+
+
+class BestRun(NamedTuple):
+    """Which run of a sweep `latest` is."""
+
+    record: Path
+    words: str
+    """What it is the best of."""
+
+
+def best_of_sweep(folder: Path) -> BestRun | None:
+    """The run of a sweep whose objective is the best and that has no degenerate component; None where there is none.
+
+    Args:
+        folder: of a sweep, or any other.
+    """
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(folder)
+    runs = read_runs(folder, manifest)
+    compared = with_results(runs, manifest.objective)
+    if not compared:
+        return None
+    _, best = best_of(compared, manifest.objective)
+    so_far = "" if len(runs) == len(manifest.runs) else f" so far, of {len(manifest.runs):,},"
+    differ = "" if same_data(compared) else ", whose data differ"
+    name = NAMES.get(manifest.objective, manifest.objective)
+    return BestRun(
+        folder / str(best.number),
+        f"the best of {len(runs):,} run{'s' * (len(runs) != 1)}{so_far} of the sweep {manifest.name} by {name}{differ}",
+    )
 
 
 @contextlib.contextmanager
@@ -217,7 +251,7 @@ def _of_tracked(
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
         raise InputError(
-            "run", expected=f"a run that {uri} knows", came=run_id, remedy="`python -m gmm_pipeline ui` shows them."
+            "run", expected=f"a run that {uri} knows", came=run_id, remedy=f"`{program.name()} ui` shows them."
         ) from error
 
 

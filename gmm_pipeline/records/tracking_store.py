@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from gmm_pipeline import home
+from gmm_pipeline import home, program
 from gmm_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _refuse_if_moved(location: str, file: Path) -> None:
     if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
         raise OSError(
             f"the store was moved here from {before.parent}; put its paths right with "
-            f"`python -m gmm_pipeline repair outputs_dir={file.parent}`"
+            f"`{program.name()} repair outputs_dir={file.parent}`"
         )
 
 

@@ -10,9 +10,9 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import find_record
+from gmm_pipeline.records.finding import LATEST, find_record
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.running import drawing, latest, shown
 
 
 def render(
@@ -66,5 +66,10 @@ def run(cfg: DictConfig, *, started: float) -> None:
     history = artifacts.read_history(record / artifacts.HISTORY)
     assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
-    for path in render(cfg.animation, history, assignments, read_json(record / artifacts.DATA), folder):
+    description = read_json(record / artifacts.DATA)
+    with drawing(f"The record in {shown(record.absolute())} is as it was."):
+        paths = render(cfg.animation, history, assignments, description, folder)
+    if cfg.run == LATEST:
+        terminal.say(f"latest: {latest(record)}")
+    for path in paths:
         terminal.say(f"animation: {shown(path.absolute())}")

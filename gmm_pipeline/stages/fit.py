@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.model.priors import flat
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
@@ -26,12 +28,14 @@ from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.answers import Answer, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
+from gmm_pipeline.stages.goodness import goodness_of_fit
 from gmm_pipeline.stages.loading import deciding, load
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.recording import about, divergence, linked, save, selection_columns, write_record
 from gmm_pipeline.stages.running import (
     command_line,
     is_alone,
+    latest,
     log_command,
     output_directory,
     override_word,
@@ -162,6 +166,15 @@ def summary(job: Job, found: Answer) -> str:
     )
 
 
+def under(job: Job) -> str:
+    """What the fit maximises, in a line."""
+    prior = job.fit.plan.log_prior
+    if prior.function is flat:
+        return "maximum likelihood"
+    values = ", ".join(f"{name}={value}" for name, value in prior.hyperparameters)
+    return f"prior: {prior.function.__name__}{f' ({values})' if values else ''}"
+
+
 def _tell(cfg: DictConfig, done: Done) -> None:
     job, found, directory = done.job, done.found, done.directory
     if not is_alone():
@@ -172,14 +185,14 @@ def _tell(cfg: DictConfig, done: Done) -> None:
     if done.tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
         carried = [shlex.quote(override) for override in overrides() if override.startswith(same_store)]
-        terminal.say(" ".join(["compare runs: python -m gmm_pipeline ui", *carried]))
+        terminal.say(" ".join([f"compare runs: {program.name()} ui", *carried]))
     if cfg.animation.formats:
-        terminal.say(f"animate again: python -m gmm_pipeline animate {override_word('run', str(shown(directory)))}")
+        terminal.say(f"animate again: {program.name()} animate {override_word('run', str(shown(directory)))}")
 
 
 def tell_answer(cfg: DictConfig, job: Job, found: Answer) -> None:
     """Print what was found and how far it can be trusted."""
-    terminal.say(summary(job, found), *verdict(job.asked, found), "")
+    terminal.say(summary(job, found), under(job), *verdict(job.asked, found), *goodness_of_fit(job, found), "")
     if found.candidates:
         terminal.show(terminal.selection_table(selection_columns(found), cfg.criterion))
         terminal.say("")
@@ -198,7 +211,7 @@ def _variation(cfg: DictConfig) -> list[str]:
     record = Path(origin["record"])
     changed = changed_values(deciding(read_config(record)), deciding(content))
     told = ", ".join(f"{key} {_word(old)} → {_word(new)}" for key, old, new in changed) or "the same values"
-    return [f"variation of {shown(record)}: {told}"]
+    return [f"variation of {latest(record)}: {told}"]
 
 
 def _word(value: Any) -> str:

@@ -76,6 +76,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
         InputError: where a key or the data cannot be used.
     """
     configure_jax(content)
+    config.check_jax()
     checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
     shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
     ready = _ready(shared, config.stamp_of_data(content["data"]))

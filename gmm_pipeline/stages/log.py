@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.finding import ALL, LATEST, Found, find_record, find_records
@@ -104,7 +105,7 @@ def load(cfg: DictConfig) -> Job:
     if not job.records and not job.sweeps and not job.broken:
         interrupted = f"{without} that were interrupted" if without else "none"
         raise InputError(
-            "run", expected=f"records in {folder}", came=interrupted, remedy="Make one: python -m gmm_pipeline fit."
+            "run", expected=f"records in {folder}", came=interrupted, remedy=f"Make one: {program.name()} fit."
         )
     return job
 

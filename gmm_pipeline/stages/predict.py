@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from omegaconf import DictConfig
-from rich.table import Table
 
 from gmm_pipeline import config
 from gmm_pipeline.config import Precision
@@ -21,8 +20,10 @@ from gmm_pipeline.records.artifacts import Assignments
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns
 from gmm_pipeline.records.finding import LATEST, found_record, read_fitted
+from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.running import latest, shown
+from gmm_pipeline.stages.tables import Column, Table
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def load(cfg: DictConfig) -> Job:
     column_format(Path(cfg.output))
     with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
-        run = str(shown(record.absolute())) if cfg.run == LATEST else cfg.run
+        run = latest(record) if cfg.run == LATEST else cfg.run
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
@@ -104,16 +105,19 @@ def component_table(job: Job, prediction: Prediction) -> Table:
         job: the mixture, ordered by loc.
         prediction: of the data.
     """
-    dataset = job.dataset
-    counts = np.bincount(prediction.assignments.labels, dataset.counts, minlength=len(job.mixture.locs))
-    unit = rf" \[{dataset.unit}]" if dataset.unit else ""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for name in ("component", "weight", f"loc{unit}", f"scale{unit}", "labelled", "share"):
-        table.add_column(name, justify="right")
-    for component, (count, *parameters) in enumerate(zip(counts, *job.mixture, strict=True)):
-        fitted = [f"{value:.6g}" for value in parameters]
-        table.add_row(str(component), *fitted, f"{count:,.10g}", f"{count / counts.sum():.1%}")
-    return table
+    dataset, mixture = job.dataset, job.mixture
+    counts = np.bincount(prediction.assignments.labels, dataset.counts, minlength=len(mixture.locs))
+    columns = [Column("component", [str(component) for component in range(len(mixture.locs))])]
+    for name, values in zip(terminal.named_with_unit(dataset.unit), mixture, strict=True):
+        sizes = mixture.weights if values is mixture.weights else mixture.scales
+        columns.append(
+            Column(name, [with_error(one, np.nan, size)[0] for one, size in zip(values, sizes, strict=True)])
+        )
+    columns += [
+        Column("labelled", [f"{count:,.10g}" for count in counts]),
+        Column("share", [f"{count / counts.sum():.1%}" for count in counts]),
+    ]
+    return Table(columns)
 
 
 def run(cfg: DictConfig, *, started: float) -> None:

@@ -16,7 +16,7 @@ from gmm_pipeline.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
-from gmm_pipeline.records.finding import LATEST, RUN_ID, find_record, found_record
+from gmm_pipeline.records.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
 from gmm_pipeline.records.sweep_answers import settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.records.tracking_store import check_tracking
@@ -31,8 +31,11 @@ def run(cfg: DictConfig, *, started: float) -> None:
         page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)
         tracking = tracking_of(cfg, folder)
         output = output_of(cfg, folder)
+        best = best_of_sweep(folder)
     write_text(output, page)
     added = tracking is not None and cfg.tracking.uri is not None and track(output, tracking, cfg.tracking.uri)
+    if cfg.run == LATEST and best is not None:
+        terminal.say(f"the best run: {shown(best.record.absolute())}, {best.words}")
     terminal.say(f"report: {shown(output.absolute())}{', and with its run in MLflow' if added else ''}")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.records import artifacts
@@ -17,7 +16,8 @@ from gmm_pipeline.records.comparison import Comparison, Difference, as_json, com
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.stages import fit, terminal
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
-from gmm_pipeline.stages.running import override_word, overrides, shown
+from gmm_pipeline.stages.running import latest, override_word, overrides, shown
+from gmm_pipeline.stages.tables import Column, Table
 
 MOST_ROWS = 24
 """Rows of the table of differences; the file has all."""
@@ -45,9 +45,10 @@ def run(cfg: DictConfig, *, started: float) -> None:
 def _tell(comparison: Comparison, before: Path) -> None:
     n_files = len(comparison.files)
     if comparison.same:
-        terminal.say(f"reproduced: the same bits as {shown(before)}, in {n_files} files")
+        terminal.say(f"reproduced: the same bits as {latest(before)}, in {n_files} files")
         terminal.say(*(f"although the {circumstance}" for circumstance in comparison.circumstances))
         return
+    terminal.say(f"what differs from {latest(before)}:", "")
     terminal.show(table_of(comparison.differences[:MOST_ROWS]))
     hidden = len(comparison.differences) - MOST_ROWS
     terminal.say(*[f"and {hidden} more"] * (hidden > 0), "", "why it may be:")
@@ -58,18 +59,25 @@ def _tell(comparison: Comparison, before: Path) -> None:
 
 def table_of(differences: Sequence[Difference]) -> Table:
     """What differs, a row an array of a file."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for name in ("file", "values"):
-        table.add_column(name)
-    for name in ("differ", "largest difference", "relative", "last places"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for one in differences:
-        measured = (one.largest_absolute, one.largest_relative, one.largest_ulps)
-        differ = f"{one.n_different:,} of {one.n_values:,}" if one.n_values else ""
-        told = ["" if value is None else f"{value:.3g}" for value in measured]
-        table.add_row(one.file, one.key, differ, *told, one.note.replace("[", r"\["))
-    return table
+    measured = {
+        "largest difference": [one.largest_absolute for one in differences],
+        "relative": [one.largest_relative for one in differences],
+        "last places": [one.largest_ulps for one in differences],
+    }
+    differ = [f"{one.n_different:,} of {one.n_values:,}" if one.n_values else "" for one in differences]
+    return Table(
+        [
+            Column("file", [one.file for one in differences], "text"),
+            Column("values", [one.key for one in differences], "text"),
+            Column("differ", differ),
+            *(
+                Column(name, ["" if value is None else f"{value:.3g}" for value in values])
+                for name, values in measured.items()
+            ),
+            *([Column("", [one.note for one in differences], "text")] if any(one.note for one in differences) else []),
+        ],
+        n_keys=2,
+    )
 
 
 def _counted(comparison: Comparison) -> str:

@@ -1,20 +1,24 @@
 """How a stage runs under Hydra: errors, clean-up and exit codes, the same for every command."""
 
+import contextlib
 import logging
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline import program
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.config import check_kinds
 from gmm_pipeline.config_files import hydra_word
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.finding import best_of_sweep
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     directory = Path(hydra.runtime.output_dir)
     remove = _remove_begun
     try:
-        check_complete(cfg)
+        check(cfg, OmegaConf.to_container(hydra.overrides.task, resolve=False))
         if hydra.output_subdir is not None:
             _refuse_to_replace(directory)
         remove = _remove_unfinished
@@ -70,6 +74,24 @@ def remove_begun() -> None:
             _remove_begun(file.parent, artifacts.HYDRA, file.stem)
 
 
+def check(cfg: DictConfig, words: Any) -> None:
+    """Refuse a config that lacks a value or has one of the wrong kind.
+
+    Args:
+        cfg: the composed config.
+        words: the overrides that it has, as they were typed.
+
+    Raises:
+        InputError: a value is missing.
+        OmegaConfBaseException: one is of the wrong kind.
+    """
+    check_complete(cfg)
+    if not cfg.outputs_dir:  # which would be the root of all folders
+        raise InputError("outputs_dir", expected="a folder", came="''", remedy="For the current folder: outputs_dir=.")
+    if any("${" in word for word in words):
+        check_kinds(cfg, resolved(cfg))
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The config with every interpolation replaced by its value, as plain containers; without Hydra's own part."""
     return {str(key): plain(value) for key, value in cfg.items() if key != "hydra"}
@@ -84,6 +106,24 @@ def plain(value: Any) -> Any:
     if not OmegaConf.is_config(value):
         return value
     return OmegaConf.to_container(value, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT)
+
+
+@contextlib.contextmanager
+def drawing(kept: str) -> Iterator[None]:
+    """Say in one message what went wrong with a picture that was asked for.
+
+    Args:
+        kept: what there is all the same, as a sentence.
+
+    Raises:
+        RunFailed: it could not be drawn.
+    """
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise RunFailed(f"A picture failed: {type(error).__name__}: {error}. {kept}") from error
 
 
 def is_alone() -> bool:
@@ -122,12 +162,19 @@ def override_word(key: str, value: str) -> str:
 def log_command(folder: Path, uri: str) -> str:
     """The command that sends a record, or a sweep, to a tracking store that it has not reached."""
     words = [override_word("run", str(shown(folder.absolute()))), override_word("tracking.uri", uri)]
-    return " ".join(["python -m gmm_pipeline log", *words])
+    return " ".join([program.name(), "log", *words])
 
 
 def shown(path: Path) -> Path:
     """A path as people type it: relative to the current folder where it lies inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def latest(record: Path) -> str:
+    """Which record `latest` is, in words: after a sweep its best run."""
+    best = best_of_sweep(record.parent)
+    place = str(shown(record.absolute()))
+    return place if best is None or best.record != record else f"{place}, {best.words}"
 
 
 def _refuse_to_replace(directory: Path) -> None:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import checks, config
+from gmm_pipeline import checks, config, program
 from gmm_pipeline.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns, write_json
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import override_word, shown
+from gmm_pipeline.stages.running import drawing, override_word, shown
 
 
 def load(cfg: DictConfig) -> Dataset:
@@ -49,15 +49,16 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
     if cfg.figures.formats:
         from gmm_pipeline.records import figures
 
-        figure = figures.draw_histogram(
-            dataset.data, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
-        )
-        stem = output.with_name(f"{output.stem}_histogram")
-        for path in figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi):
-            terminal.say(f"picture: {shown(path)}")
+        with drawing(f"The data are in {shown(output)}."):
+            figure = figures.draw_histogram(
+                dataset.data, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
+            )
+            stem = output.with_name(f"{output.stem}_histogram")
+            paths = figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
+        terminal.say(*(f"picture: {shown(path)}" for path in paths))
     words = [override_word("data.path", str(shown(output))), override_word("data.truth", str(shown(truth)))]
     terminal.say(
-        f"fit them: python -m gmm_pipeline fit data=file {' '.join(words)} data.column=datum "
+        f"fit them: {program.name()} fit data=file {' '.join(words)} data.column=datum "
         f"n_components={len(dataset.truth.locs)}"
     )
 

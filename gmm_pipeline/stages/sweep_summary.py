@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
+from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
@@ -29,6 +28,7 @@ from gmm_pipeline.records.sweep_answers import (
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import shown
+from gmm_pipeline.stages.tables import Column, Table
 
 MOST_ROWS = 5
 MOST_FAILURES = 10
@@ -119,27 +119,18 @@ def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
 
 def best_table(settings: Sequence[Setting], objective: str) -> Table:
     """The best settings, a row each: what was set, its best run, and how many of its runs were as good."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("", justify="right")
     keys = list(dict.fromkeys(key for setting in settings for key in values_of(setting.overrides)))
+    shown_ones = settings[:MOST_ROWS]
+    asked = [values_of(setting.overrides) for setting in shown_ones]
+    best = [best_of(setting.runs, objective)[1] for setting in shown_ones]
+    columns = [Column("", [str(rank) for rank in range(1, len(shown_ones) + 1)])]
     for key in keys:
-        table.add_column(_plain(key), justify="right", overflow="fold")
-    metrics = list(dict.fromkeys([objective, "log_likelihood"]))
-    for metric in metrics:
-        table.add_column(NAMES.get(metric, _plain(metric)), justify="right")
-    table.add_column("best run", justify="right")
-    table.add_column("reached it", justify="right")
-    for rank, setting in enumerate(settings[:MOST_ROWS], start=1):
-        asked = values_of(setting.overrides)
-        _, best = best_of(setting.runs, objective)
-        table.add_row(
-            str(rank),
-            *(_plain(asked.get(key, "")) for key in keys),
-            *(f"{value(best, metric):.3f}" for metric in metrics),
-            str(best.number),
-            f"{setting.reached:,} of {len(setting.runs):,}",
-        )
-    return table
+        cells = [values.get(key, "") for values in asked]
+        columns.append(Column(key, cells, "number" if all(is_number(cell) for cell in cells if cell) else "text"))
+    for metric in dict.fromkeys([objective, "log_likelihood"]):
+        columns.append(Column(NAMES.get(metric, metric), [f"{value(run, metric):.3f}" for run in best]))
+    reached = [f"{setting.reached:,} of {len(setting.runs):,}" for setting in shown_ones]
+    return Table([*columns, Column("best run", [str(run.number) for run in best]), Column("reached it", reached)])
 
 
 def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: str) -> list[str]:
@@ -252,7 +243,3 @@ def failures(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
+from gmm_pipeline.records.rounding import rounded, shortened, with_error
+from gmm_pipeline.stages.tables import Column, Table, blocks
 
 SECONDS_BEFORE_A_BAR = 1.0
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
 """A program that takes longer than the second of these is compiled and not just loaded from disk."""
+OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
 MOST_ROWS, LEAST_WEIGHT = 16, 0.01
 """Of more components than this, those with less weight than this are told of together."""
 
@@ -112,22 +115,28 @@ def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, er
         unit: of the data.
         errors: standard errors of the fitted ones; NaN for none.
     """
-    in_unit = f" [{unit}]" if unit else ""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("component", justify="right")
-    for name in ("weight", f"loc{in_unit}", f"scale{in_unit}"):
-        table.add_column(_plain(name), justify="right")
-        table.add_column("± s.e.", justify="right")
+    rows = _rows(fitted)
+    columns = [Column("component", [str(row) for row in rows])]
+    for name, values, of_values, true_values in zip(
+        named_with_unit(unit), fitted, errors, truth or fitted, strict=True
+    ):
+        sizes = np.abs(fitted.weights) if values is fitted.weights else fitted.scales
+        printed = [with_error(values[row], of_values[row], sizes[row]) for row in rows]
+        columns += [
+            Column(name, [value for value, _, _ in printed]),
+            Column("± s.e.", [error for _, error, _ in printed], attached=True),
+        ]
         if truth is not None:
-            table.add_column("true", justify="right", style="dim")
-    for component in _rows(fitted):
-        cells = [str(component)]
-        for values, of_values, true_values in zip(fitted, errors, truth or fitted, strict=True):
-            cells += [f"{values[component]:.6g}", _known(of_values[component], digits=2)]
-            if truth is not None:
-                cells.append(_known(true_values[component], digits=6))
-        table.add_row(*cells)
-    return table
+            ends = (end for _, _, end in printed)
+            true = [shortened(rounded(true_values[row], end)) for row, end in zip(rows, ends, strict=True)]
+            columns.append(Column("true", true, attached=True, style="dim"))
+    return Table(columns)
+
+
+def named_with_unit(unit: str | None) -> list[str]:
+    """Headers of weights, locs and scales."""
+    in_unit = f" [{unit}]" if unit else ""
+    return ["weight", f"loc{in_unit}", f"scale{in_unit}"]
 
 
 def left_out(fitted: Mixture) -> list[str]:
@@ -153,18 +162,24 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
     """
     names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"])]
     names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("")
     names = [name for name in names if name in columns and not _all_missing(columns[name])]
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("")
+    remarks = []
     for row in range(len(columns["n_components"])):
-        cells = [_cell(columns[name][row]) for name in names]
-        remarks = [columns["barred"][row]] if columns["barred"][row] else []
-        remarks += [] if columns["converged"][row] else ["not converged"]
-        table.add_row("*" if columns["chosen"][row] else "", *cells, ", ".join(remarks))
-    return table
+        found = [columns["barred"][row]] if columns["barred"][row] else []
+        found += [] if columns["converged"][row] else ["not converged"]
+        remarks.append(", ".join(found))
+    return Table(
+        [
+            Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
+            *(
+                # The others are in the record.
+                Column(name, [_cell(value) for value in columns[name]], optional=name in OTHER_CRITERIA - {criterion})
+                for name in names
+            ),
+            *([Column("", remarks, "text")] if any(remarks) else []),
+        ],
+        n_keys=3,
+    )
 
 
 def _all_missing(values: Sequence[Any]) -> bool:
@@ -178,26 +193,20 @@ def _cell(value: Any) -> str:
 
 
 def show(table: Table) -> None:
-    """Print a table."""
+    """Print a table as wide as the terminal is; one of 80 columns where nobody knows, as in a pipe."""
     console = Console(highlight=False)
-    # A pipe has no width; cutting numbers there would lose them.
-    (console if console.is_terminal else Console(highlight=False, width=200)).print(table)
+    written = [
+        column._replace(header=as_written(column.header), cells=[as_written(cell) for cell in column.cells])
+        for column in table.columns
+    ]
+    for number, block in enumerate(blocks(table._replace(columns=written), console.width)):
+        if number:
+            console.print()
+        console.print(block, width=block.width, crop=False)
 
 
 def plan_table(rows: Sequence[Sequence[str]]) -> Table:
     """What a sweep has to compute, a row a program."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    table.add_column("program")
-    for name in ("runs", "batches", "runs in a batch", "arrays / MB", "time / s, about"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def _known(value: float, *, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}g}"
+    programs, *numbers = zip(*rows, strict=True)
+    headers = ("runs", "batches", "runs in a batch", "arrays / MB", "time / s, about")
+    return Table([Column("program", programs, "text"), *map(Column, headers, numbers)])

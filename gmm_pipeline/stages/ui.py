@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import program
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.tracking import TrackingError, page
 from gmm_pipeline.records.tracking_store import ENVIRONMENT, artifact_root, store_file
@@ -60,7 +61,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
             "tracking.uri",
             expected="the store of earlier runs",
             came=f"{file}, which does not exist",
-            remedy="Run a fit first: python -m gmm_pipeline fit",
+            remedy=f"Run a fit first: {program.name()} fit",
         )
     port = _free_port(cfg.host, cfg.port)
     say("Starting the MLflow UI …")

@@ -1,6 +1,8 @@
 """The command `fit`, end to end: real processes, real files, and every number of a record recomputed elsewhere."""
 
 import json
+import math
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -187,8 +189,10 @@ def test_terminal_shows_the_answer_and_where_it_lies(tracked, record):
     assert f"record: outputs/fit/{record.name}" in printed.stdout
     assert "python -m gmm_pipeline ui" in printed.stdout
     assert f"python -m gmm_pipeline animate run=outputs/fit/{record.name}" in printed.stdout
-    for loc in read(record / "parameters.json")["locs"]:
-        assert f"{loc:.6g}" in printed.stdout
+    parameters = read(record / "parameters.json")
+    for loc, error in zip(parameters["locs"], parameters["standard_errors"]["locs"], strict=True):
+        assert f"{loc:.{1 - math.floor(math.log10(error))}f}" in printed.stdout.split()
+    assert "prior: dirichlet (concentration=2.0)" in printed.stdout.splitlines()
     assert f"loss {read(record / 'metrics.json')['loss']:.4f}" in printed.stdout
 
 
@@ -413,3 +417,21 @@ def test_prior_of_the_user(cli: Cli, tmp_path):
     np.testing.assert_allclose(metrics["log_prior"], -30.0 * np.sum(locs**2), rtol=ROUNDING_64)
     np.testing.assert_allclose(metrics["loss"], -metrics["log_likelihood"] - metrics["log_prior"], rtol=ROUNDING_64)
     assert np.abs(locs).max() < 4.0  # pulled towards 0, from 5 in the data
+
+
+def test_a_narrow_terminal_in_ascii_shows_every_digit(cli: Cli, tmp_path):
+    # Seconds since 1970: two groups, a minute apart.
+    times = 1_700_000_000 + np.random.default_rng(1).normal([[0.0], [60.0]], 5.0, (2, 40)).ravel()
+    (tmp_path / "times.csv").write_text("\n".join(["t", *map(repr, times.tolist())]) + "\n")
+    quiet = ("tracking=none", "figures=none", "animation=none", "optimizer=em", "prior=flat")
+    narrow = {"COLUMNS": "60", "FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
+    ended = cli("fit", *quiet, "data=file", "data.path=times.csv", "data.unit=s", **narrow)
+    assert ended.returncode == 0, ended.stderr
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", ended.stdout)
+    table = [line for line in printed.splitlines() if line.strip().startswith(("component ", "0 ", "1 "))]
+    assert max(map(len, table)) <= 60
+    assert [line.split()[0] for line in table] == ["component", "0", "1"] * 2  # in two blocks
+    assert "loc [s]" in table[0] and table[0].count("+/- s.e.") == 2
+    first, second = (float(line.split()[3]) for line in table[1:3])
+    assert (first, second) == pytest.approx((times[:40].mean(), times[40:].mean()), abs=0.1)
+    assert "data agree with the mixture, p = " in printed

@@ -1,6 +1,8 @@
 """What the program says of itself: usage, `--help`, `--cfg`, `--info`, and what a shell is offered to complete."""
 
+import importlib.metadata
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,9 +12,11 @@ import pytest
 import yaml
 from conftest import ROOT, Cli
 from hydra._internal.utils import get_args_parser
+from hydra.errors import MissingConfigException
 
-from gmm_pipeline import command_help, config
-from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, overrides_first
+from gmm_pipeline import advice, command_help, completion, config
+from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, main, overrides_first
+from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config import SCHEMAS
 
 CONF = ROOT / "conf"
@@ -54,6 +58,7 @@ def test_every_group_of_fit_is_a_folder():
         "data",
         "prior",
         "init",
+        "search",
         "schedule",
         "optimizer",
         "figures",
@@ -99,6 +104,41 @@ def test_unknown_command_names_the_nearest(cli: Cli, typed, meant):
     assert finished.stdout == ""
     assert finished.stderr.startswith(f"error: '{typed}' is not a command. Did you mean {meant}")
     assert all(f"  {command} " in finished.stderr for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("steps=100 fit", "the command comes first: gmm-pipeline fit steps=100\n"),
+        (
+            "--multirun simulate 'data.name=a b'",
+            "the command comes first: gmm-pipeline simulate --multirun 'data.name=a b'\n",
+        ),
+        ("steps=100", "there is no command. To fit: gmm-pipeline fit steps=100\n"),
+        ("fti", "'fti' is not a command. Did you mean fit?\n\nusage: gmm-pipeline COMMAND"),
+    ],
+)
+def test_a_command_that_is_not_the_first_word_is_put_there(monkeypatch, capsys, words, says):
+    monkeypatch.setattr(sys, "argv", ["gmm-pipeline", *shlex.split(words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["fit", "--version"]])
+def test_the_version_is_that_of_the_installed_program(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["gmm-pipeline", *words])
+    main()
+    assert capsys.readouterr().out == f"gmm_pipeline {importlib.metadata.version('gmm-pipeline')}\n"
+
+
+def test_a_missing_plug_in_names_the_extra_that_brings_it():
+    error = MissingConfigException("no such config", missing_cfg_file="hydra/sweeper/optuna", options=["basic"])
+    mistake = as_mistake(error, "fit")
+    assert mistake is not None
+    assert mistake.remedy == 'Install it: pip install "gmm_pipeline[optuna]".'
+    assert advice.to_install("hydra/sweeper", "no_such") == ""
 
 
 def test_cfg_job_prints_the_config_and_runs_nothing(cli: Cli, tmp_path):
@@ -188,6 +228,38 @@ def complete(line: str, folder: Path) -> list[str]:
 def test_completion(tmp_path, line, offered):
     assert sorted(complete(line, tmp_path)) == sorted(offered)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def data_files(tmp_path, monkeypatch) -> None:
+    (tmp_path / "wait").mkdir()
+    for name in ("waiting.csv", "wait/more.csv", ".waiting"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("gmm-pipeline fit --mul", ["--multirun"]),
+        ("gmm-pipeline fit steps=3 --c", ["--cfg", "--config-dir"]),
+        ("gmm-pipeline --ver", ["--version"]),
+        ("gmm-pipeline fit --cfg ", ["job", "hydra", "all"]),
+        ("gmm-pipeline fit data=file data.path=wai", ["data.path=wait/", "data.path=waiting.csv"]),
+        ("gmm-pipeline fit data=file data.path=wait/", ["data.path=wait/more.csv"]),
+        ("gmm-pipeline fit +config=", ["+config=wait/", "+config=waiting.csv"]),
+        ("gmm-pipeline predict run=", ["run=wait/", "run=waiting.csv", "run=latest"]),
+        ("gmm-pipeline predict run=l", ["run=latest"]),
+        ("gmm-pipeline fit --config-dir wa", ["wait/", "waiting.csv"]),
+        ("gmm-pipeline fit data.path=nowhere/x", []),
+        ("gmm-pipeline fit steps=1", None),
+        ("gmm-pipeline fit optimizer=a", None),
+        ("gmm-pipeline fit ", None),
+    ],
+)
+@pytest.mark.usefixtures("data_files")
+def test_flags_and_paths_are_completed(line, offered):
+    assert completion.offers(line, COMMANDS) == offered
 
 
 def test_completion_knows_every_optimizer(tmp_path):

@@ -416,6 +416,7 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     folder = make()
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
     axes = ("optimizer=adam,sgd", "optimizer.learning_rate=0.05,0.1", "seed=0,1", "sweep=new")
+    folder.environment["COLUMNS"] = "120"
     ended = folder.run("plan", "--multirun", *axes, *SMALL, "n_components=0,2")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""

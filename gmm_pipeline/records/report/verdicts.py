@@ -147,7 +147,7 @@ def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quanti
     )
     rounding = (
         f" A step of {found.largest_step:.2g} of the CDF is one value of the data: rounding has a part in D."
-        if found.largest_step > 0.5 * largest and found.total * found.largest_step > 1.5
+        if found.is_rounded
         else ""
     )
     if null is None:

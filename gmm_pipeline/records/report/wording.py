@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gmm_pipeline.records import rounding
 from gmm_pipeline.records.curves import LEAST_NAMED, MOST_NAMED
 from gmm_pipeline.records.report.reading import Errors, Run
 
@@ -74,14 +75,18 @@ def number(value: float | int | None, digits: int = 6) -> str:
     return minus(text.rstrip("0").rstrip(".") if "." in text and decimals > 3 else text)
 
 
-def with_error(value: float, error: float) -> tuple[str, str, int]:
-    """A value and its error, both to the second digit of the error, and how many decimals these are; −1 for others."""
-    if not (math.isfinite(error) and error > 0.0):
-        return number(value, 5), "", -1
-    decimals = 1 - math.floor(math.log10(error))
-    if not 0 <= decimals <= 8:
-        return number(value, 5), minus(f"{error:.2g}"), -1
-    return minus(f"{value:,.{decimals}f}"), f"{error:.{decimals}f}", decimals
+def with_error(value: float, error: float, size: float = math.nan) -> tuple[str, str, int]:
+    """A value and its error, both to the second digit of the error, and at how many decimals these end.
+
+    Args:
+        value: an estimate.
+        error: its standard error; NaN for none.
+        size: what tells how many digits there are without an error, as for `decimals_of`.
+    """
+    if not math.isfinite(value):
+        return "–", "", 0
+    text, error_text, decimals = rounding.with_error(value, error, size, separator=",")
+    return minus(text), minus(error_text), decimals
 
 
 def component_rows(run: Run) -> list[Row]:
@@ -96,15 +101,17 @@ def component_rows(run: Run) -> list[Row]:
 def _cell(run: Run, sources: Sequence[Errors], name: str, component: int) -> Cell:
     value = float(getattr(run.fitted, name)[component])
     error = float(getattr(sources[0].standard_errors, name)[component]) if sources else math.nan
-    estimate, error_text, decimals = with_error(value, error)
+    size = float((run.fitted.weights if name == "weights" else run.fitted.scales)[component])
+    estimate, error_text, decimals = with_error(value, error, size)
     intervals = []
     for source in sources:
         ends = [float(getattr(end, name)[component]) for end in (source.intervals.lower, source.intervals.upper)]
         if all(map(math.isfinite, ends)) and ends[1] > ends[0]:
-            texts = [minus(f"{end:,.{decimals}f}") if decimals >= 0 else number(end, 5) for end in ends]
+            texts = [minus(rounding.rounded(end, decimals, separator=",")) for end in ends]
             intervals.append((" to ".join(texts), source.intervals.method if len(sources) > 1 else ""))
     true = math.nan if run.matched_truth is None else float(getattr(run.matched_truth, name)[component])
-    return Cell(estimate, error_text, tuple(intervals), number(true, 4) if math.isfinite(true) else "")
+    true_text = minus(rounding.shortened(rounding.rounded(true, decimals, separator=",")))
+    return Cell(estimate, error_text, tuple(intervals), true_text)
 
 
 def interval_names(run: Run) -> list[str]:

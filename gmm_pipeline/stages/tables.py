@@ -1,0 +1,123 @@
+"""Tables for the terminal: a number is never cut, whatever the width.
+
+What does not fit is left out where it is optional; else texts are wrapped, and columns put below each other, in blocks
+that repeat the first columns.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from rich.cells import cell_len
+from rich.table import Table as RichTable
+from rich.text import Text
+
+GAPS = (3, 2)
+"""Spaces between columns: as there is room, and at least."""
+LEAST_TEXT = 16
+"""To this width texts are wrapped before a table is split."""
+
+
+class Column(NamedTuple):
+    """A header and the cells below it."""
+
+    header: str
+    cells: Sequence[str]
+    kind: Literal["number", "text"] = "number"
+    attached: bool = False
+    """Stays beside the column before it, as an error does with its estimate."""
+    style: str = ""
+    optional: bool = False
+    """Left out where there is no room."""
+
+    @property
+    def width(self) -> int:
+        """Of its longest line."""
+        return max(map(cell_len, [self.header, *self.cells]))
+
+
+class Table(NamedTuple):
+    """Columns, of which the first few say what a row is."""
+
+    columns: Sequence[Column]
+    n_keys: int = 1
+
+
+def blocks(table: Table, width: int) -> list[RichTable]:
+    """A table as what rich prints, in as many blocks as it takes.
+
+    Args:
+        table: what is printed.
+        width: of the terminal.
+    """
+    for gap in GAPS:
+        if _total([column.width for column in table.columns], gap) <= width:
+            return [_drawn(table.columns, [column.width for column in table.columns], gap)]
+    gap = GAPS[-1]
+    columns = _necessary(table.columns, width, gap)
+    widths = _wrapped(columns, width, gap)
+    if _total(widths, gap) <= width:
+        return [_drawn(columns, widths, gap)]
+    keys, rest = columns[: table.n_keys], columns[table.n_keys :]
+    # Half of the width at most says what a row is, so that there is room for what is said of it.
+    key_widths = _wrapped(keys, width // 2, gap)
+    room = width - _total(key_widths, gap) - gap * bool(keys)
+    return [
+        _drawn([*keys, *members], [*key_widths, *_wrapped(members, room, gap)], gap)
+        for members in _packed(rest, room, gap)
+    ]
+
+
+def _necessary(columns: Sequence[Column], width: int, gap: int) -> list[Column]:
+    """Columns without those that are optional, the last of them first, as far as it takes."""
+    kept = list(columns)
+    for column in reversed(columns):
+        if column.optional and not _fit(kept, width, gap):
+            kept = [one for one in kept if one is not column]
+    return kept
+
+
+def _packed(columns: Sequence[Column], room: int, gap: int) -> list[list[Column]]:
+    """Columns in blocks, each filled as far as it goes; what is attached stays together."""
+    together: list[list[Column]] = []
+    for column in columns:
+        if column.attached and together and _fit([*together[-1], column], room, gap):
+            together[-1].append(column)
+        else:
+            together.append([column])
+    packed: list[list[Column]] = []
+    for members in together:
+        if packed and _fit([*packed[-1], *members], room, gap):
+            packed[-1] += members
+        else:
+            packed.append(members)
+    return packed
+
+
+def _fit(columns: Sequence[Column], room: int, gap: int) -> bool:
+    return _total(_wrapped(columns, room, gap), gap) <= room
+
+
+def _total(widths: Sequence[int], gap: int) -> int:
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def _wrapped(columns: Sequence[Column], width: int, gap: int) -> list[int]:
+    """Widths of columns, the widest text made narrower for as long as that helps."""
+    widths = [column.width for column in columns]
+    while _total(widths, gap) > width:
+        texts = [index for index, column in enumerate(columns) if column.kind == "text" and widths[index] > LEAST_TEXT]
+        if not texts:
+            break
+        widest = max(texts, key=lambda index: widths[index])
+        widths[widest] -= 1
+    return widths
+
+
+def _drawn(columns: Sequence[Column], widths: Sequence[int], gap: int) -> RichTable:
+    drawn = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0), width=_total(widths, gap))
+    for column, width in zip(columns, widths, strict=True):
+        side = "right" if column.kind == "number" else "left"
+        drawn.add_column(Text(column.header), justify=side, style=column.style, width=width, overflow="fold")
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        drawn.add_row(*map(Text, cells))
+    return drawn

@@ -1,0 +1,85 @@
+"""What the terminal says of a fit besides its numbers: whether the data differ from it, and what was maximised."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from gmm_pipeline.records.report import agreement
+from gmm_pipeline.stages import fit, loading
+from gmm_pipeline.stages.answers import answer
+from gmm_pipeline.stages.goodness import goodness_of_fit
+
+RANDOM = np.random.default_rng(5)
+SKEWED, NORMAL = RANDOM.exponential(3.0, 300), RANDOM.normal(4.0, 2.0, 300)
+
+
+@pytest.fixture(autouse=True)
+def jax_settings():
+    before = jax.config.values["jax_enable_x64"]
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture
+def fitted(tmp_path):
+    def run(data: np.ndarray, *overrides: str):
+        np.save(tmp_path / "data.npy", data)
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            asked = ["data=file", f"data.path='{tmp_path}/data.npy'", "compilation_cache=null", "optimizer=em"]
+            cfg = compose("fit", [*asked, "n_components=1", "restarts=1", *overrides])
+        job = loading.load(cfg)
+        return job, answer(job, *fit.compute([job]))
+
+    return run
+
+
+def test_data_of_another_shape_differ_and_data_of_the_mixture_agree(fitted):
+    (said,) = goodness_of_fit(*fitted(SKEWED, "prior=flat"))
+    assert said.startswith("data differ from the mixture, p < 0.001 (by Kolmogorov's distance, allowing for the ")
+    job, found = fitted(NORMAL, "prior=flat")
+    (said,) = goodness_of_fit(job, found)
+    told = re.match(r"data agree with the mixture, p = ([\d.]+) \(", said)
+    assert told
+    # Lilliefors: the p-value of a normal distribution that was fitted to the data, by simulation.
+    deviations = []
+    for _ in range(400):
+        draws = RANDOM.normal(size=300)
+        mixture = found.fitted._replace(locs=draws.mean(keepdims=True), scales=draws.std(keepdims=True))
+        deviations.append(agreement.calibration(agreement.sites_of(draws, None), mixture).largest)
+    observed = agreement.calibration(agreement.sites_of(NORMAL, None), found.fitted).largest
+    assert float(told.group(1)) == pytest.approx(np.mean(np.array(deviations) >= observed), abs=0.1)
+
+
+def test_rounded_data_are_said_to_be(fitted):
+    (said,) = goodness_of_fit(*fitted(np.round(NORMAL / 2.0)))
+    assert said.startswith("data differ") and "many data are equal" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides"),
+    [
+        (NORMAL[:40], ()),  # too few for what holds for many
+        (SKEWED, ("optimizer=adam", "steps=2", "search=none")),  # no optimum
+        (np.append(np.zeros(100), NORMAL), ("n_components=2", "prior=flat", "restarts=8")),  # degenerate
+    ],
+)
+def test_nothing_is_said_where_it_would_not_be_sure(fitted, data, overrides):
+    assert goodness_of_fit(*fitted(data, *overrides)) == []
+
+
+@pytest.mark.parametrize(
+    ("prior", "said"),
+    [
+        ("prior=flat", "maximum likelihood"),
+        ("prior=dirichlet", "prior: dirichlet (concentration=2.0)"),
+        ("prior=variance_penalty", "prior: variance_penalty (strength=0.01, variance=1.0)"),
+    ],
+)
+def test_what_is_maximised_is_said_in_a_line(fitted, prior, said):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("fit", ["data.n_draws=20", "compilation_cache=null", prior])
+    assert fit.under(loading.load(cfg)) == said
