@@ -172,7 +172,7 @@ def _with_singular_bic(rows: Sequence[Candidate], n_data: float) -> list[Candida
     scores: dict[int, float] = {}
     for equal in (True, False):
         own = [i for i, row in enumerate(rows) if row.n_components == 1 or row.equal_scales == equal]
-        chain = sorted((i for i in own if _has_likelihood(rows[i])), key=lambda i: rows[i].n_components)
+        chain = sorted((i for i in own if has_likelihood(rows[i])), key=lambda i: rows[i].n_components)
         numbers, found = [rows[i].n_components for i in chain], [rows[i].log_likelihood for i in chain]
         scores |= dict(zip(chain, singular_bic(numbers, found, n_data, equal_scales=equal), strict=True))
     return [row._replace(sbic=scores.get(i)) for i, row in enumerate(rows)]
@@ -201,7 +201,7 @@ def problem(candidate: Candidate) -> Reason | None:
     return barred(candidate.degenerate, candidate.doubts, diverged=diverged)
 
 
-def _has_likelihood(candidate: Candidate) -> bool:
+def has_likelihood(candidate: Candidate) -> bool:
     """Whether its likelihood is bounded; that of coincident components is that of a mixture like any other."""
     return not candidate.degenerate and not candidate.diverged and math.isfinite(candidate.log_likelihood)
 

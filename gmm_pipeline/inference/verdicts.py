@@ -35,7 +35,9 @@ FLAT = 1e-6
 """Share of the complete information up to which a direction may lead upward; float64 sums are exact to less."""
 FIRST_STEP, DOUBLINGS = 0.25, 12
 """Of a walk in such a direction: standard errors of the complete information, up to about √n of a million data."""
-MOST_DIRECTIONS = 6
+STEPS_ON_THE_LEVEL = 4
+"""Doublings after which a direction that has gained nothing is level for good."""
+MOST_DIRECTIONS = 3
 """In which a walk is tried, from the steepest: a bound on the passes over the data."""
 ROUNDING = 1e-11
 """Of a log posterior, as a share of the number of data and of itself."""
@@ -215,17 +217,18 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
 
     start = height(np.zeros(begin.size))
     noise = ROUNDING * (len(data) + abs(start))
-    best = start
     for direction in found.directions[:, found.shares < FLAT].T[:MOST_DIRECTIONS]:
         for sign in (FIRST_STEP, -FIRST_STEP):
             last = start
             for doubling in range(DOUBLINGS):
                 reached = height(sign * 2.0**doubling * direction)
-                if not reached >= last - noise:
+                level = doubling > STEPS_ON_THE_LEVEL and reached - start <= noise
+                if level or not reached >= last - noise:
                     break
                 last = reached
-            best = max(best, last)
-    return best - start
+            if last - start > SAME_OPTIMUM:
+                return last - start
+    return 0.0
 
 
 def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, ...]:
@@ -246,8 +249,8 @@ def words(doubt: Doubt) -> str:
     match doubt.reason:
         case Reason.COINCIDENT:
             return (
-                f"components {which} coincide: as one they have the same log-likelihood, so that this is "
-                "the fit of fewer components; use fewer, or more restarts"
+                f"components {which} are at the same place as far as the data can tell: as one they have the same "
+                "log-likelihood, so that this is the fit of fewer components; use fewer, or more restarts"
             )
         case Reason.SADDLE:
             return (
@@ -274,7 +277,7 @@ def words(doubt: Doubt) -> str:
             )
         case Reason.TIED:
             return (
-                f"{doubt.other} of the data are the same value, which no density describes: a component on them "
+                f"{doubt.other} of the data are at the same place, which no density describes: a component on them "
                 "collapses; leave them out, or use scales=equal"
             )
         case Reason.UNRESOLVED:

@@ -162,12 +162,19 @@ def _estimate(
 
 
 def best_of(candidates: Sequence[Candidate], criterion: str) -> int:
-    """Index of the best sound candidate; of the best of all where none is sound, which its record then says."""
+    """Index of the best candidate that may be chosen; of the best of all where none may, which its record then says.
+
+    Of those, one that no collapse has given its likelihood.
+    """
     best = selection.choose(candidates, criterion)
     if best is not None:
         return candidates.index(best)
     scores = [selection.score(candidate, criterion) for candidate in candidates]
-    return min(range(len(scores)), key=lambda index: scores[index] if math.isfinite(scores[index]) else math.inf)
+    ranks = [
+        (not selection.has_likelihood(candidate), value if math.isfinite(value) else math.inf)
+        for candidate, value in zip(candidates, scores, strict=True)
+    ]
+    return min(range(len(ranks)), key=ranks.__getitem__)
 
 
 def _key(job: Job, purpose: int) -> jax.Array:
