@@ -58,7 +58,7 @@ def usage() -> str:
     lines = [f"  {command:<10}{meaning}" for command, meaning in COMMANDS.items()]
     return "\n".join(
         [
-            f"usage: {program.name()} COMMAND [key=value ...] [flags]",
+            f"usage: {program.name()} COMMAND [FILE] [key=value ...] [flags]",
             "",
             "Fits Gaussian mixtures to one-dimensional data, reproducibly.",
             "",
@@ -67,7 +67,7 @@ def usage() -> str:
             "",
             "examples:",
             f"  {program.name()} fit optimizer=adam steps=1000",
-            f"  {program.name()} fit data=file data.path=waiting.csv n_components=2",
+            f"  {program.name()} fit waiting.csv n_components=auto",
             f"  {program.name()} fit --multirun n_components=1,2,3 'seed=range(0,20)'",
             "",
             "COMMAND --help explains the keys of a command; COMMAND --cfg job prints its config.",
@@ -103,10 +103,12 @@ def _import_jax() -> None:
 
 def overrides_first(words: Sequence[str]) -> list[str]:
     """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
+    from gmm_pipeline.positional import is_file
+
     overrides, flags = [], []
     flag = ""
     for word in words:
-        if word.startswith("-"):
+        if word.startswith("-") and not is_file(word):
             flags.append(word)
             flag = word
         else:
@@ -207,7 +209,9 @@ def _run_hydra(command: str) -> None:
     from gmm_pipeline.command_errors import read_flags, report_mistakes
 
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
-        sys.argv[1:] = home.in_words(sys.argv[1:])
+        from gmm_pipeline.positional import as_overrides
+
+        sys.argv[1:] = home.in_words(as_overrides(command, sys.argv[1:]))
         flags = read_flags(sys.argv[1:], command)
 
         import hydra

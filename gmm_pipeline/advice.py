@@ -11,6 +11,7 @@ from typing import Any
 from gmm_pipeline import program
 from gmm_pipeline.checks import for_nothing
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import hydra_word
 
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
@@ -66,8 +67,7 @@ def _several_values(key: str, word: str, words: Sequence[str], command: str) -> 
     ways = [f"To run once for each: {program.name()} {again}"]
     usual = _usual(command, key)
     if isinstance(usual, str | list | None) and re.fullmatch(r"[^()\[\]]+", value):
-        escaped = value.replace('"', '\\"')
-        text = shlex.quote(f'{typed}="{escaped}"')
+        text = shlex.quote(hydra_word(typed, value))
         ways += [] if isinstance(usual, list) else [f"for a text with a comma: {text}"]
         ways += [] if isinstance(usual, str) else [f"for a list: {shlex.quote(f'{typed}=[{value}]')}"]
     point = with_point(key, value) if isinstance(usual, float) else ""

@@ -13,11 +13,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gmm_pipeline import advice, program
 from gmm_pipeline.checks import for_nothing, missing_value
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
+from gmm_pipeline.records.formats import has_data_suffix
+from gmm_pipeline.records.overrides import hydra_word
 
 
 @contextlib.contextmanager
@@ -95,7 +98,7 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
             remedy="Check outputs_dir and the other paths of the command.",
         )
     if isinstance(error, MissingConfigException):
-        return _missing_option(error)
+        return _missing_option(error, command)
     if isinstance(error, OverrideParseException) and re.match(r"[+~]*[\w./@:-]+=", error.override):
         return _unreadable_value(error.override)
     of_config = isinstance(error, HydraException | OmegaConfBaseException)
@@ -164,8 +167,7 @@ def _unusable_value(text: str, command: str) -> InputError:
 def _unreadable_value(override: str) -> InputError:
     """A value with characters that mean something to Hydra's grammar, such as brackets."""
     key, _, value = override.partition("=")
-    escaped = value.replace('"', '\\"')
-    quoted = shlex.quote(f'{key}="{escaped}"')
+    quoted = shlex.quote(hydra_word(key, value))
     return InputError(
         key.lstrip("+~"),
         expected="a value that Hydra's grammar can read",
@@ -174,10 +176,19 @@ def _unreadable_value(override: str) -> InputError:
     )
 
 
-def _missing_option(error: Any) -> InputError:
+def _missing_option(error: Any, command: str) -> InputError:
     from gmm_pipeline.config import OF_FILE
 
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    asked = error.missing_cfg_file or ""
+    if asked.startswith("data/") and (has_data_suffix(asked) or Path(asked.removeprefix("data/")).exists()):
+        file = asked.removeprefix("data/")
+        return InputError(
+            "data",
+            expected="the name of a config",
+            came=f"{file}, a file with data",
+            remedy=f"Name the file alone, as in {command} {shlex.quote(file)}, or choose data=file with data.path.",
+        )
+    group, _, option = asked.rpartition("/")
     options = [name for name in error.options or [] if not name.endswith(("_schema", OF_FILE))]
     close = nearest(option, options)
     remedy = f"Did you mean {group}={close[0]}?" if close else "Your own configs are found with --config-dir FOLDER."

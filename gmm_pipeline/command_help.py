@@ -21,7 +21,8 @@ EXAMPLES = {
     "simulate": ["simulate", "simulate data=four_modes data.n_draws=500 output=draws.csv"],
     "fit": [
         "fit optimizer=adam steps=1000",
-        "fit data=file data.path=waiting.csv data.column=waiting_minutes n_components=2 prior=flat",
+        "fit waiting.csv n_components=auto",
+        "fit waiting.csv data.column=waiting_minutes n_components=2 prior=flat",
         "fit --multirun n_components=1,2,3 'seed=range(0,5)' sweep=my_study",
         "plan n_components=1,2,3 'seed=range(0,5)'",
         "fit experiment=notebook",
@@ -29,8 +30,8 @@ EXAMPLES = {
     ],
     "rerun": ["rerun", "rerun run=outputs/fit/RUN", "rerun run=outputs/sweeps/NAME/7 steps=4000 optimizer=sgd"],
     "predict": [
-        "predict data.path=new.csv",
-        "predict run=outputs/fit/RUN data.path=new.csv data.column=minutes output=labels.csv",
+        "predict new.csv",
+        "predict new.csv run=outputs/fit/RUN data.column=minutes output=labels.csv",
     ],
     "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
     "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],

@@ -178,6 +178,7 @@ class FitConfig:
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none for nowhere")
     timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
+    csv_rows: int = key("a fit by itself writes labels as CSV too, for up to this many rows")
     outputs_dir: str = key("folder of records and tracking store")
     compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
 
@@ -201,6 +202,9 @@ class PredictConfig:
     run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     data: Any = key("what is labelled: a file or a generating spec")
     output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
+    csv_rows: int = key("where output is left out, the labels are written as CSV too, for up to this many rows")
+    alien_level: float = key("data of the mixture itself are called alien to it with at most about this probability")
+    alien_gap: float = key("nats by which the mean log density of alien data is lower than that of the mixture's own")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     tracking: TrackingConfig = key("the store that knows the id of a run")
     outputs_dir: str = key("folder of the records and of everything that is written")

@@ -87,7 +87,13 @@ def read(file: Path, command: str) -> dict[str, Any]:
     known = SCHEMAS[command].__dataclass_fields__
     taken = {str(key): value for key, value in content.items() if key in known and key not in COMMANDS_OWN}
     _check_values(file, taken, command)
-    return taken
+    return taken | {"data": _complete(taken["data"])} if "data" in taken else taken
+
+
+def _complete(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of data in a file, with the keys that it lacks as `conf/` has them: older records have fewer."""
+    of_file = _plain(OmegaConf.load(config_directory() / "data" / "file.yaml"))
+    return {**of_file, **data} if data["_target_"] == of_file["_target_"] else dict(data)
 
 
 def _mapping(file: Path) -> dict[Any, Any]:
@@ -190,13 +196,6 @@ def register(command: str, taken: Mapping[str, Any], overlay: str | None = None)
     ]
     store.store(name=name, node={"defaults": defaults, **_plain(OmegaConf.merge(primary, values, settings))})
     return name
-
-
-def hydra_word(key: str, value: str) -> str:
-    """An override as Hydra's grammar reads it, whatever characters its value has."""
-    plain = re.fullmatch(r"[\w./:@%+-]+", value)
-    text = value if plain else '"{}"'.format(value.replace("\\", r"\\").replace('"', r"\""))
-    return f"{key}={text}"
 
 
 def _groups(command: str) -> list[str]:

@@ -17,6 +17,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import lasting_record
+from gmm_pipeline.records.overrides import hydra_word
 
 OF_THE_COMMAND = ("run", "hydra")
 """Keys that make no variation, besides those without effect on what is fitted."""
@@ -62,7 +63,7 @@ def routed(words: Sequence[str]) -> Routed:
     set_keys = {_key(word) for word in words} - {""}
     is_variation = not set_keys <= {*WITHOUT_EFFECT, *OF_THE_COMMAND}
     kept = [word for word in words if _key(word) != "run"]
-    asked = [config_files.hydra_word("config", str(file)), *kept]
+    asked = [hydra_word("config", str(file)), *kept]
     if is_variation:
         return Routed("fit", config_files.register("fit", taken), asked)
     return Routed("rerun", config_files.register("fit", taken, overlay="rerun"), asked)

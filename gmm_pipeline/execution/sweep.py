@@ -24,6 +24,7 @@ from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
+from gmm_pipeline.records.overrides import hydra_word
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
@@ -243,7 +244,7 @@ FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
 def resume_command(name: str) -> str:
     """The command of this process, with the name of the sweep, so that it goes on with it."""
     words = [word for word in sys.argv[1:] if not re.match(r"\+*sweep=", word)]
-    return f"{program.name()} {shlex.join(['fit', *words, f'sweep={name}'])}"
+    return f"{program.name()} {shlex.join(['fit', *words, hydra_word('sweep', name)])}"
 
 
 def known_runs(folder: Path) -> list[ManifestRun]:

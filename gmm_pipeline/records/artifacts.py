@@ -14,7 +14,7 @@ A record is the directory of one run:
 | `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
 | `loss.csv` | steps and losses once more, for whatever plots a table |
-| `assignments.parquet` | a row a datum: datum, sample weight, label, responsibilities |
+| `assignments.parquet`, `.csv` | a row a datum: datum, sample weight, label, its uncertainty, responsibilities |
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
 | `comparison.json` | of a rerun: what differs from the record that was run again |
@@ -49,6 +49,7 @@ REPLICATES = "replicates.npz"
 HISTORY = "history.npz"
 LOSS = "loss.csv"
 ASSIGNMENTS = "assignments.parquet"
+ASSIGNMENTS_CSV = "assignments.csv"
 FIGURES = "figures"
 ANIMATION = "animation"
 RECORD = "record.json"
@@ -61,7 +62,7 @@ LOGS = ("fit.log", "rerun.log")
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""
-FILES = (CONFIG, DATA, *RESULTS, LOSS, CODE_DIFF, COMPARISON, RECORD)
+FILES = (CONFIG, DATA, *RESULTS, ASSIGNMENTS_CSV, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
@@ -91,6 +92,8 @@ class Assignments(NamedTuple):
     labels: Int[np.ndarray, " n"]
     """The most probable component, counted from 0 in the order of locs."""
     responsibilities: Float[np.ndarray, "n K"]
+    rows: Int[np.ndarray, " n"] | None = None
+    """Where each datum is among the rows of its file, from 0, where rows were left out."""
 
 
 def digests_of_results(record: Path) -> dict[str, str]:
@@ -175,15 +178,32 @@ def read_mixtures(path: Path) -> Mixture:
         return Mixture(*(content[name] for name in Mixture._fields))
 
 
-def write_assignments(path: Path, assignments: Assignments) -> None:
-    """Write labels and responsibilities as Parquet, a row a datum."""
-    columns: dict[str, np.ndarray] = {"datum": assignments.data}
+def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
+    """Labels, how uncertain each is, and responsibilities, a row a datum.
+
+    uncertainty_i = 1 − max_j r_ij, the probability of another component, summed over those.
+    """
+    columns: dict[str, np.ndarray] = {}
+    if assignments.rows is not None:
+        columns["row"] = assignments.rows + 1  # as people count
+    columns["datum"] = assignments.data
     if assignments.sample_weights is not None:
         columns["sample_weight"] = assignments.sample_weights
     columns["label"] = assignments.labels.astype(np.int32)
+    others = assignments.responsibilities.copy()
+    others[np.arange(len(others)), assignments.labels] = 0.0
+    columns["uncertainty"] = others.sum(axis=1)
     for component, column in enumerate(assignments.responsibilities.T):
         columns[f"responsibility_{component}"] = np.ascontiguousarray(column)
-    write_columns(path, columns)
+    return columns
+
+
+def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) -> None:
+    """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too."""
+    columns = assignment_columns(assignments)
+    write_columns(record / ASSIGNMENTS, columns)
+    if len(assignments.data) <= csv_rows:
+        write_columns(record / ASSIGNMENTS_CSV, columns)
 
 
 def read_assignments(path: Path) -> Assignments:

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
-from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
-from gmm_pipeline.records.files import is_number, read_columns, read_json
+from gmm_pipeline.records.columns import Text, Wanted, asked_of, read_numbers
+from gmm_pipeline.records.files import read_json
 
 LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10**9
-Text = str | int | float  # what YAML makes of a word on the command line
+LEAST_COUNT, LARGEST_COUNT = 2, 1e30
+"""Data in all: two for a scale, and no more than sums in float32 hold."""
 
 
 class Dataset(NamedTuple):
@@ -40,6 +42,10 @@ class Dataset(NamedTuple):
     components: Shaped[np.ndarray, " n"] | None
     """Which component of the truth made each datum, where it is known."""
     column: str | None = None
+    """Of the file."""
+    rows: Int[np.ndarray, " n"] | None = None
+    """Where each datum is among the rows of the file, from 0, where rows without a value were left out."""
+    n_rows: int | None = None
     """Of the file."""
 
     @property
@@ -63,11 +69,20 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "unit": dataset.unit,
         "source": dataset.source,
         "source_type": dataset.source_type,
+        "column": dataset.column,
         "n_data": len(dataset.data),
+        "n_missing": 0 if dataset.n_rows is None else dataset.n_rows - len(dataset.data),
         "sample_weights": dataset.sample_weights is not None,
         "digest": dataset.digest,
         "truth": None if dataset.truth is None else mixture_as_json(dataset.truth),
     }
+
+
+def left_out(dataset: Dataset) -> str:
+    """How many rows of the file had no value, in brackets; nothing where all have one."""
+    if dataset.rows is None or dataset.n_rows is None:
+        return ""
+    return f" ({dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out)"
 
 
 def ordered_mixture(
@@ -151,90 +166,55 @@ def from_file(
     path: Text,
     column: Text | None,
     weights_column: Text | None,
+    missing: str,
+    missing_codes: Sequence[Text],
+    header: str,
+    delimiter: Text | None,
+    decimal: Text | None,
+    comment: Text | None,
     truth: Text | None,
     name: Text | None,
     unit: Text | None,
 ) -> Dataset:
-    """Read one column of a CSV, Parquet or npy file.
+    """Read one column of a CSV, Parquet, Arrow or npy file.
 
     Args:
-        path: the file; its suffix decides the format.
-        column: name of the column (its number for npy); None where there is only one.
+        path: the file; its suffix decides the format. A folder holds the Parquet parts of one table.
+        column: name of the column (its number where columns have no names); None for the only one with numbers.
         weights_column: how often each datum counts; None for once each.
+        missing: `error` refuses a column with missing values, `drop` leaves these rows out.
+        missing_codes: what stands for a missing value besides an empty cell and NaN.
+        header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: it is looked at.
+        delimiter: of CSV: comma, semicolon, tab or bar; None: it is looked for.
+        decimal: of CSV: what decimals follow, point or comma; None: it is looked for.
+        comment: of CSV: how lines begin that are no rows; None for no such lines.
         truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.
-        name: what the data are called; None for the file's name.
+        name: what the data are called; None for the column's name, or the file's where it has none.
         unit: of the data.
 
     Raises:
-        InputError: where a file or column is missing, or holds what cannot be fitted.
+        InputError: where a file or column is missing, or holds what cannot be used.
     """
-    path = str(path)
-    columns = read_columns(Path(path))
-    chosen_column = _chosen(columns, path, "data.column", column)
-    data, sample_weights = _numbers(columns, path, chosen_column, allowed="finite numbers"), None
-    if weights_column is not None:
-        chosen = _chosen(columns, path, "data.weights_column", weights_column)
-        sample_weights = _numbers(columns, path, chosen, allowed="finite numbers, 0 or more")
-        if (sample_weights < 0).any() or not sample_weights.sum() > 0:
-            row = int(np.argmin(sample_weights))
-            raise InputError(
-                f"{path}, column {chosen!r}",
-                expected="sample weights that are 0 or more and not all 0",
-                came=f"{sample_weights[row]:g} in row {row + 1}",
-                remedy="A sample weight says how often a datum counts.",
-            )
-    if len(data) == 0:
-        raise InputError(
-            f"{path}, column {chosen_column!r}",
-            expected="numbers, a row each",
-            came="no rows",
-            remedy="Choose another file or column.",
-        )
+    file = Path(str(path))
+    wanted = Wanted(
+        column=None if column is None else str(column),
+        weights_column=None if weights_column is None else str(weights_column),
+        missing=missing,
+    )
+    read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.column))
     return Dataset(
-        name=str(name) if name is not None else Path(path).stem,
+        name=str(name) if name is not None else read.name,
         unit=None if unit is None else str(unit),
-        source=str(Path(path).absolute()),
+        source=str(file.absolute()),
         source_type="file",
-        data=data,
-        sample_weights=sample_weights,
+        data=read.data,
+        sample_weights=read.sample_weights,
         truth=None if truth is None else _read_truth(Path(str(truth))),
         components=None,
-        column=chosen_column,
+        column=read.column,
+        rows=read.rows,
+        n_rows=read.n_rows,
     )
-
-
-def _chosen(columns: dict[str, Any], path: str, key: str, column: Text | None) -> str:
-    if column is None and len(columns) == 1:
-        return next(iter(columns))
-    if str(column) not in columns:
-        close = nearest(str(column), columns)
-        expected = f"one of the columns of {path}: {', '.join(columns) or 'there are none'}"
-        remedy = f"Did you mean {' or '.join(close)}?" if close else f"Set {key} to one of them."
-        raise InputError(key, expected=expected, came=repr(column), remedy=remedy)
-    return str(column)
-
-
-def _numbers(columns: dict[str, Any], path: str, column: str, *, allowed: str) -> Float[np.ndarray, " n"]:
-    values = columns[column]
-    values = values if isinstance(values, np.ndarray) else values.to_numpy(zero_copy_only=False)
-    where = f"{path}, column {column!r}"
-    if len(values) == 0:
-        return np.empty(0)
-    if values.dtype.kind not in "iuf":
-        texts = [value for value in values.tolist() if isinstance(value, str)]
-        example = next((text for text in texts if not is_number(text)), texts[0] if texts else values[0])
-        came = f"{example!r}, which is text" if texts else f"{example} ({type(example).__name__})"
-        raise InputError(where, expected=allowed, came=came, remedy="Choose another column, or save it as numbers.")
-    numbers = np.asarray(values, np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise InputError(
-            where,
-            expected=allowed,
-            came=f"{len(bad)} that are missing, NaN or infinite, the first in row {bad[0] + 1}",
-            remedy="Remove these rows first: leaving them out silently would change the answer.",
-        )
-    return numbers
 
 
 def _read_truth(path: Path) -> Mixture:
@@ -293,11 +273,44 @@ def check_can_be_fitted(dataset: Dataset, where: str) -> None:
         where: how a message names them.
 
     Raises:
-        InputError: the data that count are all the same, or float64 cannot hold their variance.
+        InputError: the data that count are all the same, or float64 cannot hold their variance, or the sample weights
+            are no counts.
     """
     counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
     another = "A mixture cannot be fitted to a constant; choose another column with data.column."
     _check_spread(where, counted, remedy=another)
+    _check_counts(dataset)
+
+
+def _check_counts(dataset: Dataset) -> None:
+    if dataset.sample_weights is None:
+        return
+    total = float(dataset.sample_weights.sum())
+    if LEAST_COUNT <= total <= LARGEST_COUNT:
+        return
+    raise InputError(
+        "data.weights_column",
+        expected=f"sample weights that say how often a datum counts, {LEAST_COUNT} to {LARGEST_COUNT:g} in all",
+        came=f"weights whose sum is {total:g}",
+        remedy="Multiply relative frequencies, which sum to 1, by the number of observations that they are made of."
+        if total < LEAST_COUNT
+        else "Divide them by a common factor.",
+    )
+
+
+def doubts_about_weights(dataset: Dataset) -> list[str]:
+    """Why sample weights may be no counts, in a sentence; none where nothing speaks against it."""
+    weights = dataset.sample_weights
+    if weights is None:
+        return []
+    remedy = (
+        "A sample weight is taken for how often a datum counts; errors and criteria are wrong if it is something else."
+    )
+    if weights.max() < 1:
+        return [f"All sample weights are below 1, as relative frequencies or densities are. {remedy}"]
+    if abs(weights.sum() - 100) < 0.5 and (weights % 1 != 0).any():
+        return [f"The sample weights sum to {weights.sum():g}, as percentages do. {remedy}"]
+    return []
 
 
 def _check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:

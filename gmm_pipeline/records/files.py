@@ -1,7 +1,7 @@
 """Files: written whole, read as data and never as code.
 
 A file is written beside its place and then renamed, so that it appears whole or not at all; the price is one rename.
-JSON for what people read, CSV, Parquet and npy for columns of numbers, by the suffix of the path.
+JSON for what people read, CSV and Parquet for columns of numbers, by the suffix of the path.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.errors import InputError
 
 Column = np.ndarray | Sequence[str | None]
 """Numbers, missing ones masked; or texts, missing ones None."""
@@ -123,12 +123,12 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     import pyarrow as pa
 
     buffer = io.BytesIO()
-    write(pa.table({name: _as_arrow(column) for name, column in columns.items()}), buffer)
+    write(pa.table({name: arrow_of(column) for name, column in columns.items()}), buffer)
     with whole_file(path) as stream:
         stream.write(buffer.getbuffer())
 
 
-def _as_arrow(column: Column) -> Any:
+def arrow_of(column: Column) -> Any:
     """A column from its buffers: pa.array would import pandas, which takes longer than many a fit."""
     import pyarrow as pa
 
@@ -161,88 +161,42 @@ def _write_csv(table: Any, stream: io.BytesIO) -> None:
 
 
 def read_columns(path: Path) -> dict[str, Any]:
-    """The columns of a CSV, Parquet or npy file by name (by number for npy), as NumPy or Arrow arrays.
+    """The columns of a CSV or Parquet file of a record by name, as Arrow arrays.
 
     Raises:
-        InputError: where the file is missing, unreadable or of another kind.
+        InputError: where the file cannot be read.
     """
-    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_npy}
-    if path.suffix.lower() not in readers:
-        raise InputError(
-            "data.path",
-            expected=f"a file that ends in {', '.join(readers)}",
-            came=str(path),
-            remedy="Convert the file, or write a loader of your own and name it by _target_.",
-        )
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        close = nearest(path.name, beside)
-        raise InputError(
-            "data.path",
-            expected="a file that exists",
-            came=str(path),
-            remedy=f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
-            if close
-            else f"Paths are relative to the current folder, {Path.cwd()}.",
-        )
+    with readable(path):
+        if path.suffix == ".csv":
+            from pyarrow import csv
+
+            with path.open("rb") as stream:
+                table = csv.read_csv(stream)
+        else:
+            from pyarrow import parquet
+
+            with path.open("rb") as stream:
+                table = parquet.read_table(stream)
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises at the content of a file into one message: only its calls belong inside.
+
+    Raises:
+        InputError: it raised.
+    """
     try:
-        return readers[path.suffix.lower()](path)
-    except InputError:
-        raise
-    except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
+        yield
+    except Exception as error:  # what a damaged file leads to is no library's promise
+        said = " ".join(str(error).split())
         raise InputError(
             str(path),
-            expected=f"a readable {path.suffix} file",
-            came=f"{type(error).__name__}: {error}",
+            expected=f"a readable {''.join(path.suffixes[-2:]) or 'data'} file",
+            came=f"{type(error).__name__}: {said[:300]}",
             remedy="Open the file with another program to see whether it is whole.",
         ) from error
-
-
-def _read_csv(path: Path) -> dict[str, Any]:
-    from pyarrow import csv
-
-    with path.open("rb") as stream:
-        table = csv.read_csv(stream)
-    if table.column_names and all(is_number(name) for name in table.column_names):
-        raise InputError(
-            str(path),
-            expected="a first row with the names of the columns",
-            came=f"numbers: {', '.join(table.column_names[:5])}",
-            remedy="Add a header row, so that the first datum is not taken for one.",
-        )
-    return _by_name(path, table)
-
-
-def _read_parquet(path: Path) -> dict[str, Any]:
-    from pyarrow import parquet
-
-    with path.open("rb") as stream:
-        table = parquet.read_table(stream)
-    return _by_name(path, table)
-
-
-def _by_name(path: Path, table: Any) -> dict[str, Any]:
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    if len(columns) < len(table.columns):
-        raise InputError(
-            str(path),
-            expected="columns that differ in their names",
-            came=", ".join(table.column_names),
-            remedy="Rename one of them, so that data.column says which.",
-        )
-    return columns
-
-
-def _read_npy(path: Path) -> dict[str, Any]:
-    content = np.load(path, allow_pickle=False)
-    if content.ndim not in (1, 2):
-        raise InputError(
-            str(path),
-            expected="an array with one axis (data) or two (data, columns)",
-            came=f"shape {content.shape}",
-            remedy="Save the column as an array of its own.",
-        )
-    return {str(number): column for number, column in enumerate(np.atleast_2d(content.T))}
 
 
 def is_number(text: str) -> bool:

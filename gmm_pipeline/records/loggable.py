@@ -161,9 +161,12 @@ def cut_tags(found: Mapping[str, str]) -> dict[str, str]:
 def dataset(data: Mapping[str, Any]) -> dict[str, str]:
     """What was fitted, in the fields of a dataset of MLflow's and of its own kinds, so that it can be loaded there."""
     is_file = data["source_type"] == "file"
-    column = {"name": data["name"], "type": "double", "required": True}
+    named = data.get("column")
+    column = {"name": named or data["name"], "type": "double", "required": True}
+    # Columns of one name in two files are two data sets, as are two columns of one file.
+    name = f"{Path(data['source']).name}: {named}" if named is not None and data["name"] == named else data["name"]
     return {
-        "name": data["name"][:LONGEST_DATA_NAME],
+        "name": name[:LONGEST_DATA_NAME],
         "digest": data["digest"][:SHOWN_DIGEST],  # whole in the profile; MLflow takes 36 letters and shows them all
         "source_type": "local" if is_file else "code",
         "source": json.dumps({"uri": data["source"]} if is_file else {"tags": {"description": data["source"]}}),

@@ -1,4 +1,4 @@
-"""Overrides of runs: what differs between them, and names that tell them apart.
+"""Overrides of runs: how they are written, what differs between them, and names that tell them apart.
 
 Overrides are taken as they were typed. The price: two ways of typing one value count as two values.
 """
@@ -10,6 +10,26 @@ from collections.abc import Iterable, Mapping, Sequence
 LONGEST_RUN_NAME = 120
 REMOVED = "~"
 """Value of an override that removes its key."""
+PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
+"""What Hydra's grammar takes for something else than text, in capitals too."""
+
+
+def hydra_word(key: str, *values: str) -> str:
+    """An override as Hydra's grammar reads it, whatever characters its value has; of several values, a sweep."""
+    return f"{key}={','.join(_quoted(value) for value in values)}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Hydra's grammar reads it, and then OmegaConf's.
+
+    Hydra undoes backslashes before a quote and at the end alone, OmegaConf those before an interpolation.
+    """
+    if PLAIN.fullmatch(text) and text.lower() not in NO_TEXT:
+        return text
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    text = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), text)
+    return f'"{text}"'
 
 
 def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:

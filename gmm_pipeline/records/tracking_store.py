@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from urllib.parse import quote, unquote
 
 from gmm_pipeline import home, program
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import hydra_word
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -237,7 +239,7 @@ def _refuse_if_moved(location: str, file: Path) -> None:
     if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
         raise OSError(
             f"the store was moved here from {before.parent}; put its paths right with "
-            f"`{program.name()} repair outputs_dir={file.parent}`"
+            f"`{program.name()} repair {shlex.quote(hydra_word('outputs_dir', str(file.parent)))}`"
         )
 
 

@@ -130,7 +130,7 @@ def answer(job: Job, found: Estimate) -> Answer:
             np.append(_losses_before_the_last(job, result, priors), loss),
             _in_order(constrain(history_parameters), order),
         ),
-        assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities),
+        assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows),
         diverged=diverged,
     )
 

@@ -22,6 +22,7 @@ from gmm_pipeline.model.priors import flat
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
+from gmm_pipeline.records.datasets import doubts_about_weights, left_out
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.records.tracking_store import check_tracking
@@ -95,6 +96,9 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     with timings.section("load"):
         job = load(cfg)
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
+    for doubt in doubts_about_weights(job.dataset):
+        log.warning("%s", doubt)
+        terminal.warn(doubt)
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     pictured = is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep)
     if pictured and cfg.figures.formats:
@@ -160,7 +164,7 @@ def summary(job: Job, found: Answer) -> str:
     metrics = found.metrics
     equal = " with equal scales" if found.equal_scales and metrics["n_components"] != 1 else ""
     return (
-        f"{job.dataset.name}: {metrics['n_data']:,} data, "
+        f"{job.dataset.name}: {metrics['n_data']:,} data{left_out(job.dataset)}, "
         f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}{equal}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )

@@ -34,7 +34,7 @@ AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
 BYTES_A_DRAW = 64
 """What drawing takes of memory: the draws in two precisions, their components, and copies."""
-WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings")
+WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not bear on what is fitted."""
 
 
@@ -306,8 +306,8 @@ def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _P
             came=f"{dataset.name} from {dataset.data.min():g} to {dataset.data.max():g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    distinct = len(np.unique(dataset.data[dataset.counts > 0]))
-    return _Prepared(data, dataset.counts.astype(dtype), scaling, distinct)
+    counts = dataset.counts.astype(dtype)  # where the least of weights may become 0
+    return _Prepared(data, counts, scaling, len(np.unique(dataset.data[counts > 0])))
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:

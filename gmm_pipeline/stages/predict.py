@@ -13,16 +13,18 @@ from jaxtyping import Float
 from omegaconf import DictConfig
 
 from gmm_pipeline import config
+from gmm_pipeline.checks import check_range, check_real
 from gmm_pipeline.config import Precision
 from gmm_pipeline.model import portable
+from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records.artifacts import Assignments
-from gmm_pipeline.records.datasets import Dataset
+from gmm_pipeline.records.artifacts import Assignments, assignment_columns
+from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
 from gmm_pipeline.records.finding import LATEST, found_record, read_fitted
 from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import latest, shown
+from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 log = logging.getLogger(__name__)
@@ -49,17 +51,23 @@ def load(cfg: DictConfig) -> Job:
     """Find the mixture and read the data.
 
     Raises:
-        InputError: where there is no such run, it has no result, or the data cannot be had.
+        InputError: where there is no such run, it has no result, or the data cannot be had; or the output would replace
+            what is there for a reason.
         TrackingError: where the store that should know the run failed.
     """
     column_format(Path(cfg.output))
+    check_real(cfg, "alien_level", 0.0, 0.5)
+    check_real(cfg, "alien_gap", 0.0)
+    check_range(cfg, "csv_rows", 0)
     with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
         run = latest(record) if cfg.run == LATEST else cfg.run
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    return Job(mixture, run, config.build_dataset(cfg))
+    dataset = config.build_dataset(cfg)
+    check_output(Path(cfg.output), Path(dataset.source) if dataset.source_type == "file" else None)
+    return Job(mixture, run, dataset)
 
 
 def compute(job: Job) -> Prediction:
@@ -73,28 +81,55 @@ def compute(job: Job) -> Prediction:
     )
 
 
-def save(cfg: DictConfig, prediction: Prediction) -> None:
-    """Write the columns of a record's assignments, and `log_density`."""
-    data, sample_weights, labels, responsibilities = prediction.assignments
-    write_columns(
-        Path(cfg.output),
-        {
-            "datum": data,
-            **({} if sample_weights is None else {"sample_weight": sample_weights}),
-            "label": labels.astype(np.int32),
-            **{f"responsibility_{component}": column for component, column in enumerate(responsibilities.T)},
-            "log_density": prediction.log_densities,
-        },
+def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
+    """Write the columns of a record's assignments, and `log_density`; returns the files.
+
+    There are as many rows as the file with the data has: those without a value are empty.
+    """
+    columns = {**assignment_columns(prediction.assignments), "log_density": prediction.log_densities}
+    rows, n_rows = job.dataset.rows, job.dataset.n_rows
+    if rows is not None and n_rows is not None:
+        columns = {name: _in_rows(values, rows, n_rows) for name, values in columns.items()}
+    output = Path(cfg.output)
+    files = [output]
+    if output.parent == output_directory() and len(job.dataset.data) <= cfg.csv_rows:
+        files = list(dict.fromkeys([output, output.with_suffix(".csv")]))
+    for file in files:
+        write_columns(file, columns)
+    return files
+
+
+def _in_rows(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ma.MaskedArray:
+    """Values at their rows of all, the others missing."""
+    spread, missing = np.zeros(n_rows, values.dtype), np.ones(n_rows, bool)
+    spread[rows], missing[rows] = values, False
+    return np.ma.MaskedArray(spread, missing)
+
+
+def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
+    """That the data are unlike what the mixture was fitted to, in a sentence; None where they may be like it."""
+    mean, moments = mean_log_density(job, prediction), log_density_moments(job.mixture)
+    least = least_mean(moments, job.dataset.counts, cfg.alien_level)
+    if mean >= min(least, moments.mean - cfg.alien_gap):
+        return None
+    return (
+        f"{job.dataset.name} is alien to this mixture: mean log density {mean:.4g} nats, where data of its own have "
+        f"{moments.mean:.4g} ± {moments.deviation:.2g}. Check column and unit; the labels mean little."
     )
+
+
+def mean_log_density(job: Job, prediction: Prediction) -> float:
+    """Over the data, each as often as it counts."""
+    return float(np.average(prediction.log_densities, weights=job.dataset.sample_weights))
 
 
 def summary(job: Job, prediction: Prediction) -> str:
     """A prediction in one line."""
     dataset, n_components = job.dataset, len(job.mixture.locs)
-    mean = np.average(prediction.log_densities, weights=dataset.sample_weights)
+    mean = mean_log_density(job, prediction)
     return (
-        f"{dataset.name}: {len(dataset.data):,} data under the {n_components} component{'s' * (n_components != 1)} "
-        f"of {job.run}; mean log density {mean:.4f} nats"
+        f"{dataset.name}: {len(dataset.data):,} data{left_out(dataset)} under the {n_components} "
+        f"component{'s' * (n_components != 1)} of {job.run}; mean log density {mean:.4f} nats"
     )
 
 
@@ -124,8 +159,12 @@ def run(cfg: DictConfig, *, started: float) -> None:
     """Evaluate a fitted mixture at data, write what it says, and tell the user."""
     job = load(cfg)
     prediction = compute(job)
-    save(cfg, prediction)
+    files = save(cfg, job, prediction)
     log.info("%s", summary(job, prediction))
     terminal.say(summary(job, prediction), "")
     terminal.show(component_table(job, prediction))
-    terminal.say("", f"predictions: {shown(Path(cfg.output))}")
+    terminal.say("", f"predictions: {' and '.join(str(shown(file)) for file in files)}")
+    warning = alien(cfg, job, prediction)
+    if warning is not None:
+        log.warning("%s", warning)
+        terminal.warn(warning)

@@ -56,7 +56,8 @@ def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *
         artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
     artifacts.write_history(directory / artifacts.HISTORY, found.history)
     artifacts.write_loss(directory / artifacts.LOSS, found.history)
-    artifacts.write_assignments(directory / artifacts.ASSIGNMENTS, found.assignments)
+    # The runs of a sweep have their labels once: as text they take longer than a short fit.
+    artifacts.write_assignments(directory, found.assignments, csv_rows=0 if of_sweep else content["csv_rows"])
     if not content["timings"]:
         return
     code = code_state()

@@ -21,7 +21,7 @@ from gmm_pipeline.records.sweep_answers import settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import override_word, shown
+from gmm_pipeline.stages.running import check_output, override_word, shown
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
@@ -70,6 +70,7 @@ def check(cfg: DictConfig) -> None:
         raise InputError(
             "output", expected="the name of a file", came=f"{cfg.output}, a folder", remedy="Name a file in it."
         )
+    check_output(Path(cfg.output), page=artifacts.REPORT)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,11 @@ from gmm_pipeline import program
 from gmm_pipeline.checks import check_complete
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config import check_kinds
-from gmm_pipeline.config_files import hydra_word
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.finding import best_of_sweep
+from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.sweeps import MANIFEST
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +176,36 @@ def latest(record: Path) -> str:
     best = best_of_sweep(record.parent)
     place = str(shown(record.absolute()))
     return place if best is None or best.record != record else f"{place}, {best.words}"
+
+
+def check_output(output: Path, read: Path | None = None, *, page: str | None = None) -> None:
+    """Refuse to write over what is read, or into a record.
+
+    Args:
+        output: file that is to be written.
+        read: file or folder that the command reads, if any.
+        page: the name of a file that may be written into a record.
+
+    Raises:
+        InputError: why the output is refused.
+    """
+    place = output.absolute().resolve()
+    if read is not None and (place == read.resolve() or read.resolve() in place.parents or _same(output, read)):
+        remedy = "Choose another name: what is there would be lost."
+        raise InputError("output", expected="another place than that of the data", came=str(output), remedy=remedy)
+    for folder in (place.parent, place.parent.parent):
+        is_record = (folder / artifacts.RECORD).is_file() or (folder / MANIFEST).is_file()
+        inner = place.relative_to(folder).parts
+        beside = len(inner) == 1 or inner[0] in (artifacts.FIGURES, artifacts.ANIMATION, ".hydra")
+        if is_record and beside and inner != (page,):
+            remedy = "A record stays as it was written: choose a place outside of it."
+            came = f"{output}, in the record {shown(folder)}"
+            raise InputError("output", expected="a place outside of records", came=came, remedy=remedy)
+
+
+def _same(output: Path, read: Path) -> bool:
+    """Whether two paths are one file, by another name."""
+    return output.exists() and read.exists() and output.samefile(read)
 
 
 def _refuse_to_replace(directory: Path) -> None:

@@ -11,7 +11,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns, write_json
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import drawing, override_word, shown
+from gmm_pipeline.stages.running import check_output, drawing, override_word, shown
 
 
 def load(cfg: DictConfig) -> Dataset:
@@ -25,6 +25,7 @@ def load(cfg: DictConfig) -> Dataset:
     )
     checks.check_pictures(cfg, "figures")
     column_format(Path(cfg.output))
+    check_output(Path(cfg.output))
     dataset = config.build_dataset(cfg)
     if dataset.truth is None or dataset.components is None:
         raise InputError(

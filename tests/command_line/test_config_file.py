@@ -57,6 +57,15 @@ def written(record: Path) -> dict[str, Any]:
     return yaml.safe_load((record / "config.yaml").read_text())
 
 
+def test_data_of_an_older_record_have_the_keys_that_there_are_now(tmp_path):
+    file = tmp_path / "config.yaml"
+    target = "gmm_pipeline.records.datasets.from_file"
+    file.write_text(yaml.safe_dump({"data": {"_target_": target, "path": "x.csv", "column": "x", "unit": "mm"}}))
+    taken = config_files.read(file, "fit")["data"]
+    option = yaml.safe_load((ROOT / "conf/data/file.yaml").read_text())
+    assert taken == {**option, "path": "x.csv", "column": "x", "unit": "mm"}
+
+
 def without_own(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in COMMANDS_OWN}
 

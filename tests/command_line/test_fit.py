@@ -28,7 +28,7 @@ PICTURES = [
     for name in ("fitted_density", "loss", "parameter_traces", "weights")
     for suffix in ("png", "svg")
 ]
-RECORDED = {*RESULTS, "config.yaml", "fit.log", "record.json", ".hydra"}
+RECORDED = {*RESULTS, "assignments.csv", "config.yaml", "fit.log", "record.json", ".hydra"}
 
 
 def read(path: Path) -> dict:

@@ -50,8 +50,10 @@ def test_the_data_of_the_latest_fit_get_its_own_labels(quick: Quick, folder, rec
     assert finished.stderr == ""
     shown = record.relative_to(folder)
     assert finished.stdout.startswith(f"two_modes: 120 data under the 2 components of {shown}; mean log density -")
-    written = folder / finished.stdout.splitlines()[-1].removeprefix("predictions: ")
-    assert {path.name for path in written.parent.iterdir()} == {"predictions.parquet", "predict.log", ".hydra"}
+    written = folder / finished.stdout.splitlines()[-1].removeprefix("predictions: ").split(" and ")[0]
+    assert csv.read_csv(written.with_suffix(".csv")).to_pydict() == parquet.read_table(written).to_pydict()
+    there = {path.name for path in written.parent.iterdir()}
+    assert there == {"predictions.parquet", "predictions.csv", "predict.log", ".hydra"}
     found, known = parquet.read_table(written), parquet.read_table(record / "assignments.parquet")
     assert found.column_names == [*known.column_names, "log_density"]
     assert found.schema.field("label") == known.schema.field("label")
@@ -71,7 +73,7 @@ def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(quick: Quick
     finished = quick("predict", f"run={run_id}", *data, "output=labelled.csv", cwd=folder)
     assert finished.returncode == 0, finished.stderr
     found = csv.read_csv(folder / "labelled.csv")
-    columns = ["datum", "sample_weight", "label", "responsibility_0", "responsibility_1", "log_density"]
+    columns = ["datum", "sample_weight", "label", "uncertainty", "responsibility_0", "responsibility_1", "log_density"]
     assert found.column_names == columns
     mixture = mixture_of(record)
     np.testing.assert_array_equal(found["datum"].to_numpy(), MINUTES)
@@ -80,9 +82,10 @@ def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(quick: Quick
     expected = responsibilities(mixture, MINUTES)
     np.testing.assert_allclose(found["responsibility_1"].to_numpy(), expected[:, 1], rtol=ROUNDING_64)
     labels = expected.argmax(axis=1)
+    np.testing.assert_allclose(found["uncertainty"].to_numpy(), expected.min(axis=1), rtol=ROUNDING_64)
     assert found["label"].to_pylist() == labels.tolist()
     mean = np.average(log_density(mixture, MINUTES), weights=TIMES)
-    assert f"new: 4 data under the 2 components of {run_id}; mean log density {mean:.4f} nats" in finished.stdout
+    assert f"minutes: 4 data under the 2 components of {run_id}; mean log density {mean:.4f} nats" in finished.stdout
     assert "loc [min]" in finished.stdout
     rows = [line.split() for line in finished.stdout.splitlines() if line.strip().startswith(("0 ", "1 "))]
     counts = [TIMES[labels == component].sum() for component in range(2)]
@@ -120,12 +123,17 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
         ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run that sqlite:///outputs/mlflow.db knows"),
         ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
         ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
-        ("", "error: data.column: "),
+        ("data.column=unknown", "error: data.column: "),
+        ("output=new.csv", "error: output: expected another place than that of the data"),
+        ("output=outputs/../new.csv", "error: output: expected another place than that of the data"),
+        ("output=outputs/sweeps/study/0/labels.csv", "error: output: expected a place outside of records"),
+        ("output=outputs/sweeps/study/0/figures/labels.csv", "error: output: expected a place outside of records"),
+        ("output=outputs/sweeps/study/sweep.parquet", "error: output: expected a place outside of records"),
     ],
 )
 def test_what_cannot_be_predicted(quick: Quick, folder, record, arguments, says):
     before = sorted(folder.rglob("*"))
-    data = ("data.path=new.csv", *(() if "data" in arguments or not arguments else ("data.column=minutes",)))
+    data = ("data.path=new.csv", *(() if "data" in arguments else ("data.column=minutes",)))
     assert says in refused(quick, folder, *data, *arguments.split())
     left = [path for path in sorted(folder.rglob("*")) if path not in before and "mlflow.db" not in path.name]
     assert [path.relative_to(folder) for path in left if path.is_file()] == []
@@ -148,3 +156,33 @@ def test_a_run_whose_record_is_nowhere(quick: Quick, folder, record, tmp_path):
     finally:
         hidden.rename(member)
     assert f"whose record was in {member}. Name the folder where the record is now." in said
+
+
+def test_rows_without_a_value_keep_their_places(quick: Quick, folder, record):
+    (folder / "gaps.csv").write_text("minutes\n\n4.5\nNA\n-3.5\n\n")
+    assert "3 of 5 rows with a missing value" in refused(quick, folder, "gaps.csv", "output=gaps.parquet")
+    finished = quick("predict", "gaps.csv", "data.missing=drop", "output=gaps.parquet", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith("minutes: 2 data (3 of 5 rows without a value are left out) under")
+    found = parquet.read_table(folder / "gaps.parquet").to_pydict()
+    assert found["datum"] == [None, 4.5, None, -3.5, None]
+    assert [value is None for value in found["label"]] == [True, False, True, False, True]
+
+
+def test_data_that_are_alien_to_the_mixture(quick: Quick, folder, record):
+    (folder / "seconds.csv").write_text("\n".join(["x", *map(str, np.linspace(200.0, 400.0, 50))]))
+    finished = quick("predict", "seconds.csv", "output=seconds.parquet", cwd=folder)
+    assert finished.returncode == 0
+    assert finished.stderr.startswith("warning: x is alien to this mixture: mean log density -")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_simulate_and_report_write_into_no_record(quick: Quick, folder, record):
+    place = record.relative_to(folder)
+    for command in (
+        f"simulate output={place}/assignments.parquet",
+        f"report run={place} output={place}/figures/x.html",
+    ):
+        finished = quick(*command.split(), cwd=folder)
+        assert finished.returncode == 2
+        assert finished.stderr.startswith("error: output: expected a place outside of records")

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import re
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from conftest import ROUNDING_64
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from pyarrow import csv, parquet
 from scipy import stats
 
+from gmm_pipeline.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import datasets
 
@@ -97,6 +101,9 @@ def test_truth_is_ordered_by_loc():
     np.testing.assert_allclose(truth.weights, np.array([10, 2, 1]) / 13, rtol=ROUNDING_64)
 
 
+KEYS: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "data" / "file.yaml"))
+
+
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -105,17 +112,15 @@ def table(tmp_path, monkeypatch):
 
 
 def from_file(path, column=None, weights_column=None, **given):
-    return datasets.from_file(
-        **{"path": path, "column": column, "weights_column": weights_column, "truth": None, "name": None, "unit": None}
-        | given
-    )
+    keys = {**KEYS, "path": path, "column": column, "weights_column": weights_column, **given}
+    return datasets.from_file(**{name: value for name, value in keys.items() if name != "_target_"})
 
 
 def test_column_is_read_in_order_as_float64(table):
     read = from_file(table, "x", unit="min")
     assert read.data.tolist() == [3.0, 1.0, 2.0, 9.0]
     assert read.data.dtype == np.float64
-    assert (read.name, read.unit, read.truth) == ("table", "min", None)
+    assert (read.name, read.unit, read.truth) == ("x", "min", None)
     assert read.sample_weights is None
     assert read.counts.tolist() == [1.0] * 4
 
@@ -144,7 +149,7 @@ def test_truth_comes_from_a_file(table, tmp_path):
 @pytest.mark.parametrize(
     ("given", "where", "says"),
     [
-        ({}, "data.column", "x, w, 2"),
+        ({}, "data.column", "Add one of these words: data.column=x  data.column=w  'data.column=\"2\"'"),
         ({"column": "y"}, "data.column", "but got 'y'"),
         ({"column": "x", "weights_column": "weight"}, "data.weights_column", "x, w, 2"),
         ({"column": "x", "truth": "absent.json"}, "data.truth", "absent.json"),
@@ -155,6 +160,35 @@ def test_what_is_missing_is_named(table, given, where, says):
         from_file(table, **given)
     assert raised.value.where == where
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ([0.25, 0.25, 0.5], "sum is 1.*relative frequencies"),
+        ([1e-300, 1e-300, 1e-300], "sum is 3e-300"),
+        ([1e-12, 2e-12, 1e-12], "sum is 4e-12"),
+        ([1e38, 1e38, 1e38], "common factor"),
+    ],
+)
+def test_weights_that_are_no_counts_cannot_be_fitted(tmp_path, weights, says):
+    csv.write_csv(pa.table({"x": [1.0, 2.0, 5.0], "w": weights}), tmp_path / "weighted.csv")
+    read = from_file(str(tmp_path / "weighted.csv"), "x", "w")
+    with pytest.raises(InputError, match=says) as raised:
+        datasets.check_can_be_fitted(read, "weighted")
+    assert raised.value.where == "data.weights_column"
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [([0.9] * 9, "All .* below 1"), ([12.5] * 8, "sum to 100"), ([1, 0, 3], None), ([50, 50, 0], None), (None, None)],
+)
+def test_weights_that_may_be_no_counts(weights, says):
+    dataset = datasets.generate(**SPEC)
+    dataset = dataset._replace(sample_weights=None if weights is None else np.array(weights, float))
+    doubts = datasets.doubts_about_weights(dataset)
+    assert len(doubts) == (says is not None)
+    assert all(re.match(f".*{says}", doubt) for doubt in doubts)
 
 
 @pytest.mark.parametrize("values", [[1e-160, 2e-160], [1e200, -1e200], [1e308, -1e308]])
@@ -251,9 +285,8 @@ def test_the_largest_seed_is_one():
 @pytest.mark.parametrize(
     ("column", "came"),
     [
-        (["12", "13"], "'12', which is text"),
-        (["12", "n/a"], "'n/a', which is text"),
-        ([None, "12"], "'12', which is text"),
+        (["12", "some"], "'some', which is text"),
+        ([None, "1 2"], "'1 2', which is text"),
         ([True, False], "True (bool)"),
     ],
 )

@@ -130,31 +130,11 @@ def test_truth_values_come_back(tmp_path, suffix):
     assert files.read_columns(tmp_path / f"truths.{suffix}")["truth"].to_pylist() == written.tolist()
 
 
-@given(FLOATS)
-def test_npy_with_one_axis_is_one_column(tmp_path_factory, numbers):
-    path = tmp_path_factory.mktemp("folder") / "numbers.npy"
-    np.save(path, numbers)
-    read = files.read_columns(path)
-    assert list(read) == ["0"]
-    np.testing.assert_array_equal(read["0"], numbers)
-
-
-def test_npy_with_two_axes_has_numbered_columns(tmp_path):
-    np.save(tmp_path / "table.npy", np.arange(6).reshape(3, 2))
-    read = files.read_columns(tmp_path / "table.npy")
-    assert {name: column.tolist() for name, column in read.items()} == {"0": [0, 2, 4], "1": [1, 3, 5]}
-
-
 @pytest.mark.parametrize("name", ["draws.txt", "draws", "draws.csv.gz"])
 def test_columns_are_written_as_parquet_or_csv_alone(tmp_path, name):
     with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):
         files.write_columns(tmp_path / name, {"x": np.ones(2)})
     assert not any(tmp_path.iterdir())
-
-
-def test_a_suffix_in_capitals_is_read(tmp_path):
-    (tmp_path / "DATA.CSV").write_text("x\n1\n2\n")
-    assert files.read_columns(tmp_path / "DATA.CSV")["x"].to_pylist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -163,20 +143,3 @@ def test_a_suffix_in_capitals_is_read(tmp_path):
 )
 def test_what_reads_as_a_number(text, number):
     assert files.is_number(text) is number
-
-
-def test_a_header_with_one_name_is_a_header(tmp_path):
-    (tmp_path / "named.csv").write_text("2019,label\n1,2\n3,4\n")
-    assert list(files.read_columns(tmp_path / "named.csv")) == ["2019", "label"]
-    (tmp_path / "unnamed.csv").write_text("1,2\n3,4\n")
-    with pytest.raises(InputError, match="a first row with the names"):
-        files.read_columns(tmp_path / "unnamed.csv")
-
-
-def test_missing_file_names_those_beside_it(tmp_path):
-    for name in ("waiting.csv", "wading.csv", "galaxies.csv"):
-        (tmp_path / name).write_text("x\n1\n")
-    with pytest.raises(InputError) as raised:
-        files.read_columns(tmp_path / "waitings.csv")
-    assert raised.value.where == "data.path"
-    assert raised.value.remedy.startswith(f"Did you mean {tmp_path / 'waiting.csv'}")

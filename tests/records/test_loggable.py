@@ -98,6 +98,16 @@ def test_an_older_record_claims_nothing(tmp_path):
     assert "±" not in tags["mlflow.note.content"] and "| component | weight | loc" in tags["mlflow.note.content"]
 
 
+def test_columns_of_one_file_are_data_sets_of_their_own():
+    data = {"name": "x", "column": "x", "source_type": "file", "source": "/here/table.csv", "n_data": 3}
+    data |= {"unit": None, "truth": None, "digest": "0" * 64}
+    named = [
+        loggable.dataset({**data, **other})["name"]
+        for other in ({}, {"name": "y", "column": "y"}, {"name": "mine"}, {"column": None, "name": "table"})
+    ]
+    assert named == ["table.csv: x", "table.csv: y", "mine", "table"]
+
+
 def test_runs_of_a_sweep_are_named_by_what_differs():
     runs = [
         (0, ["n_components=1", "seed=0", "steps=100"]),

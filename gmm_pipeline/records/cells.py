@@ -1,0 +1,178 @@
+"""What a cell of a column means: a number, a missing value, or neither.
+
+A missing value is NaN here; whoever asked for the column decides what becomes of it.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.files import arrow_of, is_number
+
+POINT, COMMA = ".", ","
+WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|^[+-]?(?i:nan|inf|infinity)$"
+GROUPED = r"^[+-]?[1-9]\d{0,2},\d{3}$"
+"""A decimal comma, or a comma between thousands."""
+
+
+class Cells(NamedTuple):
+    """What the user says of cells."""
+
+    decimal: str | None
+    """`.` or `,`; None where the file shows it."""
+    missing_codes: tuple[str, ...]
+    """What stands for a missing value, besides an empty cell and NaN."""
+
+    def is_missing(self, text: str) -> bool:
+        """Whether a cell of text has no value."""
+        return text in ("", *self.missing_codes)
+
+
+def looks_numeric(text: str, *, commas: bool) -> bool:
+    """Whether a cell may be a number.
+
+    Args:
+        text: of the cell, stripped.
+        commas: whether its decimals may follow a comma.
+    """
+    return is_number(text) or (commas and WITH_COMMA.fullmatch(text) is not None)
+
+
+def arrow_functions() -> Any:
+    """Arrow's functions on columns, which exist once they are imported, so that no checker of types knows them."""
+    from pyarrow import compute
+
+    return compute
+
+
+def numbers_of(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
+    """A column of Arrow's or NumPy's as float64, NaN where it has no value.
+
+    Args:
+        column: of numbers, or of texts that read as numbers.
+        where: how a message names it.
+        cells: what the user says of them.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if isinstance(column, np.ndarray):
+        if column.dtype.kind not in "iuf":
+            raise _no_numbers(where, column[:1], str(column.dtype))
+        numbers = np.asarray(column, np.float64)
+    else:
+        numbers = _of_arrow(column, where, cells)
+    codes = [float(code) for code in cells.missing_codes if is_number(code)]
+    coded = np.isin(numbers, [code for code in codes if np.isfinite(code)])
+    return np.where(coded, np.nan, numbers) if coded.any() else numbers
+
+
+def _of_arrow(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
+    import pyarrow as pa
+
+    pc = arrow_functions()
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _of_texts(pc.cast(column, pa.large_string()), where, cells)
+    if not is_numeric(column.type):
+        present = column.drop_null()
+        raise _no_numbers(where, present[0].as_py() if len(present) else None, str(kind))
+    plain = pc.cast(column, kind)
+    if pa.types.is_decimal(kind):
+        plain = pc.cast(plain, pa.string())  # which is read to the nearest float64; a cast of decimals is not as exact
+    # Whole numbers beyond 2**53 are rounded, as they are wherever numbers are float64.
+    return _spread(pc.cast(plain.drop_null(), pa.float64(), safe=False), plain.is_null())
+
+
+def _spread(present: Any, missing: Any) -> Float[np.ndarray, " n"]:
+    """Numbers at their rows, NaN at those that are missing."""
+    numbers = np.full(len(missing), np.nan)
+    numbers[_as_numpy(arrow_functions().cast(missing, "uint8")) == 0] = _as_numpy(present)
+    return numbers
+
+
+def _as_numpy(column: Any) -> np.ndarray:
+    """A column without missing values, by DLPack: Arrow's `to_numpy` imports pandas, which takes longer than a fit."""
+    return np.concatenate([np.empty(0, np.uint8), *map(np.from_dlpack, column.chunks)])
+
+
+def is_numeric(kind: Any) -> bool:
+    """Whether a type of Arrow's is one of numbers, also where they are kept in a dictionary."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return is_numeric(kind.value_type)
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind)
+
+
+def _of_texts(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
+    import pyarrow as pa
+
+    pc = arrow_functions()
+    texts = pc.ascii_trim(column, ' \t\r\n"')
+    codes = pc.cast(arrow_of(["", *cells.missing_codes]), pa.large_string())
+    missing = pc.or_(texts.is_null(), pc.is_in(texts, value_set=codes))
+    texts = texts.filter(pc.invert(missing))
+    try:
+        return _spread(pc.cast(_with_points(texts, where, cells), pa.float64()), missing)
+    except pa.ArrowInvalid:
+        if cells.decimal is None and _has_decimal_commas(texts, where):
+            return _of_texts(column, where, cells._replace(decimal=COMMA))
+    wrong = pc.invert(pc.match_substring_regex(texts, NUMBER))
+    raise _no_numbers(where, _first(texts, wrong) if pc.any(wrong).as_py() else str(texts[0]), "text")
+
+
+def _with_points(texts: Any, where: str, cells: Cells) -> Any:
+    """Texts with a point before decimals, where the user says that there are commas."""
+    pc = arrow_functions()
+    if cells.decimal != COMMA:
+        return texts
+    points = pc.match_substring(texts, POINT)
+    if pc.any(points).as_py():
+        raise _in_doubt(where, f"both, as in {_first(texts, points)!r}")
+    return pc.replace_substring(texts, COMMA, POINT)
+
+
+def _has_decimal_commas(texts: Any, where: str) -> bool:
+    """Whether decimals follow a comma in a column, which its cells have to agree in."""
+    pc = arrow_functions()
+    commas = pc.match_substring(texts, COMMA)
+    if not pc.any(commas).as_py():
+        return False
+    fits = pc.match_substring_regex(texts, f"^(?:{WITH_COMMA.pattern})$")
+    if not pc.all(pc.or_(pc.invert(commas), fits)).as_py():
+        return False  # text, of which the message shows some
+    points = pc.match_substring(texts, POINT)
+    if pc.any(points).as_py():
+        raise _in_doubt(where, f"{_first(texts, commas)!r} and {_first(texts, points)!r}")
+    if pc.all(pc.or_(pc.invert(commas), pc.match_substring_regex(texts, GROUPED))).as_py():
+        raise _in_doubt(where, f"{_first(texts, commas)!r}, which may be thousands")
+    return True
+
+
+def _first(texts: Any, chosen: Any) -> str:
+    return bytes(texts.filter(chosen)[0].as_buffer()).decode(errors="replace")
+
+
+def _in_doubt(where: str, came: str) -> InputError:
+    return InputError(
+        where,
+        expected="decimals after a point, or all of them after a comma",
+        came=came,
+        remedy="If the comma marks decimals, add data.decimal=comma; separators of thousands have to be removed.",
+    )
+
+
+def _no_numbers(where: str, example: Any, kind: str) -> InputError:
+    came = f"{example!r}, which is text" if isinstance(example, str) else f"{example} ({kind})"
+    return InputError(
+        where,
+        expected="finite numbers",
+        came=came,
+        remedy="Choose another column, name codes of missing values with data.missing_codes, or save it as numbers.",
+    )

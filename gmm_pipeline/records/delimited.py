@@ -1,0 +1,122 @@
+"""The columns of a CSV file, also a packed one, in whatever encoding it is.
+
+Arrow reads it. Every cell is read as text, so that no type is guessed from the first rows, and a blank line is a row
+whose cells are empty, so that rows keep their numbers. The price: the whole file is in memory, once as bytes and once
+as the text of the columns that are read.
+"""
+
+import codecs
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.cells import arrow_functions
+from gmm_pipeline.records.dialects import AUTO, LOOKED_AT, Asked, dialect_of, numeric_columns
+from gmm_pipeline.records.files import arrow_of, is_number, readable
+
+BLOCK = 1 << 24
+"""Bytes that Arrow reads at once; the longest row has to fit."""
+
+
+class DelimitedTable:
+    """The columns of a CSV file, read as text once they are asked for."""
+
+    def __init__(self, path: Path, asked: Asked):
+        self._path, self._asked = path, asked
+        self._content = _as_utf8(path, _content_of(path))
+        head = bytes(self._content[:LOOKED_AT])
+        self._dialect = dialect_of(path, head, asked, is_whole=len(head) == len(self._content))
+        self.names = self._dialect.names
+        self.numbered, self.doubtful = self._dialect.numbered, self._dialect.doubtful
+
+    def numeric(self) -> list[int]:
+        """The columns that look like numbers."""
+        return numeric_columns(self._dialect, self._asked)
+
+    def read(self, places: Sequence[int]) -> list[Any]:
+        """Columns as Arrow's texts."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        content = self._content[self._dialect.begin :]
+        if len(self.names) > 1:  # a row has delimiters here, so that an empty line at the end is none
+            end = bytes(content[-LOOKED_AT:])
+            content = content[: len(content) - len(end) + len(end.rstrip(b"\r\n"))]
+        if not content:
+            return [pa.chunked_array([], pa.string()) for _ in places]
+        mark = self._asked.mark
+        may_have_remarks = mark is not None and re.search(re.escape(mark.encode()), content) is not None
+        kept = [0, *places] if may_have_remarks else places
+        ids = [str(place) for place in range(len(self.names))]
+        with readable(self._path):
+            table = csv.read_csv(
+                pa.py_buffer(content),
+                read_options=csv.ReadOptions(column_names=ids, block_size=BLOCK),
+                parse_options=csv.ParseOptions(
+                    delimiter=self._dialect.delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=lambda row: "skip" if self._asked.is_remark(row.text) else "error",
+                ),
+                convert_options=csv.ConvertOptions(
+                    include_columns=[ids[place] for place in dict.fromkeys(kept)],
+                    column_types=dict.fromkeys(ids, pa.string()),
+                ),
+            )
+        table = self._without_remarks(table) if may_have_remarks else table
+        return [table[ids[place]] for place in places]
+
+    def _without_remarks(self, table: Any) -> Any:
+        """The rows that are none of the comments which are as wide as rows."""
+        pc, asked = arrow_functions(), self._asked
+        first = pc.ascii_trim_whitespace(table["0"])
+        codes = arrow_of(asked.cells.missing_codes)
+        remarks = pc.and_not(pc.starts_with(first, asked.mark), pc.is_in(first, value_set=codes))
+        if not pc.any(remarks).as_py() or pc.all(remarks).as_py():  # where all begin so, it is how rows are called
+            return table
+        others = [name for name in table.column_names if name != "0"]
+        texts = [text for row in table.filter(remarks).select(others).to_pylist() for text in row.values()]
+        if asked.comment == AUTO and any(map(is_number, texts)):
+            raise InputError(
+                str(self._path),
+                expected=f"rows that do not begin with {asked.mark}, or comments without numbers in the column",
+                came=f"{pc.sum(remarks).as_py():,} in doubt, the first in row {remarks.index(True).as_py() + 1}",
+                remedy="Add 'data.comment=\"#\"' if they are comments, or data.comment=null if they are rows.",
+            )
+        return table.filter(pc.invert(remarks))
+
+
+def _content_of(path: Path) -> bytes:
+    """The bytes of a file, unpacked where its suffix says that it is packed."""
+    import pyarrow as pa
+
+    with readable(path), pa.input_stream(str(path)) as stream:
+        return stream.read()
+
+
+def _as_utf8(path: Path, content: bytes) -> memoryview:
+    """The content as UTF-8, whether it was that, UTF-16, or cp1252 as older programs on Windows write it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif content[1:2] == b"\0" != content[:1]:
+        encoding = "utf-16-le"
+    elif content[:1] == b"\0" != content[1:2]:
+        encoding = "utf-16-be"
+    elif _is_utf8(content):
+        return memoryview(content)[len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0 :]
+    else:
+        encoding = "cp1252"
+    with readable(path):
+        return memoryview(content.decode(encoding, errors="replace" if encoding == "cp1252" else "strict").encode())
+
+
+def _is_utf8(content: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for begin in range(0, len(content), BLOCK):
+            decoder.decode(content[begin : begin + BLOCK], final=begin + BLOCK >= len(content))
+    except UnicodeDecodeError:
+        return False
+    return True

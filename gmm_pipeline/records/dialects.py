@@ -1,0 +1,247 @@
+"""How a CSV file is written: delimiter, header, comments, found in its beginning where that leaves no doubt.
+
+Python's `csv` splits the beginning by each delimiter that comes into question. What is in doubt is refused with the key
+that settles it: a wrong guess would be a wrong answer.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.cells import COMMA, POINT, Cells, looks_numeric
+from gmm_pipeline.records.files import readable
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+AUTO = "auto"
+HEADERS = (AUTO, "first", "none")
+LOOKED_AT = 1 << 17
+"""Bytes that are looked at: as many as Python's `csv` takes in one cell."""
+MOST_LINES = 1000
+"""Of them, below what stands above the first row."""
+
+Row = list[str]
+
+
+class Asked(NamedTuple):
+    """What the user says of a file."""
+
+    cells: Cells
+    delimiter: str | None
+    """None where the file shows it."""
+    header: str
+    """`first`: the first row has names; `none`: it has data; `auto`: whichever the file shows."""
+    comment: str | None
+    """How lines begin that are no rows; None for no such lines, `auto` for `#` where it leaves no doubt."""
+    column: str | None
+    """That is wanted; None for the only one."""
+
+    @property
+    def mark(self) -> str | None:
+        """How lines begin that are no rows."""
+        return "#" if self.comment == AUTO else self.comment
+
+    def is_remark(self, text: str) -> bool:
+        """Whether a line or its first cell says that it is no row; `#N/A` in a cell is a missing value."""
+        text = text.strip()
+        return self.mark is not None and text.startswith(self.mark) and not self.cells.is_missing(text)
+
+
+class Dialect(NamedTuple):
+    """How a file is written."""
+
+    delimiter: str
+    names: list[str]
+    """Of the columns, empty where one has none; their numbers where all have none."""
+    begin: int
+    """The byte at which the rows begin."""
+    sample: list[Row]
+    """The first rows."""
+    numbered: bool
+    """Whether the names are numbers for want of others."""
+    doubtful: bool
+    """Whether what is taken for names has numbers too."""
+
+
+def dialect_of(path: Path, head: bytes, asked: Asked, *, is_whole: bool) -> Dialect:
+    """How a file is written.
+
+    Args:
+        path: of the file.
+        head: its beginning, in UTF-8.
+        asked: what the user says of it.
+        is_whole: whether this is all of it.
+
+    Raises:
+        InputError: it has no rows, or leaves in doubt how it is written.
+    """
+    lines = list(io.StringIO(head.decode("latin-1"), newline=""))  # in which a character is a byte
+    lines = lines if is_whole or len(lines) < 2 else lines[:-1]
+    n_above, announced, remark = _above(lines, asked)
+    begin, lines = sum(map(len, lines[:n_above])), lines[n_above:]
+    if not lines:
+        remedy = "Choose another file with data.path."
+        raise InputError(str(path), expected="a readable table of numbers", came="no rows", remedy=remedy)
+    is_whole, lines = is_whole and len(lines) <= MOST_LINES, lines[:MOST_LINES]
+    delimiter = asked.delimiter or announced or _delimiter(path, lines, asked, is_whole=is_whole)
+    with readable(path):
+        first, body, n_lines = _split(lines, delimiter, is_whole=is_whole)
+    body = _rows(body, asked)
+    names = _decoded(first)
+    numeric = [_may_be_datum(name, delimiter, asked) for name in names if name]
+    if asked.header == "none":
+        numbers = [str(number) for number in range(len(first))]
+        return Dialect(delimiter, numbers, begin, _of_width([first, *body], len(first)), True, False)
+    if asked.header == "first" or not all(numeric) or _are_names(names, body, asked):
+        begin += sum(map(len, lines[:n_lines]))
+        names = _as_wide_as(names, body)
+        doubtful = asked.header == AUTO and any(numeric) and not all(numeric)
+        return Dialect(delimiter, names, begin, _of_width(body, len(names)), False, doubtful)
+    above = _decoded(remark.split(delimiter))
+    if len(above) == len(first) and all(above) and (len(above) > 1 or " " not in above[0]):
+        return Dialect(delimiter, above, begin, _of_width([first, *body], len(first)), False, False)
+    raise InputError(
+        str(path),
+        expected="a first row (a header) with the names of the columns",
+        came=f"numbers: {', '.join(names[:5])}",
+        remedy="Add data.header=none if they are data, or data.header=first if they are names.",
+    )
+
+
+def _above(lines: Sequence[str], asked: Asked) -> tuple[int, str | None, str]:
+    """How many lines come before the first row, the delimiter that they announce as Excel does, the last comment."""
+    announced, remark = None, ""
+    for number, line in enumerate(lines):
+        text = line.strip()
+        excel = re.fullmatch(r'"?sep=(.)"?', line.rstrip("\r\n"), re.IGNORECASE)
+        if number == 0 and excel:
+            announced = excel.group(1)
+        elif asked.is_remark(text):
+            remark = text.removeprefix(asked.mark or "")
+        elif text:
+            return number, announced, remark
+    return len(lines), announced, remark
+
+
+def _split(lines: Iterable[str], delimiter: str, *, is_whole: bool) -> tuple[Row, list[Row], int]:
+    """The first row, the others that are whole, and how many lines the first takes."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    first = next(reader)
+    n_lines = reader.line_num
+    body = list(reader)
+    return first, body if is_whole else body[:-1], n_lines
+
+
+def _rows(rows: Iterable[Row], asked: Asked) -> list[Row]:
+    """Those that are neither blank nor comments."""
+    rows = [row for row in rows if row]
+    return [row for row in rows if not asked.is_remark(row[0])] or rows  # where all begin so, it is how rows are called
+
+
+def _of_width(rows: Iterable[Row], width: int) -> list[Row]:
+    return [row for row in rows if len(row) == width]
+
+
+def _decoded(cells: Iterable[str]) -> Row:
+    """Names as people read them, of the characters that stand for bytes of UTF-8."""
+    return [cell.strip().encode("latin-1").decode(errors="replace") for cell in cells]
+
+
+def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool) -> str:
+    """The delimiter by which all rows have as many cells; where none has, one that no line has.
+
+    Raises:
+        InputError: several do, and neither gives more numbers.
+    """
+    fitting: dict[bool, dict[str, int]] = {True: {}, False: {}}
+    delimiters = [delimiter for delimiter in DELIMITERS.values() if delimiter != asked.cells.decimal]
+    for delimiter in delimiters:
+        try:
+            first, body, _ = _split(lines, delimiter, is_whole=is_whole)
+        except csv.Error:
+            continue
+        body = _rows(body, asked) or [first]
+        width = len(body[0])
+        short = len(first) == width - 1  # rows have names of their own, or end in a delimiter
+        same = width > 1 and all(len(row) == width for row in body) and len(first) in (width, width - 1)
+        if same and not (short and _are_decimals(path, delimiter, body, asked)):
+            cells = [cell.strip() for row in [first, *body] for cell in row]
+            fitting[not short][delimiter] = sum(_may_be_datum(cell, delimiter, asked) for cell in cells if cell)
+    found = fitting[True] or fitting[False]
+    best = [delimiter for delimiter, score in found.items() if score == max(found.values())]
+    if len(best) > 1:
+        words = [word for word, delimiter in DELIMITERS.items() if delimiter in best]
+        raise InputError(
+            str(path),
+            expected="one delimiter by which all rows have as many cells",
+            came=" and ".join(words),
+            remedy=f"Say which it is: data.delimiter={words[0]}.",
+        )
+    if best:
+        return best[0]
+    of_header = [delimiter for delimiter in delimiters if delimiter in lines[0]]
+    unused = [delimiter for delimiter in delimiters if not any(delimiter in line for line in lines)]
+    # With one that the header has, the row that has another number of cells is named; else there is one column.
+    return (of_header or unused or delimiters)[0]
+
+
+def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked) -> bool:
+    """Whether what a comma splits below a single name are numbers with decimal commas.
+
+    Raises:
+        InputError: they may as well be numbers of rows beside a column.
+    """
+    whole = all(re.fullmatch(r"[+-]?\d*", row[0].strip()) and re.fullmatch(r"\d+", row[-1]) for row in body)
+    if delimiter != COMMA or asked.cells.decimal == POINT or len(body[0]) != 2 or not whole:
+        return False
+    if len(body) > 2 and [row[0] for row in body] == [str(number) for number in range(1, len(body) + 1)]:
+        raise InputError(
+            str(path),
+            expected="decimals, or numbers of rows, before each comma",
+            came=f"{','.join(body[0])}, which may be either",
+            remedy="Add data.decimal=comma if these are decimals, or data.delimiter=comma if they are two columns.",
+        )
+    return True
+
+
+def _may_be_datum(text: str, delimiter: str, asked: Asked) -> bool:
+    commas = delimiter != COMMA and asked.cells.decimal != POINT
+    return asked.cells.is_missing(text) or looks_numeric(text, commas=commas)
+
+
+def _are_names(names: Sequence[str], body: Sequence[Row], asked: Asked) -> bool:
+    """Whether a first row of numbers has names: one that was asked for, or those that pandas gives to columns.
+
+    Those are 0, 1, 2, …; it writes floats with a point, so that a column of others has its number above it.
+    """
+    wanted = asked.column
+    if wanted is not None and wanted in names and not (wanted.isdigit() and int(wanted) < len(names)):
+        return True
+    given = [name for name in names if name]
+    if given != [str(number) for number in range(len(given))] or not given:
+        return False
+    below = [row[len(row) - len(given) :] for row in body if len(row) == len(names)]
+    return bool(below) and all(
+        "." in cell or not re.fullmatch(r"\s*[+-]?\d+\s*", cell) for row in below for cell in row
+    )
+
+
+def _as_wide_as(names: Row, body: Sequence[Row]) -> Row:
+    """The names, with an empty one where rows have one cell more: at the end if that is empty, else before them."""
+    if not body or any(len(row) != len(names) + 1 for row in body):
+        return names
+    return [*names, ""] if not any(row[-1].strip() for row in body) else ["", *names]
+
+
+def numeric_columns(dialect: Dialect, asked: Asked) -> list[int]:
+    """The columns that look like numbers in the first rows; those without a name only where none has one."""
+    found = []
+    for place, name in enumerate(dialect.names):
+        present = [cell for row in dialect.sample if not asked.cells.is_missing(cell := row[place].strip())]
+        numbers = bool(present) and all(_may_be_datum(cell, dialect.delimiter, asked) for cell in present)
+        if numbers and (name or not any(dialect.names)):
+            found.append(place)
+    return found

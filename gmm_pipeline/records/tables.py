@@ -1,0 +1,149 @@
+"""Files with data as people have them: CSV and its kin, Parquet, a folder of Parquet parts, Arrow, npy.
+
+A table has names and gives columns once they are asked for, so that a wide file costs what is read of it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.records.cells import is_numeric
+from gmm_pipeline.records.delimited import DelimitedTable
+from gmm_pipeline.records.dialects import Asked
+from gmm_pipeline.records.files import readable
+from gmm_pipeline.records.formats import ARROW, NPY, PARQUET, TEXT, has_data_suffix
+
+
+class ArrowTable:
+    """Columns with types: of Parquet, of its parts, or of an Arrow file."""
+
+    numbered = doubtful = False
+    """Whether numbers stand for names, and whether the names may be data."""
+
+    def __init__(self, path: Path, parts: Sequence[Path]):
+        self._path, self._parts = path, parts
+        self._schema = self._read(parts[0], names=None)
+        self.names = self._schema.names
+
+    def numeric(self) -> list[int]:
+        """The columns of numbers."""
+        return [place for place, kind in enumerate(self._schema.types) if is_numeric(kind)]
+
+    def read(self, places: Sequence[int]) -> list[Any]:
+        """Columns as they are."""
+        import pyarrow as pa
+
+        names = [self.names[place] for place in places]
+        tables = [self._read(part, names=names) for part in self._parts]
+        kinds = dict(zip(self.names, self._schema.types, strict=True))
+        with readable(self._path):
+            return [
+                pa.chunked_array(
+                    [chunk for table in tables for chunk in table[name].cast(kinds[name]).chunks], kinds[name]
+                )
+                for name in names
+            ]
+
+    def _read(self, part: Path, *, names: Sequence[str] | None) -> Any:
+        """Columns of a part, or its schema."""
+        if part.suffix.lower() in ARROW:
+            table = _arrow_table(part)
+            return table.schema if names is None else table
+        from pyarrow import parquet
+
+        with readable(part), part.open("rb") as stream:
+            file = parquet.ParquetFile(stream)
+            return file.schema_arrow if names is None else file.read(columns=list(dict.fromkeys(names)))
+
+
+def _arrow_table(path: Path) -> Any:
+    """What is in an Arrow file, of either format and of Feather's first version."""
+    from pyarrow import feather, ipc
+
+    with readable(path), path.open("rb") as stream:
+        is_stream = stream.read(4) not in (b"ARRO", b"FEA1")
+        stream.seek(0)
+        return ipc.open_stream(stream).read_all() if is_stream else feather.read_table(stream)
+
+
+class NpyTable:
+    """Columns of an array, known by their numbers. The file is mapped: its header may say more than there is."""
+
+    numbered, doubtful = True, False
+
+    def __init__(self, path: Path):
+        with readable(path):
+            self._content = np.lib.format.open_memmap(path, mode="r")
+        if self._content.ndim not in (1, 2):
+            raise InputError(
+                str(path),
+                expected="an array with one axis (data) or two (data, columns)",
+                came=f"shape {self._content.shape}",
+                remedy="Save the column as an array of its own.",
+            )
+        if self._content.size == 0:
+            remedy = "Choose another file with data.path."
+            raise InputError(str(path), expected="numbers, a row each", came="no rows", remedy=remedy)
+        n_columns = 1 if self._content.ndim == 1 else self._content.shape[1]
+        self.names = [str(number) for number in range(n_columns)]
+
+    def numeric(self) -> list[int]:
+        """The columns of numbers."""
+        return list(range(len(self.names)))
+
+    def read(self, places: Sequence[int]) -> list[Any]:
+        """Columns as they are."""
+        return [self._content if self._content.ndim == 1 else self._content[:, place] for place in places]
+
+
+Table = ArrowTable | NpyTable | DelimitedTable
+
+
+def open_table(path: Path, asked: Asked) -> Table:
+    """The table in a file.
+
+    Args:
+        path: of the file; its suffix decides the format.
+        asked: what the user says of it, which bears on text alone.
+
+    Raises:
+        InputError: the file is missing, unreadable or of another kind.
+    """
+    if not path.exists():
+        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        remedy = f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
+        remedy = remedy if close else f"Paths are relative to the current folder, {Path.cwd()}."
+        raise InputError("data.path", expected="a file that exists", came=str(path), remedy=remedy)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return ArrowTable(path, _parts(path))
+    if suffix in (*PARQUET, *ARROW):
+        return ArrowTable(path, [path])
+    if suffix == NPY:
+        return NpyTable(path)
+    if has_data_suffix(path):
+        return DelimitedTable(path, asked)
+    raise InputError(
+        "data.path",
+        expected=f"a file that ends in {', '.join([*TEXT, *PARQUET, *ARROW, NPY])}; text may end in .gz or .zst too",
+        came=str(path),
+        remedy="Convert the file, or write a loader of your own and name it by _target_.",
+    )
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The Parquet files in a folder, as Spark and others write one table."""
+    files = (file for suffix in PARQUET for file in folder.rglob(f"*{suffix}"))
+    parts = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
+    if not parts:
+        raise InputError(
+            "data.path",
+            expected="a file, or a folder with the .parquet files of one table",
+            came=f"{folder}, a folder without any",
+            remedy="Name a file in it.",
+        )
+    return parts

@@ -1,0 +1,334 @@
+"""Files with data as people have them, each read by columns of numbers as pandas or whoever wrote them has them."""
+
+import codecs
+import contextlib
+import decimal
+import gzip
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from pyarrow import feather, ipc, parquet
+
+from gmm_pipeline.config import config_directory
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import datasets
+
+KEYS: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "data" / "file.yaml"))
+NUMBERS = [55.0, 56.8, -53.4, 0.125]
+
+
+def read(path: Path, **given: Any) -> datasets.Dataset:
+    keys = {**KEYS, "path": str(path), **given}
+    return datasets.from_file(**{name: value for name, value in keys.items() if name != "_target_"})
+
+
+@pytest.fixture
+def of(tmp_path):
+    """The data in a file with some content."""
+
+    def written(content: str | bytes, *, suffix: str = ".csv", **given: Any) -> list[float]:
+        path = tmp_path / f"table{suffix}"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read(path, **given).data.tolist()
+
+    return written
+
+
+COMMAS = "tag;wert\n0;55,0\n1;56,8\n2;-53,4\n3;0,125\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ("x\n55.0\n56.8\n-53.4\n0.125\n", None),
+        ("x\r\n55.0\r\n56.8\r\n-53.4\r\n0.125", None),
+        ("name,x\na,55.0\nb,56.8\nc,-53.4\nd,0.125\n", None),
+        ("x,y,y,,\n55.0,1,2,,\n56.8,1,2,,\n-53.4,1,2,,\n0.125,1,2,,\n", "x"),
+        ("x,y\n55.0,1,\n56.8,1,\n-53.4,1,\n0.125,1,\n", "x"),
+        (",x\n0,55.0\n1,56.8\n2,-53.4\n3,0.125\n", None),
+        ('"x","g"\n"1",55.0,"a"\n"2",56.8,"b"\n"3",-53.4,"c"\n"4",0.125,"d"\n', None),
+        (COMMAS, "wert"),
+        (COMMAS.replace(";", "\t"), "wert"),
+        (COMMAS.replace(";", "|"), "wert"),
+        ("tag\twert\n0\t55.0\n1\t56.8\n2\t-53.4\n3\t0.125\n", "wert"),
+        ("wert\n55,0\n56,8\n-53,4\n0,125\n", None),
+        ('tag,wert\n0,"55,0"\n1,"56,8"\n2,"-53,4"\n3,"0,125"\n', "wert"),
+        ("sep=;\nname;x\na;55.0\nb;56.8\nc;-53.4\nd;0.125\n", None),
+        ("id, height\n0, 55.0\n1, 56.8\n2, -53.4\n3, 0.125\n", "height"),
+        ("# made by a logger, 2\n# unit: mm\nx,y\n55.0,1\n56.8,1\n-53.4,1\n0.125,1\n", "x"),
+        ("# time,value\n1,55.0\n2,56.8\n3,-53.4\n4,0.125\n", "value"),
+        ("x\n55.0\n# paused\n56.8\n-53.4\n0.125\n# end\n", None),
+        ("x,y\n55.0,1\n# paused\n56.8,1\n# again, and on\n-53.4,1\n0.125,1\n", "x"),
+        ("id,x\n#1,55.0\n#2,56.8\n#3,-53.4\n#4,0.125\n", None),
+        ('x,note\n55.0,"two\nlines, or ""three"""\n56.8,\n-53.4,b\n0.125,c\n\n\n', None),
+        ("2019,2020\n55.0,1\n56.8,2\n-53.4,3\n0.125,4\n", "2019"),
+        ("0\n55.0\n56.8\n-53.4\n0.125\n", None),
+        (",0,1\n0,55.0,1.0\n1,56.8,2.0\n2,-53.4,3.0\n3,0.125,4.0\n", "0"),
+        ("\n\nx\n+55.0\n5.68e1\n -53.4 \n.125\n", None),
+    ],
+)
+def test_csv_of_many_kinds_is_read_alike(of, content, column):
+    assert of(content, column=column) == NUMBERS
+
+
+@pytest.mark.parametrize(
+    ("content", "given"),
+    [
+        ("55.0,1\n56.8,2\n-53.4,3\n0.125,4\n", {"header": "none", "column": 0}),
+        ("55.0\n56.8\n-53.4\n0.125\n", {"header": "none"}),
+        ("55,0\n56,8\n-53,4\n0,125\n", {"header": "none", "decimal": "comma"}),
+        ("1\n55\n", {"header": "first"}),
+        ("1,234;5\n2,345;6\n", {"header": "none", "decimal": "comma", "column": 0}),
+        ("x\n1,5\n2,5\n3,5\n", {"decimal": ","}),
+        ("a,b\n#1,2\n3,4\n", {"comment": "#", "column": "b"}),
+        ("a,b\n#1,2\n3,4\n", {"comment": None, "column": "b"}),
+        ("a,b;c\n1,2;3\n", {"delimiter": "semicolon", "column": "c"}),
+        ("x\n% a remark\n1\n", {"comment": "%"}),
+    ],
+)
+def test_what_is_in_doubt_can_be_said(of, content, given):
+    expected = {
+        "1\n55\n": [55.0],
+        "1,234;5\n2,345;6\n": [1.234, 2.345],
+        "x\n1,5\n2,5\n3,5\n": [1.5, 2.5, 3.5],
+        "a,b\n#1,2\n3,4\n": [4.0] if given.get("comment") else [2.0, 4.0],
+        "a,b;c\n1,2;3\n": [3.0],
+        "x\n% a remark\n1\n": [1.0],
+    }
+    assert of(content, **given) == expected.get(content, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "says"),
+    [
+        ("1.5\n2.5\n", {}, "data.header=none .* data.header=first"),
+        ("2019,2020\n1,2\n", {}, "data.header=none"),
+        ("0,1\n0,1\n1,0\n", {"column": "0"}, "data.header=none"),
+        ("Ann,5.1\nBob,4.9\n", {}, "some of which are numbers"),
+        ("x\n1,5\n2,5\n3,5\n", {}, "data.decimal=comma"),
+        ("x;y\n1,234;5\n2,345;6\n", {"column": "x"}, "'1,234', which may be thousands"),
+        ("x;y\n1,5;5\n2.5;6\n", {"column": "x"}, r"'1,5' and '2\.5'"),
+        ("x;y\n1.234,5;5\n", {"column": "x"}, r"'1\.234,5', which is text"),
+        ("x;y\n1.5;5\n", {"column": "x", "decimal": "comma"}, r"both, as in '1\.5'"),
+        ("a,b;c\nd,e;f\n", {}, "comma and semicolon"),
+        ("a,b\n#1,2\n3,4\n", {"column": "b"}, "in doubt, the first in row 1"),
+        ("x,y\n1,2\n3\n", {"column": "x"}, "Expected 2 columns, got 1: 3"),
+        ("x,y\n1,2\n", {}, r"Add one of these words: data\.column=x  data\.column=y"),
+        ("grün,y\n1,2\n", {}, "'data.column=\"grün\"'  data.column=y"),
+        ("a,b\nx,y\n", {}, "none, and there are a, b"),
+        ("x\n1\n# a\n", {"comment": None}, "'# a', which is text"),
+        ("x\n1\n", {"delimiter": "dot"}, "data.delimiter: .*comma, semicolon, tab, bar"),
+        ("x\n1\n", {"decimal": "dot"}, "data.decimal: .*point, comma"),
+        ("x\n1\n", {"header": "second"}, "data.header: .*auto, first, none"),
+        ("x\n1\n", {"missing": "ignore"}, "data.missing: .*error, drop"),
+        ("# nothing\n\n", {}, "no rows"),
+    ],
+)
+def test_what_is_in_doubt_is_refused_with_the_words_to_add(of, content, given, says):
+    with pytest.raises(InputError, match=says):
+        of(content, **given)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-8", b""),
+        ("utf-8", codecs.BOM_UTF8),
+        ("utf-16", b""),
+        ("utf-16-le", b""),
+        ("utf-16-be", b""),
+        ("cp1252", b""),
+    ],
+)
+def test_encodings(of, encoding, mark):
+    content = "Größe,Name\n55.0,Åsa\n56.8,é\n-53.4,b\n0.125,“c”\n"
+    assert of(mark + content.encode(encoding), column="Größe") == NUMBERS
+
+
+def test_packed_text(of):
+    content = b"x\n55.0\n56.8\n-53.4\n0.125\n"
+    assert of(gzip.compress(content), suffix=".csv.gz") == NUMBERS
+    assert of(pa.compress(content, "zstd", asbytes=True), suffix=".tsv.zst") == NUMBERS
+    with pytest.raises(InputError, match=r"a readable \.csv\.gz file"):
+        of(gzip.compress(content)[:-9], suffix=".csv.gz")
+    with pytest.raises(InputError, match=r"a readable \.csv\.gz file"):
+        of(content, suffix=".csv.gz")
+
+
+def test_line_breaks_in_cells_beyond_any_block(of):
+    rows = 20_000
+    content = "id,note,x\n" + "".join(f'{row},"{"z" * 60}\nbroken, with a comma",{row / 8}\n' for row in range(rows))
+    assert of(content, column="x") == [row / 8 for row in range(rows)]
+    long = "line\n" * 300_000
+    assert of(f'note,x\n"short",1.5\n"{long}",2.5\n', column="x") == [1.5, 2.5]
+
+
+def test_whole_numbers_whose_decimals_come_late(of):
+    values = [*range(60_000), 0.5]
+    assert of("x\n" + "\n".join(map(str, values))) == values
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)),
+        min_size=2,
+        max_size=8,
+    ),
+    st.sampled_from(",;\t|"),
+    st.booleans(),
+)
+def test_what_pandas_writes_is_read_back(tmp_path_factory, rows, delimiter, index):
+    frame = pd.DataFrame(rows, columns=["text", "x"])
+    path = tmp_path_factory.getbasetemp() / "pandas.csv"
+    frame.to_csv(path, sep=delimiter, index=index)
+    np.testing.assert_array_equal(read(path, column="x", comment=None, delimiter=delimiter).data, frame.x)
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='1.5,;\t|"\n\r# aé', max_size=40).map(str.encode))
+def test_whatever_a_file_has_it_is_read_or_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert np.isfinite(read(path).data).all()
+
+
+def test_missing_values_are_refused_or_dropped_and_their_rows_kept_in_mind(tmp_path):
+    path = tmp_path / "gaps.csv"
+    path.write_text("x\n\n1\nNA\n-999\n2\n#N/A\n\n")
+    codes = ["NA", -999, "#N/A"]
+    with pytest.raises(InputError, match=r"5 of 7 rows with a missing value, the first in row 1\..*data\.missing=drop"):
+        read(path, missing_codes=codes)
+    found = read(path, missing="drop", missing_codes=codes)
+    assert found.data.tolist() == [1.0, 2.0]
+    assert found.rows is not None
+    assert (found.rows.tolist(), found.n_rows) == ([1, 4], 7)
+    assert datasets.left_out(found) == " (5 of 7 rows without a value are left out)"
+    assert datasets.describe(found)["n_missing"] == 5
+    assert read(path, missing="drop").data.tolist() == [1.0, -999.0, 2.0]
+    path.write_text("x,y\n1,a\n\n3,c\n\n")
+    with pytest.raises(InputError, match=r"1 of 3 rows .* row 2"):
+        read(path)
+
+
+def test_a_row_without_a_weight_is_missing_too_and_infinity_is_not(tmp_path):
+    path = tmp_path / "weighted.csv"
+    path.write_text("x,w\n1,2\n2,\n3,4\n")
+    found = read(path, column="x", weights_column="w", missing="drop")
+    assert (found.data.tolist(), found.counts.tolist()) == ([1.0, 3.0], [2.0, 4.0])
+    path.write_text("x\n1\ninf\n")
+    with pytest.raises(InputError, match="1 that are infinite, the first in row 2"):
+        read(path, missing="drop")
+
+
+def test_names(tmp_path):
+    (tmp_path / "two.csv").write_text("a,b\n1,2\n3,4\n")
+    names = [(one.name, one.column) for one in (read(tmp_path / "two.csv", column=name) for name in "ab")]
+    assert names == [("a", "a"), ("b", "b")]
+    np.save(tmp_path / "plain.npy", np.arange(6.0).reshape(3, 2))
+    assert read(tmp_path / "plain.npy", column=1).name == "plain, column 1"
+    np.save(tmp_path / "one.npy", np.arange(3.0))
+    assert read(tmp_path / "one.npy").name == "one"
+    assert read(tmp_path / "one.npy", name="mine").name == "mine"
+
+
+KINDS = {
+    "float32": pa.array([1.5, None, 3.0], pa.float32()),
+    "half": pa.array(np.array([1.5, 0, 3.0], np.float16), mask=np.array([False, True, False])),
+    "whole": pa.array([2**60, None, 3], pa.int64()),
+    "decimal": pa.array([decimal.Decimal("56.80"), None, decimal.Decimal("3.00")]),
+    "dictionary": pa.array([1.5, None, 3.0]).dictionary_encode(),
+    "text": pa.array(["56.8", None, "3"]),
+    "nan": pa.array([1.5, float("nan"), 3.0]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", [".parquet", ".feather", ".arrow"])
+def test_columns_with_types(tmp_path, kind, suffix):
+    table, path = pa.table({"name": ["a", "b", "c"], "x": KINDS[kind]}), tmp_path / f"typed{suffix}"
+    if suffix == ".parquet":
+        if kind == "half":
+            parquet.write_table(table, path, version="2.6")
+        parquet.write_table(table, path)
+    elif suffix == ".feather":
+        feather.write_feather(table, path)
+    else:
+        with path.open("wb") as stream, ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+    first = {"whole": float(2**60), "decimal": 56.8, "text": 56.8}.get(kind, 1.5)
+    found = read(path, column="x" if kind == "text" else None, missing="drop")
+    assert found.data.tolist() == [first, 3.0]
+    assert found.n_rows == 3
+
+
+def test_a_folder_of_parts_is_one_table(tmp_path):
+    folder = tmp_path / "out.parquet"
+    folder.mkdir()
+    for number, values in enumerate(([1, 2], [3], [4, 5])):
+        kind = pa.int32() if number else pa.int64()
+        parquet.write_table(pa.table({"x": pa.array(values, kind)}), folder / f"part-{number}.parquet")
+    (folder / "_SUCCESS").touch()
+    (folder / "_metadata.parquet").write_text("nothing to read")
+    assert read(folder).data.tolist() == [1, 2, 3, 4, 5]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="a folder without any"):
+        read(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("column", [pa.array([True, False]), pa.array([[1.0], [2.0]]), pa.array([0, 1], pa.date32())])
+def test_what_is_no_number_is_refused(tmp_path, column):
+    parquet.write_table(pa.table({"x": column}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="expected finite numbers"):
+        read(tmp_path / "x.parquet")
+
+
+def npy(shape: str, data: bytes = b"", *, end: str = "}") -> bytes:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, {end}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
+
+
+ARCHIVE = io.BytesIO()
+np.savez(ARCHIVE, x=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "a readable .npy file"),
+        (ARCHIVE.getvalue(), "a readable .npy file"),
+        (npy("(40,", end=""), "a readable .npy file"),
+        (npy("(10000000000000,)"), "a readable .npy file"),
+        (npy("(100000000000000000000000,)"), "a readable .npy file"),
+        (npy("(3,)", b"\0" * 16), "a readable .npy file"),
+        (npy("(0, 10000000000)"), "no rows"),
+        (npy("()", b"\0" * 8), r"shape \(\)"),
+    ],
+)
+def test_arrays_that_are_not_what_they_say(of, content, says):
+    with pytest.raises(InputError, match=says):
+        of(content, suffix=".npy")
+
+
+def test_arrays(of):
+    assert of(npy("(2, 2)", struct.pack("<4d", 1, 2, 3, 4)), suffix=".npy", column=1) == [2.0, 4.0]
+
+
+def test_a_suffix_in_capitals_is_read(of):
+    assert of("x\n1\n2\n", suffix=".CSV") == [1.0, 2.0]
+
+
+def test_a_missing_file_names_those_beside_it(tmp_path):
+    for name in ("waiting.csv", "wading.csv", "galaxies.csv"):
+        (tmp_path / name).write_text("x\n1\n")
+    with pytest.raises(InputError, match=rf"Did you mean {tmp_path / 'waiting.csv'}") as raised:
+        read(tmp_path / "waitings.csv")
+    assert raised.value.where == "data.path"
