@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from gmm_pipeline import config
-from gmm_pipeline.inference import batching
+from gmm_pipeline.inference import batching, fits
 from gmm_pipeline.inference.fitting import REACHED, FitJob, FitResult
 from gmm_pipeline.stages import fit, loading
 
@@ -75,11 +75,13 @@ def with_seeds(job: FitJob, seeds: Iterable[int]) -> list[FitJob]:
 
 def fit_all(jobs: Sequence[FitJob]) -> list[FitResult]:
     """Run fits as the command does: as one batch, in as many threads as the machine has cores."""
-    return batching.fit_all(jobs, workers=batching.default_workers())
+    return fits.fit_all(jobs, workers=batching.default_workers())
 
 
 def best_posterior(result: FitResult) -> float:
-    """Log posterior of an answer in nats, float64 and the units of the fit; -inf where no start is sound."""
+    """Log posterior of an answer in nats, float64 and the units of the fit; -inf where it is not sound."""
+    if result.searched is not None:
+        return -math.inf if result.degenerate or result.diverged else result.searched.log_posteriors[0]
     return max((start.log_posterior for start in result.restarts if start.outcome == REACHED), default=-math.inf)
 
 

@@ -97,7 +97,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 def job_of(n_data: int, n_components: int, steps: int, overrides: Sequence[str]) -> FitJob:
     """A fit of the two-mode example."""
     # One start that takes all of its steps: what is measured is the price of a step.
-    words = [f"data.n_draws={n_data}", f"n_components={n_components}", f"steps={steps}", "restarts=1", "tolerance=0"]
+    words = [f"data.n_draws={n_data}", f"n_components={n_components}", f"steps={steps}", "restarts=1", "search=none", "tolerance=0"]
     job = loaded(*words, *overrides).fit
     jax.config.update("jax_compilation_cache_dir", None)
     return job
@@ -126,8 +126,8 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
 
         return jax.lax.fori_loop(0, n_evaluations, move, (Free(parameters, {}), jnp.zeros((), job.data.dtype)))
 
-    keys = jax.random.split(jnp.asarray(job.key), runs)
-    starts = start(keys, job.data, job.sample_weights, {}, init=plan.init, n_components=plan.n_components)
+    each = [start(job, key) for key in batching.keys_of(job._replace(restarts=runs))]
+    starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     zeros = jnp.zeros(runs, job.data.dtype)
     lane = Lane(
         data=jnp.tile(job.data, (runs, 1)),
@@ -135,7 +135,7 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
         constraints=Constraints(jnp.ones((runs, plan.n_components), bool), jnp.zeros(runs, bool), zeros - jnp.inf),
         tolerance=zeros,
         gradient_tolerance=zeros,
-        floats={"prior": {}, "optimizer": {}},
+        floats={"prior": {}, "optimizer": {}, "schedule": {}},
     )
     arguments = starts, lane
     options = compiler_options(plan.fused) if fast else None

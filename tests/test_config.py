@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import yaml
 from conftest import ROOT
@@ -168,7 +169,7 @@ def test_every_prior_is_a_log_density(option, n_components):
 @pytest.mark.parametrize("option", options("prior"))
 def test_every_prior_can_be_batched_over_its_floats_and_leave_out_components(option):
     log_prior = build_plugin(composed("fit", f"prior={option}"), "prior")
-    assert set(varying("prior", log_prior, Shape(2, 10, "float32"))) == set(log_prior.floats())
+    assert set(varying("prior", log_prior, Shape(2, 10, "float32"))) == set(log_prior.numbers(float))
     draws = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
     padded = Parameters(*(jnp.append(leaf, jnp.array([7.0, -7.0])) for leaf in draws))
     own = prior_density(log_prior, Parameters(*draws), np.ones(2, bool))
@@ -178,13 +179,27 @@ def test_every_prior_can_be_batched_over_its_floats_and_leave_out_components(opt
 @pytest.mark.parametrize("option", options("optimizer"))
 def test_every_optimizer_can_be_batched_over_its_floats(option):
     optimizer = build_plugin(composed("fit", f"optimizer={option}"), "optimizer")
-    assert set(varying("optimizer", optimizer, Shape(2, 10, "float32"))) == set(optimizer.floats())
+    assert set(varying("optimizer", optimizer, Shape(2, 10, "float32"))) == set(optimizer.numbers(float))
 
 
-@pytest.mark.parametrize("option", options("init"))
-def test_every_init_can_be_batched_over_its_floats(option):
-    init = build_plugin(composed("fit", f"init={option}"), "init")
-    assert set(varying("init", init, Shape(2, 10, "float32"))) == set(init.floats())
+OPTAXS = {
+    "constant": optax.constant_schedule,
+    "cosine": optax.cosine_decay_schedule,
+    "exponential": optax.exponential_decay,
+    "linear": optax.linear_schedule,
+}
+
+
+@pytest.mark.parametrize("option", options("schedule"))
+def test_every_schedule_is_optaxs_and_shares_a_program_between_numbers_of_steps(option):
+    schedule = build_plugin(composed("fit", f"schedule={option}", "steps=70"), "schedule")
+    assert set(varying("schedule", schedule, Shape(2, 10, "float32"))) == set(schedule.numbers(float, int))
+    ours, expected = schedule(), OPTAXS[option](**dict(schedule.hyperparameters))
+    steps = [0, 1, 35, 69, 70, 90]
+    beyond = steps if option != "exponential" else steps[:-1]  # nobody steps on after the last
+    np.testing.assert_allclose(
+        [ours(step) for step in beyond], [expected(step) for step in beyond], rtol=1e-6, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 5])
