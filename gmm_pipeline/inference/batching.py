@@ -298,7 +298,7 @@ def _fit_call(
     plan, run = program.plan, _run(program.plan.fused)
     begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
     carried = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
-    lanes = jax.tree.map(jnp.asarray, lanes)
+    lanes = jax.device_put(lanes)
     entries, left, history = [], program.steps, None
     for segment in segments_of(program):
         arguments = (segment.first, segment.until, program.history_every, program.steps)
