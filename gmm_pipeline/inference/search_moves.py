@@ -79,7 +79,7 @@ def varied(
     moves = [move for move in MOVES if move != FRESH for _ in range(numbers[move])]
     # The numbers are drawn search by search, so that none depends on how many there are beside it.
     uniforms = np.stack([generator.random((len(moves), 7 + 2 * landscape.places)) for generator in generators])
-    family = _Family(kept, n_kept, uniforms)
+    family = _Family(kept, n_kept, uniforms, _chances_to_go(kept, landscape.data))
     children = [drawn_anew]
     for move in dict.fromkeys(moves):
         of_move = slice(moves.index(move), moves.index(move) + numbers[move])
@@ -93,24 +93,46 @@ class _Family(NamedTuple):
     kept: Parameters
     n_kept: Int[Array, " R"]
     uniforms: Float[Array, "R n u"]
+    to_go: Float[Array, "R k K"]
+    """Chances of each component to be the one that is taken out, summed up."""
 
     def slots(self, which: slice) -> "_Family":
         return self._replace(uniforms=self.uniforms[:, which])
 
     def parent(self, number: int) -> list[Array]:
         """Log weights, locs and log scales, [R, n, K], of the mixtures that a uniform number chooses."""
-        chosen = (self.uniforms[..., number] * self.n_kept[:, None]).astype(int)
-        found = taken(self.kept, np.minimum(chosen, self.n_kept[:, None] - 1))
+        found = taken(self.kept, self._chosen(number))
         log_weights = np.log(np.maximum(weights_of(found), LEAST_WEIGHT))
         return [np.array(leaf, np.float64) for leaf in (log_weights, *found[1:])]
+
+    def _chosen(self, number: int) -> Int[Array, "R n"]:
+        chosen = (self.uniforms[..., number] * self.n_kept[:, None]).astype(int)
+        return np.minimum(chosen, self.n_kept[:, None] - 1)
 
     def components(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Indices of a component that is taken out, and of another one."""
         n_components = self.kept.component_mus.shape[-1]
-        out = (self.uniforms[..., 2] * n_components).astype(int)
+        chances = np.take_along_axis(self.to_go, self._chosen(0)[..., None], axis=1)
+        out = np.minimum((chances <= self.uniforms[..., 2, None]).sum(axis=-1), n_components - 1)
         other = (out + 1 + (self.uniforms[..., 3] * (n_components - 1)).astype(int)) % n_components
         searches, slots = np.indices(out.shape)
         return (searches, slots, out), (searches, slots, other)
+
+
+def _chances_to_go(kept: Parameters, data: inits.Sorted) -> Float[Array, "R k K"]:
+    """Half of them equal, half by rank: each component half as likely as the one that is needed less, summed up.
+
+    A component is needed by −Σ_i c_i log(1 − r_ij) nats, what the others lose without it.
+    """
+    log_weights, locs, log_scales = (np.asarray(leaf, np.float32)[..., None] for leaf in kept)
+    joint = log_weights - log_scales - 0.5 * ((data.data.astype(np.float32) - locs) * np.exp(-log_scales)) ** 2
+    shares = np.exp(joint - joint.max(axis=-2, keepdims=True))
+    shares /= shares.sum(axis=-2, keepdims=True)
+    needed = -np.log(np.maximum(1.0 - shares, 1e-6)) @ data.counts.astype(np.float32)
+    ranks = needed.argsort(axis=-1).argsort(axis=-1)
+    by_rank = 0.5**ranks
+    n_components = needed.shape[-1]
+    return np.cumsum(0.5 / n_components + 0.5 * by_rank / by_rank.sum(axis=-1, keepdims=True), axis=-1)
 
 
 def _swap(family: _Family, landscape: Landscape) -> Parameters:
