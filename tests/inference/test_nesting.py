@@ -9,6 +9,7 @@ from gmm_pipeline.inference.nesting import compared
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.inference.verdicts import Doubt, Reason
 from gmm_pipeline.model import priors
+from gmm_pipeline.stages import estimates
 
 RANDOM = np.random.default_rng(13)
 DATA = np.concatenate([RANDOM.normal(-4, 1, 150), RANDOM.normal(4, 1, 150)])
@@ -105,7 +106,8 @@ def test_no_criterion_chooses_what_is_barred():
     found = selection.judge(jobs, [TWO, poor], DATA, IDENTITY)
     best_by_luck = found[1]._replace(icl=-1e9, held_out=1e9)
     for criterion in ("icl", "held_out"):
-        assert selection.choose([found[0]._replace(held_out=0.0), best_by_luck], criterion).n_components == 2
+        sound = found[0]._replace(held_out=0.0)
+        assert selection.choose([sound, best_by_luck], criterion) is sound
     assert selection.problem(found[1]) == "missed"
     assert found[1].sbic is not None
 
@@ -135,3 +137,14 @@ def test_selections_of_converged_fits_have_no_doubts():
     jobs = selection.candidates_of(a_job(DATA), [1, 2], [True, False])
     found = selection.judge(jobs, fit_by_em(jobs), DATA, IDENTITY)
     assert [candidate.doubts for candidate in found] == [()] * 3
+
+
+def test_where_nothing_may_be_chosen_no_collapse_is_chosen_either():
+    jobs = [a_job(DATA, 2), a_job(DATA, 3)]
+    twice = a_result([0.5, 0.5], [DATA.mean()] * 2, [DATA.std()] * 2)
+    collapsed = a_result([0.4, 0.3, 0.3], [-4.0, 4.0, DATA[0]], [1.0, 1.0, 1e-3], degenerate=(2,))
+    both = selection.judge(jobs, [twice, collapsed], DATA, IDENTITY)
+    found = [one._replace(bic=bic) for one, bic in zip(both, (9.0, 5.0), strict=True)]
+    assert selection.choose(found, "bic") is None
+    assert estimates.best_of(found, "bic") == 0
+    assert estimates.best_of([found[1]], "bic") == 0

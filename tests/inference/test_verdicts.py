@@ -112,8 +112,8 @@ def test_components_coincide_where_one_component_has_their_likelihood_by_scipy()
     seen = []
     for apart in np.linspace(0.0, 0.5, 11):
         pair = Mixture(np.full(3, 1 / 3), np.array([-4 - apart, -4 + apart, 4.0]), np.ones(3))
-        both = [a_result(*one) for one in (pair, merged(pair, 0, 1, equal_scales=False))]
-        lost = np.subtract(*(log_likelihood(one, job.data) for one in both))
+        two, one = (a_result(*mixture) for mixture in (pair, merged(pair, 0, 1, equal_scales=False)))
+        lost = log_likelihood(two, job.data) - log_likelihood(one, job.data)
         assert bool(coincident(job, pair, job.data.astype(float))) == (lost <= 0.01)
         seen.append(lost <= 0.01)
     assert True in seen
