@@ -54,5 +54,5 @@ def test_assignments_come_back_in_the_order_of_components(tmp_path, weighted, n_
     table = parquet.read_table(tmp_path / "assignments.parquet")
     middle = ["sample_weight"] if weighted else []
     names = [f"responsibility_{component}" for component in range(n_components)]
-    assert table.column_names == ["datum", *middle, "label", *names]
+    assert table.column_names == ["datum", *middle, "label", "uncertainty", *names]
     np.testing.assert_array_equal(table[names[-1]].to_numpy(), responsibilities[:, -1])
