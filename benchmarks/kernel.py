@@ -97,7 +97,14 @@ def _seconds(call: Callable[[], Any]) -> float:
 def job_of(n_data: int, n_components: int, steps: int, overrides: Sequence[str]) -> FitJob:
     """A fit of the two-mode example."""
     # One start that takes all of its steps: what is measured is the price of a step.
-    words = [f"data.n_draws={n_data}", f"n_components={n_components}", f"steps={steps}", "restarts=1", "search=none", "tolerance=0"]
+    words = [
+        f"data.n_draws={n_data}",
+        f"n_components={n_components}",
+        f"steps={steps}",
+        "restarts=1",
+        "search=none",
+        "tolerance=0",
+    ]
     job = loaded(*words, *overrides).fit
     jax.config.update("jax_compilation_cache_dir", None)
     return job

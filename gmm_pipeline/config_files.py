@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, PICTURES, SCHEMAS, config_directory
+from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
 from gmm_pipeline.errors import InputError, nearest
 
 TAKE_A_FILE = ("fit", "simulate", "animate")
@@ -137,8 +137,8 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
                 remedy="Give a resolved config, as `fit --cfg job --resolve` prints it.",
             )
     for group in _groups(command):
-        if group not in taken or group in PICTURES:
-            continue
+        if group not in taken or SCHEMAS[command].__dataclass_fields__[group].type is not Any:
+            continue  # the schema knows its keys
         if not (isinstance(taken[group], dict) and "_target_" in taken[group]):
             raise InputError(
                 f"{file}: {group}",

@@ -3,8 +3,8 @@
 A schedule is a factor on the update, from 1 downward, and not an argument of the optimizer: so any optax optimizer
 takes any schedule without a wrapper, and `optimizer.learning_rate` stays one number.
 
-The schedules here are optax's, less its checks, which refuse a traced number of steps: so a fit of another number of
-steps uses the same program. Any of optax's own works too, and has a program for each number of steps.
+The schedules here are optax's, but take a traced number of steps, which its checks refuse: so a fit of another number
+of steps uses the same program. Any of optax's own works too, and has a program for each number of steps.
 """
 
 from collections.abc import Callable
@@ -39,6 +39,7 @@ def cosine(*, init_value: float, decay_steps: int, alpha: float) -> Factor:
         decay_steps: T.
         alpha: α, the share of it at the end.
     """
+    _check_length(decay_steps=decay_steps)
 
     def factor(step: Array) -> Float[Array, ""]:
         share = jnp.minimum(step / decay_steps, 1.0)
@@ -55,6 +56,7 @@ def exponential(*, init_value: float, transition_steps: int, decay_rate: float) 
         transition_steps: T.
         decay_rate: γ, what is left of it after T steps.
     """
+    _check_length(transition_steps=transition_steps)
     return lambda step: init_value * jnp.asarray(decay_rate) ** (step / transition_steps)
 
 
@@ -66,4 +68,12 @@ def linear(*, init_value: float, end_value: float, transition_steps: int) -> Fac
         end_value: end, the factor from T on.
         transition_steps: T.
     """
+    _check_length(transition_steps=transition_steps)
     return lambda step: init_value + (end_value - init_value) * jnp.minimum(step / transition_steps, 1.0)
+
+
+def _check_length(**steps: int) -> None:
+    """Refuse a number of steps that is none; one that is traced has no value yet and passes."""
+    for name, number in steps.items():
+        if isinstance(number, int | float) and not number > 0:
+            raise ValueError(f"{name} must be positive")

@@ -10,7 +10,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import LATEST, find_record
+from gmm_pipeline.records.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import drawing, latest, shown
 
@@ -69,7 +69,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     description = read_json(record / artifacts.DATA)
     with drawing(f"The record in {shown(record.absolute())} is as it was."):
         paths = render(cfg.animation, history, assignments, description, folder)
-    if cfg.run == LATEST:
+    if cfg.run == LATEST and best_of_sweep(record.parent) is not None:
         terminal.say(f"latest: {latest(record)}")
     for path in paths:
         terminal.say(f"animation: {shown(path.absolute())}")
