@@ -17,7 +17,7 @@ from conftest import Ended, Quick
 from gmm_pipeline.records import tracking_store
 from gmm_pipeline.stages import ui
 
-QUIET = ("figures=none", "animation=none", "data.n_draws=100", "steps=40")
+QUIET = ("search=none", "figures=none", "animation=none", "data.n_draws=100", "steps=40")
 DIVERGES = ("optimizer=sgd", "schedule=constant", "optimizer.learning_rate=1e30")
 OTHER = "tracking.uri=sqlite:///elsewhere/mlflow.db"
 
