@@ -177,7 +177,7 @@ class BatchLauncher:
         workers = self._workers or default_workers()
         ahead: list[tuple[Sequence[int], datetime]] = []
 
-        def loaded() -> Iterator[list[Job]]:
+        def loaded() -> Iterator[list[Job | Exception]]:
             for members in batches(group.program, range(len(group.runs))):
                 ahead.append((members, datetime.now(UTC)))
                 with sweep.timings.section("load"):
@@ -194,11 +194,14 @@ class BatchLauncher:
                 for member, outcome in zip(members, outcomes, strict=True):
                     yield group.runs[member], outcome, began
 
-    def _job(self, run: Run) -> Job:
+    def _job(self, run: Run) -> Job | Exception:
         if run.job is not None:
             return run.job
-        with self._borrow(run.overrides) as cfg:
-            return load(cfg)
+        try:
+            with self._borrow(run.overrides) as cfg:
+                return load(cfg)
+        except Exception as error:  # a file may have gone since it was planned
+            return error
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
         """Write the record of a run, and what Hydra leaves of a job."""
@@ -210,7 +213,7 @@ class BatchLauncher:
             return sweep_run.save_failed(content, error, record, run.overrides, run.result or run.digest, about)
 
         def task(content: Mapping[str, Any] | None, words: Sequence[str]) -> float:
-            if content is None or outcome is None or outcome.answer is None:
+            if content is None or outcome is None or outcome.job is None or outcome.answer is None:
                 raise failed(content, reason)
             try:
                 return sweep_run.save_fitted(content, words, outcome.job, outcome.answer, record, began, about)

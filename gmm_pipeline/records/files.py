@@ -93,8 +93,19 @@ def as_yaml(content: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a record."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file of a record.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or no mapping.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is no mapping")
+    return content
 
 
 def column_format(path: Path) -> str:

@@ -108,6 +108,16 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
             np.testing.assert_array_equal(ours, other)
 
 
+def test_a_run_that_could_not_be_loaded_costs_its_own_result_alone(loaded):
+    jobs = loaded([["seed=0"], ["seed=1"]])
+    gone = FileNotFoundError("it was there a moment ago")
+    (first, second) = computing.compute([[gone], [jobs[0], gone, jobs[1]]], 2)
+    outcomes = [*first, *second]
+    assert [one.job for one in outcomes] == [None, jobs[0], None, jobs[1]]
+    assert [one.error for one in outcomes] == [gone, None, gone, None]
+    assert [one.answer is None for one in outcomes] == [True, False, True, False]
+
+
 def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(5)])
     fit_all = batching.fit_all
@@ -124,6 +134,7 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     assert [one.answer is None for one in outcomes] == [False, False, False, True, False]
     assert [type(one.error) for one in outcomes if one.answer is None] == [MemoryError]
     for one in (outcomes[2], outcomes[4]):
+        assert one.job is not None
         assert one.answer is not None
         assert one.answer.metrics == answer(one.job, *estimates.estimate([one.job])).metrics
 
