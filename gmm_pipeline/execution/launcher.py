@@ -33,6 +33,7 @@ from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
 from gmm_pipeline.inference.batching import batches, default_workers
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.records.tracking_store import check_tracking
@@ -224,10 +225,12 @@ class BatchLauncher:
                     raise
                 raise failed(content, error) from error
 
+        asked, written = run.asked, None
         try:
-            asked = run.asked
             if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
                 content, words = asked.content, asked.words
+                if outcome is not None and outcome.answer is not None:
+                    written = Written(content, outcome.answer.history)
                 ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
                 returned = _returned(run, ran.status, ran._return_value)
             else:
@@ -243,10 +246,10 @@ class BatchLauncher:
         except OSError:
             # There is no room for the other runs either.
             remove_record(record, ".hydra", "fit")
-            if outcome is not None and outcome.answer is not None:
+            if outcome is not None and outcome.job is not None and outcome.answer is not None:
                 terminal.say(f"{' '.join(run.overrides)}: {summary(outcome.job, outcome.answer)}; not recorded")
             raise
-        sweep.log(run.number)
+        sweep.log(run.number, written)
         return returned
 
     def _is_plain(self, asked: Asked, sweep: Sweep) -> bool:

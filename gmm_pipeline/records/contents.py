@@ -60,6 +60,13 @@ class Content(NamedTuple):
     record: dict[str, Any]
 
 
+class Written(NamedTuple):
+    """What a process knows of a record that it has just written, and need not read."""
+
+    config: dict[str, Any]
+    history: artifacts.History
+
+
 NO_HISTORY = artifacts.History(np.zeros(0, int), np.zeros(0), Mixture(*3 * (np.zeros((0, 0)),)))
 
 
@@ -156,8 +163,12 @@ def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None
         )
 
 
-def read(record: Path) -> Content:
+def read(record: Path, written: Written | None = None) -> Content:
     """Read what is to be logged of a record.
+
+    Args:
+        record: its folder.
+        written: what takes long to read, where it is known.
 
     Raises:
         InputError: `record` is not the directory of a run that ended.
@@ -170,11 +181,11 @@ def read(record: Path) -> Content:
             config = read_config(record) if (record / artifacts.CONFIG).exists() else {}
             return Content(config, {}, {}, {}, NO_HISTORY, about)
         return Content(
-            config=read_config(record),
+            config=written.config if written else read_config(record),
             data=read_json(record / artifacts.DATA),
             parameters=read_json(record / artifacts.PARAMETERS),
             metrics=read_json(record / artifacts.METRICS),
-            history=artifacts.read_history(record / artifacts.HISTORY),
+            history=written.history if written else artifacts.read_history(record / artifacts.HISTORY),
             record=about,
         )
     except (FileNotFoundError, NotADirectoryError) as error:
