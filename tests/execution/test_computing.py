@@ -78,8 +78,8 @@ def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
     # A fit is padded to 5 components, the curvature of its prior to 8.
     assert set(TRACES["alone"]) == {5, 8}
     assert [TRACES["sweep"][width] for width in (5, 8)] == [TRACES["alone"][width] for width in (5, 8)]
-    # Of the restarts' ends, and of the history.
-    assert [TRACES["sweep"][components] for components in range(1, 5)] == [2, 2, 2, 2]
+    # Of the history, with room for the restarts' ends.
+    assert [TRACES["sweep"][components] for components in range(1, 5)] == [1, 1, 1, 1]
 
 
 def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch):
