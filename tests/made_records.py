@@ -111,7 +111,7 @@ def write_run(folder: Path, *, n: int = 300, bic: float = 1500.5, diverged: bool
         },
     )
     artifacts.write_history(folder / artifacts.HISTORY, History(steps, losses, history))
-    artifacts.write_assignments(folder / artifacts.ASSIGNMENTS, Assignments(data, None, labels, np.full((n, 2), 0.5)))
+    artifacts.write_assignments(folder, Assignments(data, None, labels, np.full((n, 2), 0.5)), csv_rows=0)
     write_json(
         folder / artifacts.RECORD,
         {

@@ -62,7 +62,7 @@ LOGS = ("fit.log", "rerun.log")
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""
-ASKED = (CONFIG, DATA, LOSS)
+ASKED = (CONFIG, DATA, LOSS, ASSIGNMENTS_CSV)
 """What else is whole before `record.json` is written; it may say where the record lay."""
 FILES = (CONFIG, DATA, *RESULTS, ASSIGNMENTS_CSV, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1

@@ -247,7 +247,7 @@ def test_labels_histories_and_words_are_compared(pair):
     assignments = artifacts.read_assignments(pair[1] / artifacts.ASSIGNMENTS)
     labels = assignments.labels.copy()
     labels[:3] = 1 - labels[:3]
-    artifacts.write_assignments(pair[1] / artifacts.ASSIGNMENTS, assignments._replace(labels=labels))
+    artifacts.write_assignments(pair[1], assignments._replace(labels=labels), csv_rows=0)
     history = artifacts.read_history(pair[1] / artifacts.HISTORY)
     artifacts.write_history(pair[1] / artifacts.HISTORY, history._replace(losses=history.losses[1:]))
     restarts = read_json(pair[1] / artifacts.RESTARTS)

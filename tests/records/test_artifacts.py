@@ -47,7 +47,7 @@ def test_assignments_come_back_in_the_order_of_components(tmp_path, weighted, n_
     responsibilities = RANDOM.dirichlet(np.ones(n_components), size=7)
     weights = RANDOM.uniform(size=7) if weighted else None
     written = Assignments(RANDOM.normal(size=7), weights, responsibilities.argmax(axis=1), responsibilities)
-    artifacts.write_assignments(tmp_path / "assignments.parquet", written)
+    artifacts.write_assignments(tmp_path, written, csv_rows=0)
     read = artifacts.read_assignments(tmp_path / "assignments.parquet")
     for ours, expected in zip(read, written, strict=True):
         np.testing.assert_array_equal(ours, expected)
