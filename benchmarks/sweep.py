@@ -30,9 +30,9 @@ BASIC = "hydra/launcher=basic"
 NO_PICTURES = ["figures=none", "animation=none"]
 SECTIONS = ["start-up", "compose", "load", "fit", "records", "table", "pictures", "tracking"]
 
-MOST_SECONDS = 75.0
+MOST_SECONDS = 40.0
 MOST_BYTES = 2e9
-LEAST_RATIO = 8.0
+LEAST_RATIO = 10.0
 MOST_GROWTH = 1.3
 
 

@@ -15,6 +15,7 @@ from gmm_pipeline import config_files
 from gmm_pipeline.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import check_unaltered, damage_told
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import lasting_record
 from gmm_pipeline.records.overrides import hydra_word
@@ -88,7 +89,8 @@ def _record(words: Sequence[str]) -> Path:
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         cfg = compose("rerun", [*store, *said])
     record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
-    about = read_json(record / artifacts.RECORD)
+    with damage_told(record, artifacts.RECORD):
+        about = read_json(record / artifacts.RECORD)
     if about.get("status") not in ("finished", "diverged"):
         raise InputError(
             "run",
@@ -103,6 +105,7 @@ def _record(words: Sequence[str]) -> Path:
             came=f"{record}, which has none",
             remedy="Choose another run.",
         )
+    check_unaltered(record, about, artifacts.CONFIG, artifacts.DATA)
     return record
 
 
@@ -112,7 +115,8 @@ def _with_data_found(taken: dict[str, Any], record: Path) -> dict[str, Any]:
     path = Path(str(data.get("path")))
     if "path" not in data or path.is_absolute() or path.exists():
         return taken
-    source = Path(read_json(record / artifacts.DATA)["source"])
+    with damage_told(record, artifacts.DATA):
+        source = Path(read_json(record / artifacts.DATA)["source"])
     if source.parts[-len(path.parts) :] != path.parts:
         return taken
     base = Path(*source.parts[: -len(path.parts)])

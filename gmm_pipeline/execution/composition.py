@@ -35,9 +35,6 @@ from gmm_pipeline.execution.quick_configs import quick
 BASES = 256
 """Bases that are kept at most; one takes about 0.13 MB."""
 
-WRITABLE = ("hydra.job.id", "hydra.job.num", "hydra.runtime.output_dir")
-"""What a borrower may set, since a job's config names its place by them."""
-
 FILLED_IN = ("hydra.overrides.task", "hydra.job.override_dirname")
 """What Hydra derives from the words of the task's overrides."""
 
@@ -107,8 +104,8 @@ class SweepComposer(ConfigLoader):
     def borrow(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
         """The config of one job to look at; what `compose` gives, without the time of a copy.
 
-        It is valid inside the `with` only, and nothing may be changed in it but the keys in `WRITABLE`. Whoever shows
-        it to Hydra by `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is the base's afterwards.
+        It is valid inside the `with` only, and nothing may be changed in it. Whoever shows it to Hydra by
+        `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is the base's afterwards.
 
         Args:
             master_config: of the sweep.
@@ -127,8 +124,6 @@ class SweepComposer(ConfigLoader):
         try:
             try:
                 _put_in(base, job, loan.make_own)
-                for key in WRITABLE:
-                    loan.make_own(key)
                 cfg = base
                 OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
             except _ElsewhereError:

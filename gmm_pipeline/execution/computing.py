@@ -23,7 +23,8 @@ AHEAD = 2
 class Outcome(NamedTuple):
     """What became of a run."""
 
-    job: Job
+    job: Job | None
+    """None where it could not be loaded."""
     answer: Answer | None
     error: Exception | None
 
@@ -32,11 +33,12 @@ class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mis
     """The sweep was interrupted."""
 
 
-def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Generator[list[Outcome], None, None]:
+def compute(loaded: Iterable[Sequence[Job | Exception]], workers: int) -> Generator[list[Outcome], None, None]:
     """The outcomes of batches, in order; closed before its end, it stops the fits that are under way.
 
     Args:
-        loaded: the jobs of each batch; taken from as they are needed, in the caller's thread.
+        loaded: the jobs of each batch, or why one could not be loaded; taken from as they are needed, in the caller's
+            thread.
         workers: threads that compute.
     """
     import jax
@@ -57,18 +59,23 @@ def compute(loaded: Iterable[Sequence[Job]], workers: int) -> Generator[list[Out
             executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _outcomes(jobs: Sequence[Job], device: object, stop: threading.Event) -> list[Outcome]:
+def _outcomes(jobs: Sequence[Job | Exception], device: object, stop: threading.Event) -> list[Outcome]:
     import jax
 
     with jax.default_device(device):
-        try:
-            return _fitted(jobs, stop)
-        except _Stopped:
-            raise
-        except Exception as error:
-            if len(jobs) == 1:
-                return [Outcome(jobs[0], None, error)]
-        return [outcome for job in jobs for outcome in _outcomes([job], device, stop)]
+        found = iter(_of_jobs([job for job in jobs if isinstance(job, Job)], stop))
+    return [next(found) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
+
+
+def _of_jobs(jobs: Sequence[Job], stop: threading.Event) -> list[Outcome]:
+    try:
+        return _fitted(jobs, stop) if jobs else []
+    except _Stopped:
+        raise
+    except Exception as error:
+        if len(jobs) == 1:
+            return [Outcome(jobs[0], None, error)]
+    return [outcome for job in jobs for outcome in _of_jobs([job], stop)]
 
 
 def _fitted(jobs: Sequence[Job], stop: threading.Event) -> list[Outcome]:

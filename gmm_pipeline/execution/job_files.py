@@ -106,10 +106,12 @@ class Reader:
         nodes = cfg.__dict__["_content"]
         parts = {key: self._part(cfg, key, node) for key, node in nodes.items() if key != "hydra"}
         task, job = cfg.hydra.overrides.task, cfg.hydra.job
+        # A value that is taken from Hydra's part, such as the number of the job, is there once Hydra runs the job.
+        by_hydra = any("hydra" in part.text for part in parts.values() if part.varies)
         return Asked(
             content={key: plain(cfg[key]) if part.varies else part.value for key, part in parts.items()},
             texts=tuple(part.text for part in parts.values()),
-            pieces=self._pieces_of(nodes["hydra"]),
+            pieces=None if by_hydra else self._pieces_of(nodes["hydra"]),
             words=[str(word) for word in task],
             typed=[node._value() for node in task.__dict__["_content"]],
             dirname=job.__dict__["_content"]["override_dirname"]._value(),

@@ -33,6 +33,7 @@ from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
 from gmm_pipeline.inference.batching import batches, default_workers
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.records.tracking_store import check_tracking
@@ -177,7 +178,7 @@ class BatchLauncher:
         workers = self._workers or default_workers()
         ahead: list[tuple[Sequence[int], datetime]] = []
 
-        def loaded() -> Iterator[list[Job]]:
+        def loaded() -> Iterator[list[Job | Exception]]:
             for members in batches(group.program, range(len(group.runs))):
                 ahead.append((members, datetime.now(UTC)))
                 with sweep.timings.section("load"):
@@ -194,11 +195,14 @@ class BatchLauncher:
                 for member, outcome in zip(members, outcomes, strict=True):
                     yield group.runs[member], outcome, began
 
-    def _job(self, run: Run) -> Job:
+    def _job(self, run: Run) -> Job | Exception:
         if run.job is not None:
             return run.job
-        with self._borrow(run.overrides) as cfg:
-            return load(cfg)
+        try:
+            with self._borrow(run.overrides) as cfg:
+                return load(cfg)
+        except Exception as error:  # a file may have gone since it was planned
+            return error
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
         """Write the record of a run, and what Hydra leaves of a job."""
@@ -210,7 +214,7 @@ class BatchLauncher:
             return sweep_run.save_failed(content, error, record, run.overrides, run.result or run.digest, about)
 
         def task(content: Mapping[str, Any] | None, words: Sequence[str]) -> float:
-            if content is None or outcome is None or outcome.answer is None:
+            if content is None or outcome is None or outcome.job is None or outcome.answer is None:
                 raise failed(content, reason)
             try:
                 return sweep_run.save_fitted(content, words, outcome.job, outcome.answer, record, began, about)
@@ -221,10 +225,12 @@ class BatchLauncher:
                     raise
                 raise failed(content, error) from error
 
+        asked, written = run.asked, None
         try:
-            asked = run.asked
             if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
                 content, words = asked.content, asked.words
+                if outcome is not None and outcome.answer is not None:
+                    written = Written(content, outcome.answer.history)
                 ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
                 returned = _returned(run, ran.status, ran._return_value)
             else:
@@ -240,10 +246,10 @@ class BatchLauncher:
         except OSError:
             # There is no room for the other runs either.
             remove_record(record, ".hydra", "fit")
-            if outcome is not None and outcome.answer is not None:
+            if outcome is not None and outcome.job is not None and outcome.answer is not None:
                 terminal.say(f"{' '.join(run.overrides)}: {summary(outcome.job, outcome.answer)}; not recorded")
             raise
-        sweep.log(run.number)
+        sweep.log(run.number, written)
         return returned
 
     def _is_plain(self, asked: Asked, sweep: Sweep) -> bool:

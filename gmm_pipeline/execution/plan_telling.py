@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from gmm_pipeline.execution.planning import Group, Plan
 from gmm_pipeline.inference.batching import batches, differences, memory_of
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.sweep_run import reason_of
 
 NANOSECONDS_AN_ELEMENT = 0.8
 """Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
-SECONDS_A_RUN = 0.035
+SECONDS_A_RUN = 0.012
 """To compose a run and write its record."""
 SECONDS_A_SWEEP = 8.0
 """To start, compile, draw and track."""
@@ -101,7 +102,7 @@ def tell(planned: Plan, workers: int) -> None:
         seconds = seconds_of(planned.groups, workers)
         terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
     for run in planned.mistaken[:MOST_TOLD]:
-        terminal.say(f"{' '.join(run.overrides)}: {run.mistake}")
+        terminal.say(f"{' '.join(run.overrides)}: {'' if run.mistake is None else reason_of(run.mistake)}")
 
 
 def _kept_back(planned: Plan) -> list[str]:

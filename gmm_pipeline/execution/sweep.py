@@ -24,6 +24,7 @@ from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
+from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_word
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
@@ -60,7 +61,7 @@ class Sweep:
         self.is_new = not known
         self._tracker: SweepTracker | None = None
         self._tracks = cfg.tracking.uri is not None
-        self._unlogged: list[Path] = []
+        self._unlogged: dict[Path, Written | None] = {}
 
     def _new_manifest(self) -> Manifest:
         # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
@@ -83,7 +84,7 @@ class Sweep:
         )
         sweeps.write_manifest(self.folder, self.manifest)
         # A process that was killed may have left records that it did not come to log.
-        self._unlogged = [self.record(run.number) for run in planned.runs if run.done]
+        self._unlogged = {self.record(run.number): None for run in planned.runs if run.done}
         self._tracker = None
 
     def record(self, number: int) -> Path:
@@ -107,9 +108,14 @@ class Sweep:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         return handler
 
-    def log(self, number: int) -> None:
-        """Tell the tracker of a record, in bulk: now and then."""
-        self._unlogged.append(self.record(number))
+    def log(self, number: int, written: Written | None = None) -> None:
+        """Tell the tracker of a record, in bulk: now and then.
+
+        Args:
+            number: of the run.
+            written: what is known of its record.
+        """
+        self._unlogged[self.record(number)] = written
         if len(self._unlogged) >= LOGGED_AT_ONCE:
             self._flush()
 
@@ -120,8 +126,9 @@ class Sweep:
 
         try:
             with self.timings.section("tracking"):
-                self._open_tracker().log(self._unlogged)
-            self._unlogged = []
+                known = {record: written for record, written in self._unlogged.items() if written is not None}
+                self._open_tracker().log(list(self._unlogged), known)
+            self._unlogged = {}
         except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
 

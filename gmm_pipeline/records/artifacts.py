@@ -29,7 +29,7 @@ not a result. Pictures follow, since no fit is lost over one.
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +62,8 @@ LOGS = ("fit.log", "rerun.log")
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
 """What a fit found: the same bytes each time, where the record says what it was made with."""
+ASKED = (CONFIG, DATA, LOSS, ASSIGNMENTS_CSV)
+"""What else is whole before `record.json` is written; it may say where the record lay."""
 FILES = (CONFIG, DATA, *RESULTS, ASSIGNMENTS_CSV, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
@@ -96,9 +98,9 @@ class Assignments(NamedTuple):
     """Where each datum is among the rows of its file, from 0, where rows were left out."""
 
 
-def digests_of_results(record: Path) -> dict[str, str]:
-    """SHA-256 of the bytes of each result that a record has."""
-    there = ((name, record / name) for name in RESULTS)
+def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
+    """SHA-256 of the bytes of each of the files, results unless others are named, that a record has."""
+    there = ((name, record / name) for name in names)
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.exists()}
 
 
@@ -145,7 +147,7 @@ def mixture_from_json(content: Mapping[str, Any]) -> Mixture:
 
 def write_history(path: Path, history: History) -> None:
     """Write a history as npz."""
-    _write_npz(path, steps=history.steps, losses=history.losses, **history.mixtures._asdict())
+    _write_npz(path, {"steps": history.steps, "losses": history.losses, **history.mixtures._asdict()})
 
 
 def write_loss(path: Path, history: History) -> None:
@@ -162,10 +164,10 @@ def read_history(path: Path) -> History:
 
 def write_mixtures(path: Path, mixtures: Mixture) -> None:
     """Write a stack of mixtures, [B, K], as npz."""
-    _write_npz(path, **mixtures._asdict())
+    _write_npz(path, mixtures._asdict())
 
 
-def _write_npz(path: Path, **arrays: np.ndarray) -> None:
+def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()  # zipfile writes in dozens of small pieces
     np.savez(buffer, **arrays)
     with whole_file(path) as stream:

@@ -76,8 +76,8 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
         without_effect: keys of the config that do not bear on what is fitted.
     """
     about, about_now = read_json(before / artifacts.RECORD), read_json(now / artifacts.RECORD)
-    expected = about.get("digests", {}).get("results") or artifacts.digests_of_results(before)
-    found = artifacts.digests_of_results(now)
+    expected = about.get("digests", {}).get("results") or artifacts.digests_of(before)
+    found = artifacts.digests_of(now)
     # A result that the record does not have is newer than it.
     files = {name: sha == found.get(name) for name, sha in expected.items()}
     dtype = np.dtype(read_config(now).get("precision", "float32"))

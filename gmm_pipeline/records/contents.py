@@ -1,13 +1,15 @@
 """What a finished record says, read back, and what it is known by wherever it lies.
 
 Whatever is told of a record elsewhere (a tracker, a page, a comparison) is read here, so that an older or a damaged
-record is one case, in one place.
+record is one case, in one place. `record.json` has the digest of each file: what is read is held to it, so that a file
+that was cut off, or that belongs to another record, is refused rather than taken for the answer. Records of earlier
+versions have fewer digests, or none; what they lack is not asked for.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +38,15 @@ LASTING = (
 )
 """What of `record.json` is written once, and is the same wherever the record is moved or copied."""
 
-# A config of a record is resolved and was written by OmegaConf, which quotes whatever YAML could take for something
-# else: any reader gives the same, and the one in C takes a twentieth of the time.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""A config of a record is resolved and was written with whatever YAML could mistake in quotes: any reader gives the
+same, and the one in C takes a twentieth of the time."""
+DEEPEST = 100
+"""Levels of a config, of which ours have five: the reader in C ends the process where they are some ten thousand."""
+
+
+READ = (artifacts.CONFIG, artifacts.DATA, artifacts.PARAMETERS, artifacts.METRICS, artifacts.HISTORY)
+"""Files of a `Content`."""
 
 
 class Content(NamedTuple):
@@ -50,6 +58,13 @@ class Content(NamedTuple):
     metrics: dict[str, Any]
     history: artifacts.History
     record: dict[str, Any]
+
+
+class Written(NamedTuple):
+    """What a process knows of a record that it has just written, and need not read."""
+
+    config: dict[str, Any]
+    history: artifacts.History
 
 
 NO_HISTORY = artifacts.History(np.zeros(0, int), np.zeros(0), Mixture(*3 * (np.zeros((0, 0)),)))
@@ -78,8 +93,12 @@ def record_id(about: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def damage_told(record: Path) -> Iterator[None]:
+def damage_told(record: Path, name: str | None = None) -> Iterator[None]:
     """Turn whatever goes wrong in reading a record into one message.
+
+    Args:
+        record: its folder, or that of a sweep.
+        name: the file that is read, where it is one.
 
     Raises:
         InputError: the record is not whole.
@@ -89,16 +108,67 @@ def damage_told(record: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(
-            str(record),
-            expected="a whole record",
-            came=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            remedy="Restore its files from a copy, or fit again.",
-        ) from error
+        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        raise (_not_whole(record / name, said) if name else _damaged(record, said)) from error
 
 
-def read(record: Path) -> Content:
+def _damaged(record: Path, came: str) -> InputError:
+    return InputError(
+        str(record), expected="a whole record", came=came, remedy="Restore its files from a copy, or fit again."
+    )
+
+
+def _not_whole(file: Path, came: str) -> InputError:
+    return InputError(
+        str(file),
+        expected="a file of a whole record",
+        came=came,
+        remedy="Restore it from a copy, fit again, or choose another run.",
+    )
+
+
+def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | None = None) -> str | None:
+    """The first file of a record that is gone or has not the bytes that it was written with.
+
+    Args:
+        record: its folder.
+        about: what `record.json` says.
+        names: files that are asked about; None for all.
+
+    Raises:
+        Exception: `about` is not what a record says, or a file cannot be read.
+    """
+    expected = {**about.get("files", {}), **about.get("digests", {}).get("results", {})}
+    asked = [name for name in artifacts.FILES if name in expected and (names is None or name in names)]
+    found = artifacts.digests_of(record, asked)
+    return next((name for name in asked if found.get(name) != expected[name]), None)
+
+
+def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None:
+    """Refuse files of a record that are there and have not the bytes that they were written with.
+
+    Args:
+        record: its folder.
+        about: what `record.json` says.
+        names: the files that are to be read.
+
+    Raises:
+        InputError: which file.
+    """
+    with damage_told(record):
+        wrong = altered(record, about, [name for name in names if (record / name).exists()])
+    if wrong is not None:
+        raise _not_whole(
+            record / wrong, f"other bytes than were written: its SHA-256 is not that in {artifacts.RECORD}"
+        )
+
+
+def read(record: Path, written: Written | None = None) -> Content:
     """Read what is to be logged of a record.
+
+    Args:
+        record: its folder.
+        written: what takes long to read, where it is known.
 
     Raises:
         InputError: `record` is not the directory of a run that ended.
@@ -106,15 +176,16 @@ def read(record: Path) -> Content:
     try:
         # Last written, first asked for: where it is missing, the rest cannot be trusted.
         about = read_about(record)
+        check_unaltered(record, about, *READ)
         if about["status"] == "failed":
             config = read_config(record) if (record / artifacts.CONFIG).exists() else {}
             return Content(config, {}, {}, {}, NO_HISTORY, about)
         return Content(
-            config=read_config(record),
+            config=written.config if written else read_config(record),
             data=read_json(record / artifacts.DATA),
             parameters=read_json(record / artifacts.PARAMETERS),
             metrics=read_json(record / artifacts.METRICS),
-            history=artifacts.read_history(record / artifacts.HISTORY),
+            history=written.history if written else artifacts.read_history(record / artifacts.HISTORY),
             record=about,
         )
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -127,8 +198,30 @@ def read(record: Path) -> Content:
 
 
 def read_config(record: Path) -> dict[str, Any]:
-    """The resolved config of a record."""
-    return yaml.load((record / artifacts.CONFIG).read_text(encoding="utf-8"), YAML_LOADER)  # noqa: S506 - a safe one
+    """The resolved config of a record.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no config.
+    """
+    text = (record / artifacts.CONFIG).read_text(encoding="utf-8")
+    try:
+        _refuse_traps(text)
+        content = yaml.load(text, YAML_LOADER)  # noqa: S506 - a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{artifacts.CONFIG} is no mapping")
+    return content
+
+
+def _refuse_traps(text: str) -> None:
+    """Refuse YAML with more levels or more copies of itself than any reader could take."""
+    depth = 0
+    for event in yaml.parse(text, YAML_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"{artifacts.CONFIG} is nested too deeply, or refers to itself")
 
 
 def milliseconds(time: str) -> int:

@@ -5,6 +5,7 @@ JSON for what people read, CSV and Parquet for columns of numbers, by the suffix
 """
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -77,7 +78,31 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:
-    """A mapping as YAML, in its own order; read by OmegaConf it is the same mapping again."""
+    """A mapping as YAML, in its own order; read by OmegaConf it is the same mapping again.
+
+    The runs of a sweep have most of their config in common, so that the text of each key is kept.
+    """
+    return "".join(_key_as_yaml(key, value) for key, value in content.items()) or "{}\n"
+
+
+_YAML: dict[tuple[str, str], str] = {}
+MOST_KEPT = 4096
+"""Texts of keys, some hundred bytes each."""
+
+
+def _key_as_yaml(key: str, value: Any) -> str:
+    known = key, repr(value)
+    if known not in _YAML:
+        if len(_YAML) >= MOST_KEPT:
+            _YAML.clear()
+        import yaml
+
+        _YAML[known] = yaml.dump({key: value}, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=10_000)
+    return _YAML[known]
+
+
+@functools.cache
+def _dumper() -> Any:
     import yaml
 
     class Dumper(yaml.CSafeDumper):
@@ -89,12 +114,23 @@ def as_yaml(content: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
     Dumper.add_representer(str, represent)
-    return yaml.dump(dict(content), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return Dumper
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a record."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file of a record.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or no mapping.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is no mapping")
+    return content
 
 
 def column_format(path: Path) -> str:

@@ -11,12 +11,12 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.contents import record_id
+from gmm_pipeline.records.contents import check_unaltered, damage_told, record_id
 from gmm_pipeline.records.files import read_json, whole_file, write_json
 from gmm_pipeline.records.loggable import RECORD_ID
 from gmm_pipeline.records.sweep_answers import NAMES, best_of, same_data, with_results
@@ -175,7 +175,7 @@ def lasting_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Path
                 with whole_file(kept / name) as stream:
                     stream.write((found / name).read_bytes())
     # What was logged was written before it was known as what.
-    about = read_json(kept / artifacts.RECORD)
+    about = _read(kept / artifacts.RECORD)
     write_json(kept / artifacts.RECORD, about | {"tracking": {"uri": tracking_uri, "run_id": run}})
     return kept
 
@@ -195,26 +195,14 @@ def read_fitted(record: Path) -> "Mixture":
             came=f"{record} ({about.get('status', 'no status')}{reason})",
             remedy="Its numbers are no result; choose another run.",
         )
-    try:
-        return artifacts.mixture_from_json(_read(record / artifacts.PARAMETERS))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(record / artifacts.PARAMETERS, error) from error
+    check_unaltered(record, about, artifacts.PARAMETERS)
+    with damage_told(record, artifacts.PARAMETERS):
+        return artifacts.mixture_from_json(read_json(record / artifacts.PARAMETERS))
 
 
-def _read(path: Path) -> dict:
-    try:
+def _read(path: Path) -> dict[str, Any]:
+    with damage_told(path.parent, path.name):
         return read_json(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        str(path),
-        expected="a file of a whole record",
-        came=f"{type(error).__name__}: {error}",
-        remedy="Fit again, or choose another run.",
-    )
 
 
 @collector_paused()

@@ -5,7 +5,6 @@ writing a record.
 """
 
 import contextlib
-import copy
 import functools
 import getpass
 import hashlib
@@ -50,7 +49,7 @@ def provenance(device: str = "") -> dict[str, Any]:
     Args:
         device: the kind of device that the fit ran on, as JAX names it; empty where nothing was computed.
     """
-    made_with = {**copy.deepcopy(_of_process()), "device": device}
+    made_with = {**_of_process(), "device": device}
     if device:
         made_with |= {"devices": dict(_devices()), "jax": {"settings": _settings(), "environment": _environment()}}
     return made_with

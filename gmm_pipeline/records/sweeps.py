@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts
+from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.overrides import differing_keys, override_values
 
 MANIFEST = "sweep.json"
 FORMAT = 1
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
+SUMMED_UP = (artifacts.DATA, artifacts.METRICS, artifacts.PARAMETERS)
+"""Files of a record that a sweep reads."""
 
 
 class ManifestRun(NamedTuple):
@@ -141,6 +143,9 @@ def _read_run(
     if known["status"] == FAILED:
         return SweepRun(**known, metrics={}, fitted=None, truth=None, data_name=None, data_digest=None, unit=None)
     try:
+        wrong = contents.altered(directory, record, SUMMED_UP)
+        if wrong is not None:
+            return _unreadable(asked, f"{wrong} is not the file that was written")
         # Hundreds of runs share their data, and one description of them.
         text = (directory / artifacts.DATA).read_bytes()
         if text not in described:
@@ -157,7 +162,7 @@ def _read_run(
             data_digest=data["digest"],
             unit=data.get("unit"),
         )
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         return _unreadable(asked, f"{type(error).__name__}: {error}")
 
 

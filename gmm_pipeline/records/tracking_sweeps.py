@@ -135,7 +135,7 @@ class SweepTracker:
         self._names = names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
 
     @collector_paused()
-    def log(self, records: Sequence[Path]) -> int:
+    def log(self, records: Sequence[Path], written: Mapping[Path, contents.Written] | None = None) -> int:
         """Log records of the sweep as children and note in each where; those that the store has are left alone.
 
         Returns how many it had not.
@@ -145,12 +145,14 @@ class SweepTracker:
 
         Args:
             records: folders of runs that ended, well or not; one without its last file is no record yet.
+            written: what is known of some of them.
 
         Raises:
             InputError: a record is damaged or of another sweep; nothing was logged.
             TrackingError: the store or the server failed.
         """
         parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
+        known = written or {}
         with self._failures_told(), one_writer(store_file(self._tracked.uri)):
             # Read each time: another process may have logged some of them meanwhile.
             logged = self._writer.children(parent, experiment_id)
@@ -159,7 +161,9 @@ class SweepTracker:
             }
             numbers = {record: about["sweep"]["number"] for record, about in found.items()}
             new = {numbers[record]: record for record, about in found.items() if not _has(logged, about)}
-            entries = {number: (self._entry(record, number), record) for number, record in new.items()}
+            entries = {
+                number: (self._entry(record, number, known.get(record)), record) for number, record in new.items()
+            }
             replaced = {number: logged[number] for number in new if number in logged}
             ids = {number: one.run_id for number, one in logged.items()}
             ids |= self._writer.write(parent, experiment_id, entries, replaced) if entries else {}
@@ -233,9 +237,9 @@ class SweepTracker:
         page_of_run = self._tracked.page.replace(self._tracked.run_id, run_id)
         return self._tracked._replace(run_id=run_id, page=page_of_run)
 
-    def _entry(self, record: Path, number: int) -> Entry:
+    def _entry(self, record: Path, number: int, written: contents.Written | None) -> Entry:
         with contents.damage_told(record):
-            return self._entry_of(record, number, contents.read(record))
+            return self._entry_of(record, number, contents.read(record, written))
 
     def _entry_of(self, record: Path, number: int, content: contents.Content) -> Entry:
         status = content.record["status"]

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.checks import check_pictures
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import artifacts
+from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import LATEST, best_of_sweep, find_record
@@ -63,10 +63,13 @@ def run(cfg: DictConfig, *, started: float) -> None:
             remedy="Choose animation=default.",
         )
     record = find_record(cfg.run, cfg.outputs_dir)
-    history = artifacts.read_history(record / artifacts.HISTORY)
-    assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
+    with contents.damage_told(record):
+        about = contents.read_about(record)
+        contents.check_unaltered(record, about, artifacts.HISTORY, artifacts.ASSIGNMENTS, artifacts.DATA)
+        history = artifacts.read_history(record / artifacts.HISTORY)
+        assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
+        description = read_json(record / artifacts.DATA)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
-    description = read_json(record / artifacts.DATA)
     with drawing(f"The record in {shown(record.absolute())} is as it was."):
         paths = render(cfg.animation, history, assignments, description, folder)
     if cfg.run == LATEST and best_of_sweep(record.parent) is not None:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
 from gmm_pipeline.records.timings import Timings
@@ -79,7 +80,7 @@ def read_selection(record: Path) -> Selection | None:
     parameters = read_json(record / artifacts.PARAMETERS)
     answer = len(parameters["weights"]), parameters["scales_are"]
     candidates = list(zip(columns["n_components"], columns["scales"], strict=True))
-    criterion = str(OmegaConf.select(OmegaConf.load(record / artifacts.CONFIG), "criterion"))
+    criterion = str(read_config(record).get("criterion"))
     return Selection(columns, candidates.index(answer) if answer in candidates else None, criterion)
 
 

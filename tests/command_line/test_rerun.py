@@ -220,7 +220,7 @@ def pair(fitted, tmp_path) -> tuple[Path, Path]:
 def edited(record: Path, **changes: Any) -> None:
     """The record with other values in its `record.json`, and the digests of its results as they are now."""
     about = read_json(record / artifacts.RECORD)
-    about["digests"]["results"] = artifacts.digests_of_results(record)
+    about["digests"]["results"] = artifacts.digests_of(record)
     write_json(record / artifacts.RECORD, about | changes)
 
 

@@ -37,6 +37,9 @@ def _checked(strength):
         raise ValueError("such a strength is too much")
     return np.asarray(strength)
 
+def odd(**_):
+    raise EOFError("no data left")
+
 def picky(parameters, active, *, strength):
     like = jax.ShapeDtypeStruct((), parameters.component_mus.dtype)
     fixed = jax.lax.stop_gradient(jnp.asarray(strength, like.dtype))
@@ -58,6 +61,7 @@ EXPERIMENTS = {
     "zero": "n_components: 0",
     "no_file": "defaults: [{override /data: file}]\ndata: {path: lost.csv}",
     "too_much": "data: {n_draws: 1000000000000}",
+    "unreadable": "data: {_target_: my_priors.odd}",
     "wild": (
         "defaults: [{override /optimizer: sgd}, {override /schedule: constant}]\n"
         "data: {n_draws: 300}\noptimizer: {learning_rate: 1.0e+6}"
@@ -70,6 +74,7 @@ REASONS = {
     "zero": "n_components: expected a whole number, 1 or more, but got 0",
     "no_file": "data.path: expected a file that exists, but got lost.csv",
     "too_much": "data.n_draws: expected what fits into the memory of this machine",
+    "unreadable": "EOFError: no data left",
     "raising": "such a strength is too much",
     "absent": f"experiment: expected one of {', '.join(KNOWN)}, but got absent",
 }
@@ -288,7 +293,7 @@ def test_each_bad_run_fails_in_its_own_record_and_the_others_finish(bad):
     folder, ended = bad
     assert ended.returncode == 1
     assert ended.stderr == ""
-    assert "sweep bad, 16 runs: 2 finished, 2 diverged, 12 failed" in ended.stdout
+    assert "sweep bad, 18 runs: 2 finished, 2 diverged, 14 failed" in ended.stdout
     found = by_experiment(folder)
     assert [record["status"] for record in found["fine"]] == ["finished"] * 2
     assert [record["status"] for record in found["wild"]] == ["diverged"] * 2
@@ -302,13 +307,13 @@ def test_each_bad_run_fails_in_its_own_record_and_the_others_finish(bad):
         assert (files <= allowed) == (record["status"] == "failed")
         assert record["sweep"]["number"] == number
     table = parquet.read_table(folder.sweep("bad") / "sweep.parquet")
-    assert Counter(table["status"].to_pylist()) == {"finished": 2, "diverged": 2, "failed": 12}
+    assert Counter(table["status"].to_pylist()) == {"finished": 2, "diverged": 2, "failed": 14}
     log = (folder.sweep("bad") / "sweep.log").read_text()
     assert "abc" in log  # of a run that has no log of its own
     (fine,) = (number for number, record in folder.records("bad").items() if record == found["fine"][0])
     assert "ERROR" not in (folder.sweep("bad") / str(fine) / "fit.log").read_text()
     runs = manifest(folder.sweep("bad"))["runs"]
-    assert len({run["digest"] for run in runs}) == len(runs) == 16
+    assert len({run["digest"] for run in runs}) == len(runs) == 18
 
 
 def test_a_callback_hears_of_every_job_that_could_be_composed(bad):
@@ -319,7 +324,7 @@ def test_a_callback_hears_of_every_job_that_could_be_composed(bad):
         if (folder.sweep("bad") / str(number) / ".hydra").is_dir()
     }
     seen = (folder.path / "seen.txt").read_text().splitlines()
-    assert len(expected) == 12
+    assert len(expected) == 14
     assert sorted(seen) == sorted(expected)
 
 
@@ -336,7 +341,7 @@ def test_the_summary_gives_the_reasons_and_the_command_that_goes_on(bad):
 
 def test_the_store_has_the_failures_with_their_reasons(bad):
     folder, _ = bad
-    check_store(folder, "bad", Counter(FINISHED=2, FAILED=14))
+    check_store(folder, "bad", Counter(FINISHED=2, FAILED=16))
     assert status_of_parent(folder, "bad") == "FAILED"
     for number, record in folder.records("bad").items():
         run_id = record["tracking"]["run_id"]
@@ -348,14 +353,19 @@ def test_what_is_put_right_is_fitted_and_nothing_else(bad, tmp_path, compilation
     folder = Folder(tmp_path, compilation_cache)
     shutil.copytree(bad[0].path, tmp_path, dirs_exist_ok=True)
     folder.write("lost.csv", "x\n" + "\n".join(str(value**2 % 101) for value in range(150)) + "\n")
+    fine, other = (folder.sweep("bad") / record["name"] for record in by_experiment(folder)["fine"])
+    whole = (other / "parameters.json").read_bytes()
+    shutil.copy(fine / "parameters.json", other / "parameters.json")  # as a copy that went wrong would
     before = folder.written("bad")
     ended = folder.run("fit", "--multirun", "experiment=fine,no_file,wild", *BAD)
     assert ended.returncode == 1
-    assert "6 runs, 4 done before, 2 to fit in 1 program" in ended.stdout
-    assert "16 runs: 4 finished, 2 diverged, 10 failed" in ended.stdout
+    assert "6 runs, 3 done before, 3 to fit in 2 programs" in ended.stdout
+    assert "18 runs: 4 finished, 2 diverged, 12 failed" in ended.stdout
     assert [record["status"] for record in by_experiment(folder)["no_file"]] == ["finished"] * 2
+    assert (other / "parameters.json").read_bytes() == whole
+    del before[int(other.name)]
     assert before.items() <= folder.written("bad").items()
-    check_store(folder, "bad", Counter(FINISHED=4, FAILED=12))
+    check_store(folder, "bad", Counter(FINISHED=4, FAILED=14))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,23 +79,23 @@ def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
     # A fit is padded to 5 components, the curvature of its prior to 8.
     assert set(TRACES["alone"]) == {5, 8}
     assert [TRACES["sweep"][width] for width in (5, 8)] == [TRACES["alone"][width] for width in (5, 8)]
-    # Of the restarts' ends, and of the history.
-    assert [TRACES["sweep"][components] for components in range(1, 5)] == [2, 2, 2, 2]
+    # Nothing is traced for a number of components alone.
+    assert [TRACES["sweep"][components] for components in range(1, 5)] == [0, 0, 0, 0]
 
 
 def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(9)])
     first_may_end = threading.Event()
-    fit_all = batching.fit_all
+    fit_all = estimates.fit_all
 
     def slow_at_first(
-        batch: Sequence[FitJob], progress: batching.Progress | None = None, workers: int = 1
+        batch: Sequence[FitJob], progress: batching.Progress | None = None, workers: int = 1, **others: Any
     ) -> list[FitResult]:
         if batch[0] is jobs[0].fit:
             assert first_may_end.wait(60)
         else:
             first_may_end.set()
-        return fit_all(batch, progress, workers)
+        return fit_all(batch, progress, workers, **others)
 
     monkeypatch.setattr(estimates, "fit_all", slow_at_first)
     batches = list(computing.compute(in_slices(jobs, 2), 2))
@@ -108,14 +109,24 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
             np.testing.assert_array_equal(ours, other)
 
 
+def test_a_run_that_could_not_be_loaded_costs_its_own_result_alone(loaded):
+    jobs = loaded([["seed=0"], ["seed=1"]])
+    gone = FileNotFoundError("it was there a moment ago")
+    (first, second) = computing.compute([[gone], [jobs[0], gone, jobs[1]]], 2)
+    outcomes = [*first, *second]
+    assert [one.job for one in outcomes] == [None, jobs[0], None, jobs[1]]
+    assert [one.error for one in outcomes] == [gone, None, gone, None]
+    assert [one.answer is None for one in outcomes] == [True, False, True, False]
+
+
 def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(5)])
-    fit_all = batching.fit_all
+    fit_all = estimates.fit_all
 
-    def picky(batch: Sequence[FitJob], progress: batching.Progress, workers: int) -> list[FitResult]:
+    def picky(batch: Sequence[FitJob], *arguments: Any, **others: Any) -> list[FitResult]:
         if any(job is jobs[3].fit for job in batch):
             raise MemoryError("no room for it")
-        return fit_all(batch, progress, workers)
+        return fit_all(batch, *arguments, **others)
 
     monkeypatch.setattr(estimates, "fit_all", picky)
     (first, second) = computing.compute([jobs[:2], jobs[2:]], 2)
@@ -124,6 +135,7 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
     assert [one.answer is None for one in outcomes] == [False, False, False, True, False]
     assert [type(one.error) for one in outcomes if one.answer is None] == [MemoryError]
     for one in (outcomes[2], outcomes[4]):
+        assert one.job is not None
         assert one.answer is not None
         assert one.answer.metrics == answer(one.job, *estimates.estimate([one.job])).metrics
 
@@ -147,12 +159,14 @@ def test_only_a_few_batches_are_loaded_ahead(loaded):
 def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypatch):
     jobs = loaded([[f"seed={seed}"] for seed in range(8)])
     begun: list[FitJob] = []
-    fit_all = batching.fit_all
+    fit_all = estimates.fit_all
 
-    def endless_but_the_first(batch: Sequence[FitJob], progress: batching.Progress, workers: int) -> list[FitResult]:
+    def endless_but_the_first(
+        batch: Sequence[FitJob], progress: batching.Progress, workers: int, **others: Any
+    ) -> list[FitResult]:
         begun.append(batch[0])
         if batch[0] is jobs[0].fit:
-            return fit_all(batch, progress, workers)
+            return fit_all(batch, progress, workers, **others)
         while True:
             progress(0, 1)  # raises once the fit is to be stopped
             threading.Event().wait(0.01)

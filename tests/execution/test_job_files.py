@@ -130,6 +130,7 @@ def test_jobs_of_one_base_do_not_get_each_others_values(sweep):
         "hydra.job_logging.root.level=DEBUG",
         "+hydra.job.env_set.X=1",
         "+hydra.callbacks.mine._target_=mine.Mine",
+        "tracking.run_name=of ${hydra.job.name}",
     ],
 )
 def test_what_is_asked_of_hydra_besides_is_left_to_hydra(sweep, word):

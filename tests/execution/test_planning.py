@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from test_composition import Sweep, hydra_state
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution import plan_telling, planning
+from gmm_pipeline.records.artifacts import digests_of
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.sweeps import ManifestRun
 
@@ -104,7 +106,7 @@ def test_what_has_an_effect_makes_another_run(sweep):
     assert len({digest(sweep), *digests}) == len(WITH_EFFECT) + 1
 
 
-def record(folder: Path, run: planning.Run, **changes: str) -> None:
+def record(folder: Path, run: planning.Run, **changes: Any) -> None:
     write_json(folder / str(run.number) / "record.json", {"digest": run.result, "status": "finished", **changes})
 
 
@@ -122,6 +124,27 @@ def test_a_run_is_done_where_its_record_is_of_the_same_config_data_and_code(swee
     again = planned(sweep, jobs, tmp_path)
     assert [run.done for run in again.runs] == [True, True, False, False, False]
     assert [run.number for group in again.groups for run in group.runs] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("file", ["parameters.json", "config.yaml"])
+@pytest.mark.parametrize("damage", ["cut off", "of another run", "gone"])
+def test_a_run_is_done_only_where_its_files_are_those_that_were_written(sweep, tmp_path, file, damage):
+    (run,) = planned(sweep, words_of([(1, 0)]), tmp_path).jobs
+    folder = tmp_path / str(run.number)
+    folder.mkdir()
+    for name in ("parameters.json", "config.yaml"):
+        (folder / name).write_text(f"what {name} says")
+    results, others = (digests_of(folder, [name]) for name in ("parameters.json", "config.yaml"))
+    record(tmp_path, run, digests={"results": results}, files=others)
+    assert planned(sweep, words_of([(1, 0)]), tmp_path).jobs[0].done
+    match damage:
+        case "cut off":
+            os.truncate(folder / file, 4)
+        case "of another run":
+            (folder / file).write_text(f"what {file} SAYS")
+        case "gone":
+            (folder / file).unlink()
+    assert not planned(sweep, words_of([(1, 0)]), tmp_path).jobs[0].done
 
 
 def test_another_file_under_the_same_name_is_another_result_of_the_same_run(sweep, tmp_path):
@@ -145,7 +168,7 @@ def test_another_file_under_the_same_name_is_another_result_of_the_same_run(swee
 MISTAKES = {
     "n_components=0": "n_components: expected a whole number",
     "n_components=abc": "n_components: expected a whole number, 1 or more, or auto",
-    "restarts=abc": "restarts: expected a value of type Integer",
+    "restarts=abc": "restarts: expected a whole number",
     "steps=-1": "steps: expected",
     "stepz=1": "stepz: expected",
     "optimizer=adm": "optimizer: expected one of",

@@ -171,7 +171,8 @@ def test_tags_tell_what_was_made_with_what(tmp_path):
     about = read_json(record / artifacts.RECORD)
     about["provenance"] |= {"jax": {"settings": {"enable_x64": True, "platforms": None}, "environment": {}}}
     about["provenance"]["git"]["diff"] = "d" * 64
-    about["digests"] = {"config": "c" * 64, "results": {"metrics.json": "m" * 64}}
+    of_metrics = artifacts.digests_of(record)["metrics.json"]
+    about["digests"] = {"config": "c" * 64, "results": {"metrics.json": of_metrics}}
     about["origin"] = {"record": "/there/outputs/fit/first", "run_id": None}
     write_json(record / artifacts.RECORD, about)
     tags = loggable.tags(record, contents.read(record))
@@ -179,5 +180,5 @@ def test_tags_tell_what_was_made_with_what(tmp_path):
     assert "jax.environment" not in tags
     assert tags["git.diff"] == "d" * 64
     assert tags["digest.config"] == "c" * 64
-    assert tags["digest.results"] == hashlib.sha256(f"{'m' * 64}  metrics.json\n".encode()).hexdigest()
+    assert tags["digest.results"] == hashlib.sha256(f"{of_metrics}  metrics.json\n".encode()).hexdigest()
     assert tags["gmm_pipeline.origin"] == "/there/outputs/fit/first"

@@ -78,7 +78,7 @@ def read_run(record: Path, match: Match) -> Run:
     Raises:
         InputError: the run failed, or a file of the record is missing or damaged.
     """
-    try:
+    with contents.damage_told(record):
         content = contents.read(record)
         status = content.record["status"]
         if status not in (FINISHED, DIVERGED):
@@ -88,16 +88,8 @@ def read_run(record: Path, match: Match) -> Run:
                 came=f"{record} ({status}{': ' + content.record['error'] if content.record.get('error') else ''})",
                 remedy="Mend what it says and fit again, or choose another run.",
             )
+        contents.check_unaltered(record, content.record, *artifacts.RESULTS)
         return _run(record, content, match)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            str(record),
-            expected="the files of a whole record",
-            came=f"{type(error).__name__}: {error}".splitlines()[0],
-            remedy="Fit again, or choose another run.",
-        ) from error
 
 
 def _run(record: Path, content: contents.Content, match: Match) -> Run:

@@ -1,0 +1,149 @@
+"""A record whose files were cut off, swapped or made by a stranger: one message names the file, whoever reads it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_records import write_run
+from omegaconf import OmegaConf
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.fitted import load
+from gmm_pipeline.records import artifacts, contents, sweeps
+from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.report.reading import read_run
+from gmm_pipeline.records.sweeps import Manifest, ManifestRun
+from gmm_pipeline.rerun_words import routed
+from gmm_pipeline.stages import animate
+
+FILES = (
+    *("config.yaml", "data.json", "parameters.json", "metrics.json", "restarts.json", "history.npz"),
+    *("assignments.parquet", "record.json"),
+)
+
+
+def sealed(folder: Path, **about: Any) -> Path:
+    """A record with the digests of its files."""
+    write_run(folder, **about)
+    said = read_json(folder / artifacts.RECORD)
+    results, others = artifacts.digests_of(folder), artifacts.digests_of(folder, artifacts.ASKED)
+    write_json(folder / artifacts.RECORD, {**said, "digests": {"results": results}, "files": others})
+    return folder
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return sealed(tmp_path / "0")
+
+
+def cut_off(record: Path, name: str) -> None:
+    os.truncate(record / name, (record / name).stat().st_size // 2)
+
+
+def empty(record: Path, name: str) -> None:
+    os.truncate(record / name, 0)
+
+
+def swapped(record: Path, name: str) -> None:
+    other = write_run(record.parent / "other", n=299, bic=1000.0)
+    config = (other / artifacts.CONFIG).read_text()
+    (other / artifacts.CONFIG).write_text(config.replace("steps: 60", "steps: 61"))
+    for file, key in (("parameters.json", "level"), ("restarts.json", "note"), ("record.json", "digest")):
+        write_json(other / file, {**read_json(other / file), key: 0.5})
+    history = artifacts.read_history(other / artifacts.HISTORY)
+    artifacts.write_history(other / artifacts.HISTORY, history._replace(losses=history.losses + 1.0))
+    shutil.copy(other / name, record / name)
+
+
+def page(record: Path) -> object:
+    return read_run(record, lambda fitted, truth: None)
+
+
+def film(record: Path) -> object:
+    primary = {"run": str(record), "outputs_dir": "outputs", "output": None}
+    animation = OmegaConf.load(Path(__file__).parents[2] / "conf/animation/default.yaml")
+    return animate.run(OmegaConf.create({**primary, "animation": animation}), started=0.0)
+
+
+def logged(record: Path) -> object:
+    with contents.damage_told(record):
+        return contents.read(record)
+
+
+def again(record: Path) -> object:
+    return routed([f"run={record}"])
+
+
+READERS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
+    "load": (load, {"record.json", "parameters.json"}),
+    "report": (page, {*FILES}),
+    "log": (logged, {*FILES} - {"restarts.json", "assignments.parquet"}),
+    "animate": (film, {"record.json", "data.json", "history.npz", "assignments.parquet"}),
+    "rerun": (again, {"record.json", "config.yaml", "data.json"}),
+}
+CASES = [(who, name) for who, (_, names) in READERS.items() for name in sorted(names)]
+
+
+@pytest.mark.parametrize("damage", [cut_off, empty, swapped])
+@pytest.mark.parametrize(("who", "name"), CASES)
+def test_who_reads_a_damaged_file_says_which(record, who, name, damage):
+    if name == artifacts.RECORD and damage is swapped:
+        pytest.skip("a whole record.json is what the others are held to")
+    damage(record, name)
+    with pytest.raises(InputError, match="a whole record") as refused:
+        READERS[who][0](record)
+    assert str(record) in str(refused.value)
+    assert name == artifacts.RECORD or name in str(refused.value)
+
+
+def test_a_whole_record_is_read_by_all(record, monkeypatch):
+    monkeypatch.setattr(animate, "render", lambda *_: [])
+    for read, _ in READERS.values():
+        read(record)
+
+
+def test_a_damaged_run_of_a_sweep_is_one_that_cannot_be_read(tmp_path):
+    for number in range(3):
+        sealed(tmp_path / str(number), bic=1500.0 + number)
+    shutil.copy(tmp_path / "0" / artifacts.METRICS, tmp_path / "1" / artifacts.METRICS)
+    cut_off(tmp_path / "2", artifacts.DATA)
+    manifest = Manifest("id", "mine", "", "", "bic", [ManifestRun(number, (), None) for number in range(3)])
+    first, *others = sweeps.read_runs(tmp_path, manifest)
+    assert first.status == "finished"
+    assert [run.status for run in others] == ["failed", "failed"]
+    assert [run.error for run in others] == [
+        f"the record cannot be read: {name} is not the file that was written" for name in ("metrics.json", "data.json")
+    ]
+
+
+LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
+TRAPS = {
+    "levels": ("config.yaml", "[" * 100_000),
+    "levels of blocks": ("config.yaml", "- " * 100_000),
+    "copies of itself": ("config.yaml", LAUGHS),
+    "no mapping": ("config.yaml", "- 1\n"),
+    "no YAML": ("config.yaml", "a: b: c"),
+    "levels of JSON": ("metrics.json", "[" * 100_000),
+    "a list": ("data.json", "[]"),
+    "a text": ("record.json", '"finished"'),
+    "digests that are none": ("record.json", '{"status": "finished", "digests": {"results": ["parameters.json"]}}'),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), TRAPS.values(), ids=TRAPS)
+def test_what_a_stranger_made_is_refused(tmp_path, name, text):
+    record = write_run(tmp_path / "0")  # of a version without digests
+    (record / name).write_text(text)
+    with pytest.raises(InputError, match="a whole record"):
+        page(record)
+
+
+def test_a_record_names_no_files_but_its_own(tmp_path):
+    record = write_run(tmp_path / "0")
+    (tmp_path / "mine.txt").write_text("not to be read")
+    about = {**read_json(record / artifacts.RECORD), "files": {"../mine.txt": "0" * 64, "/dev/zero": "0" * 64}}
+    write_json(record / artifacts.RECORD, about)
+    assert contents.altered(record, about) is None
