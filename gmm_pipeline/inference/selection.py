@@ -24,6 +24,8 @@ from gmm_pipeline.inference.singular_bic import singular_bic
 from gmm_pipeline.inference.verdicts import Doubt, Reason, barred, doubts_of, listed, named
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
+OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
+"""What is known of a candidate beside others."""
 LARGER_IS_BETTER = frozenset({"held_out"})
 INFORMATION_CRITERIA = frozenset({"aic", "bic", "icl", "sbic"})
 """A nat of log-likelihood is two of these."""
@@ -143,6 +145,22 @@ def judge(
     doubts = nesting.compared(jobs, results, [row.log_likelihood for row in rows], [row.doubts for row in rows])
     rows = [row._replace(doubts=of_row) for row, of_row in zip(rows, doubts, strict=True)]
     return rows if held_out is None else _with_held_out(rows, held_out, jobs[0].sample_weights)
+
+
+def with_result(
+    candidate: Candidate, job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling
+) -> Candidate:
+    """A candidate with the figures of another result of the same optimum; what the others say of it stays.
+
+    Args:
+        candidate: as it was compared.
+        job: its fit.
+        result: the result that is its answer.
+        data: in the units of the fit, float64.
+        scaling: from the user's units to the fit's.
+    """
+    kept = {name: getattr(candidate, name) for name in OF_OTHERS}
+    return _judge(job, result, data, scaling)._replace(**kept)
 
 
 def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling) -> Candidate:

@@ -137,8 +137,8 @@ def _estimate(
     candidates: tuple[Candidate, ...] = ()
     chosen, tests = 0, ()
     fit_tests = _fitter(progress, workers, "testing")
+    data = to_fit_units(job.dataset.data, job.scaling)
     if not is_settled(job.asked):
-        data = to_fit_units(job.dataset.data, job.scaling)
         candidates = tuple(selection.judge(fits, results, data, job.scaling, held_out))
         if job.asked.criterion == LIKELIHOOD_RATIO:
             chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
@@ -148,6 +148,8 @@ def _estimate(
     if not fit.trained and fit.search is not None:
         fit = fit._replace(trained=True, seeds=(result.parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
+        row = selection.with_result(candidates[chosen], fit, result, data, job.scaling)
+        candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)
     return Estimate(
