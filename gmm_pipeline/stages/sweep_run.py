@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
+from gmm_pipeline.records.datasets import doubts_about_weights
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
@@ -52,6 +53,8 @@ def save_fitted(
     """
     timings = Timings(time.perf_counter())
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
+    for doubt in doubts_about_weights(job.dataset):
+        log.warning("%s", doubt)
     with timings.section("record"):
         save(content, job, found, directory, of_sweep=True)
     record = {**about(content, words, job, found, directory, began), "sweep": sweep}

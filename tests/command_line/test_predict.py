@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def record(quick: Quick, folder: Path) -> Path:
     """A sweep of a run that ends well and one that diverges, then a fit, for all tests; and new data."""
     if not any(folder.iterdir()):
-        quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60")
+        quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60", "search=none")
         swept = ("-m", "sweep=study", "optimizer=sgd", "schedule=constant", "optimizer.learning_rate=0.01,1e30")
         assert quick("fit", *quiet, *swept, cwd=folder).returncode == 1
         finished = quick("fit", *quiet, cwd=folder)
