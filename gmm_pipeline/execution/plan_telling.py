@@ -12,7 +12,7 @@ from gmm_pipeline.stages.sweep_run import reason_of
 
 NANOSECONDS_AN_ELEMENT = 0.8
 """Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
-SECONDS_A_RUN = 0.012
+SECONDS_A_RUN = 0.02
 """To compose a run and write its record."""
 SECONDS_A_SWEEP = 8.0
 """To start, compile, draw and track."""
