@@ -179,7 +179,7 @@ def best_distinct(
         is_one = np.isfinite(left[rows, best])
         chosen[:, slot] = np.where(is_one, best, chosen[:, 0])
         number += is_one
-        near = distances(taken(mixtures, best[:, None]), mixtures) < NEAR
+        near = ~(distances(taken(mixtures, best[:, None]), mixtures) >= NEAR)  # also where that is no number
         left[near] = -np.inf
         left[rows, best] = -np.inf
     return chosen, np.maximum(number, 1)

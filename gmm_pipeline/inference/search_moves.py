@@ -119,6 +119,7 @@ class _Family(NamedTuple):
         return (searches, slots, out), (searches, slots, other)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # without a floor, a scale may be as small as any
 def _chances_to_go(kept: Parameters, data: inits.Sorted) -> Float[Array, "R k K"]:
     """Half of them equal, half by rank: each component half as likely as the one that is needed less, summed up.
 
@@ -154,6 +155,7 @@ def _swap(family: _Family, landscape: Landscape) -> Parameters:
     return Parameters(log_weights, locs, log_scales)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _gains(
     mixtures: Parameters, at: Float[Array, "R n p"], sizes: Float[Array, "R n p"], data: inits.Sorted
 ) -> Float[Array, "R n p"]:
@@ -224,6 +226,7 @@ def in_order(mixtures: Parameters) -> Parameters:
     return Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def distances(one: Parameters, others: Parameters) -> Float[Array, "R n"]:
     """How far mixtures are apart, components in order: locs in scales, log scales, weights; broadcast."""
     w, v = weights_of(one), weights_of(others)
