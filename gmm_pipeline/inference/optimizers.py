@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import AnyArray
 
 
 def build_optimizer(optimizer: Plugin, schedule: Plugin) -> optax.GradientTransformationExtraArgs:
@@ -27,11 +27,11 @@ def build_optimizer(optimizer: Plugin, schedule: Plugin) -> optax.GradientTransf
     return optax.with_extra_args_support(chained)
 
 
-Factor = Callable[[Array], Float[Array, ""]]
+Factor = Callable[[int | AnyArray], AnyArray]
 """step -> factor on the update."""
 
 
-def cosine(*, init_value: float, decay_steps: int, alpha: float) -> Factor:
+def cosine(*, init_value: float | AnyArray, decay_steps: int | AnyArray, alpha: float | AnyArray) -> Factor:
     """Init (α + (1 − α) ½ (1 + cos(π t / T))), then init α (Loshchilov & Hutter 2017).
 
     Args:
@@ -41,14 +41,16 @@ def cosine(*, init_value: float, decay_steps: int, alpha: float) -> Factor:
     """
     _check_length(decay_steps=decay_steps)
 
-    def factor(step: Array) -> Float[Array, ""]:
+    def factor(step: int | AnyArray) -> AnyArray:
         share = jnp.minimum(step / decay_steps, 1.0)
         return init_value * (alpha + (1.0 - alpha) * 0.5 * (1.0 + jnp.cos(jnp.pi * share)))
 
     return factor
 
 
-def exponential(*, init_value: float, transition_steps: int, decay_rate: float) -> Factor:
+def exponential(
+    *, init_value: float | AnyArray, transition_steps: int | AnyArray, decay_rate: float | AnyArray
+) -> Factor:
     """Init γ^(t / T), the same factor each step.
 
     Args:
@@ -57,10 +59,10 @@ def exponential(*, init_value: float, transition_steps: int, decay_rate: float) 
         decay_rate: γ, what is left of it after T steps.
     """
     _check_length(transition_steps=transition_steps)
-    return lambda step: init_value * jnp.asarray(decay_rate) ** (step / transition_steps)
+    return lambda step: init_value * jnp.asarray(decay_rate) ** jnp.asarray(step / transition_steps)
 
 
-def linear(*, init_value: float, end_value: float, transition_steps: int) -> Factor:
+def linear(*, init_value: float | AnyArray, end_value: float | AnyArray, transition_steps: int | AnyArray) -> Factor:
     """Init + (end − init) t / T, then end.
 
     Args:
@@ -72,7 +74,7 @@ def linear(*, init_value: float, end_value: float, transition_steps: int) -> Fac
     return lambda step: init_value + (end_value - init_value) * jnp.minimum(step / transition_steps, 1.0)
 
 
-def _check_length(**steps: int) -> None:
+def _check_length(**steps: int | AnyArray) -> None:
     """Refuse a number of steps that is none; one that is traced has no value yet and passes."""
     for name, number in steps.items():
         if isinstance(number, int | float) and not number > 0:
