@@ -124,7 +124,14 @@ def test_every_prior_has_a_turn():
 
 @pytest.mark.parametrize(("optimizer", "prior"), TURNS)
 def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, optimizer, prior):
-    settings = (f"optimizer={optimizer}", f"prior={prior}", "init=quantile", "restarts=1")
+    settings = (
+        f"optimizer={optimizer}",
+        f"prior={prior}",
+        "init=quantile",
+        "init.overlap=20",
+        "restarts=1",
+        "search=none",
+    )
     job = loaded("data=file", *OWN_DATA, *settings)
     (computed,) = fit.compute([job])
     losses = computed.result.history.loss
