@@ -186,14 +186,24 @@ def _group_keys(group: str, root: DictConfig, folders: Sequence[Path]) -> list[s
 
 
 def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
-    """What the YAML of an option says beside each key, with what the options say that it builds on."""
+    """What the YAML of an option says beside each key, dotted, with what the options say that it builds on."""
     path = _option_files(group, folders).get(option)
     if path is None:
         return {}
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     parts = [name for name in content.get("defaults", []) if isinstance(name, str) and name not in ("_self_", option)]
     inherited = {key: meaning for part in parts for key, meaning in meanings_of(group, part, folders).items()}
-    return inherited | dict(re.findall(r"^(\w+):.*?\s#\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return inherited | _comments_beside(path.read_text(encoding="utf-8"))
+
+
+def _comments_beside(text: str) -> dict[str, str]:
+    """The comment on the line of each key, dotted, of a YAML of at most two levels."""
+    found, above = {}, ""
+    for indent, key, meaning in re.findall(r"^( *)(\w+):.*?(?:\s#\s*(.+))?$", text, re.MULTILINE):
+        above = above if indent else key
+        if meaning:
+            found[f"{above}.{key}" if indent else key] = meaning
+    return found
 
 
 def _as_yaml(value: object) -> str:

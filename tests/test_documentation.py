@@ -140,6 +140,15 @@ def test_every_key_of_a_command_is_on_its_page(site, command):
             assert default == "required" if value == "???" else yaml.safe_load(default) == value
 
 
+def flat(content: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of an option and their values."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{above}{key}.")
+        elif key not in ("_target_", "defaults"):
+            yield f"{above}{key}", value
+
+
 def test_every_key_of_every_option_is_on_its_page(site):
     rows = Page(site / "reference" / "options" / "index.html").rows
     options = [path for path in config_directory().glob("*/*.yaml") if path.parent.name != "experiment"]
@@ -147,10 +156,11 @@ def test_every_key_of_every_option_is_on_its_page(site):
     for path in options:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         told = {row[0]: row[2:] for row in rows.get(f"{path.parent.name}-{path.stem}", []) if row}
-        for key in content.keys() - {"_target_", "defaults"}:
+        for key, value in flat(content):
             default, meaning = told[f"{path.parent.name}.{key}"]
-            assert default == "required" if content[key] == "???" else yaml.safe_load(default) == content[key]
+            assert default == "required" if value == "???" else yaml.safe_load(default) == value
             assert meaning, key
+            assert not meaning.rstrip().endswith(":"), key
 
 
 def test_every_metric_and_file_of_a_record_is_explained(site):
@@ -165,7 +175,7 @@ def test_every_metric_and_file_of_a_record_is_explained(site):
 
 def test_what_was_printed_stands_below_its_command(site):
     page = (site / "index.html").read_text(encoding="utf-8")
-    assert "starts reached the best optimum" in page
+    assert "independent searches found this optimum" in page
     assert "made/first/figures/fitted_density.png" in page
     assert (site / "made" / "first" / "figures" / "fitted_density.png").stat().st_size > 0
 

@@ -47,7 +47,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch, compilation_cache):
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     pictures = [output for output in outputs if {"image/png", "image/gif"} & set(output.get("data", {}))]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert "starts reached the best optimum" in printed
+    assert "independent searches found this optimum" in printed
     assert len(pictures) == 5  # histogram, history, density, and two of the record
 
 

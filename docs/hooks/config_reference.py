@@ -110,9 +110,15 @@ def _rows_of_option(group: str, option: str, target: str | None, content: dict) 
     function = _function(target) if target else None
     told = _arguments(function) if function else {}
     for key, value in content.items():
-        kind = _words_of(hints[key]) if key in hints else _kind_of(function, key, value)
+        name = f"{group.replace('/', '.')}.{key}"
         meaning = beside.get(key) or told.get(key) or _beside_in_another(group, key)
-        yield f"`{group.replace('/', '.')}.{key}`", kind, _value(value), meaning
+        if isinstance(value, dict):
+            for inner, number in value.items():
+                said = f"{meaning}: {beside.get(f'{key}.{inner}', '')}"
+                yield f"`{name}.{inner}`", WORDS[type(number)], _value(number), said
+            continue
+        kind = _words_of(hints[key]) if key in hints else _kind_of(function, key, value)
+        yield f"`{name}`", kind, _value(value), meaning
 
 
 def _beside_in_another(group: str, key: str) -> str:
