@@ -231,6 +231,24 @@ def test_a_diverged_run_says_so_first_and_reports_no_numbers(folder):
         assert absent not in said
 
 
+@pytest.mark.parametrize(
+    ("searches", "told"),
+    [
+        ((4, 3), ("the best of 4 independent searches and 3 starts", "3 of 4 independent searches found")),
+        ((1, 1), ("the best of one search and 3 starts", "One search alone found this optimum")),
+        (None, ("the best of 3 starts", "starts reached the best optimum")),
+    ],
+)
+def test_a_page_says_how_the_optimum_was_looked_for(folder, tmp_path, searches, told):
+    copy = tmp_path / "searched"
+    shutil.copytree(folder / "run", copy)
+    if searches:
+        found = dict(zip(("searches", "searches_agree"), searches, strict=True))
+        write_json(copy / "metrics.json", read_json(copy / "metrics.json") | found)
+    said = Page(page_of(copy)).said
+    assert all(words in said for words in told)
+
+
 def test_an_older_record_without_errors_restarts_and_verdict_has_a_page(folder, tmp_path, text):
     copy = tmp_path / "old"
     shutil.copytree(folder / "run", copy)

@@ -73,7 +73,7 @@ def convergence(run: Run) -> Finding:
         return Finding(UNKNOWN, "Convergence", "not recorded", "This record does not say whether the fit converged.")
     at = f"its gradient is {norm:.2g} standard errors long" if norm is not None else "its gradient is not known"
     if converged:
-        words = f"The best start stopped after {plural(steps or 0, 'step')}: a step gained next to nothing, and {at}."
+        words = f"The training stopped after {plural(steps or 0, 'step')}: a step gained next to nothing, and {at}."
         return Finding(GOOD, "Convergence", f"converged in {plural(steps or 0, 'step')}", words)
     words = f"It used all of its {plural(steps or 0, 'step')}, and {at}. Use more steps, or another optimizer."
     return Finding(CAUTION, "Convergence", "did not converge", words)

@@ -174,8 +174,12 @@ def question(run: Run) -> str:
     data = f"{info['n_data']:,} data{weighing} of {info['name']}"
     under = "by maximum likelihood" if prior == "flat" else f"under the prior {prior}"
     steps = f"at most {plural(config.get('steps', 0), 'step')} of {target(config.get('optimizer'))}"
-    starts = config.get("restarts", 1)
-    tried = f"the best of {starts:,} starts, {steps} each" if starts > 1 else f"one start, {steps}"
+    starts, searches = config.get("restarts", 1), run.metrics.get("searches") or 0
+    tried = f"{starts:,} starts, {steps} each" if starts > 1 else f"one start, {steps}"
+    if searches:
+        tried = f"{f'{searches:,} independent searches' if searches > 1 else 'one search'} and {tried}"
+    if searches or starts > 1:
+        tried = f"the best of {tried}"
     if asked == "auto":
         choice = config.get("selection", {})
         kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
