@@ -38,9 +38,8 @@ def described(group: Group) -> str:
     """A group in a few words."""
     program = group.program
     optimizer = program.plan.optimizer.function.__qualname__
-    return (
-        f"{program.n_data:,} data, up to {program.width.components} components, {program.steps:,} steps of {optimizer}"
-    )
+    size = f"up to {program.n_data:,} data, up to {program.width.components} components"
+    return f"{size}, {program.steps:,} steps of {optimizer}"
 
 
 def seconds_of(groups: Sequence[Group], workers: int) -> float:

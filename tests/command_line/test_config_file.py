@@ -111,7 +111,7 @@ def test_a_choice_of_a_group_leaves_nothing_of_the_files(of_file):
         "eps": 1e-8,
     }
     assert found["prior"] == {"_target_": "gmm_pipeline.model.priors.dirichlet", "concentration": 2.0}
-    assert found["schedule"]["_target_"] == "optax.exponential_decay"
+    assert found["schedule"]["_target_"] == "gmm_pipeline.inference.optimizers.exponential"
 
 
 def test_an_option_brings_what_it_needs_of_other_groups(of_file):
@@ -179,10 +179,10 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
     [
         ("config=outputs/fit/one/confg.yaml", "does not exist. Did you mean outputs/fit/one/config.yaml?"),
         ("config=a.yaml,b.yaml", "error: config: expected one YAML file, but got a.yaml,b.yaml"),
-        ("config=outputs/fit/one/config.yaml steps=a", "error: steps: expected a value of type Integer, but got 'a'"),
+        ("config=outputs/fit/one/config.yaml steps=a", "error: steps: expected a whole number, but got 'a'"),
         ("config=outputs/fit/one/config.yaml optimizer.momentm=1", "Did you mean optimizer.momentum?"),
         ("config=outputs/fit/one/config.yaml optimizer=sdg", "radam, rmsprop, sgd, squarem, yogi, but got sdg"),
-        ("config=bad.yaml", "error: bad.yaml: steps: expected a value of type Integer, but got 'many'"),
+        ("config=bad.yaml", "error: bad.yaml: steps: expected a whole number, but got 'many'"),
         ("config=target.yaml", "error: prior._target_: expected the dotted name of a function"),
         ("config=hyper.yaml", "error: optimizer.momentm: expected a hyperparameter of sgd"),
     ],

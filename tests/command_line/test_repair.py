@@ -63,11 +63,11 @@ def test_nothing_names_the_old_place(moved):
     assert [line for line in dump if "mlflow.note.content" not in line and "'command'" not in line] == []
 
 
-def test_artifacts_models_and_records_are_found_at_the_new_place(quick: Quick, moved):
+def test_artifacts_models_and_records_are_found_at_the_new_place(quick: Quick, moved, monkeypatch):
     _, new, _ = moved
     uri = f"sqlite:///{new}/outputs/mlflow.db"
     client = tracking_store.client_of(uri)
-    mlflow.set_tracking_uri(uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     runs = runs_of(new)
     assert len(runs) == 4
     for name, run in runs.items():

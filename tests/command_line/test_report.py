@@ -19,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def record(quick: Quick, folder: Path) -> Path:
     """A sweep of a run that ends well and one that diverges, then a fit, for all tests."""
     if not any(folder.iterdir()):
-        quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60")
+        quiet = ("figures=none", "animation=none", "data.n_draws=120", "steps=60", "search=none")
         swept = ("-m", "sweep=study", "optimizer=sgd", "schedule=constant", "optimizer.learning_rate=0.01,1e30")
         assert quick("fit", *quiet, *swept, cwd=folder).returncode == 1
         finished = quick("fit", *quiet, cwd=folder)
@@ -117,7 +117,9 @@ def test_the_newest_run_of_a_sweep_stands_for_the_sweep(quick: Quick, folder, st
     shutil.copytree(study, tmp_path / "outputs" / "sweeps" / "study")
     finished = quick("report", "tracking=none")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "report: outputs/sweeps/study/report.html\n"
+    best, page = finished.stdout.splitlines()
+    assert best == "the best run: outputs/sweeps/study/0, the best of 2 runs of the sweep study by BIC"
+    assert page == "report: outputs/sweeps/study/report.html"
 
 
 @pytest.mark.parametrize(

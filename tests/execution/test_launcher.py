@@ -172,17 +172,17 @@ def about(record: Path) -> tuple[str, dict[str, int], str]:
 def test_the_width_is_in_the_record(batch):
     widths = {what: about(record)[1] for what, record in batch.records.items()}
     for (n_components, _, _, n_draws, _), width in widths.items():
-        expected = {"runs": 1, "components": n_components} if n_draws == LARGE else {"runs": 16, "components": 5}
+        expected = {"runs": 1, "components": n_components} if n_draws == LARGE else {"runs": 8, "components": 5}
         assert width == expected
 
 
 def test_a_sweep_says_what_shares_a_program(batch):
     said = (batch.folder / "outputs/sweeps/both/sweep.log").read_text()
     assert "sweep both: 8 runs, 8 to fit in 3 programs" in said
-    assert "program of 4 runs: 300 data, up to 5 components, 1,100 steps of adam" in said
-    assert said.count("program of 2 runs: 20,000 data") == 2
-    assert "differ in data (how many): 300, 20000" in said
-    assert "differ in starts at once: 16, 1" in said
+    assert "program of 4 runs: up to 362 data, up to 5 components, 1,100 steps of adam" in said
+    assert said.count("program of 2 runs: up to 23,170 data") == 2
+    assert "differ in data (padded to): 362, 23170" in said
+    assert "differ in starts at once: 8, 1" in said
     assert "8 to fit in 3 programs" in batch.process.stdout
     assert batch.process.stderr == ""
 

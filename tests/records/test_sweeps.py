@@ -68,7 +68,7 @@ def test_a_folder_without_manifest_is_no_sweep(tmp_path):
     ("content", "came"),
     [
         ("{", "JSONDecodeError"),
-        ("[]", "Type.*Error"),
+        ("[]", "ValueError: sweep.json is no mapping"),
         ("{}", "KeyError: 'format'"),
         ('{"format": 7}', "format 7"),
         ('{"format": 1, "id": "x"}', "KeyError: 'name'"),

@@ -44,7 +44,8 @@ def store(tmp_path):
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
-def test_the_config_composes():
+def test_the_config_composes(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("ui", overrides=["outputs_dir=elsewhere"])
         assert cfg.tracking.uri == "sqlite:///elsewhere/mlflow.db"
