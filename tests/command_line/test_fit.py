@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import ROUNDING_32, ROUNDING_64, Cli, Fork
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from pyarrow import csv, parquet
 from scipy import special, stats
 
@@ -125,14 +127,15 @@ def test_metrics_are_those_of_the_parameters_and_the_data(record):
 
 def test_assignments_are_those_of_the_parameters(record):
     table = parquet.read_table(record / "assignments.parquet")
-    assert table.column_names == ["datum", "label", "responsibility_0", "responsibility_1"]
-    data, labels, *columns = (column.to_numpy() for column in table.columns)
+    assert table.column_names == ["datum", "label", "uncertainty", "responsibility_0", "responsibility_1"]
+    data, labels, uncertainty, *columns = (column.to_numpy() for column in table.columns)
     responsibilities = np.stack(columns, axis=1)
     expected = special.softmax(log_terms(data, *mixture(record)), axis=1)
     np.testing.assert_allclose(
         responsibilities, expected, rtol=1e-9, atol=1e-15
     )  # of the order of exp(-60) in the tails
     np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+    np.testing.assert_allclose(uncertainty, expected.min(axis=1), rtol=1e-9, atol=1e-15)  # of two components
 
 
 def test_history_begins_before_the_first_step_and_ends_at_the_answer(record):
@@ -309,7 +312,7 @@ def test_file_is_read_whole_and_in_order(units):
         parquet.read_table(units["plain.csv", "float32"] / "assignments.parquet")["datum"], DATA
     )
     said = read(units["plain.csv", "float32"] / "data.json")
-    assert (said["name"], said["n_data"], said["truth"]) == ("plain", 200, None)
+    assert (said["name"], said["n_data"], said["truth"]) == ("x", 200, None)  # by its column
 
 
 def test_sample_weights_equal_repeated_rows(fork: Fork, tmp_path):
@@ -350,7 +353,9 @@ def test_sweep_leaves_a_record_a_job(fork: Fork, tmp_path):
     assert overrides == [[f"n_components={k}", f"seed={seed}"] for k in (1, 2) for seed in (0, 1)]
     assert len({(path / "parameters.json").read_bytes() for path in records}) == 4
     assert f"sweep {sweep.name}, 4 runs: 4 finished" in finished.stdout
-    assert f"sweep={sweep.name}" in finished.stdout  # the command that goes on with it
+    (goes_on,) = (line for line in finished.stdout.splitlines() if line.startswith("go on with it: "))
+    override = OverridesParser.create().parse_override(shlex.split(goes_on)[-1])
+    assert (override.key_or_group, override.value()) == ("sweep", sweep.name)
     best = min(records, key=lambda path: read(path / "metrics.json")["bic"])
     (row,) = (line.split() for line in finished.stdout.splitlines() if line.startswith("1 "))
     assert f"{read(best / 'metrics.json')['bic']:.3f}" in row
@@ -377,6 +382,7 @@ def test_diverged_fit_fails_and_keeps_its_record(fork: Fork, tmp_path):
             "fit",
             "tracking=none",
             *FEW_FRAMES,
+            "search=none",
             "data.n_draws=100",
             "steps=30",
             "optimizer=sgd",

@@ -23,7 +23,7 @@ EM = "prior=flat optimizer=em precision=float64 threefry_partitionable=false res
 OF_FILE = "data=file data.path=mine/own.csv data.truth=mine/truth.json"
 """`benchmarks.reruns` has all kinds of runs, in processes that share nothing; here each program is compiled once."""
 ADAM = ("schedule=constant", "optimizer.learning_rate=0.1")
-OF_A_SWEEP = ("schedule=constant", "optimizer.learning_rate=0.1,1e30", "seed=0,1")
+OF_A_SWEEP = ("search=none", "schedule=constant", "optimizer.learning_rate=0.1,1e30", "seed=0,1")
 FINISHED, DIVERGED = "0", "2"
 
 
@@ -143,7 +143,7 @@ def test_a_variation_is_a_fit_that_names_its_origin(quick: Quick, folder, swept)
     about = read_json(now / artifacts.RECORD)
     assert about["origin"]["record"] == str(before)
     assert about["command"].startswith("python -m gmm_pipeline fit config=outputs/sweeps/s/0/config.yaml steps=6")
-    (told,) = (line for line in ended.stdout.splitlines() if line.startswith("variation of outputs/sweeps/s/0: "))
+    (told,) = (line for line in ended.stdout.splitlines() if line.startswith("variation of outputs/sweeps/s/0"))
     assert "steps 12 → 6" in told
     assert "optimizer._target_ optax.adam → gmm_pipeline.inference.em.em" in told
     assert not (now / artifacts.COMPARISON).exists()
@@ -256,6 +256,7 @@ def test_labels_histories_and_words_are_compared(pair):
     found = {(one.file, one.key): one for one in compared(pair).differences}
     assert set(found) == {
         ("assignments.parquet", "label"),
+        ("assignments.parquet", "uncertainty"),  # of the label
         ("history.npz", "losses"),
         ("restarts.json", "restarts.outcome"),
     }
