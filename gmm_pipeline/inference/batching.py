@@ -315,6 +315,18 @@ def _fit_call(
     return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
+def compile_for(job: FitJob) -> None:
+    """Compile a fit's program, by a call of no steps, so that it is there when a search before the fit has ended."""
+    program = program_of(job)
+    alone = job._replace(restarts=1, begin=Parameters(*[np.zeros(job.plan.n_components, job.data.dtype)] * 3))
+    parameters, lanes = _stacked(_started(alone) * program.width.runs)
+    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=program.plan)), parameters, lanes)
+    carried = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+    _run(program.plan.fused)(
+        parameters, carried, jax.device_put(lanes), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
+    )
+
+
 def _result(job: FitJob, history: Seen) -> FitResult:
     """The result of one start, without what came after it converged and the components that filled up its arrays."""
     taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)

@@ -11,10 +11,11 @@ holds where they start.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gmm_pipeline.inference.batching import Progress, fit_starts, in_threads
+from gmm_pipeline.inference.batching import Progress, compile_for, fit_starts, in_threads
 from gmm_pipeline.inference.fitting import (
     AT_OPTIMUM,
     BLURRED,
@@ -90,16 +91,31 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
     larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
     """
     asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
+    if not asked:
+        return {}
+    with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiling:
+        # What follows a search is trained, with one program whichever fit is chosen; XLA compiles it meanwhile.
+        if workers > 1:
+            compiling.submit(compile_for, next(iter(asked.values()))[0])
+        return _compared(jobs, asked, workers, progress)
+
+
+def _compared(
+    jobs: Sequence[FitJob],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, Found]:
     screened = {number: (job, plan if job.trained else plan.short) for number, (job, plan) in asked.items()}
     searched = _searched(screened, workers, progress)
-    _exchange(jobs, asked, searched, asked, workers)
+    _exchange(jobs, screened, searched, asked, workers)
     again = _contenders(
         jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
     )
     better = _searched({number: asked[number] for number in again}, workers, progress)
     for number, found in better.items():
         searched[number] = seeded(*asked[number], found, [searched[number].best.parameters])
-    _exchange(jobs, asked, searched, again, workers)
+    _exchange(jobs, screened, searched, again, workers)
     return searched
 
 

@@ -111,8 +111,12 @@ class SearchPlan(NamedTuple):
 
     @property
     def short(self) -> "SearchPlan":
-        """The same for one of many fits."""
-        return self._replace(rounds=min(self.screening, self.rounds))
+        """The same for one of many fits: few rounds, of two thirds of the passes, and half of the finalists."""
+        return self._replace(
+            rounds=min(self.screening, self.rounds),
+            passes=max(1, 2 * self.passes // 3),
+            finalists=max(1, self.finalists // 2),
+        )
 
 
 class FitJob(NamedTuple):

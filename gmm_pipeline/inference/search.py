@@ -42,8 +42,8 @@ AT_ONCE = 4
 """Optima that are improved on all data at once."""
 FEW = 128
 """Data up to which they are improved by the program of the search itself, which is wider than they need."""
-MOST_CALLS = 6
-"""Until an optimum is at rest, each of twice the passes of the one before."""
+MOST_CALLS, FEW_CALLS = 6, 3
+"""Until an optimum is at rest, each of twice the passes of the one before; and in a short search."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less lead nowhere."""
 KEPT = 512
@@ -199,7 +199,7 @@ def search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None
     everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
     order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
     finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
-    optima = _distinct(_polished(whole, finalists, plan.passes))
+    optima = _distinct(_polished(whole, finalists, plan))
     agreeing = _agreeing(small, mixtures, values, optima[0])
     return Found(tuple(optima), job.restarts, agreeing, n_rounds, mixtures, values)
 
@@ -218,12 +218,12 @@ def seeded(job: FitJob, plan: SearchPlan, found: Found, seeds: Sequence[Paramete
     small, whole = _problems(job, plan)
     leaves = zip(*seeds[: small.width], strict=True)
     mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in of_all]) for of_all in leaves))
-    mixtures, values, _ = improved(small, mixtures, 2 * plan.passes)
+    mixtures, values, _ = improved(small, mixtures, plan.passes)
     better = values > found.values.max() + SAME_OPTIMUM
     if not better.any():
         return found
     most = np.argsort(-values)[: min(plan.finalists, int(better.sum()))]
-    polished = _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan.passes)
+    polished = _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan)
     optima = _distinct([*found.optima, *polished])
     agreeing = _agreeing(small, found.mixtures, found.values, optima[0])
     return found._replace(optima=tuple(optima), n_agreeing=agreeing)
@@ -293,15 +293,16 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
     return numbers
 
 
-def _polished(problem: Problem, mixtures: Parameters, n_passes: int) -> list[Optimum]:
-    """The optima that mixtures, [n, K], lead to on all data."""
+def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> list[Optimum]:
+    """The optima that mixtures, [n, K], lead to on all data; of a short search, nearly."""
     found: list[Optimum] = []
+    n_calls = MOST_CALLS if plan.rounds > plan.screening else FEW_CALLS
     for first in range(0, len(mixtures.component_mus), problem.width):
         some = Parameters(*(leaf[first : first + problem.width] for leaf in mixtures))
         values = norms = np.full(len(some.component_mus), -np.inf)
-        for call in range(MOST_CALLS):
+        for call in range(n_calls):
             before, longer = values, norms
-            some, values, norms = improved(problem, some, n_passes * 2**call)
+            some, values, norms = improved(problem, some, plan.passes * 2**call)
             # Rounding may keep a gradient from getting shorter.
             stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
             if ((norms < problem.job.gradient_tolerance) | stuck).all():
