@@ -64,7 +64,7 @@ def test_rounded_data_are_said_to_be(fitted):
     [
         (NORMAL[:40], ()),  # too few for what holds for many
         (SKEWED, ("optimizer=adam", "steps=2", "search=none")),  # no optimum
-        (np.append(np.zeros(100), NORMAL), ("n_components=2", "prior=flat", "restarts=8")),  # degenerate
+        (np.append(np.zeros(100), NORMAL), ("n_components=2", "prior=flat", "restarts=8", "search=none")),  # degenerate
     ],
 )
 def test_nothing_is_said_where_it_would_not_be_sure(fitted, data, overrides):
