@@ -296,8 +296,7 @@ def _fit_call(
     filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
     parameters, lanes = _stacked(filled)
     plan, run = program.plan, _run(program.plan.fused)
-    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
-    carried = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+    carried = _nothing_carried(plan, parameters, lanes)
     lanes = jax.device_put(lanes)
     entries, left, history = [], program.steps, None
     for segment in segments_of(program):
@@ -315,13 +314,18 @@ def _fit_call(
     return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
+def _nothing_carried(plan: FitPlan, parameters: Parameters, lanes: Lane) -> Any:
+    """Stands for what a segment before the first has left."""
+    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+
+
 def compile_for(job: FitJob) -> None:
     """Compile a fit's program, by a call of no steps, so that it is there when a search before the fit has ended."""
     program = program_of(job)
     alone = job._replace(restarts=1, begin=Parameters(*[np.zeros(job.plan.n_components, job.data.dtype)] * 3))
     parameters, lanes = _stacked(_started(alone) * program.width.runs)
-    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=program.plan)), parameters, lanes)
-    carried = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+    carried = _nothing_carried(program.plan, parameters, lanes)
     _run(program.plan.fused)(
         parameters, carried, jax.device_put(lanes), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
     )
