@@ -380,12 +380,17 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
 
     def count(steps: int) -> None:
         nonlocal done
-        if stop.is_set():
-            raise _Stopped
         with counting:
+            if stop.is_set():
+                raise _Stopped
             done += steps
-            if progress is not None:
+            if progress is None:
+                return
+            try:
                 progress(done, total)
+            except BaseException:
+                stop.set()
+                raise
 
     def run(number: int) -> list[tuple[int, int, FitResult]]:
         program, starts = calls[number]
