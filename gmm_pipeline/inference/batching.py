@@ -376,6 +376,7 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
     calls = [call for program, members in group(programs).items() for call in _calls(program, members)]
     total, done, stop = sum(program.steps for program, _ in calls), 0, threading.Event()
     counting, devices = threading.Lock(), jax.local_devices()
+    failures: list[BaseException] = []
     started = functools.lru_cache(maxsize=4 * workers)(lambda number: _started(jobs[number]))
 
     def count(steps: int) -> None:
@@ -388,7 +389,8 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
                 return
             try:
                 progress(done, total)
-            except BaseException:
+            except BaseException as error:
+                failures.append(error)
                 stop.set()
                 raise
 
@@ -404,8 +406,11 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
         ]
 
     found: dict[tuple[int, int], FitResult] = {}
-    for results in in_threads(run, len(calls), workers, stop):
-        found |= {(job, restart): result for job, restart, result in results}
+    try:
+        for results in in_threads(run, len(calls), workers, stop):
+            found |= {(job, restart): result for job, restart, result in results}
+    except _Stopped:  # of the thread whose turn it is; another says why
+        raise failures[0] from None
     return [[found[number, restart] for restart in range(job.restarts)] for number, job in enumerate(jobs)]
 
 
