@@ -81,6 +81,8 @@ def _task(command: str) -> Callable[[Any], Any]:
         from gmm_pipeline.stages.running import run_stage
 
         stage = importlib.import_module(f"gmm_pipeline.stages.{command}")
+        gc.freeze()
+        gc.enable()
         return run_stage(stage.run, cfg, started=STARTED)
 
     return task
@@ -196,6 +198,7 @@ def _command_line() -> None:
 def _run(command: str, arguments: Sequence[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
     # Imports make many objects that stay. And an interrupt that lands in a collection is lost in JAX's callback there.
+    gc.disable()
     gc.set_threshold(*RARE_COLLECTIONS)
     logging.raiseExceptions = False  # no answer is worth less for a log that cannot be written
     try:

@@ -10,7 +10,7 @@ A fit that is only one of many to be compared is not trained, unless its prior l
 holds where they start.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -106,38 +106,85 @@ def _compared(
     workers: int,
     progress: Progress | None,
 ) -> dict[int, Found]:
-    screened = {number: (job, plan if job.trained else plan.short) for number, (job, plan) in asked.items()}
-    searched = _searched(screened, workers, progress)
+    selections = _selections(asked)
+    several = {number for numbers in selections for number in numbers if len(numbers) > 1}
+    screened = {number: (job, plan.screen if number in several else plan) for number, (job, plan) in asked.items()}
+    searched = _searched(screened, selections, workers, progress)
     _exchange(jobs, screened, searched, asked, workers)
     again = _contenders(
         jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
     )
-    better = _searched({number: asked[number] for number in again}, workers, progress)
-    for number, found in better.items():
-        searched[number] = seeded(*asked[number], found, [searched[number].best.parameters])
+    whole = {number: asked[number] for number in again}
+    better = _searched(whole, [[number] for number in again], workers, progress)
+    seeds = {number: [searched[number].best.parameters] for number in again}
+    searched |= _improved_by(seeds, whole, better, workers)
     _exchange(jobs, screened, searched, again, workers)
     return searched
 
 
-def _searched(
-    asked: Mapping[int, tuple[FitJob, SearchPlan]], workers: int, progress: Progress | None
+def _improved_by(
+    seeds: Mapping[int, list[Parameters]],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    searched: Mapping[int, Found],
+    workers: int,
 ) -> dict[int, Found]:
-    numbers, done = list(asked), 0
+    """What was found of those fits that seeds are there for, improved by these."""
+
+    def run(numbers: Sequence[int], workers: int) -> list[Found]:
+        some, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
+        found, given = [searched[number] for number in numbers], [seeds[number] for number in numbers]
+        return seeded(some, plan, found, given, workers)
+
+    return _of_each(run, _selections({number: asked[number] for number, some in seeds.items() if some}), workers)
+
+
+def _selections(asked: Mapping[int, tuple[FitJob, SearchPlan]]) -> list[list[int]]:
+    """The fits that are searched together: of one selection, or alone."""
+    found: list[list[int]] = []
+    for number, (job, plan) in asked.items():
+        last = asked[found[-1][-1]] if found else None
+        if last is not None and _is_beside(job, last[0]) and plan == last[1]:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
+
+
+def _searched(
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    together: Sequence[Sequence[int]],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, Found]:
+    done = 0
 
     def heed() -> None:
         if progress is not None:
-            progress(done, len(numbers))
+            progress(done, len(asked))
 
-    def run(index: int) -> Found:
+    def run(numbers: Sequence[int], workers: int) -> list[Found]:
         nonlocal done
-        job, plan = asked[numbers[index]]
-        found = remembered_search(job, plan, heed)
-        found = seeded(job, plan, found, job.seeds) if job.seeds else found
-        done += 1
+        jobs, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
+        found = remembered_search(jobs, plan, workers, heed)
+        found = seeded(jobs, plan, found, [job.seeds for job in jobs], workers)
+        done += len(numbers)
         heed()
         return found
 
-    return dict(zip(numbers, in_threads(run, len(numbers), workers), strict=True))
+    return _of_each(run, together, workers)
+
+
+def _of_each(
+    run: Callable[[Sequence[int], int], list[Found]], together: Sequence[Sequence[int]], workers: int
+) -> dict[int, Found]:
+    """What `run` finds of fits, by their numbers; one selection alone has all threads, of many each has one."""
+    beside, within = (workers, 1) if len(together) > 1 else (1, workers)
+    results = in_threads(lambda index: run(together[index], within), len(together), beside)
+    return {
+        number: one
+        for numbers, found in zip(together, results, strict=True)
+        for number, one in zip(numbers, found, strict=True)
+    }
 
 
 def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[int]:
@@ -149,7 +196,7 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[i
         scores[number] = found.best.log_posterior - job.penalty * n_parameters if found.best.is_sound else -np.inf
 
     def best(job: FitJob) -> float:
-        return max(score for number, score in scores.items() if _same_data(jobs[number], job))
+        return max(score for number, score in scores.items() if _is_beside(jobs[number], job))
 
     return [
         number
@@ -168,18 +215,17 @@ def _exchange(
     """Improve fits that are to be compared by those beside them that have changed, while that changes any."""
     for _ in range(MOST_EXCHANGES):
         seeds = {number: _from_others(number, jobs, searched, changed) for number in asked}
-        to_do = [number for number in asked if seeds[number]]
-        arguments = [(*asked[number], searched[number], seeds[number]) for number in to_do]
-        found = in_threads(lambda index, given=arguments: seeded(*given[index]), len(to_do), workers)
-        better = dict(zip(to_do, found, strict=True))
+        better = _improved_by(seeds, asked, searched, workers)
         changed = [number for number, one in better.items() if one is not searched[number]]
         searched.update(better)
         if not changed:
             return
 
 
-def _same_data(one: FitJob, other: FitJob) -> bool:
-    return one.data is other.data and one.sample_weights is other.sample_weights
+def _is_beside(one: FitJob, other: FitJob) -> bool:
+    """Whether fits are of one selection."""
+    same_data = one.data is other.data and one.sample_weights is other.sample_weights
+    return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
 
 
 def _from_others(
@@ -192,8 +238,7 @@ def _from_others(
     seeds: list[Parameters] = []
     for other in changed:
         beside, best = jobs[other], searched[other].best.parameters
-        alike = _same_data(beside, job) and not beside.trained
-        if other == number or not alike or beside.plan.log_prior != job.plan.log_prior:
+        if other == number or not _is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
             continue
         more = job.plan.n_components - beside.plan.n_components
         if more == 0 and beside.equal_scales:

@@ -112,11 +112,18 @@ class SearchPlan(NamedTuple):
     @property
     def short(self) -> "SearchPlan":
         """The same for one of many fits: few rounds, of two thirds of the passes, and half of the finalists."""
+        if self.rounds <= self.screening:
+            return self
         return self._replace(
-            rounds=min(self.screening, self.rounds),
+            rounds=self.screening,
             passes=max(1, 2 * self.passes // 3),
             finalists=max(1, self.finalists // 2),
         )
+
+    @property
+    def screen(self) -> "SearchPlan":
+        """The same for all fits of a selection, before those that may win are searched as asked."""
+        return self.short._replace(finalists=1)
 
 
 class FitJob(NamedTuple):

@@ -195,8 +195,14 @@ def use_fused(n_components: int) -> bool:
 
 
 def compiler_options(fused: bool) -> dict[str, bool | int] | None:
-    """What the fused form needs of XLA to be vectorised; None for the plain form."""
-    return {"xla_cpu_enable_fast_math": True, "xla_cpu_prefer_vector_width": 512} if fused else None
+    """What the fused form needs of XLA to be vectorised and to compile soon; None for the plain form."""
+    if not fused:
+        return None
+    return {
+        "xla_cpu_enable_fast_math": True,
+        "xla_cpu_prefer_vector_width": 512,
+        "xla_backend_optimization_level": 1,
+    }
 
 
 def lay_out(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:

@@ -3,7 +3,8 @@
 Starts that are only restarted do not scale: of thousands none may lie in the basin of the best optimum. So a search
 keeps the best distinct sound mixtures that it has, varies them (`search_moves.py`), and improves all by some passes of
 accelerated EM (`search_passes.py`), round by round. A round is one call of one compiled program for all searches of a
-fit; moves are made on the host.
+fit (`search_calls.py`); moves are made on the host. Fits that are compared are searched in step: what one alone has all
+of a call for is shared among several of them, with one search each.
 
 Several searches run beside each other and know nothing of one another: that they end at the same optimum says that it
 is likely the best there is. They stop where all agree and have gone on for several times the rounds that it took them.
@@ -20,15 +21,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.inference import search_moves, search_passes
-from gmm_pipeline.inference.fitting import FitJob, SearchPlan, split
-from gmm_pipeline.inference.padding import padded, padded_components, padded_length
-from gmm_pipeline.inference.parameterization import Constraints, over_sticks
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM, degenerate, spread_of
+from gmm_pipeline.inference import search_moves
+from gmm_pipeline.inference.fitting import FitJob, SearchPlan
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM, spread_of
+from gmm_pipeline.inference.search_calls import FEW, UNSOUND, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import distances, in_order, taken
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters
@@ -36,12 +35,8 @@ from gmm_pipeline.model.mixture import Parameters
 Array = np.ndarray
 NEAR = 0.05
 """Distance below which two mixtures are on their way to one optimum."""
-UNSOUND = 1e12
-"""Nats by which a mixture with a degenerate component is held to be worse than any without."""
 AT_ONCE = 4
 """Optima that are improved on all data at once."""
-FEW = 128
-"""Data up to which they are improved by the program of the search itself, which is wider than they need."""
 MOST_CALLS, FEW_CALLS = 6, 3
 """Until an optimum is at rest, each of twice the passes of the one before; and in a short search."""
 AT_REST = 1e-2 * SAME_OPTIMUM
@@ -88,22 +83,6 @@ class Found(NamedTuple):
         return self.best.log_posterior - others[0].log_posterior if others else None
 
 
-class Problem(NamedTuple):
-    """A posterior to be maximised: what the program is given, and how it is padded."""
-
-    data: Array
-    sample_weights: Array
-    job: FitJob
-    spread: float
-    width: int
-    """Mixtures that are improved at once; fewer are filled up."""
-
-    @property
-    def log_floor(self) -> float:
-        """Least log scale."""
-        return math.log(self.job.scale_floor * self.spread) if self.job.scale_floor else -math.inf
-
-
 def condensed(
     data: Float[Array, " n"], sample_weights: Float[Array, " n"], at_most: int
 ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
@@ -131,37 +110,6 @@ def condensed(
     return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
 
 
-def improved(
-    problem: Problem, mixtures: Parameters, n_passes: int
-) -> tuple[Parameters, Float[Array, "*S"], Float[Array, "*S"]]:
-    """Mixtures, [..., K], after some passes; their log posteriors, worst where degenerate; and gradients' norms."""
-    job = problem.job
-    n_components, dtype = job.plan.n_components, problem.data.dtype.type
-    shape = mixtures.component_mus.shape[:-1]
-    if over_sticks(job.plan.log_prior):
-        # Such a prior expects the heaviest components first.
-        order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
-        mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
-    plan, floats = split(job)
-    # Small problems are padded to the room of all that they are compared with, since compiling is what takes long.
-    room = max(n_components, job.room) if len(problem.data) <= FEW else n_components
-    room = padded_components(room) if search_passes.can_pad(plan.log_prior) else n_components
-    arrays = search_passes.Problem(
-        *padded(problem.data, problem.sample_weights, padded_length(len(problem.data))),
-        Constraints(np.arange(room) < n_components, np.array(job.equal_scales), dtype(problem.log_floor)),
-        jax.tree.map(dtype, floats["prior"]),
-    )
-    rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]
-    n, more = len(rows[0]), ((0, problem.width - len(rows[0])), (0, 0))
-    filled = Parameters(*(np.pad(np.pad(leaf, more, "edge"), ((0, 0), (0, room - n_components))) for leaf in rows))
-    found = search_passes.compiled(plan.fused)(filled, arrays, np.int32(n_passes), log_prior=plan.log_prior)
-    parameters = Parameters(*(np.asarray(leaf)[:n, :n_components].reshape(*shape, -1) for leaf in found.parameters))
-    value, norms = (np.asarray(leaf)[:n].reshape(shape) for leaf in (found.log_posterior, found.gradient_norm))
-    value = np.where(np.isfinite(value), value, -np.inf).astype(np.float64)
-    sound = ~degenerate(job, parameters, problem.spread).any(axis=-1)
-    return parameters, np.where(sound, value, value - UNSOUND), norms
-
-
 def best_distinct(
     values: Float[Array, "R n"], mixtures: Parameters, at_most: int
 ) -> tuple[Int[Array, "R k"], Int[Array, " R"]]:
@@ -185,62 +133,89 @@ def best_distinct(
     return chosen, np.maximum(number, 1)
 
 
-def search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None) -> Found:
-    """Search for the best optimum of a fit.
+def search(
+    jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
+) -> list[Found]:
+    """Search for the best optimum of a fit, or of several that are compared.
 
     Args:
-        job: the fit; `restarts` is the number of independent searches.
+        jobs: fits of the same data and key. `restarts` is the number of independent searches; where there are as many
+            fits, each has one.
         plan: how thoroughly.
+        workers: threads that compute.
         heed: called between rounds; what it raises ends the search.
     """
-    small, whole = _problems(job, plan)
-    mixtures, values, n_rounds = _evolved(small, plan, heed or (lambda: None))
-    # What several searches found is improved once.
-    everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
-    order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
-    finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
-    optima = _distinct(_polished(whole, finalists, plan))
-    agreeing = _agreeing(small, mixtures, values, optima[0])
-    return Found(tuple(optima), job.restarts, agreeing, n_rounds, mixtures, values)
+    n_searches = jobs[0].restarts if len(jobs) < jobs[0].restarts else 1
+    searches = [_searching(*problems, plan, n_searches) for problems in _problems(jobs, plan)]
+    return in_step(searches, workers, heed)
 
 
-def seeded(job: FitJob, plan: SearchPlan, found: Found, seeds: Sequence[Parameters]) -> Found:
-    """What was found, and what mixtures from elsewhere lead to, where that is better.
+def seeded(
+    jobs: Sequence[FitJob],
+    plan: SearchPlan,
+    found: Sequence[Found],
+    seeds: Sequence[Sequence[Parameters]],
+    workers: int = 1,
+) -> list[Found]:
+    """What was found of each fit, and what mixtures from elsewhere lead to, where that is better.
 
     They are no search: one that is better than all searches is agreed on by none of them.
 
     Args:
-        job: the fit.
-        plan: how thorough its search was.
-        found: by its search.
-        seeds: mixtures of as many components.
+        jobs: fits of the same data and key.
+        plan: how thorough their search was.
+        found: by their search.
+        seeds: of each fit, mixtures of as many components; or none.
+        workers: threads that compute.
     """
-    small, whole = _problems(job, plan)
-    leaves = zip(*seeds[: small.width], strict=True)
-    mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in of_all]) for of_all in leaves))
-    mixtures, values, _ = improved(small, mixtures, plan.passes)
+    problems = _problems(jobs, plan)
+    with_seeds = [number for number, some in enumerate(seeds) if some]
+    better = in_step([_seeded(*problems[one], plan, found[one], seeds[one]) for one in with_seeds], workers)
+    ends = dict(zip(with_seeds, better, strict=True))
+    return [ends.get(number, one) for number, one in enumerate(found)]
+
+
+def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int) -> Search:
+    mixtures, values, n_rounds = yield from _evolved(small, plan, n_searches)
+    # What several searches found is improved once.
+    everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
+    order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
+    finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
+    optima = _distinct((yield from _polished(whole, finalists, plan)))
+    agreeing = yield from _agreeing(small, mixtures, values, optima[0])
+    return Found(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
+
+
+def _seeded(small: Problem, whole: Problem, plan: SearchPlan, found: Found, seeds: Sequence[Parameters]) -> Search:
+    mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*seeds, strict=True)))
+    mixtures, values, _ = yield Request(small, mixtures, plan.passes)
     better = values > found.values.max() + SAME_OPTIMUM
     if not better.any():
         return found
     most = np.argsort(-values)[: min(plan.finalists, int(better.sum()))]
-    polished = _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan)
+    polished = yield from _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan)
     optima = _distinct([*found.optima, *polished])
-    agreeing = _agreeing(small, found.mixtures, found.values, optima[0])
+    agreeing = yield from _agreeing(small, found.mixtures, found.values, optima[0])
     return found._replace(optima=tuple(optima), n_agreeing=agreeing)
 
 
-def _problems(job: FitJob, plan: SearchPlan) -> tuple[Problem, Problem]:
-    """What the searches of a fit see, and the whole of its data."""
-    spread = spread_of(job)
-    small = Problem(*condensed(job.data, job.sample_weights, plan.points), job, spread, job.restarts * plan.mixtures)
-    is_whole = len(small.data) <= FEW and len(small.data) == len(np.unique(job.data[job.sample_weights > 0]))
-    return small, small if is_whole else Problem(job.data, job.sample_weights, job, spread, AT_ONCE)
+def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, Problem]]:
+    """What the searches of each fit see, and the whole of its data."""
+    first = jobs[0]
+    spread = spread_of(first)
+    points = condensed(first.data, first.sample_weights, plan.points)
+    is_whole = len(points[0]) <= FEW and len(points[0]) == len(np.unique(first.data[first.sample_weights > 0]))
+    found = []
+    for job in jobs:
+        small = Problem(*points, job, spread, job.restarts * plan.mixtures)
+        found.append((small, small if is_whole else Problem(first.data, first.sample_weights, job, spread, AT_ONCE)))
+    return found
 
 
-def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> int:
+def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> Search:
     """How many searches have the best optimum among the mixtures that they kept."""
     here = in_order(_alone(best))
-    _, value, _ = improved(problem, here, 1)
+    _, value, _ = yield Request(problem, here, 1)
     return int(((np.abs(values - value) < SAME_OPTIMUM) | (distances(here, mixtures) < NEAR)).any(axis=1).sum())
 
 
@@ -248,12 +223,10 @@ def _alone(optimum: Optimum) -> Parameters:
     return Parameters(*(leaf[None, None] for leaf in optimum.parameters))
 
 
-def _evolved(
-    problem: Problem, plan: SearchPlan, heed: Callable[[], None]
-) -> tuple[Parameters, Float[Array, "R k"], int]:
-    """The best mixtures of each search on condensed data, the best first, and after how many rounds."""
+def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
+    """The best mixtures of each search on condensed data, the best first; their values; and after how many rounds."""
     job = problem.job
-    generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(job.restarts)]
+    generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(n_searches)]
     landscape = search_moves.Landscape(
         inits.Sorted.of(problem.data, problem.sample_weights),
         job.equal_scales,
@@ -265,10 +238,9 @@ def _evolved(
     numbers = _shared_out(n_new, plan.moves._asdict())
     first = [search_moves.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
     mixtures = Parameters(*(np.stack(leaves) for leaves in zip(*first, strict=True)))
-    best, since, n_rounds = np.full(job.restarts, -2.0 * UNSOUND), 0, 0
+    best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
     while True:
-        heed()
-        mixtures, values, norms = improved(problem, mixtures, plan.passes)
+        mixtures, values, norms = yield Request(problem, mixtures, plan.passes)
         mixtures, n_rounds = in_order(mixtures), n_rounds + 1
         chosen, n_kept = best_distinct(values, mixtures, plan.kept)
         mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
@@ -293,7 +265,7 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
     return numbers
 
 
-def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> list[Optimum]:
+def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Search:
     """The optima that mixtures, [n, K], lead to on all data; of a short search, nearly."""
     found: list[Optimum] = []
     n_calls = MOST_CALLS if plan.rounds > plan.screening else FEW_CALLS
@@ -302,7 +274,7 @@ def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> list[
         values = norms = np.full(len(some.component_mus), -np.inf)
         for call in range(n_calls):
             before, longer = values, norms
-            some, values, norms = improved(problem, some, plan.passes * 2**call)
+            some, values, norms = yield Request(problem, some, plan.passes * 2**call)
             # Rounding may keep a gradient from getting shorter.
             stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
             if ((norms < problem.job.gradient_tolerance) | stuck).all():
@@ -333,11 +305,11 @@ class _Memory:
     """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
 
     def __init__(self) -> None:
-        self.results: OrderedDict[str, Found] = OrderedDict()
+        self.results: OrderedDict[str, list[Found]] = OrderedDict()
         self.under_way: dict[str, threading.Lock] = {}
         self.lock = threading.Lock()
 
-    def recall(self, key: str, make: Callable[[], Found]) -> Found:
+    def recall(self, key: str, make: Callable[[], list[Found]]) -> list[Found]:
         with self.lock:
             own = self.under_way.setdefault(key, threading.Lock())
         with own:
@@ -354,15 +326,19 @@ class _Memory:
 _memory = _Memory()
 
 
-def remembered_search(job: FitJob, plan: SearchPlan, heed: Callable[[], None] | None = None) -> Found:
+def remembered_search(
+    jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
+) -> list[Found]:
     """`search`, once for runs that differ in nothing that it sees, such as their optimizers and steps.
 
     Args:
-        job: the fit.
+        jobs: fits of the same data and key.
         plan: how thoroughly.
+        workers: threads that compute.
         heed: called between rounds.
     """
-    return _memory.recall(_digest(job, plan), lambda: search(job, plan, heed))
+    key = " ".join(_digest(job, plan) for job in jobs)
+    return _memory.recall(key, lambda: search(jobs, plan, workers, heed))
 
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:

@@ -2,8 +2,9 @@
 
 A pass is one evaluation of log posterior and gradient of every mixture. EM's step is read from the gradient, so any
 smooth prior can be part of it: where the gradient vanishes the step does (`em.em_step`). Only what was evaluated is
-handed back, the best of each mixture with its value. Passes, data, number of components and floats of the prior are
-arguments; what is compiled is the number of mixtures, the padded length of the data and the padded components.
+handed back, the best of each mixture with its value. Passes, data, floats of the prior, and of each mixture its number
+of components and whether its scales are equal, are arguments; what is compiled is the number of mixtures, the padded
+length of the data and the padded components.
 """
 
 import functools
@@ -29,6 +30,7 @@ class Problem(NamedTuple):
     data: Float[AnyArray, " n"]
     sample_weights: Float[AnyArray, " n"]
     constraints: Constraints
+    """Of each mixture, [S, ...]."""
     floats: dict[str, AnyArray]
     """Hyperparameters of the prior."""
 
@@ -52,22 +54,21 @@ def can_pad(log_prior: Plugin) -> bool:
 def _improve(
     parameters: Parameters, problem: Problem, n_passes: Int[AnyArray, ""], *, log_prior: Plugin, fused: bool
 ) -> Improved:
-    constraints = problem.constraints
     blocks = lay_out(problem.data, problem.sample_weights, fused=fused)
     total = jnp.sum(problem.sample_weights)
     given = log_prior.given(problem.floats)
     pseudo_count = traits(log_prior.function).pseudo_count
     added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
-    of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
     optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
 
-    def loss(free: Free) -> Float[Array, ""]:
+    def loss(free: Free, constraints: Constraints) -> Float[Array, ""]:
         mixture = mixture_of(free, constraints, sticks=False)
         prior = tracing.prior_density(given, mixture, constraints.active)
         return -(log_likelihood_of(mixture, blocks, active=constraints.active, fused=fused) + prior)
 
-    def one(free: Free, state: Any, best: Any) -> tuple[Free, Any, Any]:
-        value, gradient = jax.value_and_grad(loss)(free)
+    def one(constraints: Constraints, free: Free, state: Any, best: Any) -> tuple[Free, Any, Any]:
+        of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
+        value, gradient = jax.value_and_grad(loss)(free, constraints)
         in_nats = jax.tree.map(jnp.negative, gradient)
         norm = gradient_norm(in_nats, mixture_of(free, constraints, sticks=False), constraints, total)
         # Where rounding cannot tell two values apart, the shorter gradient can.
@@ -79,16 +80,17 @@ def _improve(
         return projected(moved, constraints), state, best
 
     # In log weights whatever the prior is: where its density is highest does not depend on it.
-    free = jax.vmap(lambda each: free_of(each, {}, constraints, sticks=False))(parameters)
+    held_to = problem.constraints
+    free = jax.vmap(lambda each, constraints: free_of(each, {}, constraints, sticks=False))(parameters, held_to)
     state = jax.vmap(optimizer.init)(free)
     n = parameters.component_mus.shape[0]
     worst = jnp.full((n,), jnp.inf, problem.data.dtype)
     best = (free.parameters, worst, worst)
     _, _, (found, value, norm) = jax.lax.fori_loop(
-        0, n_passes, lambda _, carried: jax.vmap(one)(*carried), (free, state, best)
+        0, n_passes, lambda _, carried: jax.vmap(one)(held_to, *carried), (free, state, best)
     )
-    equal = jax.vmap(lambda each: mixture_of(Free(each, {}), constraints, sticks=False))(found)
-    return Improved(equal, -value, norm)
+    mixtures = jax.vmap(lambda each, constraints: mixture_of(Free(each, {}), constraints, sticks=False))(found, held_to)
+    return Improved(mixtures, -value, norm)
 
 
 @functools.cache

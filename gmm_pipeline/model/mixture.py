@@ -178,6 +178,11 @@ def responsibilities(parameters: Parameters, datum: Scalar) -> Float[Array, " K"
     return jax.nn.softmax(joint_loglikes(parameters, datum))
 
 
+def key_of(seed: int) -> np.ndarray:
+    """The words of `jax.random.PRNGKey(seed)`, without a program that makes them."""
+    return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
+
+
 def sample_exact_counts(
     key: PRNGKeyArray | Num[AnyArray, "2"], locs: list[float], scales: list[float], counts: list[int]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:

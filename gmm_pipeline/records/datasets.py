@@ -121,14 +121,12 @@ def generate(
     Raises:
         InputError: where the spec is not a mixture, or its draws cannot be fitted.
     """
-    import jax
-
-    from gmm_pipeline.model.mixture import sample_exact_counts, sample_multinomial
+    from gmm_pipeline.model.mixture import key_of, sample_exact_counts, sample_multinomial
 
     _check_mixture("data", weights, locs, scales)
     n_draws = _whole("data.n_draws", n_draws, least=2, most=MOST_DRAWS)
     seed = _whole("data.seed", seed, least=0, most=LARGEST_SEED)
-    key = jax.random.PRNGKey(seed)
+    key = key_of(seed)
     weights, locs, scales = ([float(value) for value in values] for values in (weights, locs, scales))
     with np.errstate(over="ignore"):  # a loc or scale beyond float32 shows in the draws
         if counts == "exact":

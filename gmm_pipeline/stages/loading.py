@@ -22,6 +22,7 @@ from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
+from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
 from gmm_pipeline.records.provenance import code_digest, memory
@@ -80,15 +81,10 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
     shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
     ready = _ready(shared, config.stamp_of_data(content["data"]))
-    job = ready.fit(key=_key(content["seed"]))
+    job = ready.fit(key=key_of(content["seed"]))
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
     return Job(ready.dataset, ready.scaling, job, ready.asked)
-
-
-def _key(seed: int) -> np.ndarray:
-    """The words of `jax.random.PRNGKey(seed)`, without a program that makes them."""
-    return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from gmm_pipeline.inference.fitting import (
 )
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
 from gmm_pipeline.model import inits, priors
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import Parameters, key_of
 
 SEARCH = SearchPlan(
     points=64,
@@ -128,7 +128,7 @@ def test_a_component_is_put_in_where_the_others_fit_worst():
 @pytest.mark.parametrize("equal", [False, True])
 def test_a_search_reaches_what_scikit_learn_reaches_from_many_starts(equal):
     chosen = job(equal_scales=equal)
-    found = search.search(chosen, SEARCH)
+    (found,) = search.search([chosen], SEARCH)
     assert found.best.is_sound
     column = chosen.data[:, None].astype(np.float64)
     kind = "tied" if equal else "full"
@@ -146,14 +146,14 @@ def test_a_search_reaches_what_scikit_learn_reaches_from_many_starts(equal):
 )
 def test_a_search_maximises_the_posterior_whatever_the_prior(log_prior):
     chosen = job(TWO, 2, log_prior=log_prior)
-    best = search.search(chosen, SEARCH).best
+    best = search.search([chosen], SEARCH)[0].best
     for step in np.random.default_rng(0).normal(0.0, 0.02, (40, 3, 2)):
         nearby = Parameters(*(leaf + move for leaf, move in zip(best.parameters, step, strict=True)))
         assert log_posterior_at(chosen, nearby) <= log_posterior_at(chosen, best.parameters) + 1e-3
 
 
 def test_a_search_is_a_function_of_its_own_key_and_searches_of_each_other_are_not():
-    found, again, other = (search.search(job(seed=seed), SEARCH) for seed in (0, 0, 1))
+    found, again, other = (search.search([job(seed=seed)], SEARCH)[0] for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(found.mixtures, again.mixtures, strict=True))
     assert not np.array_equal(found.mixtures.component_mus, other.mixtures.component_mus)
     assert found.n_agreeing <= found.n_searches == 2
@@ -193,7 +193,7 @@ def test_where_no_start_arrives_training_begins_in_the_basin():
     assert result.searched.began == BLURRED
     assert result.n_steps > 0
     assert all(start.outcome != REACHED for start in result.restarts)
-    goal = log_posterior_at(job(), search.search(job(), SEARCH).best.parameters)
+    goal = log_posterior_at(job(), search.search([job()], SEARCH)[0].best.parameters)
     assert log_posterior(job(), result) >= goal - SAME_OPTIMUM
 
 
@@ -222,7 +222,7 @@ def test_fits_that_are_compared_never_fall_with_the_number_of_components():
 
 def test_a_seed_that_is_better_is_taken_and_no_search_agrees_with_it():
     chosen = job()
-    whole = search.search(chosen, SEARCH)
+    (whole,) = search.search([chosen], SEARCH)
     second = whole.optima[1]
     # The same searches, had they all missed the best optimum.
     missed = whole.values <= second.log_posterior + 1.0
@@ -236,10 +236,11 @@ def test_a_seed_that_is_better_is_taken_and_no_search_agrees_with_it():
         ),
         values=np.where(missed, whole.values, second.log_posterior),
     )
-    taken = search.seeded(chosen, SEARCH, poor, [whole.best.parameters])
+    (taken,) = search.seeded([chosen], SEARCH, [poor], [[whole.best.parameters]])
     assert taken.best.log_posterior == pytest.approx(whole.best.log_posterior, abs=SAME_OPTIMUM)
     assert taken.n_agreeing == 0
-    assert search.seeded(chosen, SEARCH, whole, [second.parameters]) is whole
+    assert search.seeded([chosen], SEARCH, [whole], [[second.parameters]])[0] is whole
+    assert search.seeded([chosen], SEARCH, [whole], [[]])[0] is whole
 
 
 @settings(max_examples=10)
@@ -252,7 +253,5 @@ def test_shares_of_moves_come_out_whole(n, shares):
 
 
 def test_the_words_of_a_key_are_those_of_jax():
-    from gmm_pipeline.stages.loading import _key
-
     for seed in (0, 1, 2**31, 2**32 - 1):
-        np.testing.assert_array_equal(_key(seed), jax.random.PRNGKey(seed))
+        np.testing.assert_array_equal(key_of(seed), jax.random.PRNGKey(seed))

@@ -1,0 +1,197 @@
+"""What searches have improved, and how several of them share the calls that do it.
+
+A search is a generator: it yields the mixtures that it wants improved (`Request`), and is sent what became of them. So
+searches of one data set go on in step with one another, and what all of them ask for fills a few calls of one compiled
+program, whatever their numbers of components and kinds of scales. Who shares a call is a function of what is asked for,
+never of time.
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.inference import search_passes
+from gmm_pipeline.inference.batching import in_threads
+from gmm_pipeline.inference.fitting import FitJob, split
+from gmm_pipeline.inference.padding import padded, padded_components, padded_length
+from gmm_pipeline.inference.parameterization import Constraints, over_sticks
+from gmm_pipeline.inference.restarts import degenerate
+from gmm_pipeline.model.mixture import Parameters
+
+Array = np.ndarray
+UNSOUND = 1e12
+"""Nats by which a mixture with a degenerate component is held to be worse than any without."""
+FEW = 128
+"""Data up to which components are padded to the room of all that they are compared with."""
+
+
+class Problem(NamedTuple):
+    """A posterior to be maximised."""
+
+    data: Array
+    sample_weights: Array
+    job: FitJob
+    spread: float
+    width: int
+    """Mixtures that a call improves at once; fewer are filled up."""
+
+    @property
+    def log_floor(self) -> float:
+        """Least log scale."""
+        return math.log(self.job.scale_floor * self.spread) if self.job.scale_floor else -math.inf
+
+    @property
+    def room(self) -> int:
+        """Components that are computed."""
+        # Small problems are padded to the room of all that they are compared with, since compiling is what takes long.
+        n_components = self.job.plan.n_components
+        room = max(n_components, self.job.room) if len(self.data) <= FEW else n_components
+        return padded_components(room) if search_passes.can_pad(self.job.plan.log_prior) else n_components
+
+
+class Request(NamedTuple):
+    """Mixtures to be improved."""
+
+    problem: Problem
+    mixtures: Parameters
+    """[..., K]."""
+    n_passes: int
+
+
+class Improved(NamedTuple):
+    """Mixtures after some passes: the best that was evaluated of each."""
+
+    mixtures: Parameters
+    """[..., K]."""
+    values: Float[Array, "*S"]
+    """Their log posteriors in nats, worst where a component is degenerate."""
+    gradient_norms: Float[Array, "*S"]
+    """In standard errors."""
+
+
+Search = Generator[Request, Improved, Any]
+
+
+def in_step(searches: Sequence[Search], workers: int = 1, heed: Callable[[], None] | None = None) -> list[Any]:
+    """Carry out searches, each step of all of them in as few calls as can be: their results.
+
+    Args:
+        searches: any; those that see the same data share calls.
+        workers: threads that compute.
+        heed: called between steps; what it raises ends the searches.
+    """
+    results: list[Any] = [None] * len(searches)
+    waiting: dict[int, Request] = {}
+
+    def go_on(number: int, answer: Improved | None) -> None:
+        try:
+            waiting[number] = next(searches[number]) if answer is None else searches[number].send(answer)
+        except StopIteration as ended:
+            results[number] = ended.value
+
+    for number in range(len(searches)):
+        go_on(number, None)
+    while waiting:
+        if heed is not None:
+            heed()
+        numbers, requests = list(waiting), list(waiting.values())
+        waiting.clear()
+        for number, answer in zip(numbers, _improved(requests, workers), strict=True):
+            go_on(number, answer)
+    return results
+
+
+class _Shared(NamedTuple):
+    """What requests have in common that can share a call; hashable."""
+
+    data: int
+    sample_weights: int
+    """Both by identity."""
+    room: int
+    width: int
+    log_prior: Any
+    fused: bool
+    floats: tuple[tuple[str, float], ...]
+    n_passes: int
+
+
+def _shared_by(request: Request) -> _Shared:
+    problem = request.problem
+    plan, floats = split(problem.job)
+    arrays = id(problem.data), id(problem.sample_weights)
+    prior = tuple(sorted(floats["prior"].items()))
+    return _Shared(*arrays, problem.room, problem.width, plan.log_prior, plan.fused, prior, request.n_passes)
+
+
+def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
+    groups: dict[_Shared, list[int]] = {}
+    for number, request in enumerate(requests):
+        groups.setdefault(_shared_by(request), []).append(number)
+    rows = {number: _rows(request) for number, request in enumerate(requests)}
+    calls = [
+        (shared, jax.tree.map(lambda leaf, first=first, width=shared.width: leaf[first : first + width], stacked))
+        for shared, members in groups.items()
+        for stacked in [jax.tree.map(lambda *leaves: np.concatenate(leaves), *(rows[number] for number in members))]
+        for first in range(0, len(stacked[0].component_mus), shared.width)
+    ]
+    first_of = {shared: requests[members[0]].problem for shared, members in groups.items()}
+    done = list(in_threads(lambda call: _call(first_of[calls[call][0]], *calls[call]), len(calls), workers))
+    found: dict[int, Improved] = {}
+    for shared, members in groups.items():
+        of_group = [one for (kind, _), one in zip(calls, done, strict=True) if kind == shared]
+        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *of_group)
+        first = 0
+        for number in members:
+            n = len(rows[number][0].component_mus)
+            part = jax.tree.map(lambda leaf, first=first, n=n: leaf[first : first + n], whole)
+            found[number] = _judged(requests[number], part)
+            first += n
+    return [found[number] for number in range(len(requests))]
+
+
+def _rows(request: Request) -> tuple[Parameters, Constraints]:
+    """Mixtures as the program takes them, a row each, with what each is held to."""
+    problem, mixtures = request.problem, request.mixtures
+    n_components, dtype = problem.job.plan.n_components, problem.data.dtype.type
+    if over_sticks(problem.job.plan.log_prior):
+        # Such a prior expects the heaviest components first.
+        order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
+        mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
+    rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]
+    n, room = len(rows[0]), problem.room
+    constraints = Constraints(
+        np.broadcast_to(np.arange(room) < n_components, (n, room)),
+        np.full(n, problem.job.equal_scales),
+        np.full(n, problem.log_floor, dtype),
+    )
+    return Parameters(*(np.pad(leaf, ((0, 0), (0, room - n_components))) for leaf in rows)), constraints
+
+
+def _call(problem: Problem, shared: _Shared, rows: tuple[Parameters, Constraints]) -> search_passes.Improved:
+    """One call of the program, filled up with copies of its last row."""
+    n = len(rows[0].component_mus)
+    mixtures, constraints = jax.tree.map(
+        lambda leaf: np.pad(leaf, ((0, shared.width - n), *[(0, 0)] * (leaf.ndim - 1)), "edge"), rows
+    )
+    dtype = problem.data.dtype.type
+    arrays = search_passes.Problem(
+        *padded(problem.data, problem.sample_weights, padded_length(len(problem.data))),
+        constraints,
+        {name: dtype(value) for name, value in shared.floats},
+    )
+    program = search_passes.compiled(shared.fused)
+    found = program(mixtures, arrays, np.int32(shared.n_passes), log_prior=shared.log_prior)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
+
+
+def _judged(request: Request, found: search_passes.Improved) -> Improved:
+    job, shape = request.problem.job, request.mixtures.component_mus.shape
+    own = Parameters(*(leaf[:, : shape[-1]].reshape(shape) for leaf in found.parameters))
+    values, norms = (np.asarray(leaf).reshape(shape[:-1]) for leaf in (found.log_posterior, found.gradient_norm))
+    values = np.where(np.isfinite(values), values, -np.inf).astype(np.float64)
+    sound = ~degenerate(job, own, request.problem.spread).any(axis=-1)
+    return Improved(own, np.where(sound, values, values - UNSOUND), norms)
