@@ -6,7 +6,7 @@ import string
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.config import OF_FILE, SCHEMAS, config_directory
 
+# Those in C, where PyYAML has them.
+LOADER, DUMPER = (getattr(yaml, f"C{name}", getattr(yaml, name)) for name in ("SafeLoader", "SafeDumper"))
 EXAMPLES = {
     "simulate": ["simulate", "simulate data=four_modes data.n_draws=500 output=draws.csv"],
     "fit": [
@@ -49,10 +51,13 @@ def register() -> None:
 def groups_of(command: str) -> list[str]:
     """The config groups that a command has."""
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()} - {"hydra"}
-    primary = OmegaConf.to_container(OmegaConf.load(config_directory() / f"{command}.yaml"))
-    defaults = primary["defaults"] if isinstance(primary, dict) else []
-    chosen = [name for entry in defaults if isinstance(entry, dict) for name in entry]
+    primary = _read(config_directory() / f"{command}.yaml")
+    chosen = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
     return [name for name in chosen if name in folders]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}  # noqa: S506 - it is the safe one
 
 
 def option_folders(words: Sequence[str]) -> list[Path]:
@@ -147,16 +152,17 @@ def show(primary: str, flags: Namespace) -> bool:
 
 def help_text(command: str, _root_: DictConfig) -> str:
     """The text of `COMMAND --help`; `_root_` is the config as the command line has it, filled in by OmegaConf."""
-    folders = option_folders(sys.argv[1:])
+    folders, groups = option_folders(sys.argv[1:]), groups_of(command)
     lines = [f"{program.name()} {command} [key=value ...] [flags]", "", "Examples:"]
     lines += [f"  {program.name()} {example}" for example in EXAMPLES[command]]
     lines += ["", "Groups (choose with group=option):"]
-    for group in groups_of(command):
+    for group in groups:
         lines += [f"  {group}", *(_entry(option, meaning, 4) for option, meaning in options_of(group, folders).items())]
     lines += ["", "Keys (set with key=value):"]
     lines += [_entry(key.name, key.metadata["meaning"], 2) for key in fields(SCHEMAS[command])]
     lines += ["", "Keys of the chosen options (others: --help with group=option):"]
-    lines += [line for group in groups_of(command) for line in _group_keys(group, _root_, folders)]
+    content: Any = OmegaConf.to_container(_root_)
+    lines += [line for group in groups for line in _group_keys(group, content, folders)]
     lines += [
         "",
         "Flags:",
@@ -171,9 +177,8 @@ def help_text(command: str, _root_: DictConfig) -> str:
     return "\n".join(lines).replace("$", "$$")
 
 
-def _group_keys(group: str, root: DictConfig, folders: Sequence[Path]) -> list[str]:
+def _group_keys(group: str, node: Mapping[str, Any], folders: Sequence[Path]) -> list[str]:
     """A line for each key below a group, with its value and the comment beside it in the YAML of the chosen option."""
-    node: Any = OmegaConf.to_container(root)
     values = node.get(group)
     if not isinstance(values, dict):  # an option may set keys elsewhere, as experiments do
         return []
@@ -190,8 +195,8 @@ def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, s
     path = _option_files(group, folders).get(option)
     if path is None:
         return {}
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    parts = [name for name in content.get("defaults", []) if isinstance(name, str) and name not in ("_self_", option)]
+    defaults = _read(path).get("defaults", [])
+    parts = [name for name in defaults if isinstance(name, str) and name not in ("_self_", option)]
     inherited = {key: meaning for part in parts for key, meaning in meanings_of(group, part, folders).items()}
     return inherited | _comments_beside(path.read_text(encoding="utf-8"))
 
@@ -210,7 +215,7 @@ def _as_yaml(value: object) -> str:
     """A value as it would be written after `key:`."""
     if isinstance(value, str):
         return value
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    return yaml.dump(value, Dumper=DUMPER, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
 
 
 def _entry(name: str, meaning: str, indent: int, column: int = 26) -> str:
