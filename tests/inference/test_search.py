@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from gmm_pipeline.inference import batching, fits, search, search_moves
+from gmm_pipeline.inference import batching, fits, search, search_calls, search_moves
 from gmm_pipeline.inference.fitting import (
     AT_OPTIMUM,
     BLURRED,
@@ -69,6 +69,10 @@ def job(data=NESTED, n_components=3, *, seed=0, optimizer=None, init=None, log_p
     }
     key = np.array([0, seed], np.uint32)
     return FitJob(standardised, np.ones_like(standardised), key, plan, 600, 20, **{**settings_, **changes})
+
+
+def same_bits(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
 @given(st.lists(st.integers(-50, 50), min_size=3, max_size=200), st.integers(4, 40), st.booleans())
@@ -218,6 +222,59 @@ def test_fits_that_are_compared_never_fall_with_the_number_of_components():
     for equal in (0, 1):
         assert np.all(np.diff(ends[equal::2]) > -SAME_OPTIMUM)
     assert all(free >= equal - SAME_OPTIMUM for equal, free in zip(ends[::2], ends[1::2], strict=True))
+
+
+def a_selection(seed: int, data=None) -> list[FitJob]:
+    base = job(NESTED, 1, seed=seed)._replace(trained=False, room=4, penalty=2.7)
+    base = base if data is None else base._replace(data=data.data, sample_weights=data.sample_weights)
+    return [
+        base._replace(plan=base.plan._replace(n_components=number), equal_scales=equal)
+        for number in range(1, 5)
+        for equal in (True, False)
+    ]
+
+
+def test_a_selection_has_the_same_bits_beside_another_of_the_same_data():
+    one = a_selection(0)
+    other = a_selection(1, one[0])
+    alone, beside = fits.search_all(one, 1), fits.search_all([*other, *one], 2)
+    for number, found in alone.items():
+        assert same_bits(found.optima, beside[len(other) + number].optima)
+
+
+def test_fits_of_a_selection_share_calls(monkeypatch):
+    widths = []
+    call = search_calls._call
+    monkeypatch.setattr(search_calls, "_call", lambda *given: widths.append(len(given[2][0][0])) or call(*given))
+    jobs = a_selection(3)
+    plan = SEARCH.screen
+    search.search(jobs, plan)
+    shared, n_of_one = len(widths), []
+    for one in jobs:
+        widths.clear()
+        search.search([one], plan)
+        n_of_one.append(len(widths))
+    assert max(n_of_one) <= shared < sum(n_of_one) / 2
+
+
+def test_more_mixtures_than_a_call_takes_are_improved_in_several():
+    chosen = job()
+    small, _ = search._problems([chosen], SEARCH)[0]
+    locs = np.random.default_rng(0).normal(size=(2 * small.width + 3, 3)).astype(np.float32)
+    mixtures = Parameters(np.zeros_like(locs), locs, np.zeros_like(locs))
+
+    def asks(some: Parameters):
+        return (yield search_calls.Request(small, some, 5))
+
+    def rows(which: slice) -> Parameters:
+        return Parameters(*(leaf[which] for leaf in mixtures))
+
+    (whole,) = search_calls.in_step([asks(mixtures)])
+    parts = search_calls.in_step([asks(rows(slice(None, 7))), asks(rows(slice(7, None)))])
+    assert same_bits(
+        whole.mixtures, [np.concatenate(leaves) for leaves in zip(*(p.mixtures for p in parts), strict=True)]
+    )
+    np.testing.assert_array_equal(whole.values, np.concatenate([part.values for part in parts]))
 
 
 def test_a_seed_that_is_better_is_taken_and_no_search_agrees_with_it():
