@@ -221,28 +221,27 @@ def _run_segment(
     move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
     begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, lanes)
     carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
-    first_entry = -(-first // every)
     seen = jax.eval_shape(move, carried, lanes, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
-    history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES, *leaf.shape), leaf.dtype), seen)
+    # One place more, for what is no entry: to write it is less work than to choose.
+    history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES + 1, *leaf.shape), leaf.dtype), seen)
 
     def is_left(looped: Any) -> Any:
-        step, carried, _ = looped
+        (step, _, _), carried, _ = looped
         # Fits that have converged stay where they are; where all have, there is nothing to compute.
         return (step < until) & ~jnp.all(carried.converged)
 
     def go(looped: Any) -> Any:
-        step, carried, history = looped
-        moment = Moment((step == steps + 1) | ((step % every == 0) & (step < steps)), step >= steps)
+        (step, until_entry, entry), carried, history = looped
+        moment = Moment(jnp.where(step < steps, until_entry == 0, step > steps), step >= steps)
         carried, seen = move(carried, lanes, laid_out, moment)
-        # The entry after the last of the steps is that of the end.
-        entry = jnp.where(step > steps, -(-steps // every), step // every) - first_entry
-        kept = jax.tree.map(
-            lambda all_, new: all_.at[entry].set(jnp.where(moment.is_entry, new, all_[entry])), history, seen
-        )
-        return step + 1, carried, kept
+        place = jnp.where(moment.is_entry, entry, MOST_ENTRIES)
+        history = jax.tree.map(lambda all_, new: all_.at[place].set(new), history, seen)
+        until_entry = jnp.where(until_entry == 0, every, until_entry) - 1
+        return (step + 1, until_entry, entry + moment.is_entry), carried, history
 
-    _, carried, history = jax.lax.while_loop(is_left, go, (first, carried, history))
-    return carried, history
+    begin = (first, -first % every, jnp.zeros((), first.dtype))
+    _, carried, history = jax.lax.while_loop(is_left, go, (begin, carried, history))
+    return carried, jax.tree.map(lambda leaf: leaf[:MOST_ENTRIES], history)
 
 
 @functools.cache
@@ -316,8 +315,16 @@ def _fit_call(
 
 def _nothing_carried(plan: FitPlan, parameters: Parameters, lanes: Lane) -> Any:
     """Stands for what a segment before the first has left."""
-    begun = jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
+    leaves, structure = jax.tree.flatten((parameters, lanes))
+    begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
+
+
+@functools.lru_cache(maxsize=1024)
+def _begun(plan: FitPlan, structure: Any, shapes: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> Any:
+    """Shapes of what a fit begins with; traced once for all calls of a program."""
+    parameters, lanes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
 
 
 def compile_for(job: FitJob) -> None:
