@@ -185,7 +185,7 @@ def from_file(
         missing: `error` refuses a column with missing values, `drop` leaves these rows out.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
         header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: it is looked at.
-        delimiter: of CSV: comma, semicolon, tab or bar; None: it is looked for.
+        delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: it is looked for.
         decimal: of CSV: what decimals follow, point or comma; None: it is looked for.
         comment: of CSV: how lines begin that are no rows; None for no such lines.
         truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.
