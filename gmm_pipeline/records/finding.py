@@ -134,6 +134,8 @@ def best_of_sweep(folder: Path) -> BestRun | None:
 def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
 
+    With `data.json` besides, where there is one.
+
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records.
@@ -146,7 +148,7 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole:
     """
     if RUN_ID.fullmatch(run) and not Path(run).exists():
         with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-            yield _of_tracked(run, tracking_uri, Path(folder), whole=whole)
+            yield _of_tracked(run, tracking_uri, Path(folder), (*COPIED, artifacts.DATA), whole=whole)
     else:
         yield find_record(run, outputs_dir)
 
@@ -198,6 +200,21 @@ def read_fitted(record: Path) -> "Mixture":
     check_unaltered(record, about, artifacts.PARAMETERS)
     with damage_told(record, artifacts.PARAMETERS):
         return artifacts.mixture_from_json(read_json(record / artifacts.PARAMETERS))
+
+
+def column_of(record: Path) -> str | None:
+    """The column of a file that a record was made of; None where it was of none, or is not known.
+
+    Args:
+        record: its folder.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    if not (record / artifacts.DATA).is_file():
+        return None
+    column = _read(record / artifacts.DATA).get("column")
+    return column if isinstance(column, str) else None
 
 
 def _read(path: Path) -> dict[str, Any]:
