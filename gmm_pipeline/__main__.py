@@ -211,6 +211,7 @@ def _run_hydra(command: str) -> None:
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
         from gmm_pipeline.positional import as_overrides
 
+        home.in_environment()
         sys.argv[1:] = home.in_words(as_overrides(command, sys.argv[1:]))
         flags = read_flags(sys.argv[1:], command)
 
