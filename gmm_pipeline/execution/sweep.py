@@ -62,6 +62,7 @@ class Sweep:
         self._tracker: SweepTracker | None = None
         self._tracks = cfg.tracking.uri is not None
         self._unlogged: dict[Path, Written | None] = {}
+        self._told: set[str] = set()
 
     def _new_manifest(self) -> Manifest:
         # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
@@ -100,6 +101,17 @@ class Sweep:
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
+
+    def tell_gaps(self, planned: Plan) -> None:
+        """Say of each data set which lacks rows of its file how many, once in a process.
+
+        Args:
+            planned: the runs that are launched, of which a sweeper may launch some after others.
+        """
+        lines = [line for line in planned.gaps if line not in self._told]
+        self._told |= {*lines}
+        terminal.say(*lines)
+        self.note(*lines)
 
     def log_handler(self) -> logging.Handler:
         """Writes warnings and errors into the log of the sweep."""
