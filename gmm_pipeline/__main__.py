@@ -39,6 +39,9 @@ COMMANDS = {
     "ui": "open the tracked runs in the MLflow UI",
 }
 
+WITHOUT_JAX = ("animate", "log", "repair", "ui")
+"""Commands that compute nothing with it, and for which its import would be most of the time."""
+
 FLAGS_WITH_ARGUMENT = {
     "--cfg": "-c",
     "--package": "-p",
@@ -77,7 +80,8 @@ def usage() -> str:
 
 def _task(command: str) -> Callable[[Any], Any]:
     def task(cfg: Any) -> Any:
-        _import_jax()
+        if command not in WITHOUT_JAX:
+            _import_jax()
         from gmm_pipeline.stages.running import run_stage
 
         stage = importlib.import_module(f"gmm_pipeline.stages.{command}")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
 from gmm_pipeline.records.columns import Text, Wanted, asked_of, read_numbers
 from gmm_pipeline.records.files import read_json

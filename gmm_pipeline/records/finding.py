@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from gmm_pipeline.model.mixture import Mixture
+    from gmm_pipeline.model.natural import Mixture
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 LATEST = "latest"

@@ -18,7 +18,7 @@ from gmm_pipeline.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
