@@ -235,10 +235,30 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
+        _heed_environment(command, flags)
         with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
             hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()
+
+
+def _heed_environment(command: str, flags: Any) -> None:
+    """Have JAX read what the environment says to it, if anything, before a folder is made for a run that cannot be.
+
+    Raises:
+        ValueError: JAX can make nothing of the value of a variable.
+        InputError: nothing can be computed with one.
+    """
+    from gmm_pipeline import config, home
+
+    told = any(name.startswith("JAX_") and name not in home.IN_ENVIRONMENT for name in os.environ)
+    computes = command not in WITHOUT_JAX and not (flags.cfg or flags.info or flags.hydra_help)
+    if told and computes:
+        _import_jax()
+        if command in ("fit", "rerun"):
+            config.check_jax()
+        elif command == "simulate":
+            config.check_devices()
 
 
 @contextlib.contextmanager

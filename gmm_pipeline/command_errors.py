@@ -127,6 +127,11 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     if environment:
         came, variable = environment.groups()
         return InputError(variable, expected="0 or 1", came=came, remedy="Unset it, or set it to one of these.")
+    environment = re.search(r'Invalid value "(.*)" for JAX flag (jax_\w+)', str(error))
+    if environment:
+        came, flag = environment.groups()
+        remedy = "Unset it, or see JAX's documentation of its settings."
+        return InputError(flag.upper(), expected="a value that JAX knows for it", came=came, remedy=remedy)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
     if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
         return None
