@@ -26,6 +26,7 @@ from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
@@ -170,7 +171,7 @@ class Sweep:
         """
         tables, unwritten = [], None
         with self.timings.section("table"):
-            runs = sweeps.read_runs(self.folder, self.manifest)
+            runs = compared(sweeps.read_runs(self.folder, self.manifest))
             try:
                 tables = write_table(self.folder, runs) if runs else []
             except OSError as error:

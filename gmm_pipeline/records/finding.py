@@ -19,7 +19,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered, damage_told, record_id
 from gmm_pipeline.records.files import read_json, whole_file, write_json
 from gmm_pipeline.records.loggable import RECORD_ID
-from gmm_pipeline.records.sweep_answers import NAMES, best_of, same_data, with_results
+from gmm_pipeline.records.sweep_answers import NAMES, best_of, compared, same_data, with_results
 from gmm_pipeline.records.sweeps import MANIFEST, read_manifest, read_runs
 from gmm_pipeline.records.tracking import TrackingError
 from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
@@ -108,7 +108,7 @@ class BestRun(NamedTuple):
 
 
 def best_of_sweep(folder: Path) -> BestRun | None:
-    """The run of a sweep whose objective is the best and that has no degenerate component; None where there is none.
+    """The run of a sweep whose objective is the best and that nothing bars; None where there is none.
 
     Args:
         folder: of a sweep, or any other.
@@ -116,13 +116,13 @@ def best_of_sweep(folder: Path) -> BestRun | None:
     if not (folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(folder)
-    runs = read_runs(folder, manifest)
-    compared = with_results(runs, manifest.objective)
-    if not compared:
+    runs = compared(read_runs(folder, manifest))
+    sound = with_results(runs, manifest.objective)
+    if not sound:
         return None
-    _, best = best_of(compared, manifest.objective)
+    _, best = best_of(sound, manifest.objective)
     so_far = "" if len(runs) == len(manifest.runs) else f" so far, of {len(manifest.runs):,},"
-    differ = "" if same_data(compared) else ", whose data differ"
+    differ = "" if same_data(sound) else ", whose data differ"
     name = NAMES.get(manifest.objective, manifest.objective)
     return BestRun(
         folder / str(best.number),
