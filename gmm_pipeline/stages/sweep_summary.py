@@ -47,6 +47,7 @@ BURNHAM_ANDERSON = (
 )
 BARRED = {
     "degenerate": "with a degenerate component",
+    "collapsing": "with a component on its way to a collapse",
     "coincident": "with components that coincide",
     "saddle": "at no maximum",
     "rounded": "with a component narrower than the rounding of the data",
