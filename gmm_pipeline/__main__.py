@@ -39,6 +39,9 @@ COMMANDS = {
     "ui": "open the tracked runs in the MLflow UI",
 }
 
+WITHOUT_JAX = ("animate", "log", "repair", "ui")
+"""Commands that compute nothing with it, and for which its import would be most of the time."""
+
 FLAGS_WITH_ARGUMENT = {
     "--cfg": "-c",
     "--package": "-p",
@@ -77,7 +80,8 @@ def usage() -> str:
 
 def _task(command: str) -> Callable[[Any], Any]:
     def task(cfg: Any) -> Any:
-        _import_jax()
+        if command not in WITHOUT_JAX:
+            _import_jax()
         from gmm_pipeline.stages.running import run_stage
 
         stage = importlib.import_module(f"gmm_pipeline.stages.{command}")
@@ -214,6 +218,7 @@ def _run_hydra(command: str) -> None:
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
         from gmm_pipeline.positional import as_overrides
 
+        home.in_environment()
         sys.argv[1:] = home.in_words(as_overrides(command, sys.argv[1:]))
         flags = read_flags(sys.argv[1:], command)
 
@@ -233,10 +238,30 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
+        _heed_environment(command, flags)
         with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
             hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
                 _task(command)
             )()
+
+
+def _heed_environment(command: str, flags: Any) -> None:
+    """Have JAX read what the environment says to it, if anything, before a folder is made for a run that cannot be.
+
+    Raises:
+        ValueError: JAX can make nothing of the value of a variable.
+        InputError: nothing can be computed with one.
+    """
+    from gmm_pipeline import config, home
+
+    told = any(name.startswith("JAX_") and name not in home.IN_ENVIRONMENT for name in os.environ)
+    computes = command not in WITHOUT_JAX and not (flags.cfg or flags.info or flags.hydra_help)
+    if told and computes:
+        _import_jax()
+        if command in ("fit", "rerun"):
+            config.check_jax()
+        elif command == "simulate":
+            config.check_devices()
 
 
 @contextlib.contextmanager

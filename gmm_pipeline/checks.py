@@ -1,7 +1,8 @@
 """What a config must satisfy before any work starts, beyond the types of its schema."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -57,6 +58,60 @@ def _missing(cfg: DictConfig, key: str) -> list[str]:
     if OmegaConf.is_missing(cfg, key):
         return [key]
     return list(OmegaConf.missing_keys(cfg[key])) if OmegaConf.is_config(cfg[key]) else []
+
+
+def check_shape(schema: type, content: Mapping[Any, Any], *, within: str = "", file: str) -> None:
+    """Refuse keys that a schema has not, and other values where it has keys and values, or a list.
+
+    Args:
+        schema: a dataclass.
+        content: keys and values, as a file has them.
+        within: the key that they are the value of, if any.
+        file: that they are in.
+
+    Raises:
+        InputError: which key, and what is expected of it.
+    """
+    kinds = {field.name: field.type for field in fields(schema)}
+    for name, value in content.items():
+        key = f"{within}.{name}" if within else str(name)
+        kind = kinds.get(name)
+        if kind is None:
+            raise unknown_key(f"{file}: {key}", within, str(name), list(kinds))
+        if is_dataclass(kind) and isinstance(kind, type):
+            if not isinstance(value, Mapping):
+                raise _other_kind(f"{file}: {key}", f"keys and values: {', '.join(_names(kind))}", value)
+            check_shape(kind, value, within=key, file=file)
+        elif get_origin(kind) is list and not isinstance(value, list):
+            raise _other_kind(f"{file}: {key}", "a list, as in [1,2]", value)
+
+
+def unknown_key(where: str, within: str, name: str, known: Sequence[str]) -> InputError:
+    """What to do about a key that is not there.
+
+    Args:
+        where: how a message names it.
+        within: the key that it is below, if any.
+        name: its own.
+        known: the names that are there.
+    """
+    close = [f"{within}.{one}" if within else one for one in nearest(name, known)]
+    return InputError(
+        where,
+        expected=f"one of {', '.join(known)}",
+        came="a name that is not there",
+        remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it.",
+    )
+
+
+def _names(schema: Any) -> list[str]:
+    return [field.name for field in fields(schema)]
+
+
+def _other_kind(where: str, expected: str, value: Any) -> InputError:
+    key = where.rpartition(": ")[2]
+    came = "null" if value is None else repr(value)
+    return InputError(where, expected=expected, came=came, remedy=f"Leave {key} out for the usual one.")
 
 
 def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:

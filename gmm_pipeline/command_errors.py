@@ -13,11 +13,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gmm_pipeline import advice, program
-from gmm_pipeline.checks import for_nothing, missing_value
+from gmm_pipeline.checks import for_nothing, missing_value, unknown_key
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
 from gmm_pipeline.records.formats import has_data_suffix
 from gmm_pipeline.records.overrides import hydra_word
@@ -78,6 +79,7 @@ def read_flags(words: Sequence[str], command: str) -> argparse.Namespace:
 
 def as_mistake(error: Exception, command: str) -> InputError | None:
     """The mistake of the user's behind an error, or None where it is not one."""
+    import yaml
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -97,6 +99,21 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
             came=error.strerror,
             remedy="Check outputs_dir and the other paths of the command.",
         )
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return InputError(
+            str(mark.name),
+            expected="keys and values in YAML",
+            came=f"{error.problem} in line {mark.line + 1}",
+            remedy="Close brackets and quotes that are open, and look at how lines are indented.",
+        )
+    if isinstance(error, OSError) and "Invalid loaded object type" in str(error):
+        return InputError(
+            "a config",
+            expected="a YAML file with keys and values",
+            came=f"one with {'a text' if 'str' in str(error) else 'a number'} alone",
+            remedy="Look at the files in the folder of --config-dir.",
+        )
     if isinstance(error, MissingConfigException):
         return _missing_option(error, command)
     if isinstance(error, OverrideParseException) and re.match(r"[+~]*[\w./@:-]+=", error.override):
@@ -110,6 +127,11 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     if environment:
         came, variable = environment.groups()
         return InputError(variable, expected="0 or 1", came=came, remedy="Unset it, or set it to one of these.")
+    environment = re.search(r'Invalid value "(.*)" for JAX flag (jax_\w+)', str(error))
+    if environment:
+        came, flag = environment.groups()
+        remedy = "Unset it, or see JAX's documentation of its settings."
+        return InputError(flag.upper(), expected="a value that JAX knows for it", came=came, remedy=remedy)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
     if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
         return None
@@ -127,19 +149,31 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     )
 
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+KINDS = {
+    "Integer": "a whole number",
+    "int": "a whole number",
+    "Float": "a number",
+    "float": "a number",
+    "Boolean": "true or false",
+    "bool": "true or false",
+}
 """What OmegaConf's types are to people."""
 REFUSALS = (
     (r"Value '(?P<came>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", ""),
     (r"Value '(?P<came>.*)' is not a valid bool", "true or false"),
     (r"Invalid value '(?P<came>.*)', expected one of \[(?P<choices>.*)\]", ""),
     (r"field '.*' is not Optional", "a value"),
+    (r"Incompatible value '(?P<came>None)' for field of type '(?P<kind>\w+)'", ""),
+    (r"is not a subclass of \w+Config\. value: (?P<came>.*)", "keys and values"),
+    (r"Cannot merge (Dict|List)Config with (Dict|List)Config", "keys and values in their place, and a list in its own"),
     (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
     (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
     (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
     (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
 )
 """OmegaConf's words for a value that it refuses, and what would have been right."""
+COMPOSED = re.compile(r"In '([^']+)': \w+ raised while composing config:\n")
+"""Hydra's words for the file with such a value."""
 
 
 def _unusable_value(text: str, command: str) -> InputError:
@@ -148,6 +182,11 @@ def _unusable_value(text: str, command: str) -> InputError:
     if missing:
         return missing_value(missing.group(1))
     key = re.search(r"full_key: (\S+)", text)
+    composed = COMPOSED.match(text)
+    text = text[composed.end() :] if composed else text
+    unknown = re.match(r"Key '(.*)' not in '(\w+)'", text)
+    if composed and unknown:
+        return _unknown_of_file(composed[1], key[1] if key else unknown[1], unknown[2], command)
     expected, came = "overrides of the form key=value", text.splitlines()[0].rstrip(".")
     for pattern, kind in REFUSALS:
         found = re.search(pattern, text)
@@ -159,9 +198,33 @@ def _unusable_value(text: str, command: str) -> InputError:
         nothing = "null" if "Optional" in pattern else "a value of another kind"
         expected, came = kind or choices or named, repr(parts["came"]) if "came" in parts else nothing
         break
-    where = key.group(1) if key else "the command line"
+    schema = re.search(r"is not a subclass of (\w+Config)", text)
+    place, _ = _places(command).get(schema[1] if schema else "", ("", []))
+    where = key.group(1) if key else place or ("its keys" if composed else "the command line")
     point = advice.with_point(where, came.strip("'"))
+    where = f"{composed[1]}: {where}" if composed else where
     return InputError(where, expected=expected, came=came, remedy=point or f"See {program.name()} {command} --help.")
+
+
+def _unknown_of_file(file: str, key: str, schema: str, command: str) -> InputError:
+    """A key of a YAML that is not there, and those that are."""
+    within, _, name = key.rpartition(".")
+    _, known = _places(command).get(schema, ("", [f"the keys of {within or command}"]))
+    return unknown_key(f"{file}: {key}", within, name, known)
+
+
+def _places(command: str) -> dict[str, tuple[str, list[str]]]:
+    """The schemas of a command by name: at which key each is, and which keys it has."""
+    from gmm_pipeline.config import SCHEMAS
+
+    def places(schema: Any, within: str) -> dict[str, tuple[str, list[str]]]:
+        found = {schema.__name__: (within, [field.name for field in fields(schema)])}
+        for field in fields(schema):
+            if is_dataclass(field.type):
+                found |= places(field.type, f"{within}.{field.name}".lstrip("."))
+        return found
+
+    return places(SCHEMAS[command], "")
 
 
 def _unreadable_value(override: str) -> InputError:

@@ -290,6 +290,8 @@ def check_kinds(cfg: DictConfig, content: Mapping[str, Any]) -> None:
     OmegaConf.merge(OmegaConf.structured(OmegaConf.get_type(cfg)), dict(content))
 
 
+OF_DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
+"""Variables that say which devices JAX uses; the latter is the older one."""
 BATCHED = ("optimizer", "prior", "init", "schedule")
 """Groups whose floats may differ between the runs of one program."""
 
@@ -506,15 +508,28 @@ def check_jax() -> None:
             came=os.environ.get("JAX_DISABLE_JIT", "True"),
             remedy="Unset it.",
         )
+    check_devices()
+
+
+@functools.cache
+def check_devices() -> None:
+    """Refuse what the environment says of devices where JAX has none of these.
+
+    Raises:
+        InputError: which variable.
+    """
+    import jax
+
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts that a plug-in for CUDA is there
-        asked = os.environ.get("JAX_PLATFORMS", "none")
+        variable = next((name for name in OF_DEVICES if name in os.environ), OF_DEVICES[0])
+        asked = os.environ.get(variable, "none")
         extra = f', and pip install "gmm_pipeline[{asked}]" for {asked}' if asked in ("cuda", "tpu") else ""
         said = str(error).splitlines()[0] if str(error) else "no plug-in for it is installed"
         raise InputError(
-            "JAX_PLATFORMS",
+            variable,
             expected="devices that this machine has and JAX can use",
             came=f"{asked} ({said})",
-            remedy=f"Use JAX_PLATFORMS=cpu for the processor{extra}.",
+            remedy=f"Use {variable}=cpu for the processor{extra}.",
         ) from error

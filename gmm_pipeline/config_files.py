@@ -17,8 +17,9 @@ from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from gmm_pipeline.checks import check_shape
 from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
 from gmm_pipeline.errors import InputError, nearest
@@ -146,18 +147,9 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
                 came=str(taken[group]),
                 remedy=f"Leave {group} out for the usual one.",
             )
+    check_shape(SCHEMAS[command], taken, file=str(file))
     try:
         OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), taken)
-    except ConfigKeyError as error:
-        parent, _, last = str(error.full_key).rpartition(".")
-        siblings = SCHEMAS[command].__dataclass_fields__[parent].type.__dataclass_fields__
-        close = [f"{parent}.{name}" for name in nearest(last, siblings)]
-        raise InputError(
-            f"{file}: {error.full_key}",
-            expected=f"one of {', '.join(siblings)}",
-            came="a name that is not there",
-            remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it from the file.",
-        ) from error
     except OmegaConfBaseException as error:
         mistake = as_mistake(error, command)
         if mistake is None:

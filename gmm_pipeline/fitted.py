@@ -22,7 +22,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 
 if TYPE_CHECKING:
-    from gmm_pipeline.model.mixture import Mixture
+    from gmm_pipeline.model.natural import Mixture
 
 ROUNDING = 1e-6
 """How far from one weights may sum that someone has typed."""

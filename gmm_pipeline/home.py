@@ -2,8 +2,8 @@
 
 Not every shell replaces it, none does within quotes, and nobody does in a YAML file. Left alone it would name a folder
 `~` here for one library and the home folder for another. So it is replaced once, before anything is made of a path: in
-the words of the command line before Hydra reads them, and in what Hydra has composed of files. The price: one method of
-Hydra's loader of configs is wrapped.
+the words of the command line before Hydra reads them, in the environment, and in what Hydra has composed of files. The
+price: one method of Hydra's loader of configs is wrapped.
 """
 
 import contextlib
@@ -32,6 +32,12 @@ SET = re.compile(rf"(\+{{0,2}}({'|'.join(map(re.escape, PATHS))})=)(.*)", re.DOT
 ELEMENT = re.compile(r"""(?<![^=,(\[])(?:"([^"\\]*)"|'([^'\\]*)'|([^,()\[\]"'\\]+))(?=[,)\]]|$)""")
 """One value of an override, or of those that a sweep goes through: quoted in either way, or bare."""
 BEGINS = re.compile(r"(sqlite:///)?(~[^/]*)")
+OF_FOLDERS = {"--config-dir": "-cd", "--config-path": "-cp"}
+"""Hydra's flags that take a folder, and their short forms."""
+IN_ENVIRONMENT = ("JAX_COMPILATION_CACHE_DIR",)
+"""Variables that are paths, and that others read besides."""
+SWEPT = "hydra.sweeper.params"
+"""What a config sweeps over: values by key, as on the command line."""
 
 
 def expanded(key: str, path: str) -> str:
@@ -60,7 +66,33 @@ def in_words(words: Sequence[str]) -> list[str]:
     Raises:
         InputError: a path names a user that is not there.
     """
-    return [_in_word(word) for word in words]
+    found: list[str] = []
+    for word in words:
+        flag, equals, path = word.partition("=")
+        if word.startswith("-") and equals and _takes_a_folder(flag):
+            found.append(f"{flag}={expanded(flag, path)}")
+        elif found and _takes_a_folder(found[-1]):
+            found.append(expanded(found[-1], word))
+        else:
+            found.append(_in_word(word))
+    return found
+
+
+def _takes_a_folder(flag: str) -> bool:
+    """Whether a word is a flag that takes a folder; a long one may be abbreviated, which Hydra refuses if in doubt."""
+    abbreviates = len(flag) > 2 and any(name.startswith(flag) for name in OF_FOLDERS)
+    return abbreviates or flag in OF_FOLDERS.values()
+
+
+def in_environment() -> None:
+    """Put the home folder into the paths of the environment, for whoever reads it from now on.
+
+    Raises:
+        InputError: a path names a user that is not there.
+    """
+    for name in IN_ENVIRONMENT:
+        if name in os.environ:
+            os.environ[name] = expanded(name, os.environ[name])
 
 
 def _in_word(word: str) -> str:
@@ -89,6 +121,7 @@ def in_configs() -> Iterator[None]:
         cfg = own(*arguments, **settings)
         for key in PATHS:
             _expand(cfg, key)
+        _expand_swept(cfg)
         return cfg
 
     ConfigLoaderImpl.load_configuration = load_configuration
@@ -100,15 +133,35 @@ def in_configs() -> Iterator[None]:
 
 def _expand(cfg: Any, key: str) -> None:
     """Replace `~` in a value as it was written, whatever is filled into it later."""
-    from omegaconf import DictConfig, open_dict, read_write
+    from omegaconf import open_dict, read_write
 
     *parents, name = key.split(".")
-    for parent in parents:
-        cfg = (
-            cfg._get_node(parent, validate_access=False) if isinstance(cfg, DictConfig) and not cfg._is_none() else None
-        )
-    node = cfg._get_node(name, validate_access=False) if isinstance(cfg, DictConfig) and not cfg._is_none() else None
+    cfg = _node(cfg, *parents)
+    node = _node(cfg, name)
     written = None if node is None else node._value()
     if isinstance(written, str) and BEGINS.match(written):
         with read_write(cfg), open_dict(cfg):
             cfg[name] = expanded(key, written)
+
+
+def _expand_swept(cfg: Any) -> None:
+    """Replace `~` in the values that a config sweeps over."""
+    from omegaconf import read_write
+
+    swept = _node(cfg, *SWEPT.split("."))
+    for key in list(swept or {}):
+        written = _node(swept, key)._value()
+        if isinstance(written, str) and "~" in written:
+            with read_write(swept):
+                swept[key] = _in_word(f"{key}={written}").partition("=")[2]
+
+
+def _node(cfg: Any, *parts: str) -> Any:
+    """The node at a key of these parts, as it was written; None where there is none."""
+    from omegaconf import DictConfig
+
+    for part in parts:
+        if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_interpolation():
+            return None
+        cfg = cfg._get_node(part, validate_access=False)
+    return cfg

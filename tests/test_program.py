@@ -1,12 +1,15 @@
 """What the program calls itself, and that its streams take every character."""
 
 import io
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import Cli
 
 from gmm_pipeline import program
+from gmm_pipeline.__main__ import WITHOUT_JAX
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,12 @@ def test_a_script_on_the_path_is_called_by_its_name_alone(monkeypatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [str(script), "fit"])
     assert program.name() == "gmm-pipeline"
+
+
+@pytest.mark.parametrize("command", WITHOUT_JAX)
+def test_commands_that_compute_nothing_do_not_import_jax(cli: Cli, command):
+    ended = cli(command, PYTHONPROFILEIMPORTTIME="1")
+    imported = re.findall(r"^import time:[\d |]+\| +(\w+)", ended.stderr, re.MULTILINE)
+    assert ended.returncode == 2  # of the stage itself: there are no records
+    assert "omegaconf" in imported
+    assert "jax" not in imported

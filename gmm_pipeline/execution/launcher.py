@@ -135,6 +135,7 @@ class BatchLauncher:
         self._log_between_jobs(sweep)
         terminal.say(f"sweep {folder.name}: {plan_telling.counts(planned)}", f"go on with it: {sweep.manifest.command}")
         sweep.note(f"sweep {folder.name}: {plan_telling.counts(planned)}", *plan_telling.programs(planned))
+        sweep.tell_gaps(planned)
         try:
             returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
             returns |= self._run(sweep, planned)

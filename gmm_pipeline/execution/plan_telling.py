@@ -93,7 +93,7 @@ def programs(planned: Plan) -> list[str]:
 def tell(planned: Plan, workers: int) -> None:
     """Print what would be done, and about how long it would take."""
     told = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program"), *_kept_back(planned)]
-    terminal.say(", ".join(told))
+    terminal.say(", ".join(told), *planned.gaps)
     if planned.groups:
         terminal.say("")
         terminal.show(terminal.plan_table(list(rows(planned, workers))))

@@ -25,11 +25,12 @@ from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
-from gmm_pipeline.stages.running import check
+from gmm_pipeline.stages.running import check, shown
 
 DATASETS_KEPT = 8
 
@@ -74,6 +75,8 @@ class Plan(NamedTuple):
     """A run for each job that was asked for, in order; jobs with equal configs are one run."""
     groups: list[Group]
     """What is left to compute."""
+    gaps: list[str]
+    """A sentence for each data set that lacks rows of its file."""
 
     @property
     def runs(self) -> list[Run]:
@@ -104,11 +107,12 @@ def plan(
     """
     numbers = {run.digest: run.number for run in known}
     found: dict[str, Run] = {}
-    jobs, datasets, reader = [], set(), Reader()
+    jobs, datasets, gaps, reader = [], set(), {}, Reader()
     for seen, overrides in enumerate(job_overrides, 1):
         run = _look_at(tuple(overrides), borrow, reader)
         if run.job is not None:
             datasets.add(id(run.job.dataset))
+            gaps |= dict.fromkeys(_gaps_of(run.job.dataset))
             run = run if len(datasets) <= DATASETS_KEPT else run._replace(job=None)
         if run.digest not in found:
             number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
@@ -117,7 +121,14 @@ def plan(
         jobs.append(found[run.digest])
         if progress is not None:
             progress(seen, len(job_overrides))
-    return Plan(jobs, _groups(list(found.values())))
+    return Plan(jobs, _groups(list(found.values())), list(gaps))
+
+
+def _gaps_of(dataset: Dataset) -> list[str]:
+    """How many rows of its file a data set lacks, in a sentence; none where it has all."""
+    missing = left_out(dataset)
+    place = f"{shown(Path(dataset.source))}, column {dataset.column!r}"
+    return [f"{place}: {len(dataset.data):,} data{missing}"] if missing else []
 
 
 def _look_at(overrides: tuple[str, ...], borrow: Borrow, reader: Reader) -> Run:

@@ -26,6 +26,7 @@ from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
@@ -62,6 +63,7 @@ class Sweep:
         self._tracker: SweepTracker | None = None
         self._tracks = cfg.tracking.uri is not None
         self._unlogged: dict[Path, Written | None] = {}
+        self._told: set[str] = set()
 
     def _new_manifest(self) -> Manifest:
         # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
@@ -100,6 +102,17 @@ class Sweep:
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
+
+    def tell_gaps(self, planned: Plan) -> None:
+        """Say of each data set which lacks rows of its file how many, once in a process.
+
+        Args:
+            planned: the runs that are launched, of which a sweeper may launch some after others.
+        """
+        lines = [line for line in planned.gaps if line not in self._told]
+        self._told |= {*lines}
+        terminal.say(*lines)
+        self.note(*lines)
 
     def log_handler(self) -> logging.Handler:
         """Writes warnings and errors into the log of the sweep."""
@@ -158,7 +171,7 @@ class Sweep:
         """
         tables, unwritten = [], None
         with self.timings.section("table"):
-            runs = sweeps.read_runs(self.folder, self.manifest)
+            runs = compared(sweeps.read_runs(self.folder, self.manifest))
             try:
                 tables = write_table(self.folder, runs) if runs else []
             except OSError as error:

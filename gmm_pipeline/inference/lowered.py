@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -21,6 +22,10 @@ import jax
 
 from gmm_pipeline.inference.plugins import Plugin
 
+log = logging.getLogger(__name__)
+
+LINALG, INITIALIZE = "jax._src.lax.linalg", "initialize_lapack"
+"""A private function of JAX's, and where it is."""
 KNOWN = ("gmm_pipeline", "optax", "jax")
 """Packages whose source is known by a digest or a version."""
 
@@ -129,18 +134,29 @@ def _loaded(
 @contextlib.contextmanager
 def _without_lapack(exported: Any) -> Iterator[None]:
     """Spare JAX importing SciPy to lower a trace, for 0.15 s, in case it has need of LAPACK; most have none."""
-    from jax._src.lax import linalg
-
-    name = "initialize_lapack"
-    if b"lapack" in exported.mlir_module_serialized or not hasattr(linalg, name):
+    linalg = None if b"lapack" in exported.mlir_module_serialized else _with_lapack()
+    if linalg is None:
         yield
         return
-    own = getattr(linalg, name)
-    setattr(linalg, name, lambda: None)
+    own = getattr(linalg, INITIALIZE)
+    setattr(linalg, INITIALIZE, lambda: None)
     try:
         yield
     finally:
-        setattr(linalg, name, own)
+        setattr(linalg, INITIALIZE, own)
+
+
+@functools.cache
+def _with_lapack() -> Any:
+    """JAX's module that imports SciPy for LAPACK; None, which is logged once, where this version of JAX has another."""
+    try:
+        linalg = importlib.import_module(LINALG)
+    except ImportError:
+        linalg = None
+    if hasattr(linalg, INITIALIZE):
+        return linalg
+    log.info("JAX %s has no %s.%s: SciPy is imported to lower what is kept", jax.__version__, LINALG, INITIALIZE)
+    return None
 
 
 def _traced(function: Callable[..., Any], structure: Any, leaves: list[Any]) -> bytes:

@@ -39,6 +39,16 @@ STEPS_ON_THE_LEVEL = 4
 """Doublings after which a direction that has gained nothing is level for good."""
 MOST_DIRECTIONS = 3
 """In which a walk is tried, from the steepest: a bound on the passes over the data."""
+LAST = 0.25
+"""Share of the steps, at the end, over which a component that collapses is seen to narrow."""
+NARROWED = 0.05
+"""Log of the ratio of a scale before and after these, at least."""
+REACH = 3.0
+"""Scales from its loc within which a component's data are looked at."""
+MOSTLY = 0.5
+"""Share of a component's data that are one value, above which the others do not hold it."""
+NARROWER = 10.0
+"""How many times as narrow a component is made that is to be shown to collapse; less where the floor is."""
 ROUNDING = 1e-11
 """Of a log posterior, as a share of the number of data and of itself."""
 
@@ -48,6 +58,8 @@ class Reason(StrEnum):
 
     DIVERGED = "diverged"
     DEGENERATE = "degenerate"
+    COLLAPSING = "collapsing"
+    """It has not converged, and a component narrows onto one value of the data, where its likelihood has no bound."""
     COINCIDENT = "coincident"
     """Components that are one: as one they have the same likelihood."""
     SADDLE = "saddle"
@@ -110,8 +122,10 @@ def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> 
     escape = climb(job, result, data) if result.converged and not by_intent else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
     narrow = tuple(sorted({*narrower_than_rounding(mixture, rounding_step(data))} - explained))
+    collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     hidden, tied = share_unresolved(data, job.data), share_tied(data, np.asarray(job.sample_weights, np.float64))
     return (
+        *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),
         *(Doubt(Reason.COINCIDENT, group) for group in groups),
         *((Doubt(Reason.SADDLE, nats=escape),) if escape > SAME_OPTIMUM else ()),
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),
@@ -211,9 +225,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
         point = begin + step.reshape(begin.shape)
         if (point[2] < inside).any():
             return -math.inf
-        moved = Parameters(*point)
-        log_likelihood = evaluate(moved, data, job.sample_weights, IDENTITY).log_likelihood
-        return log_likelihood + log_prior(job, moved, result.learned)
+        return _log_posterior(job, result, Parameters(*point), data)
 
     start = height(np.zeros(begin.size))
     noise = ROUNDING * (len(data) + abs(start))
@@ -229,6 +241,63 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
             if last - start > SAME_OPTIMUM:
                 return last - start
     return 0.0
+
+
+def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> tuple[int, ...]:
+    """The components of a fit that used all its steps which were on their way to a collapse.
+
+    The log posterior was rising and the scale falling when the steps ran out, most of the component's data are one
+    value, and, narrower still at that value, it has a higher posterior. Data of many values are never taken for that.
+
+    Args:
+        job: what was fitted.
+        result: its answer.
+        data: in the units of the fit.
+    """
+    if result.converged or job.equal_scales or len(result.steps) < 2:
+        return ()
+    parameters, history = exact(result.parameters), result.history
+    before = int(np.searchsorted(result.steps, (1.0 - LAST) * result.steps[-1], side="right")) - 1
+    narrowed = np.asarray(history.parameters.log_component_scales[before], np.float64) - parameters.log_component_scales
+    if not history.loss[before] > history.loss[-1]:
+        return ()
+    counts = np.asarray(job.sample_weights, np.float64)
+    known = _log_posterior(job, result, parameters, data)
+    found = []
+    for component in np.flatnonzero(narrowed > NARROWED):
+        value, share = _most_of(parameters, int(component), data, counts)
+        if share > MOSTLY:
+            narrower = _narrower(job, parameters, int(component), value)
+            if _log_posterior(job, result, narrower, data) > known + SAME_OPTIMUM:
+                found.append(int(component))
+    return tuple(found)
+
+
+def _most_of(
+    parameters: Parameters, component: int, data: Float[np.ndarray, " n"], counts: np.ndarray
+) -> tuple[float, float]:
+    """The value that most of a component's data have, and their share of them."""
+    loc, scale = parameters.component_mus[component], np.exp(parameters.log_component_scales[component])
+    near = np.abs(data - loc) <= REACH * scale
+    if not near.any():
+        return float(loc), 0.0
+    values, inverse = np.unique(data[near], return_inverse=True)
+    _, responsibilities = portable.evaluate(*constrain(parameters), values)
+    own = responsibilities[component] * np.bincount(inverse, counts[near])
+    return float(values[np.argmax(own)]), float(own.max() / max(own.sum(), 1e-300))
+
+
+def _narrower(job: FitJob, parameters: Parameters, component: int, loc: float) -> Parameters:
+    log_weights, locs, log_scales = (np.array(leaf) for leaf in parameters)
+    with np.errstate(divide="ignore"):
+        floor = np.log(job.scale_floor * spread_of(job))
+    locs[component], log_scales[component] = loc, max(log_scales[component] - np.log(NARROWER), floor)
+    return Parameters(log_weights, locs, log_scales)
+
+
+def _log_posterior(job: FitJob, result: FitResult, parameters: Parameters, data: Float[np.ndarray, " n"]) -> float:
+    log_likelihood = evaluate(parameters, data, job.sample_weights, IDENTITY).log_likelihood
+    return log_likelihood + log_prior(job, parameters, result.learned)
 
 
 def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, ...]:
@@ -247,6 +316,13 @@ def words(doubt: Doubt) -> str:
     """A doubt as a clause: what was seen, what it means and what to do."""
     which = listed([str(component) for component in doubt.components])
     match doubt.reason:
+        case Reason.COLLAPSING:
+            plural = len(doubt.components) > 1
+            return (
+                f"component{'s' * plural} {which} {'were' if plural else 'was'} narrowing onto one value of the data "
+                "when the steps ran out, on the way to a collapse, where a likelihood has no bound; use scales=equal, "
+                "a prior on scales or fewer components, or more steps to see where it ends"
+            )
         case Reason.COINCIDENT:
             return (
                 f"components {which} are at the same place as far as the data can tell: as one they have the same "

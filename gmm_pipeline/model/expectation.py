@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 
 NODES = 100
 

@@ -26,6 +26,8 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, Real
 
+from gmm_pipeline.model.natural import Mixture
+
 AnyArray = Array | np.ndarray
 Scalar = Real[AnyArray, ""] | float | int
 
@@ -40,14 +42,6 @@ class Parameters(NamedTuple):
     log_component_weights: Float[AnyArray, "*batch K"]
     component_mus: Float[AnyArray, "*batch K"]
     log_component_scales: Float[AnyArray, "*batch K"]
-
-
-class Mixture(NamedTuple):
-    """A mixture as people read it: weights that sum to one, locs and scales in the data's units (NumPy, float64)."""
-
-    weights: Float[np.ndarray, "*batch K"]
-    locs: Float[np.ndarray, "*batch K"]
-    scales: Float[np.ndarray, "*batch K"]
 
 
 def component_log_density(

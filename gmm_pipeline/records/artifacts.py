@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.files import read_columns, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
 from gmm_pipeline.records.columns import Text, Wanted, asked_of, read_numbers
 from gmm_pipeline.records.files import read_json
@@ -183,7 +183,7 @@ def from_file(
         missing: `error` refuses a column with missing values, `drop` leaves these rows out.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
         header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: it is looked at.
-        delimiter: of CSV: comma, semicolon, tab or bar; None: it is looked for.
+        delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: it is looked for.
         decimal: of CSV: what decimals follow, point or comma; None: it is looked for.
         comment: of CSV: how lines begin that are no rows; None for no such lines.
         truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.

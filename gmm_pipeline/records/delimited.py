@@ -13,7 +13,7 @@ from typing import Any
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.cells import arrow_functions
-from gmm_pipeline.records.dialects import AUTO, LOOKED_AT, Asked, dialect_of, numeric_columns
+from gmm_pipeline.records.dialects import AUTO, BLANKS, LOOKED_AT, TAB, Asked, dialect_of, evened, numeric_columns
 from gmm_pipeline.records.files import arrow_of, is_number, readable
 
 BLOCK = 1 << 24
@@ -40,7 +40,9 @@ class DelimitedTable:
         import pyarrow as pa
         from pyarrow import csv
 
-        content = self._content[self._dialect.begin :]
+        content, delimiter = self._content[self._dialect.begin :], self._dialect.delimiter
+        if delimiter == BLANKS:
+            content, delimiter = memoryview(evened(bytes(content))), TAB
         if len(self.names) > 1:  # a row has delimiters here, so that an empty line at the end is none
             end = bytes(content[-LOOKED_AT:])
             content = content[: len(content) - len(end) + len(end.rstrip(b"\r\n"))]
@@ -55,7 +57,7 @@ class DelimitedTable:
                 pa.py_buffer(content),
                 read_options=csv.ReadOptions(column_names=ids, block_size=BLOCK),
                 parse_options=csv.ParseOptions(
-                    delimiter=self._dialect.delimiter,
+                    delimiter=delimiter,
                     newlines_in_values=True,
                     ignore_empty_lines=False,
                     invalid_row_handler=lambda row: "skip" if self._asked.is_remark(row.text) else "error",

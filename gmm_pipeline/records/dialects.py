@@ -15,13 +15,19 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.cells import COMMA, POINT, Cells, looks_numeric
 from gmm_pipeline.records.files import readable
 
-DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+TAB = "\t"
+BLANKS = " "
+"""Stands for spaces and tabs between cells, however many, and around rows."""
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": TAB, "bar": "|", "whitespace": BLANKS}
 AUTO = "auto"
 HEADERS = (AUTO, "first", "none")
 LOOKED_AT = 1 << 17
 """Bytes that are looked at: as many as Python's `csv` takes in one cell."""
 MOST_LINES = 1000
 """Of them, below what stands above the first row."""
+
+QUOTED = rb'(?<![^ \t\r\n])("[^"]*(?:""[^"]*)*")'
+"""A cell in quotes, whose blanks are its own."""
 
 Row = list[str]
 
@@ -100,7 +106,7 @@ def dialect_of(path: Path, head: bytes, asked: Asked, *, is_whole: bool) -> Dial
         names = _as_wide_as(names, body)
         doubtful = asked.header == AUTO and any(numeric) and not all(numeric)
         return Dialect(delimiter, names, begin, _of_width(body, len(names)), False, doubtful)
-    above = _decoded(remark.split(delimiter))
+    above = _decoded(remark.split() if delimiter == BLANKS else remark.split(delimiter))
     if len(above) == len(first) and all(above) and (len(above) > 1 or " " not in above[0]):
         return Dialect(delimiter, above, begin, _of_width([first, *body], len(first)), False, False)
     raise InputError(
@@ -128,11 +134,26 @@ def _above(lines: Sequence[str], asked: Asked) -> tuple[int, str | None, str]:
 
 def _split(lines: Iterable[str], delimiter: str, *, is_whole: bool) -> tuple[Row, list[Row], int]:
     """The first row, the others that are whole, and how many lines the first takes."""
+    if delimiter == BLANKS:
+        lines, delimiter = io.StringIO(evened("".join(lines).encode("latin-1")).decode("latin-1"), newline=""), TAB
     reader = csv.reader(lines, delimiter=delimiter)
     first = next(reader)
     n_lines = reader.line_num
     body = list(reader)
     return first, body if is_whole else body[:-1], n_lines
+
+
+def evened(content: bytes) -> bytes:
+    """Text with a tab in the place of the blanks between cells, and none around rows; quoted cells stay.
+
+    Args:
+        content: of a file whose cells are delimited by blanks.
+    """
+    if b'"' in content:
+        content = re.sub(QUOTED + rb"|[ \t]+", lambda found: found[1] or b"\t", content)
+    else:
+        content = re.sub(rb"[ \t]+", b"\t", content)
+    return re.sub(rb"(?<![^\r\n])\t|\t(?![^\r\n])", b"", content)
 
 
 def _rows(rows: Iterable[Row], asked: Asked) -> list[Row]:
@@ -167,11 +188,18 @@ def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool
         width = len(body[0])
         short = len(first) == width - 1  # rows have names of their own, or end in a delimiter
         same = width > 1 and all(len(row) == width for row in body) and len(first) in (width, width - 1)
-        if same and not (short and _are_decimals(path, delimiter, body, asked)):
+        one = same and short and (_are_decimals(path, delimiter, body, asked) or _are_words(delimiter, lines, body))
+        if same and not one:
             cells = [cell.strip() for row in [first, *body] for cell in row]
             fitting[not short][delimiter] = sum(_may_be_datum(cell, delimiter, asked) for cell in cells if cell)
     found = fitting[True] or fitting[False]
+    if list(found) == [BLANKS]:  # other delimiters may have rows with names of their own, and a blank in some cells
+        found = {one: score for one, score in fitting[False].items() if score > found[BLANKS]} or found
+    if TAB in found:
+        found.pop(BLANKS, None)  # cells between tabs may have spaces
     best = [delimiter for delimiter, score in found.items() if score == max(found.values())]
+    if BLANKS in best:
+        best = list(found)  # numbers with spaces in them would be split, and have more numbers
     if len(best) > 1:
         words = [word for word, delimiter in DELIMITERS.items() if delimiter in best]
         raise InputError(
@@ -182,10 +210,11 @@ def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool
         )
     if best:
         return best[0]
-    of_header = [delimiter for delimiter in delimiters if delimiter in lines[0]]
-    unused = [delimiter for delimiter in delimiters if not any(delimiter in line for line in lines)]
+    single = [delimiter for delimiter in delimiters if delimiter != BLANKS]
+    of_header = [delimiter for delimiter in single if delimiter in lines[0]]
+    unused = [delimiter for delimiter in single if not any(delimiter in line for line in lines)]
     # With one that the header has, the row that has another number of cells is named; else there is one column.
-    return (of_header or unused or delimiters)[0]
+    return (of_header or unused or single)[0]
 
 
 def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked) -> bool:
@@ -205,6 +234,22 @@ def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked)
             remedy="Add data.decimal=comma if these are decimals, or data.delimiter=comma if they are two columns.",
         )
     return True
+
+
+def _are_words(delimiter: str, lines: Sequence[str], body: Sequence[Row]) -> bool:
+    """Whether what blanks split below too few names may be the words of one cell, such as `12 mm` or `1 234`.
+
+    Not where the first cells are in quotes, as R writes the names of rows; nor where they are the numbers of rows.
+    """
+    if delimiter != BLANKS or all(line.lstrip().startswith('"') for line in lines[1:] if line.strip()):
+        return False
+    places = range(len(body[0]))
+    thousands = [all(re.fullmatch(r"\d{3}", row[at].strip()) for row in body) for at in places]
+    before = [all(re.fullmatch(r"[+-]?\d{1,3}", row[at].strip()) for row in body) for at in places]
+    if any(thousands[at] and before[at - 1] for at in places[1:]):
+        return True
+    numbered = any([row[0] for row in body] == [str(at) for at in range(at, at + len(body))] for at in (0, 1))
+    return len(body[0]) == 2 and not numbered
 
 
 def _may_be_datum(text: str, delimiter: str, asked: Asked) -> bool:

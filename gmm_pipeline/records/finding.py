@@ -19,7 +19,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered, damage_told, record_id
 from gmm_pipeline.records.files import read_json, whole_file, write_json
 from gmm_pipeline.records.loggable import RECORD_ID
-from gmm_pipeline.records.sweep_answers import NAMES, best_of, same_data, with_results
+from gmm_pipeline.records.sweep_answers import NAMES, best_of, compared, same_data, with_results
 from gmm_pipeline.records.sweeps import MANIFEST, read_manifest, read_runs
 from gmm_pipeline.records.tracking import TrackingError
 from gmm_pipeline.records.tracking_store import COPIES, SQLITE, client_of, collector_paused, store_file
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from gmm_pipeline.model.mixture import Mixture
+    from gmm_pipeline.model.natural import Mixture
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 LATEST = "latest"
@@ -108,7 +108,7 @@ class BestRun(NamedTuple):
 
 
 def best_of_sweep(folder: Path) -> BestRun | None:
-    """The run of a sweep whose objective is the best and that has no degenerate component; None where there is none.
+    """The run of a sweep whose objective is the best and that nothing bars; None where there is none.
 
     Args:
         folder: of a sweep, or any other.
@@ -116,13 +116,13 @@ def best_of_sweep(folder: Path) -> BestRun | None:
     if not (folder / MANIFEST).is_file():
         return None
     manifest = read_manifest(folder)
-    runs = read_runs(folder, manifest)
-    compared = with_results(runs, manifest.objective)
-    if not compared:
+    runs = compared(read_runs(folder, manifest))
+    sound = with_results(runs, manifest.objective)
+    if not sound:
         return None
-    _, best = best_of(compared, manifest.objective)
+    _, best = best_of(sound, manifest.objective)
     so_far = "" if len(runs) == len(manifest.runs) else f" so far, of {len(manifest.runs):,},"
-    differ = "" if same_data(compared) else ", whose data differ"
+    differ = "" if same_data(sound) else ", whose data differ"
     name = NAMES.get(manifest.objective, manifest.objective)
     return BestRun(
         folder / str(best.number),
@@ -133,6 +133,8 @@ def best_of_sweep(folder: Path) -> BestRun | None:
 @contextlib.contextmanager
 def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
     """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
+
+    With `data.json` besides, where there is one.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
@@ -146,7 +148,7 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole:
     """
     if RUN_ID.fullmatch(run) and not Path(run).exists():
         with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-            yield _of_tracked(run, tracking_uri, Path(folder), whole=whole)
+            yield _of_tracked(run, tracking_uri, Path(folder), (*COPIED, artifacts.DATA), whole=whole)
     else:
         yield find_record(run, outputs_dir)
 
@@ -198,6 +200,21 @@ def read_fitted(record: Path) -> "Mixture":
     check_unaltered(record, about, artifacts.PARAMETERS)
     with damage_told(record, artifacts.PARAMETERS):
         return artifacts.mixture_from_json(read_json(record / artifacts.PARAMETERS))
+
+
+def column_of(record: Path) -> str | None:
+    """The column of a file that a record was made of; None where it was of none, or is not known.
+
+    Args:
+        record: its folder.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    if not (record / artifacts.DATA).is_file():
+        return None
+    column = _read(record / artifacts.DATA).get("column")
+    return column if isinstance(column, str) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

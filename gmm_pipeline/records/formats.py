@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-TEXT = (".csv", ".tsv", ".tab", ".txt")
+TEXT = (".csv", ".tsv", ".tab", ".txt", ".dat")
 PACKED = (".gz", ".zst", ".bz2")
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather", ".ipc")

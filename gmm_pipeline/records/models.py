@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 

@@ -20,6 +20,8 @@ SAME_OPTIMUM = 1e-2
 """Nats between two fits of one optimum, at most."""
 REACHED = 1e-3
 """Nats above the best loss that are as good as the best: the precision to which losses are compared."""
+MISSED = "missed"
+"""What bars a run whose log-likelihood is below that of fewer components, as it bars a candidate of a selection."""
 SEED = "seed"
 K = "n_components"
 SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_loss", "threefry_partitionable")
@@ -100,18 +102,39 @@ def falls(runs: Sequence[SweepRun]) -> list[Fall]:
     A prior may take some likelihood, and how much is not in the records: what the log priors add up to is allowed.
     """
     groups: dict[tuple[object, ...], dict[int, list[SweepRun]]] = {}
-    for run in with_results(runs, "log_likelihood"):
+    for run in runs:
+        if math.isnan(value(run, "log_likelihood")) or barred(run) not in (None, MISSED):
+            continue
         groups.setdefault(_model(run, but=K), {}).setdefault(n_components(run) or 0, []).append(run)
     found = []
     for by_number in groups.values():
-        best = [best_of(members, "log_likelihood")[1] for _, members in sorted(by_number.items())]
+        best = [max(members, key=_log_likelihood) for _, members in sorted(by_number.items())]
         for index, larger in enumerate(best[1:], start=1):
-            smaller = best_of(best[:index], "log_likelihood")[1]
+            smaller = max(best[:index], key=_log_likelihood)
             nats = value(smaller, "log_likelihood") - value(larger, "log_likelihood")
             by_prior = sum(abs(value(run, "log_prior")) for run in (smaller, larger))
             if nats > SAME_OPTIMUM + by_prior:
                 found.append(Fall(smaller, larger, nats))
     return found
+
+
+def compared(runs: Sequence[SweepRun]) -> list[SweepRun]:
+    """The runs with what others of the sweep say of them: where the log-likelihood falls, those with more are barred.
+
+    Args:
+        runs: of a sweep, as their records say of each by itself.
+    """
+    fallen = {(n_components(fall.larger), *_model(fall.larger, but=K)) for fall in falls(runs)}
+    return [
+        run._replace(metrics={**run.metrics, "barred": MISSED})
+        if run.status == FINISHED and barred(run) is None and (n_components(run), *_model(run, but=K)) in fallen
+        else run
+        for run in runs
+    ]
+
+
+def _log_likelihood(run: SweepRun) -> float:
+    return value(run, "log_likelihood")
 
 
 def _model(run: SweepRun, but: str | None = None) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.overrides import differing_keys, override_values

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents, loggable
 from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.tracking_calls import (

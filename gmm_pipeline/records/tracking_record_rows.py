@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.loggable import RECORD_ID
 from gmm_pipeline.records.models import MODEL_TYPE, NAME, write_model

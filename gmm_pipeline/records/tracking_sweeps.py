@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents, loggable, tracking_rows
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.models import log_model

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import checks, config
 from gmm_pipeline.errors import InputError
@@ -49,6 +49,14 @@ SETTINGS = (
     "gradient_tolerance",
 )
 """Numbers of a fit that pass from the config as they are."""
+
+
+SEARCH_SCHEMAS = {
+    "search": config.SearchConfig,
+    "search.moves": config.SearchMovesConfig,
+    "search.starts": config.SearchStartsConfig,
+}
+"""Keys whose keys are arguments of what they make."""
 
 
 class _Ready(NamedTuple):
@@ -195,6 +203,11 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_search(cfg: DictConfig) -> None:
+    for place, schema in SEARCH_SCHEMAS.items():
+        known = list(schema.__dataclass_fields__)
+        for name in OmegaConf.select(cfg, place):
+            if name not in known:  # `+` puts any key there
+                raise checks.unknown_key(f"{place}.{name}", place, str(name), known)
     for name, least in (
         ("points", 16),
         ("kept", 1),

@@ -17,6 +17,7 @@ from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.finding import ALL, LATEST, Found, find_record, find_records
+from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.tracking import TrackingError, answers, records_there, send_record
 from gmm_pipeline.records.tracking_notes import write_note
 from gmm_pipeline.records.tracking_store import check_tracking
@@ -230,7 +231,7 @@ def _log_sweep(folder: Path, records: Sequence[Path], tracking: Mapping[str, Any
     for first in range(0, len(records), LOGGED_AT_ONCE):
         # Those that are there too: they may lack the note.
         _log_some(tracker, records[first : first + LOGGED_AT_ONCE], tally)
-    runs = sweeps.read_runs(folder, manifest)
+    runs = compared(sweeps.read_runs(folder, manifest))
     interrupted = len(runs) < len(manifest.runs)
     tracked = end_parent(tracker, manifest, runs, interrupted=interrupted, ended=_ended(folder, runs))
     write_note(folder / sweeps.MANIFEST, tracked._asdict())

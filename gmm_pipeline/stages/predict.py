@@ -6,28 +6,31 @@ column in all for Parquet.
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import config
 from gmm_pipeline.checks import check_range, check_real
 from gmm_pipeline.config import Precision
+from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
-from gmm_pipeline.records.finding import LATEST, found_record, read_fitted
+from gmm_pipeline.records.finding import LATEST, column_of, found_record, read_fitted
 from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 log = logging.getLogger(__name__)
+
+COLUMN = "data.column"
 
 
 class Job(NamedTuple):
@@ -62,12 +65,31 @@ def load(cfg: DictConfig) -> Job:
     with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
         run = latest(record) if cfg.run == LATEST else cfg.run
+        column = column_of(record)
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    dataset = config.build_dataset(cfg)
+    dataset = _dataset(cfg, column)
     check_output(Path(cfg.output), Path(dataset.source) if dataset.source_type == "file" else None)
     return Job(mixture, run, dataset)
+
+
+def _dataset(cfg: DictConfig, column: str | None) -> Dataset:
+    """The data, of the column that the fit was made of where the config leaves open which of several is meant.
+
+    Raises:
+        InputError: they cannot be had.
+    """
+    try:
+        return config.build_dataset(cfg)
+    except InputError as error:
+        if column is None or error.where != COLUMN or OmegaConf.select(cfg, COLUMN) is not None:
+            raise
+        chosen = OmegaConf.merge(cfg, OmegaConf.create({"data": {"column": column}}))
+        try:
+            return config.build_dataset(cast("DictConfig", chosen))
+        except InputError as other:
+            raise (error if other.where == COLUMN else other) from None  # there is no such column
 
 
 def compute(job: Job) -> Prediction:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gmm_pipeline.inference.matching import match
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.sweep_answers import barred
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 

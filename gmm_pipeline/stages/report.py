@@ -17,7 +17,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
-from gmm_pipeline.records.sweep_answers import settings_of, with_results
+from gmm_pipeline.records.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
@@ -136,7 +136,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     from gmm_pipeline.stages.answers import matched_truth
 
     manifest = sweeps.read_manifest(folder)
-    runs = sweeps.read_runs(folder, manifest)
+    runs = compared(sweeps.read_runs(folder, manifest))
     if not (folder / PARQUET).is_file() or not runs:
         raise InputError(
             "run",

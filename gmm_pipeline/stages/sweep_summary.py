@@ -13,6 +13,7 @@ from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
+    MISSED,
     NAMES,
     REACHED,
     Setting,
@@ -46,9 +47,11 @@ BURNHAM_ANDERSON = (
 )
 BARRED = {
     "degenerate": "with a degenerate component",
+    "collapsing": "with a component on its way to a collapse",
     "coincident": "with components that coincide",
     "saddle": "at no maximum",
     "rounded": "with a component narrower than the rounding of the data",
+    MISSED: "below a mixture that the model contains",
 }
 """Why runs are left out, in words."""
 CHARGING = ("bic", "aic", "icl")
@@ -153,9 +156,10 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
     sentences = []
     if len({n_components(run) for run in found}) > 1:
         sentences.append(_compare_components(found, name, superlative, objective))
-        sentences += [*_at_the_edge(found, objective), *_fallen(found)]
+        sentences += _at_the_edge(runs, found, objective)
     elif len(settings) > 1:
         sentences.append(_compare_settings(settings, name, superlative, objective))
+    sentences += _fallen(runs)
     sentences += _reached(settings[0])
     return sentences
 
@@ -179,9 +183,9 @@ def _compare_components(runs: Sequence[SweepRun], name: str, superlative: str, o
     return f"{sentence} nats. More components fit any data closer: objective=bic weighs fit against their number."
 
 
-def _at_the_edge(runs: Sequence[SweepRun], objective: str) -> list[str]:
-    numbers = {n_components(run) or 0 for run in runs}
-    best = n_components(best_of(runs, objective)[1])
+def _at_the_edge(runs: Sequence[SweepRun], found: Sequence[SweepRun], objective: str) -> list[str]:
+    numbers = {number for number in map(n_components, runs) if number is not None}
+    best = n_components(best_of(found, objective)[1])
     if objective not in CHARGING or best not in (max(numbers), min(numbers) if min(numbers) > 1 else None):
         return []
     side, other = ("most", "more") if best == max(numbers) else ("fewest", "fewer")
@@ -192,7 +196,7 @@ def _fallen(runs: Sequence[SweepRun]) -> list[str]:
     return [
         f"The log-likelihood falls from n_components={n_components(fall.smaller)} (run {fall.smaller.number}) to "
         f"n_components={n_components(fall.larger)} (run {fall.larger.number}) by {fall.nats:,.2g} nats, though more "
-        "components fit any data closer: the better optimum was missed, so that comparisons with it say little. Use "
+        "components fit any data closer: the better optimum was missed, so that none of these runs is compared. Use "
         "more restarts or seeds."
         for fall in falls(runs)
     ]

@@ -205,6 +205,22 @@ def test_a_mistake_is_said_in_one_line(quick: Quick, folder, record, arguments, 
         ({"stepz": 5}, "stepz: expected a key of fit, but got a name that is not there. Did you mean steps"),
         ({"precision": "half"}, "precision: expected one of float32, float64, but got 'half'"),
         ({"selection": {"smalest": 1}}, "selection.smalest: expected one of smallest, largest, scales"),
+        ({"search": {"moves": {"foo": 1}}}, "search.moves.foo: expected one of swap, split, nest, join, fresh"),
+        ({"search": {"moves": {"spilt": 1}}}, "search.moves.spilt: .* Did you mean search.moves.split"),
+        ({"search": {"moves.foo": 1}}, "search.moves.foo: expected one of points, "),
+        ({"search": {5: 1}}, "search.5: expected one of points, "),
+        (
+            {"search": {"moves": [1]}},
+            r"search.moves: expected keys and values: swap, .*, but got \[1\]. Leave search.mo",
+        ),
+        ({"search": {"starts": 3}}, "search.starts: expected keys and values: jitter, .*, but got 3"),
+        ({"search": [1, 2]}, r"search: expected keys and values: points, .*, but got \[1, 2\]"),
+        ({"search": "none"}, "search: expected keys and values: points, .*, but got 'none'"),
+        ({"figures": None}, "figures: expected keys and values: formats, .*, but got null"),
+        ({"selection": {"scales": {"a": 1}}}, r"selection.scales: expected a list, as in \[1,2\], but got {'a': 1}"),
+        ({"figures": {"size": 3}}, r"figures.size: expected a list, as in \[1,2\], but got 3"),
+        ({"steps": None}, "steps: expected a whole number, but got 'None'"),
+        ({"steps": {"a": 1}}, "steps: expected a whole number, but got"),
         ({"seed": "${steps}"}, r"seed: expected a value, but got \${steps}. Give a resolved config"),
         ({"data": {"path": "???", "_target_": "x"}}, r"data.path: expected a value, but got \?\?\?"),
         ({"optimizer": {"b1": 1}}, "optimizer: expected keys and values, with a _target_ among them"),
@@ -234,3 +250,26 @@ def test_a_file_that_is_no_mapping(tmp_path, monkeypatch, text):
 def test_a_word_that_names_no_one_file(word):
     with pytest.raises(InputError, match="config: expected one YAML file"):
         config_files.file_in(["steps=5", word])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "search: {moves: {foo: 1}}",
+            "experiment/mine: search.moves.foo: expected one of swap, split, nest, join, fresh",
+        ),
+        ("search: {moves: [1]}", "experiment/mine: search.moves: expected keys and values, but got '[1]'"),
+        ("search: 3", "experiment/mine: search: expected keys and values, but got '3'"),
+        ("prior: [1]", "experiment/mine: its keys: expected keys and values in their place, and a list in its own"),
+        ("steps: null", "experiment/mine: steps: expected a whole number, but got 'None'"),
+        ("stepz: 5", "experiment/mine: stepz: expected one of config, data, "),
+        ("steps: {", "mine.yaml: expected keys and values in YAML, but got "),
+        ("5", "a config: expected a YAML file with keys and values, but got one with a number alone"),
+    ],
+)
+def test_a_mistake_in_a_yaml_of_the_users_is_said_in_one_line(quick: Quick, folder, record, text, says):
+    option = folder / "mine" / "experiment" / "mine.yaml"
+    option.parent.mkdir(parents=True, exist_ok=True)
+    option.write_text(f"# @package _global_\n{text}\n")
+    assert says in refused(quick, folder, "--config-dir", "mine", "experiment=mine")

@@ -114,3 +114,33 @@ def test_an_interrupted_run_leaves_a_whole_record_or_none(late, tmp_path, compil
     assert len(records(tmp_path)) == late
     if not late:
         assert not list((tmp_path / "outputs" / "fit").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        ("fit", {"JAX_DISABLE_JIT": "maybe"}, "JAX_DISABLE_JIT: expected 0 or 1, but got maybe."),
+        ("fit", {"JAX_DISABLE_JIT": "1"}, "JAX_DISABLE_JIT: expected none: a fit is one compiled program, but got 1."),
+        ("fit --multirun seed=1,2", {"JAX_PLATFORMS": "foo"}, "JAX_PLATFORMS: expected devices that this machine has"),
+        ("simulate", {"JAX_PLATFORM_NAME": "foo"}, "JAX_PLATFORM_NAME: expected devices that this machine has"),
+        ("predict new.csv", {"JAX_ENABLE_X64": "maybe"}, "JAX_ENABLE_X64: expected 0 or 1, but got maybe."),
+        (
+            "plan seed=1,2",
+            {"JAX_NUM_CPU_DEVICES": "two"},
+            "JAX_NUM_CPU_DEVICES: expected a value that JAX knows for it",
+        ),
+    ],
+)
+def test_what_the_environment_says_to_jax_is_refused_before_a_folder_is_made(
+    cli: Cli, tmp_path, arguments, environment, says
+):
+    refused = cli(*arguments.split(), **environment)
+    assert refused.returncode == 2, refused.stderr
+    assert refused.stderr.startswith(f"error: {says}")
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_needs_no_jax_does_not_mind_the_environment(cli: Cli):
+    assert cli("fit", "--cfg", "job", JAX_ENABLE_X64="maybe").returncode == 0
+    assert cli("repair", JAX_ENABLE_X64="maybe").stderr.startswith("error: outputs_dir: ")

@@ -105,6 +105,31 @@ def test_a_run_of_a_sweep_is_named_by_folder_or_id(quick: Quick, folder, record)
         np.testing.assert_allclose(found["log_density"].to_numpy(), expected, rtol=ROUNDING_64)
 
 
+def test_of_several_columns_that_of_the_fit_is_labelled(quick: Quick, folder, record, tmp_path):
+    (tmp_path / "old.csv").write_text(
+        "day,minutes\n" + "".join(f"{row},{row % 7 - 3.5 * (row % 2)}\n" for row in range(60))
+    )
+    quiet = ("figures=none", "animation=none", "steps=12", "search=none", "restarts=1", "n_components=1")
+    fitted = quick("fit", "old.csv", "data.column=minutes", *quiet)
+    assert fitted.returncode == 0, fitted.stderr
+    (of_minutes,) = (tmp_path / "outputs" / "fit").iterdir()
+    (tmp_path / "new.csv").write_text(NEW)
+    predicted = quick("predict", "new.csv", "output=out.csv")
+    assert predicted.stdout.startswith("minutes: 4 data under "), predicted.stderr
+    assert csv.read_csv(tmp_path / "out.csv")["datum"].to_pylist() == MINUTES
+    assert quick("predict", "new.csv", "data.column=times", "output=out.csv").stdout.startswith("times: 4 data")
+    (tmp_path / "other.csv").write_text("seconds,times\n1,2\n3,4\n")
+    listed = quick("predict", "other.csv", "output=out.csv")
+    assert listed.returncode == 2
+    assert "Add one of these words: data.column=seconds  data.column=times" in listed.stderr
+    (tmp_path / "gap.csv").write_text("minutes,times\n1,2\n,4\n")
+    assert "column 'minutes': expected finite numbers" in quick("predict", "gap.csv", "output=out.csv").stderr
+    run_id = run_id_of(of_minutes)
+    of_minutes.rename(tmp_path / "elsewhere")  # so that MLflow's copies are read
+    predicted = quick("predict", "new.csv", f"run={run_id}", "output=out.csv")
+    assert predicted.stdout.startswith(f"minutes: 4 data under the 1 component of {run_id}"), predicted.stderr
+
+
 def refused(quick: Quick, folder: Path, *arguments: str) -> str:
     finished = quick("predict", *arguments, cwd=folder)
     assert finished.returncode == 2, finished.stdout

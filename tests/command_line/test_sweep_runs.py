@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, hurried
+from conftest import ROOT, Quick, hurried
 from pyarrow import parquet
 from test_failures import HEEDING_INTERRUPTS, wait_for
 
@@ -451,6 +451,23 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     assert grown.returncode == 0, grown.stderr
     assert "48 runs, 1 program, 36 done before" in grown.stdout
     assert files() == state
+
+
+def test_rows_without_a_value_are_said_once_for_each_data_set(quick: Quick, tmp_path):
+    for name, gaps in (("few", ["NA", ""]), ("none", []), ("more", ["", "NA", "NA"])):
+        rows = [*(str(row % 9 + row / 7) for row in range(40)), *gaps]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x", *rows, "1"]))
+    words = ("few.csv", "none.csv", "more.csv", "--multirun", "data.missing=drop", "seed=1,2", "n_components=1")
+    said = [
+        "few.csv, column 'x': 41 data (2 of 43 rows without a value are left out)",
+        "more.csv, column 'x': 41 data (3 of 44 rows without a value are left out)",
+    ]
+    assert [line for line in quick("plan", *words).stdout.splitlines() if "left out" in line] == said
+    swept = quick("fit", *words, *QUIET, "sweep=gaps", "search=none", "steps=12", "restarts=1")
+    assert swept.returncode == 0, swept.stderr
+    assert [line for line in swept.stdout.splitlines() if "left out" in line] == said
+    log = (tmp_path / "outputs" / "sweeps" / "gaps" / "sweep.log").read_text()
+    assert all(log.count(line) == 1 for line in said)
 
 
 def test_two_optimizers_are_two_programs_and_the_log_says_why(make):

@@ -49,6 +49,7 @@ def a_result(weights, locs, scales, *, degenerate=(), diverged=False, converged=
     with np.errstate(divide="ignore"):
         parameters = Parameters(*(np.asarray(leaf, np.float64) for leaf in (np.log(weights), locs, np.log(scales))))
     known = {"parameters": parameters, "degenerate": degenerate, "diverged": diverged, "converged": converged}
+    known |= {"steps": np.array([0])}
     return FitResult(**{**dict.fromkeys(FitResult._fields), "learned": {}, **known})
 
 

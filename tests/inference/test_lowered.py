@@ -1,5 +1,6 @@
 """Kept traces: the same bits as `jax.jit`, written once, and nothing kept whose source is not known."""
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -98,3 +99,25 @@ def test_states_of_optimizers_have_a_form():
     optimizer: Any = optax.chain(optax.adam(0.1), optax.scale_by_schedule(lambda step: 1.0))
     state = jax.tree.map(lambda _: 0, optimizer.init({"a": PARAMETERS, "b": None}))
     assert jax.tree.structure(lowered._of_form(lowered._form(state))) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize(("name", "value"), [("INITIALIZE", "renamed"), ("LINALG", "jax._src.lax.moved")])
+def test_another_jax_is_told_of_once_and_gives_the_same(kept, monkeypatch, caplog, name, value):
+    expected = density(2.5)
+    monkeypatch.setattr(lowered, name, value)
+    lowered._with_lapack.cache_clear()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            jax.tree.map(np.testing.assert_array_equal, density(2.5), expected)
+    lowered._with_lapack.cache_clear()
+    (said,) = caplog.records
+    assert said.levelno == logging.INFO
+    assert value in said.getMessage()
+
+
+def test_this_jax_has_the_function_that_is_replaced(kept, caplog):
+    lowered._with_lapack.cache_clear()
+    with caplog.at_level(logging.INFO):
+        density(2.5)
+    assert not caplog.records
+    assert lowered._with_lapack() is not None

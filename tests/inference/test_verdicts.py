@@ -1,5 +1,7 @@
 """What speaks against a fit; the oracles are SciPy's densities, EM in NumPy, and Hessians by finite differences."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from gmm_pipeline.inference.batching import fit_starts
+from gmm_pipeline.inference.fitting import Seen
 from gmm_pipeline.inference.verdicts import (
     BARRING,
     Doubt,
@@ -15,6 +19,7 @@ from gmm_pipeline.inference.verdicts import (
     barred,
     climb,
     coincident,
+    collapsing,
     doubts_of,
     merged,
     narrower_than_rounding,
@@ -245,3 +250,51 @@ def test_a_dirichlet_prior_is_climbed_too():
     parameters = Parameters(np.zeros(1), np.array([SKEWED.mean()]), np.log([SKEWED.std()]))
     one = job._replace(plan=job.plan._replace(n_components=1))
     assert climb(one, alike(SKEWED, 1)._replace(parameters=parameters), SKEWED) == 0.0
+
+
+SPIKE = np.concatenate([RANDOM.normal(0, 1, 300), np.full(20, 0.7)])
+
+
+def narrowing(data, scales):
+    """A fit of two components whose second one narrows step by step; its losses are SciPy's."""
+    ends = [a_result([0.94, 0.06], [0.0, 0.7], [1.0, scale]) for scale in scales]
+    leaves = [np.stack(leaf) for leaf in zip(*(end.parameters for end in ends), strict=True)]
+    losses = np.array([-log_likelihood(end, data) / len(data) for end in ends])
+    seen = Seen(Parameters(*leaves), {}, losses, np.zeros(len(ends)), np.zeros(len(ends), bool))
+    steps = 10 * np.arange(len(ends))
+    return ends[-1]._replace(steps=steps, n_steps=int(steps[-1]), history=seen, converged=False)
+
+
+def test_a_component_on_its_way_to_a_spike_is_collapsing():
+    job = a_job(SPIKE, scale_floor=1e-3)
+    falling = np.geomspace(1.0, 0.01, 41)
+    found = narrowing(SPIKE, falling)
+    assert Doubt(Reason.COLLAPSING, (1,)) in doubts_of(job, found, SPIKE)
+    assert barred((), doubts_of(job, found, SPIKE), diverged=False) == "collapsing"
+    assert words(Doubt(Reason.COLLAPSING, (1,))).startswith("component 1 was narrowing onto one value of the data when")
+    # Not where it has converged, has stopped narrowing, or gets worse; nor with equal scales.
+    assert collapsing(job, found._replace(converged=True), SPIKE) == ()
+    assert collapsing(job, narrowing(SPIKE, np.append(falling, [0.01] * 41)), SPIKE) == ()
+    assert collapsing(job, found._replace(history=found.history._replace(loss=-found.history.loss)), SPIKE) == ()
+    assert collapsing(a_job(SPIKE, equal_scales=True), found, SPIKE) == ()
+    # Nor where a prior on the scales would not let it, nor among data that differ.
+    prior = plugin(priors.normal_inverse_gamma, loc=0.0, shrinkage=0.01, degrees_of_freedom=3.0, variance=1.0)
+    assert collapsing(job._replace(plan=job.plan._replace(log_prior=prior)), found, SPIKE) == ()
+    spread = np.concatenate([SPIKE[:300], np.linspace(0.68, 0.72, 20)])
+    assert collapsing(a_job(spread), narrowing(spread, falling), spread) == ()
+
+
+def test_no_ordinary_fit_whose_steps_ran_out_is_collapsing_and_what_is_ends_degenerate(reference):
+    """By the engine, ended early and late: fits of reference data, and of data with a spike."""
+    seen = {name: np.loadtxt(reference / f"{name}.csv", skiprows=1) for name in ("galaxies", "acidity", "waiting")}
+    seen["spike"] = np.concatenate([SPIKE[:300], np.full(40, 2.5)])
+    asked = list(itertools.product(seen, (2, 4, 6), (1, 2), (30, 60, 300)))
+    jobs = [
+        a_job((seen[name] - seen[name].mean()) / seen[name].std(), k, seed=seed, steps=steps, restarts=1)
+        for name, k, seed, steps in asked
+    ]
+    ended = dict(zip(asked, [result for (result,) in fit_starts(jobs, None, 1)], strict=True))
+    assert sum(not result.converged for result in ended.values()) > len(ended) / 2
+    doubtful = [one for one, job in zip(asked, jobs, strict=True) if Reason.COLLAPSING in reasons(job, ended[one])]
+    assert {name for name, *_ in doubtful} == {"spike"}
+    assert all(steps < 300 and ended[name, k, seed, 300].degenerate for name, k, seed, steps in doubtful)

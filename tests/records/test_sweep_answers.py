@@ -182,6 +182,12 @@ def test_a_log_likelihood_that_falls_with_the_number_of_components_is_a_missed_o
     assert sweep_answers.falls([*rising, run(4, 4, -93.0, overrides="scales=equal")]) == []
     assert sweep_answers.falls([*rising, run(4, 4, -93.0, log_prior=-3.5)]) == []
     assert len(sweep_answers.falls([*rising, run(4, 4, -93.0, overrides="optimizer=em restarts=2")])) == 0
+    assert sweep_answers.compared(rising) == rising
+    # All with as many components are barred, and no smaller or larger one; a second look sees the same.
+    judged = sweep_answers.compared([*fallen, run(6, 4, -99.0)])
+    assert [sweep_answers.barred(one) for one in judged] == [None] * 4 + ["missed", None, "missed"]
+    assert sweep_answers.compared(judged) == judged
+    assert [(fall.larger.number, fall.nats) for fall in sweep_answers.falls(judged)] == [(4, 3.0)]
 
 
 @pytest.mark.parametrize("reason", ["coincident", "degenerate", "saddle"])

@@ -74,6 +74,22 @@ COMMAS = "tag;wert\n0;55,0\n1;56,8\n2;-53,4\n3;0,125\n"
         ("0\n55.0\n56.8\n-53.4\n0.125\n", None),
         (",0,1\n0,55.0,1.0\n1,56.8,2.0\n2,-53.4,3.0\n3,0.125,4.0\n", "0"),
         ("\n\nx\n+55.0\n5.68e1\n -53.4 \n.125\n", None),
+        ("day wert\n0 55.0\n 1   56.8\n2\t-53.4 \n3 \t0.125\n\n", "wert"),
+        ("day wert\n0 55,0\n1 56,8\n2 -53,4\n3 0,125\n", "wert"),
+        ("day wert\n0\t55.0\n1\t56.8\n2\t-53.4\n3\t0.125\n", "wert"),
+        ("    x    g\n0  55.0  a\n1  56.8  b\n2 -53.4  c\n3 0.125  d\n", "x"),
+        ('"x" "g"\n"1" 55 "a"\n"2" 56.8 "b c"\n"ten d" -53.4 "d"\n"4" 0.125 ""\n', None),
+        ('"x"\n"Ann" 55\n"Bob Lee" 56.8\n"Cy" -53.4\n"Di" 0.125\n', None),
+        ("x\r\n1 55.0\r\n2 56.8\r\n3 -53.4\r\n4 0.125\r\n", None),
+        ("# time value\n1.5 55.0\n2.5 56.8\n3.5 -53.4\n4.5 0.125\n", "value"),
+        ("# a logger\ntime x\n1.5 55.0\n2.5 56.8\n# off\n3.5 -53.4\n# off and on\n4.5 0.125\n", "x"),
+        (
+            "when,x\n2020-01-01 10:00,55.0\n2020-01-01 11:00,56.8\n2020-01-02 10:00,-53.4\n2020-01-03 10:00,0.125\n",
+            None,
+        ),
+        ("first last\tx\nAnn Lee\t55.0\nBob Ray\t56.8\nCy Orr\t-53.4\nDi Ash\t0.125\n", "x"),
+        ("max temp,x\n1,55.0,a b\n2,56.8,a c\n3,-53.4,b c\n4,0.125,d e\n", "max temp"),
+        ("waiting minutes\n55.0\n56.8\n-53.4\n0.125\n", None),
     ],
 )
 def test_csv_of_many_kinds_is_read_alike(of, content, column):
@@ -93,6 +109,8 @@ def test_csv_of_many_kinds_is_read_alike(of, content, column):
         ("a,b\n#1,2\n3,4\n", {"comment": None, "column": "b"}),
         ("a,b;c\n1,2;3\n", {"delimiter": "semicolon", "column": "c"}),
         ("x\n% a remark\n1\n", {"comment": "%"}),
+        ("55.0 1\n56.8 2\n-53.4 3\n0.125 4\n", {"header": "none", "column": 0}),
+        ("x\nred 55.0\nred 56.8\nblue -53.4\nblue 0.125\n", {"delimiter": "whitespace"}),
     ],
 )
 def test_what_is_in_doubt_can_be_said(of, content, given):
@@ -126,7 +144,13 @@ def test_what_is_in_doubt_can_be_said(of, content, given):
         ("grün,y\n1,2\n", {}, "'data.column=\"grün\"'  data.column=y"),
         ("a,b\nx,y\n", {}, "none, and there are a, b"),
         ("x\n1\n# a\n", {"comment": None}, "'# a', which is text"),
-        ("x\n1\n", {"delimiter": "dot"}, "data.delimiter: .*comma, semicolon, tab, bar"),
+        ("length\n12 mm\n13 mm\n", {}, "'12 mm', which is text"),
+        ("people\n1 234\n2 345\n", {}, "'1 234', which is text"),
+        ("city people\nParis 2 148\nLyon 1 516\n", {"column": "people"}, "data.column: .*city people"),
+        ("1,5 2,5\n3,5 4,5\n", {"header": "none", "column": 0}, "comma and whitespace"),
+        ("city;so many people\nParis;2 148 000\nLyon;1 516 000\n", {}, "semicolon and whitespace"),
+        ("x y\n1 2\n3\n", {"delimiter": "whitespace", "column": "x"}, "Expected 2 columns, got 1: 3"),
+        ("x\n1\n", {"delimiter": "dot"}, "data.delimiter: .*comma, semicolon, tab, bar, whitespace"),
         ("x\n1\n", {"decimal": "dot"}, "data.decimal: .*point, comma"),
         ("x\n1\n", {"header": "second"}, "data.header: .*auto, first, none"),
         ("x\n1\n", {"missing": "ignore"}, "data.missing: .*error, drop"),
@@ -193,7 +217,22 @@ def test_what_pandas_writes_is_read_back(tmp_path_factory, rows, delimiter, inde
     np.testing.assert_array_equal(read(path, column="x", comment=None, delimiter=delimiter).data, frame.x)
 
 
-@given(st.binary(max_size=60) | st.text(alphabet='1.5,;\t|"\n\r# aé', max_size=40).map(str.encode))
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)), min_size=2
+    ),
+    st.sampled_from([" ", "\t ", "   \t"]),
+)
+def test_texts_in_quotes_keep_their_blanks_as_in_what_r_writes(tmp_path_factory, rows, blanks):
+    path = tmp_path_factory.getbasetemp() / "of_r.txt"
+    cells = [[f'"{text.replace(chr(34), 2 * chr(34))}"', repr(x)] for text, x in rows]
+    path.write_text("".join(f"{blanks.join(row)} \n" for row in (['"text"', '"x"'], *cells)))
+    np.testing.assert_array_equal(
+        read(path, column="x", comment=None, delimiter="whitespace").data, [x for _, x in rows]
+    )
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='1.5,; \t|"\n\r# aé', max_size=40).map(str.encode))
 def test_whatever_a_file_has_it_is_read_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.stages import sweep_summary
 
@@ -168,9 +169,24 @@ def test_a_log_likelihood_that_falls_is_told(capsys):
         run._replace(metrics={**run.metrics, "log_prior": 0.0, "log_likelihood": value})
         for run, value in zip(by_count(30.0, 10.0, 20.0), (-9.0, -5.0, -7.5), strict=True)
     ]
-    said = told(capsys, runs)
+    said = told(capsys, compared(runs))
     assert "falls from n_components=2 (run 2) to n_components=3 (run 3) by 2.5 nats" in said
+    assert "1 of them below a mixture that the model contains, left out of comparisons" in said
+    assert "the next, n_components=1," in said
+    assert "is the most that the sweep tried" not in said
     assert "falls" not in told(capsys, runs[:2])
+
+
+def test_what_falls_is_not_the_best_by_any_objective(capsys):
+    """A prior, or how much components overlap, may favour a fit whose likelihood says that it missed its optimum."""
+    runs = [
+        run._replace(metrics={**run.metrics, "log_prior": 0.0, "log_likelihood": value})
+        for run, value in zip(by_count(30.0, 10.0), (-5.0, -7.5), strict=True)
+    ]
+    assert "lowest at n_components=2" in told(capsys, runs)
+    said = told(capsys, compared(runs))
+    assert "2 (run 2) by 2.5 nats" in said
+    assert "lowest at" not in said
 
 
 def test_what_bars_runs_is_counted_by_reason(capsys):

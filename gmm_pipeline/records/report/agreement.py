@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Real
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 
 BISECTIONS = 100
 """Halve an interval of doubles down to neighbours, but for those next to zero, where nothing is drawn."""

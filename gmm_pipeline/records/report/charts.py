@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import curves
 from gmm_pipeline.records.report.agreement import Calibration, Null, Quantiles
 from gmm_pipeline.records.report.plotting import (

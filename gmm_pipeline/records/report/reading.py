@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.curves import Intervals

@@ -21,6 +21,7 @@ FEW_DATA = 50
 CLEARLY = 0.02
 """A probability this small, as a share of what already counts against a fit, leaves no doubt."""
 DOUBTS = {
+    "collapsing": "Components",
     "coincident": "Components",
     "rounded": "Components",
     "unresolved": "Precision",
