@@ -37,6 +37,7 @@ from gmm_pipeline.inference.restarts import (
     spread_of,
 )
 from gmm_pipeline.inference.search import Found, Optimum, remembered_search, seeded
+from gmm_pipeline.inference.verdicts import collapsing
 from gmm_pipeline.model.mixture import Parameters
 
 BLURS = (1.0, 0.5, 0.2)
@@ -277,8 +278,8 @@ def _is_trained(job: FitJob) -> bool:
 
 
 def _reaches(job: FitJob, result: FitResult, known: Found) -> bool:
-    """Whether the best start is as good as the optimum that the search found."""
-    if result.diverged or (result.degenerate and known.best.is_sound):
+    """Whether the best start is as good as the optimum that the search found; a collapse, or one to come, is not."""
+    if result.diverged or (known.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
         return False
     return log_posterior(job, result) >= log_posterior_at(job, known.best.parameters) - SAME_OPTIMUM
 

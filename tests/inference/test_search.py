@@ -22,6 +22,7 @@ from gmm_pipeline.inference.fitting import (
     SearchPlan,
 )
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
+from gmm_pipeline.inference.verdicts import collapsing
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, key_of
 
@@ -199,6 +200,22 @@ def test_where_no_start_arrives_training_begins_in_the_basin():
     assert all(start.outcome != REACHED for start in result.restarts)
     goal = log_posterior_at(job(), search.search([job()], SEARCH)[0].best.parameters)
     assert log_posterior(job(), result) >= goal - SAME_OPTIMUM
+
+
+def test_a_start_that_is_on_its_way_to_a_collapse_is_not_the_answer():
+    data = np.append(TWO, [6.0] * 3)
+
+    def at_the_spike(key, data, sample_weights, n_components):
+        return Parameters(np.log([0.5, 0.48, 0.02]), np.array([-0.8, 0.8, data.max()]), np.log([0.4, 0.3, 0.03]))
+
+    slow = {"init": plugin(at_the_spike), "optimizer": plugin(optax.adam, learning_rate=0.002), "scale_floor": 1e-6}
+    chosen = job(data, 3, **slow)._replace(tolerance=0.0, restarts=1)
+    alone = batching.fit(chosen._replace(search=None))
+    assert collapsing(chosen, alone, chosen.data) == (2,)
+    (result,) = fits.fit_all([chosen])
+    assert not collapsing(chosen, result, chosen.data)
+    assert not result.degenerate
+    assert log_posterior(chosen, result) < log_posterior(chosen, alone)
 
 
 def test_an_optimizer_that_cannot_hold_an_optimum_has_the_optimum_all_the_same():
