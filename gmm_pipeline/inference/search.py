@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from gmm_pipeline.inference import search_moves
 from gmm_pipeline.inference.fitting import FitJob, SearchPlan
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, spread_of
-from gmm_pipeline.inference.search_calls import FEW, UNSOUND, Problem, Request, Search, in_step
+from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import distances, in_order, taken
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters
@@ -35,8 +35,6 @@ from gmm_pipeline.model.mixture import Parameters
 Array = np.ndarray
 NEAR = 0.05
 """Distance below which two mixtures are on their way to one optimum."""
-AT_ONCE = 4
-"""Optima that are improved on all data at once."""
 MOST_CALLS, FEW_CALLS = 6, 3
 """Until an optimum is at rest, each of twice the passes of the one before; and in a short search."""
 AT_REST = 1e-2 * SAME_OPTIMUM
@@ -208,7 +206,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     found = []
     for job in jobs:
         small = Problem(*points, job, spread, job.restarts * plan.mixtures)
-        found.append((small, small if is_whole else Problem(first.data, first.sample_weights, job, spread, AT_ONCE)))
+        found.append((small, small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)))
     return found
 
 

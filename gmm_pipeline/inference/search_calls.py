@@ -25,8 +25,9 @@ from gmm_pipeline.model.mixture import Parameters
 Array = np.ndarray
 UNSOUND = 1e12
 """Nats by which a mixture with a degenerate component is held to be worse than any without."""
-FEW = 128
-"""Data up to which components are padded to the room of all that they are compared with."""
+FEW, NARROW = 128, 4
+"""Data, and mixtures at once, up to which components are padded to the room of all that they are compared with: to
+compile one more program, or to load it, takes longer than that."""
 
 
 class Problem(NamedTuple):
@@ -47,9 +48,9 @@ class Problem(NamedTuple):
     @property
     def room(self) -> int:
         """Components that are computed."""
-        # Small problems are padded to the room of all that they are compared with, since compiling is what takes long.
         n_components = self.job.plan.n_components
-        room = max(n_components, self.job.room) if len(self.data) <= FEW else n_components
+        is_small = len(self.data) <= FEW or self.width <= NARROW
+        room = max(n_components, self.job.room) if is_small else n_components
         return padded_components(room) if search_passes.can_pad(self.job.plan.log_prior) else n_components
 
 
