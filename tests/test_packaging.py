@@ -1,13 +1,16 @@
 """What `pip install .` gives: the package with its configs, working in a folder far from the checkout."""
 
+import email
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 
 import pytest
+import yaml
 from conftest import ROOT
 
 
@@ -140,6 +143,22 @@ def test_the_source_distribution_holds_what_a_wheel_is_built_from(tmp_path):
         names = {name.partition("/")[2] for name in packed.getnames()}
     sources = [path for folder in ("conf", "gmm_pipeline", "hydra_plugins") for path in (ROOT / folder).rglob("*.*")]
     assert {str(path.relative_to(ROOT)) for path in sources if path.suffix in (".py", ".yaml")} <= names
+
+
+def test_the_wheel_carries_the_license_and_says_where_to_read_on(installed):
+    (metadata,) = installed.glob("gmm_pipeline-*.dist-info/METADATA")
+    said = email.message_from_string(metadata.read_text())
+    assert said["License-Expression"] == "Apache-2.0"
+    assert (metadata.parent / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    places = dict(url.split(", ") for url in said.get_all("Project-URL") or [])
+    assert set(places) == {"Documentation", "Changelog"}
+    assert all((ROOT / place).is_file() for place in places.values())
+
+
+def test_a_citation_names_this_version_and_license():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 def test_the_console_script_is_the_same_program():
