@@ -9,12 +9,25 @@ log weight, so that logits far smaller than the log weights keep fewer digits.
 the rest. All functions are of one mixture; `vmap` adds other axes.
 """
 
+import jax
 import jax.numpy as jnp
 from jax.lax import cumlogsumexp
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
+
+
+@jax.custom_jvp
+def _log_sigmoid(values: Float[AnyArray, " K"]) -> Float[Array, " K"]:
+    """The logarithm of σ(x), whose derivative is taken as σ(−x) itself: JAX's loses digits where that is small."""
+    return log_sigmoid(values)
+
+
+@_log_sigmoid.defjvp
+def _(primals: tuple[AnyArray], tangents: tuple[AnyArray]) -> tuple[Array, Array]:
+    (values,), (directions,) = primals, tangents
+    return log_sigmoid(values), sigmoid(-values) * directions
 
 
 def log_stick_breaking_weights(
@@ -29,8 +42,8 @@ def log_stick_breaking_weights(
     free, last = _free_and_last(logits, active)
     # Replaced before and after: what does not count must not reach the gradient, which multiplies NaN by 0.
     broken = jnp.where(free, logits, 0.0)
-    log_shares = jnp.where(free, log_sigmoid(broken), 0.0)
-    log_left = jnp.where(free, log_sigmoid(-broken), 0.0)
+    log_shares = jnp.where(free, _log_sigmoid(broken), 0.0)
+    log_left = jnp.where(free, _log_sigmoid(-broken), 0.0)
     # Shifted rather than subtracted: a sum of what is left keeps its digits however little the next piece leaves.
     log_left_before = jnp.append(jnp.zeros_like(log_left[:1]), jnp.cumsum(log_left[:-1]))
     return jnp.where(free | last, log_shares + log_left_before, ABSENT)
