@@ -13,6 +13,7 @@ from plotly import graph_objects
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json, write_columns, write_json
 from gmm_pipeline.records.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
@@ -175,11 +176,25 @@ def test_the_same_record_gives_the_same_bytes(folder, text, sweep_text):
     assert sweep_page_of(folder / "study") == sweep_text
 
 
+def test_a_run_of_a_sweep_shows_the_diff_that_it_shares_with_others(folder, tmp_path):
+    record = tmp_path / "study" / "0"
+    shutil.copytree(folder / "run", record)
+    about = read_json(record / "record.json")
+    about["provenance"]["git"] = {"commit": "1" * 40, "dirty": True, "diff": "a" * 64}
+    write_json(record / "record.json", about)
+    shared = tmp_path / "study" / artifacts.DIFFS_OF_SWEEP.replace("*", "a" * 12)
+    shared.write_text("-one line\n+and another\n", encoding="utf-8")
+    assert "and another" in Page(page_of(record)).said
+    shared.unlink()
+    assert "and another" not in Page(page_of(record)).said
+
+
 def poisoned(record, copy):
     """A record whose names, overrides, errors and provenance are HTML."""
     shutil.copytree(record, copy)
     about, data = read_json(copy / "record.json"), read_json(copy / "data.json")
     about["provenance"][EVIL] = {EVIL: EVIL}
+    about["provenance"]["git"] = {"commit": None, "dirty": True, "diff": "0" * 64}
     about |= {"overrides": [EVIL], "command": EVIL, "verdict": [EVIL], EVIL: EVIL, "error": EVIL}
     write_json(copy / "record.json", about)
     write_json(copy / "data.json", {**data, "name": EVIL, "unit": EVIL, "source": EVIL})

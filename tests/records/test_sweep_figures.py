@@ -16,6 +16,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, sweep_answers, sweep_curves, sweep_figures
 from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.report import rendering
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 
 SIZE = (6.4, 3.6)
@@ -229,6 +230,7 @@ def test_what_makes_sense_is_drawn_without_a_warning(tmp_path, name):
             tmp_path, manifest, runs, objective="bic", formats=["png", "svg"], size=SIZE, dpi=50
         )
     assert {path.stem for path in paths} == expected and len(paths) == 2 * len(expected)
+    assert expected <= set(rendering.PICTURES)  # where a page says what each of them shows
     assert {path.parent for path in paths} <= {tmp_path / "figures"}
     for path in paths:
         if path.suffix == ".png":

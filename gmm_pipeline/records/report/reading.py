@@ -18,7 +18,6 @@ from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
 
-CODE_DIFF = "code.diff"
 MOST_OF_DIFF = 200_000
 """Characters of a diff that a page shows."""
 
@@ -120,7 +119,7 @@ def _run(record: Path, content: contents.Content, match: Match) -> Run:
         history=content.history,
         data=columns["datum"].to_numpy().astype(np.float64),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
-        diff=_diff(record / CODE_DIFF),
+        diff=_diff(record, content.record),
     )
 
 
@@ -137,8 +136,11 @@ def _columns(path: Path) -> dict[str, list[Any]]:
     return {name: list(column.to_pylist()) for name, column in read_columns(path).items()}
 
 
-def _diff(path: Path) -> str:
-    if not path.is_file():
+def _diff(record: Path, about: Mapping[str, Any]) -> str:
+    """What differed between the code that ran and its commit; all runs of a sweep may share the file."""
+    digest = about.get("provenance", {}).get("git", {}).get("diff")
+    path = None if digest is None else artifacts.find_diff(record, digest)
+    if path is None:
         return ""
     text = path.read_text(encoding="utf-8", errors="replace")
     return (

@@ -30,8 +30,8 @@ PICTURES = {
     "information_criterion": "Information criterion of each run over the number of components",
     "final_loss": "Final losses above the best, sorted, for each setting",
     "fitted_parameters": "Fitted parameters of the runs",
-    "loss_bands": "Loss over the steps: median and quartiles of the runs",
-    "recovery": "Fitted against true parameters",
+    "loss_curves": "Loss above the best over the optimizer's steps: median and quartiles of the runs with each setting",
+    "recovery": "How often the true mixture was found again, over the number of data",
 }
 """What each picture shows; one with another name is told by it."""
 
