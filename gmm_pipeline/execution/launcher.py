@@ -237,8 +237,9 @@ class BatchLauncher:
             else:
                 try:
                     job = self._composer.compose(self._master, run.overrides)
-                except Exception:
-                    returned = _returned(run, JobStatus.FAILED, failed(None, reason))
+                except Exception as error:
+                    of_run = run.mistake if outcome is None else outcome.error
+                    returned = _returned(run, JobStatus.FAILED, failed(None, of_run or error))
                 else:
                     returned = self._run_by_hydra(job, run, task)
                     self._log_between_jobs(sweep)

@@ -13,6 +13,7 @@ import re
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,7 +220,7 @@ class Sweep:
                     errors=worst_errors(runs),
                 )
         except Exception as error:
-            self.note(f"ERROR the pictures failed: {type(error).__name__}: {error}")
+            self.note("ERROR the pictures failed", *"".join(traceback.format_exception(error)).splitlines())
             return [], f"A picture of the sweep failed: {type(error).__name__}: {error}."
         best = sweep_tracking.sound_best(runs, self.manifest.objective)
         if best is None:

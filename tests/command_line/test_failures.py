@@ -46,6 +46,35 @@ def test_a_folder_that_is_refused_keeps_the_files_of_the_user(quick: Quick, tmp_
     )
 
 
+CANNOT_COMPOSE = """
+import sys
+from gmm_pipeline import __main__
+from gmm_pipeline.execution.composition import SweepComposer
+from gmm_pipeline.execution.launcher import BatchLauncher
+
+def compose(*_):
+    raise LookupError("what it is composed of has gone")
+
+SweepComposer.compose = compose
+BatchLauncher._is_plain = lambda *_: False
+sys.argv[0] = "gmm_pipeline"
+__main__.main()
+"""
+
+
+def test_a_run_that_cannot_be_composed_once_it_was_computed_says_why(tmp_path):
+    words = ("fit", "--multirun", "seed=0,1", *QUIET, "search=none", *SMALL)
+    finished = subprocess.run(
+        [sys.executable, "-c", CANNOT_COMPOSE, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1, finished.stderr
+    for record in records(tmp_path):
+        about = json.loads((record / "record.json").read_text())
+        assert about["status"] == "failed"
+        assert "what it is composed of has gone" in about["error"]
+    assert len(records(tmp_path)) == 2
+
+
 def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_path):
     finished = cli("fit", "--multirun", "n_components=0,2,-1", *QUIET, *SMALL)
     assert finished.returncode == 1
