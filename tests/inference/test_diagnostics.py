@@ -92,4 +92,4 @@ def test_a_history_of_priors_is_one_program_whatever_its_length_and_components()
         weights /= weights.sum(axis=1, keepdims=True)
         expected = [dirichlet_of_scipy(np.full(n_components, 2.0)).logpdf(one) for one in weights]
         np.testing.assert_allclose(found, expected, rtol=1e-9)  # of SciPy's, whose weights must sum to one
-    assert compiled._cache_size() == before + 1
+    assert compiled._cache_size() <= before + 1  # an earlier test may have compiled it
