@@ -1,14 +1,14 @@
 """Whether the data look like draws of the mixture that was fitted to them, in a line, as the report has it in full.
 
-The p-value is that of `records.report.agreement`, with the numbers of `conf/report.yaml`, so that terminal and page say
+The p-value is that of `report.agreement`, with the numbers of `conf/report.yaml`, so that terminal and page say
 the same. It is for many data and an optimum: where that is not so, nothing is said.
 """
 
 from omegaconf import OmegaConf
 
 from gmm_pipeline.config import config_directory
-from gmm_pipeline.records.report import agreement
-from gmm_pipeline.records.report.verdicts import FEW_DATA
+from gmm_pipeline.report import agreement
+from gmm_pipeline.report.verdicts import FEW_DATA
 from gmm_pipeline.stages.answers import Answer
 from gmm_pipeline.stages.estimates import Job
 

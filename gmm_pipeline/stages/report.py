@@ -116,7 +116,7 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
     Raises:
         InputError: it failed, or its record is damaged.
     """
-    from gmm_pipeline.records.report import run_page
+    from gmm_pipeline.report import run_page
     from gmm_pipeline.stages.answers import matched_truth
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
@@ -131,7 +131,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     Raises:
         InputError: it has not come to an end, or its manifest is damaged.
     """
-    from gmm_pipeline.records.report import sweep_page
+    from gmm_pipeline.report import sweep_page
     from gmm_pipeline.stages import sweep_summary
     from gmm_pipeline.stages.answers import matched_truth
 
@@ -161,7 +161,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
 
 def settings(cfg: DictConfig) -> Any:
     """How the agreement with the data is judged."""
-    from gmm_pipeline.records.report.run_page import Settings
+    from gmm_pipeline.report.run_page import Settings
 
     return Settings(cfg.level, cfg.quantiles, cfg.simulations, cfg.seed)
 

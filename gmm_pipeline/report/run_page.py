@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.curves import LEAST_NAMED
-from gmm_pipeline.records.report import agreement, charts, plotting, rendering, verdicts, wording
-from gmm_pipeline.records.report.plotting import Chart
-from gmm_pipeline.records.report.reading import Match, Run, read_run
+from gmm_pipeline.report import agreement, charts, plotting, rendering, verdicts, wording
+from gmm_pipeline.report.plotting import Chart
+from gmm_pipeline.report.reading import Match, Run, read_run
 
 SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from gmm_pipeline.records.files import Column
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.report import plotting, wording
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.sweep_table import table_columns
 from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
+from gmm_pipeline.report import plotting, wording
 
 MOST_CHOICES = 12
 """Values of a column by which the table can be filtered, or points be coloured."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gmm_pipeline.records.curves import LEAST_NAMED
-from gmm_pipeline.records.report.agreement import Calibration, Null, Quantiles
-from gmm_pipeline.records.report.reading import Run
-from gmm_pipeline.records.report.wording import many, number, plural
+from gmm_pipeline.report.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.report.reading import Run
+from gmm_pipeline.report.wording import many, number, plural
 
 GOOD, CAUTION, BAD, UNKNOWN = "good", "caution", "bad", "unknown"
 SIGNS = {GOOD: "✓", CAUTION: "!", BAD: "✕", UNKNOWN: "?"}

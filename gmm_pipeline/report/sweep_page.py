@@ -13,11 +13,6 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.report import plotting, rendering, verdicts, wording
-from gmm_pipeline.records.report.plotting import Chart
-from gmm_pipeline.records.report.reading import Match, read_run
-from gmm_pipeline.records.report.run_page import Answer, Settings, answer, as_content
-from gmm_pipeline.records.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
 from gmm_pipeline.records.sweep_answers import (
     LARGER_IS_BETTER,
     barred,
@@ -31,6 +26,11 @@ from gmm_pipeline.records.sweep_answers import (
     value as value_of,
 )
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
+from gmm_pipeline.report import plotting, rendering, verdicts, wording
+from gmm_pipeline.report.plotting import Chart
+from gmm_pipeline.report.reading import Match, read_run
+from gmm_pipeline.report.run_page import Answer, Settings, answer, as_content
+from gmm_pipeline.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
 
 MOST_FAILURES = 50
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.report.plotting import Chart
+from gmm_pipeline.report.plotting import Chart
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "table.js", "explorer.js")

@@ -14,8 +14,8 @@ from plotly import graph_objects
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.files import read_json, write_columns, write_json
-from gmm_pipeline.records.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
+from gmm_pipeline.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.stages import sweep_summary
 from gmm_pipeline.stages.answers import matched_truth
 

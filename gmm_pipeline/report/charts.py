@@ -8,8 +8,8 @@ import numpy as np
 
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import curves
-from gmm_pipeline.records.report.agreement import Calibration, Null, Quantiles
-from gmm_pipeline.records.report.plotting import (
+from gmm_pipeline.report.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.report.plotting import (
     Chart,
     chart,
     component_color,
@@ -20,7 +20,7 @@ from gmm_pipeline.records.report.plotting import (
     whole_axis,
     with_unit,
 )
-from gmm_pipeline.records.report.reading import Run
+from gmm_pipeline.report.reading import Run
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdashdot")
 MOST_SITES = 600

@@ -8,7 +8,7 @@ import numpy as np
 
 from gmm_pipeline.records import rounding
 from gmm_pipeline.records.curves import LEAST_NAMED, MOST_NAMED
-from gmm_pipeline.records.report.reading import Errors, Run
+from gmm_pipeline.report.reading import Errors, Run
 
 CRITERIA = {
     "bic": "BIC",
