@@ -202,7 +202,7 @@ class Sweep:
 
     def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
         """The pictures of the sweep, and those of its best run; says what went wrong rather than raise it."""
-        from gmm_pipeline.records.sweep_figures import draw_sweep
+        from gmm_pipeline.pictures.sweep_figures import draw_sweep
 
         figures = self.cfg.figures
         pictures: list[Path] = []

@@ -29,7 +29,7 @@ def render(
     """
     if not animation.formats:
         return []
-    from gmm_pipeline.records.animations import animate_training, save_animation
+    from gmm_pipeline.pictures.animations import animate_training, save_animation
 
     film = animate_training(
         history,

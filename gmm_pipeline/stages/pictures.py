@@ -89,7 +89,7 @@ def import_beside() -> None:
 
     def load() -> None:
         with contextlib.suppress(ImportError):
-            importlib.import_module("gmm_pipeline.records.estimate_figures")
+            importlib.import_module("gmm_pipeline.pictures.estimate_figures")
 
     threading.Thread(target=load, daemon=True).start()
 
@@ -118,7 +118,7 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
 
 
 def _draw(cfg: DictConfig, record: Path) -> None:
-    from gmm_pipeline.records import estimate_figures, figures
+    from gmm_pipeline.pictures import estimate_figures, figures
 
     drawn, size = read(record), cfg.size
     known = {"unit": drawn.unit, "size": size}
@@ -144,7 +144,7 @@ def _draw(cfg: DictConfig, record: Path) -> None:
         )
     selection = read_selection(record)
     if selection is not None:
-        from gmm_pipeline.records.selection_figure import draw_selection_table
+        from gmm_pipeline.pictures.selection_figure import draw_selection_table
 
         pictures["selection"] = draw_selection_table(*selection, size=size)
     for name, figure in pictures.items():

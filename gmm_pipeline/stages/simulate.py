@@ -48,7 +48,7 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
         f"truth: {shown(truth)}",
     )
     if cfg.figures.formats:
-        from gmm_pipeline.records import figures
+        from gmm_pipeline.pictures import figures
 
         with drawing(f"The data are in {shown(output)}."):
             figure = figures.draw_histogram(

@@ -15,7 +15,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from gmm_pipeline.records import artifacts, drawing, sweep_answers
+from gmm_pipeline.pictures import drawing
+from gmm_pipeline.records import artifacts, sweep_answers
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweep_answers import REACHED

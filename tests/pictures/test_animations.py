@@ -15,7 +15,8 @@ from PIL import Image, ImageSequence
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import animations, curves
+from gmm_pipeline.pictures import animations
+from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 
 SMALL = {"name": "x", "unit": "s", "size": [3.5, 2.25], "dpi": 50}
@@ -167,7 +168,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import animations
+from gmm_pipeline.pictures import animations
 from gmm_pipeline.records.artifacts import History
 locs = np.linspace(0.0, 4.0, 10)[:, None] * np.arange(2)
 history = History(np.arange(10), np.geomspace(9.0, 1.0, 10), Mixture(0.5 + 0 * locs, locs, 1.0 + 0 * locs))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from gmm_pipeline.records import drawing
+from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, sweep_answers, sweep_curves, sweep_figures
+from gmm_pipeline.pictures import sweep_curves, sweep_figures
+from gmm_pipeline.records import artifacts, sweep_answers
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 
@@ -262,7 +263,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import sweep_figures
+from gmm_pipeline.pictures import sweep_figures
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 runs = []
 for number in range(6):

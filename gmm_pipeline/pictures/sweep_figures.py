@@ -19,8 +19,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records import artifacts, drawing, recovery_figure, sweep_answers, sweep_curves
-from gmm_pipeline.records.figures import save_figure
+from gmm_pipeline.pictures import drawing, recovery_figure, sweep_curves
+from gmm_pipeline.pictures.figures import save_figure
+from gmm_pipeline.records import artifacts, sweep_answers
 from gmm_pipeline.records.sweep_answers import NAMES, REACHED, n_components, value
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import curves, drawing, estimate_figures, figures
+from gmm_pipeline.pictures import drawing, estimate_figures, figures
+from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 
 SIZE = (6.4, 3.6)
@@ -260,7 +261,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import figures
+from gmm_pipeline.pictures import figures
 fitted = Mixture(np.array([0.25, 0.75]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
 figure = figures.draw_fitted_density(np.arange(9.0), None, fitted, fitted, name="x", unit="s", size=(6.4, 3.6))
 figures.save_figure(figure, Path(sys.argv[1]) / "fit", formats=["png", "svg"], dpi=50)

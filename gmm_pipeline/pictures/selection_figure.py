@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from gmm_pipeline.records import drawing
+from gmm_pipeline.pictures import drawing
 
 NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "sbic": "singular BIC", "held_out": "held-out log-likelihood"}
 LARGER_IS_BETTER = frozenset({"held_out"})
