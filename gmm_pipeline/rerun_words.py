@@ -17,8 +17,8 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered, damage_told
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import lasting_record
 from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.stages.finding import lasting_record
 
 OF_THE_COMMAND = ("run", "hydra")
 """Keys that make no variation, besides those without effect on what is fitted."""

@@ -70,7 +70,7 @@ SERVER = """
 import json, os, resource, sys, time, traceback
 import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
 from gmm_pipeline import __main__ as program, command_errors, command_help
-from gmm_pipeline.records import tracking_store
+from gmm_pipeline.tracking import store as tracking_store
 from gmm_pipeline.stages import animate, fit, log, simulate, ui
 
 for name, value in tracking_store.ENVIRONMENT.items():

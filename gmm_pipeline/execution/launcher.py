@@ -36,12 +36,12 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import sweep_run, terminal
 from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.fit import summary
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import overrides, remove_record, resolved
+from gmm_pipeline.tracking.store import check_tracking
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from gmm_pipeline.stages.recovery import worst_errors
 from gmm_pipeline.stages.running import log_command, resolved
 
 if TYPE_CHECKING:
-    from gmm_pipeline.records.tracking_sweeps import SweepTracker
+    from gmm_pipeline.tracking.sweeps import SweepTracker
 
 LOG = "sweep.log"
 LOGGED_AT_ONCE = 250
@@ -135,7 +135,7 @@ class Sweep:
     def _flush(self) -> None:
         if not self._tracks:
             return
-        from gmm_pipeline.records.tracking import TrackingError
+        from gmm_pipeline.tracking.runs import TrackingError
 
         try:
             with self.timings.section("tracking"):
@@ -147,7 +147,7 @@ class Sweep:
 
     def _open_tracker(self) -> "SweepTracker":
         if self._tracker is None:
-            from gmm_pipeline.records.tracking_sweeps import open_sweep
+            from gmm_pipeline.tracking.sweeps import open_sweep
 
             self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking))
         return self._tracker
@@ -233,7 +233,7 @@ class Sweep:
     def _end_parent(self, runs: Sequence[SweepRun], *, interrupted: bool) -> None:
         if not self._tracks or not runs:
             return
-        from gmm_pipeline.records.tracking import TrackingError
+        from gmm_pipeline.tracking.runs import TrackingError
 
         try:
             with self.timings.section("tracking"):

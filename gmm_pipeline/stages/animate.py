@@ -10,8 +10,8 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages.running import drawing, latest, shown
 
 

@@ -25,7 +25,6 @@ from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.datasets import doubts_about_weights, left_out
 from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.answers import Answer, answer, matched_truth, verdict
 from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
@@ -44,6 +43,7 @@ from gmm_pipeline.stages.running import (
     resolved,
     shown,
 )
+from gmm_pipeline.tracking.store import check_tracking
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]
     """Log the finished record and say where; a tracker that is down costs a warning, not the result."""
     if cfg.tracking.uri is None:
         return {}
-    from gmm_pipeline.records.tracking import TrackingError, log_record
+    from gmm_pipeline.tracking.runs import TrackingError, log_record
 
     try:
         with timings.section("tracking"):

@@ -22,9 +22,10 @@ from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
-from gmm_pipeline.records.finding import LATEST, column_of, found_record, read_fitted
+from gmm_pipeline.records.finding import column_of, read_fitted
 from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, found_record
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 

@@ -16,12 +16,12 @@ from gmm_pipeline.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
-from gmm_pipeline.records.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
 from gmm_pipeline.records.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
-from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
 from gmm_pipeline.stages.running import check_output, override_word, shown
+from gmm_pipeline.tracking.store import check_tracking
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
@@ -168,8 +168,8 @@ def settings(cfg: DictConfig) -> Any:
 
 def track(page: Path, tracking: Mapping[str, Any], uri: str) -> bool:
     """Add the page to its run in MLflow; a store that is down costs a warning, not the page."""
-    from gmm_pipeline.records.tracking import TrackingError
-    from gmm_pipeline.records.tracking_reports import log_report
+    from gmm_pipeline.tracking.reports import log_report
+    from gmm_pipeline.tracking.runs import TrackingError
 
     try:
         log_report(page, tracking=tracking, uri=uri)

@@ -17,9 +17,9 @@ from gmm_pipeline.command_errors import as_mistake
 from gmm_pipeline.config import check_kinds
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.finding import best_of_sweep
 from gmm_pipeline.records.overrides import hydra_word
 from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.stages.finding import best_of_sweep
 
 log = logging.getLogger(__name__)
 

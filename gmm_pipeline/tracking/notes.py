@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.files import read_json, write_json
-from gmm_pipeline.records.tracking_store import store_file
+from gmm_pipeline.tracking.store import store_file
 
 
 def write_note(file: Path, tracked: Mapping[str, Any]) -> None:

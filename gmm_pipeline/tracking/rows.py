@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gmm_pipeline.records.loggable import RECORD_ID
-from gmm_pipeline.records.tracking_calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
+from gmm_pipeline.tracking.calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
+from gmm_pipeline.tracking.loggable import RECORD_ID
 
 # What was read in the source of MLflow: its versions, the revision of its schema, and what its tables hold.
 VERSIONS = ("3.17.",)

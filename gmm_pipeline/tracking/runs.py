@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records import artifacts, contents, loggable
-from gmm_pipeline.records.models import log_model
-from gmm_pipeline.records.tracking_calls import (
+from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.tracking import loggable
+from gmm_pipeline.tracking.calls import (
     INCOMPLETE,
     STATUS,
     Entry,
@@ -26,9 +26,10 @@ from gmm_pipeline.records.tracking_calls import (
     made_once,
     search,
 )
-from gmm_pipeline.records.tracking_record_rows import InStore, usable_experiment, write
-from gmm_pipeline.records.tracking_record_rows import runs_of_record as rows_of_record
-from gmm_pipeline.records.tracking_store import (
+from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.record_rows import InStore, usable_experiment, write
+from gmm_pipeline.tracking.record_rows import runs_of_record as rows_of_record
+from gmm_pipeline.tracking.store import (
     SQLITE,
     check_points,
     client_of,

@@ -8,7 +8,7 @@ from made_records import write_run, write_sweep
 
 from gmm_pipeline import load
 from gmm_pipeline.records import sweeps
-from gmm_pipeline.records.finding import best_of_sweep, find_record
+from gmm_pipeline.stages.finding import best_of_sweep, find_record
 
 
 def made_at(folder: Path, time: int) -> None:

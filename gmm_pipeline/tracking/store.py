@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 from gmm_pipeline import home, program
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.finding import COPIES
 from gmm_pipeline.records.overrides import hydra_word
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 STORE_TIMEOUT_S = 120
-COPIES = "mlartifacts"
-"""Folder beside a local store with the files of its runs."""
 
 # Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
 ENVIRONMENT = {

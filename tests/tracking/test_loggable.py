@@ -4,11 +4,12 @@ import os
 from typing import Any
 
 from omegaconf import OmegaConf
-from test_tracking import write_record
+from waiting_record import write_record
 
-from gmm_pipeline.records import artifacts, contents, loggable
+from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.overrides import names_within
+from gmm_pipeline.tracking import loggable
 
 
 def test_a_config_reads_as_omegaconf_reads_it(tmp_path):

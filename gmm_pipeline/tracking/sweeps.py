@@ -17,18 +17,19 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records import artifacts, contents, loggable, tracking_rows
+from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.models import log_model
 from gmm_pipeline.records.overrides import names_within, override_values
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_table import CSV, PARQUET
 from gmm_pipeline.records.sweeps import MANIFEST
-from gmm_pipeline.records.tracking import TrackedRun, failures_told, tracked_run
-from gmm_pipeline.records.tracking_calls import NUMBER, STATUS, SWEEP_ID, Calls, Entry, Logged
-from gmm_pipeline.records.tracking_notes import write_note
-from gmm_pipeline.records.tracking_rows import Rows
-from gmm_pipeline.records.tracking_store import (
+from gmm_pipeline.tracking import loggable, rows
+from gmm_pipeline.tracking.calls import NUMBER, STATUS, SWEEP_ID, Calls, Entry, Logged
+from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.notes import write_note
+from gmm_pipeline.tracking.rows import Rows
+from gmm_pipeline.tracking.runs import TrackedRun, failures_told, tracked_run
+from gmm_pipeline.tracking.store import (
     SQLITE,
     artifact_root,
     check_points,
@@ -38,7 +39,7 @@ from gmm_pipeline.records.tracking_store import (
     one_writer,
     store_file,
 )
-from gmm_pipeline.records.tracking_views import TAG, view_of
+from gmm_pipeline.tracking.views import TAG, view_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -262,7 +263,7 @@ class SweepTracker:
 
 
 def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
-    known = file is not None and tracking_rows.fits(file)
+    known = file is not None and rows.fits(file)
     return Rows(file, artifact_root(file)) if file and known else Calls(client)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.tracking import TrackingError, failures_told
-from gmm_pipeline.records.tracking_store import SQLITE, client_of, collector_paused, store_file
+from gmm_pipeline.tracking.runs import TrackingError, failures_told
+from gmm_pipeline.tracking.store import SQLITE, client_of, collector_paused, store_file
 
 
 @collector_paused()

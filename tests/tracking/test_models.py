@@ -15,14 +15,16 @@ import yaml
 from conftest import ROUNDING_64
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
-from test_tracking import log, write_record
+from test_tracking import log
+from waiting_record import write_record
 
 from gmm_pipeline import load, log_density, responsibilities
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, tracking_store
-from gmm_pipeline.records.models import write_model
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.tracking import store as tracking_store
+from gmm_pipeline.tracking.models import write_model
 
 MIXTURE = Mixture(np.array([0.1, 0.9]), np.array([-5.0, 0.5]), np.array([2.0, 0.7]))
 DATA = [-40.0, -5.0, -1.5, 0.5, 300.0]

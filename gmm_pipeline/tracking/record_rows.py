@@ -1,6 +1,6 @@
 """A record written into a local store as rows, without importing MLflow, which takes longer than the whole fit.
 
-What `tracking_rows` is to the runs of a sweep, with the same check of the tables. A store or an experiment that is not
+What `rows` is to the runs of a sweep, with the same check of the tables. A store or an experiment that is not
 there yet, or that has its files elsewhere, and a run that was begun and not ended are left to MLflow's own calls: they
 are told by None. The price: the files of a run that was killed while it was logged stay, and no run has them.
 """
@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.loggable import RECORD_ID
-from gmm_pipeline.records.models import MODEL_TYPE, NAME, write_model
-from gmm_pipeline.records.tracking_calls import INCOMPLETE, STATUS, Entry
-from gmm_pipeline.records.tracking_rows import connected, fits, insert_runs, transaction
-from gmm_pipeline.records.tracking_store import COPIES, artifact_root
+from gmm_pipeline.records.finding import COPIES
+from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry
+from gmm_pipeline.tracking.loggable import RECORD_ID
+from gmm_pipeline.tracking.models import MODEL_TYPE, NAME, write_model
+from gmm_pipeline.tracking.rows import connected, fits, insert_runs, transaction
+from gmm_pipeline.tracking.store import artifact_root
 
 READY = 2
 """MLflow's number for a model that is whole."""
@@ -48,7 +49,7 @@ def usable_experiment(file: Path, name: str) -> str | None:
 def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, bool]]:
     """The runs that a store has of a record, and whether each is whole, whole ones first.
 
-    By their tag, or by the id that the record notes, as `tracking.runs_of_record` asks MLflow.
+    By their tag, or by the id that the record notes, as `runs.runs_of_record` asks MLflow.
 
     Args:
         file: of a store that rows can be written to.

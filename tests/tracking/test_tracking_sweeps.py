@@ -12,15 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tracking import write_record
+from waiting_record import write_record
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import artifacts, tracking, tracking_calls, tracking_rows, tracking_store, tracking_views
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json, write_json, write_text
-from gmm_pipeline.records.tracking_calls import Calls
-from gmm_pipeline.records.tracking_rows import Rows
-from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep, unlogged
+from gmm_pipeline.tracking import calls as tracking_calls
+from gmm_pipeline.tracking import rows as tracking_rows
+from gmm_pipeline.tracking import runs as tracking
+from gmm_pipeline.tracking import store as tracking_store
+from gmm_pipeline.tracking import views as tracking_views
+from gmm_pipeline.tracking.calls import Calls
+from gmm_pipeline.tracking.rows import Rows
+from gmm_pipeline.tracking.sweeps import SweepTracker, open_sweep, unlogged
 
 STARTED = "2026-03-01T12:00:00.250+01:00"
 LATER = "2026-03-02T08:00:00.750+01:00"
@@ -500,5 +505,5 @@ def test_a_view_is_named_by_what_it_says():
 
 
 def test_opening_the_module_does_not_import_mlflow():
-    code = "import sys, gmm_pipeline.records.tracking_sweeps; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, gmm_pipeline.tracking.sweeps; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,12 +17,12 @@ from urllib.parse import unquote
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import find_records
+from gmm_pipeline.records.finding import COPIES, find_records
 from gmm_pipeline.records.sweeps import MANIFEST
-from gmm_pipeline.records.tracking import failures_told
-from gmm_pipeline.records.tracking_notes import rewrite
-from gmm_pipeline.records.tracking_rows import connected, transaction
-from gmm_pipeline.records.tracking_store import COPIES, SQLITE, one_writer
+from gmm_pipeline.tracking.notes import rewrite
+from gmm_pipeline.tracking.rows import connected, transaction
+from gmm_pipeline.tracking.runs import failures_told
+from gmm_pipeline.tracking.store import SQLITE, one_writer
 
 RECORD_TAG, RECORDS = "gmm_pipeline.record", "records"
 # Table, column, the key of rows that count where there is one, and what people call them.

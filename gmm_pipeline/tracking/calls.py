@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gmm_pipeline.records.loggable import RECORD_ID, Point
+from gmm_pipeline.tracking.loggable import RECORD_ID, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from gmm_pipeline.records.files import is_number
-from gmm_pipeline.records.loggable import accepted
 from gmm_pipeline.records.overrides import differing_keys
-from gmm_pipeline.records.tracking import page
+from gmm_pipeline.tracking.loggable import accepted
+from gmm_pipeline.tracking.runs import page
 
 TAG = "mlflow.sharedViewState."
 MEASURES = ("bic", "loss")
