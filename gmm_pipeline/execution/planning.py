@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig
 
-from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.checks import check_pictures
+from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import Assignments, History

@@ -6,7 +6,7 @@ the same. It is for many data and an optimum: where that is not so, nothing is s
 
 from omegaconf import OmegaConf
 
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.report import agreement
 from gmm_pipeline.report.verdicts import FEW_DATA
 from gmm_pipeline.stages.answers import Answer

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline import checks, config
+from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.cross_validation import folds_of

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline import config
-from gmm_pipeline.checks import check_range, check_real
-from gmm_pipeline.config import Precision
+from gmm_pipeline.configuration import config
+from gmm_pipeline.configuration.checks import check_range, check_real
+from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments

@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.checks import check_range, check_real
+from gmm_pipeline.configuration.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text

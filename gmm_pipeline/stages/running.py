@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import program
-from gmm_pipeline.checks import check_complete
-from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import check_kinds
+from gmm_pipeline.configuration.checks import check_complete
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import check_kinds
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_word

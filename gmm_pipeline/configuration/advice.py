@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gmm_pipeline import program
-from gmm_pipeline.checks import for_nothing
+from gmm_pipeline.configuration.checks import for_nothing
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import hydra_word
 
@@ -75,7 +75,7 @@ def _several_values(key: str, word: str, words: Sequence[str], command: str) -> 
 
 
 def _no_option(group: str, value: Any) -> InputError:
-    from gmm_pipeline.command_help import option_folders, options_of
+    from gmm_pipeline.configuration.command_help import option_folders, options_of
 
     options = list(options_of(group, option_folders([])))
     return InputError(
@@ -94,14 +94,14 @@ def _is_option(value: Any) -> bool:
 
 
 def _groups(command: str) -> list[str]:
-    from gmm_pipeline.command_help import groups_of
+    from gmm_pipeline.configuration.command_help import groups_of
 
     return groups_of(command)
 
 
 def _usual(command: str, key: str) -> Any:
     """The value that a key has by itself; None where it has none."""
-    from gmm_pipeline.command_help import values_of
+    from gmm_pipeline.configuration.command_help import values_of
 
     value = values_of(command)
     for part in key.split("."):

@@ -17,8 +17,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gmm_pipeline import advice, program
-from gmm_pipeline.checks import for_nothing, missing_value, unknown_key
+from gmm_pipeline import program
+from gmm_pipeline.configuration import advice
+from gmm_pipeline.configuration.checks import for_nothing, missing_value, unknown_key
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
 from gmm_pipeline.records.formats import has_data_suffix
 from gmm_pipeline.records.overrides import hydra_word
@@ -215,7 +216,7 @@ def _unknown_of_file(file: str, key: str, schema: str, command: str) -> InputErr
 
 def _places(command: str) -> dict[str, tuple[str, list[str]]]:
     """The schemas of a command by name: at which key each is, and which keys it has."""
-    from gmm_pipeline.config import SCHEMAS
+    from gmm_pipeline.configuration.config import SCHEMAS
 
     def places(schema: Any, within: str) -> dict[str, tuple[str, list[str]]]:
         found = {schema.__name__: (within, [field.name for field in fields(schema)])}
@@ -240,7 +241,7 @@ def _unreadable_value(override: str) -> InputError:
 
 
 def _missing_option(error: Any, command: str) -> InputError:
-    from gmm_pipeline.config import OF_FILE
+    from gmm_pipeline.configuration.config import OF_FILE
 
     asked = error.missing_cfg_file or ""
     if asked.startswith("data/") and (has_data_suffix(asked) or Path(asked.removeprefix("data/")).exists()):
@@ -264,7 +265,7 @@ def _missing_option(error: Any, command: str) -> InputError:
 
 
 def _unknown_key(key: str, command: str) -> InputError:
-    from gmm_pipeline.command_help import keys_of, options_with_key
+    from gmm_pipeline.configuration.command_help import keys_of, options_with_key
 
     keys = keys_of(command, sys.argv[1:])
     parent = key.rpartition(".")[0]

@@ -6,8 +6,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gmm_pipeline.__main__ import overrides_first
+from gmm_pipeline.configuration.positional import as_overrides
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.positional import as_overrides
 
 NAMES = ["plain.csv", "two words.csv", "a,b.csv", "a=b.csv", 'it\'s "mine".csv', "été.csv", "-dash.csv", "--help.csv"]
 NAMES += ["[1,2].csv", "${x}.csv", "~home.csv", "+plus.csv", "n_components.csv", "in a/folder=1.parquet", "back\\.npy"]

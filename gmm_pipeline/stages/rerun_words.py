@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmm_pipeline import config_files
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration import config_files
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered, damage_told

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from gmm_pipeline import checks
+from gmm_pipeline.configuration import checks
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
 

@@ -16,9 +16,9 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from gmm_pipeline import config
-from gmm_pipeline.checks import PICTURE_FORMATS, check_complete
-from gmm_pipeline.config import SCHEMAS, Precision, build_plugin
+from gmm_pipeline.configuration import config
+from gmm_pipeline.configuration.checks import PICTURE_FORMATS, check_complete
+from gmm_pipeline.configuration.config import SCHEMAS, Precision, build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.tracing import Shape, prior_density, varying

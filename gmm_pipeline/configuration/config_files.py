@@ -19,9 +19,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.checks import check_shape
-from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
+from gmm_pipeline.configuration.checks import check_shape
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
 from gmm_pipeline.errors import InputError, nearest
 
 TAKE_A_FILE = ("fit", "simulate", "animate")
