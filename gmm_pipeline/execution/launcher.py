@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import RunFailed, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_telling, planning
 from gmm_pipeline.execution.composition import SweepComposer
@@ -37,7 +38,6 @@ from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_run, terminal
-from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.fit import summary
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import overrides, remove_record, resolved

@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.analysis.recovery import worst_errors
+from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_word
-from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_summary, sweep_tracking, terminal
 from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.pictures import picture
-from gmm_pipeline.stages.recovery import worst_errors
 from gmm_pipeline.stages.running import log_command, resolved
 
 if TYPE_CHECKING:

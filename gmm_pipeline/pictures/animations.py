@@ -27,10 +27,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.pictures import drawing
-from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 

@@ -30,7 +30,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from gmm_pipeline.records import curves
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.records.artifacts import History
 
 # Okabe and Ito's palette without black, which is the mixture's; yellow last, as it is weakest on white.

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.pictures import drawing
-from gmm_pipeline.records import curves
 
 INTERVAL: dict[str, Any] = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2.5, "zorder": 4}
 ASYMPTOTIC: dict[str, Any] = {"color": "black", "linewidth": 2.2, "solid_capstyle": "butt"}

@@ -15,10 +15,10 @@ from jaxtyping import Float, Real
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.pictures import drawing
-from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 

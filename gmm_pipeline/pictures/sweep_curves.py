@@ -15,11 +15,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
+from gmm_pipeline.analysis import sweep_answers
+from gmm_pipeline.analysis.sweep_answers import REACHED
 from gmm_pipeline.pictures import drawing
-from gmm_pipeline.records import artifacts, sweep_answers
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.sweep_answers import REACHED
 from gmm_pipeline.records.sweep_table import typed_column
 from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 

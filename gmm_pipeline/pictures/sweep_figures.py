@@ -18,11 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from gmm_pipeline.analysis import sweep_answers
+from gmm_pipeline.analysis.recovery_shares import lines_of
+from gmm_pipeline.analysis.sweep_answers import NAMES, REACHED, n_components, value
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.pictures import drawing, recovery_figure, sweep_curves
 from gmm_pipeline.pictures.figures import save_figure
-from gmm_pipeline.records import artifacts, sweep_answers
-from gmm_pipeline.records.sweep_answers import NAMES, REACHED, n_components, value
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 
 MOST_PANELS = 8
@@ -277,7 +279,7 @@ def draw_sweep(
     swept = sweep_curves.swept_steps(runs)
     if swept and found:
         figures["loss_curves"] = sweep_curves.read_and_draw(folder, runs, swept, size)
-    recovered = recovery_figure.lines_of(runs, errors or {})
+    recovered = lines_of(runs, errors or {})
     if recovery_figure.tells(recovered):
         figures["recovery"] = recovery_figure.draw_recovery(recovered, size=size)
     paths = []

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gmm_pipeline.analysis import curves
+from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records import curves
-from gmm_pipeline.report.agreement import Calibration, Null, Quantiles
 from gmm_pipeline.report.plotting import (
     Chart,
     chart,

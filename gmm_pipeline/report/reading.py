@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.curves import Intervals
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
-from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
 

@@ -7,9 +7,10 @@ and on writing Plotly's script; the price of a page that is whole.
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.curves import LEAST_NAMED
-from gmm_pipeline.report import agreement, charts, plotting, rendering, verdicts, wording
+from gmm_pipeline.report import charts, plotting, rendering, verdicts, wording
 from gmm_pipeline.report.plotting import Chart
 from gmm_pipeline.report.reading import Match, Run, read_run
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gmm_pipeline.analysis.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.files import Column
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.sweep_table import table_columns
 from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 from gmm_pipeline.report import plotting, wording

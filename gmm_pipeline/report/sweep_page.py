@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.sweep_answers import (
+from gmm_pipeline.analysis.sweep_answers import (
     LARGER_IS_BETTER,
     barred,
     best_of,
@@ -22,9 +20,11 @@ from gmm_pipeline.records.sweep_answers import (
     n_components,
     with_results,
 )
-from gmm_pipeline.records.sweep_answers import (
+from gmm_pipeline.analysis.sweep_answers import (
     value as value_of,
 )
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
 from gmm_pipeline.report import plotting, rendering, verdicts, wording
 from gmm_pipeline.report.plotting import Chart

@@ -9,15 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.records.curves import LEAST_NAMED
-from gmm_pipeline.report.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles
+from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.report.reading import Run
 from gmm_pipeline.report.wording import many, number, plural
 
 GOOD, CAUTION, BAD, UNKNOWN = "good", "caution", "bad", "unknown"
 SIGNS = {GOOD: "✓", CAUTION: "!", BAD: "✕", UNKNOWN: "?"}
-FEW_DATA = 50
-"""Fewer are too few for what holds for many."""
 CLEARLY = 0.02
 """A probability this small, as a share of what already counts against a fit, leaves no doubt."""
 DOUBTS = {

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.records import rounding
-from gmm_pipeline.records.curves import LEAST_NAMED, MOST_NAMED
+from gmm_pipeline.analysis import rounding
+from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
 from gmm_pipeline.report.reading import Errors, Run
 
 CRITERIA = {

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.finding import Found, find_records
-from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import ALL, LATEST, find_record
 from gmm_pipeline.stages.running import resolved

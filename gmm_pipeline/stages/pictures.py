@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.analysis.curves import Intervals
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.animate import render

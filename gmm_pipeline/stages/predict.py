@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.analysis.rounding import with_error
 from gmm_pipeline.configuration import config
 from gmm_pipeline.configuration.checks import check_range, check_real
 from gmm_pipeline.configuration.config import Precision
@@ -23,7 +24,6 @@ from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
 from gmm_pipeline.records.finding import column_of, read_fitted
-from gmm_pipeline.records.rounding import with_error
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, found_record
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown

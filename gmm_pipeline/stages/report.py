@@ -12,11 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.analysis.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.configuration.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
-from gmm_pipeline.records.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
@@ -116,8 +116,8 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
     Raises:
         InputError: it failed, or its record is damaged.
     """
+    from gmm_pipeline.analysis.answers import matched_truth
     from gmm_pipeline.report import run_page
-    from gmm_pipeline.stages.answers import matched_truth
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
@@ -131,9 +131,9 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     Raises:
         InputError: it has not come to an end, or its manifest is damaged.
     """
+    from gmm_pipeline.analysis.answers import matched_truth
     from gmm_pipeline.report import sweep_page
     from gmm_pipeline.stages import sweep_summary
-    from gmm_pipeline.stages.answers import matched_truth
 
     manifest = sweeps.read_manifest(folder)
     runs = compared(sweeps.read_runs(folder, manifest))

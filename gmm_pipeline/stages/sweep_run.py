@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.analysis.answers import Answer
+from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
@@ -18,8 +20,6 @@ from gmm_pipeline.records.datasets import doubts_about_weights
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.answers import Answer
-from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.fit import objective_of, summary
 from gmm_pipeline.stages.loading import digest_of_data
 from gmm_pipeline.stages.pictures import picture

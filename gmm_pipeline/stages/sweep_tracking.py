@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gmm_pipeline.records.sweep_answers import best_of
+from gmm_pipeline.analysis.sweep_answers import best_of
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
 

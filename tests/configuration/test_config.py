@@ -16,6 +16,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.configuration import config
 from gmm_pipeline.configuration.checks import PICTURE_FORMATS, check_complete
 from gmm_pipeline.configuration.config import SCHEMAS, Precision, build_plugin
@@ -25,7 +26,6 @@ from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
 from gmm_pipeline.model.priors import traits
 from gmm_pipeline.stages import fit, loading
-from gmm_pipeline.stages.answers import answer
 
 CONF = ROOT / "conf"
 SMALL = ("steps=60", "history_every=20", "compilation_cache=null")

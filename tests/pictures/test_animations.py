@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import animations
-from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 
 SMALL = {"name": "x", "unit": "s", "size": [3.5, 2.25], "dpi": 50}

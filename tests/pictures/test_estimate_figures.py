@@ -9,9 +9,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import drawing, estimate_figures, figures
-from gmm_pipeline.records import curves
 
 SIZE = (6.4, 3.6)
 TWO = Mixture(np.array([0.2, 0.8]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from gmm_pipeline.analysis import curves
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import drawing, estimate_figures, figures
-from gmm_pipeline.records import curves
 from gmm_pipeline.records.artifacts import History
 
 SIZE = (6.4, 3.6)

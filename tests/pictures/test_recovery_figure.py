@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import binomtest
 from test_sweep_figures import SIZE, TRUTH, sweep_run, texts
 
+from gmm_pipeline.analysis.recovery_shares import Line, lines_of, wilson
 from gmm_pipeline.pictures import recovery_figure
-from gmm_pipeline.pictures.recovery_figure import Line, draw_recovery, lines_of, wilson
+from gmm_pipeline.pictures.recovery_figure import draw_recovery
 
 
 def drawn_from(number, overrides, n_data, overlap=0.1):

@@ -12,10 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
+from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import sweep_curves, sweep_figures
-from gmm_pipeline.records import artifacts, sweep_answers
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 

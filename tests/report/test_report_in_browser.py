@@ -9,10 +9,10 @@ import made_records
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gmm_pipeline.analysis.answers import matched_truth
 from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.report import run_page, sweep_page
-from gmm_pipeline.stages.answers import matched_truth
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from plotly import graph_objects
 
+from gmm_pipeline.analysis.answers import matched_truth
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.files import read_json, write_columns, write_json
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.stages import sweep_summary
-from gmm_pipeline.stages.answers import matched_truth
 
 EVIL = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}<!--\u2028"""
 SETTINGS = run_page.Settings(level=0.95, quantiles=50, simulations=2000, seed=0)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gmm_pipeline.analysis.sweep_answers import barred
 from gmm_pipeline.inference.matching import match
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records.sweep_answers import barred
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 
 

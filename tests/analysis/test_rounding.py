@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmm_pipeline.records.rounding import rounded, shortened, with_error
+from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 
 
 @pytest.mark.parametrize(

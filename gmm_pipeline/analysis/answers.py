@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gmm_pipeline.analysis.estimates import Asked, Estimate, Job
 from gmm_pipeline.inference.bootstrap import BootstrapIntervals
 from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
 from gmm_pipeline.inference.fitting import ORDINARY, FitResult, Restart, Searched, split
@@ -19,7 +20,6 @@ from gmm_pipeline.inference.verdicts import BY_COMPARISON, Doubt, barred, doubts
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.stages.estimates import Asked, Estimate, Job
 
 MOST_ELEMENTS_IN_FLOAT64 = 1e8
 """History entries × data × components: about a second on two cores."""

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROUNDING_64
 from scipy import stats
 
+from gmm_pipeline.analysis import agreement
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.report import agreement
 
 NORMAL = Mixture(np.array([1.0]), np.array([2.0]), np.array([0.5]))
 MIXTURE = Mixture(np.array([0.25, 0.0, 0.75]), np.array([-2.0, 0.0, 3.0]), np.array([0.5, 1.0, 1.5]))

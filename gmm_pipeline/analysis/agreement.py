@@ -27,6 +27,8 @@ CELLS = 400
 """Of equal probability, over which the process is simulated."""
 CONTINUITY = 0.5826
 """The largest value of a Wiener process between grid points, in √(width of a cell) (Broadie, Glasserman & Kou 1997)."""
+FEW_DATA = 50
+"""Fewer are too few for what holds for many."""
 LEAST_DATA = 10.0
 """A component on fewer has its parameters from a prior or from chance: it is not counted as fitted."""
 DEPENDENT = 1e-6

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.records import sweep_answers
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.sweeps import SweepRun
 

@@ -7,9 +7,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmm_pipeline.analysis.recovery import worst_error, worst_errors
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records.sweeps import SweepRun
-from gmm_pipeline.stages.recovery import worst_error, worst_errors
 
 TRUTH = Mixture(np.array([0.2, 0.3, 0.5]), np.array([-4.0, 0.0, 6.0]), np.array([1.0, 0.5, 2.0]))
 
