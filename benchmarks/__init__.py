@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 from gmm_pipeline.inference import batching, fits
 from gmm_pipeline.inference.fitting import REACHED, FitJob, FitResult
 from gmm_pipeline.stages import fit, loading

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from benchmarks import best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4}
 REACHED = 1e-3

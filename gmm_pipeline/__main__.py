@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gmm_pipeline import completion, program
+from gmm_pipeline import program
+from gmm_pipeline.configuration import completion
 
 STARTED = time.perf_counter()
 
@@ -109,7 +110,7 @@ def _import_jax() -> None:
 
 def overrides_first(words: Sequence[str]) -> list[str]:
     """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
-    from gmm_pipeline.positional import is_file
+    from gmm_pipeline.configuration.positional import is_file
 
     overrides, flags = [], []
     flag = ""
@@ -213,10 +214,10 @@ def _run(command: str, arguments: Sequence[str]) -> None:
 
 def _run_hydra(command: str) -> None:
     from gmm_pipeline import home
-    from gmm_pipeline.command_errors import read_flags, report_mistakes
+    from gmm_pipeline.configuration.command_errors import read_flags, report_mistakes
 
     with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
-        from gmm_pipeline.positional import as_overrides
+        from gmm_pipeline.configuration.positional import as_overrides
 
         home.in_environment()
         sys.argv[1:] = home.in_words(as_overrides(command, sys.argv[1:]))
@@ -224,14 +225,14 @@ def _run_hydra(command: str) -> None:
 
         import hydra
 
-        from gmm_pipeline import command_help, config, config_files
+        from gmm_pipeline.configuration import command_help, config, config_files
         from gmm_pipeline.execution.plugins import register_plugins
 
         config.register()
         command_help.register()
         register_plugins()
         if command == "rerun":
-            from gmm_pipeline.rerun_words import routed
+            from gmm_pipeline.stages.rerun_words import routed
 
             command, primary, sys.argv[1:] = routed(sys.argv[1:])
         else:
@@ -252,7 +253,8 @@ def _heed_environment(command: str, flags: Any) -> None:
         ValueError: JAX can make nothing of the value of a variable.
         InputError: nothing can be computed with one.
     """
-    from gmm_pipeline import config, home
+    from gmm_pipeline import home
+    from gmm_pipeline.configuration import config
 
     told = any(name.startswith("JAX_") and name not in home.IN_ENVIRONMENT for name in os.environ)
     computes = command not in WITHOUT_JAX and not (flags.cfg or flags.info or flags.hydra_help)

@@ -41,7 +41,8 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
         InputError: there is no such run, or it has no result.
         TrackingError: the store or the server failed.
     """
-    from gmm_pipeline.records.finding import LATEST, best_of_sweep, found_record, read_fitted
+    from gmm_pipeline.records.finding import read_fitted
+    from gmm_pipeline.stages.finding import LATEST, best_of_sweep, found_record
 
     uri = tracking_uri if tracking_uri is not None else f"sqlite:///{Path(outputs_dir) / 'mlflow.db'}"
     with found_record(str(run), str(outputs_dir), uri) as record:

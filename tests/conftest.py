@@ -12,7 +12,7 @@ import jax
 import pytest
 from hypothesis import settings
 
-from gmm_pipeline import command_help, config
+from gmm_pipeline.configuration import command_help, config
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT.parent / "shared" / "reference"
@@ -69,8 +69,9 @@ Quick = Callable[..., "Ended"]
 SERVER = """
 import json, os, resource, sys, time, traceback
 import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
-from gmm_pipeline import __main__ as program, command_errors, command_help
-from gmm_pipeline.records import tracking_store
+from gmm_pipeline import __main__ as program
+from gmm_pipeline.configuration import command_errors, command_help
+from gmm_pipeline.tracking import store as tracking_store
 from gmm_pipeline.stages import animate, fit, log, simulate, ui
 
 for name, value in tracking_store.ENVIRONMENT.items():

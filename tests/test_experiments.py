@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmarks.experiments import CHECKS, EXPERIMENTS, opening
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 
 FEW = ("tracking=none", "figures=none", "animation=none")
 

@@ -58,7 +58,7 @@ def test_the_wheel_holds_every_config_and_no_tests(installed):
 
 PROGRAM = """
 import sys, types
-from gmm_pipeline import command_help, config
+from gmm_pipeline.configuration import command_help, config
 from gmm_pipeline.execution.plugins import register_plugins
 
 class BatchLauncher:

@@ -4,6 +4,6 @@ DVC composes in its own process and imports the modules of this namespace before
 price: dvc must run in the environment of this package, as `pip install ".[dvc]"` gives it.
 """
 
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 
 config.register()

@@ -20,9 +20,9 @@ from typing import Any
 import griffe
 import yaml
 
-from gmm_pipeline import command_help
 from gmm_pipeline.__main__ import COMMANDS
-from gmm_pipeline.config import SCHEMAS, config_directory
+from gmm_pipeline.configuration import command_help
+from gmm_pipeline.configuration.config import SCHEMAS, config_directory
 
 COMMANDS_MARKER, OPTIONS_MARKER = "<!-- every command -->", "<!-- every option -->"
 WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", list: "list"}

@@ -13,8 +13,8 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from gmm_pipeline.stages.answers import Answer, answer
-from gmm_pipeline.stages.estimates import Job, estimate
+from gmm_pipeline.analysis.answers import Answer, answer
+from gmm_pipeline.analysis.estimates import Job, estimate
 
 AHEAD = 2
 """Batches that wait for each thread besides the one it computes."""

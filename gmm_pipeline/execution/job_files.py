@@ -20,7 +20,7 @@ import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.execution.quick_configs import as_yaml
 from gmm_pipeline.stages.running import plain
 

@@ -23,8 +23,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import RunFailed, is_full_disk
-from gmm_pipeline.execution import computing, job_files, plan_telling, planning
+from gmm_pipeline.execution import computing, job_files, plan_telling, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.job_files import Asked
@@ -36,12 +37,11 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.records.tracking_store import check_tracking
-from gmm_pipeline.stages import sweep_run, terminal
-from gmm_pipeline.stages.estimates import Job
+from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.fit import summary
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
 from gmm_pipeline.stages.running import overrides, remove_record, resolved
+from gmm_pipeline.tracking.store import check_tracking
 
 log = logging.getLogger(__name__)
 

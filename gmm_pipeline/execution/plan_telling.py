@@ -6,9 +6,9 @@ Times are those of one machine that was measured, so they say whether to wait or
 from collections.abc import Iterator, Sequence
 
 from gmm_pipeline.execution.planning import Group, Plan
+from gmm_pipeline.execution.sweep_run import reason_of
 from gmm_pipeline.inference.batching import batches, differences, memory_of
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.sweep_run import reason_of
 
 NANOSECONDS_AN_ELEMENT = 0.8
 """Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""

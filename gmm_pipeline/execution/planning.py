@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig
 
-from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
@@ -28,7 +29,6 @@ from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
-from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import check, shown
 

@@ -22,23 +22,23 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.analysis.recovery import worst_errors
+from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_word
-from gmm_pipeline.records.sweep_answers import compared
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import sweep_summary, sweep_tracking, terminal
 from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.pictures import picture
-from gmm_pipeline.stages.recovery import worst_errors
 from gmm_pipeline.stages.running import log_command, resolved
 
 if TYPE_CHECKING:
-    from gmm_pipeline.records.tracking_sweeps import SweepTracker
+    from gmm_pipeline.tracking.sweeps import SweepTracker
 
 LOG = "sweep.log"
 LOGGED_AT_ONCE = 250
@@ -136,7 +136,7 @@ class Sweep:
     def _flush(self) -> None:
         if not self._tracks:
             return
-        from gmm_pipeline.records.tracking import TrackingError
+        from gmm_pipeline.tracking.runs import TrackingError
 
         try:
             with self.timings.section("tracking"):
@@ -148,7 +148,7 @@ class Sweep:
 
     def _open_tracker(self) -> "SweepTracker":
         if self._tracker is None:
-            from gmm_pipeline.records.tracking_sweeps import open_sweep
+            from gmm_pipeline.tracking.sweeps import open_sweep
 
             self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking))
         return self._tracker
@@ -203,7 +203,7 @@ class Sweep:
 
     def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
         """The pictures of the sweep, and those of its best run; says what went wrong rather than raise it."""
-        from gmm_pipeline.records.sweep_figures import draw_sweep
+        from gmm_pipeline.pictures.sweep_figures import draw_sweep
 
         figures = self.cfg.figures
         pictures: list[Path] = []
@@ -234,7 +234,7 @@ class Sweep:
     def _end_parent(self, runs: Sequence[SweepRun], *, interrupted: bool) -> None:
         if not self._tracks or not runs:
             return
-        from gmm_pipeline.records.tracking import TrackingError
+        from gmm_pipeline.tracking.runs import TrackingError
 
         try:
             with self.timings.section("tracking"):

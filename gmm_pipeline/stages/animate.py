@@ -5,13 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.checks import check_pictures
+from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages.running import drawing, latest, shown
 
 
@@ -29,7 +29,7 @@ def render(
     """
     if not animation.formats:
         return []
-    from gmm_pipeline.records.animations import animate_training, save_animation
+    from gmm_pipeline.pictures.animations import animate_training, save_animation
 
     film = animate_training(
         history,

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.analysis.answers import Answer, answer, matched_truth, verdict
+from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
+from gmm_pipeline.analysis.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.priors import flat
@@ -23,12 +26,8 @@ from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.datasets import doubts_about_weights, left_out
-from gmm_pipeline.records.sweep_answers import LARGER_IS_BETTER
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.answers import Answer, answer, matched_truth, verdict
-from gmm_pipeline.stages.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.stages.goodness import goodness_of_fit
 from gmm_pipeline.stages.loading import deciding, load
 from gmm_pipeline.stages.pictures import import_beside, picture
@@ -44,6 +43,7 @@ from gmm_pipeline.stages.running import (
     resolved,
     shown,
 )
+from gmm_pipeline.tracking.store import check_tracking
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]
     """Log the finished record and say where; a tracker that is down costs a warning, not the result."""
     if cfg.tracking.uri is None:
         return {}
-    from gmm_pipeline.records.tracking import TrackingError, log_record
+    from gmm_pipeline.tracking.runs import TrackingError, log_record
 
     try:
         with timings.section("tracking"):

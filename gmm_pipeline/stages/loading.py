@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline import checks, config
+from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
+from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.cross_validation import folds_of
@@ -26,7 +27,6 @@ from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
 from gmm_pipeline.records.provenance import code_digest, memory
-from gmm_pipeline.stages.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.stages.running import resolved, shown
 
 OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")

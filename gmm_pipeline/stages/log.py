@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 from gmm_pipeline.records import artifacts, contents, sweeps
-from gmm_pipeline.records.finding import ALL, LATEST, Found, find_record, find_records
-from gmm_pipeline.records.sweep_answers import compared
-from gmm_pipeline.records.tracking import TrackingError, answers, records_there, send_record
-from gmm_pipeline.records.tracking_notes import write_note
-from gmm_pipeline.records.tracking_store import check_tracking
-from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep, unlogged
+from gmm_pipeline.records.finding import Found, find_records
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import ALL, LATEST, find_record
 from gmm_pipeline.stages.running import resolved
 from gmm_pipeline.stages.sweep_tracking import end_parent
+from gmm_pipeline.tracking.notes import write_note
+from gmm_pipeline.tracking.runs import TrackingError, answers, records_there, send_record
+from gmm_pipeline.tracking.store import check_tracking
+from gmm_pipeline.tracking.sweeps import SweepTracker, open_sweep, unlogged
 
 LOGGED_AT_ONCE = 50
 

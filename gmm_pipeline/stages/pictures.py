@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.analysis.curves import Intervals
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.curves import Intervals
 from gmm_pipeline.records.files import read_columns, read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.animate import render
@@ -89,7 +89,7 @@ def import_beside() -> None:
 
     def load() -> None:
         with contextlib.suppress(ImportError):
-            importlib.import_module("gmm_pipeline.records.estimate_figures")
+            importlib.import_module("gmm_pipeline.pictures.estimate_figures")
 
     threading.Thread(target=load, daemon=True).start()
 
@@ -118,7 +118,7 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
 
 
 def _draw(cfg: DictConfig, record: Path) -> None:
-    from gmm_pipeline.records import estimate_figures, figures
+    from gmm_pipeline.pictures import estimate_figures, figures
 
     drawn, size = read(record), cfg.size
     known = {"unit": drawn.unit, "size": size}
@@ -144,7 +144,7 @@ def _draw(cfg: DictConfig, record: Path) -> None:
         )
     selection = read_selection(record)
     if selection is not None:
-        from gmm_pipeline.records.selection_figure import draw_selection_table
+        from gmm_pipeline.pictures.selection_figure import draw_selection_table
 
         pictures["selection"] = draw_selection_table(*selection, size=size)
     for name, figure in pictures.items():

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline import config
-from gmm_pipeline.checks import check_range, check_real
-from gmm_pipeline.config import Precision
+from gmm_pipeline.analysis.rounding import with_error
+from gmm_pipeline.configuration import config
+from gmm_pipeline.configuration.checks import check_range, check_real
+from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
@@ -22,9 +23,9 @@ from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
-from gmm_pipeline.records.finding import LATEST, column_of, found_record, read_fitted
-from gmm_pipeline.records.rounding import with_error
+from gmm_pipeline.records.finding import column_of, read_fitted
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, found_record
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 

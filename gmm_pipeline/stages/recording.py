@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from gmm_pipeline.analysis.answers import Answer, Interval, about_choice, verdict
+from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.inference.batching import width_of
 from gmm_pipeline.inference.selection import problem
 from gmm_pipeline.inference.verdicts import BARRING, words
@@ -22,8 +24,6 @@ from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
 from gmm_pipeline.records.provenance import NO_GIT, provenance
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.answers import Answer, Interval, about_choice, verdict
-from gmm_pipeline.stages.estimates import Job
 from gmm_pipeline.stages.loading import digests, run_digest
 
 PASSING = ("name", "started", "ended", "timings", "tracking")

@@ -5,10 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.tracking_repair import repair
-from gmm_pipeline.records.tracking_store import store_file
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import shown
+from gmm_pipeline.tracking.repair import repair
+from gmm_pipeline.tracking.store import store_file
 
 
 def load(cfg: DictConfig) -> tuple[Path, Path]:

@@ -12,16 +12,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.checks import check_range, check_real
+from gmm_pipeline.analysis.sweep_answers import compared, settings_of, with_results
+from gmm_pipeline.configuration.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
-from gmm_pipeline.records.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
-from gmm_pipeline.records.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.records.sweep_table import PARQUET
-from gmm_pipeline.records.tracking_store import check_tracking
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
 from gmm_pipeline.stages.running import check_output, override_word, shown
+from gmm_pipeline.tracking.store import check_tracking
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
@@ -116,8 +116,8 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
     Raises:
         InputError: it failed, or its record is damaged.
     """
-    from gmm_pipeline.records.report import run_page
-    from gmm_pipeline.stages.answers import matched_truth
+    from gmm_pipeline.analysis.answers import matched_truth
+    from gmm_pipeline.report import run_page
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
@@ -131,9 +131,9 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     Raises:
         InputError: it has not come to an end, or its manifest is damaged.
     """
-    from gmm_pipeline.records.report import sweep_page
+    from gmm_pipeline.analysis.answers import matched_truth
+    from gmm_pipeline.report import sweep_page
     from gmm_pipeline.stages import sweep_summary
-    from gmm_pipeline.stages.answers import matched_truth
 
     manifest = sweeps.read_manifest(folder)
     runs = compared(sweeps.read_runs(folder, manifest))
@@ -161,15 +161,15 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
 
 def settings(cfg: DictConfig) -> Any:
     """How the agreement with the data is judged."""
-    from gmm_pipeline.records.report.run_page import Settings
+    from gmm_pipeline.report.run_page import Settings
 
     return Settings(cfg.level, cfg.quantiles, cfg.simulations, cfg.seed)
 
 
 def track(page: Path, tracking: Mapping[str, Any], uri: str) -> bool:
     """Add the page to its run in MLflow; a store that is down costs a warning, not the page."""
-    from gmm_pipeline.records.tracking import TrackingError
-    from gmm_pipeline.records.tracking_reports import log_report
+    from gmm_pipeline.tracking.reports import log_report
+    from gmm_pipeline.tracking.runs import TrackingError
 
     try:
         log_report(page, tracking=tracking, uri=uri)

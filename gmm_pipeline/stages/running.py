@@ -12,14 +12,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import program
-from gmm_pipeline.checks import check_complete
-from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import check_kinds
+from gmm_pipeline.configuration.checks import check_complete
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import check_kinds
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.finding import best_of_sweep
 from gmm_pipeline.records.overrides import hydra_word
 from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.stages.finding import best_of_sweep
 
 log = logging.getLogger(__name__)
 

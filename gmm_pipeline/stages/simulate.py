@@ -4,8 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import checks, config, program
-from gmm_pipeline.config import Precision
+from gmm_pipeline import program
+from gmm_pipeline.configuration import checks, config
+from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import Dataset
@@ -48,7 +49,7 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
         f"truth: {shown(truth)}",
     )
     if cfg.figures.formats:
-        from gmm_pipeline.records import figures
+        from gmm_pipeline.pictures import figures
 
         with drawing(f"The data are in {shown(output)}."):
             figure = figures.draw_histogram(

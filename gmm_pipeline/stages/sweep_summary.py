@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gmm_pipeline.records.files import is_number
-from gmm_pipeline.records.overrides import override_values as values_of
-from gmm_pipeline.records.sweep_answers import (
+from gmm_pipeline.analysis.sweep_answers import (
     LARGER_IS_BETTER,
     MISSED,
     NAMES,
@@ -26,6 +24,8 @@ from gmm_pipeline.records.sweep_answers import (
     value,
     with_results,
 )
+from gmm_pipeline.records.files import is_number
+from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import shown

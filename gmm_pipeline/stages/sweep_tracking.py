@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gmm_pipeline.records.sweep_answers import best_of
+from gmm_pipeline.analysis.sweep_answers import best_of
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
 
 if TYPE_CHECKING:
-    from gmm_pipeline.records.tracking import TrackedRun
-    from gmm_pipeline.records.tracking_sweeps import SweepTracker
+    from gmm_pipeline.tracking.runs import TrackedRun
+    from gmm_pipeline.tracking.sweeps import SweepTracker
 
 
 def sound_best(runs: Sequence[SweepRun], objective: str) -> SweepRun | None:

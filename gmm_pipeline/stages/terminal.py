@@ -11,10 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
-from gmm_pipeline.records.rounding import rounded, shortened, with_error
 from gmm_pipeline.stages.tables import Column, Table, blocks
 
 SECONDS_BEFORE_A_BAR = 1.0

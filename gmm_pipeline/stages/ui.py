@@ -23,10 +23,10 @@ from omegaconf import DictConfig
 
 from gmm_pipeline import program
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.tracking import TrackingError, page
-from gmm_pipeline.records.tracking_store import ENVIRONMENT, artifact_root, store_file
-from gmm_pipeline.records.tracking_views import runs_page, view_page
 from gmm_pipeline.stages.terminal import say
+from gmm_pipeline.tracking.runs import TrackingError, page
+from gmm_pipeline.tracking.store import ENVIRONMENT, artifact_root, store_file
+from gmm_pipeline.tracking.views import runs_page, view_page
 
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 5

@@ -14,8 +14,8 @@ from conftest import ROOT, ROUNDING_64, Ended, Fork
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
+from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.stages import fit, loading
-from gmm_pipeline.stages.answers import Answer, answer
 
 PICTURELESS = ("figures=none", "animation=none")
 QUIET = ("tracking=none", *PICTURELESS)

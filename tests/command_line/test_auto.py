@@ -15,8 +15,9 @@ from conftest import ROOT, ROUNDING_64, Ended, Fork
 from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 
+from gmm_pipeline.analysis import estimates
 from gmm_pipeline.inference import batching, cross_validation
-from gmm_pipeline.stages import estimates, loading
+from gmm_pipeline.stages import loading
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
 # EM converges in a few steps, and the modes of 200 data are far enough apart for every criterion.

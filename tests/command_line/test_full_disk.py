@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Quick
 
-from gmm_pipeline.command_errors import as_mistake
+from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.records.files import whole_file
 
 FIT = ("fit", "tracking=none", "figures=none", "animation=none", "steps=12", "restarts=2", "data.n_draws=3000")

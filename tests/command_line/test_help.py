@@ -14,10 +14,10 @@ from conftest import ROOT, Cli
 from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
-from gmm_pipeline import advice, command_help, completion, config
 from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, main, overrides_first
-from gmm_pipeline.command_errors import as_mistake
-from gmm_pipeline.config import SCHEMAS
+from gmm_pipeline.configuration import advice, command_help, completion, config
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import SCHEMAS
 
 CONF = ROOT / "conf"
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import Ended, Quick
 
-from gmm_pipeline.records import tracking_store
 from gmm_pipeline.stages import ui
+from gmm_pipeline.tracking import store as tracking_store
 
 QUIET = ("search=none", "figures=none", "animation=none", "data.n_draws=100", "steps=40")
 DIVERGES = ("optimizer=sgd", "schedule=constant", "optimizer.learning_rate=1e30")

@@ -13,7 +13,7 @@ import pytest
 from conftest import Quick
 
 from gmm_pipeline import load
-from gmm_pipeline.records import tracking_store
+from gmm_pipeline.tracking import store as tracking_store
 
 QUIET = ("figures=none", "animation=none", "data.n_draws=100", "steps=40")
 

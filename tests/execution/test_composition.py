@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.basecontainer import BaseContainer
 
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.quick_configs import QuickConfig
 

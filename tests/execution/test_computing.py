@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from test_composition import Sweep, hydra_state
 
+from gmm_pipeline.analysis import estimates
+from gmm_pipeline.analysis.answers import answer
+from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.model import priors
-from gmm_pipeline.stages import estimates
-from gmm_pipeline.stages.answers import answer
-from gmm_pipeline.stages.estimates import Job
 
 __all__ = ["hydra_state"]
 

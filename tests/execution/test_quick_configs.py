@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 from gmm_pipeline.execution.quick_configs import QuickConfig, quick, quickened
 
 

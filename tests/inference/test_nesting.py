@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from by_em import a_job, a_result, density, fit_by_em, plugin
 
+from gmm_pipeline.analysis import estimates
 from gmm_pipeline.inference import selection
 from gmm_pipeline.inference.nesting import compared
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.inference.verdicts import Doubt, Reason
 from gmm_pipeline.model import priors
-from gmm_pipeline.stages import estimates
 
 RANDOM = np.random.default_rng(13)
 DATA = np.concatenate([RANDOM.normal(-4, 1, 150), RANDOM.normal(4, 1, 150)])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 from hydra import compose, initialize_config_dir
 
-from gmm_pipeline import config
+from gmm_pipeline.configuration import config
 from gmm_pipeline.records import compiled
 from gmm_pipeline.stages import terminal
 

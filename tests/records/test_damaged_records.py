@@ -14,10 +14,10 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.fitted import load
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.files import read_json, write_json
-from gmm_pipeline.records.report.reading import read_run
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun
-from gmm_pipeline.rerun_words import routed
+from gmm_pipeline.report.reading import read_run
 from gmm_pipeline.stages import animate
+from gmm_pipeline.stages.rerun_words import routed
 
 FILES = (
     *("config.yaml", "data.json", "parameters.json", "metrics.json", "restarts.json", "history.npz"),

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from pyarrow import csv, parquet
 from scipy import stats
 
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import datasets
 

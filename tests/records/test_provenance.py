@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Quick
-from test_tracking import write_record
+from waiting_record import write_record
 
-from gmm_pipeline.records import artifacts, contents, loggable, provenance
+from gmm_pipeline.records import artifacts, contents, provenance
 from gmm_pipeline.records.code_state import LONGEST_DIFF, source_digest, state_of
 from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.tracking import loggable
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from pyarrow import feather, ipc, parquet
 
-from gmm_pipeline.config import config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import datasets
 

@@ -8,9 +8,9 @@ import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
-from gmm_pipeline.records.report import agreement
+from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.stages import fit, loading
-from gmm_pipeline.stages.answers import answer
 from gmm_pipeline.stages.goodness import goodness_of_fit
 
 RANDOM = np.random.default_rng(5)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gmm_pipeline.records.sweep_answers import compared
+from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.stages import sweep_summary
 

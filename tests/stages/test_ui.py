@@ -18,10 +18,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import tracking, tracking_store
 from gmm_pipeline.records.files import read_json, write_json
-from gmm_pipeline.records.tracking_sweeps import SweepTracker, open_sweep
 from gmm_pipeline.stages import ui
+from gmm_pipeline.tracking import runs as tracking
+from gmm_pipeline.tracking import store as tracking_store
+from gmm_pipeline.tracking.sweeps import SweepTracker, open_sweep
 
 CONF = Path(__file__).parents[2] / "conf"
 SERVE = """

@@ -1,0 +1,327 @@
+"""What a fit answers, between the units of the fit and those of the user."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.analysis.estimates import Asked, Estimate, Job
+from gmm_pipeline.inference.bootstrap import BootstrapIntervals
+from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
+from gmm_pipeline.inference.fitting import ORDINARY, FitResult, Restart, Searched, split
+from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.inference.matching import adjusted_rand_index, match, z_scores
+from gmm_pipeline.inference.parameterization import number_of_parameters
+from gmm_pipeline.inference.restarts import hit_rate
+from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of, remarks
+from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
+from gmm_pipeline.inference.verdicts import BY_COMPARISON, Doubt, barred, doubts_of, words
+from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
+from gmm_pipeline.model.overlap import overlap
+from gmm_pipeline.records.artifacts import Assignments, History
+
+MOST_ELEMENTS_IN_FLOAT64 = 1e8
+"""History entries × data × components: about a second on two cores."""
+
+
+class Interval(NamedTuple):
+    """Ends of intervals of every parameter, and the errors that they come from."""
+
+    standard_errors: Mixture
+    lower: Mixture
+    upper: Mixture
+
+
+class Answer(NamedTuple):
+    """A result in the user's units, components ordered by loc."""
+
+    fitted: Mixture
+    unconstrained: Parameters
+    equal_scales: bool
+    degenerate: tuple[int, ...]
+    doubts: tuple[Doubt, ...]
+    """What else speaks against it."""
+    learned: dict[str, float]
+    """Hyperparameters that the prior learned."""
+    asymptotic: Interval
+    """From the observed information; NaN where it gives none."""
+    bootstrap: Interval | None
+    replicates: Mixture | None
+    """[B, K] of the bootstrap."""
+    metrics: dict[str, Any]
+    restarts: tuple[Restart, ...]
+    searched: Searched | None
+    candidates: tuple[Candidate, ...]
+    chosen: int
+    tests: tuple[LikelihoodRatioTest, ...]
+    history: History
+    assignments: Assignments
+    diverged: bool
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing bars it from being the best of several."""
+        return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
+
+
+def answer(job: Job, found: Estimate) -> Answer:
+    """Judge an estimate in float64 and bring it into the user's units and the order of the locs."""
+    dataset, scaling, result, fit = job.dataset, job.scaling, found.result, found.fit
+    total = float(np.sum(dataset.counts))
+    evaluation = evaluate(result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling)
+    plan, floats = split(fit)
+    priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
+    log_prior = float(priors[-1])
+    loss = -(evaluation.log_likelihood + log_prior)
+    order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
+    history_parameters = to_user_units(result.history.parameters, scaling)
+    responsibilities = evaluation.responsibilities[:, order]
+    labels = np.argmax(responsibilities, axis=1)
+    n_parameters = number_of_parameters(fit.plan.n_components, equal_scales=fit.equal_scales)
+    fitted = _in_order(constrain(to_user_units(result.parameters, scaling)), order)
+    asymptotic = _asymptotic(job, found, fitted, order)
+    undecided = entropy_of(evaluation.responsibilities, dataset.counts)
+    resampled = found.resampled
+    degenerate = _renumbered(result.degenerate, order)
+    own = [one._replace(components=_renumbered(one.components, order)) for one in _doubts_of(job, found)]
+    doubts = (*own, *(one for one in _doubts_of_chosen(found) if one.reason in BY_COMPARISON))
+    # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
+    diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
+    why = barred(degenerate, doubts, diverged=diverged)
+    return Answer(
+        fitted=fitted,
+        unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
+        equal_scales=fit.equal_scales,
+        degenerate=degenerate,
+        doubts=doubts,
+        learned=result.learned,
+        asymptotic=asymptotic,
+        bootstrap=None if resampled is None else _of_bootstrap(resampled.intervals, order),
+        replicates=None if resampled is None else _in_order(resampled.replicates, order),
+        metrics={
+            "loss": loss,
+            "log_likelihood": evaluation.log_likelihood,
+            "log_prior": log_prior,
+            **criteria(evaluation.log_likelihood, n_parameters, total, undecided),
+            **_compared(found),
+            "n_data": len(dataset.data),
+            **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
+            "n_components": fit.plan.n_components,
+            "n_parameters": n_parameters,
+            "n_steps": result.n_steps,
+            "converged": result.converged,
+            "gradient_norm": result.gradient_norm,
+            "n_degenerate": len(result.degenerate),
+            "barred": None if why is None else str(why),
+            "restarts": len(result.restarts),
+            "hit_rate": hit_rate(result.restarts),
+            **_of_searches(result),
+            **_recovered(job, fitted, asymptotic, labels),
+        },
+        restarts=result.restarts,
+        searched=result.searched,
+        candidates=found.candidates,
+        chosen=found.chosen,
+        tests=found.tests,
+        history=History(
+            result.steps,
+            # The last is the number in the metrics, whose sum was taken in another order.
+            np.append(_losses_before_the_last(job, result, priors), loss),
+            _in_order(constrain(history_parameters), order),
+        ),
+        assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows),
+        diverged=diverged,
+    )
+
+
+def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
+    """Components by their place in the order of the locs."""
+    return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
+
+
+def _doubts_of(job: Job, found: Estimate) -> tuple[Doubt, ...]:
+    return doubts_of(found.fit, found.result, to_fit_units(job.dataset.data, job.scaling))
+
+
+def _doubts_of_chosen(found: Estimate) -> tuple[Doubt, ...]:
+    return found.candidates[found.chosen].doubts if found.candidates else ()
+
+
+def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
+    plan, floats = split(found.fit)
+    seen = uncertainty(
+        found.result.parameters,
+        to_fit_units(job.dataset.data, job.scaling),
+        job.dataset.counts,
+        log_prior=plan.log_prior,
+        floats={**floats["prior"], **found.result.learned},
+        equal_scales=found.fit.equal_scales,
+        degenerate=found.result.degenerate,
+    )
+    errors = _in_order(in_user_units(seen.standard_errors, job.scaling), order)
+    return Interval(errors, *intervals(fitted, errors, job.asked.level))
+
+
+def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
+    return Interval(*(_in_order(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
+
+
+def _of_searches(result: FitResult) -> dict[str, int | float | None]:
+    searched = result.searched
+    if searched is None:
+        return {}
+    return {
+        "searches": searched.n_searches,
+        "searches_agree": searched.n_agreeing,
+        "n_optima": len(searched.log_posteriors),
+        "gap_to_next": searched.gap,
+        "search_rounds": searched.n_rounds,
+    }
+
+
+def _compared(found: Estimate) -> dict[str, float | None]:
+    """What was asked of cross-validation, tests and the bootstrap."""
+    metrics: dict[str, float | None] = {}
+    if found.held_out is not None:
+        metrics |= {
+            "held_out": found.held_out.log_likelihood,
+            "held_out_error": found.held_out.standard_error,
+        }
+    if found.candidates:
+        metrics["sbic"] = found.candidates[found.chosen].sbic
+    tested = [test for test in found.tests if test.n_components == found.fit.plan.n_components]
+    if tested:
+        metrics |= {"likelihood_ratio": tested[-1].statistic, "p_value": tested[-1].p_value}
+    if found.resampled is not None:
+        metrics["bootstrap_dropped"] = found.resampled.intervals.dropped
+    return metrics
+
+
+def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
+    """How near the truth is, where it is known."""
+    truth, components = job.dataset.truth, job.dataset.components
+    if truth is None:
+        return {}
+    scores = np.concatenate(z_scores(fitted, truth, asymptotic.standard_errors))
+    known = len(fitted.locs) == len(truth.locs) and not match(fitted, truth).unmatched
+    sure = bool(known and np.isfinite(scores).all())
+    metrics: dict[str, float | None] = {
+        "largest_z": float(np.abs(scores).max()) if sure else None,
+        "true_overlap": overlap(truth).maximum,
+    }
+    if components is not None:
+        metrics["adjusted_rand_index"] = adjusted_rand_index(components, labels, job.dataset.sample_weights)
+    return metrics
+
+
+def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
+    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
+    if truth is None or len(truth.locs) == len(fitted.locs):
+        return truth
+    found = match(fitted, truth)
+    rows = Mixture(*(np.full(len(fitted.locs), np.nan) for _ in truth))
+    for leaf, values in zip(rows, truth, strict=True):
+        leaf[found.components] = values[found.others]
+    return rows
+
+
+def about_choice(asked: Asked, found: Answer) -> list[str]:
+    """What speaks against the choice of the number of components, where one was made."""
+    return remarks(found.candidates, found.chosen, asked.criterion) if found.candidates else []
+
+
+def verdict(asked: Asked, found: Answer) -> list[str]:
+    """How far an answer can be trusted, in words; what is wrong with it first."""
+    metrics, told = found.metrics, []
+    if found.diverged:
+        return ["it diverged: its numbers are no result"]
+    if found.degenerate:
+        which = ", ".join(map(str, found.degenerate))
+        told.append(
+            f"component{'s' * (len(found.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
+            "few data, where a likelihood has no bound; use fewer components, scales=equal or a prior on scales, or a "
+            "lower scale_floor and fewest_data if they are real"
+        )
+    told += [words(doubt) for doubt in found.doubts]
+    told += about_choice(asked, found)
+    steps, norm = metrics["n_steps"], metrics["gradient_norm"]
+    if metrics["converged"]:
+        told.append(f"converged in {steps:,} steps")
+    else:
+        told.append(
+            f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "
+            "another optimizer"
+        )
+    told += _reached(found)
+    told += [_tested(test) for test in found.tests]
+    told += [f"learned {name}: {value:.4g}" for name, value in found.learned.items()]
+    if "held_out" in metrics:
+        told.append(
+            f"held-out log-likelihood {metrics['held_out']:.3f} ± {metrics['held_out_error']:.3f} nats, "
+            f"{asked.folds} folds"
+        )
+    if metrics.get("bootstrap_dropped"):
+        told.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
+    return told
+
+
+def _tested(test: LikelihoodRatioTest) -> str:
+    said = (
+        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
+        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
+    )
+    if test.n_missed:
+        said += f"; the search failed in {test.n_missed:,} of them: p is between {test.least_p_value:.3g} and that"
+    if test.n_improved:
+        said += (
+            f"; of {test.n_refitted:,} that were fitted again {test.n_improved:,} improved, so that others may too: "
+            "more restarts make p surer, and larger"
+        )
+    return said
+
+
+def _reached(found: Answer) -> list[str]:
+    """What is known of whether the optimum is the best, and how the training that is shown came to it."""
+    outcomes = [restart.outcome for restart in found.restarts]
+    reached, total = outcomes.count("reached"), len(outcomes)
+    searched = found.searched
+    if searched is None and total == 1:
+        return ["one start: whether others reach a better optimum is not known"]
+    others = {outcome: outcomes.count(outcome) for outcome in ("worse", "degenerate", "diverged")}
+    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
+    starts = f"{reached:,} of {total:,} starts"
+    if searched is None:
+        return [f"{starts} reached the best optimum that any did{f' ({ended})' if ended else ''}"]
+    told = [_of_search(searched)]
+    if searched.began == ORDINARY:
+        told.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
+    elif total:
+        told.append(f"none of {total:,} starts reached it ({ended}); the training shown began at {searched.began}")
+    return told
+
+
+def _of_search(searched: Searched) -> str:
+    agreeing, total = searched.n_agreeing, searched.n_searches
+    if agreeing > 1:
+        said = f"{agreeing:,} of {total:,} independent searches found this optimum"
+    else:
+        found = "no independent search found this optimum" if not agreeing else "one search alone found this optimum"
+        said = f"{found}: whether it is the best is unknown; use more search.rounds"
+    return said if searched.gap is None else f"{said}; the next best seen is {searched.gap:.2f} nats lower"
+
+
+def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
+    """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
+    dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
+    if len(result.steps) * result.parameters.component_mus.shape[-1] * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
+        before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))
+        data = to_fit_units(dataset.data, scaling)
+        return -(log_likelihoods(before, data, dataset.counts, scaling) + priors[:-1])
+    total = float(np.sum(dataset.counts))
+    losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
+    return losses + total * np.log(scaling.spread)
+
+
+def _in_order(mixture: Mixture, order: np.ndarray) -> Mixture:
+    return Mixture(*(values[..., order] for values in mixture))

@@ -1,0 +1,51 @@
+"""How far the fits of a sweep are from the mixtures that made their data.
+
+A fit is held to its truth after matching, by its worst parameter, in units that no data set can stretch: the true scale
+for locs and scales, the true weight for weights. Standard errors are no such units: few data make them so wide that any
+estimate lies within a few of them. The price: a mixture with one light component is judged by that one.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from gmm_pipeline.analysis.sweep_answers import barred
+from gmm_pipeline.inference.matching import match
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
+
+
+def worst_error(fitted: Mixture, truth: Mixture) -> float:
+    """The largest of all |μ̂ − μ|/σ, |σ̂ − σ|/σ and |ŵ − w|/w; infinite where a component has no partner.
+
+    Args:
+        fitted: the estimates, K components.
+        truth: what they estimate, L components.
+    """
+    found = match(fitted, truth)
+    if found.unmatched or found.unmatched_others:
+        return math.inf
+    weights, locs, scales = (
+        np.abs(estimates[found.components] - truths[found.others])
+        for estimates, truths in zip(fitted, truth, strict=True)
+    )
+    true_weights, _, true_scales = (leaf[found.others] for leaf in truth)
+    return float(np.max([weights / true_weights, locs / true_scales, scales / true_scales]))
+
+
+def worst_errors(runs: Sequence[SweepRun]) -> dict[int, float]:
+    """Of each run's number its worst error, infinite without a sound fit; empty where a truth is not known.
+
+    Args:
+        runs: of a sweep; those that failed before there were data say nothing and are left out.
+    """
+    ended = [run for run in runs if run.status in (FINISHED, DIVERGED) and run.fitted is not None]
+    if any(run.truth is None for run in ended):
+        return {}
+    return {
+        run.number: worst_error(run.fitted, run.truth)
+        if run.status == FINISHED and barred(run) is None and run.fitted is not None and run.truth is not None
+        else math.inf
+        for run in ended
+    }

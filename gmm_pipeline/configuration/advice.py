@@ -1,0 +1,109 @@
+"""What to type instead: advice on overrides that Hydra refuses with an error that names neither the word nor a way out.
+
+Words are read by Hydra's own parser, and only once something has failed, so that what works is never judged here.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from gmm_pipeline import program
+from gmm_pipeline.configuration.checks import for_nothing
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import hydra_word
+
+DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
+
+
+def mistaken_word(words: Sequence[str], command: str) -> InputError | None:
+    """The first override that cannot be what it is, if one is: several values for one run, or no option of a group.
+
+    Args:
+        words: of the command line, without the command.
+        command: whose they are.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    several_runs = any(word in ("-m", "--multirun") or word.startswith("hydra.mode=") for word in words)
+    for word in words:
+        if word.startswith("-") or "=" not in word:
+            continue
+        try:
+            override = parser.parse_override(word)
+            value = override.value()
+        except HydraException:
+            continue  # which says itself what is wrong
+        except ValueError as error:  # a number that is too long for Python
+            key, _, typed = word.partition("=")
+            return InputError(key, expected="a value that can be read", came=f"{typed} ({error})", remedy="Shorten it.")
+        if override.is_sweep_override():
+            if not several_runs:
+                return _several_values(override.key_or_group, word, words, command)
+        elif override.key_or_group in _groups(command) and not _is_option(value):
+            return _no_option(override.key_or_group, value)
+    return None
+
+
+def to_install(group: str, option: str) -> str:
+    """How to install one of Hydra's plug-ins that comes with an extra of this package; else nothing."""
+    kind = group.removeprefix("hydra/")
+    extra = program.extra_with(f"hydra-{option}-{kind}") if kind in ("sweeper", "launcher") else None
+    return "" if extra is None else f'Install it: pip install "{program.MODULE}[{extra}]".'
+
+
+def with_point(key: str, value: str) -> str:
+    """How to write a number that has a decimal comma; nothing for any other value."""
+    found = DECIMAL_COMMA.fullmatch(value)
+    return f"Decimal numbers have a point: {key}={found.group(1)}.{found.group(2)}." if found else ""
+
+
+def _several_values(key: str, word: str, words: Sequence[str], command: str) -> InputError:
+    typed, value = word.split("=", 1)
+    # A variation has its values from a file, without which it would be another run.
+    again = shlex.join([command, "--multirun", *(one for one in words if one.startswith("config=")), word])
+    ways = [f"To run once for each: {program.name()} {again}"]
+    usual = _usual(command, key)
+    if isinstance(usual, str | list | None) and re.fullmatch(r"[^()\[\]]+", value):
+        text = shlex.quote(hydra_word(typed, value))
+        ways += [] if isinstance(usual, list) else [f"for a text with a comma: {text}"]
+        ways += [] if isinstance(usual, str) else [f"for a list: {shlex.quote(f'{typed}=[{value}]')}"]
+    point = with_point(key, value) if isinstance(usual, float) else ""
+    return InputError(key, expected="one value", came=value, remedy=" ".join([point, f"{'; '.join(ways)}."]).strip())
+
+
+def _no_option(group: str, value: Any) -> InputError:
+    from gmm_pipeline.configuration.command_help import option_folders, options_of
+
+    options = list(options_of(group, option_folders([])))
+    return InputError(
+        group,
+        expected=f"one of {', '.join(options)}",
+        came="null" if value is None else str(value),
+        remedy=for_nothing(group, value) or f"For example {group}={options[0]}.",
+    )
+
+
+def _is_option(value: Any) -> bool:
+    """Whether a value may choose an option of a group: its name, several names, or keys and values for it."""
+    if isinstance(value, list):
+        return all(map(_is_option, value))
+    return isinstance(value, dict) or (isinstance(value, str) and "${" not in value and value != "")
+
+
+def _groups(command: str) -> list[str]:
+    from gmm_pipeline.configuration.command_help import groups_of
+
+    return groups_of(command)
+
+
+def _usual(command: str, key: str) -> Any:
+    """The value that a key has by itself; None where it has none."""
+    from gmm_pipeline.configuration.command_help import values_of
+
+    value = values_of(command)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,251 @@
+"""What `--help` says, made from the schema and from the comments of each YAML, so that it cannot fall behind them."""
+
+import itertools
+import re
+import string
+import sys
+import textwrap
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gmm_pipeline import program
+from gmm_pipeline.configuration.config import OF_FILE, SCHEMAS, config_directory
+
+# Those in C, where PyYAML has them.
+LOADER, DUMPER = (getattr(yaml, f"C{name}", getattr(yaml, name)) for name in ("SafeLoader", "SafeDumper"))
+EXAMPLES = {
+    "simulate": ["simulate", "simulate data=four_modes data.n_draws=500 output=draws.csv"],
+    "fit": [
+        "fit optimizer=adam steps=1000",
+        "fit waiting.csv n_components=auto",
+        "fit waiting.csv data.column=waiting_minutes n_components=2 prior=flat",
+        "fit --multirun n_components=1,2,3 'seed=range(0,5)' sweep=my_study",
+        "plan n_components=1,2,3 'seed=range(0,5)'",
+        "fit experiment=notebook",
+        "fit config=outputs/fit/RUN/config.yaml optimizer=sgd",
+    ],
+    "rerun": ["rerun", "rerun run=outputs/fit/RUN", "rerun run=outputs/sweeps/NAME/7 steps=4000 optimizer=sgd"],
+    "predict": [
+        "predict new.csv",
+        "predict new.csv run=outputs/fit/RUN data.column=minutes output=labels.csv",
+    ],
+    "animate": ["animate", "animate run=outputs/fit/RUN animation.frames=120"],
+    "report": ["report", "report run=outputs/sweeps/NAME output=study.html"],
+    "log": ["log", "log run=outputs/sweeps/my_study tracking.uri=http://localhost:5000"],
+    "repair": ["repair", "repair outputs_dir=/new/place/outputs"],
+    "ui": ["ui", "ui port=5001"],
+}
+
+
+def register() -> None:
+    """Let `conf/` ask for the help text of a command."""
+    OmegaConf.register_new_resolver("gmm.help", help_text, replace=True)
+
+
+def groups_of(command: str) -> list[str]:
+    """The config groups that a command has."""
+    folders = {path.name for path in config_directory().iterdir() if path.is_dir()} - {"hydra"}
+    primary = _read(config_directory() / f"{command}.yaml")
+    chosen = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
+    return [name for name in chosen if name in folders]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}  # noqa: S506 - it is the safe one
+
+
+def option_folders(words: Sequence[str]) -> list[Path]:
+    """Where options are looked for: the program's own folder, then that of --config-dir, if there is one."""
+    flags = itertools.zip_longest(words, words[1:], fillvalue="")
+    named = [following for word, following in flags if word in ("--config-dir", "-cd")]
+    named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return [config_directory(), *(Path(folder) for folder in named[-1:] if folder)]
+
+
+def options_of(group: str, folders: Sequence[Path]) -> dict[str, str]:
+    """The options of a group and what the first comment of each says."""
+    files = _option_files(group, folders)
+    return {option: _first_comment(path.read_text(encoding="utf-8")) for option, path in files.items()}
+
+
+def keys_of(command: str, words: Sequence[str] = ()) -> list[str]:
+    """Every key of a command's config, dotted, and its groups; of the options that `words` choose, else the defaults.
+
+    A sweep such as `optimizer=adam,sgd` chooses no one option and counts as no choice.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    named = "|".join(groups_of(command))
+    choices = [word for word in words if re.fullmatch(rf"({named})=[\w./-]+", word)]
+    try:
+        cfg = values_of(command, choices, option_folders(words))
+    except (HydraException, OmegaConfBaseException):
+        cfg = values_of(command)
+    return sorted({*_dotted(cfg), *groups_of(command)})
+
+
+def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
+    """The choices, as `group=option`, whose own YAML has this dotted key."""
+    group, _, rest = key.partition(".")
+    files = _option_files(group, option_folders(words))
+    loaded = {option: OmegaConf.to_container(OmegaConf.load(path)) for option, path in files.items()}
+    return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
+
+
+def values_of(command: str, choices: Sequence[str] = (), folders: Sequence[Path] = ()) -> Any:
+    """What a command's config holds, as plain containers.
+
+    Args:
+        command: whose config it is.
+        choices: of options, as `group=option`.
+        folders: where options are looked for; none for the program's own.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    of_file = f"{command}_{OF_FILE}"
+    primary = of_file if f"{of_file}.yaml" in ConfigStore.instance().list("") else command
+    own, *others = folders or [config_directory()]
+    with initialize_config_dir(str(own.absolute()), version_base="1.3"):
+        return OmegaConf.to_container(compose(primary, [*choices, *_searched(others)]))
+
+
+def _searched(folders: Sequence[Path]) -> list[str]:
+    """The override that lets Hydra look into more folders."""
+    quoted = ["'file://" + str(folder.absolute()).replace("'", "\\'") + "'" for folder in folders]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
+
+
+def show(primary: str, flags: Namespace) -> bool:
+    """Print what `hydra.help.template` says, if that is all; Hydra spends half a second on what ours has no use for.
+
+    Args:
+        primary: the primary config.
+        flags: as Hydra's parser reads them.
+
+    Returns:
+        Whether it is done; where folders are searched in another way, or the template wants more, Hydra has to do it.
+    """
+    from hydra import compose, initialize_config_dir
+
+    folders = [] if flags.config_dir is None else [Path(flags.config_dir)]
+    searched_otherwise = any(word.lstrip("+~").startswith("hydra.searchpath") for word in flags.overrides)
+    if flags.config_path or searched_otherwise or not all(folder.is_dir() for folder in folders):
+        return False
+    with initialize_config_dir(str(config_directory().absolute()), version_base="1.3"):
+        overrides = [*flags.overrides, *_searched(folders)]
+        cfg = compose(flags.config_name or primary, overrides, return_hydra_config=True)
+        try:
+            text = string.Template(cfg.hydra.help.template).substitute()
+        except KeyError:  # a name that Hydra fills in
+            return False
+    sys.stdout.write(f"{text}\n")
+    return True
+
+
+def help_text(command: str, _root_: DictConfig) -> str:
+    """The text of `COMMAND --help`; `_root_` is the config as the command line has it, filled in by OmegaConf."""
+    folders, groups = option_folders(sys.argv[1:]), groups_of(command)
+    lines = [f"{program.name()} {command} [key=value ...] [flags]", "", "Examples:"]
+    lines += [f"  {program.name()} {example}" for example in EXAMPLES[command]]
+    lines += ["", "Groups (choose with group=option):"]
+    for group in groups:
+        lines += [f"  {group}", *(_entry(option, meaning, 4) for option, meaning in options_of(group, folders).items())]
+    lines += ["", "Keys (set with key=value):"]
+    lines += [_entry(key.name, key.metadata["meaning"], 2) for key in fields(SCHEMAS[command])]
+    lines += ["", "Keys of the chosen options (others: --help with group=option):"]
+    content: Any = OmegaConf.to_container(_root_)
+    lines += [line for group in groups for line in _group_keys(group, content, folders)]
+    lines += [
+        "",
+        "Flags:",
+        _entry("--multirun, -m", "run once for each combination of key=a,b,c or 'key=range(0,20)'", 2),
+        _entry("--cfg job", "print the config and stop; with --resolve, its values", 2),
+        _entry("--info", "print where each part of the config comes from", 2),
+        _entry("--config-dir FOLDER", "find your own configs, such as FOLDER/data/mine.yaml", 2),
+        _entry("--hydra-help", "more about flags and overrides", 2),
+        "",
+    ]
+    # Hydra fills in names that follow a dollar sign.
+    return "\n".join(lines).replace("$", "$$")
+
+
+def _group_keys(group: str, node: Mapping[str, Any], folders: Sequence[Path]) -> list[str]:
+    """A line for each key below a group, with its value and the comment beside it in the YAML of the chosen option."""
+    values = node.get(group)
+    if not isinstance(values, dict):  # an option may set keys elsewhere, as experiments do
+        return []
+    meanings = meanings_of(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
+    return [
+        _entry(f"{group}.{key} = {_as_yaml(value)}", meanings.get(key, ""), 2, column=44)
+        for key, value in values.items()
+        if key != "_target_"
+    ]
+
+
+def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
+    """What the YAML of an option says beside each key, dotted, with what the options say that it builds on."""
+    path = _option_files(group, folders).get(option)
+    if path is None:
+        return {}
+    defaults = _read(path).get("defaults", [])
+    parts = [name for name in defaults if isinstance(name, str) and name not in ("_self_", option)]
+    inherited = {key: meaning for part in parts for key, meaning in meanings_of(group, part, folders).items()}
+    return inherited | _comments_beside(path.read_text(encoding="utf-8"))
+
+
+def _comments_beside(text: str) -> dict[str, str]:
+    """The comment on the line of each key, dotted, of a YAML of at most two levels."""
+    found, above = {}, ""
+    for indent, key, meaning in re.findall(r"^( *)(\w+):.*?(?:\s#\s*(.+))?$", text, re.MULTILINE):
+        above = above if indent else key
+        if meaning:
+            found[f"{above}.{key}" if indent else key] = meaning
+    return found
+
+
+def _as_yaml(value: object) -> str:
+    """A value as it would be written after `key:`."""
+    if isinstance(value, str):
+        return value
+    return yaml.dump(value, Dumper=DUMPER, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+
+
+def _entry(name: str, meaning: str, indent: int, column: int = 26) -> str:
+    head = " " * indent + name
+    if not meaning:
+        return head
+    too_long = len(head) >= column
+    wrapped = textwrap.fill(
+        meaning,
+        width=110,
+        initial_indent=" " * column if too_long else head.ljust(column),
+        subsequent_indent=" " * column,
+        break_long_words=False,
+    )
+    return f"{head}\n{wrapped}" if too_long else wrapped
+
+
+def _option_files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
+    """The YAML of each option; of two with one name, the first folder's, as Hydra has it."""
+    files = {path.stem: path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")}
+    return dict(sorted(files.items()))
+
+
+def _first_comment(text: str) -> str:
+    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    return next((comment for comment in comments if comment and not comment.startswith("@package")), "")
+
+
+def _dotted(node: object, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return [prefix]
+    inner = [name for key, value in node.items() for name in _dotted(value, f"{prefix}.{key}" if prefix else str(key))]
+    return [*inner, prefix] if prefix else inner

@@ -1,0 +1,238 @@
+"""`config=FILE`: a whole resolved config in the place of the one that `conf/` composes.
+
+The values of the file become the defaults of the command: a primary config is made of the command's own and of the
+file, and Hydra composes from that, so that everything on the command line wins as it always does, a choice of a group
+replaces the whole group, and the jobs of a sweep share the file at no cost. Where a command writes to and where it
+tracks stay the command's own (`COMMANDS_OWN`). What `conf/` derives from other keys goes on being derived from them,
+where the file agrees: with `steps=500` besides, a schedule that ended with the steps ends with these.
+
+The price: the choices of such a command are called `of_file` instead of by name.
+"""
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gmm_pipeline.configuration.checks import check_shape
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
+from gmm_pipeline.errors import InputError, nearest
+
+TAKE_A_FILE = ("fit", "simulate", "animate")
+OF_FILES = {name for command in ("fit", "simulate") for name in SCHEMAS[command].__dataclass_fields__}
+"""Keys that a file may have: a file for `fit` serves the others too."""
+
+
+def primary_of(command: str, words: Sequence[str]) -> str:
+    """The name of the primary config that the words of a command line ask for, which Hydra knows afterwards.
+
+    Raises:
+        InputError: the file of `config=FILE` cannot be used.
+    """
+    file = file_in(words) if command in TAKE_A_FILE else None
+    if file is None:
+        return command
+    return register(command, read(file, command))
+
+
+def file_in(words: Sequence[str]) -> Path | None:
+    """The file that `config=FILE` names, if any.
+
+    Raises:
+        InputError: several files, or a name that is none.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    named = [word for word in words if re.match(r"\+{0,2}config=", word)]
+    if not named:
+        return None
+    try:
+        (override,) = OverridesParser.create().parse_overrides(named[-1:])
+    except HydraException:
+        return None  # said by whoever reads all words
+    several = override.is_sweep_override()
+    value = None if several else override.value()
+    if several or not isinstance(value, str | None) or value == "":
+        raise InputError(
+            "config",
+            expected="one YAML file",
+            came=named[-1].partition("=")[2] or "nothing",
+            remedy="For example config=params.yaml.",
+        )
+    return None if value is None else Path(value)
+
+
+def read(file: Path, command: str) -> dict[str, Any]:
+    """What a command takes of a file: the keys that it has and that are not its own.
+
+    Raises:
+        InputError: the file is no YAML mapping, or has keys or values that no command has.
+    """
+    content = _mapping(file)
+    for key in content:
+        if key not in OF_FILES:
+            close = nearest(str(key), OF_FILES)
+            raise InputError(
+                f"{file}: {key}",
+                expected="a key of fit",
+                came="a name that is not there",
+                remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it from the file.",
+            )
+    known = SCHEMAS[command].__dataclass_fields__
+    taken = {str(key): value for key, value in content.items() if key in known and key not in COMMANDS_OWN}
+    _check_values(file, taken, command)
+    return taken | {"data": _complete(taken["data"])} if "data" in taken else taken
+
+
+def _complete(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of data in a file, with the keys that it lacks as `conf/` has them: older records have fewer."""
+    of_file = _plain(OmegaConf.load(config_directory() / "data" / "file.yaml"))
+    return {**of_file, **data} if data["_target_"] == of_file["_target_"] else dict(data)
+
+
+def _mapping(file: Path) -> dict[Any, Any]:
+    if not file.is_file():
+        beside = sorted(str(path) for path in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
+        close = nearest(str(file), beside)
+        raise InputError(
+            "config",
+            expected="a YAML file",
+            came=f"{file}, which {'is a folder' if file.is_dir() else 'does not exist'}",
+            remedy=f"Did you mean {close[0]}?" if close else "For example the config.yaml of a record.",
+        )
+    try:
+        # OmegaConf's loader is a safe one, and reads 1e-3 as the number that it is to Hydra.
+        loaded = OmegaConf.load(file)
+        content = OmegaConf.to_container(loaded, resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError, RecursionError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise _not_a_config(file, said[:200]) from error
+    if not isinstance(content, dict) or not content:
+        raise _not_a_config(file, "a list" if content else "nothing")
+    return content
+
+
+def _not_a_config(file: Path, came: str) -> InputError:
+    return InputError(
+        str(file),
+        expected="a YAML mapping of keys to values",
+        came=came,
+        remedy="Give the config.yaml of a record, or what `fit --cfg job --resolve` prints.",
+    )
+
+
+def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
+    for key, value in _leaves(taken):
+        if isinstance(value, str) and ("${" in value or value == "???"):
+            raise InputError(
+                f"{file}: {key}",
+                expected="a value",
+                came=value,
+                remedy="Give a resolved config, as `fit --cfg job --resolve` prints it.",
+            )
+    for group in _groups(command):
+        if group not in taken or SCHEMAS[command].__dataclass_fields__[group].type is not Any:
+            continue  # the schema knows its keys
+        if not (isinstance(taken[group], dict) and "_target_" in taken[group]):
+            raise InputError(
+                f"{file}: {group}",
+                expected="keys and values, with a _target_ among them",
+                came=str(taken[group]),
+                remedy=f"Leave {group} out for the usual one.",
+            )
+    check_shape(SCHEMAS[command], taken, file=str(file))
+    try:
+        OmegaConf.merge(OmegaConf.structured(SCHEMAS[command]), taken)
+    except OmegaConfBaseException as error:
+        mistake = as_mistake(error, command)
+        if mistake is None:
+            raise
+        raise InputError(
+            f"{file}: {mistake.where}", expected=mistake.expected, came=mistake.came, remedy=mistake.remedy
+        ) from error
+
+
+def register(command: str, taken: Mapping[str, Any], overlay: str | None = None) -> str:
+    """Let Hydra know the primary config of a command with values of a file for defaults; gives its name.
+
+    Args:
+        command: whose config it is.
+        taken: keys and values, checked.
+        overlay: another command, whose choices of groups and whose settings of Hydra's are taken, if any.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    store, name = ConfigStore.instance(), f"{command}_{OF_FILE}"
+    primary = _plain(OmegaConf.load(config_directory() / f"{command}.yaml"))
+    values = _derived(taken, primary)
+    groups = {group: values.pop(group) for group in _groups(command) if group in values}
+    for group, node in groups.items():
+        store.store(group=group, name=OF_FILE, node=node)
+    choices = dict.fromkeys(groups, OF_FILE)
+    settings: dict[str, Any] = {}
+    if overlay is not None:
+        over = _plain(OmegaConf.load(config_directory() / f"{overlay}.yaml"))
+        for entry in over["defaults"]:
+            choices |= entry if isinstance(entry, dict) else {}
+        settings = {"hydra": over["hydra"]}
+    defaults = [
+        {group: choices.get(group, option) for group, option in entry.items()} if isinstance(entry, dict) else entry
+        for entry in primary.pop("defaults")
+    ]
+    store.store(name=name, node={"defaults": defaults, **_plain(OmegaConf.merge(primary, values, settings))})
+    return name
+
+
+def _groups(command: str) -> list[str]:
+    """The groups that a file may decide."""
+    primary = _plain(OmegaConf.load(config_directory() / f"{command}.yaml"))
+    named = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
+    return [name for name in named if name in SCHEMAS[command].__dataclass_fields__ and name not in COMMANDS_OWN]
+
+
+def _derived(taken: Mapping[str, Any], primary: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with what `conf/` derives from other keys as it is derived there, where that gives the same."""
+    given, found = OmegaConf.create(dict(taken)), OmegaConf.create(dict(taken))
+    for key, rule in _rules(taken, primary):
+        tried = copy.deepcopy(given)
+        OmegaConf.update(tried, key, rule)
+        try:
+            agrees = OmegaConf.select(tried, key) == OmegaConf.select(given, key)
+        except OmegaConfBaseException:  # the file lacks what it is derived from
+            continue
+        if agrees:
+            OmegaConf.update(found, key, rule)
+    return _plain(found)
+
+
+def _rules(taken: Mapping[str, Any], primary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Dotted keys that `conf/` derives from others, and how."""
+    for key, value in taken.items():
+        if "${" in str(primary.get(key)):
+            yield key, primary[key]
+        elif isinstance(value, dict) and "_target_" in value:
+            for path in sorted((config_directory() / key).glob("*.yaml")):
+                option = _plain(OmegaConf.load(path))
+                if option.get("_target_") == value["_target_"]:
+                    rules = ((name, rule) for name, rule in option.items() if name in value)
+                    yield from ((f"{key}.{name}", rule) for name, rule in rules if "${" in str(rule))
+
+
+def _plain(cfg: Any) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(cfg, resolve=False)
+    return content
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

@@ -1,0 +1,133 @@
+"""One run of a sweep, once it was computed: its record, or why there is none."""
+
+import logging
+import shlex
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gmm_pipeline.analysis.answers import Answer
+from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.errors import REPORTED, RunFailed
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.code_state import code_state
+from gmm_pipeline.records.datasets import doubts_about_weights
+from gmm_pipeline.records.files import as_yaml, write_json, write_text
+from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages.fit import objective_of, summary
+from gmm_pipeline.stages.loading import digest_of_data
+from gmm_pipeline.stages.pictures import picture
+from gmm_pipeline.stages.recording import about, device, save, write_record
+
+log = logging.getLogger(__name__)
+
+
+def save_fitted(
+    content: Mapping[str, Any],
+    words: Sequence[str],
+    job: Job,
+    found: Answer,
+    directory: Path,
+    began: datetime,
+    sweep: dict[str, Any],
+) -> float:
+    """Write the record of a run that was computed; returns the objective.
+
+    Args:
+        content: the resolved config of the run.
+        words: its overrides.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+        began: when the run's batch was begun.
+        sweep: name and id of the sweep and the number of the run.
+
+    Raises:
+        RunFailed: the fit diverged; the record says so.
+    """
+    timings = Timings(time.perf_counter())
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
+    for doubt in doubts_about_weights(job.dataset):
+        log.warning("%s", doubt)
+    with timings.section("record"):
+        save(content, job, found, directory, of_sweep=True)
+    record = {**about(content, words, job, found, directory, began), "sweep": sweep}
+    write_record(directory, record, timings, timed=content["timings"])
+    log.info("%s", summary(job, found))
+    if "all" in (content["figures"]["sweep"], content["animation"]["sweep"]):
+        failed = picture(DictConfig(content), directory, timings)
+        if failed:
+            log.error("%s", failed)
+        write_record(directory, record, timings, timed=content["timings"])
+    if found.diverged:
+        raise reported(RunFailed(f"the fit diverged: {record['error']}"))
+    return objective_of(found, content["objective"])
+
+
+def save_failed(
+    content: Mapping[str, Any] | None,
+    error: Exception,
+    directory: Path,
+    overrides: tuple[str, ...],
+    digest: str,
+    sweep: dict[str, Any],
+) -> RunFailed:
+    """Write the record of a run that has no result, with the reason; returns what is to be raised.
+
+    Args:
+        content: the resolved config of the run, if it could be composed.
+        error: why there is no result.
+        directory: of the record.
+        overrides: of the run.
+        digest: of its config, or its overrides.
+        sweep: name and id of the sweep and the number of the run.
+    """
+    reason = reason_of(error)
+    log.error("%s", reason, exc_info=None if isinstance(error, RunFailed | ValueError) else error)
+    directory.mkdir(parents=True, exist_ok=True)
+    if content is not None:
+        write_text(directory / artifacts.CONFIG, as_yaml(content))
+    code = code_state()
+    artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=True)
+    now = datetime.now(UTC).isoformat()
+    write_json(
+        directory / artifacts.RECORD,
+        {
+            "format": artifacts.FORMAT,
+            "status": "failed",
+            "error": reason,
+            "name": directory.name,
+            "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *overrides]),
+            "overrides": list(overrides),
+            "digest": digest,
+            "started": now,
+            "ended": now,
+            "provenance": provenance(device()),
+            "sweep": sweep,
+        },
+    )
+    return reported(RunFailed(reason))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a run has no result, in one line."""
+    lines = str(error).strip().splitlines() or [""]
+    # XLA hands on what a function that it called has raised as the text of a traceback, which ends with the reason.
+    said = lines[-1] if "Traceback (most recent call last)" in lines[0] else lines[0]
+    if isinstance(error, RunFailed | ValueError) and said:
+        return said
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" ({Path(where[0].filename).name}:{where[0].lineno})" if where else ""
+    return f"{type(error).__name__}: {said or 'no message'}{place}"
+
+
+def reported(error: RunFailed) -> RunFailed:
+    """The same error, of which the user is told with the sweep's summary."""
+    error.add_note(REPORTED)
+    return error

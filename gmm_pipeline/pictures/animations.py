@@ -1,0 +1,301 @@
+"""The film of a fit: densities over the data, and the loss, as training goes.
+
+celluloid's `Camera` collects the artists of each frame, as in the notebook; what does not change is drawn after the
+last snap, belongs to no frame and so stays in all of them. A full drawing of axes, ticks and legend takes ten times as
+long as that of a few lines, so the unchanging part is drawn once and kept as pixels, and each frame is rendered once
+for all formats. The price is that lines lie above the axes, and that no window shows the frames as they are drawn.
+The files are the same bytes in each process: one encoder thread, and no versions or dates.
+"""
+
+import base64
+import contextlib
+import html
+import io
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+import imageio_ffmpeg
+import numpy as np
+from celluloid import Camera
+from jaxtyping import Real
+from matplotlib.animation import AbstractMovieWriter, ArtistAnimation
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gmm_pipeline.analysis import curves
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.pictures import drawing
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.files import whole_file
+
+FORMATS = ("gif", "mp4", "html")
+SHARE_LOSS = 0.3
+GIF_COLORS = 128
+# Browsers slow down a gif whose frames last less than two hundredths of a second.
+LEAST_GIF_MILLISECONDS = 20
+# One thread and no tags of any encoder version: the same frames are the same bytes. Odd sizes are padded with white.
+ENCODER = (
+    *("-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,scale=out_color_matrix=bt709:out_range=tv"),
+    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p", "-threads", "1"),
+    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+    *("-movflags", "+faststart", "-flags", "+bitexact", "-fflags", "+bitexact", "-map_metadata", "-1", "-an"),
+)
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>body {{ margin: 0; background: white; text-align: center }} video {{ width: 100%; max-width: {width}px }}</style>
+</head>
+<body>
+<video controls autoplay loop muted playsinline width="{width}" height="{height}"
+ style="height: auto" src="data:video/mp4;base64,{film}"></video>
+</body>
+</html>
+"""
+
+
+class _StillCanvas(FigureCanvasAgg):
+    """A canvas that leaves out the full drawing for which the animation asks before each frame."""
+
+    def draw_idle(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def _draw_mixture(axes: Axes, mixture: Mixture, window: tuple[float, float]) -> None:
+    points = curves.density_points(window, mixture, base=200)
+    parts = curves.weighted_densities(mixture, points)
+    axes.plot(points, parts.sum(axis=0), **drawing.MIXTURE)
+    for component, part in enumerate(parts if len(parts) > 1 else ()):
+        axes.plot(points, part, **drawing.component_style(component))
+
+
+def _caption(step: int, loss: float, excess: float) -> str:
+    if not np.isfinite(loss):
+        return f"step {step},  loss not finite"
+    if not excess > drawing.LEAST_EXCESS:
+        return f"step {step},  loss {loss:.3f} nats,  the least"
+    return f"step {step},  loss {loss:.3f} nats,  {excess:.{1 if excess >= 10.0 else 6}f} above the least"
+
+
+def animate_training(
+    history: History,
+    data: Real[np.ndarray, " n"],
+    sample_weights: Real[np.ndarray, " n"] | None = None,
+    *,
+    name: str,
+    unit: str | None,
+    frames: int,
+    size: Sequence[float],
+    dpi: float | int,
+) -> ArtistAnimation:
+    """The fitted mixture and its components [K] over the data as training goes, with the loss below.
+
+    Args:
+        history: steps, losses in nats and mixtures; `curves.choose_records` chooses the ones to show.
+        data: x, in `unit`.
+        sample_weights: how often each datum counts; None for once each.
+        name: what the data are, for the axis.
+        unit: unit of the data, or None for none.
+        frames: frames at most.
+        size: width and height of the figure, in inches.
+        dpi: dots per inch.
+    """
+    bars = curves.histogram(data, sample_weights)
+    excess, _ = curves.loss_excess(history.losses)
+    chosen = curves.choose_records(history, frames)
+    with drawing.style():
+        figure = Figure(figsize=(size[0], size[1]), dpi=dpi, layout="constrained")
+        _StillCanvas(figure)
+        densities, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
+        margin = 0.02 * (bars.edges[-1] - bars.edges[0])
+        window = (float(bars.edges[0] - margin), float(bars.edges[-1] + margin))
+        camera = Camera(figure)
+        for index in chosen:
+            _draw_mixture(densities, Mixture(*(values[index] for values in history.mixtures)), window)
+            text = _caption(int(history.steps[index]), float(history.losses[index]), float(excess[index]))
+            densities.text(0.0, 1.03, text, transform=densities.transAxes)
+            loss.axvline(float(history.steps[index]), color=drawing.COLORS[5], linewidth=1.2)
+            for artist in camera.snap():
+                artist.set_animated(True)
+        n_components = history.mixtures.locs.shape[1]
+        drawing.draw_bars(densities, bars, name=name, unit=unit)
+        densities.set_ylim(0.0, _top(history, bars, window))
+        # A title of its own holds the place of the line of text that changes.
+        densities.set_title(" ", loc="left")
+        drawing.draw_excess(loss, history)
+        loss.set_ylabel("loss − least\n/ nats")
+        handles = [*densities.patches, *densities.lines[: 1 + (n_components if n_components > 1 else 0)]]
+        labels = ["data", "mixture", *(f"component {component}" for component in range(n_components))]
+        figure.legend(handles, labels[: len(handles)], loc="outside right upper")
+        figure.align_ylabels()
+    return camera.animate(blit=True)
+
+
+def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) -> float:
+    # A start is often far higher or lower than the end: the end decides, or what came last of what is finite.
+    finite = np.flatnonzero(np.isfinite(np.stack(history.mixtures)).all(axis=(0, 2)))
+    finals = [Mixture(*(values[index] for values in history.mixtures)) for index in finite[-1:]]
+    parts = [curves.weighted_densities(final, curves.density_points(window, final, base=200)) for final in finals]
+    return curves.density_top(bars, *(part.sum(axis=0) for part in parts))[0]
+
+
+class _Film:
+    """Frames on their way into an encoder process; `finish` gives the mp4."""
+
+    def __init__(self, width: int, height: int, fps: float | int):
+        try:
+            program = imageio_ffmpeg.get_ffmpeg_exe()
+        except RuntimeError as error:
+            remedy = "Name one in IMAGEIO_FFMPEG_EXE, or set animation.formats=[gif]."
+            expected, came = "an ffmpeg program for mp4 and html", str(error).splitlines()[0]
+            raise InputError("animation.formats", expected=expected, came=came, remedy=remedy) from error
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = Path(self._folder.name) / "film.mp4"
+        source = ("-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}", "-r", f"{fps}", "-i", "-")
+        command = [program, "-y", "-loglevel", "error", "-nostats", *source, *ENCODER, str(self._path)]
+        self._process = subprocess.Popen(  # noqa: S603 (no shell, and no word of it is the user's)
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def add(self, pixels: bytes) -> None:
+        # A dead encoder is reported by `finish`, which knows what it complained of.
+        with contextlib.suppress(BrokenPipeError):
+            cast(IO[bytes], self._process.stdin).write(pixels)
+
+    def finish(self) -> bytes:
+        with self._folder:
+            _, complaints = self._process.communicate()
+            if self._process.returncode:
+                raise RuntimeError(f"ffmpeg failed: {complaints.decode(errors='replace').strip()}")
+            return self._path.read_bytes()
+
+
+class _Writer(AbstractMovieWriter):
+    """Renders each frame once, onto a kept background, for the gif and for the film."""
+
+    def __init__(self, formats: Sequence[str], fps: float | int, hold: float | int, progress: Callable[[], None]):
+        super().__init__()
+        self.gif = self.film = b""
+        self._rate = fps
+        self._formats = formats
+        self._hold = hold
+        self._progress = progress
+        self._images: list[Image.Image] = []
+        self._film: _Film | None = None
+        self._pixels = b""
+
+    def setup(self, fig: Figure, outfile: Any, dpi: float | int | None = None) -> None:
+        self.fig, self.outfile, self.dpi = fig, outfile, dpi or fig.dpi
+        fig.set_dpi(self.dpi)
+        self._canvas = cast(FigureCanvasAgg, fig.canvas)
+        self._artists = [artist for axes in fig.axes for artist in axes.get_children() if artist.get_animated()]
+        self._artists.sort(key=lambda artist: artist.get_zorder())
+        for artist in self._artists:
+            artist.set_visible(False)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(fig.bbox)
+        self.size = self._canvas.get_width_height()
+        if {"mp4", "html"} & set(self._formats):
+            self._film = _Film(*self.size, self._rate)
+
+    def grab_frame(self, **savefig_kwargs: Any) -> None:
+        self._canvas.restore_region(self._background)
+        for artist in self._artists:
+            if artist.get_visible():
+                self.fig.draw_artist(artist)
+        self._pixels = self._canvas.buffer_rgba().tobytes()
+        if self._film is not None:
+            self._film.add(self._pixels)
+        if "gif" in self._formats:
+            image = Image.frombuffer("RGBA", self.size, self._pixels, "raw", "RGBA", 0, 1).convert("RGB")
+            self._images.append(image)
+        self._progress()
+
+    def finish(self) -> None:
+        if self._film is not None:
+            for _ in range(round(self._hold * self._rate)):
+                self._film.add(self._pixels)
+            self.film = self._film.finish()
+        if self._images:
+            self.gif = _gif(self._images, self._rate, self._hold)
+
+
+def _gif(images: Sequence[Image.Image], fps: float | int, hold: float | int) -> bytes:
+    """All frames on one palette, taken from three of them; without dither, flat areas stay flat and the file small."""
+    width, height = images[0].size
+    swatch = Image.new("RGB", (width, 3 * height))
+    for row, index in enumerate((0, len(images) // 2, -1)):
+        swatch.paste(images[index], (0, row * height))
+    palette = swatch.quantize(GIF_COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # The nearest colour is found to six bits a channel: with near-whites to choose from, the paper would be off-white.
+    colors = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    colors[(colors >= 248).all(axis=1)] = 255
+    palette.putpalette(colors.tobytes())
+    first, *others = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images)
+    frame = max(round(1000.0 / fps), LEAST_GIF_MILLISECONDS)
+    durations = [frame] * len(others) + [frame + round(1000.0 * hold)]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
+    return buffer.getvalue()
+
+
+def _page(film: bytes, size: tuple[int, int], title: str) -> bytes:
+    encoded = base64.b64encode(film).decode()
+    return PAGE.format(title=html.escape(title), width=size[0], height=size[1], film=encoded).encode()
+
+
+def save_animation(
+    animation: ArtistAnimation,
+    directory: Path,
+    stem: str = "training",
+    *,
+    formats: Sequence[str],
+    fps: float | int,
+    hold: float | int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write an animation as gif, mp4 and a page with the film inside, rendered once; returns the paths, by format.
+
+    Args:
+        animation: from `animate_training`.
+        directory: where the files go; made if need be.
+        stem: their name without suffix.
+        formats: any of gif, mp4 and html.
+        fps: frames per second.
+        hold: seconds for which the last frame stays.
+        progress: told (frames done, frames in all) after each frame.
+
+    Raises:
+        InputError: a format is none of these, or no ffmpeg can be found for mp4 and html.
+    """
+    for suffix in formats:
+        if suffix not in FORMATS:
+            raise InputError(
+                "animation.formats",
+                expected=f"any of {', '.join(FORMATS)}",
+                came=f"{suffix!r}",
+                remedy="Name the formats as in animation.formats=[gif,mp4].",
+            )
+    if not formats:
+        return []
+    directory.mkdir(parents=True, exist_ok=True)
+    n_frames = sum(1 for _ in animation.new_frame_seq())
+    done = iter(range(1, n_frames + 1))
+    writer = _Writer(formats, fps, hold, lambda: progress(next(done), n_frames) if progress else None)
+    with drawing.style():
+        animation.save(str(directory / stem), writer=writer)
+    contents = {"gif": writer.gif, "mp4": writer.film, "html": _page(writer.film, writer.size, stem)}
+    paths = []
+    for suffix in formats:
+        paths.append(directory / f"{stem}.{suffix}")
+        with whole_file(paths[-1]) as stream:
+            stream.write(contents[suffix])
+    return paths

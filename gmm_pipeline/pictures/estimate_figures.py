@@ -1,0 +1,279 @@
+"""Pictures of estimates and of how sure they are: weights with intervals, bootstrap replicates, what starts reached.
+
+As in `figures.py`, a picture is a pure function from arrays to a `Figure`. An interval is drawn where there is one: a
+parameter whose error is not known has none, and gets no bar rather than a short one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from gmm_pipeline.analysis import curves
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.pictures import drawing
+
+INTERVAL: dict[str, Any] = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2.5, "zorder": 4}
+ASYMPTOTIC: dict[str, Any] = {"color": "black", "linewidth": 2.2, "solid_capstyle": "butt"}
+ESTIMATE: dict[str, Any] = {"color": "black", "linewidth": 1.4}
+TRUE: dict[str, Any] = {"color": "0.45", "linewidth": 1.6, "linestyle": (0, (1.2, 1.2))}
+MOST_ROWS = 8
+"""Components whose replicates are drawn."""
+LEAST_BINS, MOST_BINS = 15, 40
+MARGIN = 0.2
+"""Room beside the intervals, as a share of what they span."""
+SAME_OPTIMUM = 1e-2
+"""Nats: differences below are no differences of optima."""
+OUTCOMES: dict[str, dict[str, Any]] = {
+    "reached": {"marker": "o", "color": drawing.COLORS[1], "label": "reached the best"},
+    "worse": {"marker": "s", "color": drawing.COLORS[5], "label": "a worse optimum"},
+    "degenerate": {"marker": "X", "color": drawing.COLORS[3], "label": "degenerate: left out"},
+    "diverged": {"marker": "x", "color": "0.35", "label": "diverged: no value"},
+}
+
+
+def draw_weights(
+    fitted: Mixture,
+    truth: Mixture | None,
+    *,
+    intervals: curves.Intervals | None = None,
+    unit: str | None,
+    size: Sequence[float],
+) -> Figure:
+    """Weight of each fitted component [K], named by its loc, with the true weights beside them where they are known.
+
+    Args:
+        fitted: the fitted mixture, ordered by loc where there are intervals.
+        truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
+        intervals: of the fitted mixture, or None.
+        unit: unit of the data, or None for none.
+        size: width and greatest height of the figure, in inches; few components take less.
+    """
+    fitted = curves.by_loc(fitted)
+    truth = None if truth is None else curves.by_loc(truth)
+    true_weights = np.empty(0) if truth is None else truth.weights
+    matched = len(true_weights) == len(fitted.locs)
+    chosen = curves.named(fitted.weights)
+    rest = curves.rest_name(fitted.weights, chosen)
+    names = [f"component {number}, loc {_loc_labels(fitted, unit)[number]}" for number in chosen.tolist()]
+    names += [f"{rest}, together"] * bool(rest)
+    rest_weight = [float(np.nansum(np.delete(fitted.weights, chosen)))] * bool(rest)
+    weights = np.append(fitted.weights[chosen], rest_weight)
+    heights = np.where(np.isfinite(weights), weights, 0.0)
+    true_chosen = chosen if matched else curves.named(true_weights)
+    if truth is not None and not matched:
+        names += [f"true component, loc {_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
+    true_rows = np.arange(len(true_chosen)) + (0 if matched else len(weights))
+    true_of_row = dict(zip(true_rows.tolist(), true_weights[true_chosen].tolist(), strict=True)) if truth else {}
+    with drawing.style():
+        figure, (axes,) = drawing.new_figure(
+            size, heights=(max(1.0, len(names) / 14) if len(names) > 6 else 0.25 + 0.12 * len(names),)
+        )
+        colors = [drawing.component_style(component)["color"] for component in chosen.tolist()] + ["0.62"] * bool(rest)
+        outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
+        if true_of_row:
+            axes.barh(list(true_of_row), list(true_of_row.values()), height=0.72, color="0.85", label="true")
+        axes.barh(np.arange(len(weights)), heights, height=0.36, color=colors, **outline)
+        ends = heights.copy()
+        if intervals is not None:
+            ends[: len(chosen)] = _draw_intervals(axes, weights[: len(chosen)], intervals, chosen)
+        for row in range(len(names)):
+            text, place = (f"{weights[row]:.3f}", ends[row]) if row < len(weights) else ("", 0.0)
+            if row < len(weights) and np.isnan(weights[row]):
+                text = "not finite"
+            if row in true_of_row:
+                text = f"{text} (true {true_of_row[row]:.3f})" if text else f"true {true_of_row[row]:.3f}"
+                place = max(place, true_of_row[row])
+            axes.annotate(text, (place, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set_yticks(np.arange(len(names)), names, parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(0.0, (1.4 if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
+        # Room for the text beside a bar goes past one, which no weight does.
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(1.0, axes.get_xlim()[1])])
+        axes.set_xlabel("weight")
+        if truth is not None or intervals is not None:
+            figure.legend(loc="outside right upper")
+    return figure
+
+
+def _loc_labels(mixture: Mixture, unit: str | None) -> list[str]:
+    scales = mixture.scales[np.isfinite(mixture.scales) & (mixture.scales > 0.0)]
+    decimals = max(1 - math.floor(math.log10(scales.min())), 0) if scales.size else 2
+    texts = [f"{loc:z.{decimals}f}" if decimals <= 5 else f"{loc:.4g}" for loc in mixture.locs]
+    return [text.replace("-", "−") + ("" if unit is None else f" {unit}") for text in texts]
+
+
+def _draw_intervals(
+    axes: Axes, weights: Float[np.ndarray, " N"], intervals: curves.Intervals, chosen: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """Bars of the intervals of weights that have one; returns how far each row is drawn."""
+    lower, upper = intervals.lower.weights[chosen], intervals.upper.weights[chosen]
+    known = np.flatnonzero(np.isfinite(weights) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower))
+    reach = np.where(np.isfinite(weights), weights, 0.0)
+    if known.size:
+        # A percentile interval need not hold the estimate.
+        middle, half = 0.5 * (lower + upper)[known], 0.5 * (upper - lower)[known]
+        axes.errorbar(middle, known, xerr=half, label=_interval_name(intervals), **INTERVAL)
+        reach[known] = np.maximum(reach[known], upper[known])
+    return reach
+
+
+def _interval_name(intervals: curves.Intervals) -> str:
+    return f"{100.0 * intervals.level:g} % interval\n({intervals.method})"
+
+
+def draw_bootstrap(
+    replicates: Mixture,
+    fitted: Mixture,
+    truth: Mixture | None,
+    *,
+    intervals: curves.Intervals,
+    asymptotic: curves.Intervals,
+    unit: str | None,
+    size: Sequence[float],
+) -> Figure:
+    """Bootstrap replicates [B, K] of each parameter as a histogram, with both kinds of intervals.
+
+    Args:
+        replicates: in the order of the fit's components; NaN in those without a sound fit.
+        fitted: the estimates, ordered by loc.
+        truth: the mixture that made the data; drawn where it has as many components.
+        intervals: of the bootstrap.
+        asymptotic: from the observed information, to compare.
+        unit: unit of the data, or None for none.
+        size: width and height of a picture, in inches; this one has a row a component, the heaviest `MOST_ROWS`.
+    """
+    n_components = len(fitted.locs)
+    weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
+    rows = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
+    truth = curves.by_loc(truth) if truth is not None and len(truth.locs) == n_components else None
+    sound = np.atleast_1d(np.isfinite(replicates.locs).all(axis=-1))
+    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
+    with drawing.style():
+        figure = Figure(figsize=(size[0], size[1] * (0.3 + 0.3 * len(rows))), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), 3, squeeze=False)
+        beyond = 0
+        for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
+            axes_of_row[0].set_ylabel(f"component {component}", fontsize=8.0)
+            for axes, name in zip(axes_of_row, Mixture._fields, strict=True):
+                estimate = getattr(fitted, name)[component]
+                span, other = (
+                    [float(getattr(end, name)[component]) for end in (one.lower, one.upper)]
+                    for one in (intervals, asymptotic)
+                )
+                values = getattr(replicates, name)[sound, component]
+                beyond += _draw_replicates(axes, values, [estimate, *span, *other], component)
+                if np.isfinite(span).all():
+                    axes.axvspan(*span, color="0.9", zorder=0, linewidth=0.0)
+                if np.isfinite(other).all():
+                    axes.plot(other, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
+                if truth is not None:
+                    axes.axvline(getattr(truth, name)[component], **TRUE)
+                axes.axvline(estimate, **ESTIMATE)
+        for axes, label in zip(grid[-1], labels, strict=True):
+            axes.set_xlabel(label, parse_math=False)
+        level = f"{100.0 * intervals.level:g} %"
+        handles = [
+            Patch(color=drawing.COLORS[0], label="replicates"),
+            Line2D([], [], label="estimate", **ESTIMATE),
+            Patch(color="0.9", label=f"{level}, {intervals.method}"),
+            Line2D([], [], label=f"{level}, {asymptotic.method}", **ASYMPTOTIC),
+        ]
+        handles += [Line2D([], [], label="true", **TRUE)] if truth is not None else []
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.6, columnspacing=1.2
+        )
+        lost = int(np.sum(~sound))
+        few = f"the heaviest {len(rows)} of {n_components} components" if n_components > len(rows) else ""
+        unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
+        drawing.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
+    return figure
+
+
+def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequence[float], component: int) -> int:
+    """The histogram around what else is drawn; returns how many replicates lie beyond it, which would squeeze it."""
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(axis="x", labelsize=7.0)
+    shown = np.array([mark for mark in marks if math.isfinite(mark)])
+    if not values.size or not shown.size:
+        return 0
+    margin = MARGIN * float(np.ptp(shown))
+    low, high = float(shown.min()) - margin, float(shown.max()) + margin
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return 0  # such as the weight of a single component
+    bins = int(min(MOST_BINS, max(LEAST_BINS, 2.0 * math.sqrt(len(values)))))
+    heights, edges = np.histogram(values, bins=bins, range=(low, high))
+    axes.stairs(heights, edges, fill=True, color=drawing.component_style(component)["color"], alpha=0.75)
+    axes.set_ylim(0.0, 1.08 * max(float(heights.max()), 1.0))
+    axes.set_xlim(low, high)
+    return int(np.sum((values < low) | (values > high)))
+
+
+def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float]) -> Figure:
+    """How far below the best each start ended, best first, by what became of it.
+
+    Starts that end level with each other found the same optimum. Those with a degenerate component are not compared: a
+    likelihood has no bound there, and they stand at the foot where they are above the best.
+
+    Args:
+        restarts: with `log_posterior` in nats, None where it is not finite, `outcome` and `converged`.
+        size: width and height of the figure, in inches.
+    """
+    values = np.array(
+        [math.nan if one["log_posterior"] is None else one["log_posterior"] for one in restarts], np.float64
+    )
+    outcomes = [one["outcome"] for one in restarts]
+    sound = np.array([outcome in ("reached", "worse") for outcome in outcomes], bool)
+    candidates = values[sound] if sound.any() else values
+    finite = candidates[np.isfinite(candidates)]
+    best = float(finite.max()) if finite.size else 0.0
+    excess = np.where(np.isfinite(values), np.maximum(best - values, SAME_OPTIMUM), np.nan)
+    ranks = [list(OUTCOMES).index(outcome) for outcome in outcomes]
+    order = sorted(range(len(restarts)), key=lambda i: (ranks[i], np.nan_to_num(excess[i], nan=math.inf)))
+    highest = float(np.nanmax(excess, initial=SAME_OPTIMUM))
+    with drawing.style():
+        figure, (axes,) = drawing.new_figure(size)
+        top = 3.0 * max(highest, 1.0)
+        drawing.set_excess_axis(axes, top, SAME_OPTIMUM)
+        axes.axhline(SAME_OPTIMUM, color="0.85", linewidth=0.8, zorder=0)
+        shown: dict[tuple[str, bool], None] = {}
+        for place, index in enumerate(order, start=1):
+            outcome, converged = outcomes[index], bool(restarts[index]["converged"])
+            look = {name: value for name, value in OUTCOMES[outcome].items() if name != "label"}
+            y = excess[index] if np.isfinite(excess[index]) else top
+            face = look["color"] if converged or outcome == "diverged" else "white"
+            axes.plot(place, y, markersize=6.5, markerfacecolor=face, clip_on=False, zorder=3, linestyle="", **look)
+            shown[outcome, face == "white"] = None
+        axes.set_xlim(0.4, len(restarts) + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("starts, best first")
+        axes.set_ylabel("best − log posterior / nats")
+        handles = []
+        for outcome in [outcome for outcome in OUTCOMES if outcome in outcomes]:
+            look = OUTCOMES[outcome]
+            count = outcomes.count(outcome)
+            handles.append(
+                Line2D([], [], linestyle="", markersize=6.5, **{**look, "label": f"{look['label']}: {count}"})
+            )
+        if any(hollow for _, hollow in shown):
+            hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
+            handles.append(Line2D([], [], label="hollow: not converged", **hollow))
+        figure.legend(handles=handles, loc="outside right upper", handlelength=1.5)
+    return figure
+
+
+def restarts_tell(restarts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a picture of the starts says more than a sentence: there are several, and they differ."""
+    return len(restarts) > 1 and any(one["outcome"] != "reached" for one in restarts)

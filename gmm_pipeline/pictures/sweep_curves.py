@@ -1,0 +1,121 @@
+"""Losses of a sweep over optimizer steps, for what was swept of the optimizer.
+
+Histories are the only large part of a record, so that about `MOST_HISTORIES` are read, as many of each value;
+the picture says so.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from gmm_pipeline.analysis import sweep_answers
+from gmm_pipeline.analysis.sweep_answers import REACHED
+from gmm_pipeline.pictures import drawing
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.overrides import override_values
+from gmm_pipeline.records.sweep_table import typed_column
+from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
+
+MOST_HISTORIES = 200
+MOST_LINES = 12
+STEP_KEYS = ("optimizer", "schedule")
+
+
+def draw_loss_curves(
+    histories: Sequence[History],
+    key: str,
+    labels: Sequence[str],
+    zeros: Float[np.ndarray, " R"],
+    *,
+    n_runs: int,
+    size: Sequence[float],
+) -> Figure:
+    """Excess of loss over optimizer steps, a colour a value of what was swept: median over runs, band of the quartiles.
+
+    Args:
+        histories: of the runs that are drawn; a loss that is not finite counts as above all others.
+        key: what was swept, for the legend.
+        labels: its value in each run.
+        zeros: for each run, the best loss of all runs that minimise the same one, in nats.
+        n_runs: how many runs there are in all, drawn or not.
+        size: width and height of the figure, in inches.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        groups.setdefault(label, []).append(index)
+    numbers = typed_column(list(groups))
+    is_number = isinstance(numbers, np.ndarray)
+    order = np.argsort(numbers.data, kind="stable") if isinstance(numbers, np.ma.MaskedArray) else range(len(groups))
+    names = [list(groups)[index] for index in order]
+    many = len(names) > MOST_LINES
+    with drawing.style():
+        figure, (axes,) = drawing.new_figure(size)
+        colors, norm = _sequence([float(name) for name in names] if is_number else None, len(names))
+        bands = [sweep_answers.band([histories[i] for i in groups[name]], zeros[groups[name]]) for name in names]
+        finite = np.concatenate([band.middle[np.isfinite(band.middle)] for band in bands])
+        top = 2.0 * max(float(finite.max(initial=0.0)), 10.0 * REACHED)
+        drawing.set_excess_axis(axes, top, REACHED)
+        for name, color, band in zip(names, colors, bands, strict=True):
+            if len(groups[name]) > 2 and not many:
+                kept = np.isfinite(band.high)
+                axes.fill_between(
+                    band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0
+                )
+            shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
+            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=0.7 if many else 1.4)
+        drawing.set_step_axis(axes, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
+        axes.set_ylabel("loss − best / nats")
+        notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
+        largest = max(map(len, groups.values()))
+        if largest > 1:
+            notes.append("median of the runs" + (" and their quartiles" if largest > 2 and not many else ""))
+        drawing.note(figure, notes)
+        if many and norm is not None:
+            bar = figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=axes, pad=0.02)
+            bar.set_label(key, parse_math=False)
+        else:
+            figure.legend(loc="outside right upper", title=key, title_fontsize=8.0)
+    return figure
+
+
+def _told(name: str, band: sweep_answers.Band) -> str:
+    name = name.replace("$", r"\$")
+    return f"{name}\n{band.n_lost} of {band.n_runs} diverged" if band.n_lost else name
+
+
+def _sequence(values: Sequence[float] | None, count: int) -> tuple[list[Any], Normalize | None]:
+    """Colours from light to dark in the order of numbers; distinct ones for names."""
+    if values is None:
+        return [drawing.component_style(index)["color"] for index in range(count)], None
+    if count > MOST_LINES:
+        norm = LogNorm if min(values) > 0.0 and max(values) > 10.0 * min(values) else Normalize
+        scale = norm(min(values), max(values))
+        return [mpl.colormaps["viridis_r"](scale(number)) for number in values], scale
+    # The lightest tenth of the map is lost on white.
+    return [mpl.colormaps["viridis_r"](share) for share in np.linspace(0.12, 1.0, count)], None
+
+
+def swept_steps(runs: Sequence[SweepRun]) -> list[str]:
+    """Overrides of the optimizer and its schedule that differ between runs."""
+    return [key for key in differing_overrides(runs) if key.partition(".")[0].partition("@")[0] in STEP_KEYS]
+
+
+def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], size: Sequence[float]) -> Figure:
+    """The loss curves of a sweep, from the histories of at most `MOST_HISTORIES` of its runs."""
+    zeros = sweep_answers.best_losses(runs)
+    drawable = [run for run in runs if run.number in zeros]
+    asked = [override_values(run.overrides) for run in drawable]
+    labels = [" ".join(values.get(key, "default") for key in keys) for values in asked]
+    indices = sweep_answers.even_choice(labels, MOST_HISTORIES)
+    chosen, labels = [drawable[index] for index in indices], [labels[index] for index in indices]
+    histories = [artifacts.read_history(folder / run.record / artifacts.HISTORY) for run in chosen]
+    best = np.array([zeros[run.number] for run in chosen])
+    return draw_loss_curves(histories, "\n".join(keys), labels, best, n_runs=len(drawable), size=size)

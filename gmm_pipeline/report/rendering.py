@@ -1,0 +1,135 @@
+"""A page as one file: templates that escape all text, and everything that the browser needs written into them.
+
+Nothing is fetched: the page says so in a content security policy, which a browser enforces. Plotly's script is most of
+its five megabytes; the price of plots that answer to a pointer wherever the file is opened. The same content gives the
+same bytes: no time of making, no random ids.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.report.plotting import Chart
+
+FOLDER = Path(__file__).parent
+SCRIPTS = ("page.js", "table.js", "explorer.js")
+PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+"""What is embedded of a picture that is there in several formats: the first."""
+FILMS = {".mp4": "video/mp4", ".gif": "image/gif"}
+PICTURES = {
+    "fitted_density": "Histogram of the data with the fitted mixture, its components and, where known, the truth",
+    "loss": "Loss above its least over the optimizer's steps",
+    "parameter_traces": "Weights, locs and scales of the components over the optimizer's steps",
+    "weights": "Weight of each component with its interval",
+    "restarts": "How far below the best each start ended",
+    "bootstrap": "Bootstrap replicates of each parameter, with both kinds of intervals",
+    "selection": "Selection criterion of each candidate over the number of components",
+    "information_criterion": "Information criterion of each run over the number of components",
+    "final_loss": "Final losses above the best, sorted, for each setting",
+    "fitted_parameters": "Fitted parameters of the runs",
+    "loss_curves": "Loss above the best over the optimizer's steps: median and quartiles of the runs with each setting",
+    "recovery": "How often the true mixture was found again, over the number of data",
+}
+"""What each picture shows; one with another name is told by it."""
+
+
+class Picture(NamedTuple):
+    """An embedded picture or film."""
+
+    name: str
+    alt: str
+    kind: str
+    """MIME type."""
+    uri: str
+
+
+def render(template: str, *, charts: Mapping[str, Chart], **content: Any) -> str:
+    """A whole page.
+
+    Args:
+        template: name of its file.
+        charts: plots by the name that the template gives them.
+        **content: what the template asks for.
+    """
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["json"] = lambda value: Markup(script_json(value))  # noqa: S704 - it has no < left
+    scripts = [get_plotlyjs(), *((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)]
+    return environment.get_template(template).render(
+        charts=charts,
+        style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of this package
+        scripts=[Markup(script.replace("</script", r"<\/script")) for script in scripts],  # noqa: S704 - as above
+        **content,
+    )
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a script element: no character in it ends the element or opens a comment.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def pictures(folder: Path) -> list[Picture]:
+    """The pictures of a record or a sweep, once each, those first that are known by name."""
+    names = list(PICTURES)
+    found: dict[str, Path] = {}
+    for suffix in reversed(PICTURE_TYPES):
+        found |= {path.stem: path for path in sorted((folder / artifacts.FIGURES).glob(f"*{suffix}"))}
+    order = sorted(found, key=lambda name: (names.index(name) if name in names else len(names), name))
+    return [
+        Picture(name.replace("_", " "), PICTURES.get(name, name.replace("_", " ")), kind, data_uri(found[name], kind))
+        for name in order
+        for kind in [PICTURE_TYPES[found[name].suffix]]
+    ]
+
+
+def film(folder: Path) -> Picture | None:
+    """The animation in a folder, in the format that is smallest and can be paused."""
+    for suffix, kind in FILMS.items():
+        for path in sorted(folder.glob(f"*{suffix}")):
+            return Picture(
+                path.stem, "The mixture over the optimizer's steps, above the data", kind, data_uri(path, kind)
+            )
+    return None
+
+
+def data_uri(path: Path, kind: str) -> str:
+    """A file as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def flattened(content: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """The leaves of a mapping as dotted keys and text, in its own order.
+
+    Args:
+        content: of JSON.
+        left_out: keys of the first level.
+    """
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if key in left_out:
+            continue
+        if isinstance(value, Mapping) and value:
+            rows += [(f"{key}.{rest}", text) for rest, text in flattened(value)]
+        else:
+            rows.append((str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows

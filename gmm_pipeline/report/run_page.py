@@ -1,0 +1,138 @@
+"""The page about one run: what was asked, the answer and how sure it is, what speaks for and against it, its origin.
+
+Everything is read from the record; the fit is not repeated. A page takes a second or two, most of it spent on importing
+and on writing Plotly's script; the price of a page that is whole.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.report import charts, plotting, rendering, verdicts, wording
+from gmm_pipeline.report.plotting import Chart
+from gmm_pipeline.report.reading import Match, Run, read_run
+
+SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
+
+
+class Settings(NamedTuple):
+    """How the agreement with the data is judged."""
+
+    level: float
+    quantiles: int
+    simulations: int
+    seed: int
+
+
+class Answer(NamedTuple):
+    """What pages about runs and sweeps say of a fit, and the plots of it."""
+
+    run: Run
+    findings: list[verdicts.Finding]
+    headline: verdicts.Finding
+    charts: dict[str, Chart]
+
+
+def page(record: Path, *, place: str, again: str, match: Match, settings: Settings, film: Path | None = None) -> str:
+    """The page as HTML.
+
+    Args:
+        record: folder of a run that finished or diverged.
+        place: how people name that folder.
+        again: the command that makes the run again from its record and compares.
+        match: gives each fitted component its true one.
+        settings: for the agreement with the data.
+        film: folder of its animation; None for the record's own.
+
+    Raises:
+        InputError: the record has nothing to report.
+    """
+    run = read_run(record, match)
+    found = answer(run, settings)
+    selection = None
+    if run.selection is not None:
+        criterion = str(run.config.get("criterion"))
+        selection = wording.selection_table(run.selection, criterion)
+        # Tests choose without a value for each candidate.
+        shown = criterion if criterion in run.selection else "bic"
+        drawn = charts.selection(run.selection, shown, wording.CRITERIA.get(shown, shown), larger=shown == "held_out")
+        if drawn is not None:
+            found.charts["selection"] = drawn
+    return rendering.render(
+        "run.html.j2",
+        charts=found.charts,
+        title=f"{run.data_info['name']}, {wording.components(run)}",
+        place=place,
+        question=wording.question(run),
+        asked=wording.asked_rows(run),
+        selection=selection,
+        again=again,
+        pictures=rendering.pictures(record),
+        film=rendering.film(record / artifacts.ANIMATION if film is None else film),
+        provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
+        origin=wording.origin(run.about),
+        told=list(run.about.get("verdict", [])),
+        **as_content(found),
+    )
+
+
+def answer(run: Run, settings: Settings) -> Answer:
+    """Judge a run, and draw it."""
+    if not run.finished or not charts.finite(run.fitted):
+        drawn = {"loss": charts.loss(run)}
+        return Answer(run, [], verdicts.headline(run, []), {name: chart for name, chart in drawn.items() if chart})
+    sites = agreement.sites_of(run.data, run.sample_weights)
+    quantiles = agreement.quantiles(sites, run.fitted, level=settings.level, most=settings.quantiles)
+    found = agreement.calibration(sites, run.fitted)
+    null = None
+    if not run.degenerate:
+        null = agreement.null_of(
+            found.largest,
+            run.fitted,
+            total=found.total,
+            equal_scales=run.equal_scales,
+            level=settings.level,
+            simulations=settings.simulations,
+            seed=settings.seed,
+        )
+    recovered = verdicts.recovery(run)
+    findings = [
+        verdicts.convergence(run),
+        verdicts.search(run),
+        verdicts.soundness(run),
+        *verdicts.doubts(run),
+        verdicts.agreement(run, found, null, quantiles, settings.level),
+        *([] if recovered is None else [recovered]),
+    ]
+    drawn = {
+        "density": charts.density(run),
+        "qq": charts.qq(quantiles, run.unit, settings.level),
+        "calibration": charts.calibrated(found, null, agreement.kolmogorov(settings.level), settings.level),
+        "loss": charts.loss(run),
+        "restarts": charts.restarts(run),
+    }
+    return Answer(
+        run, findings, verdicts.headline(run, findings), {name: chart for name, chart in drawn.items() if chart}
+    )
+
+
+def as_content(found: Answer) -> dict[str, Any]:
+    """An answer as the templates ask for it."""
+    run = found.run
+    rows = wording.component_rows(run) if run.finished else []
+    heavy = [
+        row for row in rows if not wording.many(run) or row.degenerate or run.fitted.weights[row.number] >= LEAST_NAMED
+    ]
+    return {
+        "run": run,
+        "findings": found.findings,
+        "headline": found.headline,
+        "rows": heavy,
+        "light_rows": [row for row in rows if row not in heavy],
+        "intervals": wording.interval_names(run),
+        "metrics": wording.metric_rows(run.metrics) if run.finished else [],
+        "component_color": lambda component: f"var({plotting.component_color(component)})",
+        "level": 100.0 * (run.asymptotic.intervals.level if run.asymptotic else 0.0),
+    }

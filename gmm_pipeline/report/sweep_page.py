@@ -1,0 +1,210 @@
+"""The page about a sweep: what was asked, how the runs ended, the best one's answer, and all of them side by side.
+
+The table goes into the page as columns and becomes rows in the browser, a stretch at a time, so that a thousand runs
+are there at once; what differs between the runs comes first, and what is the same in all folds away.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmm_pipeline.analysis.sweep_answers import (
+    LARGER_IS_BETTER,
+    barred,
+    best_of,
+    excess_of_same_data,
+    jitter,
+    n_components,
+    with_results,
+)
+from gmm_pipeline.analysis.sweep_answers import (
+    value as value_of,
+)
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import override_values
+from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
+from gmm_pipeline.report import plotting, rendering, verdicts, wording
+from gmm_pipeline.report.plotting import Chart
+from gmm_pipeline.report.reading import Match, read_run
+from gmm_pipeline.report.run_page import Answer, Settings, answer, as_content
+from gmm_pipeline.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
+
+MOST_FAILURES = 50
+
+
+def page(
+    folder: Path,
+    manifest: Manifest,
+    runs: Sequence[SweepRun],
+    *,
+    place: str,
+    counts: str,
+    told: Sequence[str],
+    match: Match,
+    settings: Settings,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        folder: of the sweep.
+        manifest: what was asked.
+        runs: what there is, one at least.
+        place: how people name the folder.
+        counts: how many runs ended how, in words.
+        told: what the runs say together.
+        match: gives each fitted component its true one.
+        settings: for the agreement of the best run with its data.
+    """
+    runs = sorted(runs, key=lambda run: run.number)
+    objective = manifest.objective
+    compared = with_results(runs, objective)
+    best = best_of(runs, objective)[1] if compared else None
+    found = None if best is None else _answer(folder / best.record, match, settings)
+    drawn: dict[str, Chart] = {} if found is None else {f"best-{name}": one for name, one in found.charts.items()}
+    criterion = criterion_chart(compared, objective) if compared else None
+    if criterion is not None:
+        drawn["criterion"] = criterion
+    table = table_of(runs, objective, best)
+    differing = differing_overrides(runs)
+    return rendering.render(
+        "sweep.html.j2",
+        charts=drawn,
+        title=f"{manifest.name}: {wording.plural(len(manifest.runs), 'run')}",
+        place=place,
+        manifest=manifest,
+        headline=headline(manifest, runs, best, found, counts, told),
+        told=told[1:],
+        tiles=tiles(manifest, runs),
+        varied=varied(runs, differing),
+        common=common(runs, differing),
+        best=best,
+        best_chips=[]
+        if best is None
+        else [f"{k}={v}" for k, v in override_values(best.overrides).items() if k in differing],
+        found=None if found is None else as_content(found),
+        objective=wording.CRITERIA.get(objective, objective),
+        origin="" if found is None else wording.origin(found.run.about),
+        began=wording.moment(manifest.started),
+        failures=failures(runs, differing),
+        table=table,
+        filters=filters(table, differing),
+        axes=axes(table, objective, differing),
+        pictures=rendering.pictures(folder),
+    )
+
+
+def _answer(record: Path, match: Match, settings: Settings) -> Answer | None:
+    """The best run's answer; a record that was thinned out since costs its part of the page, not the page."""
+    try:
+        return answer(read_run(record, match), settings)
+    except InputError:
+        return None
+
+
+def headline(
+    manifest: Manifest,
+    runs: Sequence[SweepRun],
+    best: SweepRun | None,
+    found: Answer | None,
+    counts: str,
+    told: Sequence[str],
+) -> verdicts.Finding:
+    """The verdict at a glance."""
+    ended = Counter(run.status for run in runs)
+    lost = len(manifest.runs) - ended[FINISHED]
+    words = " ".join([counts[:1].upper() + counts[1:] + ".", *told[:1]])
+    if best is None:
+        return verdicts.Finding(verdicts.BAD, "verdict", "No run has a result to compare", words)
+    sound = not lost and (found is None or found.headline.level == verdicts.GOOD)
+    level = verdicts.GOOD if sound else verdicts.CAUTION
+    name = wording.CRITERIA.get(manifest.objective, manifest.objective)
+    side = "highest" if manifest.objective in LARGER_IS_BETTER else "lowest"
+    value = wording.minus(f"{value_of(best, manifest.objective):,.3f}")
+    return verdicts.Finding(level, "verdict", f"Run {best.number} has the {side} {name}, {value}", words)
+
+
+def tiles(manifest: Manifest, runs: Sequence[SweepRun]) -> list[tuple[str, str, str]]:
+    """How many runs ended how."""
+    ended = Counter(run.status for run in runs)
+    left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
+    rows = [("runs", f"{len(manifest.runs):,}", "asked for")]
+    rows += [(status, f"{ended[status]:,}", "") for status in (FINISHED, DIVERGED, FAILED)]
+    rows += [(why, f"{n:,}", "of the finished, left out of comparisons") for why, n in left_out.items() if why]
+    missing = len(manifest.runs) - len(runs)
+    return rows + ([("not run", f"{missing:,}", "the same command goes on")] if missing else [])
+
+
+def varied(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[tuple[str, str]]:
+    """The keys that differ between runs and their values."""
+    rows = []
+    for key in differing:
+        values = list(dict.fromkeys(override_values(run.overrides).get(key, "–") for run in runs))
+        shown = ", ".join(values[:MOST_CHOICES])
+        rest = len(values) - MOST_CHOICES
+        rows.append((key, f"{shown} and {rest:,} more" if rest > 0 else shown))
+    return rows
+
+
+def common(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
+    """The overrides that all runs have."""
+    first = override_values(runs[0].overrides)
+    return [f"{key}={value}" for key, value in first.items() if key not in differing]
+
+
+def failures(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
+    """The runs without a result and why, so many that a page holds them."""
+    lost = [run for run in runs if run.status != FINISHED]
+    lines = []
+    for run in lost[:MOST_FAILURES]:
+        asked = override_values(run.overrides)
+        label = ", ".join(f"{key}={asked[key]}" for key in differing if key in asked)
+        reason = run.error or ("its loss or parameters are not finite" if run.status == DIVERGED else "no reason given")
+        lines.append(f"run {run.number}{f' ({label})' if label else ''} {run.status}: {reason}")
+    return lines + ([f"and {len(lost) - MOST_FAILURES:,} more: see the table"] if len(lost) > MOST_FAILURES else [])
+
+
+def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | None:
+    """The objective above its best over the number of components, or else over the first key that differs."""
+    if len(compared) < 2:
+        return None
+    excess = excess_of_same_data(compared, objective)
+    counts = [n_components(run) for run in compared]
+    name = wording.CRITERIA.get(objective, objective)
+    above = f"highest − {name}" if objective in LARGER_IS_BETTER else f"{name} − lowest"
+    heights, axis = plotting.excess_axis(above, excess)
+    points: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "a run",
+        "y": plotting.numbers(heights),
+        "customdata": plotting.numbers(excess),
+        "text": [f"run {run.number}" for run in compared],
+        "marker": {"color": "--accent", "size": 8, "opacity": 0.65},
+        "hovertemplate": "%{text}: %{customdata:,.4g} from the best<extra></extra>",
+    }
+    if None not in counts and len(set(counts)) > 1:
+        numbers = np.array(counts, float)
+        x, unique = numbers.copy(), np.unique(numbers)
+        for count in unique:
+            here = np.flatnonzero(numbers == count)
+            x[here] += 0.4 * jitter(len(here))
+        joined: dict[str, Any] = {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "best of each number",
+            "x": plotting.numbers(unique),
+            "y": plotting.numbers([heights[numbers == count].min() for count in unique]),
+            "line": {"color": "--ink", "width": 1.6},
+            "hoverinfo": "skip",
+        }
+        across = plotting.whole_axis("number of components", unique)
+        return plotting.chart([joined, {**points, "x": plotting.numbers(x)}], x=across, y=axis)
+    keys = [key for key in differing_overrides(compared) if key != "seed"]
+    if not keys:
+        return None
+    values = [plotting.text(override_values(run.overrides).get(keys[0], "–")) for run in compared]
+    across = {"title": {"text": plotting.text(keys[0])}, "type": "category"}
+    return plotting.chart([{**points, "x": values}], x=across, y=axis, showlegend=False)

@@ -1,0 +1,188 @@
+"""A verdict on each thing that may be wrong with a fit, and the verdict at a glance.
+
+A verdict says no more than the numbers do: "agrees" is that nothing was found against it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles
+from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.report.reading import Run
+from gmm_pipeline.report.wording import many, number, plural
+
+GOOD, CAUTION, BAD, UNKNOWN = "good", "caution", "bad", "unknown"
+SIGNS = {GOOD: "✓", CAUTION: "!", BAD: "✕", UNKNOWN: "?"}
+CLEARLY = 0.02
+"""A probability this small, as a share of what already counts against a fit, leaves no doubt."""
+DOUBTS = {
+    "collapsing": "Components",
+    "coincident": "Components",
+    "rounded": "Components",
+    "unresolved": "Precision",
+    "choice": "Number of components",
+}
+"""What each reason is about; all others are about the optimum."""
+OUTCOMES = ("worse", "degenerate", "diverged")
+
+
+class Finding(NamedTuple):
+    """What was looked at, what came of it, and why it is said."""
+
+    level: str
+    title: str
+    verdict: str
+    words: str
+
+    @property
+    def sign(self) -> str:
+        """Tells the levels apart without colour."""
+        return SIGNS[self.level]
+
+
+def headline(run: Run, findings: Sequence[Finding]) -> Finding:
+    """The verdict at a glance: the worst of what was found, and what that was."""
+    if not run.finished:
+        return Finding(
+            BAD, "verdict", "This run diverged: its numbers are no result", _sentence([str(run.about.get("error", ""))])
+        )
+    levels = [finding.level for finding in findings]
+    against = [finding for finding in findings if finding.level in (BAD, CAUTION)]
+    level = BAD if BAD in levels else CAUTION if CAUTION in levels else GOOD
+    if not against:
+        known = [finding.verdict for finding in findings]
+        return Finding(GOOD, "verdict", "Nothing speaks against this fit", _sentence(known))
+    title = "Read this fit with care" if level == CAUTION else "This fit is not to be relied on"
+    return Finding(level, "verdict", title, _sentence([finding.verdict for finding in against]))
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    text = "; ".join(part for part in parts if part)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def convergence(run: Run) -> Finding:
+    """Whether the optimizer arrived."""
+    steps, norm = run.metrics.get("n_steps"), run.metrics.get("gradient_norm")
+    converged = run.metrics.get("converged")
+    if converged is None:
+        return Finding(UNKNOWN, "Convergence", "not recorded", "This record does not say whether the fit converged.")
+    at = f"its gradient is {norm:.2g} standard errors long" if norm is not None else "its gradient is not known"
+    if converged:
+        words = f"The training stopped after {plural(steps or 0, 'step')}: a step gained next to nothing, and {at}."
+        return Finding(GOOD, "Convergence", f"converged in {plural(steps or 0, 'step')}", words)
+    words = f"It used all of its {plural(steps or 0, 'step')}, and {at}. Use more steps, or another optimizer."
+    return Finding(CAUTION, "Convergence", "did not converge", words)
+
+
+def search(run: Run) -> Finding:
+    """Whether independent searches agree on the optimum; of a fit without a search, how many starts reached it."""
+    agree, total = run.metrics.get("searches_agree"), run.metrics.get("searches")
+    if agree is None or total is None:
+        return hits(run)
+    gap = run.metrics.get("gap_to_next")
+    next_best = "" if gap is None else f" The next best optimum seen is {gap:.2f} nats lower."
+    if agree > 1:
+        words = f"{agree} of {total} independent searches found this optimum.{next_best}"
+        return Finding(GOOD, "Search", f"{agree} of {total} independent searches agree", words)
+    found = "One search alone" if agree else "No independent search"
+    words = f"{found} found this optimum, so that a better one may exist: use more search.rounds.{next_best}"
+    return Finding(CAUTION, "Search", f"{found.lower()} found it", words)
+
+
+def hits(run: Run) -> Finding:
+    """How many starts reached the best optimum."""
+    outcomes = [one["outcome"] for one in run.restarts]
+    total, reached = len(outcomes), outcomes.count("reached")
+    if total < 2:
+        words = "Whether other starts reach a better optimum is not known: use restarts=4 or more."
+        return Finding(UNKNOWN, "Restarts", "one start only", words)
+    others = [f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes]
+    ended = f" The others ended {', '.join(others)}." if others else ""
+    said = f"{reached} of {total} starts reached the best optimum"
+    if reached == total:
+        return Finding(GOOD, "Restarts", f"all {total} starts agree", f"{said}: no start found a better one.")
+    if reached > 1:
+        return Finding(GOOD, "Restarts", f"{reached} of {total} starts agree", f"{said}.{ended}")
+    words = f"{said}.{ended} If few starts reach it, a better one may exist."
+    return Finding(CAUTION, "Restarts", f"only {reached} of {total} starts found it", words)
+
+
+def soundness(run: Run) -> Finding:
+    """Whether a component has collapsed."""
+    if run.degenerate:
+        which = ", ".join(map(str, run.degenerate))
+        words = (
+            f"Component{'s' * (len(run.degenerate) > 1)} {which} at the floor of the scales or with too few data, "
+            "where a likelihood has no bound. Use fewer components, scales=equal or a prior on the scales."
+        )
+        return Finding(BAD, "Components", f"{plural(len(run.degenerate), 'degenerate component')}", words)
+    if run.metrics.get("n_degenerate") is None:
+        return Finding(UNKNOWN, "Components", "not recorded", "This record does not say whether a component collapsed.")
+    words = "Each component has data enough and a scale above the floor: the likelihood means something."
+    return Finding(GOOD, "Components", "no component is degenerate", words)
+
+
+def doubts(run: Run) -> list[Finding]:
+    """What else was found to speak against the fit, or against the choice of the number of components."""
+    told = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
+    return [
+        Finding(BAD if bars else CAUTION, DOUBTS.get(reason, "Optimum"), reason, _sentence([words]))
+        for reason, bars, words in told
+    ]
+
+
+def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:
+    """Whether the data look like draws of the mixture."""
+    root = math.sqrt(found.total)
+    largest = found.largest
+    said = (
+        f"The empirical CDF of {number(found.total)} data is nowhere farther than D = {largest:.4f} from the fitted "
+        f"one, {largest * root:.2f}/√n; {100.0 * quantiles.share_within:.0f} % of the quantiles lie in the "
+        f"{100.0 * level:g} % band."
+    )
+    rounding = (
+        f" A step of {found.largest_step:.2g} of the CDF is one value of the data: rounding has a part in D."
+        if found.is_rounded
+        else ""
+    )
+    if null is None:
+        words = f"{said}{rounding} With a degenerate component no probability can be given for D."
+        return Finding(UNKNOWN, "Agreement with the data", f"D = {largest * root:.2f}/√n", words)
+    p_value = null.p_value
+    small = p_value < 0.001
+    told = "p < 0.001" if small else f"p = {p_value:.2g}"
+    few = f" With fewer than {FEW_DATA} data this is a rough guide." if found.total < FEW_DATA else ""
+    words = (
+        f"{said}{rounding} The mixture was fitted to the same data, so that Kolmogorov's p-value is not valid; "
+        f"allowing for that (Durbin 1973), draws of the mixture deviate as far with probability "
+        f"{'below 0.001' if small else f'{p_value:.2g}'}.{few}"
+    )
+    if p_value < CLEARLY * (1.0 - level):
+        return Finding(BAD, "Agreement with the data", f"the data do not look like the mixture ({told})", words)
+    if p_value < 1.0 - level:
+        return Finding(CAUTION, "Agreement with the data", f"the data differ from the mixture ({told})", words)
+    return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({told})", words)
+
+
+def recovery(run: Run) -> Finding | None:
+    """How far the answer is from the truth, where that is known."""
+    if run.truth is None:
+        return None
+    count = int(np.count_nonzero(run.fitted.weights >= LEAST_NAMED)) if many(run) else len(run.fitted.locs)
+    same = len(run.truth.locs) == count
+    rand, farthest = run.metrics.get("adjusted_rand_index"), run.metrics.get("largest_z")
+    labels = f" Labels agree with the true ones by an adjusted Rand index of {rand:.3f}." if rand is not None else ""
+    if not same:
+        words = f"The data were made by {plural(len(run.truth.locs), 'component')}, not {count}.{labels}"
+        return Finding(CAUTION, "Truth", "another number of components than the truth", words)
+    if farthest is None:
+        return Finding(UNKNOWN, "Truth", "not comparable", f"The true mixture is known.{labels}")
+    # Of 3K − 1 parameters the farthest is beyond 3 standard errors in few per cent of the fits.
+    words = f"The parameter farthest from its true value is {farthest:.1f} standard errors off.{labels}"
+    if farthest > 4.0:
+        return Finding(CAUTION, "Truth", f"a parameter is {farthest:.1f} standard errors off", words)
+    return Finding(GOOD, "Truth", "the truth is recovered", words)

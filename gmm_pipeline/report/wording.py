@@ -1,0 +1,278 @@
+"""What a page says in words: numbers as people read them, what was asked, and the tables of the answer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gmm_pipeline.analysis import rounding
+from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
+from gmm_pipeline.report.reading import Errors, Run
+
+CRITERIA = {
+    "bic": "BIC",
+    "aic": "AIC",
+    "icl": "ICL",
+    "sbic": "singular BIC",
+    "held_out": "held-out log-likelihood",
+    "likelihood_ratio": "likelihood-ratio tests",
+    "loss": "loss",
+    "log_likelihood": "log-likelihood",
+}
+METRICS = {
+    "log_likelihood": ("log-likelihood", "nats, of all data"),
+    "log_prior": ("log prior", "nats"),
+    "loss": ("loss", "negative log posterior, nats"),
+    "bic": ("BIC", "less is better"),
+    "aic": ("AIC", "less is better"),
+    "icl": ("ICL", "BIC that counts overlap against a fit"),
+    "sbic": ("singular BIC", "less is better"),
+    "held_out": ("held-out log-likelihood", "nats, by cross-validation"),
+    "n_parameters": ("free parameters", ""),
+    "adjusted_rand_index": ("adjusted Rand index", "labels against the true ones; 1 is all alike"),
+    "largest_z": ("farthest parameter", "standard errors from the truth"),
+    "true_overlap": ("overlap of the truth", "share of the data that no rule can label"),
+}
+
+
+class Cell(NamedTuple):
+    """An estimate, what it may be off by, and what is true."""
+
+    estimate: str
+    error: str
+    intervals: tuple[tuple[str, str], ...]
+    """Where it lies, and, where this was found in several ways, how."""
+    truth: str
+
+
+class Row(NamedTuple):
+    """A component in the table of the answer."""
+
+    number: int
+    degenerate: bool
+    cells: tuple[Cell, ...]
+    """Of weight, loc and scale."""
+
+
+def minus(text: str) -> str:
+    """A number with a sign of the length of a plus."""
+    return text.replace("-", "−")
+
+
+def number(value: float | int | None, digits: int = 6) -> str:
+    """A number to so many digits, with separators, or a dash for none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if isinstance(value, int) or (value == round(value) and abs(value) < 1e15):
+        value = round(value)
+        return minus(f"{value:,}")
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e9:
+        return minus(f"{value:.{digits}g}")
+    decimals = max(digits - 1 - (math.floor(math.log10(size)) if size else 0), 0)
+    text = f"{value:,.{min(decimals, 8)}f}"
+    return minus(text.rstrip("0").rstrip(".") if "." in text and decimals > 3 else text)
+
+
+def with_error(value: float, error: float, size: float = math.nan) -> tuple[str, str, int]:
+    """A value and its error, both to the second digit of the error, and at how many decimals these end.
+
+    Args:
+        value: an estimate.
+        error: its standard error; NaN for none.
+        size: what tells how many digits there are without an error, as for `decimals_of`.
+    """
+    if not math.isfinite(value):
+        return "–", "", 0
+    text, error_text, decimals = rounding.with_error(value, error, size, separator=",")
+    return minus(text), minus(error_text), decimals
+
+
+def component_rows(run: Run) -> list[Row]:
+    """The answer, a row a component."""
+    sources = [source for source in (run.bootstrap, run.asymptotic) if source is not None]
+    return [
+        Row(k, k in run.degenerate, tuple(_cell(run, sources, name, k) for name in run.fitted._fields))
+        for k in range(len(run.fitted.locs))
+    ]
+
+
+def _cell(run: Run, sources: Sequence[Errors], name: str, component: int) -> Cell:
+    value = float(getattr(run.fitted, name)[component])
+    error = float(getattr(sources[0].standard_errors, name)[component]) if sources else math.nan
+    size = float((run.fitted.weights if name == "weights" else run.fitted.scales)[component])
+    estimate, error_text, decimals = with_error(value, error, size)
+    intervals = []
+    for source in sources:
+        ends = [float(getattr(end, name)[component]) for end in (source.intervals.lower, source.intervals.upper)]
+        if all(map(math.isfinite, ends)) and ends[1] > ends[0]:
+            texts = [minus(rounding.rounded(end, decimals, separator=",")) for end in ends]
+            intervals.append((" to ".join(texts), source.intervals.method if len(sources) > 1 else ""))
+    true = math.nan if run.matched_truth is None else float(getattr(run.matched_truth, name)[component])
+    true_text = minus(rounding.shortened(rounding.rounded(true, decimals, separator=",")))
+    return Cell(estimate, error_text, tuple(intervals), true_text)
+
+
+def interval_names(run: Run) -> list[str]:
+    """What each interval of a cell is."""
+    sources = [source.intervals for source in (run.bootstrap, run.asymptotic) if source is not None]
+    return [f"{100.0 * source.level:g} % interval ({source.method})" for source in sources]
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and meaning of what a fit was measured by; what is not known is left out."""
+    rows = []
+    for name, (label, meaning) in METRICS.items():
+        value = metrics.get(name)
+        if value is None:
+            continue
+        text = number(value, 7 if isinstance(value, float) and abs(value) >= 100 else 4)
+        if name == "held_out" and metrics.get("held_out_error") is not None:
+            text += f" ± {number(metrics['held_out_error'], 2)}"
+        rows.append((label, text, meaning))
+    return rows
+
+
+def many(run: Run) -> bool:
+    """Whether there are more components than are told one by one: those with next to no weight are none to a reader."""
+    return len(run.fitted.locs) > MOST_NAMED
+
+
+def components(run: Run) -> str:
+    """How many components the answer has."""
+    total = len(run.fitted.locs)
+    if not many(run) or not run.finished:
+        return plural(total, "component")
+    heavy = int(np.count_nonzero(run.fitted.weights >= LEAST_NAMED))
+    return f"{heavy} of {total:,} components with {100.0 * LEAST_NAMED:g} % or more"
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of something."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def target(node: Any) -> str:
+    """The name of a plug-in, as people say it."""
+    return str(node.get("_target_", "?")).rpartition(".")[2] if isinstance(node, Mapping) else str(node)
+
+
+def hyperparameters(node: Any) -> str:
+    """The other keys of a plug-in's node."""
+    if not isinstance(node, Mapping):
+        return ""
+    return ", ".join(f"{key} = {value}" for key, value in node.items() if key != "_target_" and value is not None)
+
+
+def question(run: Run) -> str:
+    """What was asked, in a sentence or two."""
+    config, info = run.config, run.data_info
+    asked, prior = config.get("n_components"), target(config.get("prior"))
+    counts = run.metrics.get("sum_of_weights")
+    weighing = f" that count for {number(counts)}" if counts else ""
+    data = f"{info['n_data']:,} data{weighing} of {info['name']}"
+    under = "by maximum likelihood" if prior == "flat" else f"under the prior {prior}"
+    steps = f"at most {plural(config.get('steps', 0), 'step')} of {target(config.get('optimizer'))}"
+    starts, searches = config.get("restarts", 1), run.metrics.get("searches") or 0
+    tried = f"{starts:,} starts, {steps} each" if starts > 1 else f"one start, {steps}"
+    if searches:
+        tried = f"{f'{searches:,} independent searches' if searches > 1 else 'one search'} and {tried}"
+    if searches or starts > 1:
+        tried = f"the best of {tried}"
+    if asked == "auto":
+        choice = config.get("selection", {})
+        kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
+        criterion = CRITERIA.get(str(config.get("criterion")), str(config.get("criterion")))
+        return (
+            f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were "
+            f"fitted to {data} {under}, and one was chosen by {criterion}. Each is {tried}."
+        )
+    equal = " with equal scales" if config.get("scales") == "equal" and asked != 1 else ""
+    wanted = "A single Gaussian" if asked == 1 else f"A mixture of {asked} Gaussians{equal}"
+    return f"{wanted} was fitted to {data} {under}: {tried}."
+
+
+def asked_rows(run: Run) -> list[tuple[str, str]]:
+    """The config in a dozen rows; the record has all of it."""
+    config, info = run.config, run.data_info
+    weights = run.metrics.get("sum_of_weights")
+    size = f"{info['n_data']:,}" + (f", with sample weights that sum to {number(weights)}" if weights else "")
+    rows = [
+        ("data", str(info["name"]) + (f" [{run.unit}]" if run.unit else "")),
+        ("source", str(info.get("source", ""))),
+        ("number of data", size),
+        ("components", str(config.get("n_components"))),
+        ("scales", str(config.get("scales"))),
+    ]
+    for group in ("prior", "optimizer", "schedule", "init"):
+        node = config.get(group)
+        if node is not None:
+            rest = hyperparameters(node)
+            rows.append((group, f"{target(node)}{f' ({rest})' if rest else ''}"))
+    seeds = [f"starts {config.get('seed')}"]
+    if isinstance(config.get("data"), Mapping) and "seed" in config["data"]:
+        seeds.append(f"data {config['data']['seed']}")
+    rows += [
+        ("starts", str(config.get("restarts"))),
+        ("steps, at most", f"{config.get('steps', 0):,}"),
+        ("tolerance", f"{config.get('tolerance')} nats, gradient {config.get('gradient_tolerance')} standard errors"),
+        ("seeds", ", ".join(seeds)),
+        ("precision", str(config.get("precision"))),
+    ]
+    return rows
+
+
+def origin(about: Mapping[str, Any]) -> str:
+    """Code, machine and time of a run in a line; what a record does not have is left out."""
+    made = about.get("provenance", {})
+    git = made.get("git", {})
+    commit = git.get("commit")
+    state = "with changes" if git.get("dirty") else "clean"
+    seconds = about.get("timings", {}).get("total")
+    device = made.get("device")
+    parts = [
+        f"commit {commit[:10]} ({state})" if isinstance(commit, str) else "",
+        f"Python {made['python']}" if "python" in made else "",
+        ", ".join(f"{name} {made['versions'][name]}" for name in ("jax", "numpy") if name in made.get("versions", {})),
+        f"device {device if isinstance(device, str) else next(iter(device.values()), '')}" if device else "",
+        f"begun {moment(str(about['started']))}" if about.get("started") else "",
+        f"{seconds:.1f} s in all" if isinstance(seconds, int | float) else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def moment(time: str) -> str:
+    """An ISO 8601 time to the minute."""
+    return time[:16].replace("T", " ") + (" UTC" if time.endswith(("+00:00", "Z")) else time[-6:])
+
+
+def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tuple[list[str], list[list[str]], int]:
+    """Header, rows as text and the chosen row (−1 for none) of a selection."""
+    names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "bic", "aic", "icl", "sbic"])]
+    names += [name for name in ("held_out", "p_value") if name not in names]
+    known = [name for name in names if any(_is_known(value) for value in columns.get(name, []))]
+    labels = {"n_components": "components", "log_likelihood": "log-likelihood", "p_value": "p-value"}
+    rows = []
+    for index in range(len(columns["n_components"])):
+        cells = [_selection_cell(name, columns[name][index]) for name in known]
+        remarks = [name for name in ("degenerate", "diverged") if columns[name][index]]
+        other = columns["barred"][index] if "barred" in columns else ""
+        remarks += [other] if other and other not in remarks else []
+        remarks += [] if columns["converged"][index] else ["not converged"]
+        rows.append([*cells, ", ".join(remarks)])
+    marks = [bool(mark) for mark in columns["chosen"]]
+    header = [labels.get(name) or CRITERIA.get(name, name) for name in known]
+    return [*header, ""], rows, marks.index(True) if True in marks else -1
+
+
+def _selection_cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not _is_known(value):
+        return "–"
+    return f"{value:.3g}" if name == "p_value" else minus(f"{value:,.2f}") if isinstance(value, float) else str(value)
+
+
+def _is_known(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float) and math.isnan(value))

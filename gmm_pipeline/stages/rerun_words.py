@@ -1,0 +1,124 @@
+"""From the words of `rerun` to those of the run that they ask for.
+
+`rerun run=RECORD` is a fit whose defaults are the values of the record, as `fit config=RECORD/config.yaml` has them,
+with neither pictures nor tracking, and a comparison at its end. With overrides that bear on the fit it is that fit, and
+nothing else. So there is one path through the code for all of them; the price is that the record is looked for before
+Hydra composes anything.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.configuration import config_files
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.contents import check_unaltered, damage_told
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.stages.finding import lasting_record
+
+OF_THE_COMMAND = ("run", "hydra")
+"""Keys that make no variation, besides those without effect on what is fitted."""
+ANSWERED_AT_ONCE = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion", "--version")
+
+
+class Routed(NamedTuple):
+    """What is run in the place of `rerun`."""
+
+    command: str
+    """`rerun`, or `fit` for a variation."""
+    primary: str
+    words: list[str]
+
+
+def routed(words: Sequence[str]) -> Routed:
+    """Find the record that is meant, and what is to be done with it.
+
+    Args:
+        words: of the command line, without the command.
+
+    Raises:
+        InputError: there is no such record, it has no result, or the words ask for what cannot be.
+    """
+    if set(words) & {*ANSWERED_AT_ONCE}:
+        return Routed("rerun", "rerun", list(words))
+    if {"-m", "--multirun"} & {*words}:
+        raise InputError(
+            "--multirun",
+            expected="one run",
+            came="a sweep",
+            remedy="For a sweep of variations: fit --multirun config=RECORD/config.yaml seed=1,2.",
+        )
+    if any(_key(word) == "config" for word in words):
+        raise InputError(
+            "config", expected="run=RECORD", came="config", remedy="With a config: fit config=FILE, which is no rerun."
+        )
+    from gmm_pipeline.stages.loading import WITHOUT_EFFECT
+
+    record = _record(words)
+    file = record / artifacts.CONFIG
+    taken = _with_data_found(config_files.read(file, "fit"), record)
+    set_keys = {_key(word) for word in words} - {""}
+    is_variation = not set_keys <= {*WITHOUT_EFFECT, *OF_THE_COMMAND}
+    kept = [word for word in words if _key(word) != "run"]
+    asked = [hydra_word("config", str(file)), *kept]
+    if is_variation:
+        return Routed("fit", config_files.register("fit", taken), asked)
+    return Routed("rerun", config_files.register("fit", taken, overlay="rerun"), asked)
+
+
+def _key(word: str) -> str:
+    """The first part of what an override sets; empty for a flag and its argument."""
+    found = re.match(r"(?:\+{1,2}|~)?([A-Za-z_]\w*)(?:[./@]\S*?)?(?:=|$)", word)
+    return found.group(1) if found and ("=" in word or word.startswith("~")) else ""
+
+
+def _record(words: Sequence[str]) -> Path:
+    """The record, or copies of what MLflow has of it in a folder that stays.
+
+    Raises:
+        InputError: there is none, or it has no result.
+    """
+    from hydra import compose, initialize_config_dir
+
+    said = [word for word in words if _key(word) in ("run", "outputs_dir", "tracking")]
+    store = [] if any(re.match(r"tracking=", word) for word in said) else ["tracking=mlflow"]
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        cfg = compose("rerun", [*store, *said])
+    record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
+    with damage_told(record, artifacts.RECORD):
+        about = read_json(record / artifacts.RECORD)
+    if about.get("status") not in ("finished", "diverged"):
+        raise InputError(
+            "run",
+            expected="a run with a result",
+            came=f"{record}, which {about.get('status', 'has no status')}: {about.get('error', 'no reason')}",
+            remedy="Its config is in config.yaml there: fit config=FILE runs it.",
+        )
+    if not (record / artifacts.CONFIG).is_file():
+        raise InputError(
+            "run",
+            expected=f"a record with its {artifacts.CONFIG}",
+            came=f"{record}, which has none",
+            remedy="Choose another run.",
+        )
+    check_unaltered(record, about, artifacts.CONFIG, artifacts.DATA)
+    return record
+
+
+def _with_data_found(taken: dict[str, Any], record: Path) -> dict[str, Any]:
+    """The values, with the paths of data that were told from another folder made whole."""
+    data = dict(taken.get("data", {}))
+    path = Path(str(data.get("path")))
+    if "path" not in data or path.is_absolute() or path.exists():
+        return taken
+    with damage_told(record, artifacts.DATA):
+        source = Path(read_json(record / artifacts.DATA)["source"])
+    if source.parts[-len(path.parts) :] != path.parts:
+        return taken
+    base = Path(*source.parts[: -len(path.parts)])
+    relative = {name: value for name, value in data.items() if name in ("path", "truth") and isinstance(value, str)}
+    return taken | {"data": data | {name: str(base / value) for name, value in relative.items()}}

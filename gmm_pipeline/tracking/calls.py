@@ -1,0 +1,180 @@
+"""Runs written through MLflow's own calls: to a server, or into a store whose tables are not known.
+
+The price: tens of milliseconds a run, and run ids that MLflow draws. A run that was logged before is found by its tags,
+so that logging again replaces it rather than repeats it; until its status is there it was not logged whole. Nothing
+locks a server: where two log the same at once, each looks again after it made a run, and what both made one removes.
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gmm_pipeline.tracking.loggable import RECORD_ID, Point
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+TRAINING = ("mlflow.data.context", "training")
+STATUS = "gmm_pipeline.status"
+INCOMPLETE = "incomplete"
+SWEEP_ID, NUMBER = "gmm_pipeline.sweep_id", "gmm_pipeline.number"
+PAGE_OF_RUNS = 1000
+RETRY_S = 1.0
+
+
+class Entry(NamedTuple):
+    """A run as a tracker holds it."""
+
+    name: str
+    status: str
+    """MLflow's own word: RUNNING, FINISHED or FAILED."""
+    started: int
+    """Milliseconds since 1970."""
+    ended: int | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    points: list[Point]
+    dataset: Mapping[str, str] | None
+
+
+class Logged(NamedTuple):
+    """What a store says of a run that it has."""
+
+    run_id: str
+    experiment_id: str
+    started: int
+    complete: bool
+    """Logged whole, and not deleted since."""
+    record_id: str | None
+    """Of the record that was logged; None for one of an earlier version."""
+
+
+class Calls:
+    """Writes the runs of a sweep through a client of MLflow's."""
+
+    def __init__(self, client: "MlflowClient"):
+        self._client = client
+
+    def find(self, sweep_id: str) -> str | None:
+        """The id of the run of a sweep, whatever its experiment."""
+        return next(iter(self._parents(sweep_id)), None)
+
+    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
+        """The id of the run of a sweep, made where the store has none."""
+        return made_once(
+            lambda: self._parents(sweep_id),
+            lambda: self._create(experiment_id, entry, entry.tags),
+            self._client.delete_run,
+        )
+
+    def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
+        """The runs that the store has under a parent, by number; of those that two have logged at once, one is kept."""
+        found: dict[int, Logged] = {}
+        runs = search(self._client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+        logged = [(int(run.data.tags[NUMBER]), as_logged(run)) for run in runs if NUMBER in run.data.tags]
+        for number, one in sorted(logged, key=lambda item: (not item[1].complete, item[1].run_id)):
+            if number in found:
+                self._client.delete_run(one.run_id)
+            else:
+                found[number] = one
+        return found
+
+    def write(
+        self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
+    ) -> dict[int, str]:
+        """Write children one by one and give their ids, by number; what an error leaves undone is told by its tags."""
+        ids = {}
+        for number, (entry, _) in entries.items():
+            if number in replaced:
+                self._client.delete_run(replaced[number].run_id)
+            run_id = ids[number] = self._create(experiment_id, entry, {**entry.tags, STATUS: INCOMPLETE})
+            try:
+                self._log(run_id, entry)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    self._client.set_terminated(run_id, "FAILED")
+                raise
+        return ids
+
+    def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Set params that a run has not: MLflow lets none change, so that those of the first call stay."""
+        from mlflow.entities import Param
+
+        known = self._client.get_run(run_id).data.params
+        new = [Param(key, value) for key, value in params.items() if key not in known]
+        self._client.log_batch(run_id, params=new)
+
+    def _parents(self, sweep_id: str) -> list[str]:
+        runs = search(self._client, experiments_of(self._client), f"tags.`{SWEEP_ID}` = '{sweep_id}'")
+        return sorted(run.info.run_id for run in runs)
+
+    def _create(self, experiment_id: str, entry: Entry, tags: Mapping[str, str]) -> str:
+        run = self._client.create_run(experiment_id, start_time=entry.started, tags=dict(tags), run_name=entry.name)
+        return run.info.run_id
+
+    def _log(self, run_id: str, entry: Entry) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        if entry.dataset is not None:
+            self._client.log_inputs(run_id, [dataset_input(entry.dataset)])
+        time = entry.ended or entry.started
+        # The status is written last: a run without it was not logged whole.
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, time, step) for name, value, step in entry.points],
+            params=[Param(name, text) for name, text in entry.params.items()],
+            tags=[RunTag(STATUS, entry.tags[STATUS])],
+        )
+        self._client.set_terminated(run_id, entry.status, entry.ended)
+
+
+def as_logged(run: "Run") -> Logged:
+    """What a run says of itself."""
+    tags = run.data.tags
+    complete = tags.get(STATUS) != INCOMPLETE
+    return Logged(run.info.run_id, run.info.experiment_id, run.info.start_time, complete, tags.get(RECORD_ID))
+
+
+def experiments_of(client: "MlflowClient") -> list[str]:
+    """The ids of the experiments of a store."""
+    found, token = [], None
+    while token != "":
+        page = client.search_experiments(page_token=token)
+        found += [experiment.experiment_id for experiment in page]
+        token = page.token or ""
+    return found
+
+
+def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "Iterator[Run]":
+    """Runs that a filter in MLflow's language chooses, page by page."""
+    token = None
+    while True:
+        found = client.search_runs(list(experiments), chosen, max_results=PAGE_OF_RUNS, page_token=token)
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def made_once(find: Callable[[], Sequence[str]], create: Callable[[], str], delete: Callable[[str], None]) -> str:
+    """A run that is found, or else made, by its id; where two make it at once, both take theirs back and try again."""
+    while True:
+        found = find()
+        if found:
+            return found[0]
+        made = create()
+        if set(find()) <= {made}:
+            return made
+        delete(made)
+        time.sleep(random.uniform(0.0, RETRY_S))  # noqa: S311 - no secret, only unlike the other's
+
+
+def dataset_input(fields: Mapping[str, Any]) -> "DatasetInput":
+    """What was fitted, as MLflow's own kind of thing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(Dataset(**fields), [InputTag(*TRAINING)])

@@ -1,0 +1,118 @@
+"""A record written into a local store as rows, without importing MLflow, which takes longer than the whole fit.
+
+What `rows` is to the runs of a sweep, with the same check of the tables. A store or an experiment that is not
+there yet, or that has its files elsewhere, and a run that was begun and not ended are left to MLflow's own calls: they
+are told by None. The price: the files of a run that was killed while it was logged stay, and no run has them.
+"""
+
+import contextlib
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.finding import COPIES
+from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry
+from gmm_pipeline.tracking.loggable import RECORD_ID
+from gmm_pipeline.tracking.models import MODEL_TYPE, NAME, write_model
+from gmm_pipeline.tracking.rows import connected, fits, insert_runs, transaction
+from gmm_pipeline.tracking.store import artifact_root
+
+READY = 2
+"""MLflow's number for a model that is whole."""
+
+
+class InStore(NamedTuple):
+    """Where a store has a run."""
+
+    experiment: str
+    experiment_id: str
+    run_id: str
+
+
+def usable_experiment(file: Path, name: str) -> str | None:
+    """The id of an experiment that rows can be written to."""
+    if not file.is_file() or file.stat().st_size == 0 or not fits(file):
+        return None
+    with connected(file) as connection:
+        asked = "SELECT experiment_id, lifecycle_stage, artifact_location FROM experiments "
+        found = connection.execute(f"{asked} WHERE name = ? AND workspace = 'default'", (name,)).fetchone()
+    if found is None or found[1:] != ("active", artifact_root(file)):
+        return None
+    return str(found[0])
+
+
+def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, bool]]:
+    """The runs that a store has of a record, and whether each is whole, whole ones first.
+
+    By their tag, or by the id that the record notes, as `runs.runs_of_record` asks MLflow.
+
+    Args:
+        file: of a store that rows can be written to.
+        about: what the record says, and its `record_id`.
+    """
+    with connected(file) as connection:
+        rows = connection.execute(
+            "SELECT experiments.name, experiment_id, runs.run_uuid, coalesce(status.value, '') <> ? AS complete "
+            "FROM runs JOIN experiments USING (experiment_id) "
+            "LEFT JOIN tags AS record ON record.run_uuid = runs.run_uuid AND record.key = ? "
+            "LEFT JOIN tags AS status ON status.run_uuid = runs.run_uuid AND status.key = ? "
+            "WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active' "
+            "AND (record.value = ? OR record.value IS NULL AND runs.run_uuid = ?) "
+            "ORDER BY record.value IS NULL, NOT complete, runs.run_uuid",
+            (INCOMPLETE, RECORD_ID, STATUS, about["record_id"], about.get("tracking", {}).get("run_id")),
+        ).fetchall()
+    return [
+        (InStore(name, str(experiment_id), run_id), bool(complete)) for name, experiment_id, run_id, complete in rows
+    ]
+
+
+def write(file: Path, experiment_id: str, record: Path, entry: Entry, mixture: Mixture | None) -> str:
+    """Write a record as a run with its files and its model, all of it or nothing; gives the run's id.
+
+    Args:
+        file: of a store that rows can be written to.
+        experiment_id: of an experiment in it.
+        record: the folder, whose files are copied.
+        entry: what the run says.
+        mixture: of the model; None where the fit has no result.
+
+    Raises:
+        OSError: the files could not be copied.
+        sqlite3.Error: the rows could not be written.
+    """
+    run_id, model_id = uuid.uuid4().hex, f"m-{uuid.uuid4().hex}"
+    folder = file.parent / COPIES
+    files, model = folder / run_id, folder / "models" / model_id
+    try:
+        for one in artifacts.files_of(record):
+            copy = files / "artifacts" / one.relative_to(record)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(one, copy)
+        if mixture is not None:
+            write_model(model / "artifacts", mixture, model_id=model_id, run_id=run_id)
+        with transaction(file) as connection:
+            insert_runs(connection, experiment_id, {run_id: (entry, f"{artifact_root(file)}/{run_id}/artifacts")})
+            if mixture is not None:
+                now, place = round(time.time() * 1000), f"{artifact_root(file)}/models/{model_id}/artifacts"
+                connection.execute(
+                    "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, "
+                    "creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage, model_type, "
+                    "source_run_id) VALUES (?, ?, ?, ?, ?, ?, ?, 'active', ?, ?)",
+                    (model_id, experiment_id, NAME, place, now, now, READY, MODEL_TYPE, run_id),
+                )
+                connection.execute(
+                    "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) "
+                    "VALUES (?, 'RUN_OUTPUT', ?, 'MODEL_OUTPUT', ?, 0)",
+                    (uuid.uuid4().hex, run_id, model_id),
+                )
+    except BaseException:
+        for written in (files, model):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(written)
+        raise
+    return run_id

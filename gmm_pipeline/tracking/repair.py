@@ -1,0 +1,190 @@
+"""A local store whose folder was moved: the paths in it that MLflow keeps whole, put right.
+
+MLflow writes where the files of a run are as an absolute path, so that a moved store lists none, silently. Where the
+old folder was follows from the store itself: its artifacts lie beside it, and its runs name their records. Only a path
+whose file really is at the new place is changed, all in one transaction, after a copy of the store. The price: this
+knows which columns hold paths; those of a later version of MLflow would be left as they are.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.finding import COPIES, find_records
+from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.tracking.notes import rewrite
+from gmm_pipeline.tracking.rows import connected, transaction
+from gmm_pipeline.tracking.runs import failures_told
+from gmm_pipeline.tracking.store import SQLITE, one_writer
+
+RECORD_TAG, RECORDS = "gmm_pipeline.record", "records"
+# Table, column, the key of rows that count where there is one, and what people call them.
+PLACES = (
+    ("experiments", "artifact_location", None, "experiments"),
+    ("runs", "artifact_uri", None, "runs"),
+    ("logged_models", "artifact_location", None, "models"),
+    ("model_versions", "source", None, "versions of registered models"),
+    ("model_versions", "storage_location", None, "files of registered models"),
+    ("trace_tags", "value", "mlflow.artifactLocation", "traces"),
+    ("tags", "value", RECORD_TAG, RECORDS),
+    ("tags", "value", "gmm_pipeline.origin", "origins"),
+)
+
+
+class Move(NamedTuple):
+    """Where a folder was and where it is."""
+
+    old: Path
+    new: Path
+
+
+class Repair(NamedTuple):
+    """What was put right."""
+
+    moves: list[Move]
+    changed: dict[str, int]
+    """Paths, by what they are paths of."""
+    backup: Path | None
+    """The store as it was; None where nothing was changed."""
+    lost: int
+    """Runs whose record is neither where the store says nor below the folder."""
+
+
+def repair(file: Path, outputs: Path) -> Repair:
+    """Put the paths in a store right, and those in the notes of records.
+
+    Args:
+        file: of the store.
+        outputs: folder of the records, where it is now.
+
+    Raises:
+        InputError: the file is no store of MLflow's.
+        TrackingError: the store failed; it is as it was.
+    """
+    uri, outputs = f"{SQLITE}{file}", outputs.resolve()
+    kept = "the store is as it was"
+    with failures_told(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
+        with connected(file) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not {"experiments", "runs", "tags"} <= tables:
+                raise InputError(
+                    "tracking.uri", expected="a store of MLflow's", came=f"{file}, which has no runs", remedy="Name it."
+                )
+            paths = [path for *_, path in _paths(connection)]
+            moves = _moves(paths, _tagged(connection), file, outputs)
+            changes = list(_changes(connection, moves))
+            backup = _copied(connection, file) if changes else None
+        with transaction(file) as connection:
+            # Looked up again: the store is locked now.
+            changes = list(_changes(connection, moves))
+            for table, column, _, row, value in changes:
+                connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row))  # noqa: S608 - our own names of tables
+            lost = sum(not path.exists() for path in _tagged(connection))
+    notes = _repair_notes(outputs, moves)
+    changed = dict(Counter(name for _, _, name, _, _ in changes)) | ({"notes of records": notes} if notes else {})
+    return Repair(moves, changed, backup, lost)
+
+
+def _columns(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, str]]:
+    """Those of `PLACES` that a store has, with the statement that reads them and the name of what they are."""
+    for table, column, key, name in PLACES:
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if column in there:
+            of_key = "" if key is None else f" AND key = '{key}'"
+            asked = f"SELECT rowid, {column} FROM {table} WHERE {column} IS NOT NULL{of_key}"  # noqa: S608 - our own names
+            yield table, column, name, asked
+
+
+def _paths(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, int, str, Path]]:
+    """Every local path in a store: table, column, name, row, the text, the path."""
+    for table, column, name, asked in _columns(connection):
+        for row, text in connection.execute(asked).fetchall():
+            path = unquote(text.removeprefix("file://")) if text.startswith("file:///") else text
+            if path.startswith("/"):
+                yield table, column, name, row, text, Path(path)
+
+
+def _tagged(connection: sqlite3.Connection) -> list[Path]:
+    """Where the records of the runs were."""
+    return [path for _, _, name, _, _, path in _paths(connection) if name == RECORDS]
+
+
+def _changes(connection: sqlite3.Connection, moves: Sequence[Move]) -> Iterator[tuple[str, str, str, int, str]]:
+    for table, column, name, row, text, path in _paths(connection):
+        new = _moved(path, moves)
+        if new is not None:
+            yield table, column, name, row, new.as_uri() if text.startswith("file:") else str(new)
+
+
+def _moves(paths: Sequence[Path], tagged: Sequence[Path], file: Path, outputs: Path) -> list[Move]:
+    """Which folders were moved, the deepest first."""
+    found: dict[Move, None] = {}
+    for path in paths:
+        if COPIES in path.parts:
+            last = len(path.parts) - 1 - path.parts[::-1].index(COPIES)
+            found[Move(Path(*path.parts[:last]), file.parent)] = None
+    for path in tagged:
+        if not path.exists() and _moved(path, list(found)) is None:
+            found |= dict.fromkeys(_found_below(path, outputs))
+    moves = [move for move in found if move.old != move.new]
+    return sorted(moves, key=lambda move: len(move.old.parts), reverse=True)
+
+
+def _found_below(record: Path, outputs: Path) -> Iterator[Move]:
+    """The folder that a record was moved with, if the record is found by the end of its path, as long as may be."""
+    for first in range(1, len(record.parts)):
+        now = outputs.joinpath(*record.parts[first:])
+        if (now / artifacts.RECORD).is_file() or (now / MANIFEST).is_file():
+            yield Move(Path(*record.parts[:first]), outputs)
+            return
+
+
+def _moved(path: Path, moves: Sequence[Move]) -> Path | None:
+    """Where a path has gone; None where its file is not there."""
+    for move in moves:
+        if path.is_relative_to(move.old) and move.old != move.new:
+            new = move.new / path.relative_to(move.old)
+            # A folder for artifacts is made when the first one comes.
+            if new.exists() or (COPIES in new.parts and not path.exists()):
+                return new
+    return None
+
+
+def _copied(connection: sqlite3.Connection, file: Path) -> Path:
+    """A copy of a store beside it, whole whatever else goes on there."""
+    now = datetime.now().astimezone()
+    backup = file.with_name(f"{file.name}.before-repair-{now:%Y-%m-%d_%H-%M-%S}")
+    copy = sqlite3.connect(backup)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()
+    return backup
+
+
+def _repair_notes(outputs: Path, moves: Sequence[Move]) -> int:
+    """Put the store right that records name, where they name it by a whole path; returns how many there were."""
+    if not moves:
+        return 0
+    found = find_records(outputs)
+    members = [file for sweep in found.sweeps for file in sweep.glob(f"*/{artifacts.RECORD}")]
+    singles = [record / artifacts.RECORD for record in found.records]
+    repaired = 0
+    for file in (*singles, *members, *(sweep / MANIFEST for sweep in found.sweeps)):
+        try:
+            content = read_json(file)
+            known = content["tracking"]["uri"].removeprefix(SQLITE)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # of no interest here, and told of by whoever needs it
+        new = _moved(Path(known), moves) if known.startswith("/") else None
+        if new is not None:
+            tracking = {**content["tracking"], "uri": f"{SQLITE}{new}"}
+            repaired += rewrite(file, {**content, "tracking": tracking})
+    return repaired

@@ -1,0 +1,260 @@
+"""Runs written into a local store as rows, many in one transaction: all of them appear or none.
+
+MLflow's own calls take 20 ms a run and draw run ids themselves; rows take a tenth of that, and ids of our own make
+logging repeatable. The price: this knows the tables of one version of MLflow. `fits` compares them with the store's
+before anything is written, and where they differ MLflow's own calls must do.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import sqlite3
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gmm_pipeline.tracking.calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
+from gmm_pipeline.tracking.loggable import RECORD_ID
+
+# What was read in the source of MLflow: its versions, the revision of its schema, and what its tables hold.
+VERSIONS = ("3.17.",)
+REVISION = "dc11669786a5"
+COLUMNS = {
+    "runs": "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version "
+    "lifecycle_stage artifact_uri experiment_id deleted_time",
+    "params": "key value run_uuid",
+    "tags": "key value run_uuid",
+    "metrics": "key value timestamp run_uuid step is_nan",
+    "latest_metrics": "key value timestamp step is_nan run_uuid",
+    "datasets": "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_schema "
+    "dataset_profile",
+    "inputs": "input_uuid source_type source_id destination_type destination_id step",
+    "input_tags": "input_uuid name value",
+    "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
+    "logged_models": "model_id experiment_id name artifact_location creation_timestamp_ms last_updated_timestamp_ms "
+    "status lifecycle_stage model_type source_run_id status_message",
+}
+# In an order that leaves no row pointing at one that is gone, whether or not the database watches over that.
+OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
+LOCK_TIMEOUT_S = 60.0
+CACHE_KB = 100_000
+"""For the indices of a large transaction; with SQLite's 2 MB each of their pages is written many times."""
+
+
+def fits(file: Path) -> bool:
+    """Whether a store's tables are those that this module knows."""
+    if not importlib.metadata.version("mlflow").startswith(VERSIONS):
+        return False
+    with connected(file) as connection:
+        revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        columns = {
+            table: " ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})")) for table in COLUMNS
+        }
+    return revisions == [(REVISION,)] and columns == COLUMNS
+
+
+class Rows:
+    """Writes the runs of a sweep straight into the tables of a store.
+
+    Args:
+        file: a store that `fits`.
+        artifacts: URI of the folder below which runs have their files; those of a child are its record.
+    """
+
+    def __init__(self, file: Path, artifacts: str):
+        self._file, self._artifacts = file, artifacts
+
+    def find(self, sweep_id: str) -> str | None:
+        """The id of the run of a sweep, whatever its experiment: the sweep's, unless MLflow's own calls made it."""
+        with connected(self._file) as connection:
+            known = connection.execute(
+                "SELECT runs.run_uuid FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
+                "WHERE key = ? AND value = ? AND (lifecycle_stage = 'active' OR runs.run_uuid = value) "
+                "ORDER BY lifecycle_stage, runs.run_uuid <> value, runs.run_uuid",
+                (SWEEP_ID, sweep_id),
+            ).fetchone()
+        return None if known is None else known[0]
+
+    def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
+        """The id of the run of a sweep, made where the store has none: then it is the sweep's."""
+        known = self.find(sweep_id)
+        if known is None:
+            _write(self._file, experiment_id, {sweep_id: (entry, f"{self._artifacts}/{sweep_id}/artifacts")})
+        return known or sweep_id
+
+    def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
+        """The runs that the store has under a parent, by number."""
+        with connected(self._file) as connection:
+            rows = connection.execute(
+                "SELECT number.value, runs.run_uuid, start_time, lifecycle_stage = 'active' AND "
+                "coalesce(status.value, '') <> ?, record.value FROM tags AS parent "
+                "JOIN tags AS number ON number.run_uuid = parent.run_uuid AND number.key = ? "
+                "JOIN runs ON runs.run_uuid = parent.run_uuid "
+                "LEFT JOIN tags AS status ON status.run_uuid = parent.run_uuid AND status.key = ? "
+                "LEFT JOIN tags AS record ON record.run_uuid = parent.run_uuid AND record.key = ? "
+                "WHERE parent.key = 'mlflow.parentRunId' AND parent.value = ? AND experiment_id = ? "
+                "ORDER BY 4, runs.run_uuid",  # the last one counts: a complete one, if there is any
+                (INCOMPLETE, NUMBER, STATUS, RECORD_ID, parent, experiment_id),
+            )
+            return {
+                int(number): Logged(run_id, experiment_id, started, bool(complete), record_id)
+                for number, run_id, started, complete, record_id in rows
+            }
+
+    def write(
+        self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
+    ) -> dict[int, str]:
+        """Write children in one transaction and give their ids, by number.
+
+        Raises:
+            sqlite3.Error: nothing was written; among other reasons, others held the store for `LOCK_TIMEOUT_S`.
+        """
+        ids = {number: child_id(parent, number) for number in entries}
+        _write(
+            self._file,
+            experiment_id,
+            {ids[number]: (entry, record.absolute().as_uri()) for number, (entry, record) in entries.items()},
+            [logged.run_id for logged in replaced.values()],
+        )
+        return ids
+
+    def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        """Set params of a run, those too that have a value already: MLflow's own calls refuse that."""
+        with transaction(self._file) as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
+                [(key, value, run_id) for key, value in params.items()],
+            )
+
+
+def child_id(parent: str, number: int) -> str:
+    """The run id of a run of a sweep: the same whenever it is logged."""
+    return hashlib.sha256(f"{parent}/{number}".encode()).hexdigest()[:32]
+
+
+def _write(
+    file: Path, experiment_id: str, entries: Mapping[str, tuple[Entry, str]], replaced: Sequence[str] = ()
+) -> None:
+    """Write runs, with the URI of their files, by run id, in the place of those that have the same ids."""
+    with transaction(file) as connection:
+        _delete(connection, {*entries, *replaced})
+        insert_runs(connection, experiment_id, entries)
+
+
+def insert_runs(connection: sqlite3.Connection, experiment_id: str, entries: Mapping[str, tuple[Entry, str]]) -> None:
+    """Insert runs, with the URI of their files, by run id."""
+    insert = connection.executemany
+    insert(
+        "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "
+        "source_name, entry_point_name, source_version, lifecycle_stage, experiment_id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 'UNKNOWN', '', '', '', 'active', ?)",
+        ((run_id, *_run(entry, uri), experiment_id) for run_id, (entry, uri) in entries.items()),
+    )
+    of_run = "(run_uuid, key, value) VALUES (?, ?, ?)"
+    insert(f"INSERT INTO params {of_run}", _of_each(entries, lambda entry: entry.params.items()))
+    insert(f"INSERT INTO tags {of_run}", _of_each(entries, lambda entry: _tags(entry).items()))
+    of_run = "(run_uuid, key, value, step, timestamp, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
+    insert(f"INSERT INTO metrics {of_run}", _of_each(entries, _points))
+    insert(f"INSERT INTO latest_metrics {of_run}", _of_each(entries, _latest))
+    _insert_inputs(connection, experiment_id, {run_id: entry.dataset for run_id, (entry, _) in entries.items()})
+
+
+def _run(entry: Entry, uri: str) -> tuple:
+    return entry.name, entry.tags.get("mlflow.user"), entry.status, entry.started, entry.ended, uri
+
+
+def _of_each(entries: Mapping[str, tuple[Entry, str]], rows: Callable[[Entry], Iterable[tuple]]) -> Iterator[tuple]:
+    return ((run_id, *row) for run_id, (entry, _) in entries.items() for row in rows(entry))
+
+
+def _points(entry: Entry) -> Iterator[tuple]:
+    time = entry.ended or entry.started
+    return ((name, value, step, time) for name, value, step in entry.points)
+
+
+def _latest(entry: Entry) -> Iterable[tuple]:
+    latest: dict[str, tuple] = {}
+    for point in _points(entry):
+        known = latest.setdefault(point[0], point)
+        # MLflow's own rule: the largest step, then time, then value; a run logged at once has one time.
+        if (point[2], point[1]) > (known[2], known[1]):
+            latest[point[0]] = point
+    return latest.values()
+
+
+def _tags(entry: Entry) -> dict[str, str]:
+    return {**entry.tags, "mlflow.runName": entry.name}
+
+
+def _delete(connection: sqlite3.Connection, run_ids: Iterable[str]) -> None:
+    ids = [(run_id,) for run_id in run_ids]
+    of_run = "destination_type = 'RUN' AND destination_id = ?"  # nothing of the user's is put into any statement
+    connection.executemany(
+        f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs WHERE {of_run})",  # noqa: S608 - our own names of tables
+        ids,
+    )
+    connection.executemany(f"DELETE FROM inputs WHERE {of_run}", ids)  # noqa: S608 - our own names of tables
+    for table in (*OF_A_RUN, "runs"):
+        connection.executemany(f"DELETE FROM {table} WHERE run_uuid = ?", ids)  # noqa: S608 - our own names of tables
+
+
+def _insert_inputs(
+    connection: sqlite3.Connection, experiment_id: str, datasets: Mapping[str, Mapping[str, str] | None]
+) -> None:
+    """Note which data each run was fitted to; data that an experiment has already are pointed at."""
+    users: dict[tuple[str, str], list[str]] = defaultdict(list)
+    described = {}
+    for run_id, dataset in datasets.items():
+        if dataset is not None:
+            key = dataset["name"], dataset["digest"]
+            users[key].append(run_id)
+            described.setdefault(key, dataset)
+    for (name, digest), run_ids in users.items():
+        known = connection.execute(
+            "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?",
+            (experiment_id, name, digest),
+        ).fetchone()
+        dataset_id = known[0] if known else uuid.uuid4().hex
+        if known is None:
+            fields = [described[name, digest][key] for key in ("source_type", "source", "schema", "profile")]
+            connection.execute(
+                "INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source, "
+                "dataset_schema, dataset_profile) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (dataset_id, experiment_id, name, digest, *fields),
+            )
+        inputs = [(uuid.uuid4().hex, dataset_id, run_id) for run_id in run_ids]
+        connection.executemany(
+            "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) "
+            "VALUES (?, 'DATASET', ?, 'RUN', ?, 0)",
+            inputs,
+        )
+        connection.executemany(
+            "INSERT INTO input_tags (input_uuid, name, value) VALUES (?, ?, ?)",
+            [(input_id, *TRAINING) for input_id, _, _ in inputs],
+        )
+
+
+@contextlib.contextmanager
+def connected(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, closed at the end."""
+    # Transactions are opened by hand, so that the lock is waited for before anything is written.
+    with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as connection:
+        if "wal" in connection.execute("PRAGMA journal_mode").fetchone():
+            connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        yield connection
+
+
+@contextlib.contextmanager
+def transaction(file: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a store, of which all changes are kept or none."""
+    with connected(file) as connection:
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise

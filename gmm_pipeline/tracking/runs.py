@@ -1,0 +1,297 @@
+"""Records of single fits in MLflow.
+
+Disk first, tracker second: what is logged is a function of a finished record alone, so that a tracker that is down
+loses nothing and any record can be logged later. Whether a record was logged before is asked of the store, by a tag
+that follows from the record; what was begun and not ended is completed. The price: two searches for each record, and
+the files of a record are copied into the artifact store, so that they outlive the record's own directory.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.tracking import loggable
+from gmm_pipeline.tracking.calls import (
+    INCOMPLETE,
+    STATUS,
+    Entry,
+    Logged,
+    as_logged,
+    dataset_input,
+    experiments_of,
+    made_once,
+    search,
+)
+from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.record_rows import InStore, usable_experiment, write
+from gmm_pipeline.tracking.record_rows import runs_of_record as rows_of_record
+from gmm_pipeline.tracking.store import (
+    SQLITE,
+    check_points,
+    client_of,
+    collector_paused,
+    experiment_id_of,
+    one_writer,
+    store_file,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+ASKED_AT_ONCE = 100
+
+
+class TrackingError(RunFailed):
+    """The tracker failed; the record on disk is complete."""
+
+
+class TrackedRun(NamedTuple):
+    """Where a record was logged."""
+
+    uri: str
+    experiment: str
+    experiment_id: str
+    run_id: str
+    page: str
+    """The run's page: an address where `uri` is a server's, else the path on whichever server shows the store."""
+
+
+def log_record(
+    record: Path,
+    *,
+    uri: str,
+    experiment: str,
+    run_name: str | None,
+    series_points: int,
+    sweep_series_points: int = 0,
+) -> TrackedRun:
+    """Log a record, which is only read, as one MLflow run; one without a result as FAILED.
+
+    One that the store has is left as it is there, in whatever experiment; one that it has in part is completed.
+
+    Args:
+        record: the directory of a run that ended.
+        uri: sqlite:///FILE or the address of a server.
+        experiment: made where it is absent.
+        run_name: None for data, optimizer, K, seed and the other overrides.
+        series_points: points logged of each series.
+        sweep_series_points: a key of the same group, for the runs of a sweep; only checked.
+
+    Raises:
+        InputError: `uri` is no store that can be used, `experiment` was deleted, or `record` is not complete.
+        TrackingError: the store or the server failed.
+    """
+    return send_record(
+        record,
+        uri=uri,
+        experiment=experiment,
+        run_name=run_name,
+        series_points=series_points,
+        sweep_series_points=sweep_series_points,
+    )[0]
+
+
+@collector_paused()
+def send_record(
+    record: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int, sweep_series_points: int
+) -> tuple[TrackedRun, bool]:
+    """What `log_record` does, and whether the store had the record already.
+
+    Raises:
+        InputError: as `log_record`.
+        TrackingError: as `log_record`.
+    """
+    check_points("series_points", series_points)
+    check_points("sweep_series_points", sweep_series_points)
+    file = store_file(uri)
+    with contents.damage_told(record):
+        content = contents.read(record)
+        entry = _entry(record, content, run_name, series_points)
+        finished = content.record["status"] == "finished"
+        mixture = artifacts.mixture_from_json(content.parameters) if finished else None
+    with failures_told(uri, file, what="the run", kept=f"the record at {record} is complete"):
+        by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, mixture)
+        if by_rows is not None:
+            run, was_there = by_rows
+            return tracked_run(uri, *run), was_there
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        new_id = experiment_id_of(client, experiment, uri, file)
+        with one_writer(file):
+            run_id = made_once(
+                lambda: [logged.run_id for logged in runs_of_record(client, content.record)],
+                lambda: (
+                    client.create_run(
+                        new_id, start_time=entry.started, tags={**entry.tags, STATUS: INCOMPLETE}, run_name=entry.name
+                    ).info.run_id
+                ),
+                client.delete_run,
+            )
+            found = as_logged(client.get_run(run_id))
+            if not found.complete:
+                _log_whole(client, found, record, entry, mixture)
+        name = experiment if found.experiment_id == new_id else client.get_experiment(found.experiment_id).name
+    return tracked_run(uri, name, found.experiment_id, run_id), found.complete
+
+
+def _send_rows(
+    file: Path, experiment: str, record: Path, content: contents.Content, entry: Entry, mixture: Mixture | None
+) -> tuple[InStore, bool] | None:
+    """Where a record is as rows, and whether it was there already; None where MLflow's own calls must do."""
+    experiment_id = usable_experiment(file, experiment)
+    if experiment_id is None:
+        return None
+    with one_writer(file):
+        found = rows_of_record(file, content.record)
+        if found:
+            return found[0] if found[0][1] else None
+        return InStore(experiment, experiment_id, write(file, experiment_id, record, entry, mixture)), False
+
+
+def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Path]:
+    """Records that a store has whole as the runs that they note: some of those that it has, found by the hundred.
+
+    Args:
+        abouts: what the records say, and their `record_id`.
+        uri: of the store.
+
+    Raises:
+        InputError: `uri` is no store that can be used.
+        TrackingError: the store or the server failed.
+    """
+    file = store_file(uri)
+    noted = {about.get("tracking", {}).get("run_id"): record for record, about in abouts.items()}
+    ids = [run_id for run_id in noted if run_id is not None and run_id.isalnum()]
+    there = set()
+    with failures_told(uri, file, what="the records", kept="they are complete", done="looked for"):
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        experiments = experiments_of(client)
+        for first in range(0, len(ids), ASKED_AT_ONCE):
+            listed = ", ".join(f"'{run_id}'" for run_id in ids[first : first + ASKED_AT_ONCE])
+            for run in map(as_logged, search(client, experiments, f"attributes.run_id IN ({listed})")):
+                record = noted[run.run_id]
+                if run.complete and run.record_id in (None, abouts[record]["record_id"]):
+                    there.add(record)
+    return there
+
+
+def answers(uri: str) -> bool:
+    """Whether a store can be asked at all."""
+    file = store_file(uri)
+    try:
+        client_of(uri if file is None else f"{SQLITE}{file}").search_experiments(max_results=1)
+    except Exception:
+        return False
+    return True
+
+
+def tracked_run(uri: str, experiment: str, experiment_id: str, run_id: str) -> TrackedRun:
+    """Where a run is, with its page."""
+    server = uri.rstrip("/") if store_file(uri) is None else ""
+    return TrackedRun(uri, experiment, experiment_id, run_id, server + page(experiment_id, run_id))
+
+
+def runs_of_record(client: "MlflowClient", about: Mapping[str, Any]) -> list[Logged]:
+    """The runs that a store has of a record, whole ones first: by their tag, or by the id that the record notes.
+
+    Args:
+        client: of the store.
+        about: what the record says, and its `record_id`.
+    """
+    experiments, noted = experiments_of(client), about.get("tracking", {}).get("run_id")
+    chosen = f"tags.`{loggable.RECORD_ID}` = '{about['record_id']}'"
+    found = [as_logged(run) for run in search(client, experiments, chosen)]
+    if not found and noted is not None and noted.isalnum():
+        # Earlier versions logged without the tag.
+        runs = map(as_logged, search(client, experiments, f"attributes.run_id = '{noted}'"))
+        found = [logged for logged in runs if logged.record_id is None]
+    return sorted(found, key=lambda logged: (not logged.complete, logged.run_id))
+
+
+@contextlib.contextmanager
+def failures_told(uri: str, file: Path | None, *, what: str, kept: str, done: str = "logged") -> Iterator[None]:
+    """Turn what goes wrong in a store into one message.
+
+    Args:
+        uri: of the store.
+        file: of a local one.
+        what: was to be logged.
+        kept: is not lost.
+        done: what was to be done with it instead.
+
+    Raises:
+        TrackingError: for whatever is not the user's mistake.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        check = "a server answers there" if file is None else f"{file.parent} can be written to"
+        raise TrackingError(
+            f"{uri}: {what} could not be {done}: {_reason(error)}. Nothing is lost: {kept}. Check that {check}."
+        ) from error
+
+
+def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
+    """The path, on an MLflow server, of a run, of an experiment's runs, or of all experiments."""
+    parts = ["/#/experiments", *([experiment_id, "runs"] if experiment_id else []), *([run_id] if run_id else [])]
+    # Without the parameter the pages open in the mode that is made for language models.
+    return "/".join(parts) + "?workflowType=machine_learning"
+
+
+def _entry(record: Path, content: contents.Content, run_name: str | None, series_points: int) -> Entry:
+    status = content.record["status"]
+    return Entry(
+        name=run_name or loggable.run_name(content),
+        status="FINISHED" if status == "finished" else "FAILED",
+        started=contents.milliseconds(content.record["started"]),
+        ended=contents.milliseconds(content.record["ended"]),
+        tags={**loggable.tags(record, content), STATUS: status},
+        params=loggable.params(content),
+        points=loggable.points(content, series_points),
+        dataset=loggable.dataset(content.data) if content.data else None,
+    )
+
+
+def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, mixture: Mixture | None) -> None:
+    """Write what a run is to hold, whatever of it is there already."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    try:
+        _copy_files(client, run.run_id, record)
+        if entry.dataset is not None:
+            client.log_inputs(run.run_id, [dataset_input(entry.dataset)])
+        if mixture is not None:
+            log_model(client, run.experiment_id, run.run_id, mixture)
+        # The status is written last: a run without it was not logged whole.
+        client.log_batch(
+            run.run_id,
+            metrics=[Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points],
+            params=[Param(name, text) for name, text in entry.params.items()],
+            tags=[RunTag(STATUS, entry.tags[STATUS])],
+        )
+        client.set_terminated(run.run_id, entry.status, entry.ended)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            client.set_terminated(run.run_id, "FAILED")
+        raise
+
+
+def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
+    """Copy the files of a record, and nothing else: it may lie around the store."""
+    for file in artifacts.files_of(record):
+        folder = file.parent.relative_to(record)
+        client.log_artifact(run_id, str(file), None if folder == Path() else folder.as_posix())
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, in the database's own words where it has any: SQLAlchemy begins with its own."""
+    own, cause = error, error
+    while cause is not None:
+        own, cause = getattr(cause, "orig", None) or own, cause.__cause__
+    return next(iter(str(own).strip().splitlines()), type(own).__name__).rstrip(".")

@@ -1,0 +1,282 @@
+"""Stores of runs: a local sqlite file, made where it is absent, or the address of a server.
+
+A local store is built beside its final name, under a lock, and renamed, since processes that build one in place
+together break it for good. It runs in write-ahead mode, which halves the cost of a run; the price: it asks for a local
+disk, and in a process that has it open nothing but SQLite may open its files. mlflow is imported inside functions,
+after the fit: it costs seconds.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import logging
+import os
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from gmm_pipeline import home, program
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.finding import COPIES
+from gmm_pipeline.records.overrides import hydra_word
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+STORE_TIMEOUT_S = 120
+
+# Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Importing makes thousands of objects and frees none: collecting meanwhile would add a seventh to the whole."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def store_file(uri: str) -> Path | None:
+    """The file of a local store, absolute; None where `uri` is a server's address. Cheap: call it before any work.
+
+    Raises:
+        InputError: `uri` is neither, holds a password, or names a file that is no database.
+    """
+    where = "tracking.uri"
+    if uri == os.environ.get("MLFLOW_TRACKING_URI"):
+        where += ", from MLFLOW_TRACKING_URI"
+    if re.match(r"https?://[^/]", uri):
+        if "@" in uri:  # a record tells its address, so that it must not be a secret
+            raise InputError(
+                where,
+                expected="an address without a user name or password",
+                came=repr(_public(uri)),
+                remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
+            )
+        return None
+    path = uri.removeprefix(SQLITE)
+    if path == uri or path in ("", ":memory:") or "?" in path:
+        database = re.match(r"postgresql|mysql|mssql", uri)
+        raise InputError(
+            where,
+            expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
+            came=repr(_public(uri)),
+            remedy="Start `mlflow server` on that database and give its address."
+            if database
+            else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+        )
+    file = Path(home.expanded(where, path)).resolve()
+    if file.exists() and not _may_be_database(file):
+        raise InputError(
+            where,
+            expected="a database of MLflow's, or a new file name",
+            came=f"{file}, which is something else or damaged",
+            remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+        )
+    return file
+
+
+@contextlib.contextmanager
+def one_writer(file: Path | None) -> Iterator[None]:
+    """Let nobody else look up and log runs in a local store meanwhile; a server's are not kept from it.
+
+    Args:
+        file: of a local store that is there.
+    """
+    if file is None:
+        yield
+        return
+    from filelock import FileLock
+
+    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        yield
+
+
+def artifact_root(file: Path) -> str:
+    """Where a local store keeps the files of its runs, as a URI: a folder beside it."""
+    return (file.parent / COPIES).as_uri()
+
+
+@functools.cache
+def client_of(uri: str) -> "MlflowClient":
+    """One client a store in this process; a local store is made where it is absent."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is told in one message
+    from mlflow import MlflowClient
+
+    if uri.startswith(SQLITE):
+        _prepare_store(Path(uri.removeprefix(SQLITE)))
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _may_be_database(file: Path) -> bool:
+    """Whether SQLite takes a file for a database.
+
+    Looking for oneself would drop every lock that this process has on it: so POSIX has it when a file is closed.
+    Another process would then delete the write-ahead log that this one writes to.
+    """
+    if not file.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        # Any other is told when something is logged: a file that is in use may be one.
+        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+    return True
+
+
+def _prepare_store(file: Path) -> None:
+    from filelock import FileLock
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    unfinished = file.with_name(f".{file.name}.unfinished")
+
+    @event.listens_for(Engine, "connect")
+    def _tune(connection: Any, _: Any) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        files = _answers(connection, "database_list")
+        if str(unfinished) in files:
+            connection.execute("PRAGMA synchronous=OFF")  # what is lost in a crash is made anew
+        elif str(file) in files:
+            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
+            if "wal" in _answers(connection, "journal_mode"):  # in which NORMAL is safe
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        if not file.exists() or file.stat().st_size == 0:
+            for leftover in file.parent.glob(f"{unfinished.name}*"):
+                leftover.unlink()
+            migrations = logging.getLogger("alembic")
+            level = migrations.level
+            migrations.setLevel(logging.WARNING)
+            SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
+            migrations.setLevel(level)
+            _set_mode(unfinished)  # and wait until it is on the disk
+            unfinished.replace(file)
+        else:
+            _set_mode(file)
+
+
+def _set_mode(file: Path) -> None:
+    """Let a store write ahead; it stays with the file, and where others use it, it keeps its mode.
+
+    Raises:
+        sqlite3.Error: it cannot be read; MLflow would try that again and again for minutes.
+    """
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("SELECT 1 FROM sqlite_master")
+
+
+def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
+    return [value for row in connection.execute(f"PRAGMA {pragma}") for value in row]
+
+
+def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | None) -> str:
+    """The id of an experiment, which is made where it is absent.
+
+    Raises:
+        InputError: it was deleted.
+        OSError: the store was moved, and files of its runs would be put where it was.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(
+                name,
+                artifact_location=None if file is None else artifact_root(file),
+                tags={"mlflow.experimentKind": "custom_model_development"},
+            )
+        except MlflowException:
+            # Another process may have been first.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise InputError(
+            "tracking.experiment",
+            expected="an experiment that exists or can be made",
+            came=f"{name!r}, which was deleted in MLflow",
+            remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or choose another name.",
+        )
+    if file is not None and found.artifact_location != artifact_root(file):
+        _refuse_if_moved(found.artifact_location, file)
+    return found.experiment_id
+
+
+def _refuse_if_moved(location: str, file: Path) -> None:
+    """Refuse a store that was moved: its runs are listed without their files, and new ones would go astray."""
+    before = Path(unquote(location.removeprefix("file://")))
+    if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
+        raise OSError(
+            f"the store was moved here from {before.parent}; put its paths right with "
+            f"`{program.name()} repair {shlex.quote(hydra_word('outputs_dir', str(file.parent)))}`"
+        )
+
+
+def _public(uri: str) -> str:
+    """An address without its user and password, wherever a careless one may have put them."""
+    return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
+
+
+def check_tracking(tracking: Mapping[str, Any]) -> None:
+    """Refuse settings that nothing can be logged with; cheap, so that it comes before any work.
+
+    Args:
+        tracking: keys and values of the group; with `uri` null they have no effect.
+
+    Raises:
+        InputError: which key.
+    """
+    if tracking["uri"] is None:
+        return
+    store_file(tracking["uri"])
+    for key in ("series_points", "sweep_series_points"):
+        check_points(key, tracking[key])
+
+
+def check_points(key: str, points: int | None) -> None:
+    """Refuse a number of points of a series that cannot be.
+
+    Args:
+        key: of the group.
+        points: None where each record has its own number.
+
+    Raises:
+        InputError: `points` is negative.
+    """
+    if points is not None and points < 0:
+        raise InputError(
+            f"tracking.{key}",
+            expected="a whole number >= 0",
+            came=str(points),
+            remedy="Use 0 to log final values only.",
+        )

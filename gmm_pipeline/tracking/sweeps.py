@@ -1,0 +1,319 @@
+"""Records of a sweep in MLflow: a parent run, and under it a run for each record; one writer of a sweep.
+
+A record is complete before it is logged, and each call of `log` leaves all of its records in a local store or none, so
+that a sweep that was killed is logged on where it stopped and each run is there once. Nothing is copied for a child:
+its files in MLflow are its record. The price: they go where the record goes, a record that was moved has none there,
+and `mlflow gc` of a child that was deleted in MLflow removes its record. On a server a child has no files but a tag
+that says where its record is. The parent has copies of the sweep's table and pictures.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.overrides import names_within, override_values
+from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.sweep_table import CSV, PARQUET
+from gmm_pipeline.records.sweeps import MANIFEST
+from gmm_pipeline.tracking import loggable, rows
+from gmm_pipeline.tracking.calls import NUMBER, STATUS, SWEEP_ID, Calls, Entry, Logged
+from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.notes import write_note
+from gmm_pipeline.tracking.rows import Rows
+from gmm_pipeline.tracking.runs import TrackedRun, failures_told, tracked_run
+from gmm_pipeline.tracking.store import (
+    SQLITE,
+    artifact_root,
+    check_points,
+    client_of,
+    collector_paused,
+    experiment_id_of,
+    one_writer,
+    store_file,
+)
+from gmm_pipeline.tracking.views import TAG, view_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
+"""Files of a sweep that its parent gets, as patterns."""
+OF_A_RUN = ("device", "devices", "jax")
+"""Provenance that the runs of a sweep have for themselves."""
+VIEW = "gmm_pipeline.view"
+"""A tag that the parent has once it was told the answer."""
+
+
+@collector_paused()
+def open_sweep(
+    folder: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int, sweep_series_points: int
+) -> "SweepTracker":
+    """Make the parent run of a sweep, or find it, and set it running.
+
+    Args:
+        folder: of the sweep; `sweep.json` is there.
+        uri: sqlite:///FILE or the address of a server.
+        experiment: made where it is absent; a sweep that was logged before stays where it was.
+        run_name: of the parent; None for the sweep's name.
+        series_points: a key of the same group, for single fits; only checked.
+        sweep_series_points: points logged of each series of a child.
+
+    Raises:
+        InputError: `uri` is no store that can be used, or `experiment` was deleted.
+        TrackingError: the store or the server failed.
+    """
+    check_points("series_points", series_points)
+    check_points("sweep_series_points", sweep_series_points)
+    file = store_file(uri)
+    manifest = read_json(folder / MANIFEST)
+    with failures_told(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        experiment_id = experiment_id_of(client, experiment, uri, file)
+        writer = _writer(client, file)
+        entry = _parent_entry(manifest, folder, run_name or manifest["name"])
+        with one_writer(file):
+            parent = writer.parent(manifest["id"], experiment_id, entry)
+            info = client.get_run(parent).info
+            if info.lifecycle_stage == "deleted":
+                client.restore_run(parent)
+            client.update_run(parent, status="RUNNING")
+        experiment = client.get_experiment(info.experiment_id).name
+        tracked = tracked_run(uri, experiment, info.experiment_id, parent)
+        return SweepTracker(folder, manifest, tracked, client, writer, sweep_series_points)
+
+
+def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] | None:
+    """The records of a sweep that a store has not, which is only looked at; None where it has all, and the answer.
+
+    A record that is damaged, or of another sweep, is one that the store has not.
+
+    Raises:
+        InputError: `uri` is no store that can be used.
+        TrackingError: the store or the server failed.
+    """
+    file = store_file(uri)
+    manifest = read_json(folder / MANIFEST)
+    abouts = {}
+    for record in records:
+        with contextlib.suppress(InputError):
+            abouts[record] = _about(record, manifest)
+    kept = f"the records in {folder} are complete"
+    with failures_told(uri, file, what="the sweep", kept=kept, done="looked for"):
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        writer = _writer(client, file)
+        parent = writer.find(manifest["id"])
+        if parent is None:
+            return list(records)
+        run = client.get_run(parent)
+        logged = writer.children(parent, run.info.experiment_id)
+        missing = [record for record in records if record not in abouts or not _has(logged, abouts[record])]
+        active = run.info.lifecycle_stage == "active" and run.info.status != "RUNNING"
+        return None if active and VIEW in run.data.tags and not missing else missing
+
+
+class SweepTracker:
+    """Logs the records of one sweep; made by `open_sweep`, and the only writer of the sweep's runs while it lasts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        tracked: TrackedRun,
+        client: "MlflowClient",
+        writer: Rows | Calls,
+        series_points: int,
+    ):
+        self._folder, self._manifest, self._tracked = folder, manifest, tracked
+        self._client, self._writer, self._series_points = client, writer, series_points
+        self._names = names_within([(run["number"], run["overrides"]) for run in manifest["runs"]])
+
+    @collector_paused()
+    def log(self, records: Sequence[Path], written: Mapping[Path, contents.Written] | None = None) -> int:
+        """Log records of the sweep as children and note in each where; those that the store has are left alone.
+
+        Returns how many it had not.
+
+        What one call logs is held in memory, some 100 kB a record, so that the store is locked briefly; into a local
+        one it goes in one transaction. A record of a run that was fitted again takes the place of the earlier one.
+
+        Args:
+            records: folders of runs that ended, well or not; one without its last file is no record yet.
+            written: what is known of some of them.
+
+        Raises:
+            InputError: a record is damaged or of another sweep; nothing was logged.
+            TrackingError: the store or the server failed.
+        """
+        parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
+        known = written or {}
+        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+            # Read each time: another process may have logged some of them meanwhile.
+            logged = self._writer.children(parent, experiment_id)
+            found = {
+                record: _about(record, self._manifest) for record in records if (record / artifacts.RECORD).exists()
+            }
+            numbers = {record: about["sweep"]["number"] for record, about in found.items()}
+            new = {numbers[record]: record for record, about in found.items() if not _has(logged, about)}
+            entries = {
+                number: (self._entry(record, number, known.get(record)), record) for number, record in new.items()
+            }
+            replaced = {number: logged[number] for number in new if number in logged}
+            ids = {number: one.run_id for number, one in logged.items()}
+            ids |= self._writer.write(parent, experiment_id, entries, replaced) if entries else {}
+        for record in found:
+            write_note(record / artifacts.RECORD, self._child(ids[numbers[record]])._asdict())
+        return len(entries)
+
+    def finish(
+        self,
+        status: Literal["FINISHED", "FAILED", "KILLED"],
+        metrics: Mapping[str, float],
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        note: str,
+        best: Mixture | None = None,
+        ended: str | None = None,
+    ) -> TrackedRun:
+        """End the parent run: its numbers, the sweep's table and pictures, a view of its runs for the UI, its model.
+
+        May be called again, after the sweep was resumed: the latest numbers, files and model count. On a server, params
+        keep the values of the first call.
+
+        Args:
+            status: MLflow's own word for how the sweep ended.
+            metrics: of the sweep; finite ones are logged.
+            params: of the sweep.
+            tags: of the sweep.
+            note: what is shown of the run first, as Markdown.
+            best: mixture of the best run, if one is sound, in the user's units and ordered by loc.
+            ended: when the sweep did, where that was not just now; ISO 8601, with offset.
+
+        Raises:
+            TrackingError: the store or the server failed.
+        """
+        from mlflow.entities import Metric, RunTag
+
+        run_id, experiment_id = self._tracked.run_id, self._tracked.experiment_id
+        now = round(time.time() * 1000)
+        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+            if best is not None:
+                log_model(self._client, experiment_id, run_id, best)
+            for pattern in UPLOADED:
+                for file in sorted(self._folder.glob(pattern)):
+                    self._client.log_artifact(run_id, str(file))
+            if (self._folder / artifacts.FIGURES).is_dir():
+                self._client.log_artifacts(run_id, str(self._folder / artifacts.FIGURES), artifacts.FIGURES)
+            key, view = view_of(run_id, [override_values(run["overrides"]) for run in self._manifest["runs"]])
+            self._client.set_experiment_tag(experiment_id, TAG + key, view)
+            self._writer.set_params(run_id, loggable.accepted(params))
+            found = loggable.cut_tags({**tags, "mlflow.note.content": note, VIEW: key})
+            self._client.log_batch(
+                run_id,
+                metrics=[
+                    Metric(name, float(value), now, 0)
+                    for name, value in loggable.accepted(metrics).items()
+                    if np.isfinite(value)
+                ],
+                tags=[RunTag(name, text) for name, text in found.items()],
+            )
+            self._client.set_terminated(run_id, status, now if ended is None else contents.milliseconds(ended))
+        return self._tracked
+
+    @contextlib.contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        uri = self._tracked.uri
+        kept = f"the records in {self._folder} are complete"
+        with failures_told(uri, store_file(uri), what="the sweep", kept=kept):
+            yield
+
+    def _child(self, run_id: str) -> TrackedRun:
+        page_of_run = self._tracked.page.replace(self._tracked.run_id, run_id)
+        return self._tracked._replace(run_id=run_id, page=page_of_run)
+
+    def _entry(self, record: Path, number: int, written: contents.Written | None) -> Entry:
+        with contents.damage_told(record):
+            return self._entry_of(record, number, contents.read(record, written))
+
+    def _entry_of(self, record: Path, number: int, content: contents.Content) -> Entry:
+        status = content.record["status"]
+        return Entry(
+            name=self._names.get(number, f"run {number}"),
+            status="FINISHED" if status == "finished" else "FAILED",
+            started=contents.milliseconds(content.record["started"]),
+            ended=contents.milliseconds(content.record["ended"]),
+            tags={
+                **loggable.tags(record, content),
+                "mlflow.parentRunId": self._tracked.run_id,
+                "gmm_pipeline.sweep": self._manifest["name"],
+                NUMBER: str(number),
+                STATUS: status,
+            },
+            params=loggable.params(content),
+            points=loggable.points(content, self._series_points),
+            dataset=loggable.dataset(content.data) if content.data else None,
+        )
+
+
+def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
+    known = file is not None and rows.fits(file)
+    return Rows(file, artifact_root(file)) if file and known else Calls(client)
+
+
+def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    with contents.damage_told(record):
+        about = contents.read_about(record)
+        if about.get("sweep", {}).get("id") != manifest["id"]:
+            raise InputError(
+                str(record),
+                expected=f"a record of the sweep {manifest['name']}",
+                came="one of another sweep, or of a single fit",
+                remedy="Leave in the folder of a sweep what the sweep wrote there.",
+            )
+        return about
+
+
+def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
+    """Whether the store has a record as it is, rather than what was fitted under its number before."""
+    logged = known.get(about["sweep"]["number"])
+    if logged is None or not logged.complete:
+        return False
+    if logged.record_id is None:  # an earlier version's
+        return logged.started == contents.milliseconds(about["started"])
+    return logged.record_id == about["record_id"]
+
+
+def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first run of a sweep was made with, so that the parent says the same whoever logs it, but its device."""
+    for run in sorted(manifest["runs"], key=lambda run: run["number"]):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = read_json(folder / str(run["number"]) / artifacts.RECORD)["provenance"]
+            return {key: value for key, value in found.items() if key not in OF_A_RUN}
+    found = provenance()
+    return {key: value for key, value in found.items() if key not in OF_A_RUN}
+
+
+def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry:
+    made_with = _made_with(folder, manifest)
+    return Entry(
+        name=name,
+        status="RUNNING",
+        started=contents.milliseconds(manifest["started"] or contents.written(folder / MANIFEST)),
+        ended=None,
+        tags={
+            **loggable.origin(made_with, manifest["command"]),
+            "gmm_pipeline.record": str(folder.absolute()),
+            "gmm_pipeline.sweep": manifest["name"],
+            SWEEP_ID: manifest["id"],
+        },
+        params={},
+        points=[],
+        dataset=None,
+    )

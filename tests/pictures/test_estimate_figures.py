@@ -1,0 +1,140 @@
+"""Pictures of estimates are checked by the numbers on their axes, against those they were given."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+
+from gmm_pipeline.analysis import curves
+from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.pictures import drawing, estimate_figures, figures
+
+SIZE = (6.4, 3.6)
+TWO = Mixture(np.array([0.2, 0.8]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
+LOWER = Mixture(np.array([0.1, 0.7]), np.array([-2.5, 4.5]), np.array([0.8, 1.7]))
+UPPER = Mixture(np.array([0.35, 0.9]), np.array([-1.5, 5.5]), np.array([1.3, 2.4]))
+INTERVALS = curves.Intervals(LOWER, UPPER, 0.95, "bootstrap")
+MANY = Mixture(np.append([0.4, 0.3, 0.25], np.full(47, 0.05 / 47)), np.arange(50.0), np.linspace(1.0, 2.0, 50))
+
+
+def labels(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def bars_of(figure: Figure) -> list[np.ndarray]:
+    return [
+        segment
+        for lines in figure.axes[0].collections
+        if isinstance(lines, LineCollection)
+        for segment in map(np.asarray, lines.get_segments())
+    ]
+
+
+def test_few_components_are_all_named_and_of_many_the_heavy_ones():
+    assert curves.named(np.array([0.999, 0.001])).tolist() == [0, 1]
+    chosen = curves.named(MANY.weights, always=[9])
+    assert chosen.tolist() == [0, 1, 2, 9]
+    assert curves.rest_name(MANY.weights, chosen) == "46 below 1 %"
+    even = np.full(40, 1.0 / 40.0)
+    assert len(curves.named(even)) == curves.MOST_NAMED
+    assert curves.rest_name(even, curves.named(even)) == "24 more"
+    assert len(curves.named(np.full(50, np.nan))) == curves.MOST_NAMED
+    assert curves.rest_name(TWO.weights, np.arange(2)) == ""
+
+
+def test_legends_of_fifty_components_fit_beside_the_picture():
+    data = np.linspace(0.0, 50.0, 200)
+    figure = figures.draw_fitted_density(data, None, MANY, None, name="x", unit=None, size=SIZE)
+    assert labels(figure) == ["data", "fitted mixture", *(f"component {k}" for k in range(3)), "47 below 1 %"]
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.y0 >= 0.0 and legend.y1 <= figure.bbox.y1
+    named = [
+        row.get_text()
+        for row in estimate_figures.draw_weights(MANY, TWO, unit=None, size=SIZE).axes[0].get_yticklabels()
+    ]
+    assert named[3:] == ["47 below 1 %, together", "true component, loc −2.0", "true component, loc 5.0"]
+
+
+def test_degenerate_components_are_marked_on_the_axis():
+    figure = figures.draw_fitted_density(
+        np.linspace(-5.0, 9.0, 50), None, TWO, None, degenerate=[1], name="x", unit=None, size=SIZE
+    )
+    (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
+    assert np.asarray(mark.get_xdata()).tolist() == [5.0]
+    assert "degenerate" in labels(figure)
+    sound = figures.draw_fitted_density(np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None, size=SIZE)
+    assert "degenerate" not in labels(sound)
+
+
+def test_weights_have_bars_where_their_intervals_are_known():
+    figure = estimate_figures.draw_weights(TWO, TWO, intervals=INTERVALS, unit=None, size=SIZE)
+    ends = [[segment[:, 0].min(), segment[:, 0].max()] for segment in bars_of(figure)]
+    np.testing.assert_allclose(ends, [[0.1, 0.35], [0.7, 0.9]])
+    assert "95 % interval\n(bootstrap)" in labels(figure)
+    half = LOWER._replace(weights=np.array([np.nan, 0.7]))
+    figure = estimate_figures.draw_weights(TWO, None, intervals=INTERVALS._replace(lower=half), unit=None, size=SIZE)
+    (segment,) = bars_of(figure)
+    np.testing.assert_allclose(segment, [[0.7, 1.0], [0.9, 1.0]])
+    none = estimate_figures.draw_weights(TWO, None, unit=None, size=SIZE)
+    assert not bars_of(none) and not none.legends
+
+
+def test_replicates_are_counted_or_owned_up_to():
+    random = np.random.default_rng(2)
+    replicates = Mixture(*(random.normal(leaf, 0.02, (200, 2)) for leaf in TWO))
+    replicates.locs[0, 0] = 99.0
+    for leaf in replicates:
+        leaf[7] = np.nan
+    figure = estimate_figures.draw_bootstrap(
+        replicates, TWO, TWO, intervals=INTERVALS, asymptotic=INTERVALS, unit="mm", size=SIZE
+    )
+    steps = [patch for axes in figure.axes[:6] for patch in axes.patches if isinstance(patch, StepPatch)]
+    counts = [np.sum(patch.get_data()[0]) for patch in steps]
+    assert counts == [199, 198, 199, 199, 199, 199]
+    assert figure.get_suptitle() == "1 of 200 replicates without a sound fit; 1 values beyond the panels"
+    assert figure.axes[4].get_xlabel() == "loc / mm"
+
+
+@pytest.mark.parametrize("n_sound", [0, 1, 30])
+def test_any_number_of_sound_replicates_draws_without_a_warning(n_sound, tmp_path):
+    one = Mixture(np.ones(1), np.zeros(1), np.ones(1))
+    replicates = Mixture(*(np.where(np.arange(30)[:, None] < n_sound, leaf, np.nan) for leaf in one))
+    known = curves.Intervals(one, one, 0.95, "bootstrap")
+    nothing = Mixture(*(np.full(1, np.nan),) * 3)
+    unknown = curves.Intervals(nothing, nothing, 0.95, "asymptotic")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = estimate_figures.draw_bootstrap(
+            replicates, one, None, intervals=known if n_sound else unknown, asymptotic=unknown, unit=None, size=SIZE
+        )
+        figures.save_figure(figure, tmp_path / "bootstrap", formats=["png"], dpi=40)
+
+
+def start(value, outcome, *, converged=True):
+    return {"log_posterior": value, "outcome": outcome, "converged": converged, "n_steps": 9}
+
+
+def test_starts_stand_below_the_best_of_the_sound_ones():
+    starts = [
+        start(-105.0, "worse", converged=False),
+        start(-100.0, "reached"),
+        start(-60.0, "degenerate"),
+        start(None, "diverged"),
+    ]
+    assert estimate_figures.restarts_tell(starts)
+    assert not estimate_figures.restarts_tell([start(-100.0, "reached")] * 3)
+    assert not estimate_figures.restarts_tell(starts[:1])
+    figure = estimate_figures.draw_restarts(starts, size=SIZE)
+    drawn = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
+    places = [(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])) for line in drawn]
+    floor = estimate_figures.SAME_OPTIMUM
+    assert places == [(1.0, floor), (2.0, 5.0), (3.0, floor), (4.0, figure.axes[0].get_ylim()[1])]
+    assert to_hex(drawn[1].get_markerfacecolor()) == "#ffffff"
+    assert to_hex(drawn[0].get_color()) == drawing.COLORS[1].lower()
+    assert labels(figure)[:2] == ["reached the best: 1", "a worse optimum: 1"]
+    assert labels(figure)[-1] == "hollow: not converged"
