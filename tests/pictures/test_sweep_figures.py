@@ -18,8 +18,8 @@ from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import sweep_curves, sweep_figures
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
-from gmm_pipeline.records.report import rendering
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
+from gmm_pipeline.report import rendering
 
 SIZE = (6.4, 3.6)
 TRUTH = Mixture(np.array([0.25, 0.75]), np.array([-2.0, 5.0]), np.array([1.1, 2.0]))
