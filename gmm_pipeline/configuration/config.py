@@ -9,6 +9,7 @@ import functools
 import importlib.resources
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -454,8 +455,18 @@ def _as_declared(name: str, signature: inspect.Signature, key: str, value: Any) 
     """
     declared = signature.parameters.get(key)
     annotation = "" if declared is None else str(declared.annotation)
+    is_list, takes_text = isinstance(value, tuple), re.search(r"\bstr\b", annotation) is not None
+    if takes_text and annotation.startswith("collections.abc.Sequence") and type(value) in (str, int, float):
+        return (value,)
+    remedy = f"Decimal numbers have a point, as in 0.05; leave {name}.{key} out for the usual one."
     if _mappings_in(value):
         expected = "a number, a text, or a list of these"
+    elif annotation.startswith("collections.abc.Sequence") and not is_list:
+        expected, remedy = "a list, as in [1,2]", f"Leave {name}.{key} out for the usual one."
+    elif takes_text and is_list and not re.search(r"\b(Sequence|tuple|list|Any)\b", annotation):
+        expected, remedy = "a text", f"Leave {name}.{key} out for the usual one."
+    elif (name, key) == ("optimizer", "learning_rate") and type(value) in (int, float) and not 0.0 < value < math.inf:
+        expected, remedy = "a positive number", f"Leave {name}.{key} out for the usual one."
     elif re.search(r"\bfloat\b", annotation) and not re.search(r"\b(str|Sequence|tuple|list|Any)\b", annotation):
         if type(value) in (int, float):
             return float(value) if name in BATCHED else value
@@ -467,8 +478,8 @@ def _as_declared(name: str, signature: inspect.Signature, key: str, value: Any) 
     raise InputError(
         f"{name}.{key}",
         expected=expected,
-        came=repr(value),
-        remedy=f"Decimal numbers have a point, as in 0.05; leave {name}.{key} out for the usual one.",
+        came="none" if value is None else repr(list(value) if is_list else value),
+        remedy=remedy,
     )
 
 

@@ -11,6 +11,7 @@ The price: the choices of such a command are called `of_file` instead of by name
 
 import copy
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,8 @@ def _mapping(file: Path) -> dict[Any, Any]:
         raise _not_a_config(file, said[:200]) from error
     if not isinstance(content, dict) or not content:
         raise _not_a_config(file, "a list" if content else "nothing")
+    if list(content.values()) == [None]:  # what OmegaConf makes of a text
+        raise _not_a_config(file, f"the text {textwrap.shorten(str(next(iter(content))), 60, placeholder=' …')!r}")
     return content
 
 

@@ -17,6 +17,8 @@ WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|^[+-]?(?i:nan|inf|infinity)$"
 GROUPED = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 """A decimal comma, or a comma between thousands."""
+THOUSANDS = r"^[+-]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)$"
+"""Both: thousands are separated, and decimals follow."""
 
 
 class Cells(NamedTuple):
@@ -134,7 +136,7 @@ def _with_points(texts: Any, where: str, cells: Cells) -> Any:
         return texts
     points = pc.match_substring(texts, POINT)
     if pc.any(points).as_py():
-        raise _in_doubt(where, f"both, as in {_first(texts, points)!r}")
+        raise _with_thousands(where, _first(texts, points))
     return pc.replace_substring(texts, COMMA, POINT)
 
 
@@ -146,6 +148,9 @@ def _has_decimal_commas(texts: Any, where: str) -> bool:
         return False
     fits = pc.match_substring_regex(texts, f"^(?:{WITH_COMMA.pattern})$")
     if not pc.all(pc.or_(pc.invert(commas), fits)).as_py():
+        thousands = pc.match_substring_regex(texts, THOUSANDS)
+        if pc.any(thousands).as_py():
+            raise _with_thousands(where, _first(texts, thousands))
         return False  # text, of which the message shows some
     points = pc.match_substring(texts, POINT)
     if pc.any(points).as_py():
@@ -165,6 +170,15 @@ def _in_doubt(where: str, came: str) -> InputError:
         expected="decimals after a point, or all of them after a comma",
         came=came,
         remedy="If the comma marks decimals, add data.decimal=comma; separators of thousands have to be removed.",
+    )
+
+
+def _with_thousands(where: str, came: str) -> InputError:
+    return InputError(
+        where,
+        expected="numbers without separators of thousands",
+        came=repr(came),
+        remedy="Take the separators out of the file.",
     )
 
 

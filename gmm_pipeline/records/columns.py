@@ -171,11 +171,14 @@ def _only(table: Table, file: Path, others: Sequence[int]) -> int:
     names = [table.names[place] for place in (found or range(len(table.names)))]
     unique = [name for name in names if name and list(table.names).count(name) == 1]
     words = [shlex.quote(hydra_word("data.column", name)) for name in unique[:MOST_NAMED]]
+    remedy = f"Add one of these words: {'  '.join(words)}" if words else "Give the columns names."
+    if table.numbered and len(table.names) == 2:  # which a comma between them may have made of one
+        remedy += "  If a comma marks decimals, add data.decimal=comma instead."
     raise InputError(
         "data.column",
         expected=f"one of the columns of {file}" + (", of which several have numbers" if found else ""),
         came=f"none, and there are {', '.join(name or 'one without a name' for name in names[:MOST_NAMED])}",
-        remedy=f"Add one of these words: {'  '.join(words)}" if words else "Give the columns names.",
+        remedy=remedy,
     )
 
 

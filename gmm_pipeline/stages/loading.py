@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.configuration import checks, config
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.cross_validation import folds_of
 from gmm_pipeline.inference.fitting import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
@@ -183,6 +183,11 @@ def _asked(cfg: DictConfig, distinct: int) -> Asked:
 
 
 def _check(cfg: DictConfig) -> None:
+    known = list(config.FitConfig.__dataclass_fields__)
+    for name in map(str, cfg):
+        # `+` puts any key there, which may be for interpolations of one's own; what is nearly a key is a slip.
+        if name not in known and name != "hydra" and nearest(name, known):
+            raise checks.unknown_key(name, "", name, known)
     _check_components(cfg)
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)

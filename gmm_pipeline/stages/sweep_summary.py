@@ -154,7 +154,10 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
             "the rows says nothing between them."
         ]
     sentences = []
-    if len({n_components(run) for run in found}) > 1:
+    varies = len({n_components(run) for run in found}) > 1
+    if varies and any(_chose(run) for run in found):
+        sentences.append("A run with n_components=auto compares numbers of components itself: see its selection.csv.")
+    elif varies:
         sentences.append(_compare_components(found, name, superlative, objective))
         sentences += _at_the_edge(runs, found, objective)
     elif len(settings) > 1:
@@ -162,6 +165,11 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
     sentences += _fallen(runs)
     sentences += _reached(settings[0])
     return sentences
+
+
+def _chose(run: SweepRun) -> bool:
+    """Whether a run chose its number of components among several, of which its record alone says how they compare."""
+    return values_of(run.overrides).get("n_components") == "auto"
 
 
 def _compare_components(runs: Sequence[SweepRun], name: str, superlative: str, objective: str) -> str:

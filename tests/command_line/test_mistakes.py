@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Cli, Ended, Fork
+from conftest import Cli, Ended, Fork, Quick
 from pyarrow import parquet
 
 
@@ -264,6 +264,52 @@ def check(ended: Ended | subprocess.CompletedProcess[str], folder: Path, begins:
     assert ended.stdout == ""
     assert ended.returncode == 2
     assert [path for path in folder.glob("outputs/*/*") if path.parent.name in ("fit", "simulate", "sweeps")] == []
+
+
+TABLES = {
+    "whole.csv": "x\n" + "\n".join(str(number) for number in range(1, 41)),
+    "thousands.csv": "a;x\n" + "\n".join(f"1;{text}" for text in ["-163,17", "-4.300,10", "5,1"] * 9),
+    "bare.csv": "\n".join(f"{number},{number:03}" for number in range(20)),
+    "text.csv": "x\n" + "\n".join(f"{number}.5" for number in range(400)),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["whole.csv", "data.missing_codes=null"], "data.missing_codes: expected a list, as in [1,2], but got none"),
+        (["data.weights=1"], "data.weights: expected a list, as in [1,2], but got 1"),
+        (["whole.csv", "data.name=[x]"], "data.name: expected a text, but got ['x']"),
+        (["whole.csv", "data.comment=[x]"], "data.comment: expected a text, but got ['x']"),
+        (["optimizer.learning_rate=-1"], "optimizer.learning_rate: expected a positive number, but got -1"),
+        (["optimizer.learning_rate=0"], "optimizer.learning_rate: expected a positive number, but got 0"),
+        (["+selction.largest=3"], "Did you mean selection"),
+        (["thousands.csv", "data.column=x"], "expected numbers without separators of thousands, but got '-4.300,10'"),
+        (["thousands.csv", "data.column=x", "data.decimal=comma"], "separators of thousands, but got '-4.300,10'"),
+        (["bare.csv", "data.header=none"], "If a comma marks decimals, add data.decimal=comma instead."),
+        (["config=text.csv"], "text.csv: expected a YAML mapping of keys to values, but got the text 'x 0.5 1.5"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_short_message(quick: Quick, tmp_path, words, said):
+    for name, text in TABLES.items():
+        (tmp_path / name).write_text(text + "\n")
+    refused = quick("fit", *words, "tracking=none")
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert len(refused.stderr) < 800
+    assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_one_code_of_a_missing_value_is_a_list_of_one(quick: Quick, tmp_path):
+    (tmp_path / "whole.csv").write_text(TABLES["whole.csv"] + "\n")
+    for code, left in (('"23"', 39), ("-999", 40), ("NA", 40)):
+        fitted = quick(
+            *("fit", "whole.csv", f"data.missing_codes={code}", "data.missing=drop", "prior=flat", "search=none"),
+            *("steps=5", "tracking=none", "figures=none", "animation=none"),
+        )
+        assert fitted.returncode == 0, fitted.stderr
+        assert f"x: {left} data" in fitted.stdout
 
 
 @pytest.mark.parametrize(("argument", "begins", "says"), GROUP_AND_KEY + VALUES, ids=lambda value: value[:40])

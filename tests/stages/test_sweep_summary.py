@@ -164,6 +164,14 @@ def test_a_best_number_at_the_edge_is_told(capsys):
     assert "the sweep tried" not in told(capsys, by_count(30.0, 20.0, 10.0), objective="loss")
 
 
+def test_numbers_that_a_run_chose_of_are_not_those_that_the_sweep_tried(capsys):
+    chose = sweep_run(0, "n_components=auto", 10.0, k=3)
+    said = told(capsys, [chose, sweep_run(1, "n_components=4", 17.0, k=4)])
+    assert "the sweep tried" not in said
+    assert "the next" not in said
+    assert "see its selection.csv" in said
+
+
 def test_a_log_likelihood_that_falls_is_told(capsys):
     runs = [
         run._replace(metrics={**run.metrics, "log_prior": 0.0, "log_likelihood": value})
