@@ -136,7 +136,8 @@ def _with_points(texts: Any, where: str, cells: Cells) -> Any:
         return texts
     points = pc.match_substring(texts, POINT)
     if pc.any(points).as_py():
-        raise _with_thousands(where, _first(texts, points))
+        _refuse_thousands(texts, where)
+        raise _in_doubt(where, f"both, as in {_first(texts, points)!r}")
     return pc.replace_substring(texts, COMMA, POINT)
 
 
@@ -148,9 +149,7 @@ def _has_decimal_commas(texts: Any, where: str) -> bool:
         return False
     fits = pc.match_substring_regex(texts, f"^(?:{WITH_COMMA.pattern})$")
     if not pc.all(pc.or_(pc.invert(commas), fits)).as_py():
-        thousands = pc.match_substring_regex(texts, THOUSANDS)
-        if pc.any(thousands).as_py():
-            raise _with_thousands(where, _first(texts, thousands))
+        _refuse_thousands(texts, where)
         return False  # text, of which the message shows some
     points = pc.match_substring(texts, POINT)
     if pc.any(points).as_py():
@@ -173,13 +172,16 @@ def _in_doubt(where: str, came: str) -> InputError:
     )
 
 
-def _with_thousands(where: str, came: str) -> InputError:
-    return InputError(
-        where,
-        expected="numbers without separators of thousands",
-        came=repr(came),
-        remedy="Take the separators out of the file.",
-    )
+def _refuse_thousands(texts: Any, where: str) -> None:
+    pc = arrow_functions()
+    thousands = pc.match_substring_regex(texts, THOUSANDS)
+    if pc.any(thousands).as_py():
+        raise InputError(
+            where,
+            expected="numbers without separators of thousands",
+            came=repr(_first(texts, thousands)),
+            remedy="Take the separators out of the file.",
+        )
 
 
 def _no_numbers(where: str, example: Any, kind: str) -> InputError:

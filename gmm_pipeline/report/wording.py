@@ -184,9 +184,10 @@ def question(run: Run) -> str:
         choice = config.get("selection", {})
         kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
         criterion = CRITERIA.get(str(config.get("criterion")), str(config.get("criterion")))
+        which = "Those far behind had a short search; that one is" if searches else "Each is"
         return (
             f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were "
-            f"fitted to {data} {under}, and one was chosen by {criterion}. Each is {tried}."
+            f"fitted to {data} {under}, and one was chosen by {criterion}. {which} {tried}."
         )
     equal = " with equal scales" if config.get("scales") == "equal" and asked != 1 else ""
     wanted = "A single Gaussian" if asked == 1 else f"A mixture of {asked} Gaussians{equal}"

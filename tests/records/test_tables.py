@@ -135,7 +135,7 @@ def test_what_is_in_doubt_can_be_said(of, content, given):
         ("x\n1,5\n2,5\n3,5\n", {}, "data.decimal=comma"),
         ("x;y\n1,234;5\n2,345;6\n", {"column": "x"}, "'1,234', which may be thousands"),
         ("x;y\n1,5;5\n2.5;6\n", {"column": "x"}, r"'1,5' and '2\.5'"),
-        ("x;y\n1.234,5;5\n", {"column": "x"}, r"'1\.234,5', which is text"),
+        ("x;y\n1.234,5;5\n", {"column": "x"}, r"separators of thousands, but got '1\.234,5'"),
         ("x;y\n1.5;5\n", {"column": "x", "decimal": "comma"}, r"both, as in '1\.5'"),
         ("a,b;c\nd,e;f\n", {}, "comma and semicolon"),
         ("a,b\n#1,2\n3,4\n", {"column": "b"}, "in doubt, the first in row 1"),
