@@ -351,7 +351,8 @@ def test_sweep_leaves_a_record_a_job(fork: Fork, tmp_path):
     assert [len(mixture(path)[0]) for path in records] == [1, 1, 2, 2]
     overrides = [read(path / "record.json")["overrides"][-2:] for path in records]
     assert overrides == [[f"n_components={k}", f"seed={seed}"] for k in (1, 2) for seed in (0, 1)]
-    assert len({(path / "config.yaml").read_bytes() for path in records}) == 4
+    # Seeds may have one answer to the bit, since the search finds it from anywhere; their starts end elsewhere.
+    assert len({(path / "restarts.json").read_bytes() for path in records}) == 4
     assert f"sweep {sweep.name}, 4 runs: 4 finished" in finished.stdout
     (goes_on,) = (line for line in finished.stdout.splitlines() if line.startswith("go on with it: "))
     override = OverridesParser.create().parse_override(shlex.split(goes_on)[-1])
