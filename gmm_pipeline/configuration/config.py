@@ -9,7 +9,6 @@ import functools
 import importlib.resources
 import inspect
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -465,8 +464,6 @@ def _as_declared(name: str, signature: inspect.Signature, key: str, value: Any) 
         expected, remedy = "a list, as in [1,2]", f"Leave {name}.{key} out for the usual one."
     elif takes_text and is_list and not re.search(r"\b(Sequence|tuple|list|Any)\b", annotation):
         expected, remedy = "a text", f"Leave {name}.{key} out for the usual one."
-    elif (name, key) == ("optimizer", "learning_rate") and type(value) in (int, float) and not 0.0 < value < math.inf:
-        expected, remedy = "a positive number", f"Leave {name}.{key} out for the usual one."
     elif re.search(r"\bfloat\b", annotation) and not re.search(r"\b(str|Sequence|tuple|list|Any)\b", annotation):
         if type(value) in (int, float):
             return float(value) if name in BATCHED else value

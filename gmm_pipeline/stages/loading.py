@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,6 +200,14 @@ def _check(cfg: DictConfig) -> None:
         checks.check_range(cfg, name, 0, checks.MOST_RESTARTS)
     checks.check_real(cfg, "level", 0.5, 0.9999)
     checks.check_choice(cfg, "objective", OBJECTIVES)
+    rate = cfg.optimizer.get("learning_rate") if isinstance(cfg.optimizer, DictConfig) else None
+    if isinstance(rate, int | float) and not 0.0 < rate < math.inf:
+        raise InputError(
+            "optimizer.learning_rate",
+            expected="a positive number",
+            came=repr(rate),
+            remedy="Leave optimizer.learning_rate out for the usual one.",
+        )
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")
     checks.check_range(cfg, "tracking.series_points", 0)
