@@ -13,7 +13,7 @@ from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.inference.matching import adjusted_rand_index, match, z_scores
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import hit_rate
-from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.inference.scaling import to_user_units
 from gmm_pipeline.inference.selection import Candidate, criteria, entropy_of, remarks
 from gmm_pipeline.inference.uncertainty import in_user_units, intervals, uncertainty
 from gmm_pipeline.inference.verdicts import BY_COMPARISON, Doubt, barred, doubts_of, words
@@ -69,7 +69,7 @@ def answer(job: Job, found: Estimate) -> Answer:
     """Judge an estimate in float64 and bring it into the user's units and the order of the locs."""
     dataset, scaling, result, fit = job.dataset, job.scaling, found.result, found.fit
     total = float(np.sum(dataset.counts))
-    evaluation = evaluate(result.parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling)
+    evaluation = evaluate(result.parameters, job.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
     priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
     log_prior = float(priors[-1])
@@ -141,7 +141,7 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
 
 
 def _doubts_of(job: Job, found: Estimate) -> tuple[Doubt, ...]:
-    return doubts_of(found.fit, found.result, to_fit_units(job.dataset.data, job.scaling))
+    return doubts_of(found.fit, found.result, job.standardised)
 
 
 def _doubts_of_chosen(found: Estimate) -> tuple[Doubt, ...]:
@@ -152,7 +152,7 @@ def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -
     plan, floats = split(found.fit)
     seen = uncertainty(
         found.result.parameters,
-        to_fit_units(job.dataset.data, job.scaling),
+        job.standardised,
         job.dataset.counts,
         log_prior=plan.log_prior,
         floats={**floats["prior"], **found.result.learned},
@@ -316,8 +316,7 @@ def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> 
     dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
     if len(result.steps) * result.parameters.component_mus.shape[-1] * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
         before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))
-        data = to_fit_units(dataset.data, scaling)
-        return -(log_likelihoods(before, data, dataset.counts, scaling) + priors[:-1])
+        return -(log_likelihoods(before, job.standardised, dataset.counts, scaling) + priors[:-1])
     total = float(np.sum(dataset.counts))
     losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
     return losses + total * np.log(scaling.spread)

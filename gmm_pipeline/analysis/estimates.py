@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from gmm_pipeline.inference import bootstrap, cross_validation, likelihood_ratio, selection
 from gmm_pipeline.inference.bootstrap import BootstrapIntervals
@@ -20,7 +21,7 @@ from gmm_pipeline.inference.cross_validation import HeldOut
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.fitting import FitJob, FitResult
 from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
-from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
+from gmm_pipeline.inference.scaling import Scaling, to_user_units
 from gmm_pipeline.inference.selection import Candidate
 from gmm_pipeline.model.mixture import Mixture, constrain
 from gmm_pipeline.records.datasets import Dataset
@@ -60,6 +61,8 @@ class Job(NamedTuple):
 
     dataset: Dataset
     scaling: Scaling
+    standardised: Float[np.ndarray, " n"]
+    """The data in the units of the fit, in float64."""
     fit: FitJob
     """Of the largest number of components, where there are several."""
     asked: Asked
@@ -137,9 +140,8 @@ def _estimate(
     candidates: tuple[Candidate, ...] = ()
     chosen, tests = 0, ()
     fit_tests = _fitter(progress, workers, "testing")
-    data = to_fit_units(job.dataset.data, job.scaling)
     if not is_settled(job.asked):
-        candidates = tuple(selection.judge(fits, results, data, job.scaling, held_out))
+        candidates = tuple(selection.judge(fits, results, job.standardised, job.scaling, held_out))
         if job.asked.criterion == LIKELIHOOD_RATIO:
             chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
         else:
@@ -148,7 +150,7 @@ def _estimate(
     if not fit.trained and fit.search is not None:
         fit = fit._replace(trained=True, seeds=(result.parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
-        row = selection.with_result(candidates[chosen], fit, result, data, job.scaling)
+        row = selection.with_result(candidates[chosen], fit, result, job.standardised, job.scaling)
         candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)
@@ -190,7 +192,7 @@ def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldO
     key = _key(job, FOLDS)
     folds = cross_validation.folds_of(job.fit.sample_weights, n_folds, key)
     results = fit([one for candidate in fits for one in cross_validation.fold_jobs(candidate, n_folds, key)])
-    data, counts = to_fit_units(job.dataset.data, job.scaling), job.dataset.counts
+    data, counts = job.standardised, job.dataset.counts
     return [
         cross_validation.held_out(results[first : first + n_folds], folds, data, counts, job.scaling)
         for first in range(0, len(results), n_folds)

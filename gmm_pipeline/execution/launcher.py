@@ -214,7 +214,7 @@ class BatchLauncher:
         def failed(content: Mapping[str, Any] | None, error: Exception) -> RunFailed:
             return sweep_run.save_failed(content, error, record, run.overrides, run.result or run.digest, about)
 
-        def task(content: Mapping[str, Any] | None, words: Sequence[str]) -> float:
+        def task(content: dict[str, Any] | None, words: Sequence[str]) -> float:
             if content is None or outcome is None or outcome.job is None or outcome.answer is None:
                 raise failed(content, reason)
             try:

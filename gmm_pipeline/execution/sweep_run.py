@@ -9,27 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import REPORTED, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
-from gmm_pipeline.records.datasets import doubts_about_weights
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.fit import objective_of, summary
-from gmm_pipeline.stages.loading import digest_of_data
-from gmm_pipeline.stages.pictures import picture
-from gmm_pipeline.stages.recording import about, device, save, write_record
+from gmm_pipeline.stages.fit import note_data, objective_of, save
+from gmm_pipeline.stages.recording import device
 
 log = logging.getLogger(__name__)
 
 
 def save_fitted(
-    content: Mapping[str, Any],
+    content: dict[str, Any],
     words: Sequence[str],
     job: Job,
     found: Answer,
@@ -51,22 +46,14 @@ def save_fitted(
     Raises:
         RunFailed: the fit diverged; the record says so.
     """
+    note_data(job)
+    pictured = "all" in (content["figures"]["sweep"], content["animation"]["sweep"])
     timings = Timings(time.perf_counter())
-    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
-    for doubt in doubts_about_weights(job.dataset):
-        log.warning("%s", doubt)
-    with timings.section("record"):
-        save(content, job, found, directory, of_sweep=True)
-    record = {**about(content, words, job, found, directory, began), "sweep": sweep}
-    write_record(directory, record, timings, timed=content["timings"])
-    log.info("%s", summary(job, found))
-    if "all" in (content["figures"]["sweep"], content["animation"]["sweep"]):
-        failed = picture(DictConfig(content), directory, timings)
-        if failed:
-            log.error("%s", failed)
-        write_record(directory, record, timings, timed=content["timings"])
+    saved = save(content, words, job, found, directory, began, timings, pictured=pictured, of_sweep=True, sweep=sweep)
+    if saved.failed:
+        log.error("%s", saved.failed)
     if found.diverged:
-        raise reported(RunFailed(f"the fit diverged: {record['error']}"))
+        raise reported(RunFailed(f"the fit diverged: {saved.record['error']}"))
     return objective_of(found, content["objective"])
 
 

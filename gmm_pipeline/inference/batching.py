@@ -63,6 +63,8 @@ MOST_ELEMENTS_PADDED = 5e4
 """Data × components up to which components are padded: less than 50 ms more for a fit of 2,000 steps alone."""
 MOST_ELEMENTS_BATCHED = 1.5e4
 """The same times the runs of a batch; less, since many short rows take longer than few long ones."""
+FEW_RUNS, MOST_ELEMENTS_OF_FEW = 4, 1.3e5
+"""So few runs are computed at once up to so many elements: a step of all has the overhead of one."""
 EVALUATIONS_OF_A_SEARCH = 16
 """How often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step, at most about."""
 WIDEST = 256
@@ -113,7 +115,8 @@ def width_of(job: FitJob) -> Width:
     if tracing.leaves_out_components(job.plan.log_prior):
         wider = padded_components(components)
         components = wider if evaluated * wider <= MOST_ELEMENTS_PADDED else components
-    runs = min(WIDEST, max(1.0, MOST_ELEMENTS_BATCHED / (evaluated * components)))
+    elements = evaluated * components
+    runs = max(1.0, min(FEW_RUNS, MOST_ELEMENTS_OF_FEW / elements), min(WIDEST, MOST_ELEMENTS_BATCHED / elements))
     return Width(2 ** int(math.log2(runs)), components)
 
 

@@ -9,6 +9,7 @@ import logging
 import math
 import shlex
 import threading
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +30,9 @@ from gmm_pipeline.records.datasets import doubts_about_weights, left_out
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.goodness import goodness_of_fit
-from gmm_pipeline.stages.loading import deciding, load
+from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
-from gmm_pipeline.stages.recording import about, divergence, linked, save, selection_columns, write_record
+from gmm_pipeline.stages.recording import about, divergence, linked, selection_columns, write_record, write_results
 from gmm_pipeline.stages.running import (
     command_line,
     is_alone,
@@ -56,6 +57,8 @@ def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]
 class Done(NamedTuple):
     """A fit whose record is written."""
 
+    content: dict[str, Any]
+    """The resolved config."""
     job: Job
     found: Answer
     directory: Path
@@ -94,10 +97,9 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     began = datetime.now(UTC)
     check_tracking(cfg.tracking)
     with timings.section("load"):
-        job = load(cfg)
-    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
-    for doubt in doubts_about_weights(job.dataset):
-        log.warning("%s", doubt)
+        content = resolved(cfg)
+        job = load_resolved(content)
+    for doubt in note_data(job):
         terminal.warn(doubt)
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     pictured = is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep)
@@ -108,28 +110,75 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     with timings.section("evaluate"):
         found = answer(job, computed)
     try:
-        with timings.section("record"):
-            content = resolved(cfg)
-            save(content, job, found, directory, of_sweep=not is_alone())
-            record = {**about(content, overrides(), job, found, directory, began), "command": command}
-            write_record(directory, record, timings, timed=cfg.timings)
+        kinds = {"pictured": pictured, "of_sweep": not is_alone()}
+        saved = save(content, overrides(), job, found, directory, began, timings, **kinds, command=command)
     except OSError:
         tell_answer(cfg, job, found)  # nobody finds it elsewhere
         raise
-    log.info("%s", summary(job, found))
     for line in verdict(job.asked, found):
         log.info("%s", line)
-    failed = picture(cfg, directory, timings) if pictured else ""
-    with contextlib.suppress(OSError):  # the record is complete, and written once more
-        write_record(directory, record, timings, timed=cfg.timings)
-    tracked = _track(cfg, directory, timings)
+    tracked = _track(content["tracking"], directory, timings)
     try:
-        write_record(directory, {**record, **tracked}, timings, timed=cfg.timings)
+        write_record(directory, {**saved.record, **tracked}, timings, timed=cfg.timings)
     except OSError as error:
         _warn(
             f"times and where it was tracked are missing in {error.filename}: {error.strerror}. All else is complete."
         )
-    return Done(job, found, directory, bool(tracked), failed)
+    return Done(content, job, found, directory, bool(tracked), saved.failed)
+
+
+class Saved(NamedTuple):
+    """What was written of a fit."""
+
+    record: dict[str, Any]
+    """What `record.json` says, but for its timings."""
+    failed: str
+    """What went wrong with the pictures, if anything did."""
+
+
+def save(
+    content: dict[str, Any],
+    words: Sequence[str],
+    job: Job,
+    found: Answer,
+    directory: Path,
+    began: datetime,
+    timings: Timings,
+    *,
+    pictured: bool,
+    of_sweep: bool = False,
+    **more: Any,
+) -> Saved:
+    """Write the record of a fit, then draw it: the same of a run alone and of a run of a sweep.
+
+    The record is complete before anything is drawn; it is written once more with the pictures' times.
+
+    Args:
+        content: the resolved config.
+        words: overrides of the run.
+        job: what was fitted.
+        found: what was found.
+        directory: of the record.
+        began: when the work began.
+        timings: of the run.
+        pictured: whether it is drawn.
+        of_sweep: whether it lies in the folder of a sweep, whose runs share the diff of the code.
+        more: what `record.json` says besides.
+
+    Raises:
+        OSError: the record could not be written.
+    """
+    with timings.section("record"):
+        write_results(content, job, found, directory, of_sweep=of_sweep)
+        record = {**about(content, words, job, found, directory, began), **more}
+        write_record(directory, record, timings, timed=content["timings"])
+    log.info("%s", summary(job, found))
+    if not pictured:
+        return Saved(record, "")
+    failed = picture(DictConfig(content), directory, timings)
+    with contextlib.suppress(OSError):
+        write_record(directory, record, timings, timed=content["timings"])
+    return Saved(record, failed)
 
 
 def objective_of(found: Answer, objective: str) -> float:
@@ -139,17 +188,26 @@ def objective_of(found: Answer, objective: str) -> float:
     return float(found.metrics[objective])
 
 
-def _track(cfg: DictConfig, directory: Path, timings: Timings) -> dict[str, Any]:
+def note_data(job: Job) -> list[str]:
+    """Let the log say which data are fitted; gives what is doubtful about their weights, which it says too."""
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
+    doubts = doubts_about_weights(job.dataset)
+    for doubt in doubts:
+        log.warning("%s", doubt)
+    return doubts
+
+
+def _track(tracking: Mapping[str, Any], directory: Path, timings: Timings) -> dict[str, Any]:
     """Log the finished record and say where; a tracker that is down costs a warning, not the result."""
-    if cfg.tracking.uri is None:
+    if tracking["uri"] is None:
         return {}
     from gmm_pipeline.tracking.runs import TrackingError, log_record
 
     try:
         with timings.section("tracking"):
-            tracked = log_record(directory, **resolved(cfg.tracking))
+            tracked = log_record(directory, **tracking)
     except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
-        _warn(f"{error} Then send it there: {log_command(directory, cfg.tracking.uri)}")
+        _warn(f"{error} Then send it there: {log_command(directory, tracking['uri'])}")
         return {}
     return {"tracking": tracked._asdict()}
 
@@ -185,7 +243,7 @@ def _tell(cfg: DictConfig, done: Done) -> None:
         terminal.say(f"{' '.join(overrides())}: {summary(job, found)}; record {shown(directory)}")
         return
     tell_answer(cfg, job, found)
-    terminal.say(*_variation(cfg), f"record: {shown(directory)}")
+    terminal.say(*_variation(done.content), f"record: {shown(directory)}")
     if done.tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
         carried = [shlex.quote(override) for override in overrides() if override.startswith(same_store)]
@@ -206,9 +264,8 @@ def tell_answer(cfg: DictConfig, job: Job, found: Answer) -> None:
     terminal.say(*terminal.left_out(found.fitted), "")
 
 
-def _variation(cfg: DictConfig) -> list[str]:
+def _variation(content: Mapping[str, Any]) -> list[str]:
     """What was changed against the record that the values were taken from, in a line."""
-    content = resolved(cfg)
     origin = linked(content).get("origin")
     if origin is None:
         return []

@@ -65,6 +65,7 @@ class _Ready(NamedTuple):
 
     dataset: Dataset
     scaling: Scaling
+    standardised: np.ndarray
     fit: Callable[..., FitJob]
     """(key=) -> the fit."""
     asked: Asked
@@ -93,7 +94,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
     _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
-    return Job(ready.dataset, ready.scaling, job, ready.asked)
+    return Job(ready.dataset, ready.scaling, ready.standardised, job, ready.asked)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
@@ -150,7 +151,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         equal_scales=asked.equal_scales[-1],
         **{name: cfg[name] for name in SETTINGS},
     )
-    return _Ready(dataset, prepared.scaling, fit, asked)
+    return _Ready(dataset, prepared.scaling, prepared.standardised, fit, asked)
 
 
 def _search_plan(cfg: DictConfig) -> SearchPlan | None:
@@ -309,7 +310,10 @@ class _ByIdentity:
 class _Prepared:
     """Data as a fit sees them."""
 
+    standardised: np.ndarray
+    """In float64."""
     data: np.ndarray
+    """In the precision of the fit."""
     sample_weights: np.ndarray
     scaling: Scaling
     distinct: int
@@ -321,7 +325,8 @@ def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _P
     dataset, dtype = by_identity.dataset, np.dtype(precision)
     scaling = scaling_of(dataset.data, dataset.counts) if standardize else IDENTITY
     with np.errstate(over="ignore"):
-        data = to_fit_units(dataset.data, scaling).astype(dtype)
+        standardised = to_fit_units(dataset.data, scaling)
+        data = standardised.astype(dtype)
     if not np.isfinite(data).all() or np.ptp(data) == 0:
         raise InputError(
             "standardize",
@@ -330,7 +335,7 @@ def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _P
             remedy="Use standardize=true, or precision=float64.",
         )
     counts = dataset.counts.astype(dtype)  # where the least of weights may become 0
-    return _Prepared(data, counts, scaling, len(np.unique(dataset.data[counts > 0])))
+    return _Prepared(standardised, data, counts, scaling, len(np.unique(dataset.data[counts > 0])))
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:

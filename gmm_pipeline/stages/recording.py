@@ -32,7 +32,7 @@ NOT_COLUMNS = ("n_components", "equal_scales", "doubts")
 """What the table of a selection says in other words."""
 
 
-def save(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *, of_sweep: bool) -> None:
+def write_results(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *, of_sweep: bool) -> None:
     """Write what a fit found, without its pictures and `record.json`.
 
     Args:

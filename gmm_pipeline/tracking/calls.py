@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gmm_pipeline.records.contents import Content, milliseconds
+from gmm_pipeline.tracking import loggable
 from gmm_pipeline.tracking.loggable import RECORD_ID, Point
 
 if TYPE_CHECKING:
@@ -53,6 +55,63 @@ class Logged(NamedTuple):
     """Of the record that was logged; None for one of an earlier version."""
 
 
+def entry_of(
+    record: Path, content: Content, name: str, series_points: int, tags: Mapping[str, str] | None = None
+) -> Entry:
+    """A record as a run of a tracker.
+
+    Args:
+        record: its folder.
+        content: what it says.
+        name: of the run.
+        series_points: points of each series.
+        tags: besides those of every record.
+    """
+    status = content.record["status"]
+    return Entry(
+        name=name,
+        status="FINISHED" if status == "finished" else "FAILED",
+        started=milliseconds(content.record["started"]),
+        ended=milliseconds(content.record["ended"]),
+        tags={**loggable.tags(record, content), **(tags or {}), STATUS: status},
+        params=loggable.params(content),
+        points=loggable.points(content, series_points),
+        dataset=loggable.dataset(content.data) if content.data else None,
+    )
+
+
+@contextlib.contextmanager
+def failed_unless_whole(client: "MlflowClient", run_id: str) -> Iterator[None]:
+    """Let a run that cannot be logged whole be seen to have failed."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            client.set_terminated(run_id, "FAILED")
+        raise
+
+
+def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
+    """Log all that an entry says, its status last: a run without it was not logged whole.
+
+    Args:
+        client: of the store.
+        run_id: of a run that was made with the entry's tags.
+        entry: what the run is to say.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    if entry.dataset is not None:
+        client.log_inputs(run_id, [dataset_input(entry.dataset)])
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points],
+        params=[Param(name, text) for name, text in entry.params.items()],
+        tags=[RunTag(STATUS, entry.tags[STATUS])],
+    )
+    client.set_terminated(run_id, entry.status, entry.ended)
+
+
 class Calls:
     """Writes the runs of a sweep through a client of MLflow's."""
 
@@ -92,12 +151,8 @@ class Calls:
             if number in replaced:
                 self._client.delete_run(replaced[number].run_id)
             run_id = ids[number] = self._create(experiment_id, entry, {**entry.tags, STATUS: INCOMPLETE})
-            try:
-                self._log(run_id, entry)
-            except BaseException:
-                with contextlib.suppress(Exception):
-                    self._client.set_terminated(run_id, "FAILED")
-                raise
+            with failed_unless_whole(self._client, run_id):
+                log_entry(self._client, run_id, entry)
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
@@ -115,21 +170,6 @@ class Calls:
     def _create(self, experiment_id: str, entry: Entry, tags: Mapping[str, str]) -> str:
         run = self._client.create_run(experiment_id, start_time=entry.started, tags=dict(tags), run_name=entry.name)
         return run.info.run_id
-
-    def _log(self, run_id: str, entry: Entry) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        if entry.dataset is not None:
-            self._client.log_inputs(run_id, [dataset_input(entry.dataset)])
-        time = entry.ended or entry.started
-        # The status is written last: a run without it was not logged whole.
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, time, step) for name, value, step in entry.points],
-            params=[Param(name, text) for name, text in entry.params.items()],
-            tags=[RunTag(STATUS, entry.tags[STATUS])],
-        )
-        self._client.set_terminated(run_id, entry.status, entry.ended)
 
 
 def as_logged(run: "Run") -> Logged:

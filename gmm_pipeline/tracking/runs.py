@@ -21,8 +21,10 @@ from gmm_pipeline.tracking.calls import (
     Entry,
     Logged,
     as_logged,
-    dataset_input,
+    entry_of,
     experiments_of,
+    failed_unless_whole,
+    log_entry,
     made_once,
     search,
 )
@@ -111,7 +113,7 @@ def send_record(
     file = store_file(uri)
     with contents.damage_told(record):
         content = contents.read(record)
-        entry = _entry(record, content, run_name, series_points)
+        entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
         finished = content.record["status"] == "finished"
         mixture = artifacts.mixture_from_json(content.parameters) if finished else None
     with failures_told(uri, file, what="the run", kept=f"the record at {record} is complete"):
@@ -244,42 +246,13 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
     return "/".join(parts) + "?workflowType=machine_learning"
 
 
-def _entry(record: Path, content: contents.Content, run_name: str | None, series_points: int) -> Entry:
-    status = content.record["status"]
-    return Entry(
-        name=run_name or loggable.run_name(content),
-        status="FINISHED" if status == "finished" else "FAILED",
-        started=contents.milliseconds(content.record["started"]),
-        ended=contents.milliseconds(content.record["ended"]),
-        tags={**loggable.tags(record, content), STATUS: status},
-        params=loggable.params(content),
-        points=loggable.points(content, series_points),
-        dataset=loggable.dataset(content.data) if content.data else None,
-    )
-
-
 def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, mixture: Mixture | None) -> None:
     """Write what a run is to hold, whatever of it is there already."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    try:
+    with failed_unless_whole(client, run.run_id):
         _copy_files(client, run.run_id, record)
-        if entry.dataset is not None:
-            client.log_inputs(run.run_id, [dataset_input(entry.dataset)])
         if mixture is not None:
             log_model(client, run.experiment_id, run.run_id, mixture)
-        # The status is written last: a run without it was not logged whole.
-        client.log_batch(
-            run.run_id,
-            metrics=[Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points],
-            params=[Param(name, text) for name, text in entry.params.items()],
-            tags=[RunTag(STATUS, entry.tags[STATUS])],
-        )
-        client.set_terminated(run.run_id, entry.status, entry.ended)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            client.set_terminated(run.run_id, "FAILED")
-        raise
+        log_entry(client, run.run_id, entry)
 
 
 def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:

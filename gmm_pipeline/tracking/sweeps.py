@@ -24,7 +24,7 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_table import CSV, PARQUET
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking import loggable, rows
-from gmm_pipeline.tracking.calls import NUMBER, STATUS, SWEEP_ID, Calls, Entry, Logged
+from gmm_pipeline.tracking.calls import NUMBER, SWEEP_ID, Calls, Entry, Logged, entry_of
 from gmm_pipeline.tracking.models import log_model
 from gmm_pipeline.tracking.notes import write_note
 from gmm_pipeline.tracking.rows import Rows
@@ -239,27 +239,14 @@ class SweepTracker:
         return self._tracked._replace(run_id=run_id, page=page_of_run)
 
     def _entry(self, record: Path, number: int, written: contents.Written | None) -> Entry:
+        tags = {
+            "mlflow.parentRunId": self._tracked.run_id,
+            "gmm_pipeline.sweep": self._manifest["name"],
+            NUMBER: str(number),
+        }
         with contents.damage_told(record):
-            return self._entry_of(record, number, contents.read(record, written))
-
-    def _entry_of(self, record: Path, number: int, content: contents.Content) -> Entry:
-        status = content.record["status"]
-        return Entry(
-            name=self._names.get(number, f"run {number}"),
-            status="FINISHED" if status == "finished" else "FAILED",
-            started=contents.milliseconds(content.record["started"]),
-            ended=contents.milliseconds(content.record["ended"]),
-            tags={
-                **loggable.tags(record, content),
-                "mlflow.parentRunId": self._tracked.run_id,
-                "gmm_pipeline.sweep": self._manifest["name"],
-                NUMBER: str(number),
-                STATUS: status,
-            },
-            params=loggable.params(content),
-            points=loggable.points(content, self._series_points),
-            dataset=loggable.dataset(content.data) if content.data else None,
-        )
+            content = contents.read(record, written)
+            return entry_of(record, content, self._names.get(number, f"run {number}"), self._series_points, tags)
 
 
 def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:

@@ -172,7 +172,7 @@ def about(record: Path) -> tuple[str, dict[str, int], str]:
 def test_the_width_is_in_the_record(batch):
     widths = {what: about(record)[1] for what, record in batch.records.items()}
     for (n_components, _, _, n_draws, _), width in widths.items():
-        expected = {"runs": 1, "components": n_components} if n_draws == LARGE else {"runs": 8, "components": 5}
+        expected = {"runs": 2, "components": n_components} if n_draws == LARGE else {"runs": 8, "components": 5}
         assert width == expected
 
 
@@ -182,7 +182,7 @@ def test_a_sweep_says_what_shares_a_program(batch):
     assert "program of 4 runs: up to 362 data, up to 5 components, 1,100 steps of adam" in said
     assert said.count("program of 2 runs: up to 20,480 data") == 2
     assert "differ in data (padded to): 362, 20480" in said
-    assert "differ in starts at once: 8, 1" in said
+    assert "differ in starts at once: 8, 2" in said
     assert "8 to fit in 3 programs" in batch.process.stdout
     assert batch.process.stderr == ""
 

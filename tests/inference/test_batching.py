@@ -120,7 +120,8 @@ def test_the_width_costs_a_run_alone_little_and_is_canonical(n_components, n_dat
     assert components >= n_components
     assert runs in {2**power for power in range(9)}
     assert (components == n_components) or n_data * components <= batching.MOST_ELEMENTS_PADDED
-    assert (runs == 1) or n_data * components * runs <= batching.MOST_ELEMENTS_BATCHED
+    most = batching.MOST_ELEMENTS_OF_FEW if runs <= batching.FEW_RUNS else batching.MOST_ELEMENTS_BATCHED
+    assert (runs == 1) or n_data * components * runs <= most
 
 
 def test_a_search_within_a_step_counts_as_many_steps():

@@ -125,6 +125,7 @@ def test_the_first_restart_is_the_fit_without_others_and_no_two_are_alike():
 
 def test_threads_change_neither_bits_nor_order(monkeypatch):
     monkeypatch.setattr(batching, "MOST_ELEMENTS_BATCHED", 2 * 364 * 5.0)  # so that restarts fill more than a call
+    monkeypatch.setattr(batching, "FEW_RUNS", 1)
     jobs = [several(seed=seed, steps=29) for seed in range(2)]
     assert batching.program_of(jobs[0]).width.runs == 2
     alone, threaded = (batching.fit_starts(jobs, workers=workers) for workers in (1, 2))
@@ -136,6 +137,7 @@ def test_threads_change_neither_bits_nor_order(monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_progress_raises_ends_the_fits_and_their_threads(monkeypatch, workers):
     monkeypatch.setattr(batching, "MOST_ELEMENTS_BATCHED", 2 * 364 * 5.0)
+    monkeypatch.setattr(batching, "FEW_RUNS", 1)
     monkeypatch.setattr(batching, "ELEMENTS_A_SEGMENT", 1e5)
     jobs, calls = [several(seed=seed, steps=29) for seed in range(6)], []
 
@@ -153,6 +155,7 @@ def test_what_progress_raises_ends_the_fits_and_their_threads(monkeypatch, worke
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress_counts_all_steps(monkeypatch, workers):
     monkeypatch.setattr(batching, "MOST_ELEMENTS_BATCHED", 2 * 364 * 5.0)
+    monkeypatch.setattr(batching, "FEW_RUNS", 1)
     calls = []
     batching.fit_all(
         [several(seed=seed, steps=29) for seed in range(2)], lambda *call: calls.append(call), workers=workers
