@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from enum import Enum
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 LINALG, INITIALIZE = "jax._src.lax.linalg", "initialize_lapack"
 """A private function of JAX's, and where it is."""
+UNKNOWN_OPTION = re.compile(r"No such compile option: '(\w+)'")
 KNOWN = ("gmm_pipeline", "optax", "jax")
 """Packages whose source is known by a digest or a version."""
 
@@ -70,11 +72,33 @@ def program(
 ) -> Callable[..., Any]:
     """`jax.jit` of a function of arrays with one static keyword, whose traces are kept.
 
+    An option that this XLA does not know costs speed, and a line in the log, not the program.
+
     Args:
         function: a function of a module, or a partial of one.
         static: the name of the static argument.
         compiler_options: of `jax.jit`.
     """
+    known = dict(compiler_options or {})
+    current = [_program(function, static, known or None)]
+
+    def call(*arguments: Any, **fixed: Any) -> Any:
+        while True:
+            try:
+                return current[0](*arguments, **fixed)
+            except jax.errors.JaxRuntimeError as error:
+                refused = UNKNOWN_OPTION.search(str(error))
+                if refused is None or refused[1] not in (compiler_options or {}):
+                    raise
+                with _lock:  # of threads that are refused the same, one leaves it out
+                    if known.pop(refused[1], None) is not None:
+                        log.info("XLA of JAX %s has no option %s: it is left out", jax.__version__, refused[1])
+                        current[0] = _program(function, static, dict(known) or None)
+
+    return call
+
+
+def _program(function: Callable[..., Any], static: str, compiler_options: dict[str, Any] | None) -> Callable[..., Any]:
     jitted = jax.jit(function, static_argnames=static, compiler_options=compiler_options)
     places: dict[Any, _Place] = {}
 

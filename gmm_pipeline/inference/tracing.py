@@ -7,12 +7,13 @@ computed here: JAX evaluates shapes alone.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.em import Problem
@@ -150,7 +151,20 @@ def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
 def has_loop(optimizer: Plugin, shape: Shape) -> bool:
     """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own."""
     absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
-    return "while[" in str(jax.make_jaxpr(_update(optimizer.given(absent), shape))(Free(shape.parameters(), {})))
+    return "while" in _operations(jax.make_jaxpr(_update(optimizer.given(absent), shape))(Free(shape.parameters(), {})))
+
+
+def _operations(traced: ClosedJaxpr | Jaxpr) -> Iterator[str]:
+    """The names of all operations of a trace, those inside of others included."""
+    for equation in traced.eqns:
+        yield equation.primitive.name
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_trace):
+            if _is_trace(value):
+                yield from _operations(value)
+
+
+def _is_trace(value: Any) -> bool:
+    return isinstance(value, ClosedJaxpr | Jaxpr)
 
 
 def _works_traced(group: str, plugin: Plugin, names: tuple[str, ...], shape: Shape) -> bool:

@@ -121,3 +121,23 @@ def test_this_jax_has_the_function_that_is_replaced(kept, caplog):
         density(2.5)
     assert not caplog.records
     assert lowered._with_lapack() is not None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_option_that_xla_does_not_know_is_left_out_and_logged_once(keeps, caplog):
+    lowered.keep_in(Kept() if keeps else None)
+    options = {"xla_cpu_enable_fast_math": False, "xla_cpu_of_another_time": True}
+    program = lowered.program(_density, static="log_prior", compiler_options=options)
+    log_prior = Plugin(priors.dirichlet, (("concentration", 2.5),))
+    with caplog.at_level(logging.INFO, lowered.__name__):
+        found = [program(PARAMETERS, ACTIVE, log_prior=log_prior)[0] for _ in range(2)]
+    lowered.keep_in(None)
+    assert found == [density(2.5)[0]] * 2
+    assert [record.message for record in caplog.records if "xla_cpu_of_another_time" in record.message]
+    assert len(caplog.records) == 1
+
+
+def test_what_else_xla_refuses_is_raised():
+    program = lowered.program(_density, static="log_prior", compiler_options={"xla_cpu_enable_fast_math": "maybe"})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="maybe"):
+        program(PARAMETERS, ACTIVE, log_prior=Plugin(priors.dirichlet, (("concentration", 2.5),)))
