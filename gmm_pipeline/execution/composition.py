@@ -30,7 +30,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.execution.lending import Loan
-from gmm_pipeline.execution.quick_configs import quick
+from gmm_pipeline.execution.quick_configs import is_known, quick
 
 BASES = 256
 """Bases that are kept at most; one takes about 0.13 MB."""
@@ -88,6 +88,8 @@ class SweepComposer(ConfigLoader):
         Raises:
             Exception: what Hydra raises for such a job: mostly a HydraException, a ValueError for some choices.
         """
+        if not is_known():
+            return self._loader.load_sweep_config(master_config, list(overrides))
         job = self._job(master_config, overrides)
         base = self._base(job)
         if base is None or id(base) in self._lent:
@@ -114,9 +116,9 @@ class SweepComposer(ConfigLoader):
         Raises:
             Exception: as `compose`.
         """
-        job = self._job(master_config, overrides)
-        base = self._base(job)
-        if base is None or id(base) in self._lent:
+        job = self._job(master_config, overrides) if is_known() else None
+        base = None if job is None else self._base(job)
+        if job is None or base is None or id(base) in self._lent:
             yield self.compose(master_config, overrides)
             return
         loan = Loan(base)

@@ -15,17 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.configuration.config import config_directory
-from gmm_pipeline.execution.quick_configs import as_yaml
-from gmm_pipeline.stages.running import plain
+from gmm_pipeline.execution.quick_configs import as_yaml, is_known
+from gmm_pipeline.stages.running import plain, resolved
 
-KNOWN = "1.3."
-"""Versions of Hydra whose `run_job` is repeated here."""
 MOST_PARTS = 4096
 """Parts that are kept at most, some hundred bytes each."""
 
@@ -103,6 +100,9 @@ class Reader:
         Raises:
             OmegaConfBaseException: a value is missing, or an interpolation leads nowhere.
         """
+        if not is_known():
+            words = [str(word) for word in cfg.hydra.overrides.task]
+            return Asked(resolved(cfg), (), None, words, words, "", str(cfg.hydra.sweep.dir))
         nodes = cfg.__dict__["_content"]
         parts = {key: self._part(cfg, key, node) for key, node in nodes.items() if key != "hydra"}
         task, job = cfg.hydra.overrides.task, cfg.hydra.job
@@ -142,7 +142,7 @@ class Reader:
 def _pieces(content: Any) -> Pieces | None:
     """The pieces of `hydra.yaml`; None where Hydra is asked for what is not repeated here."""
     expected = {**AS_EXPECTED, ("job_logging",): _job_logging()}
-    if not hydra.__version__.startswith(KNOWN) or any(_at(content, path) != value for path, value in expected.items()):
+    if any(_at(content, path) != value for path, value in expected.items()):
         return None
     for number, (section, key) in enumerate(OF_THE_JOB):
         content[section][key] = f"place-{number}"

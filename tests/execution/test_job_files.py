@@ -12,7 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from test_composition import JOBS, Sweep, hydra_state
 
-from gmm_pipeline.execution import job_files
+from gmm_pipeline.execution import job_files, quick_configs
 from gmm_pipeline.execution.job_files import Reader
 from gmm_pipeline.stages.running import resolved
 
@@ -138,7 +138,24 @@ def test_what_is_asked_of_hydra_besides_is_left_to_hydra(sweep, word):
         assert Reader().read(borrowed).pieces is None
 
 
-def test_another_hydra_runs_its_jobs_itself(sweep, monkeypatch):
-    monkeypatch.setattr("hydra.__version__", "1.4.0")
-    with sweep.composer.borrow(sweep.master, []) as borrowed:
-        assert Reader().read(borrowed).pieces is None
+@pytest.fixture
+def of_another_version(monkeypatch):
+    monkeypatch.setitem(quick_configs.VERSIONS, "omegaconf", "2.2.")
+    quick_configs.is_known.cache_clear()
+    yield
+    quick_configs.is_known.cache_clear()
+
+
+def test_with_another_version_hydra_composes_and_runs_the_same_jobs_itself(sweep, request, caplog):
+    words = ["n_components=3", "optimizer=sgd", "seed=7"]
+    with sweep.composer.borrow(sweep.master, words) as borrowed:
+        known = Reader().read(borrowed)
+    request.getfixturevalue("of_another_version")
+    with caplog.at_level(logging.INFO, quick_configs.__name__), quick_configs.quickened():
+        for _ in range(2):
+            with sweep.composer.borrow(sweep.master, words) as borrowed:
+                other = Reader().read(borrowed)
+    assert other.content == known.content
+    assert (other.words, other.sweep_dir, other.pieces) == (known.words, known.sweep_dir, None)
+    (line,) = caplog.messages
+    assert "omegaconf 2.3" in line
