@@ -6,8 +6,10 @@ before anything is written, and where they differ MLflow's own calls must do.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
+import logging
 import sqlite3
 import uuid
 from collections import defaultdict
@@ -16,6 +18,8 @@ from pathlib import Path
 
 from gmm_pipeline.tracking.calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
 from gmm_pipeline.tracking.loggable import RECORD_ID
+
+log = logging.getLogger(__name__)
 
 # What was read in the source of MLflow: its versions, the revision of its schema, and what its tables hold.
 VERSIONS = ("3.17.",)
@@ -44,14 +48,24 @@ CACHE_KB = 100_000
 
 def fits(file: Path) -> bool:
     """Whether a store's tables are those that this module knows."""
-    if not importlib.metadata.version("mlflow").startswith(VERSIONS):
+    version = importlib.metadata.version("mlflow")
+    if not version.startswith(VERSIONS):
+        _note_unknown(f"MLflow {version}")
         return False
     with connected(file) as connection:
         revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
         columns = {
             table: " ".join(row[1] for row in connection.execute(f"PRAGMA table_info({table})")) for table in COLUMNS
         }
-    return revisions == [(REVISION,)] and columns == COLUMNS
+    if revisions == [(REVISION,)] and columns == COLUMNS:
+        return True
+    _note_unknown(f"the tables of {file}")
+    return False
+
+
+@functools.cache
+def _note_unknown(what: str) -> None:
+    log.info("%s: not what is known here, so runs are logged by MLflow's own calls, which take longer", what)
 
 
 class Rows:
