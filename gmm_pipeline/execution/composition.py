@@ -2,7 +2,8 @@
 
 Hydra composes each job from its files, anew for each. Jobs differ in values far more than in the files they choose, so
 here Hydra composes once for each set of choices, which is a base, and a job is a copy of its base on which Hydra's own
-functions put the job's values; where jobs are only looked at, the base itself is lent instead of a copy.
+functions put the job's values; where jobs are only looked at, they are put on
+the base itself for the time being, instead of on a copy.
 
 The price: private functions of Hydra 1.3 and OmegaConf 2.3 are called, and what Hydra does after it has applied the
 overrides is repeated in `_put_in`; files that change during a sweep are not read again; one thread at a time.
@@ -29,8 +30,8 @@ from omegaconf._utils import split_key
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.execution.lending import Loan
 from gmm_pipeline.execution.quick_configs import is_known, quick
+from gmm_pipeline.execution.temporary_overrides import TemporaryOverrides
 
 BASES = 256
 """Bases that are kept at most; one takes about 0.13 MB."""
@@ -76,7 +77,7 @@ class SweepComposer(ConfigLoader):
         self._repositories: dict[tuple[str | None, str | None], IConfigRepository] = {}
         self._groups: dict[tuple[int, str], bool] = {}
         self._bases: dict[tuple[str | None, tuple[str, ...]], DictConfig | None] = {}
-        self._lent: set[int] = set()
+        self._in_use: set[int] = set()
 
     def compose(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         """The config of one job, the caller's own; equal to `ConfigLoaderImpl.load_sweep_config`.
@@ -92,7 +93,7 @@ class SweepComposer(ConfigLoader):
             return self._loader.load_sweep_config(master_config, list(overrides))
         job = self._job(master_config, overrides)
         base = self._base(job)
-        if base is None or id(base) in self._lent:
+        if base is None or id(base) in self._in_use:
             return self._by_hydra(master_config, job)
         cfg = copy.deepcopy(base)
         try:
@@ -103,7 +104,7 @@ class SweepComposer(ConfigLoader):
         return cfg
 
     @contextmanager
-    def borrow(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
+    def in_place(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
         """The config of one job to look at; what `compose` gives, without the time of a copy.
 
         It is valid inside the `with` only, and nothing may be changed in it. Whoever shows it to Hydra by
@@ -118,22 +119,22 @@ class SweepComposer(ConfigLoader):
         """
         job = self._job(master_config, overrides) if is_known() else None
         base = None if job is None else self._base(job)
-        if job is None or base is None or id(base) in self._lent:
+        if job is None or base is None or id(base) in self._in_use:
             yield self.compose(master_config, overrides)
             return
-        loan = Loan(base)
-        self._lent.add(id(base))
+        overridden = TemporaryOverrides(base)
+        self._in_use.add(id(base))
         try:
             try:
-                _put_in(base, job, loan.make_own)
+                _put_in(base, job, overridden.make_own)
                 cfg = base
                 OmegaConf.copy_cache(from_config=master_config, to_config=cfg)
             except _ElsewhereError:
                 cfg = self._by_hydra(master_config, job)
             yield cfg
         finally:
-            loan.take_back()
-            self._lent.discard(id(base))
+            overridden.take_back()
+            self._in_use.discard(id(base))
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The sweep's own config, for any job.

@@ -84,7 +84,8 @@ class _Part(NamedTuple):
 class Reader:
     """Reads the configs of jobs, each part of them once.
 
-    A node is known by its identity: a borrowed config has the nodes of its base, but for those that the job sets.
+    A node is known by its identity: a config composed in place has the nodes of its base, but for those that
+    the job sets.
     """
 
     def __init__(self) -> None:

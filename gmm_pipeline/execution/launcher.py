@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import RunFailed, is_full_disk
-from gmm_pipeline.execution import computing, job_files, plan_telling, planning, sweep_run
+from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.job_files import Asked
@@ -54,7 +54,7 @@ def finish_sweeps() -> None:
     """Give the answers of the sweeps of this process.
 
     Raises:
-        RunFailed: there are runs without a result; the user has been told.
+        RunFailed: there are runs without a result, which the summary has named.
     """
     failures = []
     while _open_sweeps:
@@ -67,8 +67,8 @@ def finish_sweeps() -> None:
         raise sweep_run.reported(failures[0])
 
 
-class ToldFailure(JobReturn):
-    """What became of a run that failed: without Hydra's own message, since the summary tells of it."""
+class ReportedFailure(JobReturn):
+    """What became of a run that failed: without Hydra's own message, since the summary reports it."""
 
     @property
     def return_value(self) -> Any:
@@ -116,12 +116,12 @@ class BatchLauncher:
         configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
         folder = Path(str(self._master.hydra.sweep.dir)).absolute()
         if self._plan_only:
-            self._tell_plan(job_overrides)
+            self._print_plan(job_overrides)
             return []
         sweep = _open_sweeps.get(folder) or Sweep(self._master, folder, Timings(time.perf_counter()))
         try:
             with sweep.timings.section("compose"), terminal.progress_bar("planning", "runs") as progress:
-                planned = planning.plan(job_overrides, self._borrow, folder, sweep.manifest.runs, progress)
+                planned = planning.plan(job_overrides, self._in_place, folder, sweep.manifest.runs, progress)
             if folder not in _open_sweeps:
                 _refuse_if_all_are_wrong(planned)
         except BaseException:
@@ -133,9 +133,9 @@ class BatchLauncher:
         sweep.begin(planned)
         _open_sweeps[folder] = sweep
         self._log_between_jobs(sweep)
-        terminal.say(f"sweep {folder.name}: {plan_telling.counts(planned)}", f"go on with it: {sweep.manifest.command}")
-        sweep.note(f"sweep {folder.name}: {plan_telling.counts(planned)}", *plan_telling.programs(planned))
-        sweep.tell_gaps(planned)
+        terminal.say(f"sweep {folder.name}: {plan_report.counts(planned)}", f"resume: {sweep.manifest.command}")
+        sweep.note(f"sweep {folder.name}: {plan_report.counts(planned)}", *plan_report.programs(planned))
+        sweep.report_gaps(planned)
         try:
             returns = {run.number: _return_of_done(sweep, run) for run in planned.runs if run.done}
             returns |= self._run(sweep, planned)
@@ -155,8 +155,8 @@ class BatchLauncher:
         if not root.handlers:
             root.addHandler(sweep.log_handler())
 
-    def _borrow(self, overrides: Sequence[str]) -> Any:
-        return self._composer.borrow(self._master, overrides)
+    def _in_place(self, overrides: Sequence[str]) -> Any:
+        return self._composer.in_place(self._master, overrides)
 
     def _run(self, sweep: Sweep, planned: Plan) -> dict[int, JobReturn]:
         returns = {run.number: self._save(sweep, run, None, datetime.now(UTC)) for run in planned.mistaken}
@@ -200,7 +200,7 @@ class BatchLauncher:
         if run.job is not None:
             return run.job
         try:
-            with self._borrow(run.overrides) as cfg:
+            with self._in_place(run.overrides) as cfg:
                 return load(cfg)
         except Exception as error:  # a file may have gone since it was planned
             return error
@@ -286,15 +286,15 @@ class BatchLauncher:
         """Whether the sweeper names its runs beforehand, rather than choose them by the results of others."""
         return self._master.hydra.sweeper._target_ == BASIC_SWEEPER
 
-    def _tell_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
+    def _print_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what would be done."""
         name = self._master.sweep
         known = [] if name is None else known_runs(Path(self._master.outputs_dir) / "sweeps" / name)
         folder = Path(self._master.outputs_dir) / "sweeps" / str(name)
         with terminal.progress_bar("planning", "runs") as progress:
-            planned = planning.plan(job_overrides, self._borrow, folder, known, progress)
+            planned = planning.plan(job_overrides, self._in_place, folder, known, progress)
         _refuse_if_all_are_wrong(planned)
-        plan_telling.tell(planned, self._workers or default_workers())
+        plan_report.print_plan(planned, self._workers or default_workers())
         if not self._knows_all_runs():
             terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
@@ -309,8 +309,8 @@ def _refuse_if_all_are_wrong(planned: Plan) -> None:
 
 
 def _returned(run: Run, status: JobStatus, value: Any) -> JobReturn:
-    """What a sweeper is told of a run; without the configs, which would fill the memory."""
-    returned = JobReturn() if status is JobStatus.COMPLETED else ToldFailure()
+    """What is reported to a sweeper of a run; without the configs, which would fill the memory."""
+    returned = JobReturn() if status is JobStatus.COMPLETED else ReportedFailure()
     returned.overrides, returned.status = list(run.overrides), status
     returned.return_value = value
     return returned

@@ -1,7 +1,7 @@
 """What a sweep has to do, found out before any of it: its runs, which are done already, which share a program.
 
-Each job is composed, loaded and checked here; a mistake in one is noted with that job and stops no other. A run is told
-from others by the digest of its config, and keeps the number that the sweep gave it, whatever order or selection it is
+Each job is composed, loaded and checked here; a mistake in one is noted with that job and stops no other. A run is
+identified by the digest of its config, and keeps the number that the sweep gave it, whatever order or selection it is
 asked for in; it is done where its record has the digest of the same config, data and code, and each file the bytes that
 it was written with: reading them all takes a hundredth of the time of computing them anew. The price: where the runs
 have many data sets, these are loaded when a run is planned and again when it is computed, since all of them need not
@@ -34,7 +34,7 @@ from gmm_pipeline.stages.running import check, shown
 
 DATASETS_KEPT = 8
 
-Borrow = Callable[[Sequence[str]], AbstractContextManager[DictConfig]]
+Compose = Callable[[Sequence[str]], AbstractContextManager[DictConfig]]
 Progress = Callable[[int, int], None]
 
 
@@ -91,7 +91,7 @@ class Plan(NamedTuple):
 
 def plan(
     job_overrides: Sequence[Sequence[str]],
-    borrow: Borrow,
+    compose: Compose,
     folder: Path,
     known: Sequence[ManifestRun],
     progress: Progress | None = None,
@@ -100,7 +100,7 @@ def plan(
 
     Args:
         job_overrides: of each job.
-        borrow: the composed config of a job, to look at.
+        compose: the composed config of a job, to look at.
         folder: of the sweep.
         known: the runs that the sweep has had before.
         progress: called with (jobs seen, jobs in all).
@@ -109,7 +109,7 @@ def plan(
     found: dict[str, Run] = {}
     jobs, datasets, gaps, reader = [], set(), {}, Reader()
     for seen, overrides in enumerate(job_overrides, 1):
-        run = _look_at(tuple(overrides), borrow, reader)
+        run = _look_at(tuple(overrides), compose, reader)
         if run.job is not None:
             datasets.add(id(run.job.dataset))
             gaps |= dict.fromkeys(_gaps_of(run.job.dataset))
@@ -131,10 +131,10 @@ def _gaps_of(dataset: Dataset) -> list[str]:
     return [f"{place}: {len(dataset.data):,} data{missing}"] if missing else []
 
 
-def _look_at(overrides: tuple[str, ...], borrow: Borrow, reader: Reader) -> Run:
+def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader) -> Run:
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     try:
-        with borrow(overrides) as cfg:
+        with compose(overrides) as cfg:
             asked = reader.read(cfg)
             content = asked.content
             if MISSING in json.dumps(content) or "${" in "".join(overrides):
@@ -186,10 +186,10 @@ def _groups(runs: list[Run]) -> list[Group]:
 
 def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestRun]:
     """The runs that a sweep has had and has now, in order of number."""
-    asked = {run.number: ManifestRun(run.number, _told(run.overrides), run.digest) for run in planned.runs}
+    asked = {run.number: ManifestRun(run.number, _without_name(run.overrides), run.digest) for run in planned.runs}
     return sorted(({run.number: run for run in known} | asked).values(), key=lambda run: run.number)
 
 
-def _told(overrides: Sequence[str]) -> tuple[str, ...]:
+def _without_name(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that say something of a run: the name of the sweep says nothing."""
     return tuple(override for override in overrides if not re.match(r"\+*sweep=", override))

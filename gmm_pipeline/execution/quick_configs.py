@@ -26,7 +26,7 @@ from omegaconf.basecontainer import BaseContainer
 log = logging.getLogger(__name__)
 
 VERSIONS = {"hydra-core": "1.3.", "omegaconf": "2.3."}
-"""Those whose private parts are used, here and in `composition`, `lending` and `job_files`."""
+"""Those whose private parts are used, here and in `composition`, `temporary_overrides` and `job_files`."""
 
 
 @functools.cache

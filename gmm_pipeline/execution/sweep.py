@@ -1,8 +1,8 @@
 """A sweep that is under way: its folder, its manifest, its tracker, and its answer at the end.
 
-The manifest is written before any run, and every run is whole on disk before it is told to anyone; so a sweep can be
-killed at any moment and the same command goes on with it. The answer (table, pictures, words, the parent run in MLflow)
-is made from the records alone, so that it is the same after any number of interruptions.
+The manifest is written before any run, and every run is whole on disk before anything else hears of it; so a sweep
+can be killed at any moment and the same command resumes it. The answer (table, pictures, words, the parent run in
+MLflow) is made from the records alone, so that it is the same after any number of interruptions.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class Sweep:
         self._tracker: SweepTracker | None = None
         self._tracks = cfg.tracking.uri is not None
         self._unlogged: dict[Path, Written | None] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def _new_manifest(self) -> Manifest:
         # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
@@ -104,14 +104,14 @@ class Sweep:
         with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
 
-    def tell_gaps(self, planned: Plan) -> None:
+    def report_gaps(self, planned: Plan) -> None:
         """Say of each data set which lacks rows of its file how many, once in a process.
 
         Args:
             planned: the runs that are launched, of which a sweeper may launch some after others.
         """
-        lines = [line for line in planned.gaps if line not in self._told]
-        self._told |= {*lines}
+        lines = [line for line in planned.gaps if line not in self._reported]
+        self._reported |= {*lines}
         terminal.say(*lines)
         self.note(*lines)
 
@@ -167,8 +167,8 @@ class Sweep:
             interrupted: what takes long is left out.
 
         Raises:
-            RunFailed: there are runs without a result; the user has been told.
-            OSError: the table could not be written; all else has been told.
+            RunFailed: there are runs without a result, which the summary has named.
+            OSError: the table could not be written; all else has been reported.
         """
         tables, unwritten = [], None
         with self.timings.section("table"):

@@ -115,6 +115,6 @@ def reason_of(error: Exception) -> str:
 
 
 def reported(error: RunFailed) -> RunFailed:
-    """The same error, of which the user is told with the sweep's summary."""
+    """The same error, which the sweep's summary reports."""
     error.add_note(REPORTED)
     return error

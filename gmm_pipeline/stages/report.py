@@ -142,7 +142,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
             "run",
             expected="a sweep that came to an end",
             came=f"{folder}, with {len(runs):,} of {len(manifest.runs):,} records and no {PARQUET}",
-            remedy=f"Wait for it, or go on with it: {manifest.command}",
+            remedy=f"Wait for it, or resume it: {manifest.command}",
         )
     objective = manifest.objective
     judged = [one for one in settings_of(runs, objective) if with_results(one.runs, objective)]

@@ -354,7 +354,7 @@ def test_sweep_leaves_a_record_a_job(fork: Fork, tmp_path):
     # Seeds may have one answer to the bit, since the search finds it from anywhere; their starts end elsewhere.
     assert len({(path / "restarts.json").read_bytes() for path in records}) == 4
     assert f"sweep {sweep.name}, 4 runs: 4 finished" in finished.stdout
-    (goes_on,) = (line for line in finished.stdout.splitlines() if line.startswith("go on with it: "))
+    (goes_on,) = (line for line in finished.stdout.splitlines() if line.startswith("resume: "))
     override = OverridesParser.create().parse_override(shlex.split(goes_on)[-1])
     assert (override.key_or_group, override.value()) == ("sweep", sweep.name)
     best = min(records, key=lambda path: read(path / "metrics.json")["bic"])

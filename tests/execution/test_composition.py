@@ -153,10 +153,10 @@ def test_a_composed_job_equals_hydras_own(sweep, overrides):
 
 
 @pytest.mark.parametrize("overrides", JOBS.values(), ids=JOBS.keys())
-def test_a_borrowed_job_equals_hydras_own(sweep, overrides):
+def test_a_job_in_place_equals_hydras_own(sweep, overrides):
     hydras = sweep.by_hydra(overrides)
     for _ in range(2):
-        with sweep.composer.borrow(sweep.master, overrides) as cfg:
+        with sweep.composer.in_place(sweep.master, overrides) as cfg:
             same(cfg, hydras)
 
 
@@ -178,7 +178,7 @@ def test_options_of_the_users_own_folder_are_found(tmp_path, given_as):
     hydras = sweep.by_hydra(overrides)
     assert hydras.data.colour.shade == 4
     same(sweep.composer.compose(sweep.master, overrides), hydras)
-    with sweep.composer.borrow(sweep.master, overrides) as cfg:
+    with sweep.composer.in_place(sweep.master, overrides) as cfg:
         same(cfg, hydras)
 
 
@@ -189,16 +189,16 @@ def test_a_key_that_leads_elsewhere_is_changed_where_it_leads(tmp_path, named_by
     (tmp_path / "experiment" / "alias.yaml").write_text(alias)
     sweep = Sweep(searchpath=str(tmp_path))
     choices = ["experiment=alias"] if named_by == "an experiment" else ["+prior.rates=${optimizer}"]
-    with sweep.composer.borrow(sweep.master, choices) as cfg:
+    with sweep.composer.in_place(sweep.master, choices) as cfg:
         before = structure(cfg)
         assert "b1" in cfg.optimizer
     overrides = [*choices, "~prior.rates.b1"]
     hydras = sweep.by_hydra(overrides)
     assert "b1" not in hydras.optimizer
     same(sweep.composer.compose(sweep.master, overrides), hydras)
-    with sweep.composer.borrow(sweep.master, overrides) as cfg:
+    with sweep.composer.in_place(sweep.master, overrides) as cfg:
         same(cfg, hydras)
-    with sweep.composer.borrow(sweep.master, choices) as cfg:
+    with sweep.composer.in_place(sweep.master, choices) as cfg:
         assert structure(cfg) == before
 
 
@@ -244,19 +244,19 @@ WRONG = {
 
 @pytest.mark.parametrize("overrides", WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_job_raises_what_hydra_raises_and_leaves_no_trace(sweep, overrides):
-    with sweep.composer.borrow(sweep.master, []) as cfg:
+    with sweep.composer.in_place(sweep.master, []) as cfg:
         before = structure(cfg)
     with pytest.raises(Exception) as hydras:
         sweep.by_hydra(overrides)
     for _ in range(2):
         with pytest.raises(type(hydras.value)) as composing:
             sweep.composer.compose(sweep.master, overrides)
-        with pytest.raises(type(hydras.value)) as borrowing, sweep.composer.borrow(sweep.master, overrides):
+        with pytest.raises(type(hydras.value)) as in_place, sweep.composer.in_place(sweep.master, overrides):
             pass
-        for ours in (composing, borrowing):
+        for ours in (composing, in_place):
             assert str(ours.value) == str(hydras.value)
             assert str(ours.value.__cause__) == str(hydras.value.__cause__)
-    with sweep.composer.borrow(sweep.master, []) as cfg:
+    with sweep.composer.in_place(sweep.master, []) as cfg:
         assert structure(cfg) == before
 
 
@@ -273,13 +273,13 @@ WRONG_VALUES = ["restarts=abc", "n_component=3", "optimizer.rate=3", "+seed=3", 
 
 @settings(max_examples=200)
 @given(st.lists(st.lists(st.sampled_from([*VALUES, *WRONG_VALUES]), max_size=5), min_size=1, max_size=4))
-def test_what_was_borrowed_is_given_back_whole(sweep, jobs):
+def test_a_base_is_restored_whole(sweep, jobs):
     composer, master = sweep.composer, sweep.master
     base = composer._base(composer._job(master, []))
     before, resolved_before = structure(base), copy.deepcopy(OmegaConf.get_cache(base))
     for overrides in jobs:
         try:
-            with composer.borrow(master, overrides) as cfg:
+            with composer.in_place(master, overrides) as cfg:
                 OmegaConf.to_container(cfg, resolve=False)
                 _ = cfg.hydra.sweep.dir  # resolves what is remembered for a launch
         except (HydraException, ValueError):
@@ -300,47 +300,50 @@ def test_any_mixture_of_overrides_equals_hydras(sweep, overrides):
             sweep.composer.compose(sweep.master, overrides)
         return
     assert structure(sweep.composer.compose(sweep.master, overrides)) == structure(hydras)
-    with sweep.composer.borrow(sweep.master, overrides) as cfg:
+    with sweep.composer.in_place(sweep.master, overrides) as cfg:
         assert structure(cfg) == structure(hydras)
         assert parents_are_right(cfg)
 
 
-def test_what_was_borrowed_is_given_back_after_a_failure(sweep):
-    with sweep.composer.borrow(sweep.master, ["seed=1"]) as cfg:
+def test_a_base_is_restored_after_a_failure(sweep):
+    with sweep.composer.in_place(sweep.master, ["seed=1"]) as cfg:
         before = structure(cfg)
-    with pytest.raises(ZeroDivisionError), sweep.composer.borrow(sweep.master, ["seed=2", "data={n_draws: 7}"]) as cfg:
+    with (
+        pytest.raises(ZeroDivisionError),
+        sweep.composer.in_place(sweep.master, ["seed=2", "data={n_draws: 7}"]) as cfg,
+    ):
         raise ZeroDivisionError
-    with sweep.composer.borrow(sweep.master, ["seed=1"]) as cfg:
+    with sweep.composer.in_place(sweep.master, ["seed=1"]) as cfg:
         assert structure(cfg) == before
 
 
-def test_what_a_borrower_resolved_is_forgotten(sweep):
+def test_what_was_resolved_in_place_is_forgotten(sweep):
     composer = SweepComposer(sweep.hydra.config_loader)
     base = composer._base(composer._job(sweep.master, []))
     assert base is not None
     before = copy.deepcopy(OmegaConf.get_cache(base))
-    with composer.borrow(sweep.master, []) as cfg:
+    with composer.in_place(sweep.master, []) as cfg:
         assert cfg.hydra.sweep.dir == sweep.master.hydra.sweep.dir
         assert cfg.hydra.run.dir
     assert OmegaConf.get_cache(base) == before
 
 
-def test_a_borrower_may_show_the_job_to_hydra(sweep):
+def test_whoever_composes_in_place_may_show_the_job_to_hydra(sweep):
     base = sweep.composer._base(sweep.composer._job(sweep.master, []))
     before = structure(base)
-    with sweep.composer.borrow(sweep.master, ["tracking.run_name=${hydra:job.name}-${seed}"]) as cfg:
+    with sweep.composer.in_place(sweep.master, ["tracking.run_name=${hydra:job.name}-${seed}"]) as cfg:
         HydraConfig.instance().set_config(cfg)
         assert cfg.tracking.run_name == "fit-0"
     assert structure(base) == before
     mine = sweep.composer.compose(sweep.master, [])
-    mine.hydra.job.num = 1  # Hydra made the lent one read-only; a copy of the base must not be
+    mine.hydra.job.num = 1  # Hydra made the one in use read-only; a copy of the base must not be
     assert OmegaConf.is_missing(sweep.composer.compose(sweep.master, []).hydra.job, "num")
 
 
 def test_two_jobs_can_be_looked_at_at_once(sweep):
     overrides = [["seed=1", "steps=7", "+prior.x=1"], ["seed=2", "data.n_draws=7"]]
-    with sweep.composer.borrow(sweep.master, overrides[0]) as first:
-        with sweep.composer.borrow(sweep.master, overrides[1]) as second:
+    with sweep.composer.in_place(sweep.master, overrides[0]) as first:
+        with sweep.composer.in_place(sweep.master, overrides[1]) as second:
             same(second, sweep.by_hydra(overrides[1]))
         same(sweep.composer.compose(sweep.master, overrides[1]), sweep.by_hydra(overrides[1]))
         same(first, sweep.by_hydra(overrides[0]))
@@ -366,7 +369,7 @@ def test_hydra_composes_once_for_each_set_of_choices_and_parses_each_word_once(m
     for optimizer in ("adam", "sgd"):
         for seed in range(5):
             sweep.composer.compose(sweep.master, ["steps=100", f"optimizer={optimizer}", f"seed={seed}"])
-            with sweep.composer.borrow(sweep.master, ["steps=100", f"optimizer={optimizer}", f"seed={seed}"]):
+            with sweep.composer.in_place(sweep.master, ["steps=100", f"optimizer={optimizer}", f"seed={seed}"]):
                 pass
     words = ["steps=100", "optimizer=adam", "optimizer=sgd", *(f"seed={seed}" for seed in range(5))]
     assert len(composed) == 2

@@ -43,7 +43,7 @@ def loaded() -> Callable[..., list[Job]]:
 
     def load(jobs: Sequence[Sequence[str]]) -> list[Job]:
         words = [[*SMALL, *job] for job in jobs]
-        plan = planning.plan(words, lambda one: sweep.composer.borrow(sweep.master, one), Path("nowhere"), [])
+        plan = planning.plan(words, lambda one: sweep.composer.in_place(sweep.master, one), Path("nowhere"), [])
         assert not plan.mistaken, plan.mistaken[0].mistake
         assert len(plan.groups) == 1
         return [run.job for run in plan.jobs if run.job is not None]

@@ -83,8 +83,8 @@ def test_a_job_leaves_the_bytes_that_hydra_leaves(sweep, words):
     shutil.rmtree(record)
     reader = Reader()
     for _ in range(2):  # the second from what the first has left
-        with sweep.composer.borrow(sweep.master, words) as borrowed:
-            asked = reader.read(borrowed)
+        with sweep.composer.in_place(sweep.master, words) as composed:
+            asked = reader.read(composed)
         assert repr(asked.content) == repr(resolved(cfg))  # in the same order, and NaN is NaN
         assert asked.words == list(cfg.hydra.overrides.task)
         assert Path(asked.sweep_dir).absolute() == record.parent
@@ -99,8 +99,8 @@ def test_what_a_task_raises_is_the_failure_of_its_job(sweep):
     _, record, status, value = by_hydra(sweep, ["seed=1"], fail)
     theirs = texts(record)
     shutil.rmtree(record)
-    with sweep.composer.borrow(sweep.master, ["seed=1"]) as borrowed:
-        asked = Reader().read(borrowed)
+    with sweep.composer.in_place(sweep.master, ["seed=1"]) as composed:
+        asked = Reader().read(composed)
     assert asked.pieces is not None
     ended = job_files.run(lambda: fail(None), asked, asked.pieces, 3, record)
     assert (ended.status, repr(ended._return_value)) == (status, repr(value))
@@ -112,8 +112,8 @@ def test_jobs_of_one_base_do_not_get_each_others_values(sweep):
     reader = Reader()
     decay_steps = []
     for words in (["seed=1", "steps=7"], ["optimizer.b1=0.5"], ["steps=800"], ["seed=1", "steps=7"], []):
-        with sweep.composer.borrow(sweep.master, words) as borrowed:
-            content = reader.read(borrowed).content
+        with sweep.composer.in_place(sweep.master, words) as composed:
+            content = reader.read(composed).content
         assert content == resolved(sweep.by_hydra(words))
         decay_steps.append(content["schedule"]["decay_steps"])
     assert decay_steps == [7, 2000, 800, 7, 2000]
@@ -134,8 +134,8 @@ def test_jobs_of_one_base_do_not_get_each_others_values(sweep):
     ],
 )
 def test_what_is_asked_of_hydra_besides_is_left_to_hydra(sweep, word):
-    with sweep.composer.borrow(sweep.master, [word]) as borrowed:
-        assert Reader().read(borrowed).pieces is None
+    with sweep.composer.in_place(sweep.master, [word]) as composed:
+        assert Reader().read(composed).pieces is None
 
 
 @pytest.fixture
@@ -148,13 +148,12 @@ def of_another_version(monkeypatch):
 
 def test_with_another_version_hydra_composes_and_runs_the_same_jobs_itself(sweep, request, caplog):
     words = ["n_components=3", "optimizer=sgd", "seed=7"]
-    with sweep.composer.borrow(sweep.master, words) as borrowed:
-        known = Reader().read(borrowed)
+    with sweep.composer.in_place(sweep.master, words) as composed:
+        known = Reader().read(composed)
     request.getfixturevalue("of_another_version")
-    with caplog.at_level(logging.INFO, quick_configs.__name__), quick_configs.quickened():
-        for _ in range(2):
-            with sweep.composer.borrow(sweep.master, words) as borrowed:
-                other = Reader().read(borrowed)
+    caplog.set_level(logging.INFO, quick_configs.__name__)
+    with quick_configs.quickened(), sweep.composer.in_place(sweep.master, words) as composed:
+        other = Reader().read(composed)
     assert other.content == known.content
     assert (other.words, other.sweep_dir, other.pieces) == (known.words, known.sweep_dir, None)
     (line,) = caplog.messages

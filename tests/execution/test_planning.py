@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_composition import Sweep, hydra_state
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.execution import plan_telling, planning
+from gmm_pipeline.execution import plan_report, planning
 from gmm_pipeline.records.artifacts import digests_of
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.sweeps import ManifestRun
@@ -30,7 +30,10 @@ def planned(
     sweep: Sweep, jobs: Sequence[Sequence[str]], folder: Path = Path("nowhere"), known: Sequence[ManifestRun] = ()
 ) -> planning.Plan:
     return planning.plan(
-        [[*SMALL, *job] for job in jobs], lambda words: sweep.composer.borrow(sweep.master, words), folder, known
+        [[*SMALL, *job] for job in jobs],
+        lambda words: sweep.composer.in_place(sweep.master, words),
+        folder,
+        known,
     )
 
 
@@ -155,7 +158,7 @@ def test_another_file_under_the_same_name_is_another_result_of_the_same_run(swee
         os.utime(file, (age, age))  # a clock may tick too slowly to tell them apart
         (run,) = planning.plan(
             [["compilation_cache=null", "steps=5", "data=file", f"data.path={file}"]],
-            lambda words: sweep.composer.borrow(sweep.master, words),
+            lambda words: sweep.composer.in_place(sweep.master, words),
             tmp_path,
             [],
         ).jobs
@@ -197,14 +200,14 @@ def test_what_differs_in_structure_or_settings_is_a_group_of_its_own_and_says_wh
     jobs = [[], ["optimizer=sgd"], ["precision=float64"], ["steps=6"], ["seed=1"], ["n_components=4"]]
     plan = planned(sweep, jobs)
     assert [[run.number for run in group.runs] for group in plan.groups] == [[0, 4, 5], [1], [2], [3]]
-    why = plan_telling.why_split(plan.groups)
+    why = plan_report.why_split(plan.groups)
     assert "steps: 5, 6" in why
     assert any(line.startswith("precision: ") and "float64" in line for line in why)
     assert any(line.startswith("optimizer._target_: ") and "adam" in line and "sgd" in line for line in why)
     settings = planned(sweep, [[], ["threefry_partitionable=false"]]).groups
     assert len(settings) == 2
-    assert plan_telling.why_split(settings) == ["threefry_partitionable: True, False"]
-    rows = list(plan_telling.rows(plan, workers=2))
+    assert plan_report.why_split(settings) == ["threefry_partitionable: True, False"]
+    rows = list(plan_report.rows(plan, workers=2))
     assert [row[1] for row in rows] == ["3", "1", "1", "1"]
     assert "3 data" not in rows[0][0]
     assert "64 data, up to 5 components, 5 steps of adam" in rows[0][0]

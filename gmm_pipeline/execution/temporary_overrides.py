@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 
-class Loan:
+class TemporaryOverrides:
     """What was put aside while a base carries the values of one job.
 
     A container on the way to a key stays, with a shallow copy of its content; the node at the key is replaced by a

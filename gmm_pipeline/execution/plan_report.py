@@ -16,8 +16,8 @@ SECONDS_A_RUN = 0.02
 """To compose a run and write its record."""
 SECONDS_A_SWEEP = 8.0
 """To start, compile, draw and track."""
-MOST_TOLD = 10
-"""Runs that cannot be fitted, of which a plan tells."""
+MOST_SHOWN = 10
+"""Runs that cannot be fitted, that a plan lists."""
 
 
 def why_split(groups: Sequence[Group]) -> list[str]:
@@ -77,9 +77,9 @@ def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
 def counts(planned: Plan) -> str:
     """How many runs there are, and how many of them are left."""
     left = sum(len(group.runs) for group in planned.groups)
-    told = [_counted(len(planned.runs), "run"), *_kept_back(planned)]
-    told += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
-    return ", ".join(told)
+    parts = [_counted(len(planned.runs), "run"), *_kept_back(planned)]
+    parts += [f"{left:,} to fit in {_counted(len(planned.groups), 'program')}"] * bool(left)
+    return ", ".join(parts)
 
 
 def programs(planned: Plan) -> list[str]:
@@ -90,17 +90,17 @@ def programs(planned: Plan) -> list[str]:
     ]
 
 
-def tell(planned: Plan, workers: int) -> None:
+def print_plan(planned: Plan, workers: int) -> None:
     """Print what would be done, and about how long it would take."""
-    told = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program"), *_kept_back(planned)]
-    terminal.say(", ".join(told), *planned.gaps)
+    parts = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program"), *_kept_back(planned)]
+    terminal.say(", ".join(parts), *planned.gaps)
     if planned.groups:
         terminal.say("")
         terminal.show(terminal.plan_table(list(rows(planned, workers))))
         terminal.say("", *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)))
         seconds = seconds_of(planned.groups, workers)
         terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
-    for run in planned.mistaken[:MOST_TOLD]:
+    for run in planned.mistaken[:MOST_SHOWN]:
         terminal.say(f"{' '.join(run.overrides)}: {'' if run.mistake is None else reason_of(run.mistake)}")
 
 
