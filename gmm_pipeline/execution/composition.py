@@ -142,6 +142,10 @@ class SweepComposer(ConfigLoader):
         Sweepers call this once for each job before they launch any, for its exceptions alone: one job that cannot be
         composed would end the sweep before it began, and each would be composed twice. The launcher calls `compose`,
         and such a job fails in a record of its own.
+
+        Args:
+            master_config: of the sweep.
+            sweep_overrides: of the job; ignored.
         """
         return master_config
 
@@ -153,7 +157,15 @@ class SweepComposer(ConfigLoader):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Hydra's."""
+        """Hydra's.
+
+        Args:
+            config_name: primary config.
+            overrides: as words.
+            run_mode: of one run or of a sweep.
+            from_shell: whether the words went through a shell.
+            validate_sweep_overrides: whether several values are refused in a single run.
+        """
         return self._loader.load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
 
     def get_search_path(self) -> ConfigSearchPath:
@@ -175,11 +187,24 @@ class SweepComposer(ConfigLoader):
         config_name: str | None = None,
         overrides: list[str] | None = None,
     ) -> list[str]:
-        """Hydra's."""
+        """Hydra's.
+
+        Args:
+            group_name: folder of configs.
+            results_filter: configs or groups.
+            config_name: primary config.
+            overrides: as words.
+        """
         return self._loader.get_group_options(group_name, results_filter, config_name, overrides)
 
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
-        """Hydra's."""
+        """Hydra's.
+
+        Args:
+            config_name: primary config.
+            overrides: as words.
+            run_mode: of one run or of a sweep.
+        """
         return self._loader.compute_defaults_list(config_name, overrides, run_mode)
 
     def _job(self, master_config: DictConfig, overrides: Sequence[str]) -> _Job:

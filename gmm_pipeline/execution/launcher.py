@@ -95,6 +95,11 @@ class BatchLauncher:
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take over the composition of jobs, of those too that the sweeper composes to check them.
 
+        Args:
+            hydra_context: whose config loader is replaced.
+            task_function: the stage, for jobs that Hydra has to run.
+            config: of the whole sweep.
+
         Raises:
             InputError: name or tracking settings of the sweep cannot be used; nothing was made of either.
         """
@@ -108,6 +113,10 @@ class BatchLauncher:
     @quickened()
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs; a job that fails is a return value that says so.
+
+        Args:
+            job_overrides: of each job, as words.
+            initial_job_idx: of the first job; runs have the numbers of the sweep instead.
 
         Raises:
             InputError: no job can be fitted, and all for the same reason.

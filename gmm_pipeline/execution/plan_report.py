@@ -43,7 +43,12 @@ def described(group: Group) -> str:
 
 
 def seconds_of(groups: Sequence[Group], workers: int) -> float:
-    """About how long groups take to compute and save, by what was measured on one machine."""
+    """About how long groups take to compute and save, by what was measured on one machine.
+
+    Args:
+        groups: what is to be computed.
+        workers: threads that compute.
+    """
     seconds = 0.0
     for one in groups:
         program, n_runs = one.program, len(one.runs)
@@ -56,12 +61,22 @@ def seconds_of(groups: Sequence[Group], workers: int) -> float:
 
 
 def bytes_of(group: Group, workers: int) -> int:
-    """Bytes of arrays that a group holds at its height, about."""
+    """Bytes of arrays that a group holds at its height, about.
+
+    Args:
+        group: runs that share a program.
+        workers: threads that compute, each with a batch.
+    """
     return memory_of(group.program) * workers
 
 
 def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
-    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds."""
+    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds.
+
+    Args:
+        planned: what the sweep has to do.
+        workers: threads that compute.
+    """
     for one in planned.groups:
         n_batches = len(list(batches(one.program, range(len(one.runs)))))
         yield (
@@ -91,7 +106,12 @@ def programs(planned: Plan) -> list[str]:
 
 
 def print_plan(planned: Plan, workers: int) -> None:
-    """Print what would be done, and about how long it would take."""
+    """Print what would be done, and about how long it would take.
+
+    Args:
+        planned: what the sweep has to do.
+        workers: threads that compute.
+    """
     parts = [_counted(len(planned.runs), "run"), _counted(len(planned.groups), "program"), *_kept_back(planned)]
     terminal.say(", ".join(parts), *planned.gaps)
     if planned.groups:

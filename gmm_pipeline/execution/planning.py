@@ -185,7 +185,12 @@ def _groups(runs: list[Run]) -> list[Group]:
 
 
 def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestRun]:
-    """The runs that a sweep has had and has now, in order of number."""
+    """The runs that a sweep has had and has now, in order of number.
+
+    Args:
+        planned: what the sweep has to do now.
+        known: the runs that it has had before.
+    """
     asked = {run.number: ManifestRun(run.number, _without_name(run.overrides), run.digest) for run in planned.runs}
     return sorted(({run.number: run for run in known} | asked).values(), key=lambda run: run.number)
 

@@ -82,7 +82,12 @@ def entry_of(
 
 @contextlib.contextmanager
 def failed_unless_whole(client: "MlflowClient", run_id: str) -> Iterator[None]:
-    """Let a run that cannot be logged whole be seen to have failed."""
+    """Let a run that cannot be logged whole be seen to have failed.
+
+    Args:
+        client: of the store.
+        run_id: of the run.
+    """
     try:
         yield
     except BaseException:
@@ -123,7 +128,13 @@ class Calls:
         return next(iter(self._parents(sweep_id)), None)
 
     def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
-        """The id of the run of a sweep, made where the store has none."""
+        """The id of the run of a sweep, made where the store has none.
+
+        Args:
+            sweep_id: of the sweep, as its manifest has it.
+            experiment_id: where a new run is made.
+            entry: what a new run says.
+        """
         return made_once(
             lambda: self._parents(sweep_id),
             lambda: self._create(experiment_id, entry, entry.tags),
@@ -131,7 +142,12 @@ class Calls:
         )
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
-        """The runs that the store has under a parent, by number; of those that two have logged at once, one is kept."""
+        """The runs that the store has under a parent, by number; of those that two have logged at once, one is kept.
+
+        Args:
+            parent: run id of the sweep.
+            experiment_id: of the parent.
+        """
         found: dict[int, Logged] = {}
         runs = search(self._client, [experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
         logged = [(int(run.data.tags[NUMBER]), as_logged(run)) for run in runs if NUMBER in run.data.tags]
@@ -145,7 +161,14 @@ class Calls:
     def write(
         self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
     ) -> dict[int, str]:
-        """Write children one by one and give their ids, by number; what an error leaves undone is told by its tags."""
+        """Write children one by one and give their ids, by number; what an error leaves undone is told by its tags.
+
+        Args:
+            parent: run id of the sweep.
+            experiment_id: of the parent.
+            entries: what each run says and the folder of its record, by number.
+            replaced: earlier runs with some of these numbers, which are deleted.
+        """
         ids = {}
         for number, (entry, _) in entries.items():
             if number in replaced:
@@ -156,7 +179,12 @@ class Calls:
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Set params that a run has not: MLflow lets none change, so that those of the first call stay."""
+        """Set params that a run has not: MLflow lets none change, so that those of the first call stay.
+
+        Args:
+            run_id: of the run.
+            params: name to text.
+        """
         from mlflow.entities import Param
 
         known = self._client.get_run(run_id).data.params
@@ -190,7 +218,13 @@ def experiments_of(client: "MlflowClient") -> list[str]:
 
 
 def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "Iterator[Run]":
-    """Runs that a filter in MLflow's language chooses, page by page."""
+    """Runs that a filter in MLflow's language chooses, page by page.
+
+    Args:
+        client: of the store.
+        experiments: their ids.
+        chosen: the filter.
+    """
     token = None
     while True:
         found = client.search_runs(list(experiments), chosen, max_results=PAGE_OF_RUNS, page_token=token)
@@ -201,7 +235,13 @@ def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "
 
 
 def made_once(find: Callable[[], Sequence[str]], create: Callable[[], str], delete: Callable[[str], None]) -> str:
-    """A run that is found, or else made, by its id; where two make it at once, both take theirs back and try again."""
+    """A run that is found, or else made, by its id; where two make it at once, both take theirs back and try again.
+
+    Args:
+        find: gives the ids of runs that are there.
+        create: makes one and gives its id.
+        delete: removes one.
+    """
     while True:
         found = find()
         if found:

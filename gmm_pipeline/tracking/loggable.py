@@ -55,6 +55,10 @@ def points(content: Content, series_points: int) -> list[Point]:
     A tracker takes the value at the largest step for the value of a metric, so a final value stands in for the last
     point of its series. One without a series is at step 0, where the UI draws bars that compare runs instead of lines
     of one point.
+
+    Args:
+        content: of the record.
+        series_points: points of each series, at most.
     """
     steps, losses, mixtures = content.history
     final = {
@@ -85,7 +89,12 @@ def points(content: Content, series_points: int) -> list[Point]:
 
 
 def tags(record: Path, content: Content) -> dict[str, str]:
-    """What MLflow would find out of the process that logs, from the record instead; and where and how it was made."""
+    """What MLflow would find out of the process that logs, from the record instead; and where and how it was made.
+
+    Args:
+        record: its folder.
+        content: what it says.
+    """
     error = {"gmm_pipeline.error": content.record["error"]} if content.record.get("error") else {}
     return {
         **origin(content.record["provenance"], content.record["command"]),
@@ -130,7 +139,12 @@ def _linked(content: Content) -> dict[str, str]:
 
 
 def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
-    """Tags that say who ran which program, of which version, and where."""
+    """Tags that say who ran which program, of which version, and where.
+
+    Args:
+        provenance: as the record has it.
+        command: that makes the run again.
+    """
     rest = dict(provenance)
     git, versions, jax = rest.pop("git"), rest.pop("versions"), rest.pop("jax", {})
     found = {

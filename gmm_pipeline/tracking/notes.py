@@ -33,7 +33,12 @@ def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
 
 
 def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
-    """Write a file again, where that is allowed; it keeps its time, by which the newest record is found."""
+    """Write a file again, where that is allowed; it keeps its time, by which the newest record is found.
+
+    Args:
+        file: that is there.
+        content: what it is to say.
+    """
     times = file.stat()
     try:
         write_json(file, content)

@@ -35,7 +35,12 @@ class InStore(NamedTuple):
 
 
 def usable_experiment(file: Path, name: str) -> str | None:
-    """The id of an experiment that rows can be written to."""
+    """The id of an experiment that rows can be written to.
+
+    Args:
+        file: of a local store.
+        name: of the experiment.
+    """
     if not file.is_file() or file.stat().st_size == 0 or not fits(file):
         return None
     with connected(file) as connection:

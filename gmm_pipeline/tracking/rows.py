@@ -91,14 +91,25 @@ class Rows:
         return None if known is None else known[0]
 
     def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
-        """The id of the run of a sweep, made where the store has none: then it is the sweep's."""
+        """The id of the run of a sweep, made where the store has none: then it is the sweep's.
+
+        Args:
+            sweep_id: of the sweep, as its manifest has it.
+            experiment_id: where a new run is made.
+            entry: what a new run says.
+        """
         known = self.find(sweep_id)
         if known is None:
             _write(self._file, experiment_id, {sweep_id: (entry, f"{self._artifacts}/{sweep_id}/artifacts")})
         return known or sweep_id
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
-        """The runs that the store has under a parent, by number."""
+        """The runs that the store has under a parent, by number.
+
+        Args:
+            parent: run id of the sweep.
+            experiment_id: of the parent.
+        """
         with connected(self._file) as connection:
             rows = connection.execute(
                 "SELECT number.value, runs.run_uuid, start_time, lifecycle_stage = 'active' AND "
@@ -121,6 +132,12 @@ class Rows:
     ) -> dict[int, str]:
         """Write children in one transaction and give their ids, by number.
 
+        Args:
+            parent: run id of the sweep.
+            experiment_id: of the parent.
+            entries: what each run says and the folder of its record, by number.
+            replaced: earlier runs with some of these numbers, which are deleted.
+
         Raises:
             sqlite3.Error: nothing was written; among other reasons, others held the store for `LOCK_TIMEOUT_S`.
         """
@@ -134,7 +151,12 @@ class Rows:
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Set params of a run, those too that have a value already: MLflow's own calls refuse that."""
+        """Set params of a run, those too that have a value already: MLflow's own calls refuse that.
+
+        Args:
+            run_id: of the run.
+            params: name to text.
+        """
         with transaction(self._file) as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
@@ -143,7 +165,12 @@ class Rows:
 
 
 def child_id(parent: str, number: int) -> str:
-    """The run id of a run of a sweep: the same whenever it is logged."""
+    """The run id of a run of a sweep: the same whenever it is logged.
+
+    Args:
+        parent: run id of the sweep.
+        number: of the run in it.
+    """
     return hashlib.sha256(f"{parent}/{number}".encode()).hexdigest()[:32]
 
 
@@ -157,7 +184,13 @@ def _write(
 
 
 def insert_runs(connection: sqlite3.Connection, experiment_id: str, entries: Mapping[str, tuple[Entry, str]]) -> None:
-    """Insert runs, with the URI of their files, by run id."""
+    """Insert runs, with the URI of their files, by run id.
+
+    Args:
+        connection: in a transaction.
+        experiment_id: where they are put.
+        entries: what each run says and the URI of its files, by run id.
+    """
     insert = connection.executemany
     insert(
         "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "

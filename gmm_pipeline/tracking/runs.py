@@ -104,6 +104,14 @@ def send_record(
 ) -> tuple[TrackedRun, bool]:
     """What `log_record` does, and whether the store had the record already.
 
+    Args:
+        record: the directory of a run that ended.
+        uri: sqlite:///FILE or the address of a server.
+        experiment: made where it is absent.
+        run_name: None for data, optimizer, K, seed and the other overrides.
+        series_points: points logged of each series.
+        sweep_series_points: a key of the same group, for the runs of a sweep; only checked.
+
     Raises:
         InputError: as `log_record`.
         TrackingError: as `log_record`.
@@ -192,7 +200,14 @@ def answers(uri: str) -> bool:
 
 
 def tracked_run(uri: str, experiment: str, experiment_id: str, run_id: str) -> TrackedRun:
-    """Where a run is, with its page."""
+    """Where a run is, with its page.
+
+    Args:
+        uri: of the store.
+        experiment: its name.
+        experiment_id: its id.
+        run_id: of the run.
+    """
     server = uri.rstrip("/") if store_file(uri) is None else ""
     return TrackedRun(uri, experiment, experiment_id, run_id, server + page(experiment_id, run_id))
 
@@ -240,7 +255,12 @@ def failures_told(uri: str, file: Path | None, *, what: str, kept: str, done: st
 
 
 def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
-    """The path, on an MLflow server, of a run, of an experiment's runs, or of all experiments."""
+    """The path, on an MLflow server, of a run, of an experiment's runs, or of all experiments.
+
+    Args:
+        experiment_id: None for all experiments.
+        run_id: None for all runs of the experiment.
+    """
     parts = ["/#/experiments", *([experiment_id, "runs"] if experiment_id else []), *([run_id] if run_id else [])]
     # Without the parameter the pages open in the mode that is made for language models.
     return "/".join(parts) + "?workflowType=machine_learning"

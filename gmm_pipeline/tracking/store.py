@@ -200,6 +200,12 @@ def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
 def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | None) -> str:
     """The id of an experiment, which is made where it is absent.
 
+    Args:
+        client: of the store.
+        name: of the experiment.
+        uri: of the store, for messages.
+        file: of a local store; None for a server.
+
     Raises:
         InputError: it was deleted.
         OSError: the store was moved, and files of its runs would be put where it was.

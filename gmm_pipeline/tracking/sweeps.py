@@ -95,6 +95,11 @@ def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] |
 
     A record that is damaged, or of another sweep, is one that the store has not.
 
+    Args:
+        folder: of the sweep.
+        records: folders of runs of it.
+        uri: of the store.
+
     Raises:
         InputError: `uri` is no store that can be used.
         TrackingError: the store or the server failed.

@@ -84,13 +84,23 @@ def children_filter(parent: str) -> str:
 
 
 def runs_page(experiment_id: str, parent: str) -> str:
-    """The path of the table of a sweep's runs, the best first."""
+    """The path of the table of a sweep's runs, the best first.
+
+    Args:
+        experiment_id: of the sweep's runs.
+        parent: run id of the sweep.
+    """
     best_first = f"orderByKey={quote('metrics.`bic`', safe='')}&orderByAsc=true"
     return f"{page(experiment_id)}&searchFilter={quote(children_filter(parent), safe='')}&{best_first}"
 
 
 def view_page(experiment_id: str, key: str) -> str:
-    """The path of a shared view's charts."""
+    """The path of a shared view's charts.
+
+    Args:
+        experiment_id: of the sweep's runs.
+        key: of the view.
+    """
     return f"{page(experiment_id)}&compareRunsMode=CHART&viewStateShareKey={key}"
 
 
