@@ -28,7 +28,7 @@ from pathlib import Path
 
 from gmm_pipeline.configuration import config
 from gmm_pipeline.inference import batching, fits
-from gmm_pipeline.inference.fitting import REACHED, FitJob, FitResult
+from gmm_pipeline.inference.jobs import REACHED, FitJob, FitResult
 from gmm_pipeline.stages import fit, loading
 
 ROOT = Path(__file__).parent.parent

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import parser, print_table
-from gmm_pipeline.inference.matching import match
+from gmm_pipeline.analysis.matching import match
 from gmm_pipeline.model.mixture import Mixture
 
 LEVEL = 0.95

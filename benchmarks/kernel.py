@@ -30,7 +30,10 @@ from benchmarks import ROOT, loaded, parser, print_table
 from benchmarks.floor import build_floor, run_floor
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.batching import default_workers
-from gmm_pipeline.inference.fitting import FitJob, Lane, parts_of, start
+from gmm_pipeline.inference.calls import keys_of
+from gmm_pipeline.inference.fits import fit, fit_all
+from gmm_pipeline.inference.fitting import Lane, parts_of, start
+from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.inference.objective import compiler_options, lay_out
 from gmm_pipeline.inference.parameterization import Constraints, Free
 
@@ -133,7 +136,7 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
 
         return jax.lax.fori_loop(0, n_evaluations, move, (Free(parameters, {}), jnp.zeros((), job.data.dtype)))
 
-    each = [start(job, key) for key in batching.keys_of(job._replace(restarts=runs))]
+    each = [start(job, key) for key in keys_of(job._replace(restarts=runs))]
     starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     zeros = jnp.zeros(runs, job.data.dtype)
     lane = Lane(
@@ -162,7 +165,7 @@ def fits(job: FitJob, runs: int) -> Callable[[], Any]:
 
     def compute() -> Any:
         with ThreadPoolExecutor(default_workers()) as executor:
-            return list(executor.map(lambda members: batching.fit_all([jobs[run] for run in members]), batches))
+            return list(executor.map(lambda members: fit_all([jobs[run] for run in members]), batches))
 
     return compute
 
@@ -212,8 +215,8 @@ class Bench:
             narrow = job._replace(plan=job.plan._replace(as_written=True))
             times = {"narrow": [], "wide": []}
             for _ in range(5):
-                times["narrow"].append(_seconds(lambda narrow=narrow: batching.fit(narrow).parameters))
-                times["wide"].append(_seconds(lambda job=job: batching.fit(job).parameters))
+                times["narrow"].append(_seconds(lambda narrow=narrow: fit(narrow).parameters))
+                times["wide"].append(_seconds(lambda job=job: fit(job).parameters))
             for kind, values in times.items():
                 self._note(f"{kind} {shape}", median(values) * 1e3)
 

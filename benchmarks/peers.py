@@ -68,7 +68,7 @@ import numpy as np
 
 from benchmarks import ROOT, fit_all, loaded, parser, print_table, some_of, with_seeds
 from gmm_pipeline.inference.diagnostics import evaluate
-from gmm_pipeline.inference.fitting import FitJob
+from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.inference.restarts import degenerate_components
 from gmm_pipeline.inference.scaling import to_fit_units
 from gmm_pipeline.model.mixture import Parameters

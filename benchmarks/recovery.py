@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
-from gmm_pipeline.inference import matching
-from gmm_pipeline.inference.fitting import FitResult, split
+from gmm_pipeline.analysis import matching
+from gmm_pipeline.analysis.uncertainty import in_user_units, uncertainty
+from gmm_pipeline.inference.jobs import FitResult, split
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
-from gmm_pipeline.inference.uncertainty import in_user_units, uncertainty
 from gmm_pipeline.model.mixture import Mixture, constrain
 from gmm_pipeline.stages.fit import Job
 

@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks import ROOT, loaded, parser, print_table
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.inference.fits import search_all
-from gmm_pipeline.inference.fitting import FitJob
+from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.inference.scaling import scaling_of, to_fit_units
 

@@ -22,14 +22,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks import fit_all, loaded, parser, print_table, some_of
-from gmm_pipeline.inference import nesting
+from gmm_pipeline.analysis import nesting
+from gmm_pipeline.analysis.doubts import Doubt, Reason
+from gmm_pipeline.analysis.selection import candidates_of
+from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import evaluate
-from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.likelihood_ratio import split_component
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import IDENTITY, to_fit_units
-from gmm_pipeline.inference.selection import candidates_of
-from gmm_pipeline.inference.verdicts import Doubt, Reason, doubts_of
-from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.mixture import Parameters, constrain, exact
+from gmm_pipeline.model.splitting import split_component
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4, "galaxies_like": 3}
 SPOILT = (Reason.COINCIDENT, Reason.SADDLE, Reason.MISSED, Reason.ROUNDED, Reason.UNRESOLVED)
@@ -46,8 +47,9 @@ def doubts_of_all(jobs: Sequence[FitJob], results: Sequence[FitResult], data: np
 
 def halved(smaller: FitResult, larger: FitResult, component: int) -> FitResult:
     """The smaller fit with a component in two halves, as if it were the larger one."""
-    parameters = Parameters(*(np.asarray(leaf, np.float64) for leaf in smaller.parameters))
-    return larger._replace(parameters=split_component(parameters, component), degenerate=(), converged=True)
+    return larger._replace(
+        parameters=split_component(exact(smaller.parameters), component), degenerate=(), converged=True
+    )
 
 
 def spoilt(jobs: Sequence[FitJob], results: Sequence[FitResult], data: np.ndarray) -> Counter[Reason]:
@@ -57,7 +59,7 @@ def spoilt(jobs: Sequence[FitJob], results: Sequence[FitResult], data: np.ndarra
     heaviest = in_halves[int(np.argmax(smaller.parameters.log_component_weights))]
     seen = {doubt.reason for doubt in doubts_of(job, heaviest, data)} & {Reason.COINCIDENT}
     seen |= {doubt.reason for one in in_halves for doubt in doubts_of(job, one, data)} & {Reason.SADDLE}
-    log_weights, locs, log_scales = (np.asarray(leaf, np.float64) for leaf in heaviest.parameters)
+    log_weights, locs, log_scales = exact(heaviest.parameters)
     worse = found._replace(parameters=Parameters(log_weights, locs + 0.05, log_scales), converged=False)
     seen |= {doubt.reason for doubt in doubts_of_all(jobs, [*results[:-1], worse], data)[-1]} & {Reason.MISSED}
     step = 5.0 * float(constrain(found.parameters).scales.min())

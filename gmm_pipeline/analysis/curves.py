@@ -1,7 +1,7 @@
 """The numbers that pictures are drawn from: bars, densities, distances to the least loss, and which records to show.
 
 Apart from the drawing, so that they can be checked without a picture and in no time; recomputed in NumPy, float64, so
-that a picture needs no compiler. The price is a second formula of the Gaussian, which a test holds to its integral.
+that a picture needs no compiler.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import History
 
@@ -77,8 +78,8 @@ def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Flo
     """Weight times density of each component at each point, per unit of the data; NaN if a parameter is no number."""
     weights, locs, scales = (np.asarray(values, np.float64)[:, None] for values in mixture)
     with np.errstate(all="ignore"):
-        standardised = (points - locs) / scales
-        densities = weights / (scales * math.sqrt(2.0 * math.pi)) * np.exp(-0.5 * standardised**2)
+        heights = portable.log_height(np.log(weights), np.log(scales))
+        densities = np.exp(portable.log_joint(heights, (points - locs) / scales))
     densities = np.where(np.isfinite(densities) & (scales > 0.0), densities, np.nan)
     # An emptied component may have lost its loc and scale, and still adds nothing.
     return np.where(weights == 0.0, 0.0, densities)

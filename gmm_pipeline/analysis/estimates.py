@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.inference import bootstrap, cross_validation, likelihood_ratio, selection
-from gmm_pipeline.inference.bootstrap import BootstrapIntervals
-from gmm_pipeline.inference.cross_validation import HeldOut
+from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio, selection
+from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
+from gmm_pipeline.analysis.cross_validation import HeldOut
+from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.analysis.selection import Candidate
 from gmm_pipeline.inference.fits import fit_all
-from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Scaling, to_user_units
-from gmm_pipeline.inference.selection import Candidate
 from gmm_pipeline.model.mixture import Mixture, constrain
 from gmm_pipeline.records.datasets import Dataset
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gmm_pipeline.analysis.matching import match
 from gmm_pipeline.analysis.sweep_answers import barred
-from gmm_pipeline.inference.matching import match
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 

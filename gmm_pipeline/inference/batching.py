@@ -1,4 +1,4 @@
-"""Many starts as one program: group, pad, stack, map, unstack. A run alone is a batch of its restarts.
+"""Which starts may be one program, how wide it is, and which runs are computed at once; `calls.py` computes them.
 
 What may share a program is everything but the arrays of a `Lane`: the data, the start, the floats of optimizer, prior
 and init, whether scales are equal, and the number of components, which are padded and masked. The rest is the
@@ -11,52 +11,23 @@ computes besides when it is alone, some hundredths of a second. A batch that is 
 first start. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
 
 How many data there are, how many steps are taken and which of them are kept are arguments too: data are filled up to
-one of a few lengths with data that count nothing, and a fit is a loop over steps in segments, each one call of the same
-compiled program, so that a progress bar can move between them and the fit can be stopped. Where to cut is a function of
-the run alone.
+one of a few lengths with data that count nothing.
 """
 
-import contextlib
 import functools
-import itertools
 import math
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gmm_pipeline.inference import lowered, tracing
-from gmm_pipeline.inference.fitting import (
-    FitJob,
-    FitPlan,
-    FitResult,
-    Lane,
-    Moment,
-    Seen,
-    advance,
-    initial,
-    split,
-    start,
-)
-from gmm_pipeline.inference.objective import compiler_options, lay_out
-from gmm_pipeline.inference.padding import padded, padded_components, padded_length
-from gmm_pipeline.inference.parameterization import Constraints
+from gmm_pipeline.inference import tracing
+from gmm_pipeline.inference.jobs import FitJob, FitPlan, split
+from gmm_pipeline.inference.padding import padded_components, padded_length
 from gmm_pipeline.inference.plugins import Absent, Plugin
-from gmm_pipeline.inference.restarts import best_of, degenerate_components, spread_of
-from gmm_pipeline.model.inits import words_of
-from gmm_pipeline.model.mixture import Parameters
 
-Progress = Callable[[int, int], None]
-
-ELEMENTS_A_SEGMENT = 1e8
-"""Runs × data × components × steps between two moves of the progress bar: some tenths of a second on two cores."""
-MOST_SEGMENTS = 100
-"""More moves of a bar than this are not seen."""
 MOST_ENTRIES = 128
 """Entries of a history that a segment has room for."""
 MOST_ELEMENTS_PADDED = 5e4
@@ -188,290 +159,9 @@ def memory_of(program: Program) -> int:
     return item * (starts * of_data + max(starts, program.restarts) * of_history)
 
 
-class Segment(NamedTuple):
-    """One call of a program: steps of a fit, some of which are entries of its history."""
-
-    first: int
-    """Step it begins with."""
-    until: int
-    """The step that the next begins with; the last two only look at where the fit ends."""
-    entries: tuple[int, ...]
-    """Steps that are kept; the last is the end of the fit, where it is in here."""
-
-
-def segments_of(program: Program) -> list[Segment]:
-    """The calls that make up a fit: as many entries as an array of them holds, and not too long for a progress bar."""
-    elements_a_step = program.n_data * math.prod(program.width)
-    longest = max(1, int(ELEMENTS_A_SEGMENT / elements_a_step), math.ceil(program.steps / MOST_SEGMENTS))
-    longest = min(longest, (MOST_ENTRIES - 1) * program.history_every)
-    borders = [*range(0, program.steps, longest), program.steps]
-    segments = []
-    for first, until in itertools.pairwise(borders):
-        is_last = until == program.steps
-        kept = range(-(-first // program.history_every) * program.history_every, until, program.history_every)
-        segments.append(Segment(first, until + 2 * is_last, (*kept, *[program.steps + 1] * is_last)))
-    return segments
-
-
-def _run_segment(
-    parameters: Parameters, carried: Any, lanes: Lane, first: Any, until: Any, every: Any, steps: Any, *, plan: FitPlan
-) -> Any:
-    """The steps of a batch from `first` up to `until`, and what was seen at entries, in their order.
-
-    A fit begins at step 0 from `parameters`; `carried` is what the segment before has left.
-    """
-    laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(lanes.data, lanes.sample_weights)
-    move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
-    begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, lanes)
-    carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
-    seen = jax.eval_shape(move, carried, lanes, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
-    # One place more, for what is no entry: to write it is less work than to choose.
-    history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES + 1, *leaf.shape), leaf.dtype), seen)
-
-    def is_left(looped: Any) -> Any:
-        (step, _, _), carried, _ = looped
-        # Fits that have converged stay where they are; where all have, there is nothing to compute.
-        return (step < until) & ~jnp.all(carried.converged)
-
-    def go(looped: Any) -> Any:
-        (step, until_entry, entry), carried, history = looped
-        moment = Moment(jnp.where(step < steps, until_entry == 0, step > steps), step >= steps)
-        carried, seen = move(carried, lanes, laid_out, moment)
-        place = jnp.where(moment.is_entry, entry, MOST_ENTRIES)
-        history = jax.tree.map(lambda all_, new: all_.at[place].set(new), history, seen)
-        until_entry = jnp.where(until_entry == 0, every, until_entry) - 1
-        return (step + 1, until_entry, entry + moment.is_entry), carried, history
-
-    begin = (first, -first % every, jnp.zeros((), first.dtype))
-    _, carried, history = jax.lax.while_loop(is_left, go, (begin, carried, history))
-    return carried, jax.tree.map(lambda leaf: leaf[:MOST_ENTRIES], history)
-
-
-@functools.cache
-def _run(fused: bool) -> Callable[..., Any]:
-    return lowered.program(_run_segment, static="plan", compiler_options=compiler_options(fused))
-
-
-def _pad(parameters: Parameters, components: int) -> Parameters:
-    return Parameters(*(np.pad(np.asarray(leaf), (0, components - len(leaf))) for leaf in parameters))
-
-
-def _stacked(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-
-def keys_of(job: FitJob) -> list[Any]:
-    """A key for each restart; the first is the run's own."""
-    words = words_of(job.key)
-    others = (np.random.SeedSequence([*words, restart]) for restart in range(1, job.restarts))
-    return [job.key, *(sequence.generate_state(2) for sequence in others)]
-
-
-def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
-    """Start and arrays of each restart of a run, as wide as its program."""
-    plan, floats = split(job)
-    program, dtype = program_of(job), job.data.dtype.type
-    components = program.width.components
-    starts = [start(job, key) for key in keys_of(job)] if job.begin is None else [job.begin] * job.restarts
-    with np.errstate(divide="ignore"):
-        log_floor = np.log(job.scale_floor * spread_of(job))
-    lane = Lane(
-        *padded(job.data, job.sample_weights, program.n_data),
-        Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
-        dtype(job.tolerance),
-        dtype(job.gradient_tolerance),
-        jax.tree.map(dtype, floats),
-    )
-    return [(_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), lane) for one in starts]
-
-
-def _fit_call(
-    program: Program, starts: Sequence[tuple[Parameters, Lane]], progress: Callable[[int], None]
-) -> list[Seen]:
-    """One batch, computed at the program's width: the history of each start, its end last.
-
-    Args:
-        program: what is run.
-        starts: as many as the width, or fewer.
-        progress: called with the steps done since the last call.
-    """
-    filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
-    parameters, lanes = _stacked(filled)
-    plan, run = program.plan, _run(program.plan.fused)
-    carried = _nothing_carried(plan, parameters, lanes)
-    lanes = jax.device_put(lanes)
-    entries, left, history = [], program.steps, None
-    for segment in segments_of(program):
-        arguments = (segment.first, segment.until, program.history_every, program.steps)
-        carried, history = run(parameters, carried, lanes, *map(np.int32, arguments), plan=plan)
-        entries.append([np.asarray(leaf)[: len(segment.entries)] for leaf in jax.tree.leaves(history)])
-        taken = min(segment.until, program.steps) - segment.first
-        left -= taken
-        progress(taken)
-        if np.asarray(carried.converged).all():
-            progress(left)
-            break
-    whole = [np.concatenate(leaves) for leaves in zip(*entries, strict=True)]
-    history = jax.tree.unflatten(jax.tree.structure(history), whole)
-    return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
-
-
-def _nothing_carried(plan: FitPlan, parameters: Parameters, lanes: Lane) -> Any:
-    """Stands for what a segment before the first has left."""
-    leaves, structure = jax.tree.flatten((parameters, lanes))
-    begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
-
-
-@functools.lru_cache(maxsize=1024)
-def _begun(plan: FitPlan, structure: Any, shapes: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> Any:
-    """Shapes of what a fit begins with; traced once for all calls of a program."""
-    parameters, lanes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    return jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
-
-
-def compile_for(job: FitJob) -> None:
-    """Compile a fit's program, by a call of no steps, so that it is there when a search before the fit has ended."""
-    program = program_of(job)
-    alone = job._replace(restarts=1, begin=Parameters(*[np.zeros(job.plan.n_components, job.data.dtype)] * 3))
-    parameters, lanes = _stacked(_started(alone) * program.width.runs)
-    carried = _nothing_carried(program.plan, parameters, lanes)
-    _run(program.plan.fused)(
-        parameters, carried, jax.device_put(lanes), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
-    )
-
-
-def _result(job: FitJob, history: Seen) -> FitResult:
-    """The result of one start, without what came after it converged and the components that filled up its arrays."""
-    taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)
-    rested = np.flatnonzero(history.converged)
-    last = int(rested[0]) if len(rested) else len(taken) - 1
-    history = jax.tree.map(lambda leaf: leaf[: last + 1], history)
-    own = Parameters(*(leaf[:, : job.plan.n_components] for leaf in history.parameters))
-    history = history._replace(parameters=own)
-    return FitResult(
-        parameters=jax.tree.map(lambda leaf: leaf[-1], own),
-        learned={name: float(values[-1]) for name, values in history.learned.items()},
-        steps=taken[: last + 1],
-        history=history,
-        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in (*own, history.loss)),
-        converged=bool(history.converged[-1]),
-        n_steps=int(taken[last]),
-        gradient_norm=float(history.gradient_norm[-1]),
-        degenerate=degenerate_components(job, jax.tree.map(lambda leaf: leaf[-1], own)),
-    )
-
-
 def default_workers() -> int:
     """A thread for each core on a CPU, for each device elsewhere."""
     if jax.default_backend() != "cpu":
         return jax.local_device_count()
     # Where the system can tell, the cores that this process may use.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
-    """Another thread failed, or the user interrupted."""
-
-
-def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers: int = 1) -> list[list[FitResult]]:
-    """Run every start of every fit to its end: the results of the restarts of each.
-
-    Args:
-        jobs: of any programs; those that share one are computed together.
-        progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
-        workers: threads that compute.
-    """
-    programs = {number: program_of(job) for number, job in enumerate(jobs)}
-    calls = [call for program, members in group(programs).items() for call in _calls(program, members)]
-    total, done, stop = sum(program.steps for program, _ in calls), 0, threading.Event()
-    counting, devices = threading.Lock(), jax.local_devices()
-    failures: list[BaseException] = []
-    started = functools.lru_cache(maxsize=4 * workers)(lambda number: _started(jobs[number]))
-
-    def count(steps: int) -> None:
-        nonlocal done
-        with counting:
-            if stop.is_set():
-                raise _Stopped
-            done += steps
-            if progress is None:
-                return
-            try:
-                progress(done, total)
-            except BaseException as error:
-                failures.append(error)
-                stop.set()
-                raise
-
-    def run(number: int) -> list[tuple[int, int, FitResult]]:
-        program, starts = calls[number]
-        # A sweep has chosen the device of its thread; naming the only one there is would compile everything again.
-        device = devices[number % len(devices)] if workers > 1 and len(devices) > 1 else None
-        with jax.default_device(device) if device is not None else contextlib.nullcontext():
-            histories = _fit_call(program, [started(job)[restart] for job, restart in starts], count)
-        return [
-            (job, restart, _result(jobs[job], history))
-            for (job, restart), history in zip(starts, histories, strict=True)
-        ]
-
-    found: dict[tuple[int, int], FitResult] = {}
-    try:
-        for results in in_threads(run, len(calls), workers, stop):
-            found |= {(job, restart): result for job, restart, result in results}
-    except _Stopped:  # of the thread whose turn it is; another says why
-        raise failures[0] from None
-    return [[found[number, restart] for restart in range(job.restarts)] for number, job in enumerate(jobs)]
-
-
-def _calls(program: Program, jobs: Sequence[int]) -> Iterator[tuple[Program, list[tuple[int, int]]]]:
-    """The calls that compute jobs of one program: which starts, by job and restart, go into each."""
-    for members in batches(program, jobs):
-        starts = [(job, restart) for job in members for restart in range(program.restarts)]
-        for first in range(0, len(starts), program.width.runs):
-            yield program, starts[first : first + program.width.runs]
-
-
-def in_threads(
-    run: Callable[[int], Any], n_calls: int, workers: int, stop: threading.Event | None = None
-) -> Iterator[Any]:
-    """Results of `run(0)`, `run(1)`, …, in order; in this thread where one is enough.
-
-    Args:
-        run: what is done.
-        n_calls: how often.
-        workers: threads.
-        stop: set where one of them failed, for the others to see.
-    """
-    if min(workers, n_calls) <= 1:
-        yield from map(run, range(n_calls))
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="start") as executor:
-        try:
-            yield from executor.map(run, range(n_calls))
-        finally:
-            if stop is not None:
-                stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-
-
-def fit_all(jobs: Sequence[FitJob], progress: Progress | None = None, workers: int = 1) -> list[FitResult]:
-    """Run fits to their end: of each, the best of its restarts.
-
-    Args:
-        jobs: of any programs; those that share one are computed together.
-        progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
-        workers: threads that compute.
-    """
-    return [best_of(job, results) for job, results in zip(jobs, fit_starts(jobs, progress, workers), strict=True)]
-
-
-def fit(job: FitJob, progress: Progress | None = None) -> FitResult:
-    """Run one fit to its end, at the width it has in any sweep.
-
-    Args:
-        job: what to fit.
-        progress: called with (steps done, steps in all) after each segment.
-    """
-    (result,) = fit_all([job], progress)
-    return result

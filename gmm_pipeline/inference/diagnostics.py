@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.inference.tracing import leaves_out_components, prior_density
-from gmm_pipeline.inference.uncertainty import ROOM
+from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
@@ -75,7 +74,7 @@ def log_likelihoods(
     """
     with np.errstate(all="ignore"):  # an entry that is not finite has no likelihood, and says so
         weights, locs, scales = (leaf[..., None] for leaf in constrain(parameters))
-        heights, rates = np.log(weights) - np.log(scales) - portable.HALF_LOG_TWO_PI, 1.0 / scales
+        heights, rates = portable.log_height(np.log(weights), np.log(scales)), 1.0 / scales
         found = np.zeros(len(locs))
         for first in range(0, len(data), portable.CHUNK):
             here = slice(first, first + portable.CHUNK)
@@ -83,8 +82,8 @@ def log_likelihoods(
             at_once = max(1, ELEMENTS_AT_ONCE // (locs.shape[1] * len(counts)))
             for entry in range(0, len(locs), at_once):
                 entries = slice(entry, entry + at_once)
-                joint = (np.asarray(data[here], np.float64) - locs[entries]) * rates[entries]
-                joint = heights[entries] - 0.5 * joint * joint
+                standardised = (np.asarray(data[here], np.float64) - locs[entries]) * rates[entries]
+                joint = portable.log_joint(heights[entries], standardised)
                 highest = joint.max(axis=1, keepdims=True)
                 highest[np.isneginf(highest)] = 0.0
                 found[entries] += (np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]) @ counts
@@ -123,7 +122,7 @@ def log_priors(
     n_entries, n_components = parameters.component_mus.shape
     if log_prior.function is priors.flat:  # spares a run without a prior the compiler
         return np.zeros(n_entries)
-    width = -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
+    width = width_for(log_prior, n_components)
     missing = -n_entries % ENTRIES_AT_ONCE
 
     def filled(leaf: Any) -> np.ndarray:

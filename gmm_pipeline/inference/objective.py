@@ -19,7 +19,8 @@ from jax.nn import log_softmax, softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.model.mixture import ABSENT, HALF_LOG_TWO_PI, AnyArray, Parameters
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
 
 LONGEST_BLOCK = 2048
 MOST_UNROLLED = 32
@@ -37,8 +38,8 @@ def joint_terms(parameters: Parameters, data: Float[AnyArray, " n"]) -> Float[Ar
     """
     inverse_scales = jnp.exp(-parameters.log_component_scales)
     standardised = (data[None, :] - parameters.component_mus[:, None]) * inverse_scales[:, None]
-    peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
-    return peaks[:, None] - 0.5 * standardised**2
+    heights = portable.log_height(log_softmax(parameters.log_component_weights), parameters.log_component_scales)
+    return portable.log_joint(heights[:, None], standardised)
 
 
 def log_likelihood(
@@ -99,10 +100,10 @@ def sums(parameters: Parameters, blocks: Blocks) -> Sums:
     # Densities as powers of two: y² is ½ z² log₂ e.
     y_of_z = np.sqrt(0.5 / LN_2).astype(dtype)
     inverse_scales = y_of_z * jnp.exp(-parameters.log_component_scales)
-    peaks = log_softmax(parameters.log_component_weights) - parameters.log_component_scales - HALF_LOG_TWO_PI
-    log2_peaks = peaks / np.asarray(LN_2, dtype)
+    heights = portable.log_height(log_softmax(parameters.log_component_weights), parameters.log_component_scales)
+    log2_heights = heights / np.asarray(LN_2, dtype)
     y = [(blocks.data - parameters.component_mus[k]) * inverse_scales[k] for k in range(n_components)]
-    terms = [log2_peaks[k] - y[k] * y[k] for k in range(n_components)]
+    terms = [log2_heights[k] - y[k] * y[k] for k in range(n_components)]
     highest = reduce(jnp.maximum, terms)
     shares = [_power_of_two(term - highest) for term in terms]
     total = reduce(jnp.add, shares)

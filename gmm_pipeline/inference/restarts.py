@@ -8,14 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from gmm_pipeline.inference.diagnostics import evaluate, log_priors
-from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
+from gmm_pipeline.inference.jobs import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model import priors
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.natural import mean_and_spread
 
 SAME_OPTIMUM = 1e-2
 """Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
@@ -25,9 +26,7 @@ AT_THE_FLOOR = 1.01
 
 def spread_of(job: FitJob) -> float:
     """Standard deviation of the data, in the units of the fit."""
-    data, sample_weights = job.data.astype(np.float64), job.sample_weights.astype(np.float64)
-    mean = np.average(data, weights=sample_weights)
-    return float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
+    return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
 
 
 def fewest_data(job: FitJob) -> float:
@@ -55,7 +54,7 @@ def degenerate(job: FitJob, parameters: Parameters, spread: float) -> Bool[np.nd
         parameters: any leading axes.
         spread: standard deviation of the data.
     """
-    log_weights, _, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    log_weights, _, log_scales = exact(parameters)
     with np.errstate(invalid="ignore", over="ignore"):
         relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
         counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
@@ -107,15 +106,21 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
     return -math.inf if result.diverged else log_posterior_at(job, result.parameters, result.learned)
 
 
-def log_posterior_at(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | None = None) -> float:
+def log_posterior_at(
+    job: FitJob,
+    mixture: Parameters,
+    learned: Mapping[str, float] | None = None,
+    data: Float[np.ndarray, " n"] | None = None,
+) -> float:
     """Log-likelihood plus log prior of a mixture, in nats and float64, in the units of the fit.
 
     Args:
         job: what was fitted.
         mixture: any.
         learned: hyperparameters that the prior learned; those it starts with, if left out.
+        data: in the units of the fit, where they are known more exactly than to its precision.
     """
-    seen = evaluate(mixture, job.data, job.sample_weights, IDENTITY)
+    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, IDENTITY)
     return seen.log_likelihood + log_prior(job, mixture, learned)
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.natural import mean_and_spread
 
 
 class Scaling(NamedTuple):
@@ -25,8 +26,7 @@ IDENTITY = Scaling(0.0, 1.0)
 
 def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
     """The map that gives the data mean 0 and standard deviation 1."""
-    centre = np.average(data, weights=sample_weights)
-    return Scaling(float(centre), float(np.sqrt(np.average((data - centre) ** 2, weights=sample_weights))))
+    return Scaling(*mean_and_spread(data, sample_weights))
 
 
 def to_fit_units(data: Float[np.ndarray, " n"], scaling: Scaling) -> Float[np.ndarray, " n"]:
@@ -36,7 +36,7 @@ def to_fit_units(data: Float[np.ndarray, " n"], scaling: Scaling) -> Float[np.nd
 
 def to_user_units(parameters: Parameters, scaling: Scaling) -> Parameters:
     """The same mixture for data in the user's units, as float64; any leading axes are kept."""
-    log_component_weights, component_mus, log_component_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    log_component_weights, component_mus, log_component_scales = exact(parameters)
     return Parameters(
         log_component_weights,
         scaling.centre + scaling.spread * component_mus,

@@ -14,10 +14,7 @@ searches found are improved on all data, until nothing moves. The price: an opti
 the groups can be missed.
 """
 
-import hashlib
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.inference import search_moves
-from gmm_pipeline.inference.fitting import FitJob, SearchPlan
+from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, spread_of
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import distances, in_order, taken
@@ -39,8 +36,6 @@ MOST_CALLS, FEW_CALLS = 6, 3
 """Until an optimum is at rest, each of twice the passes of the one before; and in a short search."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less lead nowhere."""
-KEPT = 512
-"""Results of searches that are remembered."""
 
 
 class Optimum(NamedTuple):
@@ -297,53 +292,3 @@ def _is_same(one: Optimum, other: Optimum) -> bool:
     if abs(other.log_posterior - one.log_posterior) < SAME_OPTIMUM:
         return True
     return distances(in_order(_alone(one)), in_order(_alone(other))).item() < NEAR
-
-
-class _Memory:
-    """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
-
-    def __init__(self) -> None:
-        self.results: OrderedDict[str, list[Found]] = OrderedDict()
-        self.under_way: dict[str, threading.Lock] = {}
-        self.lock = threading.Lock()
-
-    def recall(self, key: str, make: Callable[[], list[Found]]) -> list[Found]:
-        with self.lock:
-            own = self.under_way.setdefault(key, threading.Lock())
-        with own:
-            if key not in self.results:
-                self.results[key] = make()
-            with self.lock:
-                found = self.results[key]
-                self.results.move_to_end(key)
-                while len(self.results) > KEPT:
-                    self.under_way.pop(self.results.popitem(last=False)[0], None)
-        return found
-
-
-_memory = _Memory()
-
-
-def remembered_search(
-    jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
-) -> list[Found]:
-    """`search`, once for runs that differ in nothing that it sees, such as their optimizers and steps.
-
-    Args:
-        jobs: fits of the same data and key.
-        plan: how thoroughly.
-        workers: threads that compute.
-        heed: called between rounds.
-    """
-    key = " ".join(_digest(job, plan) for job in jobs)
-    return _memory.recall(key, lambda: search(jobs, plan, workers, heed))
-
-
-def _digest(job: FitJob, plan: SearchPlan) -> str:
-    """Of all that a search sees of a fit."""
-    seen = (job.plan.n_components, job.room, job.plan.log_prior, job.plan.fused, plan, job.restarts, len(job.data))
-    numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
-    sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
-    for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.inference import search_passes
-from gmm_pipeline.inference.batching import in_threads
-from gmm_pipeline.inference.fitting import FitJob, split
+from gmm_pipeline.inference.calls import in_threads
+from gmm_pipeline.inference.jobs import FitJob, split
 from gmm_pipeline.inference.padding import padded, padded_components, padded_length
 from gmm_pipeline.inference.parameterization import Constraints, over_sticks
 from gmm_pipeline.inference.restarts import degenerate

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model import inits
+from gmm_pipeline.model import inits, portable
 from gmm_pipeline.model.mixture import Parameters
 
 Array = np.ndarray
@@ -126,7 +126,8 @@ def _chances_to_go(kept: Parameters, data: inits.Sorted) -> Float[Array, "R k K"
     A component is needed by −Σ_i c_i log(1 − r_ij) nats, what the others lose without it.
     """
     log_weights, locs, log_scales = (np.asarray(leaf, np.float32)[..., None] for leaf in kept)
-    joint = log_weights - log_scales - 0.5 * ((data.data.astype(np.float32) - locs) * np.exp(-log_scales)) ** 2
+    standardised = (data.data.astype(np.float32) - locs) * np.exp(-log_scales)
+    joint = portable.log_joint(log_weights - log_scales, standardised)
     shares = np.exp(joint - joint.max(axis=-2, keepdims=True))
     shares /= shares.sum(axis=-2, keepdims=True)
     needed = -np.log(np.maximum(1.0 - shares, 1e-6)) @ data.counts.astype(np.float32)
@@ -165,7 +166,7 @@ def _gains(
     def densities(locs: Array, log_scales: Array, log_weights: Array) -> Array:
         inverse = np.exp(-log_scales).astype(np.float32)
         z = (values - locs.astype(np.float32)[..., None]) * inverse[..., None]
-        return np.exp(-0.5 * z * z + (log_weights - log_scales).astype(np.float32)[..., None])
+        return np.exp(portable.log_joint((log_weights - log_scales).astype(np.float32)[..., None], z))
 
     log_weights, locs, log_scales = (np.asarray(leaf) for leaf in mixtures)
     density = densities(locs, log_scales, log_weights).sum(-2)

@@ -22,6 +22,9 @@ from gmm_pipeline.inference.parameterization import Free
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
+ROOM = 8
+"""Numbers of components up to a multiple of this share the program of a prior that leaves out components."""
+
 
 class Shape(NamedTuple):
     """All that tracing needs to know of a fit's data."""
@@ -98,6 +101,16 @@ def prior_density(log_prior: Plugin, parameters: Parameters, active: Any) -> Any
 def leaves_out_components(log_prior: Plugin) -> bool:
     """Whether a prior takes which components are active, beside the parameters, and so works on padded arrays."""
     return log_prior.number_of_data() > 1
+
+
+def width_for(log_prior: Plugin, n_components: int) -> int:
+    """Components that a prior is evaluated with by itself: where it leaves some out, most numbers share a program.
+
+    Args:
+        log_prior: of the fit.
+        n_components: K.
+    """
+    return -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
 
 
 @functools.lru_cache(maxsize=4096)

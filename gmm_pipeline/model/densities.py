@@ -9,14 +9,15 @@ from jax.nn import log_sigmoid
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
-from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, Scalar
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.mixture import Scalar
 
 LOG_TWO = 0.6931471805599453
 
 
 def log_normal_density(value: Scalar, *, loc: Scalar, scale: Scalar) -> Float[Array, ""]:
     """Normal: −½((x − μ)/σ)² − log σ − ½ log 2π."""
-    return -0.5 * jnp.square((value - loc) / scale) - jnp.log(scale) - HALF_LOG_TWO_PI
+    return portable.log_normal((value - loc) / scale, jnp.log(scale))
 
 
 def log_half_normal_density(log_value: Scalar, *, scale: Scalar) -> Float[Array, ""]:

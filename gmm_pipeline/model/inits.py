@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.natural import mean_and_spread
 
 Key = Any
 """A JAX key, typed or as two words."""
@@ -173,8 +174,7 @@ class Sorted:
     def __init__(self, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> None:
         self.data, self.counts = data, counts
         self.up_to = np.cumsum(counts)
-        mean = np.average(data, weights=counts)
-        self.spread = float(np.sqrt(np.average((data - mean) ** 2, weights=counts)))
+        _, self.spread = mean_and_spread(data, counts)
 
     @classmethod
     def of(cls, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> "Sorted":

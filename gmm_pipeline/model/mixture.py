@@ -26,12 +26,12 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, Real
 
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture
 
 AnyArray = Array | np.ndarray
 Scalar = Real[AnyArray, ""] | float | int
 
-HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 ABSENT = -1e9
 """Log weight of a component that only fills up an array: finite, and no weight at all once exponentiated."""
 
@@ -56,8 +56,7 @@ def component_log_density(
         log_component_scale: log σ.
         datum: x.
     """
-    standardised = jnp.exp(-log_component_scale) * (datum - component_mu)
-    return -0.5 * standardised**2 - log_component_scale - HALF_LOG_TWO_PI
+    return portable.log_normal(jnp.exp(-log_component_scale) * (datum - component_mu), log_component_scale)
 
 
 def loglike_one_component(
@@ -211,9 +210,14 @@ def sample_multinomial(
     return jnp.asarray(scales, jnp.float32)[labels] * noise + jnp.asarray(locs, jnp.float32)[labels], labels
 
 
+def exact(parameters: Parameters) -> Parameters:
+    """The same in float64, as NumPy arrays."""
+    return Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
+
+
 def constrain(parameters: Parameters) -> Mixture:
     """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
-    log_weights, locs, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters)
+    log_weights, locs, log_scales = exact(parameters)
     with np.errstate(over="ignore", invalid="ignore"):  # a diverged fit is infinite, which is what it says then
         relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-        return Mixture(relative / relative.sum(axis=-1, keepdims=True), locs, np.exp(log_scales))
+        return Mixture(relative / relative.sum(axis=-1, keepdims=True), np.asarray(locs), np.exp(log_scales))

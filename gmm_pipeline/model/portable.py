@@ -18,6 +18,26 @@ HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 CHUNK = 16_384
 
 
+def log_height(log_weights: Any, log_scales: Any) -> Any:
+    """Log joint density of components at their locs: log w − log σ − ½ log 2π, in nats; of NumPy's arrays or JAX's."""
+    return log_weights - log_scales - HALF_LOG_TWO_PI
+
+
+def log_joint(log_heights: Any, standardised: Any) -> Any:
+    """Log joint density of components and data: log w + log N(x | μ, σ) = height − ½ z², in nats.
+
+    Args:
+        log_heights: of `log_height`.
+        standardised: z = (x − μ) / σ; both broadcast.
+    """
+    return log_heights - 0.5 * standardised**2
+
+
+def log_normal(standardised: Any, log_scale: Any) -> Any:
+    """Log density of one number: −½ z² − log σ − ½ log 2π, in nats, in the order of sums that fits have had."""
+    return -0.5 * standardised**2 - log_scale - HALF_LOG_TWO_PI
+
+
 def evaluate_chunk(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +55,8 @@ def evaluate_chunk(
         data: x, finite, [n].
     """
     with np.errstate(divide="ignore", over="ignore"):  # a component may have no weight: −inf
-        heights = np.log(weights) - np.log(scales) - HALF_LOG_TWO_PI
         standardised = (data[None, :] - locs[:, None]) / scales[:, None]
-        joint = heights[:, None] - 0.5 * standardised**2
+        joint = log_joint(log_height(np.log(weights), np.log(scales))[:, None], standardised)
     highest = joint.max(axis=0)
     lost = np.isneginf(highest)
     if lost.any():

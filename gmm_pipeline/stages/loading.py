@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.analysis.cross_validation import folds_of
 from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference import batching
-from gmm_pipeline.inference.cross_validation import folds_of
-from gmm_pipeline.inference.fitting import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
+from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
 from gmm_pipeline.model.mixture import key_of

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.analysis.answers import Answer, Interval, about_choice, verdict
+from gmm_pipeline.analysis.answers import Answer, Interval
+from gmm_pipeline.analysis.doubts import BARRING, words
 from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.analysis.selection import problem
+from gmm_pipeline.analysis.wording import about_choice, verdict
 from gmm_pipeline.inference.batching import width_of
-from gmm_pipeline.inference.selection import problem
-from gmm_pipeline.inference.verdicts import BARRING, words
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe

@@ -15,8 +15,8 @@ from conftest import ROOT, ROUNDING_64, Ended, Fork
 from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 
-from gmm_pipeline.analysis import estimates
-from gmm_pipeline.inference import batching, cross_validation
+from gmm_pipeline.analysis import cross_validation, estimates
+from gmm_pipeline.inference import batching
 from gmm_pipeline.stages import loading
 
 QUIET = ("tracking=none", "figures=none", "animation=none")

@@ -17,7 +17,8 @@ from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.inference import batching
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.calls import Progress
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import priors
 
 __all__ = ["hydra_state"]
@@ -89,7 +90,7 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
     fit_all = estimates.fit_all
 
     def slow_at_first(
-        batch: Sequence[FitJob], progress: batching.Progress | None = None, workers: int = 1, **others: Any
+        batch: Sequence[FitJob], progress: Progress | None = None, workers: int = 1, **others: Any
     ) -> list[FitResult]:
         if batch[0] is jobs[0].fit:
             assert first_may_end.wait(60)
@@ -162,7 +163,7 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
     fit_all = estimates.fit_all
 
     def endless_but_the_first(
-        batch: Sequence[FitJob], progress: batching.Progress, workers: int, **others: Any
+        batch: Sequence[FitJob], progress: Progress, workers: int, **others: Any
     ) -> list[FitResult]:
         begun.append(batch[0])
         if batch[0] is jobs[0].fit:

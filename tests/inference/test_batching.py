@@ -8,10 +8,10 @@ from conftest import ROUNDING_32
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from test_fitting import job, plugin
+from small_fits import job, plugin
 
-from gmm_pipeline.inference import batching
-from gmm_pipeline.inference.fitting import FitJob
+from gmm_pipeline.inference import batching, fits
+from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
 
@@ -49,9 +49,9 @@ def test_what_may_differ_shares_one_program():
 @settings(max_examples=8)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=12, unique=True))
 def test_a_run_has_the_same_bits_alone_and_next_to_any_neighbours(numbers):
-    together = batching.fit_all([varied(number) for number in numbers])
-    assert same_bits(together[-1], batching.fit(varied(numbers[-1])))
-    assert same_bits(together[0], batching.fit(varied(numbers[0])))
+    together = fits.fit_all([varied(number) for number in numbers])
+    assert same_bits(together[-1], fits.fit(varied(numbers[-1])))
+    assert same_bits(together[0], fits.fit(varied(numbers[0])))
 
 
 @pytest.mark.parametrize("optimizer", [optax.adam, optax.sgd, optax.adamw, optax.lion])
@@ -62,10 +62,10 @@ def test_padded_components_change_nothing_but_rounding(monkeypatch, n_components
         log_prior=plugin(priors.dirichlet, concentration=2.0),
         optimizer=plugin(optimizer, learning_rate=0.01),
     )
-    padded = batching.fit(chosen)
+    padded = fits.fit(chosen)
     monkeypatch.setattr(batching, "padded_components", lambda n: n)
     assert batching.width_of(chosen).components == n_components
-    alone = batching.fit(chosen)
+    alone = fits.fit(chosen)
     np.testing.assert_allclose(padded.history.loss, alone.history.loss, rtol=ROUNDING_32)
     for ours, expected in zip(padded.parameters, alone.parameters, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)  # rounding grows over the steps
@@ -80,7 +80,7 @@ def test_a_prior_that_does_not_leave_out_components_gets_its_own():
 
     chosen = job(n_components=3, log_prior=plugin(ridge, strength=1.0))
     assert batching.width_of(chosen).components == 3
-    batching.fit(chosen)
+    fits.fit(chosen)
     assert set(shapes) == {3}
     other = job(n_components=2, log_prior=plugin(ridge, strength=1.0))
     programs = [batching.program_of(one) for one in (chosen, other)]
@@ -133,10 +133,10 @@ def test_a_diverged_run_leaves_its_neighbours_alone():
     wild = varied(3)
     wild = wild._replace(plan=wild.plan._replace(optimizer=plugin(optax.adam, learning_rate=1e38, b1=0.9, b2=0.999)))
     assert batching.program_of(wild) == batching.program_of(varied(4))
-    results = batching.fit_all([varied(4), wild, varied(5)])
+    results = fits.fit_all([varied(4), wild, varied(5)])
     assert [result.diverged for result in results] == [False, True, False]
-    assert same_bits(results[0], batching.fit(varied(4)))
-    assert same_bits(results[2], batching.fit(varied(5)))
+    assert same_bits(results[0], fits.fit(varied(4)))
+    assert same_bits(results[2], fits.fit(varied(5)))
 
 
 def test_many_runs_of_one_program_are_traced_once():
@@ -149,8 +149,8 @@ def test_many_runs_of_one_program_are_traced_once():
     def one(seed: int) -> FitJob:
         return job(seed=seed, log_prior=plugin(counted))
 
-    batching.fit_all([one(seed) for seed in range(5)])
+    fits.fit_all([one(seed) for seed in range(5)])
     once = len(traces)
     for first in range(5, 30, 5):
-        batching.fit_all([one(seed) for seed in range(first, first + 5)])
+        fits.fit_all([one(seed) for seed in range(first, first + 5)])
     assert len(traces) == once

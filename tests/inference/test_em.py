@@ -11,11 +11,11 @@ from conftest import ROUNDING_64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
-from test_fitting import job, plugin
+from small_fits import job, plugin
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import batching, em, fitting
-from gmm_pipeline.inference.fitting import FitJob
+from gmm_pipeline.inference import em, fits
+from gmm_pipeline.inference.jobs import FitJob, FitResult, check
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
 from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, mixture_of
 from gmm_pipeline.model import inits, priors
@@ -158,9 +158,9 @@ def by_em(number: int = 0, *, optimizer=em.em, n_components=3, n_data=60, steps=
     return job(**{**settings, **changes})
 
 
-def fit_all(jobs: list[FitJob]) -> list[fitting.FitResult]:
+def fit_all(jobs: list[FitJob]) -> list[FitResult]:
     with jax.enable_x64(True):
-        return batching.fit_all(jobs)
+        return fits.fit_all(jobs)
 
 
 def lost(losses: AnyArray) -> float:
@@ -266,7 +266,7 @@ def test_components_without_data_stay_numbers(optimizer, dtype, alpha):
         data=chosen.data.astype(dtype), sample_weights=chosen.sample_weights.astype(dtype), begin=begin
     )
     with jax.enable_x64(dtype == np.float64):
-        result = batching.fit(chosen)
+        result = fits.fit(chosen)
     assert not result.diverged
     assert all(np.isfinite(leaf).all() for leaf in result.history.parameters)
     found = constrain(result.parameters)
@@ -278,14 +278,14 @@ def test_components_without_data_stay_numbers(optimizer, dtype, alpha):
 
 @pytest.mark.parametrize("optimizer", [em.em, em.squarem])
 def test_em_with_a_prior_that_it_is_not_exact_for_is_refused(optimizer):
-    fitting.check(job(optimizer=plugin(optimizer)))
-    fitting.check(job(optimizer=plugin(optimizer), log_prior=plugin(priors.dirichlet, concentration=2.0)))
+    check(job(optimizer=plugin(optimizer)))
+    check(job(optimizer=plugin(optimizer), log_prior=plugin(priors.dirichlet, concentration=2.0)))
     penalised = plugin(priors.variance_penalty, strength=0.1, variance=1.0)
-    fitting.check(job(log_prior=penalised))
+    check(job(log_prior=penalised))
     with pytest.raises(InputError, match=f"{optimizer.__name__} with the prior variance_penalty"):
-        fitting.check(job(optimizer=plugin(optimizer), log_prior=penalised))
+        check(job(optimizer=plugin(optimizer), log_prior=penalised))
     with pytest.raises(InputError, match="optimizer=adam"):
-        fitting.check(job(optimizer=plugin(optimizer), log_prior=plugin(lambda parameters: 0.0)))
+        check(job(optimizer=plugin(optimizer), log_prior=plugin(lambda parameters: 0.0)))
 
 
 @pytest.mark.parametrize("optimizer", [em.em, em.squarem])

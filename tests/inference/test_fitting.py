@@ -6,52 +6,17 @@ import pytest
 from conftest import ROUNDING_32
 from hypothesis import given
 from hypothesis import strategies as st
+from small_fits import DATA, job, plugin
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import batching, fitting, objective
-from gmm_pipeline.inference.fitting import FitJob, FitPlan, State
+from gmm_pipeline.inference import batching, fits, fitting, objective
+from gmm_pipeline.inference.calls import _started, segments_of
+from gmm_pipeline.inference.fitting import State
+from gmm_pipeline.inference.jobs import FitJob, check, split
 from gmm_pipeline.inference.objective import log_likelihood
 from gmm_pipeline.inference.parameterization import Free
-from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.model import inits, mixture, priors
+from gmm_pipeline.model import mixture, priors
 from gmm_pipeline.model.mixture import Parameters
-
-DATA = np.random.default_rng(0).normal(size=300).astype(np.float32) + np.repeat([-2, 2], 150).astype(np.float32)
-
-
-def plugin(function, **hyperparameters) -> Plugin:
-    return Plugin(function, tuple(sorted(hyperparameters.items())))
-
-
-def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
-    plan = FitPlan(
-        n_components=2,
-        init=plugin(inits.quantile, jitter=0.5, overlap=2.0),
-        log_prior=plugin(priors.flat),
-        optimizer=plugin(optax.adam, learning_rate=0.1),
-        schedule=plugin(optax.constant_schedule, value=1.0),
-        average_loss=True,
-        fused=True,
-        as_written=False,
-    )
-    own = {name: changes.pop(name) for name in list(changes) if name in FitJob._fields}
-    settings = {
-        "restarts": 1,
-        "equal_scales": False,
-        "scale_floor": 0.0,
-        "fewest_data": 0.0,
-        "tolerance": 0.0,
-        "gradient_tolerance": 0.0,
-    }
-    return FitJob(
-        data,
-        np.ones_like(data),
-        jax.random.PRNGKey(seed),
-        plan._replace(**changes),
-        steps,
-        history_every,
-        **{**settings, **own},
-    )
 
 
 def by_python_loop(job: FitJob) -> list[Parameters]:
@@ -76,7 +41,7 @@ def by_python_loop(job: FitJob) -> list[Parameters]:
 
 def test_fit_follows_a_plain_loop():
     chosen = job(schedule=plugin(optax.cosine_decay_schedule, init_value=1.0, decay_steps=40))
-    result, visited = batching.fit(chosen), by_python_loop(chosen)
+    result, visited = fits.fit(chosen), by_python_loop(chosen)
     assert result.steps.tolist() == list(range(41))
     for ours, expected in zip(result.history.parameters, zip(*visited, strict=True), strict=True):
         np.testing.assert_allclose(ours, np.stack(expected), rtol=1e-3, atol=1e-4)  # rounding grows over 40 steps
@@ -85,7 +50,7 @@ def test_fit_follows_a_plain_loop():
 @given(st.integers(1, 60), st.integers(1, 70))
 def test_segments_make_up_all_steps(steps, history_every):
     chosen = job(steps=steps, history_every=history_every)
-    segments = batching.segments_of(batching.program_of(chosen))
+    segments = segments_of(batching.program_of(chosen))
     taken = [step for segment in segments for step in range(segment.first, segment.until)]
     assert taken == list(range(steps + 2))
     assert [step for segment in segments for step in segment.entries] == [*range(0, steps, history_every), steps + 1]
@@ -95,25 +60,25 @@ def test_segments_make_up_all_steps(steps, history_every):
 
 @pytest.mark.parametrize(("steps", "history_every"), [(12, 1), (12, 3), (13, 5), (3, 50)])
 def test_thinning_keeps_every_nth_state_and_the_last(steps, history_every):
-    everything = batching.fit(job(steps=steps))
-    thinned = batching.fit(job(steps=steps, history_every=history_every))
+    everything = fits.fit(job(steps=steps))
+    thinned = fits.fit(job(steps=steps, history_every=history_every))
     assert thinned.steps.tolist() == [*range(0, steps, history_every), steps]
     np.testing.assert_allclose(thinned.history.loss, everything.history.loss[thinned.steps], rtol=ROUNDING_32)
     assert all((a == b[-1]).all() for a, b in zip(thinned.parameters, thinned.history.parameters, strict=True))
 
 
 def test_segments_and_progress_do_not_change_the_answer(monkeypatch):
-    whole = batching.fit(job(history_every=2))
-    monkeypatch.setattr(batching, "ELEMENTS_A_SEGMENT", 3000.0)
+    whole = fits.fit(job(history_every=2))
+    monkeypatch.setattr("gmm_pipeline.inference.calls.ELEMENTS_A_SEGMENT", 3000.0)
     calls = []
-    cut = batching.fit(job(history_every=2), lambda done, total: calls.append((done, total)))
+    cut = fits.fit(job(history_every=2), lambda done, total: calls.append((done, total)))
     assert len(calls) > 3
     assert calls[-1] == (40, 40)
     np.testing.assert_allclose(cut.history.loss, whole.history.loss, rtol=ROUNDING_32)
 
 
 def test_same_job_same_bits_and_seeds_matter():
-    first, again, other = batching.fit(job(seed=1)), batching.fit(job(seed=1)), batching.fit(job(seed=2))
+    first, again, other = fits.fit(job(seed=1)), fits.fit(job(seed=1)), fits.fit(job(seed=2))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first.history.loss, other.history.loss)
 
@@ -125,31 +90,31 @@ def test_equal_plans_are_traced_once():
         traces.append(1)
         return priors.flat(parameters, active)
 
-    batching.fit(job(seed=1, log_prior=plugin(counted)))
+    fits.fit(job(seed=1, log_prior=plugin(counted)))
     once = len(traces)
     for seed in range(2, 6):
-        batching.fit(job(seed=seed, log_prior=plugin(counted)))
+        fits.fit(job(seed=seed, log_prior=plugin(counted)))
     assert len(traces) == once
 
 
 def test_divergence_is_a_value():
     data = DATA.copy()
-    result = batching.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
+    result = fits.fit(job(optimizer=plugin(optax.sgd, learning_rate=1e6), data=data))
     assert result.diverged
-    assert not batching.fit(job()).diverged
+    assert not fits.fit(job()).diverged
 
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     prior = plugin(priors.dirichlet, concentration=2.0)
-    (_, lane), *_ = batching._started(job(log_prior=prior))
+    (_, lane), *_ = _started(job(log_prior=prior))
     lane = jax.tree.map(jnp.asarray, lane)
     leaves = jnp.array([0.3, -1.0]), jnp.array([-1.0, 2.0]), jnp.array([0.1, -0.2])
     parameters = Parameters(*leaves)
     padded = Parameters(*(np.pad(np.asarray(leaf), (0, 3)) for leaf in parameters))
     laid_out = objective.lay_out(lane.data, lane.sample_weights, fused=fused)
     summed, averaged = (
-        fitting.parts_of(lane, laid_out, fitting.split(job(log_prior=prior, average_loss=average, fused=fused))[0])
+        fitting.parts_of(lane, laid_out, split(job(log_prior=prior, average_loss=average, fused=fused))[0])
         for average in (False, True)
     )
     expected = mixture.loss_mixture_weights(leaves, jnp.asarray(DATA), alpha_prior=jnp.full(2, 2.0))
@@ -189,4 +154,4 @@ def test_step_moves_against_the_gradient_and_get_loss_reads_a_state():
 )
 def test_plugins_that_cannot_work_are_named_before_work_starts(changes, name):
     with pytest.raises(InputError, match=f"^{name}: "):
-        fitting.check(job(**changes))
+        check(job(**changes))

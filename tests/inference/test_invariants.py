@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fitting import job, plugin
+from small_fits import job, plugin
 from test_stopping import norm_by_numpy
 
-from gmm_pipeline.inference import batching, em
-from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.likelihood_ratio import split_component
-from gmm_pipeline.inference.uncertainty import uncertainty
+from gmm_pipeline.analysis.uncertainty import uncertainty
+from gmm_pipeline.inference import em, fits
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.splitting import split_component
 
 N_DATA = 80
 FLAT = plugin(priors.flat)
@@ -44,7 +44,7 @@ def fitted(number: int, n_components: int, **changes) -> FitJob:
 
 def fit_all(jobs: list[FitJob]) -> list[FitResult]:
     with jax.enable_x64(True):
-        return batching.fit_all(jobs)
+        return fits.fit_all(jobs)
 
 
 def is_optimum(result: FitResult) -> bool:

@@ -10,10 +10,10 @@ from conftest import ROUNDING_32
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from test_fitting import job, plugin
+from small_fits import job, plugin
 
-from gmm_pipeline.inference import batching
-from gmm_pipeline.inference.fitting import FitResult
+from gmm_pipeline.inference import batching, fits
+from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.parameterization import Constraints, free_of, mixture_of
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
@@ -116,7 +116,7 @@ def in_decreasing_order(result: FitResult) -> np.ndarray:
 
 def test_a_dirichlet_process_ends_where_no_free_number_has_a_slope():
     with jax.enable_x64(True):
-        result = batching.fit(by_process())
+        result = fits.fit(by_process())
     assert result.converged
     assert result.degenerate == ()
     assert result.learned["concentration"] > 0
@@ -137,7 +137,7 @@ def test_a_dirichlet_process_ends_where_no_free_number_has_a_slope():
 def test_padded_sticks_change_nothing_but_rounding():
     changes = {"steps": 40, "history_every": 10, "tolerance": 0.0}
     with jax.enable_x64(True):
-        padded, alone = (batching.fit(by_process(as_written=as_written, **changes)) for as_written in (False, True))
+        padded, alone = (fits.fit(by_process(as_written=as_written, **changes)) for as_written in (False, True))
     assert batching.width_of(by_process(**changes)).components == 5
     for one, other in zip(constrain(padded.parameters), constrain(alone.parameters), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-8)

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from small_fits import DATA, job, plugin
 from test_batching import same_bits
-from test_fitting import DATA, job, plugin
 
-from gmm_pipeline.inference import batching, em
-from gmm_pipeline.inference.fitting import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart
+from gmm_pipeline.inference import batching, em, fits
+from gmm_pipeline.inference.calls import fit_starts
+from gmm_pipeline.inference.jobs import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart
 from gmm_pipeline.inference.restarts import (
     best_of,
     degenerate_components,
@@ -33,7 +34,7 @@ def found(locs=(-2.0, 2.0), log_scales=(0.0, 0.0), log_weights=(0.0, 0.0), *, te
 
 @pytest.fixture(scope="module")
 def template() -> FitResult:
-    return batching.fit(job(steps=1))
+    return fits.fit(job(steps=1))
 
 
 def outcomes(result: FitResult) -> list[str]:
@@ -116,8 +117,8 @@ def several(restarts: int = 5, **changes) -> FitJob:
 
 
 def test_the_first_restart_is_the_fit_without_others_and_no_two_are_alike():
-    (starts,) = batching.fit_starts([several()])
-    alone = batching.fit(several(1))
+    (starts,) = fit_starts([several()])
+    alone = fits.fit(several(1))
     assert len({tuple(start.history.parameters.component_mus[0]) for start in starts}) == 5
     for one, other in zip(starts[0].history.parameters, alone.history.parameters, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -128,17 +129,17 @@ def test_threads_change_neither_bits_nor_order(monkeypatch):
     monkeypatch.setattr(batching, "FEW_RUNS", 1)
     jobs = [several(seed=seed, steps=29) for seed in range(2)]
     assert batching.program_of(jobs[0]).width.runs == 2
-    alone, threaded = (batching.fit_starts(jobs, workers=workers) for workers in (1, 2))
+    alone, threaded = (fit_starts(jobs, workers=workers) for workers in (1, 2))
     assert same_bits(alone, threaded)
     assert len({tuple(start.history.parameters.component_mus[0]) for job in alone for start in job}) == 10
-    assert same_bits(alone[1], batching.fit_starts(jobs[1:])[0])
+    assert same_bits(alone[1], fit_starts(jobs[1:])[0])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_progress_raises_ends_the_fits_and_their_threads(monkeypatch, workers):
     monkeypatch.setattr(batching, "MOST_ELEMENTS_BATCHED", 2 * 364 * 5.0)
     monkeypatch.setattr(batching, "FEW_RUNS", 1)
-    monkeypatch.setattr(batching, "ELEMENTS_A_SEGMENT", 1e5)
+    monkeypatch.setattr("gmm_pipeline.inference.calls.ELEMENTS_A_SEGMENT", 1e5)
     jobs, calls = [several(seed=seed, steps=29) for seed in range(6)], []
 
     def interrupted(done: int, total: int) -> None:
@@ -147,7 +148,7 @@ def test_what_progress_raises_ends_the_fits_and_their_threads(monkeypatch, worke
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        batching.fit_all(jobs, interrupted, workers)
+        fits.fit_all(jobs, interrupted, workers)
     assert len(calls) == 3  # of dozens
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("start")]
 
@@ -157,19 +158,17 @@ def test_progress_counts_all_steps(monkeypatch, workers):
     monkeypatch.setattr(batching, "MOST_ELEMENTS_BATCHED", 2 * 364 * 5.0)
     monkeypatch.setattr(batching, "FEW_RUNS", 1)
     calls = []
-    batching.fit_all(
-        [several(seed=seed, steps=29) for seed in range(2)], lambda *call: calls.append(call), workers=workers
-    )
+    fits.fit_all([several(seed=seed, steps=29) for seed in range(2)], lambda *call: calls.append(call), workers=workers)
     assert calls == sorted(calls)
     assert calls[-1] == (calls[-1][1],) * 2
 
 
 def test_a_fit_begins_where_it_is_told():
     begin = Parameters(*(np.array(leaf, np.float32) for leaf in ([0.1, 0.2, 0.3], [-1.0, 0.0, 4.0], [0.5, 0.1, -0.3])))
-    result = batching.fit(several(1, begin=begin))
+    result = fits.fit(several(1, begin=begin))
     for leaf, told in zip(result.history.parameters, begin, strict=True):
         np.testing.assert_array_equal(leaf[0], told)
-    again = batching.fit(several(1, begin=begin, seed=7))
+    again = fits.fit(several(1, begin=begin, seed=7))
     assert same_bits(again, result)
 
 
@@ -192,7 +191,7 @@ def test_a_component_on_ties_ends_at_the_floor_and_is_degenerate_in_any_units(un
         optimizer = plugin(optax.adam, learning_rate=0.1 if unit == 1.0 else 1e-9 * max(unit, 1.0))
         begin = begin._replace(log_component_scales=np.log(np.array([2.0 * unit, 1e-3 * unit])).astype(np.float32))
     chosen = job(data=data, begin=begin, scale_floor=0.02, optimizer=optimizer, steps=200, history_every=50)
-    result = batching.fit(chosen)
+    result = fits.fit(chosen)
     assert result.degenerate == (1,)
     scale = np.exp(np.float64(result.parameters.log_component_scales[1]))
     assert scale == pytest.approx(0.02 * np.std(data.astype(np.float64)), rel=1e-5)

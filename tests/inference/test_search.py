@@ -4,13 +4,15 @@ import jax
 import numpy as np
 import optax
 import pytest
-from by_em import plugin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
+from small_fits import plugin
 
-from gmm_pipeline.inference import batching, fits, search, search_calls, search_moves
-from gmm_pipeline.inference.fitting import (
+from gmm_pipeline.inference import fits, search, search_calls, search_memory, search_moves
+from gmm_pipeline.inference.collapse import collapsing
+from gmm_pipeline.inference.exchange import search_all
+from gmm_pipeline.inference.jobs import (
     AT_OPTIMUM,
     BLURRED,
     ORDINARY,
@@ -22,7 +24,6 @@ from gmm_pipeline.inference.fitting import (
     SearchPlan,
 )
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
-from gmm_pipeline.inference.verdicts import collapsing
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, key_of
 
@@ -166,16 +167,16 @@ def test_a_search_is_a_function_of_its_own_key_and_searches_of_each_other_are_no
 
 def test_runs_that_differ_in_what_a_search_does_not_see_search_once(monkeypatch):
     calls = []
-    whole = search.search
-    monkeypatch.setattr(search, "search", lambda *given: calls.append(1) or whole(*given))
+    whole = search_memory.search
+    monkeypatch.setattr(search_memory, "search", lambda *given: calls.append(1) or whole(*given))
     base = job(TWO, 2, seed=77)
     others = [
         base._replace(steps=50),
         base._replace(plan=base.plan._replace(optimizer=plugin(optax.sgd, learning_rate=1.0))),
     ]
-    fits.search_all([base, *others], workers=1)
+    search_all([base, *others], workers=1)
     assert len(calls) == 1
-    fits.search_all([base._replace(scale_floor=0.02)], workers=1)
+    search_all([base._replace(scale_floor=0.02)], workers=1)
     assert len(calls) == 2
 
 
@@ -185,7 +186,7 @@ def test_an_ordinary_start_that_arrives_is_the_answer_with_its_history():
     assert result.searched.began == ORDINARY
     assert result.n_steps > 0
     assert any(start.outcome == REACHED for start in result.restarts)
-    (alone,) = batching.fit_all([job(TWO, 2)._replace(search=None)])
+    (alone,) = fits.fit_all([job(TWO, 2)._replace(search=None)])
     assert all((a == b).all() for a, b in zip(result.parameters, alone.parameters, strict=True))
 
 
@@ -210,7 +211,7 @@ def test_a_start_that_is_on_its_way_to_a_collapse_is_not_the_answer():
 
     slow = {"init": plugin(at_the_spike), "optimizer": plugin(optax.adam, learning_rate=0.002), "scale_floor": 1e-6}
     chosen = job(data, 3, **slow)._replace(tolerance=0.0, restarts=1)
-    alone = batching.fit(chosen._replace(search=None))
+    alone = fits.fit(chosen._replace(search=None))
     assert collapsing(chosen, alone, chosen.data) == (2,)
     (result,) = fits.fit_all([chosen])
     assert not collapsing(chosen, result, chosen.data)
@@ -254,7 +255,7 @@ def a_selection(seed: int, data=None) -> list[FitJob]:
 def test_a_selection_has_the_same_bits_beside_another_of_the_same_data():
     one = a_selection(0)
     other = a_selection(1, one[0])
-    alone, beside = fits.search_all(one, 1), fits.search_all([*other, *one], 2)
+    alone, beside = search_all(one, 1), search_all([*other, *one], 2)
     for number, found in alone.items():
         assert same_bits(found.optima, beside[len(other) + number].optima)
 

@@ -5,11 +5,11 @@ import numpy as np
 import optax
 import pytest
 from scipy.special import softmax
+from small_fits import job, plugin
 from test_batching import same_bits
-from test_fitting import job, plugin
 
-from gmm_pipeline.inference import batching, em
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference import em, fits
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters
 
@@ -50,7 +50,7 @@ def as_it_should_be(result: FitResult, chosen: FitJob) -> None:
 def test_a_tolerance_of_zero_never_stops():
     for never in ("tolerance", "gradient_tolerance"):
         chosen = by(em.em)._replace(**{never: 0.0})
-        result = batching.fit(chosen)
+        result = fits.fit(chosen)
         as_it_should_be(result, chosen)
         assert result.n_steps == 1000
         assert not result.converged
@@ -59,14 +59,14 @@ def test_a_tolerance_of_zero_never_stops():
 def test_lanes_that_stop_leave_their_neighbours_alone_and_stay_where_they_are():
     jobs = [by(em.em, number, n_components=1 + number % 5) for number in range(10)]
     jobs.append(jobs[2]._replace(tolerance=0.0))
-    together = batching.fit_all(jobs)
+    together = fits.fit_all(jobs)
     for chosen, result in zip(jobs, together, strict=True):
         as_it_should_be(result, chosen)
     stops = [result.n_steps for result in together if result.converged]
     assert len(set(stops)) > 3
     assert max(result.n_steps for result in together) == 1000
     for number in (0, 2, 10):
-        assert same_bits(together[number], batching.fit(jobs[number]))
+        assert same_bits(together[number], fits.fit(jobs[number]))
     # Until it stops, a fit that may is the one that may not.
     stopped, went_on = together[2], together[10]
     last = len(stopped.steps) - 1
@@ -77,7 +77,7 @@ def test_lanes_that_stop_leave_their_neighbours_alone_and_stay_where_they_are():
 
 def test_a_fit_that_is_out_of_steps_says_so():
     chosen = by(em.em, n_components=3, steps=5, history_every=2)
-    result = batching.fit(chosen)
+    result = fits.fit(chosen)
     as_it_should_be(result, chosen)
     assert result.n_steps == 5
     assert not result.converged
@@ -85,10 +85,10 @@ def test_a_fit_that_is_out_of_steps_says_so():
 
 
 def test_a_fit_that_converges_at_its_very_end_says_so():
-    whole = batching.fit(by(em.em, n_components=2, history_every=1))
+    whole = fits.fit(by(em.em, n_components=2, history_every=1))
     assert whole.converged
     chosen = by(em.em, n_components=2, steps=whole.n_steps + 2, history_every=1000)
-    result = batching.fit(chosen)
+    result = fits.fit(chosen)
     as_it_should_be(result, chosen)
     assert result.converged
     assert result.n_steps == chosen.steps
@@ -105,7 +105,7 @@ def test_a_fit_at_the_floor_stops_too(optimizer):
     free = by(em.em, data=data, begin=begin, scale_floor=0.05)
     free = free._replace(plan=free.plan._replace(optimizer=optimizer))
     equal = free._replace(equal_scales=True, scale_floor=1.1)
-    for chosen, degenerate, result in zip((free, equal), [(1,), (0, 1)], batching.fit_all([free, equal]), strict=True):
+    for chosen, degenerate, result in zip((free, equal), [(1,), (0, 1)], fits.fit_all([free, equal]), strict=True):
         as_it_should_be(result, chosen)
         assert result.converged
         assert result.n_steps < 1000
@@ -116,7 +116,7 @@ def test_a_fit_at_the_floor_stops_too(optimizer):
 
 def test_a_fit_that_diverges_never_converges():
     wild = job(optimizer=plugin(optax.sgd, learning_rate=1e30), tolerance=1e-6, gradient_tolerance=1e-3)
-    result = batching.fit(wild)
+    result = fits.fit(wild)
     assert result.diverged
     assert not result.converged
     assert result.n_steps == wild.steps
@@ -143,7 +143,7 @@ def test_the_norm_of_the_gradient_is_its_formula(equal):
             em.em, 2, n_components=3, equal_scales=equal, data=modes(2, 120, np.float64), steps=60, tolerance=0.0
         )
         chosen = chosen._replace(sample_weights=np.random.default_rng(0).choice([0.5, 2.0], 120))
-        result = batching.fit(chosen)
+        result = fits.fit(chosen)
     for entry, norm in enumerate(result.history.gradient_norm):
         there = Parameters(*(leaf[entry] for leaf in result.history.parameters))
         assert norm == pytest.approx(norm_by_numpy(chosen, there), rel=1e-9)
@@ -156,14 +156,14 @@ def test_the_norm_of_the_gradient_is_its_formula(equal):
 def test_a_converged_fit_is_within_a_thousandth_of_a_nat(n_data, optimizer):
     steps, every = (6000, 30) if n_data < 100_000 else (1500, 10)
     chosen = by(optimizer, 1, n_data=n_data, n_components=3, steps=steps, history_every=every)
-    result = batching.fit(chosen)
+    result = fits.fit(chosen)
     assert result.converged
     with jax.enable_x64(True):
         exact = chosen._replace(data=chosen.data.astype(np.float64), sample_weights=np.ones(n_data))
         begin = Parameters(*(np.asarray(leaf, np.float64) for leaf in result.parameters))
         plan = chosen.plan._replace(optimizer=plugin(em.squarem))
         further = exact._replace(begin=begin, tolerance=0.0, plan=plan, steps=1500, history_every=1500)
-        optimum = batching.fit(further)
+        optimum = fits.fit(further)
     shortfall = n_data * (optimum.history.loss[0] - optimum.history.loss[-1])
     assert optimum.gradient_norm < 0.02 * result.gradient_norm  # an optimum indeed
     assert -1e-9 * n_data <= shortfall < 1e-3

@@ -6,19 +6,21 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from by_em import a_job, plugin
+from by_em import a_job
 from scipy import stats
 from sklearn.mixture import GaussianMixture
+from small_fits import plugin
 
-from gmm_pipeline.inference import batching, cross_validation, em, selection
-from gmm_pipeline.inference.likelihood_ratio import bootstrap_test, smallest_not_rejected
+from gmm_pipeline.analysis import cross_validation, selection
+from gmm_pipeline.analysis.likelihood_ratio import bootstrap_test, smallest_not_rejected
+from gmm_pipeline.inference import batching, em, fits
 from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
 from gmm_pipeline.model import inits
 
 VARIOUS = plugin(inits.various, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05)
 COLUMNS = {"galaxies": "velocity_km_s", "acidity": "log_acidity_index", "waiting": "waiting_minutes"}
 KEY = jax.random.PRNGKey(5)
-fit_all = partial(batching.fit_all, workers=2)
+fit_all = partial(fits.fit_all, workers=2)
 
 
 def job(data, n_components=1, **changes):

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.likelihood_ratio import split_component
+from gmm_pipeline.analysis.doubts import Doubt, Reason, named
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, fewest_data, log_prior
-from gmm_pipeline.inference.verdicts import Doubt, Reason, exact, merged, named
-from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.mixture import Parameters, constrain, exact
+from gmm_pipeline.model.splitting import merged, split_component
 
 
 def compared(
@@ -105,8 +105,7 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
         pairs = [doubt.components[:2] for doubt in other.doubts if doubt.reason == Reason.COINCIDENT]
         alike = other.job.equal_scales == equal and other.job.plan.n_components == number + 1
         if own.is_sound and other.is_sound and alike and pairs:
-            one = merged(constrain(exact(other.result.parameters)), *pairs[0], equal_scales=equal)
-            parameters = Parameters(np.log(one.weights), one.locs, np.log(one.scales))
+            parameters = merged(other.result.parameters, *pairs[0], keep_scale=equal)
             # Merging has left the likelihood as it is, to the same precision.
             gap = own.at(parameters, other.log_likelihood) - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []

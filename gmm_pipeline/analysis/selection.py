@@ -14,14 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.analysis import nesting
+from gmm_pipeline.analysis.cross_validation import HeldOut, standard_error_of_gap
+from gmm_pipeline.analysis.doubts import Doubt, Reason, barred, listed, named
+from gmm_pipeline.analysis.singular_bic import singular_bic
+from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import diagnostics, nesting
-from gmm_pipeline.inference.cross_validation import HeldOut, standard_error_of_gap
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference import diagnostics
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.inference.singular_bic import singular_bic
-from gmm_pipeline.inference.verdicts import Doubt, Reason, barred, doubts_of, listed, named
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")

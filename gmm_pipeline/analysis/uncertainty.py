@@ -22,14 +22,13 @@ from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.inference.tracing import leaves_out_components, prior_density
-from gmm_pipeline.model.mixture import HALF_LOG_TWO_PI, AnyArray, Mixture, Parameters, constrain
+from gmm_pipeline.inference.tracing import prior_density, width_for
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters, constrain, exact
 from gmm_pipeline.model.priors import traits
 
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
-ROOM = 8
-"""Numbers of components up to a multiple of this share the program of a prior that leaves out components."""
 LEAST_SHARE = 1e-11
 """Share of the complete-data information below which what is left of it is the rounding of sums over the data."""
 
@@ -83,13 +82,13 @@ def uncertainty(
         equal_scales: whether the components share one scale.
         degenerate: components at the scale floor or with too few data.
     """
-    exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-    sound = np.setdiff1d(np.arange(len(exact.component_mus)), list(degenerate))
-    undefined = Uncertainty(Mixture(*[np.full(len(exact.component_mus), np.nan)] * 3), False)
+    parameters = exact(parameters)
+    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(degenerate))
+    undefined = Uncertainty(Mixture(*[np.full(len(parameters.component_mus), np.nan)] * 3), False)
     if len(sound) == 0:
         return undefined
     found = curvature(
-        exact,
+        parameters,
         data,
         sample_weights,
         log_prior=log_prior,
@@ -99,12 +98,12 @@ def uncertainty(
     )
     if found is None or not found.shares.min() > LEAST_SHARE:
         return undefined
-    fitted = constrain(exact)
+    fitted = constrain(parameters)
     # Along the free directions Σ_j w_j δ_j = 0, where the derivative of softmax is w itself.
     jacobian = np.concatenate([fitted.weights, np.ones_like(fitted.locs), fitted.scales])
     variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
-    counted = _with_weight(exact, sample_weights, sound)
+    counted = _with_weight(parameters, sample_weights, sound)
     # A weight of one among none that could vary is fixed by no data: no error is known, rather than one of 0.
     counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
     errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
@@ -134,14 +133,14 @@ def curvature(
         equal_scales: whether the components share one scale.
         degenerate: components whose loc and scale stay where they are.
     """
-    exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
-    if not np.isfinite(exact).all():
+    parameters = exact(parameters)
+    if not np.isfinite(parameters).all():
         return None
-    sound = np.setdiff1d(np.arange(len(exact.component_mus)), list(degenerate))
-    complete, missing = information(exact, np.asarray(data), np.asarray(sample_weights))
-    of_prior = prior_information(exact, log_prior, floats)
-    counted = _with_weight(exact, sample_weights, sound)
-    free = free_directions(exact, sound, counted, equal_scales=equal_scales)
+    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(degenerate))
+    complete, missing = information(parameters, np.asarray(data), np.asarray(sample_weights))
+    of_prior = prior_information(parameters, log_prior, floats)
+    counted = _with_weight(parameters, sample_weights, sound)
+    free = free_directions(parameters, sound, counted, equal_scales=equal_scales)
     if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
         return None
     # Relative to the complete information no unit matters, and rounding has one size.
@@ -209,7 +208,7 @@ def _standardised(parameters: Parameters, data: Float[np.ndarray, " n"]) -> tupl
     """The z and r of every component and datum, [K, n]."""
     log_weights, mus, log_scales = (np.asarray(leaf)[:, None] for leaf in parameters)
     z = (data - mus) * np.exp(-log_scales)
-    terms = log_weights - log_scales - HALF_LOG_TWO_PI - 0.5 * z * z
+    terms = portable.log_joint(portable.log_height(log_weights, log_scales), z)
     shares = np.exp(terms - terms.max(axis=0))
     return z, shares / shares.sum(axis=0)
 
@@ -231,13 +230,13 @@ def prior_information(
         weights, found = constrain(parameters).weights, np.zeros((3 * n_components,) * 2)
         found[:n_components, :n_components] = added * n_components * (np.diag(weights) - np.outer(weights, weights))
         return found
-    width = -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
+    width = width_for(log_prior, n_components)
     active = np.arange(width) < n_components
     padded = np.zeros((3, width))
     padded[:, active] = np.stack(parameters)
     with jax.enable_x64(True):
-        exact = {name: np.float64(value) for name, value in floats.items()}
-        hessian = np.asarray(_prior_hessian(padded, active, exact, log_prior=log_prior), np.float64)
+        given = {name: np.float64(value) for name, value in floats.items()}
+        hessian = np.asarray(_prior_hessian(padded, active, given, log_prior=log_prior), np.float64)
     return -hessian[:, active][:, :, :, active].reshape(3 * n_components, 3 * n_components)
 
 

@@ -7,15 +7,11 @@ import numpy as np
 import optax
 from scipy import special, stats
 from sklearn.mixture import GaussianMixture
+from small_fits import plugin
 
-from gmm_pipeline.inference.fitting import FitJob, FitPlan, FitResult
-from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters
-
-
-def plugin(function, **hyperparameters) -> Plugin:
-    return Plugin(function, tuple(sorted(hyperparameters.items())))
 
 
 def a_job(data, n_components=2, *, sample_weights=None, seed=0, optimizer=None, **changes) -> FitJob:

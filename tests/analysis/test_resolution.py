@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmm_pipeline.inference.resolution import rounding_step, share_tied, share_unresolved
+from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
 
 RANDOM = np.random.default_rng(7)
 NORMAL = RANDOM.normal(50, 10, 2000)

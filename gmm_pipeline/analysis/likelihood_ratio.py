@@ -22,18 +22,14 @@ from jaxtyping import Float, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
+from gmm_pipeline.model.splitting import APART, split_component
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
-
-APART = 0.5
-"""How far the halves of a split component start from its loc, in its scale. Halves on one another never part: by
-symmetry their gradients are the same."""
-
 
 MISSED = 2.0 * SAME_OPTIMUM
 """A statistic below minus this is that of a failed search; the tolerances of the fits leave less."""
@@ -80,38 +76,6 @@ class SequentialTest(NamedTuple):
     """The smallest K that is not rejected, or the largest there was."""
     all_rejected: bool
     """Whether each K that could be tested is rejected, so that more components should be allowed."""
-
-
-def split_component(
-    parameters: Parameters, component: int, *, apart: float = 0.0, keep_scale: bool = False
-) -> Parameters:
-    """A mixture of K + 1 components that has one component of K in two halves.
-
-    Half the weight each, at μ ± a σ and with scale σ √(1 − a²), which keep mean and variance of the component
-    (Richardson & Green 1997). Where a = 0, density and likelihood are the same as before.
-
-    Args:
-        parameters: of K components.
-        component: which, from 0; its halves are this one and the last.
-        apart: a, from 0 to below 1.
-        keep_scale: whether the halves have the scale σ, as where all scales are to be equal.
-    """
-    log_weights, mus, log_scales = (np.asarray(leaf) for leaf in parameters)
-    step = apart * np.exp(log_scales[component])
-    narrower = 0.0 if keep_scale else 0.5 * np.log1p(-(apart**2))
-    halves = (-np.log(2.0), -np.log(2.0)), (-step, step), (narrower, narrower)
-    return Parameters(
-        *(
-            _in_two(leaf, component, leaf[component] + np.asarray(moved, leaf.dtype))
-            for leaf, moved in zip((log_weights, mus, log_scales), halves, strict=True)
-        )
-    )
-
-
-def _in_two(leaf: Float[np.ndarray, " K"], component: int, halves: Float[np.ndarray, "2"]) -> Float[np.ndarray, " L"]:
-    found = np.append(leaf, halves[1])
-    found[component] = halves[0]
-    return found
 
 
 def bootstrap_test(

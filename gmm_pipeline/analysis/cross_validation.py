@@ -18,10 +18,10 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference.fitting import FitJob, FitResult
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
 from gmm_pipeline.inference.scaling import Scaling
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.mixture import AnyArray, Parameters, exact
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -127,9 +127,8 @@ def held_out(
     log_densities = np.zeros(len(data))
     with jax.enable_x64(True):
         for fold, result in enumerate(results):
-            exact = Parameters(*(np.asarray(leaf, np.float64) for leaf in result.parameters))
             mine = folds == fold
-            found = np.asarray(_log_densities(exact, data))[mine] - np.log(scaling.spread)
+            found = np.asarray(_log_densities(exact(result.parameters), data))[mine] - np.log(scaling.spread)
             log_densities[mine] = np.nan if result.diverged else found
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities

@@ -2,13 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_em import a_job, a_result, density, fit_by_em, of_scikit_learn, plugin
+from by_em import a_job, a_result, density, fit_by_em, of_scikit_learn
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
+from small_fits import plugin
 
+from gmm_pipeline.analysis import cross_validation
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import cross_validation
 from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units, to_user_units
 from gmm_pipeline.model import inits
 

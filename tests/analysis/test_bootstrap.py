@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 from conftest import ROUNDING_64
 from scipy import stats
-from test_fitting import DATA, job
+from small_fits import DATA, job
 
-from gmm_pipeline.inference import batching
-from gmm_pipeline.inference.bootstrap import natural, percentile_intervals, replicates, resampled
-from gmm_pipeline.inference.fitting import FitResult
+from gmm_pipeline.analysis.bootstrap import natural, percentile_intervals, replicates, resampled
+from gmm_pipeline.analysis.uncertainty import uncertainty
+from gmm_pipeline.inference import fits
+from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling
-from gmm_pipeline.inference.uncertainty import uncertainty
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Mixture, constrain
 
@@ -19,7 +19,7 @@ KEY = jax.random.PRNGKey(7)
 
 @pytest.fixture(scope="module")
 def result() -> FitResult:
-    return batching.fit(job(steps=200))
+    return fits.fit(job(steps=200))
 
 
 def test_a_replicate_is_the_run_with_other_counts_begun_at_the_fit(result):
@@ -63,9 +63,9 @@ def test_replicates_are_told_in_the_users_units(result):
 
 def test_the_errors_of_the_bootstrap_are_those_of_the_information(result):
     """Two sound ways to one quantity, which differ by the sample and the number of replicates."""
-    fits = batching.fit_all(replicates(job(steps=200), result, 200, KEY))
+    again = fits.fit_all(replicates(job(steps=200), result, 200, KEY))
     fitted = constrain(result.parameters)
-    found = percentile_intervals(fitted, [natural(fit, result, IDENTITY) for fit in fits], 0.95)
+    found = percentile_intervals(fitted, [natural(fit, result, IDENTITY) for fit in again], 0.95)
     assert found.dropped == 0
     expected = uncertainty(
         result.parameters,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmm_pipeline.inference.singular_bic import learning_coefficient, singular_bic
+from gmm_pipeline.analysis.singular_bic import learning_coefficient, singular_bic
 
 # The vignette "Gaussian Mixtures" of the authors' R package sBIC 0.2.0: galaxies, 1 to 10 components with free scales,
 # φ = 1, 100 random starts each; log-likelihoods and log L as printed there.

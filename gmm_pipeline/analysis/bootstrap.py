@@ -14,8 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Num, PRNGKeyArray
 
-from gmm_pipeline.inference.fitting import FitJob, FitResult
-from gmm_pipeline.inference.matching import match
+from gmm_pipeline.analysis.matching import match
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Scaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
 

@@ -6,10 +6,11 @@ from conftest import ROUNDING_64
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmm_pipeline.analysis import likelihood_ratio
+from gmm_pipeline.analysis.likelihood_ratio import bootstrap_test, smallest_not_rejected
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import likelihood_ratio
-from gmm_pipeline.inference.likelihood_ratio import bootstrap_test, smallest_not_rejected, split_component
 from gmm_pipeline.model.mixture import Parameters, constrain
+from gmm_pipeline.model.splitting import split_component
 
 RANDOM = np.random.default_rng(11)
 ONE_MODE = RANDOM.normal(size=80)

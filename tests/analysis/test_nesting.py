@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from by_em import a_job, a_result, density, fit_by_em, plugin
+from by_em import a_job, a_result, density, fit_by_em
+from small_fits import plugin
 
-from gmm_pipeline.analysis import estimates
-from gmm_pipeline.inference import selection
-from gmm_pipeline.inference.nesting import compared
+from gmm_pipeline.analysis import estimates, selection
+from gmm_pipeline.analysis.doubts import Doubt, Reason
+from gmm_pipeline.analysis.nesting import compared
 from gmm_pipeline.inference.scaling import IDENTITY
-from gmm_pipeline.inference.verdicts import Doubt, Reason
 from gmm_pipeline.model import priors
 
 RANDOM = np.random.default_rng(13)

@@ -8,11 +8,11 @@ from conftest import ROUNDING_64
 from scipy import special
 from sklearn.mixture import GaussianMixture
 
+from gmm_pipeline.analysis import cross_validation, selection
+from gmm_pipeline.analysis.selection import Candidate
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import cross_validation, selection
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
-from gmm_pipeline.inference.selection import Candidate
 from gmm_pipeline.model.mixture import constrain
 
 RANDOM = np.random.default_rng(5)

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import integrate, stats
 from sklearn.metrics import adjusted_rand_score
 
-from gmm_pipeline.inference.matching import adjusted_rand_index, distances, match, z_scores
+from gmm_pipeline.analysis.matching import adjusted_rand_index, distances, match, z_scores
 from gmm_pipeline.model.mixture import Mixture
 
 

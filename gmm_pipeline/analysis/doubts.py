@@ -1,0 +1,121 @@
+"""The reasons that may speak against a fit, which of them bar it from a selection, and their words."""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from gmm_pipeline.inference.restarts import SAME_OPTIMUM
+
+
+class Reason(StrEnum):
+    """What speaks against a fit; the values are those of records and tables."""
+
+    DIVERGED = "diverged"
+    DEGENERATE = "degenerate"
+    COLLAPSING = "collapsing"
+    """It has not converged, and a component narrows onto one value of the data, where its likelihood has no bound."""
+    COINCIDENT = "coincident"
+    """Components that are one: as one they have the same likelihood."""
+    SADDLE = "saddle"
+    """It converged, and its log posterior rises in some direction."""
+    MISSED = "missed"
+    """Its log posterior is below that of a mixture with fewer parameters, which its model contains."""
+    REDUNDANT = "redundant"
+    """Its likelihood is that of a mixture with fewer parameters."""
+    ROUNDED = "rounded"
+    """A component narrower than the rounding of the data."""
+    OUTDONE = "outdone"
+    """A larger fit, whose components coincide, is a better fit of this model."""
+    TIED = "tied"
+    """Many data are one value, at which a component collapses; rounded data are not meant."""
+    UNRESOLVED = "unresolved"
+    """Data that differ are the same to the precision of the fit."""
+
+
+BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED}
+"""What no criterion may choose; an outdone fit is better than it seems, and data and precision are those of all."""
+
+
+BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE})
+"""What only other candidates show."""
+
+
+class Doubt(NamedTuple):
+    """One reason, and what it is about."""
+
+    reason: Reason
+    components: tuple[int, ...] = ()
+    nats: float = math.nan
+    """How far below a known mixture it is."""
+    other: str = ""
+    """The fit that shows it, in words; or the number that does."""
+
+
+def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool) -> Reason | None:
+    """Why no criterion may choose a fit; None if one may."""
+    known = {doubt.reason for doubt in doubts} | ({Reason.DEGENERATE} if degenerate else set())
+    known |= {Reason.DIVERGED} if diverged else set()
+    return next((reason for reason in Reason if reason in known & BARRING), None)
+
+
+def words(doubt: Doubt) -> str:
+    """A doubt as a clause: what was seen, what it means and what to do."""
+    which = listed([str(component) for component in doubt.components])
+    match doubt.reason:
+        case Reason.COLLAPSING:
+            plural = len(doubt.components) > 1
+            return (
+                f"component{'s' * plural} {which} {'were' if plural else 'was'} narrowing onto one value of the data "
+                "when the steps ran out, on the way to a collapse, where a likelihood has no bound; use scales=equal, "
+                "a prior on scales or fewer components, or more steps to see where it ends"
+            )
+        case Reason.COINCIDENT:
+            return (
+                f"components {which} are at the same place as far as the data can tell: as one they have the same "
+                "log-likelihood, so that this is the fit of fewer components; use fewer, or more restarts"
+            )
+        case Reason.SADDLE:
+            return (
+                f"not a maximum: the log posterior rises by {doubt.nats:.2g} nats or more from here without a dip; use "
+                "more restarts, or another seed"
+            )
+        case Reason.MISSED:
+            return (
+                f"below a mixture that its model contains: {doubt.other} reach {doubt.nats:.2g} nats more, so that a "
+                "better optimum was missed or is degenerate; use more restarts"
+            )
+        case Reason.REDUNDANT:
+            return f"no better than {doubt.other}, whose log-likelihood is the same to {SAME_OPTIMUM} nats"
+        case Reason.ROUNDED:
+            plural = len(doubt.components) > 1
+            return (
+                f"component{'s' * plural} {which} {'are' if plural else 'is'} narrower than the rounding of the data: "
+                f"an artefact of {'their' if plural else 'its'} ties; use fewer components or a larger scale_floor"
+            )
+        case Reason.OUTDONE:
+            return (
+                f"the best optimum was missed: {doubt.other}, two of which coincide, reach {doubt.nats:.2g} nats more; "
+                "use more restarts"
+            )
+        case Reason.TIED:
+            return (
+                f"{doubt.other} of the data are at the same place, which no density describes: a component on them "
+                "collapses; leave them out, or use scales=equal"
+            )
+        case Reason.UNRESOLVED:
+            return f"{doubt.other} of the data differ by less than float32 resolves; use precision=float64"
+        case _:
+            return str(doubt.reason)
+
+
+def named(n_components: int, *, equal_scales: bool) -> str:
+    """A model in words."""
+    if n_components == 1:
+        return "1 component"
+    return f"{n_components} components with {'equal' if equal_scales else 'free'} scales"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, as a sentence has them."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1] if names else "") if part)

@@ -1,0 +1,195 @@
+"""The searches of fits that are compared, which are improved by what the others found.
+
+What a smaller fit found with a component split, what a larger one found with two merged, and what equal scales found
+for free ones are mixtures that a fit contains: none ends below one of these. All are screened with short searches
+first, and those that may win are searched as asked.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from gmm_pipeline.inference.calls import Progress, compile_for, in_threads
+from gmm_pipeline.inference.jobs import FitJob, SearchPlan
+from gmm_pipeline.inference.parameterization import number_of_parameters, over_sticks
+from gmm_pipeline.inference.search import Found, seeded
+from gmm_pipeline.inference.search_memory import remembered_search
+from gmm_pipeline.inference.search_moves import in_order
+from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.splitting import APART, merged, split_component
+
+MOST_EXCHANGES = 3
+"""Times that fits which are to be compared are improved by each other's."""
+
+
+def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, Found]:
+    """What the searches of those fits found that ask for one and do not say where to begin, by their number.
+
+    Fits that are to be compared are improved by each other's: what a smaller one found with a component split, what a
+    larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
+    """
+    asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
+    if not asked:
+        return {}
+    with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiling:
+        # What follows a search is trained, with one program whichever fit is chosen; XLA compiles it meanwhile.
+        if workers > 1:
+            compiling.submit(compile_for, next(iter(asked.values()))[0])
+        return _compared(jobs, asked, workers, progress)
+
+
+def _compared(
+    jobs: Sequence[FitJob],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, Found]:
+    selections = _selections(asked)
+    several = {number for numbers in selections for number in numbers if len(numbers) > 1}
+    screened = {number: (job, plan.screen if number in several else plan) for number, (job, plan) in asked.items()}
+    searched = _searched(screened, selections, workers, progress)
+    _exchange(jobs, screened, searched, asked, workers)
+    again = _contenders(
+        jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
+    )
+    whole = {number: asked[number] for number in again}
+    better = _searched(whole, [[number] for number in again], workers, progress)
+    seeds = {number: [searched[number].best.parameters] for number in again}
+    searched |= _improved_by(seeds, whole, better, workers)
+    _exchange(jobs, screened, searched, again, workers)
+    return searched
+
+
+def _improved_by(
+    seeds: Mapping[int, list[Parameters]],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    searched: Mapping[int, Found],
+    workers: int,
+) -> dict[int, Found]:
+    """What was found of those fits that seeds are there for, improved by these."""
+
+    def run(numbers: Sequence[int], workers: int) -> list[Found]:
+        some, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
+        found, given = [searched[number] for number in numbers], [seeds[number] for number in numbers]
+        return seeded(some, plan, found, given, workers)
+
+    return _of_each(run, _selections({number: asked[number] for number, some in seeds.items() if some}), workers)
+
+
+def _selections(asked: Mapping[int, tuple[FitJob, SearchPlan]]) -> list[list[int]]:
+    """The fits that are searched together: of one selection, or alone."""
+    found: list[list[int]] = []
+    for number, (job, plan) in asked.items():
+        last = asked[found[-1][-1]] if found else None
+        if last is not None and _is_beside(job, last[0]) and plan == last[1]:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found
+
+
+def _searched(
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    together: Sequence[Sequence[int]],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, Found]:
+    done = 0
+
+    def heed() -> None:
+        if progress is not None:
+            progress(done, len(asked))
+
+    def run(numbers: Sequence[int], workers: int) -> list[Found]:
+        nonlocal done
+        jobs, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
+        found = remembered_search(jobs, plan, workers, heed)
+        found = seeded(jobs, plan, found, [job.seeds for job in jobs], workers)
+        done += len(numbers)
+        heed()
+        return found
+
+    return _of_each(run, together, workers)
+
+
+def _of_each(
+    run: Callable[[Sequence[int], int], list[Found]], together: Sequence[Sequence[int]], workers: int
+) -> dict[int, Found]:
+    """What `run` finds of fits, by their numbers; one selection alone has all threads, of many each has one."""
+    beside, within = (workers, 1) if len(together) > 1 else (1, workers)
+    results = in_threads(lambda index: run(together[index], within), len(together), beside)
+    return {
+        number: one
+        for numbers, found in zip(together, results, strict=True)
+        for number, one in zip(numbers, found, strict=True)
+    }
+
+
+def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[int]:
+    """The fits to be compared that may win: not far behind the best of the same data by their criterion."""
+    scores: dict[int, float] = {}
+    for number, found in searched.items():
+        job = jobs[number]
+        n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
+        scores[number] = found.best.log_posterior - job.penalty * n_parameters if found.best.is_sound else -np.inf
+
+    def best(job: FitJob) -> float:
+        return max(score for number, score in scores.items() if _is_beside(jobs[number], job))
+
+    return [
+        number
+        for number, score in scores.items()
+        if (plan := jobs[number].search) and score >= best(jobs[number]) - plan.margin
+    ]
+
+
+def _exchange(
+    jobs: Sequence[FitJob],
+    asked: Mapping[int, tuple[FitJob, SearchPlan]],
+    searched: dict[int, Found],
+    changed: Collection[int],
+    workers: int,
+) -> None:
+    """Improve fits that are to be compared by those beside them that have changed, while that changes any."""
+    for _ in range(MOST_EXCHANGES):
+        seeds = {number: _from_others(number, jobs, searched, changed) for number in asked}
+        better = _improved_by(seeds, asked, searched, workers)
+        changed = [number for number, one in better.items() if one is not searched[number]]
+        searched.update(better)
+        if not changed:
+            return
+
+
+def _is_beside(one: FitJob, other: FitJob) -> bool:
+    """Whether fits are of one selection."""
+    same_data = one.data is other.data and one.sample_weights is other.sample_weights
+    return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
+
+
+def _from_others(
+    number: int, jobs: Sequence[FitJob], searched: Mapping[int, Found], changed: Collection[int]
+) -> list[Parameters]:
+    """Mixtures for a fit that is to be compared, made of the best of those beside it that have changed."""
+    job = jobs[number]
+    if job.trained or over_sticks(job.plan.log_prior):
+        return []
+    seeds: list[Parameters] = []
+    for other in changed:
+        beside, best = jobs[other], searched[other].best.parameters
+        if other == number or not _is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
+            continue
+        more = job.plan.n_components - beside.plan.n_components
+        if more == 0 and beside.equal_scales:
+            seeds.append(best)
+        if beside.equal_scales != job.equal_scales and 1 not in (beside.plan.n_components, job.plan.n_components):
+            continue
+        if more == 1:
+            seeds += [
+                split_component(best, component, apart=APART, keep_scale=job.equal_scales)
+                for component in range(beside.plan.n_components)
+            ]
+        if more == -1:
+            ordered = in_order(exact(best))
+            seeds += [merged(ordered, left, left + 1) for left in range(job.plan.n_components)]
+    return seeds

@@ -1,0 +1,246 @@
+"""What decides a fit, and what comes of it: the plan, the job, its history and its result."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num, PRNGKeyArray
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import em, tracing
+from gmm_pipeline.inference.parameterization import learned_by
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.priors import traits
+
+
+class FitPlan(NamedTuple):
+    """The functions and choices that make up a fit; hashable."""
+
+    n_components: int
+    init: Plugin
+    """(key, data, sample_weights, n_components) -> Parameters."""
+    log_prior: Plugin
+    """Parameters, or parameters and which components are active -> log density, in nats."""
+    optimizer: Plugin
+    """() -> optax transformation."""
+    schedule: Plugin
+    """() -> (step -> factor on the update)."""
+    average_loss: bool
+    """Whether the optimizer sees the loss of a datum rather than of all data."""
+    fused: bool
+    """Which form of the log-likelihood is compiled; see `objective.py`."""
+    as_written: bool
+    """Whether hyperparameters are constants of the program and components are not padded, whatever runs beside it."""
+
+
+class Moves(NamedTuple):
+    """Shares of the mixtures that a round of a search makes anew; see `search_moves.py`."""
+
+    swap: float
+    split: float
+    nest: float
+    join: float
+    fresh: float
+
+
+class FirstMixtures(NamedTuple):
+    """Hyperparameters of the starts that a search begins with; see `model/inits.py`."""
+
+    jitter: float
+    overlap: float
+    smallest_scale: float
+    narrowest: float
+
+
+class SearchPlan(NamedTuple):
+    """How thorough a search for the best optimum is; hashable. See `search.py`."""
+
+    points: int
+    """Groups of data that it sees, at most."""
+    mixtures: int
+    """Of a search, at a time."""
+    kept: int
+    """Of these, which a round varies."""
+    passes: int
+    """Evaluations of each mixture in a round."""
+    rounds: int
+    """At most."""
+    patience: float
+    """A search goes on until it has taken so many times the rounds that its best optimum took."""
+    screening: int
+    """Rounds for each fit of a selection."""
+    margin: float
+    """Nats that a fit of a selection must be short of the best one not to be searched with all rounds."""
+    finalists: int
+    """Distinct mixtures of all searches that are improved on all data."""
+    places: int
+    """That are compared where a component is put in."""
+    narrowest: float
+    """Least scale of a component that is put in, as a share of the data's standard deviation."""
+    moves: Moves
+    starts: FirstMixtures
+
+    @property
+    def short(self) -> "SearchPlan":
+        """The same for one of many fits: few rounds, of two thirds of the passes, and half of the finalists."""
+        if self.rounds <= self.screening:
+            return self
+        return self._replace(
+            rounds=self.screening,
+            passes=max(1, 2 * self.passes // 3),
+            finalists=max(1, self.finalists // 2),
+        )
+
+    @property
+    def screen(self) -> "SearchPlan":
+        """The same for all fits of a selection, before those that may win are searched as asked."""
+        return self.short._replace(finalists=1)
+
+
+class FitJob(NamedTuple):
+    """Everything that decides a fit, in the units of the fit."""
+
+    data: Float[np.ndarray, " n"]
+    sample_weights: Float[np.ndarray, " n"]
+    key: PRNGKeyArray | Num[AnyArray, "2"]
+    plan: FitPlan
+    steps: int
+    """At most."""
+    history_every: int
+    restarts: int
+    """Starts, of which the best sound one is the answer."""
+    equal_scales: bool
+    """Whether all components share one scale."""
+    scale_floor: float
+    """Least scale of a component, as a share of the data's standard deviation; 0 for none."""
+    fewest_data: float
+    """A component with the weight of fewer data is degenerate."""
+    tolerance: float
+    """Nats of log posterior; a fit whose steps gain less may stop. 0 never stops."""
+    gradient_tolerance: float
+    """Length of the gradient, in standard errors; a fit with a shorter one may stop."""
+    begin: Parameters | None = None
+    """Where to start, instead of where the plan's init says."""
+    room: int = 0
+    """Components that the arrays have room for at least, so that fits of several numbers share a program."""
+    search: SearchPlan | None = None
+    """The search for the best optimum, `restarts` times; None for the best of so many starts."""
+    trained: bool = True
+    """Whether starts are trained besides; else the optimum that the search found is the result as it stands."""
+    penalty: float = 0.0
+    """Nats that a parameter costs by the criterion of the selection that the fit is part of."""
+    seeds: tuple[Parameters, ...] = ()
+    """Mixtures from elsewhere that the search improves beside its own."""
+
+    @property
+    def shape(self) -> tracing.Shape:
+        """Of its data and parameters."""
+        return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype))
+
+
+class Seen(NamedTuple):
+    """An entry of the history."""
+
+    parameters: Parameters
+    learned: dict[str, Float[AnyArray, "*batch"]]
+    """Hyperparameters that the prior learns, themselves."""
+    loss: Float[AnyArray, "*batch"]
+    gradient_norm: Float[AnyArray, "*batch"]
+    converged: Bool[AnyArray, "*batch"]
+    """Whether the fit stopped here, or before."""
+
+
+class FitResult(NamedTuple):
+    """Where a start ended and how it got there, in the units of the fit."""
+
+    parameters: Parameters
+    learned: dict[str, float]
+    """Hyperparameters that the prior learned."""
+    steps: Int[np.ndarray, " H"]
+    """Optimizer steps taken before each entry of the history."""
+    history: Seen
+    """Parameters [H, K] and loss [H], in nats, at those steps; the last entry is the final state."""
+    diverged: bool
+    """Whether the final loss or a final parameter is not finite."""
+    converged: bool
+    n_steps: int
+    """Steps taken until it converged, or all."""
+    gradient_norm: float
+    """At the end, in standard errors; see `parameterization.gradient_norm`."""
+    degenerate: tuple[int, ...]
+    """Components at the floor of the scales, or with too few data."""
+    restarts: "tuple[Restart, ...]" = ()
+    """What became of each start of the run that this is the answer of."""
+    searched: "Searched | None" = None
+    """What a search knows of the answer; None without one."""
+
+
+class Searched(NamedTuple):
+    """What a search knows of the answer."""
+
+    n_searches: int
+    n_agreeing: int
+    """Independent searches that have seen the optimum that is the answer."""
+    log_posteriors: tuple[float, ...]
+    """Of the distinct optima that were seen and have no degenerate component, the best first; in nats and float64."""
+    n_rounds: int
+    began: str
+    """Where the training that the history shows began: one of `BEGINNINGS`."""
+
+    @property
+    def gap(self) -> float | None:
+        """Nats from the best optimum to the next; None where no other was seen."""
+        return self.log_posteriors[0] - self.log_posteriors[1] if len(self.log_posteriors) > 1 else None
+
+
+ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the optimum", "the optimum itself")
+
+
+class Restart(NamedTuple):
+    """What became of one start."""
+
+    log_posterior: float
+    """Log-likelihood plus log prior in nats and float64, in the units of the fit."""
+    outcome: str
+    """One of `OUTCOMES`."""
+    converged: bool
+    n_steps: int
+
+
+REACHED, WORSE, DEGENERATE, DIVERGED = OUTCOMES = ("reached", "worse", "degenerate", "diverged")
+"""A start reached the best optimum that any did, a worse one, one with a degenerate component, or nothing finite."""
+
+
+def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:
+    """The plan of a run without the floats that are its own, and these by plug-in and name."""
+    plan, floats = job.plan, {}
+    for group, field in (("prior", "log_prior"), ("optimizer", "optimizer"), ("schedule", "schedule")):
+        plugin: Plugin = getattr(plan, field)
+        names = learned_by(plugin) if group == "prior" else ()
+        names = names if plan.as_written else {*names, *tracing.varying(group, plugin, job.shape)}
+        floats[group] = {name: value for name, value in plugin.hyperparameters if name in names}
+        plan = plan._replace(**{field: plugin.without(names)})
+    return plan, floats
+
+
+def check(job: FitJob) -> None:
+    """Trace a fit's plug-ins without running them, so that one that cannot work fails before any work starts.
+
+    Raises:
+        InputError: which plug-in, and what it said.
+    """
+    plan = job.plan
+    for group, plugin in (
+        ("init", plan.init),
+        ("prior", plan.log_prior),
+        ("schedule", plan.schedule),
+        ("optimizer", plan.optimizer),
+    ):
+        tracing.check(group, plugin, job.shape)
+    if plan.optimizer.function in (em.em, em.squarem) and traits(plan.log_prior.function).pseudo_count is None:
+        raise InputError(
+            "optimizer",
+            expected="an optimizer that follows gradients, since EM is exact for flat and dirichlet priors only",
+            came=f"{plan.optimizer.function.__name__} with the prior {plan.log_prior.function.__name__}",
+            remedy="Use prior=flat or prior=dirichlet, or another optimizer, such as optimizer=adam.",
+        )

@@ -1,0 +1,66 @@
+"""Mixtures with one component more or fewer: a component in two halves, and two components as one.
+
+A mixture of K components split in place is one of K + 1 with the same likelihood, so that what is found of one number
+of components bounds what may be found of the next.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.model.mixture import Parameters, exact
+
+APART = 0.5
+"""How far the halves of a split component start from its loc, in its scale. Halves on one another never part: by
+symmetry their gradients are the same."""
+
+
+def split_component(
+    parameters: Parameters, component: int, *, apart: float = 0.0, keep_scale: bool = False
+) -> Parameters:
+    """A mixture of K + 1 components that has one component of K in two halves.
+
+    Half the weight each, at μ ± a σ and with scale σ √(1 − a²), which keep mean and variance of the component
+    (Richardson & Green 1997). Where a = 0, density and likelihood are the same as before.
+
+    Args:
+        parameters: of K components.
+        component: which, from 0; its halves are this one and the last.
+        apart: a, from 0 to below 1.
+        keep_scale: whether the halves have the scale σ, as where all scales are to be equal.
+    """
+    log_weights, mus, log_scales = (np.asarray(leaf) for leaf in parameters)
+    step = apart * np.exp(log_scales[component])
+    narrower = 0.0 if keep_scale else 0.5 * np.log1p(-(apart**2))
+    halves = (-np.log(2.0), -np.log(2.0)), (-step, step), (narrower, narrower)
+    return Parameters(
+        *(
+            _in_two(leaf, component, leaf[component] + np.asarray(moved, leaf.dtype))
+            for leaf, moved in zip((log_weights, mus, log_scales), halves, strict=True)
+        )
+    )
+
+
+def _in_two(leaf: Float[np.ndarray, " K"], component: int, halves: Float[np.ndarray, "2"]) -> Float[np.ndarray, " L"]:
+    found = np.append(leaf, halves[1])
+    found[component] = halves[0]
+    return found
+
+
+def merged(parameters: Parameters, one: int, other: int, *, keep_scale: bool = False) -> Parameters:
+    """A mixture of K − 1 components that has two of K as one, of their weight, mean and variance.
+
+    Args:
+        parameters: of K components.
+        one: of the two; the merged one is in its place.
+        other: of the two, which is gone.
+        keep_scale: whether the merged one has the scale of the first, as where all scales are to be equal.
+    """
+    log_weights, locs, log_scales = (leaf.copy() for leaf in exact(parameters))
+    pair = [one, other]
+    log_weight = np.logaddexp.reduce(log_weights[pair])
+    shares = np.exp(log_weights[pair] - log_weight)
+    loc = shares @ locs[pair]
+    variance = shares @ (np.exp(2.0 * log_scales[pair]) + (locs[pair] - loc) ** 2)
+    log_weights[one], locs[one] = log_weight, loc
+    log_scales[one] = log_scales[one] if keep_scale else 0.5 * np.log(variance)
+    return Parameters(*(np.delete(leaf, other) for leaf in (log_weights, locs, log_scales)))
