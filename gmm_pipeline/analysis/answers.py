@@ -216,17 +216,6 @@ def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarr
     return metrics
 
 
-def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
-    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
-    if truth is None or len(truth.locs) == len(fitted.locs):
-        return truth
-    found = match(fitted, truth)
-    rows = Mixture(*(np.full(len(fitted.locs), np.nan) for _ in truth))
-    for leaf, values in zip(rows, truth, strict=True):
-        leaf[found.components] = values[found.others]
-    return rows
-
-
 def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
     """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
     dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan

@@ -39,39 +39,33 @@ def by_loc(mixture: Mixture) -> Mixture:
     return Mixture(*(np.asarray(values, np.float64)[order] for values in mixture))
 
 
-class Intervals(NamedTuple):
-    """Where the parameters lie, by one way to tell; NaN where it tells nothing."""
+class Named(NamedTuple):
+    """Which components a picture names, and what it calls the others."""
 
-    lower: Mixture
-    upper: Mixture
-    level: float
-    """Probability with which an interval holds the true value."""
-    method: str
-    """How they were found, in a word."""
+    chosen: Int[np.ndarray, " N"]
+    """Increasing."""
+    others: Int[np.ndarray, " M"]
+    rest: str
+    """What the others are called; empty where there are none."""
 
 
-def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Int[np.ndarray, " N"]:
-    """The components that a picture names, increasing: all where they are few, else the heavy ones.
+def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named:
+    """The components that a picture names: all where they are few, else the heavy ones.
 
     Args:
         weights: of the components; one that is not finite counts as nothing.
         always: components that are named whatever their weight.
     """
     if len(weights) <= MOST_NAMED:
-        return np.arange(len(weights))
+        return Named(np.arange(len(weights)), np.arange(0), "")
     known = np.where(np.isfinite(weights), weights, 0.0)
     heaviest = np.argsort(-known, kind="stable")[:MOST_NAMED]
     heavy = heaviest[known[heaviest] >= LEAST_NAMED]
-    return np.union1d(heavy if heavy.size else heaviest, np.asarray(always, np.int64))
-
-
-def rest_name(weights: Float[np.ndarray, " K"], chosen: Int[np.ndarray, " N"]) -> str:
-    """What to call the components that are not named; empty where there are none."""
-    rest = np.delete(weights, chosen)
-    light = bool(np.all(~(rest >= LEAST_NAMED)))
-    if not rest.size:
-        return ""
-    return f"{len(rest)} below {100.0 * LEAST_NAMED:g} %" if light else f"{len(rest)} more"
+    chosen = np.union1d(heavy if heavy.size else heaviest, np.asarray(always, np.int64))
+    others = np.delete(np.arange(len(weights)), chosen)
+    light = bool(np.all(~(weights[others] >= LEAST_NAMED)))
+    rest = f"{len(others)} below {100.0 * LEAST_NAMED:g} %" if light else f"{len(others)} more"
+    return Named(chosen, others, rest if others.size else "")
 
 
 def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:
@@ -83,6 +77,12 @@ def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Flo
     densities = np.where(np.isfinite(densities) & (scales > 0.0), densities, np.nan)
     # An emptied component may have lost its loc and scale, and still adds nothing.
     return np.where(weights == 0.0, 0.0, densities)
+
+
+def window_of(bars: Histogram) -> tuple[float, float]:
+    """What a static picture or a frame shows of the data: the bars, and a fiftieth of their width beside them."""
+    margin = 0.02 * (bars.edges[-1] - bars.edges[0])
+    return float(bars.edges[0] - margin), float(bars.edges[-1] + margin)
 
 
 def density_points(window: tuple[float, float], *mixtures: Mixture | None, base: int) -> Float[np.ndarray, " G"]:

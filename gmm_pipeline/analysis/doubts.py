@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
 class Reason(StrEnum):

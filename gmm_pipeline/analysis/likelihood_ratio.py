@@ -23,10 +23,10 @@ from jaxtyping import Float, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
 from gmm_pipeline.model.splitting import APART, split_component
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 FitAll = Callable[[Sequence[FitJob]], list[FitResult]]

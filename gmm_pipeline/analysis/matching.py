@@ -114,6 +114,17 @@ def z_scores(fitted: Mixture, truth: Mixture, standard_errors: Mixture) -> Mixtu
     return Mixture(*scores)
 
 
+def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
+    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
+    if truth is None or len(truth.locs) == len(fitted.locs):
+        return truth
+    found = match(fitted, truth)
+    rows = Mixture(*(np.full(len(fitted.locs), np.nan) for _ in truth))
+    for leaf, values in zip(rows, truth, strict=True):
+        leaf[found.components] = values[found.others]
+    return rows
+
+
 def adjusted_rand_index(
     labels: Shaped[np.ndarray, " n"],
     other: Shaped[np.ndarray, " n"],

@@ -24,11 +24,11 @@ from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
 """What is known of a candidate beside others."""
-LARGER_IS_BETTER = frozenset({"held_out"})
 INFORMATION_CRITERIA = frozenset({"aic", "bic", "icl", "sbic"})
 """A nat of log-likelihood is two of these."""
 

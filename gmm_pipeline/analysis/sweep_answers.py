@@ -12,23 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from gmm_pipeline.analysis.doubts import Reason
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, SAME_OPTIMUM
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
-from gmm_pipeline.records.sweeps import FINISHED, SweepRun, differing_overrides
+from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun, differing_overrides
 
-SAME_OPTIMUM = 1e-2
-"""Nats between two fits of one optimum, at most."""
 REACHED = 1e-3
 """Nats above the best loss that are as good as the best: the precision to which losses are compared."""
-MISSED = "missed"
-"""What bars a run whose log-likelihood is below that of fewer components, as it bars a candidate of a selection."""
 SEED = "seed"
 K = "n_components"
 SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_loss", "threefry_partitionable")
 SEARCH_GROUPS = ("optimizer", "schedule", "init")
 """Overrides that change how a loss is minimised, but not the loss; all others are taken to change it."""
-LARGER_IS_BETTER = ("log_likelihood",)
-NAMES = {"bic": "BIC", "aic": "AIC", "icl": "ICL", "loss": "loss", "log_likelihood": "log-likelihood"}
 
 
 class Setting(NamedTuple):
@@ -103,7 +99,7 @@ def falls(runs: Sequence[SweepRun]) -> list[Fall]:
     """
     groups: dict[tuple[object, ...], dict[int, list[SweepRun]]] = {}
     for run in runs:
-        if math.isnan(value(run, "log_likelihood")) or barred(run) not in (None, MISSED):
+        if math.isnan(value(run, "log_likelihood")) or barred(run) not in (None, Reason.MISSED):
             continue
         groups.setdefault(_model(run, but=K), {}).setdefault(n_components(run) or 0, []).append(run)
     found = []
@@ -126,7 +122,7 @@ def compared(runs: Sequence[SweepRun]) -> list[SweepRun]:
     """
     fallen = {(n_components(fall.larger), *_model(fall.larger, but=K)) for fall in falls(runs)}
     return [
-        run._replace(metrics={**run.metrics, "barred": MISSED})
+        run._replace(metrics={**run.metrics, "barred": str(Reason.MISSED)})
         if run.status == FINISHED and barred(run) is None and (n_components(run), *_model(run, but=K)) in fallen
         else run
         for run in runs
@@ -180,6 +176,42 @@ def excess_of_same_data(runs: Sequence[SweepRun], metric: str) -> Float[np.ndarr
     digests = [run.data_digest for run in runs]
     lowest = {digest: min(v for v, d in zip(values, digests, strict=True) if d == digest) for digest in set(digests)}
     return values - np.array([lowest[digest] for digest in digests])
+
+
+def lowest_of_each(
+    counts: Int[np.ndarray, " R"], excess: Float[np.ndarray, " R"]
+) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """The numbers of components that runs have, increasing, and the least excess of each.
+
+    Args:
+        counts: components of each run.
+        excess: of each run above the best.
+    """
+    numbers = np.unique(counts)
+    return numbers, np.array([excess[counts == number].min() for number in numbers])
+
+
+def failures(runs: Sequence[SweepRun], keys: Sequence[str], most: int, *, joined: str) -> list[str]:
+    """The runs without a result, each with what was set and why.
+
+    Args:
+        runs: of a sweep.
+        keys: of the overrides that differ between them.
+        most: lines, at most.
+        joined: what stands between overrides.
+    """
+    lines = []
+    for run in [run for run in runs if run.status != FINISHED][:most]:
+        label = joined.join(settings_within(run, keys))
+        reason = run.error or ("its loss or parameters are not finite" if run.status == DIVERGED else "no reason given")
+        lines.append(f"run {run.number}{f' ({label})' if label else ''} {run.status}: {reason}")
+    return lines
+
+
+def settings_within(run: SweepRun, keys: Sequence[str]) -> list[str]:
+    """`key=value` of those overrides of a run that are among the keys, in their order."""
+    asked = override_values(run.overrides)
+    return [f"{key}={asked[key]}" for key in keys if key in asked]
 
 
 def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:

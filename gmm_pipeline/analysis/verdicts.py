@@ -22,10 +22,11 @@ from gmm_pipeline.analysis.uncertainty import curvature
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.jobs import FitJob, FitResult, split
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM, fewest_data, log_posterior_at, spread_of
+from gmm_pipeline.inference.restarts import fewest_data, log_posterior_at, spread_of
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
 from gmm_pipeline.model.splitting import merged
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
 """Scales between two locs, and log of the ratio of their scales, at most, for components that may be one."""

@@ -6,6 +6,7 @@ from gmm_pipeline.analysis.estimates import Asked
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.selection import remarks
 from gmm_pipeline.inference.jobs import ORDINARY, Searched
+from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 
 
 def about_choice(asked: Asked, found: Answer) -> list[str]:
@@ -66,11 +67,11 @@ def _tested(test: LikelihoodRatioTest) -> str:
 def _reached(found: Answer) -> list[str]:
     """What is known of whether the optimum is the best, and how the training that is shown came to it."""
     outcomes = [restart.outcome for restart in found.restarts]
-    reached, total = outcomes.count("reached"), len(outcomes)
+    reached, total = outcomes.count(REACHED), len(outcomes)
     searched = found.searched
     if searched is None and total == 1:
         return ["one start: whether others reach a better optimum is not known"]
-    others = {outcome: outcomes.count(outcome) for outcome in ("worse", "degenerate", "diverged")}
+    others = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome != REACHED}
     ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
     starts = f"{reached:,} of {total:,} starts"
     if searched is None:

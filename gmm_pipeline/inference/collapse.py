@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior_at, spread_of
+from gmm_pipeline.inference.restarts import log_posterior_at, spread_of
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 LAST = 0.25
 """Share of the steps, at the end, over which a component that collapses is seen to narrow."""

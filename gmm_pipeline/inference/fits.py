@@ -19,16 +19,10 @@ from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, Searched, Seen
 from gmm_pipeline.inference.parameterization import learned_by
-from gmm_pipeline.inference.restarts import (
-    SAME_OPTIMUM,
-    best_of,
-    degenerate_components,
-    log_posterior,
-    log_posterior_at,
-    spread_of,
-)
+from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at, spread_of
 from gmm_pipeline.inference.search import Found, Optimum
 from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLURS = (1.0, 0.5, 0.2)
 """How far copies of an optimum are from it: from equal weights and scales as wide as the data at 1, to itself at 0."""

@@ -202,13 +202,9 @@ class Restart(NamedTuple):
     log_posterior: float
     """Log-likelihood plus log prior in nats and float64, in the units of the fit."""
     outcome: str
-    """One of `OUTCOMES`."""
+    """One of `vocabulary.OUTCOMES`."""
     converged: bool
     n_steps: int
-
-
-REACHED, WORSE, DEGENERATE, DIVERGED = OUTCOMES = ("reached", "worse", "degenerate", "diverged")
-"""A start reached the best optimum that any did, a worse one, one with a degenerate component, or nothing finite."""
 
 
 def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:

@@ -11,15 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gmm_pipeline.inference.diagnostics import evaluate, log_priors
-from gmm_pipeline.inference.jobs import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart, split
+from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, REACHED, SAME_OPTIMUM, WORSE
 
-SAME_OPTIMUM = 1e-2
-"""Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
 AT_THE_FLOOR = 1.01
 """A scale up to this many times the floor is held by it."""
 

@@ -23,11 +23,12 @@ from jaxtyping import Float, Int
 
 from gmm_pipeline.inference import search_moves
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.restarts import SAME_OPTIMUM, spread_of
+from gmm_pipeline.inference.restarts import spread_of
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import distances, in_order, taken
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Array = np.ndarray
 NEAR = 0.05

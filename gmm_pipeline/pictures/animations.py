@@ -34,7 +34,6 @@ from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 
-FORMATS = ("gif", "mp4", "html")
 SHARE_LOSS = 0.3
 GIF_COLORS = 128
 # Browsers slow down a gif whose frames last less than two hundredths of a second.
@@ -69,9 +68,14 @@ class _StillCanvas(FigureCanvasAgg):
         pass
 
 
-def _draw_mixture(axes: Axes, mixture: Mixture, window: tuple[float, float]) -> None:
+def _parts(mixture: Mixture, window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Points and the components' densities at them."""
     points = curves.density_points(window, mixture, base=200)
-    parts = curves.weighted_densities(mixture, points)
+    return points, curves.weighted_densities(mixture, points)
+
+
+def _draw_mixture(axes: Axes, mixture: Mixture, window: tuple[float, float]) -> None:
+    points, parts = _parts(mixture, window)
     axes.plot(points, parts.sum(axis=0), **drawing.MIXTURE)
     for component, part in enumerate(parts if len(parts) > 1 else ()):
         axes.plot(points, part, **drawing.component_style(component))
@@ -115,8 +119,7 @@ def animate_training(
         figure = Figure(figsize=(size[0], size[1]), dpi=dpi, layout="constrained")
         _StillCanvas(figure)
         densities, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
-        margin = 0.02 * (bars.edges[-1] - bars.edges[0])
-        window = (float(bars.edges[0] - margin), float(bars.edges[-1] + margin))
+        window = curves.window_of(bars)
         camera = Camera(figure)
         for index in chosen:
             _draw_mixture(densities, Mixture(*(values[index] for values in history.mixtures)), window)
@@ -143,8 +146,7 @@ def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) 
     # A start is often far higher or lower than the end: the end decides, or what came last of what is finite.
     finite = np.flatnonzero(np.isfinite(np.stack(history.mixtures)).all(axis=(0, 2)))
     finals = [Mixture(*(values[index] for values in history.mixtures)) for index in finite[-1:]]
-    parts = [curves.weighted_densities(final, curves.density_points(window, final, base=200)) for final in finals]
-    return curves.density_top(bars, *(part.sum(axis=0) for part in parts))[0]
+    return curves.density_top(bars, *(_parts(final, window)[1].sum(axis=0) for final in finals))[0]
 
 
 class _Film:
@@ -274,16 +276,8 @@ def save_animation(
         progress: told (frames done, frames in all) after each frame.
 
     Raises:
-        InputError: a format is none of these, or no ffmpeg can be found for mp4 and html.
+        InputError: no ffmpeg can be found for mp4 and html.
     """
-    for suffix in formats:
-        if suffix not in FORMATS:
-            raise InputError(
-                "animation.formats",
-                expected=f"any of {', '.join(FORMATS)}",
-                came=f"{suffix!r}",
-                remedy="Name the formats as in animation.formats=[gif,mp4].",
-            )
     if not formats:
         return []
     directory.mkdir(parents=True, exist_ok=True)

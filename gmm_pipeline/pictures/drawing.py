@@ -13,11 +13,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Real
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import (
     FixedLocator,
     FuncFormatter,
@@ -31,6 +32,7 @@ from matplotlib.ticker import (
 )
 
 from gmm_pipeline.analysis import curves
+from gmm_pipeline.model.vocabulary import LINEAR_UP_TO
 from gmm_pipeline.records.artifacts import History
 
 # Okabe and Ito's palette without black, which is the mixture's; yellow last, as it is weakest on white.
@@ -41,6 +43,8 @@ TRUE_MIXTURE: dict[str, Any] = {"color": "0.72", "linewidth": 6.5}
 TRUE_WIDTH = 3.5
 UNMATCHED = "0.45"
 NOTE: dict[str, Any] = {"color": "0.35", "fontsize": 8}
+REST: dict[str, Any] = {"color": "0.62", "linewidth": 0.7}
+"""Components too many to be named."""
 BARS: dict[str, Any] = {"fill": True, "facecolor": "0.91", "edgecolor": "0.75", "linewidth": 0.6}
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -92,10 +96,16 @@ def with_unit(name: str, unit: str | None) -> str:
     return name if unit is None else f"{name} / {unit}"
 
 
+def blank(width: float, height: float) -> Figure:
+    """A figure without axes, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def new_figure(size: Sequence[float], heights: Sequence[float] = (1.0,)) -> tuple[Figure, list[Axes]]:
     """A figure and its rows of axes that share x; size in inches, heights as shares of its height."""
-    figure = Figure(figsize=(size[0], size[1] * sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(size[0], size[1] * sum(heights))
     rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
     return figure, list(rows[:, 0])
 
@@ -106,10 +116,38 @@ def draw_bars(axes: Axes, bars: curves.Histogram, *, name: str, unit: str | None
     axes.set_xlabel(with_unit(name, unit), parse_math=False)
     per_unit = "" if unit is None else f" / {unit}⁻¹" if unit.isalpha() else f" / ({unit})⁻¹"
     axes.set_ylabel(f"density{per_unit}", parse_math=False)
-    margin = 0.02 * (bars.edges[-1] - bars.edges[0])
-    axes.set_xlim(bars.edges[0] - margin, bars.edges[-1] + margin)
+    axes.set_xlim(*curves.window_of(bars))
     if bars.share_outside > 1e-9:
         axes.set_title(f"{100.0 * bars.share_outside:.2g} % of the data outside", loc="right", **NOTE)
+
+
+def draw_components(
+    axes: Axes,
+    x: Real[np.ndarray, " G"],
+    lines: Real[np.ndarray, "K G"],
+    weights: Float[np.ndarray, " K"],
+    *,
+    always: Sequence[int] = (),
+    prefix: str = "",
+    **look: Any,
+) -> None:
+    """A line for each component, in its style; of many the light ones are grey and share one name.
+
+    Args:
+        axes: where.
+        x: of all lines.
+        lines: of the components.
+        weights: decide which components are named.
+        always: components that are named whatever their weight.
+        prefix: of their names.
+        **look: of the lines of named components.
+    """
+    named = curves.named(weights, always)
+    for component in named.chosen.tolist():
+        style = component_style(component)
+        axes.plot(x, lines[component], label=f"{prefix}component {component}", **look, **style)
+    for number, component in enumerate(named.others.tolist()):
+        axes.plot(x, lines[component], label=None if number else named.rest, **REST)
 
 
 def set_step_axis(axes: Axes, steps: Int[np.ndarray, " H"]) -> None:
@@ -180,8 +218,7 @@ def new_panels(count: int, size: Sequence[float], x_label: str) -> tuple[Figure,
     """A figure of equal panels that share their axes, at most three a row; `size` is that of one row."""
     n_rows = math.ceil(count / COLUMNS)
     n_columns = math.ceil(count / n_rows)
-    figure = Figure(figsize=(size[0], size[1] * (0.35 + 0.55 * n_rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(size[0], size[1] * (0.35 + 0.55 * n_rows))
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.set_visible(False)
@@ -200,6 +237,37 @@ def set_excess_axis(axes: Axes, top: float, floor: float) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     low = 1.001 * floor
     axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: ("≤ " if tick <= low else "") + decade_text(tick)))
+
+
+def set_decision_axis(axes: Axes, low: float, high: float, highest: float, *, band_from: float) -> None:
+    """A vertical axis of differences: as they are up to what decides, on grey, and logarithmic beyond.
+
+    Args:
+        axes: whose.
+        low: lower limit.
+        high: upper limit.
+        highest: up to where decades have ticks.
+        band_from: where the grey begins.
+    """
+    axes.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=1.0)
+    axes.set_ylim(low, high)
+    decades = 10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)
+    near = [0.0, 2.0, 6.0] if len(decades) <= 3 and low > -LINEAR_UP_TO else [0.0]
+    ticks = np.concatenate([-decades[::-1], near, decades])
+    axes.yaxis.set_major_locator(FixedLocator(ticks[(ticks > low) & (ticks < high)].tolist()))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: signed_text(tick)))
+    axes.axhspan(band_from, LINEAR_UP_TO, color="0.93", zorder=0, linewidth=0.0)
+
+
+def linear_patch() -> Patch:
+    """What the grey of such an axis means, for a legend."""
+    return Patch(color="0.93", label=f"up to {LINEAR_UP_TO:g}: linear")
+
+
+def signed_text(number: float) -> str:
+    """A number as of `decade_text`, with its sign."""
+    return ("−" if number < 0.0 else "") + decade_text(abs(number))
 
 
 def decade_text(tick: float) -> str:

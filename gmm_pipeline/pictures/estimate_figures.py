@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from gmm_pipeline.analysis import curves
+from gmm_pipeline.analysis import curves, starts
 from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, SAME_OPTIMUM, WORSE
 from gmm_pipeline.pictures import drawing
+from gmm_pipeline.records.reading import Intervals
 
 INTERVAL: dict[str, Any] = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2.5, "zorder": 4}
 ASYMPTOTIC: dict[str, Any] = {"color": "black", "linewidth": 2.2, "solid_capstyle": "butt"}
@@ -30,13 +31,11 @@ MOST_ROWS = 8
 LEAST_BINS, MOST_BINS = 15, 40
 MARGIN = 0.2
 """Room beside the intervals, as a share of what they span."""
-SAME_OPTIMUM = 1e-2
-"""Nats: differences below are no differences of optima."""
 OUTCOMES: dict[str, dict[str, Any]] = {
-    "reached": {"marker": "o", "color": drawing.COLORS[1], "label": "reached the best"},
-    "worse": {"marker": "s", "color": drawing.COLORS[5], "label": "a worse optimum"},
-    "degenerate": {"marker": "X", "color": drawing.COLORS[3], "label": "degenerate: left out"},
-    "diverged": {"marker": "x", "color": "0.35", "label": "diverged: no value"},
+    REACHED: {"marker": "o", "color": drawing.COLORS[1]},
+    WORSE: {"marker": "s", "color": drawing.COLORS[5]},
+    DEGENERATE: {"marker": "X", "color": drawing.COLORS[3]},
+    DIVERGED: {"marker": "x", "color": "0.35"},
 }
 
 
@@ -44,7 +43,7 @@ def draw_weights(
     fitted: Mixture,
     truth: Mixture | None,
     *,
-    intervals: curves.Intervals | None = None,
+    intervals: Intervals | None = None,
     unit: str | None,
     size: Sequence[float],
 ) -> Figure:
@@ -61,14 +60,13 @@ def draw_weights(
     truth = None if truth is None else curves.by_loc(truth)
     true_weights = np.empty(0) if truth is None else truth.weights
     matched = len(true_weights) == len(fitted.locs)
-    chosen = curves.named(fitted.weights)
-    rest = curves.rest_name(fitted.weights, chosen)
+    chosen, others, rest = curves.named(fitted.weights)
     names = [f"component {number}, loc {_loc_labels(fitted, unit)[number]}" for number in chosen.tolist()]
     names += [f"{rest}, together"] * bool(rest)
-    rest_weight = [float(np.nansum(np.delete(fitted.weights, chosen)))] * bool(rest)
+    rest_weight = [float(np.nansum(fitted.weights[others]))] * bool(rest)
     weights = np.append(fitted.weights[chosen], rest_weight)
     heights = np.where(np.isfinite(weights), weights, 0.0)
-    true_chosen = chosen if matched else curves.named(true_weights)
+    true_chosen = chosen if matched else curves.named(true_weights).chosen
     if truth is not None and not matched:
         names += [f"true component, loc {_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
     true_rows = np.arange(len(true_chosen)) + (0 if matched else len(weights))
@@ -113,7 +111,7 @@ def _loc_labels(mixture: Mixture, unit: str | None) -> list[str]:
 
 
 def _draw_intervals(
-    axes: Axes, weights: Float[np.ndarray, " N"], intervals: curves.Intervals, chosen: Int[np.ndarray, " N"]
+    axes: Axes, weights: Float[np.ndarray, " N"], intervals: Intervals, chosen: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
     """Bars of the intervals of weights that have one; returns how far each row is drawn."""
     lower, upper = intervals.lower.weights[chosen], intervals.upper.weights[chosen]
@@ -127,7 +125,7 @@ def _draw_intervals(
     return reach
 
 
-def _interval_name(intervals: curves.Intervals) -> str:
+def _interval_name(intervals: Intervals) -> str:
     return f"{100.0 * intervals.level:g} % interval\n({intervals.method})"
 
 
@@ -136,8 +134,8 @@ def draw_bootstrap(
     fitted: Mixture,
     truth: Mixture | None,
     *,
-    intervals: curves.Intervals,
-    asymptotic: curves.Intervals,
+    intervals: Intervals,
+    asymptotic: Intervals,
     unit: str | None,
     size: Sequence[float],
 ) -> Figure:
@@ -159,8 +157,7 @@ def draw_bootstrap(
     sound = np.atleast_1d(np.isfinite(replicates.locs).all(axis=-1))
     labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
     with drawing.style():
-        figure = Figure(figsize=(size[0], size[1] * (0.3 + 0.3 * len(rows))), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = drawing.blank(size[0], size[1] * (0.3 + 0.3 * len(rows)))
         grid = figure.subplots(len(rows), 3, squeeze=False)
         beyond = 0
         for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
@@ -231,49 +228,29 @@ def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float
         restarts: with `log_posterior` in nats, None where it is not finite, `outcome` and `converged`.
         size: width and height of the figure, in inches.
     """
-    values = np.array(
-        [math.nan if one["log_posterior"] is None else one["log_posterior"] for one in restarts], np.float64
-    )
-    outcomes = [one["outcome"] for one in restarts]
-    sound = np.array([outcome in ("reached", "worse") for outcome in outcomes], bool)
-    candidates = values[sound] if sound.any() else values
-    finite = candidates[np.isfinite(candidates)]
-    best = float(finite.max()) if finite.size else 0.0
-    excess = np.where(np.isfinite(values), np.maximum(best - values, SAME_OPTIMUM), np.nan)
-    ranks = [list(OUTCOMES).index(outcome) for outcome in outcomes]
-    order = sorted(range(len(restarts)), key=lambda i: (ranks[i], np.nan_to_num(excess[i], nan=math.inf)))
-    highest = float(np.nanmax(excess, initial=SAME_OPTIMUM))
+    outcomes, seen = [one["outcome"] for one in restarts], starts.compared(restarts)
     with drawing.style():
         figure, (axes,) = drawing.new_figure(size)
-        top = 3.0 * max(highest, 1.0)
-        drawing.set_excess_axis(axes, top, SAME_OPTIMUM)
+        drawing.set_excess_axis(axes, seen.top, SAME_OPTIMUM)
         axes.axhline(SAME_OPTIMUM, color="0.85", linewidth=0.8, zorder=0)
-        shown: dict[tuple[str, bool], None] = {}
-        for place, index in enumerate(order, start=1):
-            outcome, converged = outcomes[index], bool(restarts[index]["converged"])
-            look = {name: value for name, value in OUTCOMES[outcome].items() if name != "label"}
-            y = excess[index] if np.isfinite(excess[index]) else top
-            face = look["color"] if converged or outcome == "diverged" else "white"
+        hollow = False
+        for place, index in enumerate(seen.order, start=1):
+            look = OUTCOMES[outcomes[index]]
+            is_hollow = not restarts[index]["converged"] and outcomes[index] != DIVERGED
+            y, face = np.nan_to_num(seen.excess[index], nan=seen.top), "white" if is_hollow else look["color"]
             axes.plot(place, y, markersize=6.5, markerfacecolor=face, clip_on=False, zorder=3, linestyle="", **look)
-            shown[outcome, face == "white"] = None
+            hollow |= is_hollow
         axes.set_xlim(0.4, len(restarts) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("starts, best first")
         axes.set_ylabel("best − log posterior / nats")
-        handles = []
-        for outcome in [outcome for outcome in OUTCOMES if outcome in outcomes]:
-            look = OUTCOMES[outcome]
-            count = outcomes.count(outcome)
-            handles.append(
-                Line2D([], [], linestyle="", markersize=6.5, **{**look, "label": f"{look['label']}: {count}"})
-            )
-        if any(hollow for _, hollow in shown):
-            hollow: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
-            handles.append(Line2D([], [], label="hollow: not converged", **hollow))
+        handles = [
+            Line2D([], [], linestyle="", markersize=6.5, label=f"{ENDED[one]}: {outcomes.count(one)}", **OUTCOMES[one])
+            for one in OUTCOMES
+            if one in outcomes
+        ]
+        if hollow:
+            ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
+            handles.append(Line2D([], [], label="hollow: not converged", **ring))
         figure.legend(handles=handles, loc="outside right upper", handlelength=1.5)
     return figure
-
-
-def restarts_tell(restarts: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a picture of the starts says more than a sentence: there are several, and they differ."""
-    return len(restarts) > 1 and any(one["outcome"] != "reached" for one in restarts)

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gmm_pipeline.analysis import curves
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.artifacts import History
@@ -25,38 +24,14 @@ from gmm_pipeline.records.files import whole_file
 # Left to itself the library writes its version and the time of day, and no two files would be the same.
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 LOG_SCALES_FROM = 10.0
-REST: dict[str, Any] = {"color": "0.62", "linewidth": 0.7}
-"""Components too many to be named."""
 DEGENERATE: dict[str, Any] = {"marker": "X", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.6}
 """Stands on the axis under a degenerate component, whose own line is too narrow or too low to be seen."""
 
 
-def draw_histogram(
+def draw_density(
     data: Real[np.ndarray, " n"],
     sample_weights: Real[np.ndarray, " n"] | None,
-    truth: Mixture | None,
-    *,
-    name: str,
-    unit: str | None,
-    size: Sequence[float],
-) -> Figure:
-    """The data as a density histogram, with the true mixture and its components [K] where they are known.
-
-    Args:
-        data: x, in `unit`.
-        sample_weights: how often each datum counts; None for once each.
-        truth: the mixture that made the data, or None.
-        name: what the data are, for the axis.
-        unit: unit of the data, or None for none.
-        size: width and height of the figure, in inches.
-    """
-    return _draw_densities(data, sample_weights, truth, None, "true ", (), name=name, unit=unit, size=size)
-
-
-def draw_fitted_density(
-    data: Real[np.ndarray, " n"],
-    sample_weights: Real[np.ndarray, " n"] | None,
-    fitted: Mixture,
+    fitted: Mixture | None,
     truth: Mixture | None,
     *,
     degenerate: Sequence[int] = (),
@@ -69,30 +44,17 @@ def draw_fitted_density(
     Args:
         data: x, in `unit`.
         sample_weights: how often each datum counts; None for once each.
-        fitted: the fitted mixture.
+        fitted: the fitted mixture; None for none, where the true one takes its place.
         truth: the mixture that made the data, or None; pale, under the fitted one, matched to it in order of loc.
         degenerate: components, counted in order of loc, that are marked as degenerate.
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
         size: width and height of the figure, in inches.
     """
-    return _draw_densities(data, sample_weights, fitted, truth, "", degenerate, name=name, unit=unit, size=size)
-
-
-def _draw_densities(
-    data: Real[np.ndarray, " n"],
-    sample_weights: Real[np.ndarray, " n"] | None,
-    front: Mixture | None,
-    behind: Mixture | None,
-    prefix: str,
-    degenerate: Sequence[int],
-    *,
-    name: str,
-    unit: str | None,
-    size: Sequence[float],
-) -> Figure:
     bars = curves.histogram(data, sample_weights)
+    front, behind = (truth, None) if fitted is None else (fitted, truth)
     front, behind = (None if mixture is None else curves.by_loc(mixture) for mixture in (front, behind))
+    prefix = "true " if fitted is None else ""
     drawn: list[Float[np.ndarray, " G"]] = []
     with drawing.style():
         figure, (axes,) = drawing.new_figure(size)
@@ -111,7 +73,8 @@ def _draw_densities(
             drawn.append(parts.sum(axis=0))
             axes.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
             if len(parts) > 1:
-                _draw_components(axes, points, parts, front, prefix, degenerate)
+                drawing.draw_components(axes, points, parts, front.weights, always=degenerate, prefix=prefix)
+                _mark(axes, front, degenerate)
         top, highest = curves.density_top(bars, *drawn)
         axes.set_ylim(0.0, top)
         if any(np.isnan(curve).all() for curve in drawn):
@@ -122,23 +85,8 @@ def _draw_densities(
     return figure
 
 
-def _draw_components(
-    axes: Axes,
-    points: Float[np.ndarray, " G"],
-    parts: Float[np.ndarray, "K G"],
-    mixture: Mixture,
-    prefix: str,
-    degenerate: Sequence[int],
-) -> None:
-    """Lines of the components, those that are degenerate with a cross on the axis; of many the light ones are grey."""
-    chosen = curves.named(mixture.weights, degenerate)
-    unnamed, rest = np.delete(np.arange(len(parts)), chosen), curves.rest_name(mixture.weights, chosen)
-    for component in chosen.tolist():
-        axes.plot(
-            points, parts[component], label=f"{prefix}component {component}", **drawing.component_style(component)
-        )
-    for number, component in enumerate(unnamed.tolist()):
-        axes.plot(points, parts[component], label=None if number else rest, **REST)
+def _mark(axes: Axes, mixture: Mixture, degenerate: Sequence[int]) -> None:
+    """A cross on the axis under each degenerate component."""
     # Crosses are not clipped, so that one far outside would leave the axes no room.
     left, right = axes.get_xlim()
     inside = [component for component in degenerate if left <= mixture.locs[component] <= right]
@@ -180,9 +128,6 @@ def draw_parameter_traces(
     """
     references = (np.empty(0),) * 3 if truth is None else curves.by_loc(truth)
     matched = len(references[1]) == history.mixtures.locs.shape[1]
-    weights = history.mixtures.weights[-1]
-    chosen = curves.named(weights)
-    unnamed, rest = np.delete(np.arange(len(weights)), chosen), curves.rest_name(weights, chosen)
     with drawing.style():
         figure, rows = drawing.new_figure(size, heights=(0.6, 0.75, 0.65))
         labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
@@ -193,11 +138,8 @@ def draw_parameter_traces(
                     value, label=None if component else "true", **drawing.true_style(component, matched=matched)
                 )
             traces = np.where(np.isfinite(values), values, np.nan).T
-            for component in chosen.tolist():
-                kind = {"label": f"component {component}", "marker": marker, "markersize": 3, "zorder": 3}
-                axes.plot(history.steps, traces[component], **kind, **drawing.component_style(component))
-            for number, component in enumerate(unnamed.tolist()):
-                axes.plot(history.steps, traces[component], label=None if number else rest, **REST)
+            look = {"marker": marker, "markersize": 3, "zorder": 3}
+            drawing.draw_components(axes, history.steps, traces, history.mixtures.weights[-1], **look)
             axes.set_ylabel(label, parse_math=False)
         rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
         scales = np.append(history.mixtures.scales, references[2])
@@ -214,17 +156,12 @@ def draw_parameter_traces(
 def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[str], dpi: float | int) -> list[Path]:
     """Write a figure once a format, whole or not at all and with the same bytes each time; returns the paths.
 
-    Raises:
-        InputError: a format is neither png nor svg.
+    Args:
+        figure: any.
+        path_without_suffix: of the files.
+        formats: any of png and svg.
+        dpi: dots per inch of pixels.
     """
-    for suffix in formats:
-        if suffix not in METADATA:
-            raise InputError(
-                "figures.formats",
-                expected=f"any of {', '.join(METADATA)}",
-                came=f"{suffix!r}",
-                remedy="Name the formats as in figures.formats=[png,svg].",
-            )
     paths = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in formats]
     with drawing.style():
         drawing.plain_ticks(figure)

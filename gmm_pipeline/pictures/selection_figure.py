@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from gmm_pipeline.analysis.candidates import Point, Standing, points_of, shown_criterion, standing
+from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER, LINEAR_UP_TO, NAMES
 from gmm_pipeline.pictures import drawing
 
-NAMES = {"aic": "AIC", "bic": "BIC", "icl": "ICL", "sbic": "singular BIC", "held_out": "held-out log-likelihood"}
-LARGER_IS_BETTER = frozenset({"held_out"})
-LINEAR_UP_TO = 10.0
-"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 LINES: dict[bool, dict[str, Any]] = {
     False: {"color": drawing.COLORS[1], "linestyle": "-", "marker": "o", "markersize": 5.5},
     True: {"color": drawing.COLORS[0], "linestyle": drawing.LINE_STYLES[1], "marker": "s", "markersize": 5.0},
@@ -31,7 +28,6 @@ LINES: dict[bool, dict[str, Any]] = {
 """By whether scales are equal."""
 ONE: dict[str, Any] = {"color": "0.35", "linestyle": "-", "marker": "o", "markersize": 5.5}
 """One component, which is of both kinds."""
-KINDS = {False: "free scales", True: "equal scales"}
 CHOSEN: dict[str, Any] = {
     "marker": "o",
     "markersize": 12.0,
@@ -49,50 +45,16 @@ APART = 0.07
 MOST_TICKS = 20
 
 
-class Point(NamedTuple):
-    """A candidate, as the picture shows it."""
-
-    n_components: int
-    equal_scales: bool
-    value: float | None
-    """What the criterion says; None or NaN where it says nothing."""
-    error: float | None
-    """Standard error of the difference to the best; None for none."""
-    problem: str | None
-    """Why it cannot be chosen, such as `degenerate`; None if it can."""
-
-
 class Drawn(NamedTuple):
     """Candidates as they stand on the axes."""
 
-    points: Sequence[Point]
+    standing: Standing
     x: Float[np.ndarray, " C"]
-    excess: Float[np.ndarray, " C"]
-    """Difference to the best of those that can be chosen, lower being better; NaN where there is no value."""
-    errors: Float[np.ndarray, " C"]
-    sound: Bool[np.ndarray, " C"]
-    """Whether it can be chosen."""
 
-
-FALLBACK = "bic"
-"""Drawn where candidates were chosen by a sequence of tests, which has no value for each."""
-
-
-def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Point]:
-    """The candidates in the table of a record, as the picture shows them.
-
-    Args:
-        columns: of the table.
-        criterion: a key of `NAMES`.
-    """
-    points = []
-    for row in range(len(columns["n_components"])):
-        told = {name: values[row] for name, values in columns.items()}
-        error = told.get("held_out_gap_error") if criterion == "held_out" else None
-        # Records of before this column have the two others.
-        problem = told.get("barred") or next((name for name in ("diverged", "degenerate") if told.get(name)), None)
-        points.append(Point(int(told["n_components"]), told["scales"] == "equal", told[criterion], error, problem))
-    return points
+    @property
+    def points(self) -> Sequence[Point]:
+        """The candidates."""
+        return self.standing.points
 
 
 def draw_selection_table(
@@ -106,15 +68,12 @@ def draw_selection_table(
         criterion: a key of `NAMES`, or another way to choose, that has no value for each candidate.
         size: width and height of the figure, in inches.
     """
-    if criterion in NAMES and not all(_is_missing(value) for value in columns[criterion]):
-        return draw_selection(points_of(columns, criterion), criterion, chosen, size=size)
+    shown = shown_criterion(columns, criterion)
+    if shown == criterion:
+        return draw_selection(points_of(columns, shown), shown, chosen, size=size)
     tested = dict(zip(columns["n_components"], columns.get("p_value", ()), strict=False))
-    p_values = {int(k): float(p) for k, p in tested.items() if not _is_missing(p)}
-    return draw_selection(points_of(columns, FALLBACK), FALLBACK, chosen, p_values=p_values, size=size)
-
-
-def _is_missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
+    p_values = {int(k): float(p) for k, p in tested.items() if p is not None and not math.isnan(p)}
+    return draw_selection(points_of(columns, shown), shown, chosen, p_values=p_values, size=size)
 
 
 def draw_selection(
@@ -136,7 +95,7 @@ def draw_selection(
     """
     larger = criterion in LARGER_IS_BETTER
     best, name = ("highest" if larger else "lowest"), NAMES[criterion]
-    drawn = _drawn(points, -1.0 if larger else 1.0)
+    drawn = _drawn(standing(points, criterion))
     with drawing.style():
         figure, (axes,) = drawing.new_figure(size)
         _set_axes(axes, drawn)
@@ -145,30 +104,26 @@ def draw_selection(
         handles: list[Artist] = [*_draw_kind(axes, drawn, equal=False), *_draw_kind(axes, drawn, equal=True)]
         handles += [*_draw_sound(axes, drawn), *_draw_unsound(axes, drawn)]
         if chosen is not None:
-            axes.plot(drawn.x[chosen], drawn.excess[chosen], zorder=5, **CHOSEN)
+            axes.plot(drawn.x[chosen], drawn.standing.excess[chosen], zorder=5, **CHOSEN)
             handles.append(Line2D([], [], label="chosen", **{**CHOSEN, "markersize": 9.0}))
             reason = f"{best} {name} {_value(points[chosen])}" if p_values is None else "chosen by tests"
             axes.set_title(f"{reason}: {_kind(points[chosen])}", loc="right")
         if axes.get_yscale() != "linear":
-            handles.append(Patch(color="0.93", label=f"up to {LINEAR_UP_TO:g}: linear"))
+            handles.append(drawing.linear_patch())
         _draw_p_values(axes, p_values or {})
         tests = "p: likelihood-ratio tests of K components against K + 1" if p_values else ""
-        drawing.note(figure, [tests, "" if drawn.sound.any() else "no candidate can be chosen"])
+        drawing.note(figure, [tests, "" if drawn.standing.sound.any() else "no candidate can be chosen"])
         figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
-def _drawn(points: Sequence[Point], sign: float) -> Drawn:
-    values = np.array([math.nan if point.value is None else sign * point.value for point in points])
-    errors = np.array([math.nan if point.error is None else point.error for point in points])
-    sound = np.array([point.problem is None for point in points], bool) & np.isfinite(values)
-    reference = values[sound] if sound.any() else values[np.isfinite(values)]
-    x = np.array([float(point.n_components) for point in points])
-    kinds = {point.equal_scales for point in points if point.n_components > 1}
-    if len(kinds) > 1 and (np.isfinite(errors).any() or not sound.all()):
-        aside = np.array([APART if point.equal_scales else -APART for point in points])
+def _drawn(found: Standing) -> Drawn:
+    x = np.array([float(point.n_components) for point in found.points])
+    kinds = {point.equal_scales for point in found.points if point.n_components > 1}
+    if len(kinds) > 1 and (np.isfinite(found.errors).any() or not found.sound.all()):
+        aside = np.array([APART if point.equal_scales else -APART for point in found.points])
         x = np.where(x > 1.0, x + aside, x)
-    return Drawn(points, x, values - reference.min(initial=math.inf) if reference.size else values, errors, sound)
+    return Drawn(found, x)
 
 
 def _value(point: Point) -> str:
@@ -178,7 +133,7 @@ def _value(point: Point) -> str:
 def _kind(point: Point) -> str:
     if point.n_components == 1:
         return "1 component"
-    return f"{point.n_components} components, {KINDS[point.equal_scales]}"
+    return f"{point.n_components} components, {EITHER_KIND[point.equal_scales]}"
 
 
 def _draw_p_values(axes: Axes, p_values: Mapping[int, float]) -> None:
@@ -203,12 +158,12 @@ def _set_axes(axes: Axes, drawn: Drawn) -> None:
     axes.set_xlim(first - 0.5, last + 0.5)
     few = last - first < MOST_TICKS
     axes.xaxis.set_major_locator(FixedLocator(range(first, last + 1)) if few else MaxNLocator(MOST_TICKS, integer=True))
-    finite = np.isfinite(drawn.excess)
+    finite = np.isfinite(drawn.standing.excess)
     if not finite.any():
         axes.set_yticks([])
         return
-    shown = drawn.sound if drawn.sound.any() else finite
-    excess, errors = drawn.excess, np.nan_to_num(drawn.errors)
+    shown = drawn.standing.sound if drawn.standing.sound.any() else finite
+    excess, errors = drawn.standing.excess, np.nan_to_num(drawn.standing.errors)
     highest = max(float((excess + errors)[shown].max()), 1.0)
     bars, lowest = min(float((excess - errors)[shown].min()), 0.0), float(excess[finite].min())
     if min(bars, lowest) < 0.0:
@@ -217,19 +172,7 @@ def _set_axes(axes: Axes, drawn: Drawn) -> None:
         axes.set_ylim(min(bars, max(1.15 * lowest, -0.6 * highest)) - 0.06 * highest, 1.08 * highest)
         return
     low, high = min(1.6 * bars, max(1.6 * lowest, -highest)) - 1.2, 1.7 * highest
-    axes.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=1.0)
-    axes.set_ylim(low, high)
-    decades = 10.0 ** np.arange(1, math.floor(math.log10(high)) + 1)
-    near = [0.0, 2.0, 6.0] if len(decades) <= 3 and low > -LINEAR_UP_TO else [0.0]
-    ticks = np.concatenate([-decades[::-1], near, decades])
-    axes.yaxis.set_major_locator(FixedLocator(ticks[(ticks > low) & (ticks < high)].tolist()))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: _signed(tick)))
-    axes.axhspan(max(low, -LINEAR_UP_TO), LINEAR_UP_TO, color="0.93", zorder=0, linewidth=0.0)
-
-
-def _signed(number: float) -> str:
-    return ("−" if number < 0.0 else "") + drawing.decade_text(abs(number))
+    drawing.set_decision_axis(axes, low, high, high, band_from=max(low, -LINEAR_UP_TO))
 
 
 def _draw_kind(axes: Axes, drawn: Drawn, *, equal: bool) -> list[Artist]:
@@ -237,31 +180,33 @@ def _draw_kind(axes: Axes, drawn: Drawn, *, equal: bool) -> list[Artist]:
     several = [i for i, point in enumerate(drawn.points) if point.equal_scales == equal and point.n_components > 1]
     if not several:
         return []
-    line = [i for i in np.flatnonzero(drawn.sound).tolist() if i in several or drawn.points[i].n_components == 1]
+    line = [
+        i for i in np.flatnonzero(drawn.standing.sound).tolist() if i in several or drawn.points[i].n_components == 1
+    ]
     line.sort(key=lambda i: drawn.points[i].n_components)
-    axes.plot(drawn.x[line], drawn.excess[line], linewidth=1.3, zorder=3, **{**LINES[equal], "marker": ""})
-    return [Line2D([], [], linewidth=1.3, label=KINDS[equal], **LINES[equal])]
+    axes.plot(drawn.x[line], drawn.standing.excess[line], linewidth=1.3, zorder=3, **{**LINES[equal], "marker": ""})
+    return [Line2D([], [], linewidth=1.3, label=EITHER_KIND[equal], **LINES[equal])]
 
 
 def _draw_sound(axes: Axes, drawn: Drawn) -> list[Artist]:
     """Candidates that can be chosen, with their errors."""
-    for i in np.flatnonzero(drawn.sound).tolist():
-        look, error = _look(drawn.points[i]), drawn.errors[i]
-        axes.plot(drawn.x[i], drawn.excess[i], zorder=4, **{**look, "linestyle": ""})
+    for i in np.flatnonzero(drawn.standing.sound).tolist():
+        look, error = _look(drawn.points[i]), drawn.standing.errors[i]
+        axes.plot(drawn.x[i], drawn.standing.excess[i], zorder=4, **{**look, "linestyle": ""})
         if error > 0.0:
             bar = {"ecolor": look["color"], "capsize": 2.5, "elinewidth": 1.0}
-            axes.errorbar(drawn.x[i], drawn.excess[i], yerr=error, fmt="none", zorder=2, **bar)
+            axes.errorbar(drawn.x[i], drawn.standing.excess[i], yerr=error, fmt="none", zorder=2, **bar)
     bar = {"color": "0.4", "linestyle": "", "marker": "|", "markersize": 9.0, "markeredgewidth": 1.2}
     handle = Line2D([], [], label="± standard error\nof the difference", **bar)
-    return [handle] if np.isfinite(drawn.errors).any() else []
+    return [handle] if np.isfinite(drawn.standing.errors).any() else []
 
 
 def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
     """Candidates that cannot be chosen: hollow and crossed, at the edge where they are beyond it, or a cross alone."""
     (low, high), bottom = axes.get_ylim(), axes.get_xaxis_transform()
     handles: dict[str, Artist] = {}
-    for i in np.flatnonzero(~drawn.sound).tolist():
-        point, x, excess = drawn.points[i], drawn.x[i], drawn.excess[i]
+    for i in np.flatnonzero(~drawn.standing.sound).tolist():
+        point, x, excess = drawn.points[i], drawn.x[i], drawn.standing.excess[i]
         look = {**_look(point), "linestyle": ""}
         if not math.isfinite(excess):
             axes.plot(x, 0.0, color=look["color"], transform=bottom, clip_on=False, zorder=5, **NO_VALUE)
@@ -273,7 +218,7 @@ def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
         axes.plot(x, y, clip_on=False, zorder=4, color=look["color"], **CROSS)
         if y != excess:
             beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **drawing.NOTE}
-            axes.annotate(_signed(float(round(excess))), (x, y), (7.0, 3.0), **beside)
+            axes.annotate(drawing.signed_text(float(round(excess))), (x, y), (7.0, 3.0), **beside)
         text = f"{point.problem}: left out"
         handles[text] = Line2D([], [], label=text, **HOLLOW_IN_LEGEND)
     return list(handles.values())

@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.analysis.recovery_shares import lines_of
-from gmm_pipeline.analysis.sweep_answers import NAMES, REACHED, n_components, value
+from gmm_pipeline.analysis.sweep_answers import REACHED, n_components, value
 from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.vocabulary import LINEAR_UP_TO, NAMES
 from gmm_pipeline.pictures import drawing, recovery_figure, sweep_curves
 from gmm_pipeline.pictures.figures import save_figure
 from gmm_pipeline.records import artifacts
@@ -32,8 +33,6 @@ NEAR = 1.0
 """Nats above the best: as good a fit, whatever its parameters."""
 LONGEST_TITLE = 28
 MARKERS = ("o", "s", "D", "^", "v")
-LINEAR_UP_TO = 10.0
-"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 DOTS: dict[str, Any] = {"linewidths": 0.0, "rasterized": True}
 BEST: dict[str, Any] = {"marker": "*", "s": 110, "color": drawing.COLORS[5], "edgecolor": "white", "linewidths": 0.7}
 REACHED_COLOR, ABOVE_COLOR = drawing.COLORS[1], drawing.COLORS[5]
@@ -63,8 +62,7 @@ def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, size: S
         digests = np.array([str(run.data_digest) for run in drawn])
         for digest in dict.fromkeys(digests):
             mine = digests == digest
-            ks = np.unique(counts[mine])
-            lowest = [excess[mine & (counts == k)].min() for k in ks]
+            ks, lowest = sweep_answers.lowest_of_each(counts[mine], excess[mine])
             line = {"linewidth": 1.2, "zorder": 3} if together else {"linewidth": 0.7, "alpha": 0.5, "zorder": 1}
             axes.plot(ks, lowest, color=drawing.MIXTURE["color"], marker="_" if together else "", **line)
         axes.set_xlabel("number of components")
@@ -75,7 +73,7 @@ def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, size: S
             Line2D([], [], color="black", linewidth=1.2, label="best of each\nnumber"),
         ]
         if axes.get_yscale() != "linear":
-            handles.append(Patch(color="0.93", label=f"up to {LINEAR_UP_TO:g}: linear"))
+            handles.append(drawing.linear_patch())
         if together:
             best = int(np.argmin(excess))
             axes.scatter([counts[best]], [0.0], zorder=4, **BEST)
@@ -96,14 +94,7 @@ def _criterion_axis(axes: Axes, excess: Float[np.ndarray, " R"]) -> None:
     if highest <= 6.0 * LINEAR_UP_TO:
         axes.set_ylim(-0.04 * max(highest, 1.0), 1.06 * max(highest, 1.0))
         return
-    decades = 10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)
-    axes.set_yscale("symlog", linthresh=LINEAR_UP_TO, linscale=1.0)
-    axes.set_ylim(-0.8, highest * 1.6)
-    low = [0.0, 2.0, 6.0] if len(decades) <= 3 else [0.0]
-    axes.yaxis.set_major_locator(FixedLocator([*low, *decades.tolist()]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: drawing.decade_text(tick)))
-    axes.axhspan(0.0, LINEAR_UP_TO, color="0.93", zorder=0, linewidth=0.0)
+    drawing.set_decision_axis(axes, -0.8, highest * 1.6, highest, band_from=0.0)
 
 
 def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence[float]) -> Figure:
@@ -258,9 +249,6 @@ def draw_sweep(
         size: width and height of a picture, in inches.
         dpi: dots per inch.
         errors: worst error of a fit against the truth by the number of the run; None or empty where it is not known.
-
-    Raises:
-        InputError: a format is neither png nor svg.
     """
     figures: dict[str, Figure] = {}
     metric = objective if objective in ("bic", "aic") else "bic"

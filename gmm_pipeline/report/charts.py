@@ -6,9 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.analysis import curves
+from gmm_pipeline.analysis import curves, starts
 from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.analysis.candidates import chosen_row, points_of, shown_criterion, standing
 from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.vocabulary import (
+    DEGENERATE,
+    DIVERGED,
+    EITHER_KIND,
+    ENDED,
+    LARGER_IS_BETTER,
+    NAMES,
+    REACHED,
+    WORSE,
+)
+from gmm_pipeline.records.reading import Record
 from gmm_pipeline.report.plotting import (
     Chart,
     chart,
@@ -17,25 +29,27 @@ from gmm_pipeline.report.plotting import (
     line_of,
     log_axis,
     numbers,
+    trace,
     whole_axis,
     with_unit,
 )
-from gmm_pipeline.report.reading import Run
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdashdot")
 MOST_SITES = 600
 BASE_POINTS = 400
-SAME_OPTIMUM = 1e-2
 OUTCOMES = {
-    "reached": ("reached the best", "--c1", "circle"),
-    "worse": ("a worse optimum", "--c5", "square"),
-    "degenerate": ("degenerate: left out", "--c3", "x"),
-    "diverged": ("diverged: no value", "--muted", "x-thin-open"),
+    REACHED: ("--c1", "circle"),
+    WORSE: ("--c5", "square"),
+    DEGENERATE: ("--c3", "x"),
+    DIVERGED: ("--muted", "x-thin-open"),
 }
-KINDS = {"free": ("free scales", "--c1", "circle", "solid"), "equal": ("equal scales", "--c5", "square", "dash")}
+KINDS = {False: ("--c1", "circle", "solid"), True: ("--c5", "square", "dash")}
+"""Looks of the kinds of scales, by whether they are equal."""
+NOTHING = {"width": 0, "color": "rgba(0,0,0,0)"}
+QUIET: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
 
 
-def density(run: Run) -> Chart:
+def density(run: Record) -> Chart:
     """The fitted density and its components over a histogram of the data."""
     bars = curves.histogram(run.data, run.sample_weights)
     fitted, truth = run.fitted, run.truth
@@ -60,13 +74,12 @@ def density(run: Run) -> Chart:
         of_truth = curves.weighted_densities(truth, points).sum(axis=0)
         line = {"color": "--truth", "width": 6}
         traces.append(line_of(x, of_truth, "true mixture", line))
-    chosen = curves.named(fitted.weights, run.degenerate)
+    chosen, unnamed, rest = curves.named(fitted.weights, run.degenerate)
     for component in chosen.tolist():
         line = {"color": component_color(component), "dash": DASHES[component % len(DASHES)], "width": 2}
         traces.append(line_of(x, of_components[component], f"component {component}", line))
-    rest = curves.rest_name(fitted.weights, chosen)
     if rest:
-        others = np.delete(of_components, chosen, axis=0).sum(axis=0)
+        others = of_components[unnamed].sum(axis=0)
         traces.append(line_of(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
     traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
@@ -81,30 +94,18 @@ def qq(found: Quantiles, unit: str | None, level: float) -> Chart:
     """Quantiles of the data against those of the mixture, with the band."""
     fitted = numbers(found.fitted)
     ends = [found.fitted[0], found.fitted[-1]]
-    none = {"width": 0, "color": "rgba(0,0,0,0)"}
     traces = [
-        line_of(fitted, found.lower, "lower", none, showlegend=False, hoverinfo="skip", hovertemplate=None),
-        line_of(
+        *_band(fitted, found.lower, found.upper, f"{100.0 * level:g} % band, for each quantile"),
+        line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, **QUIET),
+        trace(
+            "markers",
+            "data",
             fitted,
-            found.upper,
-            f"{100.0 * level:g} % band, for each quantile",
-            none,
-            fill="tonexty",
-            fillcolor="--band",
-            hoverinfo="skip",
-            hovertemplate=None,
+            found.data,
+            customdata=numbers(100.0 * found.probabilities),
+            marker={"color": "--accent", "size": 4.5},
+            hovertemplate="%{customdata:.3g} %: data %{y:.5g}, mixture %{x:.5g}<extra></extra>",
         ),
-        line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, hoverinfo="skip", hovertemplate=None),
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "data",
-            "x": fitted,
-            "y": numbers(found.data),
-            "customdata": numbers(100.0 * found.probabilities),
-            "marker": {"color": "--accent", "size": 4.5},
-            "hovertemplate": "%{customdata:.3g} %: data %{y:.5g}, mixture %{x:.5g}<extra></extra>",
-        },
     ]
     return chart(
         traces,
@@ -119,26 +120,14 @@ def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: 
     root = math.sqrt(found.total)
     percent = f"{100.0 * level:g} %"
     ends = [0.0, 1.0]
-    none = {"width": 0, "color": "rgba(0,0,0,0)"}
-    quiet: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
-    traces = [
-        line_of(numbers(ends), [-kolmogorov / root] * 2, "lower", none, showlegend=False, **quiet),
-        line_of(
-            numbers(ends),
-            [kolmogorov / root] * 2,
-            f"{percent} band (Kolmogorov)",
-            none,
-            fill="tonexty",
-            fillcolor="--band",
-            **quiet,
-        ),
-    ]
+    half = kolmogorov / root
+    traces = _band(numbers(ends), [-half] * 2, [half] * 2, f"{percent} band (Kolmogorov)")
     if null is not None:
         line = {"color": "--c5", "dash": "dash", "width": 1.4}
         name = f"{percent} band, mixture fitted"
         for sign in (1.0, -1.0):
             traces.append(
-                line_of(numbers(ends), [sign * null.fitted / root] * 2, name, line, showlegend=sign > 0.0, **quiet)
+                line_of(numbers(ends), [sign * null.fitted / root] * 2, name, line, showlegend=sign > 0.0, **QUIET)
             )
     steps = np.stack([below, above], axis=1).ravel()
     traces.append(
@@ -157,6 +146,14 @@ def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: 
     )
 
 
+def _band(x: list[float | None], lower: Any, upper: Any, name: str) -> list[dict[str, Any]]:
+    """The area between two lines."""
+    return [
+        line_of(x, lower, "lower", NOTHING, showlegend=False, **QUIET),
+        line_of(x, upper, name, NOTHING, fill="tonexty", fillcolor="--band", **QUIET),
+    ]
+
+
 def _thinned(found: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """F, F_n − F at it and just below it: of many sites the extremes of each of `MOST_SITES` stretches."""
     above, below = found.after - found.fitted, found.before - found.fitted
@@ -166,127 +163,97 @@ def _thinned(found: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return found.fitted[edges], np.maximum.reduceat(above, edges), np.minimum.reduceat(below, edges)
 
 
-def loss(run: Run) -> Chart | None:
+def loss(run: Record) -> Chart | None:
     """Loss above its least over the steps; None where there is nothing to draw."""
     excess, best = curves.loss_excess(run.history.losses)
     if best is None or not np.isfinite(excess).any():
         return None
-    trace = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "loss − least",
-        "x": numbers(run.history.steps),
-        "y": numbers(excess),
-        "line": {"color": "--accent", "width": 2},
-        "marker": {"color": "--accent", "size": 4},
-        "hovertemplate": "step %{x:,}: %{y:.4g} nats above the least<extra></extra>",
-    }
+    losses = trace(
+        "lines+markers",
+        "loss − least",
+        numbers(run.history.steps),
+        excess,
+        line={"color": "--accent", "width": 2},
+        marker={"color": "--accent", "size": 4},
+        hovertemplate="step %{x:,}: %{y:.4g} nats above the least<extra></extra>",
+    )
     return chart(
-        [trace],
+        [losses],
         x={"title": {"text": "optimizer step"}, "rangemode": "tozero"},
         y=log_axis("loss − least / nats", excess),
         showlegend=False,
     )
 
 
-def restarts(run: Run) -> Chart | None:
+def restarts(run: Record) -> Chart | None:
     """How far below the best each start ended, best first; None where a sentence says it all."""
     rows = run.restarts
-    if len(rows) < 2 or all(one["outcome"] == "reached" for one in rows):
+    if not starts.tell(rows):
         return None
-    values = np.array([math.nan if one["log_posterior"] is None else one["log_posterior"] for one in rows], float)
-    sound = np.array([one["outcome"] in ("reached", "worse") for one in rows])
-    candidates = values[sound & np.isfinite(values)] if (sound & np.isfinite(values)).any() else values
-    finite = candidates[np.isfinite(candidates)]
-    best = float(finite.max()) if finite.size else 0.0
-    excess = np.maximum(best - values, SAME_OPTIMUM)
-    top = 3.0 * float(np.nanmax(excess, initial=1.0))
-    names = list(OUTCOMES)
-    order = sorted(
-        range(len(rows)), key=lambda i: (names.index(rows[i]["outcome"]), np.nan_to_num(excess[i], nan=math.inf))
-    )
+    seen = starts.compared(rows)
     traces = []
-    for outcome, (name, color, symbol) in OUTCOMES.items():
-        places = [place for place, index in enumerate(order, 1) if rows[index]["outcome"] == outcome]
+    for outcome, (color, symbol) in OUTCOMES.items():
+        places = [place for place, index in enumerate(seen.order, 1) if rows[index]["outcome"] == outcome]
         if not places:
             continue
-        here = [order[place - 1] for place in places]
+        here = [seen.order[place - 1] for place in places]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": f"{name}: {len(places)}",
-                "x": places,
-                "y": numbers(np.nan_to_num(excess[here], nan=top)),
-                "customdata": [f"start {i}, {rows[i]['n_steps']:,} steps" for i in here],
-                "marker": {"color": color, "symbol": symbol, "size": 9},
-                "hovertemplate": "%{customdata}: %{y:.4g} nats below the best<extra></extra>",
-            }
+            trace(
+                "markers",
+                f"{ENDED[outcome]}: {len(places)}",
+                places,
+                np.nan_to_num(seen.excess[here], nan=seen.top),
+                customdata=[f"start {i}, {rows[i]['n_steps']:,} steps" for i in here],
+                marker={"color": color, "symbol": symbol, "size": 9},
+                hovertemplate="%{customdata}: %{y:.4g} nats below the best<extra></extra>",
+            )
         )
     return chart(
         traces,
         x=whole_axis("starts, best first", np.arange(len(rows))),
-        y=log_axis("best − log posterior / nats", excess),
+        y=log_axis("best − log posterior / nats", seen.excess),
     )
 
 
-BARS = ("degenerate", "diverged", "barred")
-"""Columns that say why a candidate could not be chosen; older records lack the last."""
-
-
-def selection(columns: Mapping[str, Sequence[Any]], criterion: str, name: str, *, larger: bool) -> Chart | None:
+def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | None:
     """A criterion's difference to the best candidate over the number of components, a line a kind of scales."""
+    # Tests choose without a value for each candidate.
+    criterion = shown_criterion(columns, criterion)
     if criterion not in columns:
         return None
-    values = np.array([math.nan if value is None else value for value in columns[criterion]], float)
-    values = -values if larger else values
-    barred = [any(columns[name][row] for name in BARS if name in columns) for row in range(len(values))]
-    sound = np.isfinite(values) & ~np.array(barred, bool)
-    if not sound.any():
+    found = standing(points_of(columns, criterion), criterion)
+    if not found.sound.any():
         return None
-    excess = np.where(sound, values - np.min(values[sound]), np.nan)
-    title = f"highest − {name} / nats" if larger else f"{name} − lowest"
-    heights, axis = excess_axis(title, excess)
-    counts, kinds = np.array(columns["n_components"]), np.array(columns["scales"])
+    excess, name = np.where(found.sound, found.excess, np.nan), NAMES[criterion]
+    heights, axis = excess_axis(
+        f"highest − {name} / nats" if criterion in LARGER_IS_BETTER else f"{name} − lowest", excess
+    )
+    counts = np.array([point.n_components for point in found.points])
+    kinds = np.array([point.equal_scales for point in found.points])
     traces: list[dict[str, Any]] = []
-    for kind, (label, color, symbol, dash) in KINDS.items():
+    for kind, (color, symbol, dash) in KINDS.items():
         # One component has one scale, whichever kind it counts as: both lines begin there.
-        mine = (kinds == kind) | (counts == 1)
-        if not (sound & (kinds == kind) & (counts > 1)).any():
+        if not (found.sound & (kinds == kind) & (counts > 1)).any():
             continue
-        here = np.flatnonzero(mine & sound)
+        here = np.flatnonzero(((kinds == kind) | (counts == 1)) & found.sound)
         here = here[np.argsort(counts[here], kind="stable")]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": label,
-                "x": counts[here].tolist(),
-                "y": numbers(heights[here]),
-                "customdata": numbers(excess[here]),
-                "line": {"color": color, "width": 2, "dash": dash},
-                "marker": {"color": color, "symbol": symbol, "size": 7},
-                "hovertemplate": f"%{{x}} components, {label}: %{{customdata:+,.2f}}<extra></extra>",
-            }
+            trace(
+                "lines+markers",
+                EITHER_KIND[kind],
+                counts[here].tolist(),
+                heights[here],
+                customdata=numbers(excess[here]),
+                line={"color": color, "width": 2, "dash": dash},
+                marker={"color": color, "symbol": symbol, "size": 7},
+                hovertemplate=f"%{{x}} components, {EITHER_KIND[kind]}: %{{customdata:+,.2f}}<extra></extra>",
+            )
         )
-    chosen = [i for i, mark in enumerate(columns["chosen"]) if mark]
-    if chosen:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "chosen",
-                "x": [int(counts[chosen[0]])],
-                "y": numbers(heights[chosen[:1]]),
-                "marker": {
-                    "symbol": "circle-open",
-                    "size": 16,
-                    "color": "--ink",
-                    "line": {"width": 2, "color": "--ink"},
-                },
-                "hoverinfo": "skip",
-            }
-        )
+    chosen = chosen_row(columns)
+    if chosen is not None:
+        ring = {"symbol": "circle-open", "size": 16, "color": "--ink", "line": {"width": 2, "color": "--ink"}}
+        at = [int(counts[chosen])], heights[[chosen]]
+        traces.append(trace("markers", "chosen", *at, marker=ring, hoverinfo="skip"))
     return chart(traces, x=whole_axis("number of components", counts), y=axis)
 
 

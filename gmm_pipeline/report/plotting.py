@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from gmm_pipeline.model.vocabulary import LINEAR_UP_TO
+
 Chart = dict[str, Any]
 COLORS = 7
 """Of components, as many as the house's palette has; with five dashes, 35 components stay distinct."""
 MOST_TICKS = 7
 MOST_WHOLE_TICKS = 12
-LINEAR_UP_TO = 10.0
-"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
 
 
 def text(value: object) -> str:
@@ -122,15 +122,20 @@ def whole_axis(title: str, values: Any) -> dict[str, Any]:
     return {"title": {"text": title}, **({"dtick": 1} if np.ptp(values) <= MOST_WHOLE_TICKS else {})}
 
 
+def trace(mode: str, name: str, x: Any, y: Any, **more: Any) -> dict[str, Any]:
+    """Lines, markers or both.
+
+    Args:
+        mode: as Plotly calls it.
+        name: as Plotly shows it.
+        x: of the points.
+        y: of the points; what is not finite is a gap.
+        **more: keys of Plotly's.
+    """
+    return {"type": "scatter", "mode": mode, "name": name, "x": x, "y": numbers(y), **more}
+
+
 def line_of(x: list[float | None], y: Any, name: str, line: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A trace that is a line."""
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": text(name),
-        "x": x,
-        "y": numbers(y),
-        "line": dict(line),
-        "hovertemplate": f"{text(name)}: %{{y:.4g}}<extra></extra>",
-        **more,
-    }
+    told = f"{text(name)}: %{{y:.4g}}<extra></extra>"
+    return trace("lines", text(name), x, y, **{"line": dict(line), "hovertemplate": told, **more})

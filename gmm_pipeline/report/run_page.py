@@ -4,17 +4,20 @@ Everything is read from the record; the fit is not repeated. A page takes a seco
 and on writing Plotly's script; the price of a page that is whole.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.analysis import agreement
 from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.reading import Record, read_checked
 from gmm_pipeline.report import charts, plotting, rendering, verdicts, wording
 from gmm_pipeline.report.plotting import Chart
-from gmm_pipeline.report.reading import Match, Run, read_run
 
 SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
+MOST_OF_DIFF = 200_000
+"""Characters of a diff that a page shows."""
 
 
 class Settings(NamedTuple):
@@ -29,35 +32,32 @@ class Settings(NamedTuple):
 class Answer(NamedTuple):
     """What pages about runs and sweeps say of a fit, and the plots of it."""
 
-    run: Run
+    run: Record
     findings: list[verdicts.Finding]
     headline: verdicts.Finding
     charts: dict[str, Chart]
 
 
-def page(record: Path, *, place: str, again: str, match: Match, settings: Settings, film: Path | None = None) -> str:
+def page(record: Path, *, place: str, again: str, settings: Settings, film: Path | None = None) -> str:
     """The page as HTML.
 
     Args:
         record: folder of a run that finished or diverged.
         place: how people name that folder.
         again: the command that makes the run again from its record and compares.
-        match: gives each fitted component its true one.
         settings: for the agreement with the data.
         film: folder of its animation; None for the record's own.
 
     Raises:
         InputError: the record has nothing to report.
     """
-    run = read_run(record, match)
+    run = read_checked(record)
     found = answer(run, settings)
     selection = None
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
         selection = wording.selection_table(run.selection, criterion)
-        # Tests choose without a value for each candidate.
-        shown = criterion if criterion in run.selection else "bic"
-        drawn = charts.selection(run.selection, shown, wording.CRITERIA.get(shown, shown), larger=shown == "held_out")
+        drawn = charts.selection(run.selection, criterion)
         if drawn is not None:
             found.charts["selection"] = drawn
     return rendering.render(
@@ -73,12 +73,24 @@ def page(record: Path, *, place: str, again: str, match: Match, settings: Settin
         film=rendering.film(record / artifacts.ANIMATION if film is None else film),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
+        diff=_diff(record, run.about),
         told=list(run.about.get("verdict", [])),
         **as_content(found),
     )
 
 
-def answer(run: Run, settings: Settings) -> Answer:
+def _diff(record: Path, about: Mapping[str, Any]) -> str:
+    """What differed between the code that ran and its commit; all runs of a sweep may share the file."""
+    digest = about.get("provenance", {}).get("git", {}).get("diff")
+    path = None if digest is None else artifacts.find_diff(record, digest)
+    if path is None:
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    more = len(text) - MOST_OF_DIFF
+    return text if more <= 0 else f"{text[:MOST_OF_DIFF]}\n… {more:,} characters more"
+
+
+def answer(run: Record, settings: Settings) -> Answer:
     """Judge a run, and draw it."""
     if not run.finished or not charts.finite(run.fitted):
         drawn = {"loss": charts.loss(run)}

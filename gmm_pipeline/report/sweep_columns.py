@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.analysis.sweep_answers import LARGER_IS_BETTER
+from gmm_pipeline.analysis.sweep_answers import settings_within
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, NAMES
 from gmm_pipeline.records.files import Column
-from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweep_table import table_columns
 from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 from gmm_pipeline.report import plotting, wording
@@ -19,7 +19,7 @@ MOST_FILTERS = 6
 FIRST = ("status", "loss", "log_likelihood", "bic", "converged", "n_steps", "hit_rate", "barred", "error")
 FILTERED = ("status", "converged", "barred", "scales_are")
 LAST = ("digest", "record")
-LABELS = {"log_likelihood": "log-likelihood", "bic": "BIC", "aic": "AIC", "icl": "ICL", "n_steps": "steps taken"}
+LABELS = {name: NAMES[name] for name in ("log_likelihood", "bic", "aic", "icl")} | {"n_steps": "steps taken"}
 
 
 def table_of(runs: Sequence[SweepRun], objective: str, best: SweepRun | None) -> dict[str, Any]:
@@ -31,12 +31,7 @@ def table_of(runs: Sequence[SweepRun], objective: str, best: SweepRun | None) ->
     order = [name for name in order if name in columns and name not in LAST]
     content = [_column(name, columns[name]) for name in order]
     sorted_by = order.index(objective) if objective in order else 0
-    labels = [
-        ", ".join(
-            [f"run {run.number}", *(f"{k}={v}" for k, v in override_values(run.overrides).items() if k in differing)]
-        )
-        for run in runs
-    ]
+    labels = [", ".join([f"run {run.number}", *settings_within(run, differing)]) for run in runs]
     return {
         "rows": len(runs),
         "columns": content,

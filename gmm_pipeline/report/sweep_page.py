@@ -12,23 +12,26 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.analysis.sweep_answers import (
-    LARGER_IS_BETTER,
     barred,
     best_of,
     excess_of_same_data,
+    failures,
     jitter,
+    lowest_of_each,
     n_components,
+    settings_within,
     with_results,
 )
 from gmm_pipeline.analysis.sweep_answers import (
     value as value_of,
 )
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, NAMES
 from gmm_pipeline.records.overrides import override_values
+from gmm_pipeline.records.reading import read_checked
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
 from gmm_pipeline.report import plotting, rendering, verdicts, wording
 from gmm_pipeline.report.plotting import Chart
-from gmm_pipeline.report.reading import Match, read_run
 from gmm_pipeline.report.run_page import Answer, Settings, answer, as_content
 from gmm_pipeline.report.sweep_columns import MOST_CHOICES, axes, filters, table_of
 
@@ -43,7 +46,6 @@ def page(
     place: str,
     counts: str,
     told: Sequence[str],
-    match: Match,
     settings: Settings,
 ) -> str:
     """The page as HTML.
@@ -55,14 +57,13 @@ def page(
         place: how people name the folder.
         counts: how many runs ended how, in words.
         told: what the runs say together.
-        match: gives each fitted component its true one.
         settings: for the agreement of the best run with its data.
     """
     runs = sorted(runs, key=lambda run: run.number)
     objective = manifest.objective
     compared = with_results(runs, objective)
     best = best_of(runs, objective)[1] if compared else None
-    found = None if best is None else _answer(folder / best.record, match, settings)
+    found = None if best is None else _answer(folder / best.record, settings)
     drawn: dict[str, Chart] = {} if found is None else {f"best-{name}": one for name, one in found.charts.items()}
     criterion = criterion_chart(compared, objective) if compared else None
     if criterion is not None:
@@ -81,14 +82,12 @@ def page(
         varied=varied(runs, differing),
         common=common(runs, differing),
         best=best,
-        best_chips=[]
-        if best is None
-        else [f"{k}={v}" for k, v in override_values(best.overrides).items() if k in differing],
+        best_chips=[] if best is None else settings_within(best, differing),
         found=None if found is None else as_content(found),
-        objective=wording.CRITERIA.get(objective, objective),
+        objective=NAMES.get(objective, objective),
         origin="" if found is None else wording.origin(found.run.about),
         began=wording.moment(manifest.started),
-        failures=failures(runs, differing),
+        failures=lost(runs, differing),
         table=table,
         filters=filters(table, differing),
         axes=axes(table, objective, differing),
@@ -96,10 +95,10 @@ def page(
     )
 
 
-def _answer(record: Path, match: Match, settings: Settings) -> Answer | None:
+def _answer(record: Path, settings: Settings) -> Answer | None:
     """The best run's answer; a record that was thinned out since costs its part of the page, not the page."""
     try:
-        return answer(read_run(record, match), settings)
+        return answer(read_checked(record), settings)
     except InputError:
         return None
 
@@ -120,7 +119,7 @@ def headline(
         return verdicts.Finding(verdicts.BAD, "verdict", "No run has a result to compare", words)
     sound = not lost and (found is None or found.headline.level == verdicts.GOOD)
     level = verdicts.GOOD if sound else verdicts.CAUTION
-    name = wording.CRITERIA.get(manifest.objective, manifest.objective)
+    name = NAMES.get(manifest.objective, manifest.objective)
     side = "highest" if manifest.objective in LARGER_IS_BETTER else "lowest"
     value = wording.minus(f"{value_of(best, manifest.objective):,.3f}")
     return verdicts.Finding(level, "verdict", f"Run {best.number} has the {side} {name}, {value}", words)
@@ -154,16 +153,11 @@ def common(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in first.items() if key not in differing]
 
 
-def failures(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
+def lost(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
     """The runs without a result and why, so many that a page holds them."""
-    lost = [run for run in runs if run.status != FINISHED]
-    lines = []
-    for run in lost[:MOST_FAILURES]:
-        asked = override_values(run.overrides)
-        label = ", ".join(f"{key}={asked[key]}" for key in differing if key in asked)
-        reason = run.error or ("its loss or parameters are not finite" if run.status == DIVERGED else "no reason given")
-        lines.append(f"run {run.number}{f' ({label})' if label else ''} {run.status}: {reason}")
-    return lines + ([f"and {len(lost) - MOST_FAILURES:,} more: see the table"] if len(lost) > MOST_FAILURES else [])
+    more = sum(run.status != FINISHED for run in runs) - MOST_FAILURES
+    lines = failures(runs, differing, MOST_FAILURES, joined=", ")
+    return lines + ([f"and {more:,} more: see the table"] if more > 0 else [])
 
 
 def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | None:
@@ -172,7 +166,7 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
         return None
     excess = excess_of_same_data(compared, objective)
     counts = [n_components(run) for run in compared]
-    name = wording.CRITERIA.get(objective, objective)
+    name = NAMES.get(objective, objective)
     above = f"highest − {name}" if objective in LARGER_IS_BETTER else f"{name} − lowest"
     heights, axis = plotting.excess_axis(above, excess)
     points: dict[str, Any] = {
@@ -196,7 +190,7 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
             "mode": "lines",
             "name": "best of each number",
             "x": plotting.numbers(unique),
-            "y": plotting.numbers([heights[numbers == count].min() for count in unique]),
+            "y": plotting.numbers(lowest_of_each(numbers, heights)[1]),
             "line": {"color": "--ink", "width": 1.6},
             "hoverinfo": "skip",
         }

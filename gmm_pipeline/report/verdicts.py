@@ -11,7 +11,8 @@ import numpy as np
 
 from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles
 from gmm_pipeline.analysis.curves import LEAST_NAMED
-from gmm_pipeline.report.reading import Run
+from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
+from gmm_pipeline.records.reading import Record
 from gmm_pipeline.report.wording import many, number, plural
 
 GOOD, CAUTION, BAD, UNKNOWN = "good", "caution", "bad", "unknown"
@@ -26,7 +27,6 @@ DOUBTS = {
     "choice": "Number of components",
 }
 """What each reason is about; all others are about the optimum."""
-OUTCOMES = ("worse", "degenerate", "diverged")
 
 
 class Finding(NamedTuple):
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
         return SIGNS[self.level]
 
 
-def headline(run: Run, findings: Sequence[Finding]) -> Finding:
+def headline(run: Record, findings: Sequence[Finding]) -> Finding:
     """The verdict at a glance: the worst of what was found, and what that was."""
     if not run.finished:
         return Finding(
@@ -64,7 +64,7 @@ def _sentence(parts: Sequence[str]) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def convergence(run: Run) -> Finding:
+def convergence(run: Record) -> Finding:
     """Whether the optimizer arrived."""
     steps, norm = run.metrics.get("n_steps"), run.metrics.get("gradient_norm")
     converged = run.metrics.get("converged")
@@ -78,7 +78,7 @@ def convergence(run: Run) -> Finding:
     return Finding(CAUTION, "Convergence", "did not converge", words)
 
 
-def search(run: Run) -> Finding:
+def search(run: Record) -> Finding:
     """Whether independent searches agree on the optimum; of a fit without a search, how many starts reached it."""
     agree, total = run.metrics.get("searches_agree"), run.metrics.get("searches")
     if agree is None or total is None:
@@ -93,14 +93,14 @@ def search(run: Run) -> Finding:
     return Finding(CAUTION, "Search", f"{found.lower()} found it", words)
 
 
-def hits(run: Run) -> Finding:
+def hits(run: Record) -> Finding:
     """How many starts reached the best optimum."""
     outcomes = [one["outcome"] for one in run.restarts]
-    total, reached = len(outcomes), outcomes.count("reached")
+    total, reached = len(outcomes), outcomes.count(REACHED)
     if total < 2:
         words = "Whether other starts reach a better optimum is not known: use restarts=4 or more."
         return Finding(UNKNOWN, "Restarts", "one start only", words)
-    others = [f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes]
+    others = [f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes and name != REACHED]
     ended = f" The others ended {', '.join(others)}." if others else ""
     said = f"{reached} of {total} starts reached the best optimum"
     if reached == total:
@@ -111,7 +111,7 @@ def hits(run: Run) -> Finding:
     return Finding(CAUTION, "Restarts", f"only {reached} of {total} starts found it", words)
 
 
-def soundness(run: Run) -> Finding:
+def soundness(run: Record) -> Finding:
     """Whether a component has collapsed."""
     if run.degenerate:
         which = ", ".join(map(str, run.degenerate))
@@ -126,7 +126,7 @@ def soundness(run: Run) -> Finding:
     return Finding(GOOD, "Components", "no component is degenerate", words)
 
 
-def doubts(run: Run) -> list[Finding]:
+def doubts(run: Record) -> list[Finding]:
     """What else was found to speak against the fit, or against the choice of the number of components."""
     told = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
     return [
@@ -135,7 +135,7 @@ def doubts(run: Run) -> list[Finding]:
     ]
 
 
-def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:
+def agreement(run: Record, found: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:
     """Whether the data look like draws of the mixture."""
     root = math.sqrt(found.total)
     largest = found.largest
@@ -168,7 +168,7 @@ def agreement(run: Run, found: Calibration, null: Null | None, quantiles: Quanti
     return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({told})", words)
 
 
-def recovery(run: Run) -> Finding | None:
+def recovery(run: Record) -> Finding | None:
     """How far the answer is from the truth, where that is known."""
     if run.truth is None:
         return None

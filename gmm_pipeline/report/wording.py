@@ -8,18 +8,13 @@ import numpy as np
 
 from gmm_pipeline.analysis import rounding
 from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
-from gmm_pipeline.report.reading import Errors, Run
+from gmm_pipeline.analysis.matching import matched_truth
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.vocabulary import NAMES
+from gmm_pipeline.records.reading import ASYMPTOTIC, BOOTSTRAP, Errors, Record
 
-CRITERIA = {
-    "bic": "BIC",
-    "aic": "AIC",
-    "icl": "ICL",
-    "sbic": "singular BIC",
-    "held_out": "held-out log-likelihood",
-    "likelihood_ratio": "likelihood-ratio tests",
-    "loss": "loss",
-    "log_likelihood": "log-likelihood",
-}
+METHODS = {ASYMPTOTIC: "observed information", BOOTSTRAP: "bootstrap"}
+"""How intervals were found, in words."""
 METRICS = {
     "log_likelihood": ("log-likelihood", "nats, of all data"),
     "log_prior": ("log prior", "nats"),
@@ -89,16 +84,17 @@ def with_error(value: float, error: float, size: float = math.nan) -> tuple[str,
     return minus(text), minus(error_text), decimals
 
 
-def component_rows(run: Run) -> list[Row]:
+def component_rows(run: Record) -> list[Row]:
     """The answer, a row a component."""
     sources = [source for source in (run.bootstrap, run.asymptotic) if source is not None]
+    truth = matched_truth(run.fitted, run.truth)
     return [
-        Row(k, k in run.degenerate, tuple(_cell(run, sources, name, k) for name in run.fitted._fields))
+        Row(k, k in run.degenerate, tuple(_cell(run, truth, sources, name, k) for name in run.fitted._fields))
         for k in range(len(run.fitted.locs))
     ]
 
 
-def _cell(run: Run, sources: Sequence[Errors], name: str, component: int) -> Cell:
+def _cell(run: Record, truth: Mixture | None, sources: Sequence[Errors], name: str, component: int) -> Cell:
     value = float(getattr(run.fitted, name)[component])
     error = float(getattr(sources[0].standard_errors, name)[component]) if sources else math.nan
     size = float((run.fitted.weights if name == "weights" else run.fitted.scales)[component])
@@ -108,16 +104,16 @@ def _cell(run: Run, sources: Sequence[Errors], name: str, component: int) -> Cel
         ends = [float(getattr(end, name)[component]) for end in (source.intervals.lower, source.intervals.upper)]
         if all(map(math.isfinite, ends)) and ends[1] > ends[0]:
             texts = [minus(rounding.rounded(end, decimals, separator=",")) for end in ends]
-            intervals.append((" to ".join(texts), source.intervals.method if len(sources) > 1 else ""))
-    true = math.nan if run.matched_truth is None else float(getattr(run.matched_truth, name)[component])
+            intervals.append((" to ".join(texts), METHODS[source.intervals.method] if len(sources) > 1 else ""))
+    true = math.nan if truth is None else float(getattr(truth, name)[component])
     true_text = minus(rounding.shortened(rounding.rounded(true, decimals, separator=",")))
     return Cell(estimate, error_text, tuple(intervals), true_text)
 
 
-def interval_names(run: Run) -> list[str]:
+def interval_names(run: Record) -> list[str]:
     """What each interval of a cell is."""
     sources = [source.intervals for source in (run.bootstrap, run.asymptotic) if source is not None]
-    return [f"{100.0 * source.level:g} % interval ({source.method})" for source in sources]
+    return [f"{100.0 * source.level:g} % interval ({METHODS[source.method]})" for source in sources]
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -134,12 +130,12 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def many(run: Run) -> bool:
+def many(run: Record) -> bool:
     """Whether there are more components than are told one by one: those with next to no weight are none to a reader."""
     return len(run.fitted.locs) > MOST_NAMED
 
 
-def components(run: Run) -> str:
+def components(run: Record) -> str:
     """How many components the answer has."""
     total = len(run.fitted.locs)
     if not many(run) or not run.finished:
@@ -165,7 +161,7 @@ def hyperparameters(node: Any) -> str:
     return ", ".join(f"{key} = {value}" for key, value in node.items() if key != "_target_" and value is not None)
 
 
-def question(run: Run) -> str:
+def question(run: Record) -> str:
     """What was asked, in a sentence or two."""
     config, info = run.config, run.data_info
     asked, prior = config.get("n_components"), target(config.get("prior"))
@@ -183,7 +179,7 @@ def question(run: Run) -> str:
     if asked == "auto":
         choice = config.get("selection", {})
         kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
-        criterion = CRITERIA.get(str(config.get("criterion")), str(config.get("criterion")))
+        criterion = NAMES.get(str(config.get("criterion")), str(config.get("criterion")))
         which = "Those far behind had a short search; that one is" if searches else "Each is"
         return (
             f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were "
@@ -194,7 +190,7 @@ def question(run: Run) -> str:
     return f"{wanted} was fitted to {data} {under}: {tried}."
 
 
-def asked_rows(run: Run) -> list[tuple[str, str]]:
+def asked_rows(run: Record) -> list[tuple[str, str]]:
     """The config in a dozen rows; the record has all of it."""
     config, info = run.config, run.data_info
     weights = run.metrics.get("sum_of_weights")
@@ -263,7 +259,7 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tup
         remarks += [] if columns["converged"][index] else ["not converged"]
         rows.append([*cells, ", ".join(remarks)])
     marks = [bool(mark) for mark in columns["chosen"]]
-    header = [labels.get(name) or CRITERIA.get(name, name) for name in known]
+    header = [labels.get(name) or NAMES.get(name, name) for name in known]
     return [*header, ""], rows, marks.index(True) if True in marks else -1
 
 

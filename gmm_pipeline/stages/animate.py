@@ -1,30 +1,24 @@
 """`animate`: render the animation of a record, again or with other settings."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.reading import Record, read_checked
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages.running import drawing, latest, shown
 
 
-def render(
-    animation: DictConfig, history: History, assignments: Assignments, description: dict[str, Any], folder: Path
-) -> list[Path]:
+def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
     """Render the training of a record in every format the config asks for.
 
     Args:
         animation: the config group.
-        history: how the fit went.
-        assignments: the data and their sample weights.
-        description: name and unit of the data.
+        record: the data, and how the fit went.
         folder: for the animation.
     """
     if not animation.formats:
@@ -32,11 +26,11 @@ def render(
     from gmm_pipeline.pictures.animations import animate_training, save_animation
 
     film = animate_training(
-        history,
-        assignments.data,
-        assignments.sample_weights,
-        name=description["name"],
-        unit=description["unit"],
+        record.history,
+        record.data,
+        record.sample_weights,
+        name=record.data_info["name"],
+        unit=record.unit,
         frames=animation.frames,
         size=animation.size,
         dpi=animation.dpi,
@@ -63,15 +57,10 @@ def run(cfg: DictConfig, *, started: float) -> None:
             remedy="Choose animation=default.",
         )
     record = find_record(cfg.run, cfg.outputs_dir)
-    with contents.damage_told(record):
-        about = contents.read_about(record)
-        contents.check_unaltered(record, about, artifacts.HISTORY, artifacts.ASSIGNMENTS, artifacts.DATA)
-        history = artifacts.read_history(record / artifacts.HISTORY)
-        assignments = artifacts.read_assignments(record / artifacts.ASSIGNMENTS)
-        description = read_json(record / artifacts.DATA)
+    content = read_checked(record)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
     with drawing(f"The record in {shown(record.absolute())} is as it was."):
-        paths = render(cfg.animation, history, assignments, description, folder)
+        paths = render(cfg.animation, content, folder)
     if cfg.run == LATEST and best_of_sweep(record.parent) is not None:
         terminal.say(f"latest: {latest(record)}")
     for path in paths:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gmm_pipeline import program
-from gmm_pipeline.analysis.sweep_answers import NAMES, best_of, compared, same_data, with_results
+from gmm_pipeline.analysis.sweep_answers import best_of, compared, same_data, with_results
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.model.vocabulary import NAMES
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import whole_file, write_json
 from gmm_pipeline.records.finding import read_part

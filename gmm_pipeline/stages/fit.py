@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
-from gmm_pipeline.analysis.answers import Answer, answer, matched_truth
+from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
-from gmm_pipeline.analysis.sweep_answers import LARGER_IS_BETTER
+from gmm_pipeline.analysis.matching import matched_truth
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.priors import flat
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config

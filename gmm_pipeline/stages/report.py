@@ -116,13 +116,12 @@ def page_of_run(cfg: DictConfig, record: Path) -> str:
     Raises:
         InputError: it failed, or its record is damaged.
     """
-    from gmm_pipeline.analysis.answers import matched_truth
     from gmm_pipeline.report import run_page
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
     again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
     film = None if cfg.film is None else Path(cfg.film)
-    return run_page.page(record, film=film, place=place, again=again, match=matched_truth, settings=settings(cfg))
+    return run_page.page(record, film=film, place=place, again=again, settings=settings(cfg))
 
 
 def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
@@ -131,7 +130,6 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     Raises:
         InputError: it has not come to an end, or its manifest is damaged.
     """
-    from gmm_pipeline.analysis.answers import matched_truth
     from gmm_pipeline.report import sweep_page
     from gmm_pipeline.stages import sweep_summary
 
@@ -154,7 +152,6 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
         place=str(shown(folder.absolute())),
         counts=sweep_summary.counts(manifest, runs),
         told=told,
-        match=matched_truth,
         settings=settings(cfg),
     )
 

@@ -52,8 +52,8 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
         from gmm_pipeline.pictures import figures
 
         with drawing(f"The data are in {shown(output)}."):
-            figure = figures.draw_histogram(
-                dataset.data, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
+            figure = figures.draw_density(
+                dataset.data, None, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
             )
             stem = output.with_name(f"{output.stem}_histogram")
             paths = figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)

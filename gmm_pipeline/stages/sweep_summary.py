@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from gmm_pipeline.analysis.doubts import Reason
 from gmm_pipeline.analysis.sweep_answers import (
-    LARGER_IS_BETTER,
-    MISSED,
-    NAMES,
     REACHED,
     Setting,
     barred,
     best_of,
+    failures,
     falls,
     n_components,
     same_data,
@@ -24,6 +23,7 @@ from gmm_pipeline.analysis.sweep_answers import (
     value,
     with_results,
 )
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, NAMES
 from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
@@ -45,13 +45,13 @@ BURNHAM_ANDERSON = (
     (10.0, "it has little support"),
     (float("inf"), "it has essentially no support"),
 )
-BARRED = {
-    "degenerate": "with a degenerate component",
-    "collapsing": "with a component on its way to a collapse",
-    "coincident": "with components that coincide",
-    "saddle": "at no maximum",
-    "rounded": "with a component narrower than the rounding of the data",
-    MISSED: "below a mixture that the model contains",
+BARRED: dict[str, str] = {
+    Reason.DEGENERATE: "with a degenerate component",
+    Reason.COLLAPSING: "with a component on its way to a collapse",
+    Reason.COINCIDENT: "with components that coincide",
+    Reason.SADDLE: "at no maximum",
+    Reason.ROUNDED: "with a component narrower than the rounding of the data",
+    Reason.MISSED: "below a mixture that the model contains",
 }
 """Why runs are left out, in words."""
 CHARGING = ("bic", "aic", "icl")
@@ -93,7 +93,7 @@ def tell(
         terminal.say("", *meaning(runs, settings, objective), "")
     elif any(run.status == FINISHED for run in runs):
         terminal.say(f"No finished run has a finite {objective}, so that none is the best.", "")
-    told = failures(runs, tables)
+    told = lost(runs, tables)
     if told:
         terminal.say(*told, "")
     if tables:
@@ -237,19 +237,13 @@ def _reached(setting: Setting) -> list[str]:
     return [said]
 
 
-def failures(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
+def lost(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
     """The runs without a result, each with what was set and why, at most `MOST_FAILURES`."""
-    lost = [run for run in runs if run.status != FINISHED]
-    keys = differing_overrides(runs)
-    lines = []
-    for run in lost[:MOST_FAILURES]:
-        asked = values_of(run.overrides)
-        label = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
-        reason = run.error or ("its loss or parameters are not finite" if run.status == DIVERGED else "no reason given")
-        lines.append(f"run {run.number}{f' ({label})' if label else ''} {run.status}: {reason}")
-    if len(lost) > MOST_FAILURES:
+    lines = failures(runs, differing_overrides(runs), MOST_FAILURES, joined=" ")
+    more = sum(run.status != FINISHED for run in runs) - MOST_FAILURES
+    if more > 0:
         where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
-        lines.append(f"and {len(lost) - MOST_FAILURES:,} more, in {where}")
+        lines.append(f"and {more:,} more, in {where}")
     return lines
 
 

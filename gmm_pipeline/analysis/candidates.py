@@ -1,0 +1,81 @@
+"""The candidates of a selection as its table in a record has them, beside the best: what pictures and pages show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
+
+FALLBACK = "bic"
+"""Shown where candidates were chosen by a sequence of tests, which has no value for each."""
+
+
+class Point(NamedTuple):
+    """A candidate, by one criterion."""
+
+    n_components: int
+    equal_scales: bool
+    value: float | None
+    """What the criterion says; None or NaN where it says nothing."""
+    error: float | None
+    """Standard error of the difference to the best; None for none."""
+    problem: str | None
+    """Why it cannot be chosen, such as `degenerate`; None if it can."""
+
+
+class Standing(NamedTuple):
+    """Candidates beside the best of those that can be chosen."""
+
+    points: Sequence[Point]
+    excess: Float[np.ndarray, " C"]
+    """Difference to the best, lower being better whatever the criterion; NaN where there is no value."""
+    errors: Float[np.ndarray, " C"]
+    sound: Bool[np.ndarray, " C"]
+    """Whether it can be chosen."""
+
+
+def shown_criterion(columns: Mapping[str, Sequence[Any]], criterion: str) -> str:
+    """The criterion whose values are shown: the one that was used, where it has values."""
+    values = columns.get(criterion, ())
+    return criterion if any(value is not None and not math.isnan(value) for value in values) else FALLBACK
+
+
+def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Point]:
+    """The candidates in the table of a record.
+
+    Args:
+        columns: of the table.
+        criterion: one of them.
+    """
+    points = []
+    for row in range(len(columns["n_components"])):
+        told = {name: values[row] for name, values in columns.items()}
+        error = told.get("held_out_gap_error") if criterion == "held_out" else None
+        # Records of before this column have the two others.
+        problem = told.get("barred") or next((name for name in ("diverged", "degenerate") if told.get(name)), None)
+        points.append(Point(int(told["n_components"]), told["scales"] == "equal", told[criterion], error, problem))
+    return points
+
+
+def standing(points: Sequence[Point], criterion: str) -> Standing:
+    """Candidates beside the best of those that can be chosen, or of all where none can.
+
+    Args:
+        points: of this criterion.
+        criterion: that decides whether less is better.
+    """
+    sign = -1.0 if criterion in LARGER_IS_BETTER else 1.0
+    values = np.array([math.nan if point.value is None else sign * point.value for point in points])
+    errors = np.array([math.nan if point.error is None else point.error for point in points])
+    sound = np.array([point.problem is None for point in points], bool) & np.isfinite(values)
+    reference = values[sound] if sound.any() else values[np.isfinite(values)]
+    excess = values - reference.min(initial=math.inf) if reference.size else values
+    return Standing(points, excess, errors, sound)
+
+
+def chosen_row(columns: Mapping[str, Sequence[Any]]) -> int | None:
+    """The row that was chosen; None where none is marked."""
+    return next((row for row, mark in enumerate(columns["chosen"]) if mark), None)

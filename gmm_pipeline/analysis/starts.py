@@ -1,0 +1,50 @@
+"""How far below the best each start of a run ended, as pictures and pages show it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED, SAME_OPTIMUM, WORSE
+
+
+class Starts(NamedTuple):
+    """Starts by what became of them, and where they stand."""
+
+    excess: Float[np.ndarray, " R"]
+    """Nats below the best that may be the answer, `SAME_OPTIMUM` at least; NaN where a start has no value."""
+    order: list[int]
+    """Starts by outcome and value, best first."""
+    top: float
+    """Where those without a value stand."""
+
+
+def tell(restarts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a picture of the starts says more than a sentence: there are several, and they differ."""
+    return len(restarts) > 1 and any(one["outcome"] != REACHED for one in restarts)
+
+
+def compared(restarts: Sequence[Mapping[str, Any]]) -> Starts:
+    """Starts beside the best sound one.
+
+    Those with a degenerate component are not compared: a likelihood has no bound there, and they stand at the foot
+    where they are above the best.
+
+    Args:
+        restarts: with `log_posterior` in nats, None where it is not finite, and `outcome`.
+    """
+    values = np.array(
+        [math.nan if one["log_posterior"] is None else one["log_posterior"] for one in restarts], np.float64
+    )
+    values = np.where(np.isfinite(values), values, np.nan)
+    outcomes = [one["outcome"] for one in restarts]
+    sound = np.array([outcome in (REACHED, WORSE) for outcome in outcomes], bool)
+    candidates = values[sound] if sound.any() else values
+    finite = candidates[np.isfinite(candidates)]
+    best = float(finite.max()) if finite.size else 0.0
+    excess = np.maximum(best - values, SAME_OPTIMUM)
+    ranks = [OUTCOMES.index(outcome) for outcome in outcomes]
+    order = sorted(range(len(restarts)), key=lambda i: (ranks[i], np.nan_to_num(excess[i], nan=math.inf)))
+    return Starts(excess, order, 3.0 * float(np.nanmax(excess, initial=1.0)))

@@ -1,0 +1,141 @@
+"""A record's files as plain objects: what pictures, the film and the page are made of.
+
+What an older record has not is None or empty. Labels and responsibilities are left where they are: a page of millions
+of data asks for the data alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.files import read_columns, read_json
+from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
+
+ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
+
+
+class Intervals(NamedTuple):
+    """Where the parameters lie, by one way to find out; NaN where it gives nothing."""
+
+    lower: Mixture
+    upper: Mixture
+    level: float
+    """Probability with which an interval holds the true value."""
+    method: str
+    """How they were found: `ASYMPTOTIC` or `BOOTSTRAP`."""
+
+
+class Errors(NamedTuple):
+    """Standard errors and intervals, found in one way."""
+
+    standard_errors: Mixture
+    intervals: Intervals
+
+
+class Record(NamedTuple):
+    """A record, read."""
+
+    about: dict[str, Any]
+    """What `record.json` says."""
+    config: dict[str, Any]
+    data_info: dict[str, Any]
+    """What `data.json` says."""
+    metrics: dict[str, Any]
+    fitted: Mixture
+    truth: Mixture | None
+    degenerate: list[int]
+    """Components, in the order of the fitted ones."""
+    equal_scales: bool
+    learned: dict[str, float]
+    asymptotic: Errors | None
+    bootstrap: Errors | None
+    restarts: list[dict[str, Any]]
+    selection: dict[str, list[Any]] | None
+    """Columns of the table of candidates; None where there was nothing to choose."""
+    history: History
+    data: Float[np.ndarray, " n"]
+    sample_weights: Float[np.ndarray, " n"] | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its numbers are a result."""
+        return self.about["status"] == FINISHED
+
+    @property
+    def unit(self) -> str | None:
+        """Of the data."""
+        return self.data_info.get("unit")
+
+
+def read_checked(folder: Path) -> Record:
+    """Read a record whose files are those that were written.
+
+    Args:
+        folder: of a run that finished or diverged.
+
+    Raises:
+        InputError: the run failed, or a file of the record is missing or damaged.
+    """
+    with contents.damage_told(folder):
+        about = contents.read_about(folder)
+        status = about["status"]
+        if status not in (FINISHED, DIVERGED):
+            raise InputError(
+                "run",
+                expected="a run with numbers to report",
+                came=f"{folder} ({status}{': ' + about['error'] if about.get('error') else ''})",
+                remedy="Mend what it says and fit again, or choose another run.",
+            )
+        contents.check_unaltered(folder, about, artifacts.CONFIG, artifacts.DATA, *artifacts.RESULTS)
+        return read(folder)
+
+
+def read(folder: Path) -> Record:
+    """Read a record as it is.
+
+    Args:
+        folder: of a run that finished or diverged.
+
+    Raises:
+        Exception: a file is missing or damaged.
+    """
+    data, parameters = read_json(folder / artifacts.DATA), read_json(folder / artifacts.PARAMETERS)
+    truth, level = data.get("truth"), parameters.get("level", 0.0)
+    columns = read_columns(folder / artifacts.ASSIGNMENTS)
+    weights = columns.get("sample_weight")
+    restarts, selection = folder / artifacts.RESTARTS, folder / artifacts.SELECTION
+    return Record(
+        about=read_json(folder / artifacts.RECORD),
+        config=contents.read_config(folder),
+        data_info=data,
+        metrics=read_json(folder / artifacts.METRICS),
+        fitted=artifacts.mixture_from_json(parameters),
+        truth=None if truth is None else artifacts.mixture_from_json(truth),
+        degenerate=list(parameters.get("degenerate", [])),
+        equal_scales=parameters.get("scales_are") == "equal",
+        learned=dict(parameters.get("learned", {})),
+        asymptotic=_errors(parameters, level, ASYMPTOTIC),
+        bootstrap=_errors(parameters.get("bootstrap", {}), level, BOOTSTRAP),
+        restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
+        selection={name: list(column.to_pylist()) for name, column in read_columns(selection).items()}
+        if selection.exists()
+        else None,
+        history=artifacts.read_history(folder / artifacts.HISTORY),
+        data=columns["datum"].to_numpy().astype(np.float64),
+        sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
+    )
+
+
+def _errors(content: Mapping[str, Any], level: float, method: str) -> Errors | None:
+    if "lower" not in content:
+        return None
+    names = ("standard_errors", "lower", "upper")
+    errors, lower, upper = (artifacts.mixture_from_json(content[name]) for name in names)
+    return Errors(errors, Intervals(lower, upper, level, method))
