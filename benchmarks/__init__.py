@@ -28,7 +28,8 @@ from pathlib import Path
 
 from gmm_pipeline.configuration import config
 from gmm_pipeline.inference import batching, fits
-from gmm_pipeline.inference.jobs import REACHED, FitJob, FitResult
+from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.model.vocabulary import REACHED
 from gmm_pipeline.stages import fit, loading
 
 ROOT = Path(__file__).parent.parent

@@ -19,30 +19,20 @@ import numpy as np
 
 from benchmarks import best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
 from gmm_pipeline.analysis import matching
-from gmm_pipeline.analysis.uncertainty import in_user_units, uncertainty
-from gmm_pipeline.inference.jobs import FitResult, split
-from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.analysis.uncertainty import in_user_units, peak_of, uncertainty
+from gmm_pipeline.inference.jobs import FitResult
+from gmm_pipeline.inference.scaling import to_user_units
 from gmm_pipeline.model.mixture import Mixture, constrain
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 from gmm_pipeline.stages.fit import Job
 
 DATA_SETS = {"two_modes": 2, "four_modes": 4}
-SAME_OPTIMUM = 0.01
-"""Nats of log posterior between two fits of one optimum."""
 
 
 def z_scores(job: Job, result: FitResult) -> Mixture:
     """Distance of each parameter from the truth in standard errors; infinite where those are undefined."""
     assert job.dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
-    plan, floats = split(job.fit)
-    found = uncertainty(
-        result.parameters,
-        to_fit_units(job.dataset.data, job.scaling),
-        job.dataset.counts,
-        log_prior=plan.log_prior,
-        floats={**floats["prior"], **result.learned},
-        equal_scales=job.fit.equal_scales,
-        degenerate=result.degenerate,
-    )
+    found = uncertainty(peak_of(job.fit, result, job.standardised)._replace(sample_weights=job.dataset.counts))
     errors = in_user_units(found.standard_errors, job.scaling)
     fitted = constrain(to_user_units(result.parameters, job.scaling))
     scores = matching.z_scores(fitted, job.dataset.truth, errors)

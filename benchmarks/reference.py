@@ -41,9 +41,10 @@ import numpy as np
 
 from benchmarks import ROOT, best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
 from gmm_pipeline.analysis.selection import Candidate, candidates_of, choose, judge
-from gmm_pipeline.inference.jobs import REACHED, FitJob, FitResult
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
 from gmm_pipeline.model.mixture import constrain
+from gmm_pipeline.model.vocabulary import REACHED
 from gmm_pipeline.stages.fit import Job
 
 NAMES = ["waiting", "galaxies", "acidity"]

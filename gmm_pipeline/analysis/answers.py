@@ -11,7 +11,7 @@ from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, match, z_scores
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
-from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, uncertainty
+from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
 from gmm_pipeline.inference.jobs import FitResult, Restart, Searched, split
@@ -150,16 +150,8 @@ def _doubts_of_chosen(found: Estimate) -> tuple[Doubt, ...]:
 
 
 def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
-    plan, floats = split(found.fit)
-    seen = uncertainty(
-        found.result.parameters,
-        job.standardised,
-        job.dataset.counts,
-        log_prior=plan.log_prior,
-        floats={**floats["prior"], **found.result.learned},
-        equal_scales=found.fit.equal_scales,
-        degenerate=found.result.degenerate,
-    )
+    peak = peak_of(found.fit, found.result, job.standardised)._replace(sample_weights=job.dataset.counts)
+    seen = uncertainty(peak)
     errors = _in_order(in_user_units(seen.standard_errors, job.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level))
 

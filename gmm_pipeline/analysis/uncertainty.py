@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from gmm_pipeline.inference.jobs import FitJob, FitResult, split
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import prior_density, width_for
@@ -31,6 +32,37 @@ DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
 LEAST_SHARE = 1e-11
 """Share of the complete-data information below which what is left of it is the rounding of sums over the data."""
+
+
+class Peak(NamedTuple):
+    """Where a log posterior is looked at."""
+
+    parameters: Parameters
+    """A fit, in the units of the data."""
+    data: Float[AnyArray, " n"]
+    sample_weights: Float[AnyArray, " n"]
+    """c, how often each datum counts."""
+    log_prior: Plugin
+    """Without those of its floats that differ between runs; a constant added to all log weights must not change it."""
+    floats: Mapping[str, float]
+    """These, with what the prior learned; held fixed."""
+    equal_scales: bool
+    """Whether the components share one scale."""
+    degenerate: Iterable[int]
+    """Components at the scale floor or with too few data, whose loc and scale stay where they are."""
+
+
+def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Peak:
+    """Where a fit ended.
+
+    Args:
+        job: what was fitted.
+        result: its answer.
+        data: in the units of the fit, float64.
+    """
+    plan, floats = split(job)
+    known = {**floats["prior"], **result.learned}
+    return Peak(result.parameters, data, job.sample_weights, plan.log_prior, known, job.equal_scales, result.degenerate)
 
 
 class Uncertainty(NamedTuple):
@@ -52,16 +84,7 @@ class Curvature(NamedTuple):
 
 
 @np.errstate(all="ignore")
-def uncertainty(
-    parameters: Parameters,
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    *,
-    log_prior: Plugin,
-    floats: Mapping[str, float],
-    equal_scales: bool,
-    degenerate: Iterable[int],
-) -> Uncertainty:
+def uncertainty(peak: Peak) -> Uncertainty:
     """Standard errors of weights, locs and scales: √diag(J I⁻¹ Jᵀ), by the delta method.
 
     I is the observed information of the free parameters, J the Jacobian of weights, locs and scales. At a stationary
@@ -71,31 +94,13 @@ def uncertainty(
     A degenerate component is at the edge of what a fit may be, where curvature says nothing of its loc and scale: they
     are held fixed and have no errors, and the others' errors are those with them held fixed. Its weight is estimated
     like any other, since how many data it has is as uncertain as how many the others have.
-
-    Args:
-        parameters: a fit, in the units of `data`.
-        data: x.
-        sample_weights: c, how often each datum counts.
-        log_prior: without those of its floats that differ between runs.
-        floats: these, with what the prior learned; held fixed. A prior must not change with a constant added to all
-            log weights.
-        equal_scales: whether the components share one scale.
-        degenerate: components at the scale floor or with too few data.
     """
-    parameters = exact(parameters)
-    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(degenerate))
+    parameters = exact(peak.parameters)
+    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(peak.degenerate))
     undefined = Uncertainty(Mixture(*[np.full(len(parameters.component_mus), np.nan)] * 3), False)
     if len(sound) == 0:
         return undefined
-    found = curvature(
-        parameters,
-        data,
-        sample_weights,
-        log_prior=log_prior,
-        floats=floats,
-        equal_scales=equal_scales,
-        degenerate=degenerate,
-    )
+    found = curvature(peak)
     if found is None or not found.shares.min() > LEAST_SHARE:
         return undefined
     fitted = constrain(parameters)
@@ -103,7 +108,7 @@ def uncertainty(
     jacobian = np.concatenate([fitted.weights, np.ones_like(fitted.locs), fitted.scales])
     variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
-    counted = _with_weight(parameters, sample_weights, sound)
+    counted = _with_weight(parameters, peak.sample_weights, sound)
     # A weight of one among none that could vary is fixed by no data: no error is known, rather than one of 0.
     counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
     errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
@@ -112,35 +117,16 @@ def uncertainty(
 
 
 @np.errstate(all="ignore")
-def curvature(
-    parameters: Parameters,
-    data: Float[AnyArray, " n"],
-    sample_weights: Float[AnyArray, " n"],
-    *,
-    log_prior: Plugin,
-    floats: Mapping[str, float],
-    equal_scales: bool,
-    degenerate: Iterable[int],
-) -> Curvature | None:
-    """How the log posterior bends about a fit, in every direction it may move in; None where that is not finite.
-
-    Args:
-        parameters: a fit, in the units of `data`.
-        data: x.
-        sample_weights: c, how often each datum counts.
-        log_prior: without those of its floats that differ between runs.
-        floats: these, with what the prior learned.
-        equal_scales: whether the components share one scale.
-        degenerate: components whose loc and scale stay where they are.
-    """
-    parameters = exact(parameters)
+def curvature(peak: Peak) -> Curvature | None:
+    """How the log posterior bends about a fit, in every direction it may move in; None where that is not finite."""
+    parameters, sample_weights = exact(peak.parameters), np.asarray(peak.sample_weights)
     if not np.isfinite(parameters).all():
         return None
-    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(degenerate))
-    complete, missing = information(parameters, np.asarray(data), np.asarray(sample_weights))
-    of_prior = prior_information(parameters, log_prior, floats)
-    counted = _with_weight(parameters, sample_weights, sound)
-    free = free_directions(parameters, sound, counted, equal_scales=equal_scales)
+    sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(peak.degenerate))
+    complete, missing = information(parameters, np.asarray(peak.data), sample_weights)
+    of_prior = prior_information(parameters, peak.log_prior, peak.floats)
+    counted = _with_weight(parameters, peak.sample_weights, sound)
+    free = free_directions(parameters, sound, counted, equal_scales=peak.equal_scales)
     if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
         return None
     # Relative to the complete information no unit matters, and rounding has one size.

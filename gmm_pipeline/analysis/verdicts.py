@@ -18,9 +18,9 @@ from jaxtyping import Float
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
-from gmm_pipeline.analysis.uncertainty import curvature
+from gmm_pipeline.analysis.uncertainty import curvature, peak_of
 from gmm_pipeline.inference.collapse import collapsing
-from gmm_pipeline.inference.jobs import FitJob, FitResult, split
+from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import fewest_data, log_posterior_at, spread_of
 from gmm_pipeline.model import portable
@@ -125,16 +125,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
         result: its answer.
         data: in the units of the fit.
     """
-    plan, floats = split(job)
-    found = curvature(
-        result.parameters,
-        data,
-        job.sample_weights,
-        log_prior=plan.log_prior,
-        floats={**floats["prior"], **result.learned},
-        equal_scales=job.equal_scales,
-        degenerate=result.degenerate,
-    )
+    found = curvature(peak_of(job, result, data))
     if found is None or not found.shares[0] < FLAT:
         return 0.0
     begin, floor = np.stack(exact(result.parameters)), job.scale_floor * spread_of(job)

@@ -6,7 +6,6 @@ keyword-only arguments that returns one, named by `_target_` in a YAML.
 """
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +17,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
 from gmm_pipeline.records.columns import Text, Wanted, asked_of, read_numbers
+from gmm_pipeline.records.data_checks import check_draws, check_mixture, check_spread, whole
 from gmm_pipeline.records.files import read_json
 
 LARGEST_SEED = 2**32 - 1
@@ -123,9 +123,9 @@ def generate(
     """
     from gmm_pipeline.model.mixture import key_of, sample_exact_counts, sample_multinomial
 
-    _check_mixture("data", weights, locs, scales)
-    n_draws = _whole("data.n_draws", n_draws, least=2, most=MOST_DRAWS)
-    seed = _whole("data.seed", seed, least=0, most=LARGEST_SEED)
+    check_mixture("data", weights, locs, scales)
+    n_draws = whole("data.n_draws", n_draws, least=2, most=MOST_DRAWS)
+    seed = whole("data.seed", seed, least=0, most=LARGEST_SEED)
     key = key_of(seed)
     weights, locs, scales = ([float(value) for value in values] for values in (weights, locs, scales))
     with np.errstate(over="ignore"):  # a loc or scale beyond float32 shows in the draws
@@ -137,7 +137,7 @@ def generate(
             allowed = "exact or multinomial"
             raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
     data = np.asarray(draws, np.float64)
-    _check_draws(data)
+    check_draws(data)
     return Dataset(
         name=str(name),
         unit=None if unit is None else str(unit),
@@ -225,42 +225,8 @@ def _read_truth(path: Path) -> Mixture:
             came=f"{path} ({type(error).__name__}: {error})",
             remedy="Such a file is what `simulate` writes beside its data.",
         ) from error
-    _check_mixture(str(path), *(values.tolist() for values in mixture))
+    check_mixture(str(path), *(values.tolist() for values in mixture))
     return ordered_mixture(*(values.tolist() for values in mixture))
-
-
-def _check_mixture(
-    where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
-) -> None:
-    # locs first: the others are as long.
-    for key, values in (("locs", locs), ("weights", weights), ("scales", scales)):
-        if not _are_numbers(values):
-            expected, remedy = "a list of finite numbers, one a component", f"For two components: {where}.{key}=[1,5]."
-        elif len(values) != len(locs):
-            expected = f"{len(locs)} numbers, as many as {where}.locs"
-            remedy = "Give each component a weight, a loc and a scale."
-        elif key != "locs" and min(values) <= 0:
-            expected = "positive numbers"
-            remedy = "Leave out a component without weight; a scale is a standard deviation."
-        else:
-            continue
-        came = str(list(values)) if isinstance(values, tuple) else repr(values)
-        raise InputError(f"{where}.{key}", expected=expected, came=came, remedy=remedy)
-
-
-def _are_numbers(values: Any) -> bool:
-    return (isinstance(values, list | tuple) and len(values) > 0) and all(
-        type(value) in (int, float) and abs(value) <= sys.float_info.max for value in values
-    )
-
-
-def _check_draws(data: Float[np.ndarray, " n"]) -> None:
-    """Refuse draws that float32 cannot hold or tell apart."""
-    where = "data.locs and data.scales"
-    if not np.isfinite(data).all():
-        came = f"{np.count_nonzero(~np.isfinite(data))} draws that are not"
-        raise InputError(where, expected="draws that are finite in float32", came=came, remedy="Change their unit.")
-    _check_spread(where, data, remedy="Data are drawn in float32: about 7 digits. Use larger scales, or smaller locs.")
 
 
 def check_can_be_fitted(dataset: Dataset, where: str) -> None:
@@ -276,7 +242,7 @@ def check_can_be_fitted(dataset: Dataset, where: str) -> None:
     """
     counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
     another = "A mixture cannot be fitted to a constant; choose another column with data.column."
-    _check_spread(where, counted, remedy=another)
+    check_spread(where, counted, remedy=another)
     _check_counts(dataset)
 
 
@@ -309,25 +275,3 @@ def doubts_about_weights(dataset: Dataset) -> list[str]:
     if abs(weights.sum() - 100) < 0.5 and (weights % 1 != 0).any():
         return [f"The sample weights sum to {weights.sum():g}, as percentages do. {remedy}"]
     return []
-
-
-def _check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:
-    """Refuse data that count for something and have no standard deviation above 0, or none that float64 can hold."""
-    if len(data) < 2 or data.min() == data.max():
-        came = "no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}"
-        raise InputError(where, expected="at least two different values", came=came, remedy=remedy)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        variance = np.var(data)
-    if not 1e-300 < variance < 1e300:
-        expected = "numbers whose variance float64 can hold well, from 1e-300 to 1e300"
-        came = f"numbers from {data.min():g} to {data.max():g}"
-        raise InputError(where, expected=expected, came=came, remedy="Change their unit.")
-
-
-def _whole(where: str, value: int | float, *, least: int, most: int) -> int:
-    """The value, where it is a whole number in its range; 1e4 is a float to YAML."""
-    if type(value) is int and least <= value <= most:
-        return value
-    nearby = round(min(most, max(least, value))) if isinstance(value, int | float) else least
-    allowed = f"a whole number from {least} to {most}"
-    raise InputError(where, expected=allowed, came=repr(value), remedy=f"For example {where}={nearby}.")

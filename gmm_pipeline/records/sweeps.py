@@ -6,9 +6,8 @@ runs are read in seconds; the price is that a picture that needs a history reads
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
@@ -55,16 +54,21 @@ class SweepRun(NamedTuple):
     status: str
     """`finished`, `diverged` or `failed`."""
     error: str | None
+    metrics: dict[str, Any]
+    """Empty where the run failed; None for what is not finite."""
+    fitted: Mixture | None
+    truth: Mixture | None
+    data_name: str | None
+    data_digest: str | None
+    unit: str | None
     digest: str | None
     record: str
     """The record's folder, relative to the sweep's."""
-    metrics: Mapping[str, Any] = MappingProxyType({})
-    """Empty where the run failed; None for what is not finite."""
-    fitted: Mixture | None = None
-    truth: Mixture | None = None
-    data_name: str | None = None
-    data_digest: str | None = None
-    unit: str | None = None
+
+
+NO_RESULT: dict[str, Any] = {"metrics": {}, "fitted": None, "truth": None}
+NO_RESULT |= {"data_name": None, "data_digest": None, "unit": None}
+"""What the record of a run that failed does not say."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -142,7 +146,7 @@ def _read_run(
         "record": str(asked.number),
     }
     if known["status"] == FAILED:
-        return SweepRun(**known)
+        return SweepRun(**known, **NO_RESULT)
     try:
         wrong = contents.altered(directory, record, SUMMED_UP)
         if wrong is not None:
@@ -174,6 +178,7 @@ def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:
         overrides=asked.overrides,
         status=FAILED,
         error=f"the record cannot be read: {reason}".splitlines()[0],
+        **NO_RESULT,
         digest=asked.digest,
         record=str(asked.number),
     )

@@ -8,18 +8,17 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
-from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO, Asked, Job
+from gmm_pipeline.analysis.estimates import LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.configuration import checks, config
-from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
@@ -27,15 +26,10 @@ from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
-from gmm_pipeline.records.provenance import code_digest, memory
+from gmm_pipeline.records.provenance import code_digest
+from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory
 from gmm_pipeline.stages.running import resolved, shown
 
-OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
-"""Metrics that a run can be judged by."""
-AUTO = "auto"
-"""Stands for a number of components that is to be chosen."""
-BYTES_A_DRAW = 64
-"""What drawing takes of memory: the draws in two precisions, their components, and copies."""
 WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not bear on what is fitted."""
 
@@ -50,14 +44,6 @@ SETTINGS = (
     "gradient_tolerance",
 )
 """Numbers of a fit that pass from the config as they are."""
-
-
-SEARCH_SCHEMAS = {
-    "search": config.SearchConfig,
-    "search.moves": config.SearchMovesConfig,
-    "search.starts": config.SearchStartsConfig,
-}
-"""Keys whose keys are arguments of what they make."""
 
 
 class _Ready(NamedTuple):
@@ -93,7 +79,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     ready = _ready(shared, config.stamp_of_data(content["data"]))
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
-    _check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
+    check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
     return Job(ready.dataset, ready.scaling, ready.standardised, job, ready.asked)
 
 
@@ -117,7 +103,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     import jax
 
     cfg = DictConfig(json.loads(content))
-    _check(cfg)
+    check_config(cfg)
     dataset = config.build_dataset(cfg, stamp)
     in_file = "" if dataset.column is None else f", column {dataset.column!r}"
     check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
@@ -182,115 +168,6 @@ def _asked(cfg: DictConfig, distinct: int) -> Asked:
         likelihood_ratio=cfg.likelihood_ratio,
         level=cfg.level,
     )
-
-
-def _check(cfg: DictConfig) -> None:
-    known = list(config.FitConfig.__dataclass_fields__)
-    for name in map(str, cfg):
-        # `+` puts any key there, which may be for interpolations of one's own; what is nearly a key is a slip.
-        if name not in known and name != "hydra" and nearest(name, known):
-            raise checks.unknown_key(name, "", name, known)
-    _check_components(cfg)
-    checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
-    checks.check_range(cfg, "history_every", 1)
-    checks.check_range(cfg, "restarts", 1, checks.MOST_RESTARTS)
-    _check_search(cfg)
-    for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
-        checks.check_real(cfg, name, 0.0, most)
-    for name in ("folds", "bootstrap", "likelihood_ratio"):
-        checks.check_range(cfg, name, 0, checks.MOST_RESTARTS)
-    checks.check_real(cfg, "level", 0.5, 0.9999)
-    checks.check_choice(cfg, "objective", OBJECTIVES)
-    rate = cfg.optimizer.get("learning_rate") if isinstance(cfg.optimizer, DictConfig) else None
-    if isinstance(rate, int | float) and not 0.0 < rate < math.inf:
-        raise InputError(
-            "optimizer.learning_rate",
-            expected="a positive number",
-            came=repr(rate),
-            remedy="Leave optimizer.learning_rate out for the usual one.",
-        )
-    checks.check_pictures(cfg, "figures")
-    checks.check_pictures(cfg, "animation")
-    checks.check_range(cfg, "tracking.series_points", 0)
-    n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
-    if isinstance(n_draws, int | float):
-        _check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
-
-
-def _check_search(cfg: DictConfig) -> None:
-    for place, schema in SEARCH_SCHEMAS.items():
-        known = list(schema.__dataclass_fields__)
-        for name in OmegaConf.select(cfg, place):
-            if name not in known:  # `+` puts any key there
-                raise checks.unknown_key(f"{place}.{name}", place, str(name), known)
-    for name, least in (
-        ("points", 16),
-        ("kept", 1),
-        ("passes", 1),
-        ("rounds", 0),
-        ("screening", 1),
-        ("finalists", 1),
-        ("places", 1),
-    ):
-        checks.check_range(cfg, f"search.{name}", least)
-    checks.check_range(cfg, "search.mixtures", cfg.search.kept + 1)
-    checks.check_real(cfg, "search.patience", 1.0, None)
-    checks.check_real(cfg, "search.margin", 0.0, None)
-    checks.check_real(cfg, "search.narrowest", 1e-6, 1.0)
-    for name in cfg.search.moves:
-        checks.check_real(cfg, f"search.moves.{name}", 0.0, None)
-    if not sum(cfg.search.moves.values()):
-        raise InputError(
-            "search.moves", expected="shares, one of them positive", came="none", remedy="Leave them out for the usual."
-        )
-
-
-def _check_components(cfg: DictConfig) -> None:
-    """Refuse numbers of components that are none, and criteria that lack what they need."""
-    checks.check_choice(cfg, "criterion", CRITERIA)
-    if cfg.n_components != AUTO:
-        if type(cfg.n_components) is not int:
-            raise InputError(
-                "n_components",
-                expected="a whole number, 1 or more, or auto",
-                came=repr(cfg.n_components),
-                remedy="For example n_components=2, or n_components=auto criterion=bic.",
-            )
-        checks.check_range(cfg, "n_components", 1)
-        return
-    checks.check_range(cfg, "selection.smallest", 1)
-    checks.check_range(cfg, "selection.largest", cfg.selection.smallest)
-    for number, kind in enumerate(cfg.selection.scales):
-        if kind not in config.Scales.__members__:
-            checks.check_choice(cfg, f"selection.scales[{number}]", list(config.Scales.__members__))
-    if not cfg.selection.scales:
-        raise InputError(
-            "selection.scales",
-            expected="free, equal or both",
-            came="none",
-            remedy="For example selection.scales=[free].",
-        )
-    if cfg.criterion == "held_out" and not cfg.folds:
-        raise InputError(
-            "folds", expected="2 or more where criterion=held_out", came="0", remedy="For example folds=10."
-        )
-    if cfg.criterion == LIKELIHOOD_RATIO and not cfg.likelihood_ratio:
-        raise InputError(
-            "likelihood_ratio",
-            expected="a number of replicates where criterion=likelihood_ratio",
-            came="0",
-            remedy="For example likelihood_ratio=99.",
-        )
-
-
-def _check_memory(where: str, wanted: float) -> None:
-    if wanted > memory():
-        raise InputError(
-            where,
-            expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
-            came=f"arrays of about {wanted / 1e9:.3g} GB",
-            remedy="Choose fewer data, components or steps, or a larger history_every.",
-        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

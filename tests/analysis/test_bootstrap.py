@@ -6,12 +6,10 @@ from scipy import stats
 from small_fits import DATA, job
 
 from gmm_pipeline.analysis.bootstrap import natural, percentile_intervals, replicates, resampled
-from gmm_pipeline.analysis.uncertainty import uncertainty
+from gmm_pipeline.analysis.uncertainty import peak_of, uncertainty
 from gmm_pipeline.inference import fits
 from gmm_pipeline.inference.jobs import FitResult
-from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import IDENTITY, Scaling
-from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Mixture, constrain
 
 KEY = jax.random.PRNGKey(7)
@@ -67,15 +65,7 @@ def test_the_errors_of_the_bootstrap_are_those_of_the_information(result):
     fitted = constrain(result.parameters)
     found = percentile_intervals(fitted, [natural(fit, result, IDENTITY) for fit in again], 0.95)
     assert found.dropped == 0
-    expected = uncertainty(
-        result.parameters,
-        DATA,
-        np.ones_like(DATA),
-        log_prior=Plugin(priors.flat, ()),
-        floats={},
-        equal_scales=False,
-        degenerate=(),
-    )
+    expected = uncertainty(peak_of(job(), result, DATA))
     np.testing.assert_allclose(
         np.concatenate(found.standard_errors), np.concatenate(expected.standard_errors), rtol=0.3
     )

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import optimize, special, stats
 
 from gmm_pipeline.analysis import uncertainty as module
-from gmm_pipeline.analysis.uncertainty import Uncertainty, in_user_units, information, intervals, uncertainty
+from gmm_pipeline.analysis.uncertainty import Peak, Uncertainty, in_user_units, information, intervals, uncertainty
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
 from gmm_pipeline.model import mixture, priors
@@ -37,15 +37,8 @@ def errors_of(
     equal_scales=False,
     degenerate=(),
 ) -> Uncertainty:
-    return uncertainty(
-        parameters,
-        data,
-        np.ones(len(data)) if sample_weights is None else sample_weights,
-        log_prior=log_prior,
-        floats=floats or {},
-        equal_scales=equal_scales,
-        degenerate=degenerate,
-    )
+    counts = np.ones(len(data)) if sample_weights is None else sample_weights
+    return uncertainty(Peak(parameters, data, counts, log_prior, floats or {}, equal_scales, degenerate))
 
 
 def maximum_likelihood(start: Mixture, *, equal_scales: bool, pseudo_counts: float = 0.0) -> Parameters:

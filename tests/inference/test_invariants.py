@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from small_fits import job, plugin
 from test_stopping import norm_by_numpy
 
-from gmm_pipeline.analysis.uncertainty import uncertainty
+from gmm_pipeline.analysis.uncertainty import peak_of, uncertainty
 from gmm_pipeline.inference import em, fits
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import inits, priors
@@ -80,15 +80,7 @@ def test_an_optimum_of_modes_apart_is_a_strict_maximum(first):
     jobs = [fitted(first, 3, equal_scales=equal) for equal in (False, True)]
     for chosen, result in zip(jobs, fit_all(jobs), strict=True):
         if is_optimum(result):
-            found = uncertainty(
-                result.parameters,
-                chosen.data,
-                chosen.sample_weights,
-                log_prior=FLAT,
-                floats={},
-                equal_scales=chosen.equal_scales,
-                degenerate=(),
-            )
+            found = uncertainty(peak_of(chosen, result, chosen.data))
             assert found.positive_definite
 
 

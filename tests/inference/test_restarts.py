@@ -14,7 +14,7 @@ from test_batching import same_bits
 
 from gmm_pipeline.inference import batching, em, fits
 from gmm_pipeline.inference.calls import fit_starts
-from gmm_pipeline.inference.jobs import DEGENERATE, DIVERGED, REACHED, WORSE, FitJob, FitResult, Restart
+from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart
 from gmm_pipeline.inference.restarts import (
     best_of,
     degenerate_components,
@@ -24,6 +24,7 @@ from gmm_pipeline.inference.restarts import (
 )
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, REACHED, WORSE
 
 
 def found(locs=(-2.0, 2.0), log_scales=(0.0, 0.0), log_weights=(0.0, 0.0), *, template: FitResult, **changes):

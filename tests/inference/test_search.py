@@ -12,20 +12,11 @@ from small_fits import plugin
 from gmm_pipeline.inference import fits, search, search_calls, search_memory, search_moves
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
-from gmm_pipeline.inference.jobs import (
-    AT_OPTIMUM,
-    BLURRED,
-    ORDINARY,
-    REACHED,
-    FirstMixtures,
-    FitJob,
-    FitPlan,
-    Moves,
-    SearchPlan,
-)
+from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FirstMixtures, FitJob, FitPlan, Moves, SearchPlan
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, key_of
+from gmm_pipeline.model.vocabulary import REACHED
 
 SEARCH = SearchPlan(
     points=64,

@@ -10,14 +10,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from gmm_pipeline.analysis import curves
+from gmm_pipeline.analysis.starts import tell as starts_tell
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 from gmm_pipeline.pictures import drawing, estimate_figures, figures
+from gmm_pipeline.records.reading import Intervals
 
 SIZE = (6.4, 3.6)
 TWO = Mixture(np.array([0.2, 0.8]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
 LOWER = Mixture(np.array([0.1, 0.7]), np.array([-2.5, 4.5]), np.array([0.8, 1.7]))
 UPPER = Mixture(np.array([0.35, 0.9]), np.array([-1.5, 5.5]), np.array([1.3, 2.4]))
-INTERVALS = curves.Intervals(LOWER, UPPER, 0.95, "bootstrap")
+INTERVALS = Intervals(LOWER, UPPER, 0.95, "bootstrap")
 MANY = Mixture(np.append([0.4, 0.3, 0.25], np.full(47, 0.05 / 47)), np.arange(50.0), np.linspace(1.0, 2.0, 50))
 
 
@@ -35,20 +38,20 @@ def bars_of(figure: Figure) -> list[np.ndarray]:
 
 
 def test_few_components_are_all_named_and_of_many_the_heavy_ones():
-    assert curves.named(np.array([0.999, 0.001])).tolist() == [0, 1]
-    chosen = curves.named(MANY.weights, always=[9])
+    assert curves.named(np.array([0.999, 0.001])).chosen.tolist() == [0, 1]
+    chosen, _, rest = curves.named(MANY.weights, always=[9])
     assert chosen.tolist() == [0, 1, 2, 9]
-    assert curves.rest_name(MANY.weights, chosen) == "46 below 1 %"
+    assert rest == "46 below 1 %"
     even = np.full(40, 1.0 / 40.0)
-    assert len(curves.named(even)) == curves.MOST_NAMED
-    assert curves.rest_name(even, curves.named(even)) == "24 more"
-    assert len(curves.named(np.full(50, np.nan))) == curves.MOST_NAMED
-    assert curves.rest_name(TWO.weights, np.arange(2)) == ""
+    assert len(curves.named(even).chosen) == curves.MOST_NAMED
+    assert curves.named(even).rest == "24 more"
+    assert len(curves.named(np.full(50, np.nan)).chosen) == curves.MOST_NAMED
+    assert curves.named(TWO.weights).rest == ""
 
 
 def test_legends_of_fifty_components_fit_beside_the_picture():
     data = np.linspace(0.0, 50.0, 200)
-    figure = figures.draw_fitted_density(data, None, MANY, None, name="x", unit=None, size=SIZE)
+    figure = figures.draw_density(data, None, MANY, None, name="x", unit=None, size=SIZE)
     assert labels(figure) == ["data", "fitted mixture", *(f"component {k}" for k in range(3)), "47 below 1 %"]
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
@@ -61,13 +64,13 @@ def test_legends_of_fifty_components_fit_beside_the_picture():
 
 
 def test_degenerate_components_are_marked_on_the_axis():
-    figure = figures.draw_fitted_density(
+    figure = figures.draw_density(
         np.linspace(-5.0, 9.0, 50), None, TWO, None, degenerate=[1], name="x", unit=None, size=SIZE
     )
     (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
     assert np.asarray(mark.get_xdata()).tolist() == [5.0]
     assert "degenerate" in labels(figure)
-    sound = figures.draw_fitted_density(np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None, size=SIZE)
+    sound = figures.draw_density(np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None, size=SIZE)
     assert "degenerate" not in labels(sound)
 
 
@@ -104,9 +107,9 @@ def test_replicates_are_counted_or_owned_up_to():
 def test_any_number_of_sound_replicates_draws_without_a_warning(n_sound, tmp_path):
     one = Mixture(np.ones(1), np.zeros(1), np.ones(1))
     replicates = Mixture(*(np.where(np.arange(30)[:, None] < n_sound, leaf, np.nan) for leaf in one))
-    known = curves.Intervals(one, one, 0.95, "bootstrap")
+    known = Intervals(one, one, 0.95, "bootstrap")
     nothing = Mixture(*(np.full(1, np.nan),) * 3)
-    unknown = curves.Intervals(nothing, nothing, 0.95, "asymptotic")
+    unknown = Intervals(nothing, nothing, 0.95, "asymptotic")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = estimate_figures.draw_bootstrap(
@@ -126,13 +129,13 @@ def test_starts_stand_below_the_best_of_the_sound_ones():
         start(-60.0, "degenerate"),
         start(None, "diverged"),
     ]
-    assert estimate_figures.restarts_tell(starts)
-    assert not estimate_figures.restarts_tell([start(-100.0, "reached")] * 3)
-    assert not estimate_figures.restarts_tell(starts[:1])
+    assert starts_tell(starts)
+    assert not starts_tell([start(-100.0, "reached")] * 3)
+    assert not starts_tell(starts[:1])
     figure = estimate_figures.draw_restarts(starts, size=SIZE)
     drawn = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
     places = [(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])) for line in drawn]
-    floor = estimate_figures.SAME_OPTIMUM
+    floor = SAME_OPTIMUM
     assert places == [(1.0, floor), (2.0, 5.0), (3.0, floor), (4.0, figure.axes[0].get_ylim()[1])]
     assert to_hex(drawn[1].get_markerfacecolor()) == "#ffffff"
     assert to_hex(drawn[0].get_color()) == drawing.COLORS[1].lower()

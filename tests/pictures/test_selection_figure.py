@@ -11,7 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gmm_pipeline.pictures.selection_figure import Point, draw_selection, draw_selection_table, points_of
+from gmm_pipeline.analysis.candidates import Point, points_of
+from gmm_pipeline.pictures.selection_figure import draw_selection, draw_selection_table
 
 SIZE = (6.4, 3.6)
 FREE = {2: 462.1, 3: 441.6, 4: 443.4}
@@ -137,7 +138,8 @@ SAVE = """
 import sys
 from pathlib import Path
 from gmm_pipeline.pictures.figures import save_figure
-from gmm_pipeline.pictures.selection_figure import Point, draw_selection
+from gmm_pipeline.analysis.candidates import Point
+from gmm_pipeline.pictures.selection_figure import draw_selection
 points = [Point(k, k > 2, 100.0 - k, 0.5, None) for k in range(1, 5)]
 save_figure(draw_selection(points, "bic", 3, size=(6.4, 3.6)), Path(sys.argv[1]), formats=["png", "svg"], dpi=100)
 """

@@ -13,7 +13,6 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gmm_pipeline.analysis import sweep_answers
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import sweep_curves, sweep_figures
 from gmm_pipeline.records import artifacts
@@ -237,14 +236,6 @@ def test_what_makes_sense_is_drawn_without_a_warning(tmp_path, name):
     for path in paths:
         if path.suffix == ".png":
             assert np.ptp(np.asarray(Image.open(path).convert("L"))) > 100
-
-
-def test_unknown_format_is_named(tmp_path):
-    runs = seeds_and_components()
-    with pytest.raises(InputError, match=r"figures\.formats"):
-        sweep_figures.draw_sweep(
-            tmp_path, sweep_on_disk(tmp_path, runs), runs, objective="aic", formats=["gif"], size=SIZE, dpi=50
-        )
 
 
 def test_legends_stay_off_the_axes():

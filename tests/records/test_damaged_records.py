@@ -14,8 +14,8 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.fitted import load
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.reading import read_checked
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun
-from gmm_pipeline.report.reading import read_run
 from gmm_pipeline.stages import animate
 from gmm_pipeline.stages.rerun_words import routed
 
@@ -59,7 +59,7 @@ def swapped(record: Path, name: str) -> None:
 
 
 def page(record: Path) -> object:
-    return read_run(record, lambda fitted, truth: None)
+    return read_checked(record)
 
 
 def film(record: Path) -> object:

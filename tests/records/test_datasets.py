@@ -16,7 +16,7 @@ from scipy import stats
 
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import datasets
+from gmm_pipeline.records import data_checks, datasets
 
 SPEC = {
     "name": "spec",
@@ -251,7 +251,9 @@ def test_draws_that_float32_cannot_hold_or_tell_apart_are_refused(counts, locs, 
 )
 def test_what_is_no_mixture_is_refused(key, value, says):
     with pytest.raises(InputError, match=says) as raised:
-        datasets._check_mixture("data", **{**{name: SPEC[name] for name in ("weights", "locs", "scales")}, key: value})
+        data_checks.check_mixture(
+            "data", **{**{name: SPEC[name] for name in ("weights", "locs", "scales")}, key: value}
+        )
     assert raised.value.where == f"data.{key}"
 
 

@@ -9,7 +9,6 @@ import made_records
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
-from gmm_pipeline.analysis.answers import matched_truth
 from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.report import run_page, sweep_page
@@ -39,7 +38,7 @@ DESKTOP, PHONE = (1200, 900), (390, 844)
 def pages(tmp_path_factory) -> Path:
     """A page about a run, one about a run that diverged, one about a sweep of 400 runs, and the first in a frame."""
     folder = tmp_path_factory.mktemp("pages")
-    told = {"place": "outputs/fit/it", "again": "python -m gmm_pipeline rerun run=it", "match": matched_truth}
+    told = {"place": "outputs/fit/it", "again": "python -m gmm_pipeline rerun run=it"}
     made_records.enrich(made_records.write_run(folder / "records" / "run"))
     made_records.write_run(folder / "records" / "wild", diverged=True)
     for name in ("run", "wild"):
@@ -63,7 +62,6 @@ def pages(tmp_path_factory) -> Path:
         place="outputs/sweeps/study",
         counts="sweep study, 400 runs",
         told=["One is best."],
-        match=matched_truth,
         settings=SETTINGS,
     )
     write_text(folder / "sweep.html", text)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from plotly import graph_objects
 
-from gmm_pipeline.analysis.answers import matched_truth
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
@@ -77,7 +76,7 @@ def folder(tmp_path_factory) -> Path:
 
 def page_of(record, **changes):
     told = {"place": "outputs/fit/it", "again": "python -m gmm_pipeline rerun run=outputs/fit/it"}
-    return run_page.page(record, match=matched_truth, settings=SETTINGS, **{**told, **changes})
+    return run_page.page(record, settings=SETTINGS, **{**told, **changes})
 
 
 def sweep_page_of(folder):
@@ -90,7 +89,6 @@ def sweep_page_of(folder):
         place=folder.name,
         counts=sweep_summary.counts(manifest, runs),
         told=["A first sentence.", "A second one."],
-        match=matched_truth,
         settings=SETTINGS,
     )
 

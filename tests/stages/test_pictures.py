@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from gmm_pipeline.records import artifacts
+from gmm_pipeline.analysis.candidates import chosen_row
+from gmm_pipeline.records import artifacts, reading
 from gmm_pipeline.records.files import read_json, write_columns, write_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import pictures
@@ -49,10 +50,12 @@ def drawn(record):
 def test_what_was_asked_is_drawn(selected, tmp_path):
     record = shutil.copytree(selected, tmp_path / "record")
     assert drawn(record) == ALWAYS | {"selection", "bootstrap"}
-    found = pictures.read_selection(record)
-    assert found is not None and found.chosen is not None
-    assert found.criterion == "bic"
-    assert found.columns["n_components"][found.chosen] == len(read_json(record / artifacts.PARAMETERS)["weights"]) == 2
+    found = reading.read(record)
+    assert found.selection is not None
+    assert found.config["criterion"] == "bic"
+    row = chosen_row(found.selection)
+    assert row is not None
+    assert found.selection["n_components"][row] == len(found.fitted.weights) == 2
 
 
 def test_starts_that_differ_are_drawn(selected, tmp_path):

@@ -1,0 +1,149 @@
+"""What a fit's config must be beyond its schema: ranges of numbers, and criteria that have what they need."""
+
+import math
+
+from omegaconf import DictConfig, OmegaConf
+
+from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO
+from gmm_pipeline.configuration import checks, config
+from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.records.provenance import memory
+
+OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
+"""Metrics that a run can be judged by."""
+AUTO = "auto"
+"""Stands for a number of components that is to be chosen."""
+BYTES_A_DRAW = 64
+"""What drawing takes of memory: the draws in two precisions, their components, and copies."""
+SEARCH_SCHEMAS = {
+    "search": config.SearchConfig,
+    "search.moves": config.SearchMovesConfig,
+    "search.starts": config.SearchStartsConfig,
+}
+"""Keys whose keys are arguments of what they make."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse numbers of a fit that are out of their range, names that are none, and what does not go together.
+
+    Args:
+        cfg: the resolved config of a fit.
+
+    Raises:
+        InputError: which key.
+    """
+    known = list(config.FitConfig.__dataclass_fields__)
+    for name in map(str, cfg):
+        # `+` puts any key there, which may be for interpolations of one's own; what is nearly a key is a slip.
+        if name not in known and name != "hydra" and nearest(name, known):
+            raise checks.unknown_key(name, "", name, known)
+    _check_components(cfg)
+    checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
+    checks.check_range(cfg, "history_every", 1)
+    checks.check_range(cfg, "restarts", 1, checks.MOST_RESTARTS)
+    _check_search(cfg)
+    for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
+        checks.check_real(cfg, name, 0.0, most)
+    for name in ("folds", "bootstrap", "likelihood_ratio"):
+        checks.check_range(cfg, name, 0, checks.MOST_RESTARTS)
+    checks.check_real(cfg, "level", 0.5, 0.9999)
+    checks.check_choice(cfg, "objective", OBJECTIVES)
+    rate = cfg.optimizer.get("learning_rate") if isinstance(cfg.optimizer, DictConfig) else None
+    if isinstance(rate, int | float) and not 0.0 < rate < math.inf:
+        raise InputError(
+            "optimizer.learning_rate",
+            expected="a positive number",
+            came=repr(rate),
+            remedy="Leave optimizer.learning_rate out for the usual one.",
+        )
+    checks.check_pictures(cfg, "figures")
+    checks.check_pictures(cfg, "animation")
+    checks.check_range(cfg, "tracking.series_points", 0)
+    n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
+    if isinstance(n_draws, int | float):
+        check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
+
+
+def _check_search(cfg: DictConfig) -> None:
+    for place, schema in SEARCH_SCHEMAS.items():
+        known = list(schema.__dataclass_fields__)
+        for name in OmegaConf.select(cfg, place):
+            if name not in known:  # `+` puts any key there
+                raise checks.unknown_key(f"{place}.{name}", place, str(name), known)
+    for name, least in (
+        ("points", 16),
+        ("kept", 1),
+        ("passes", 1),
+        ("rounds", 0),
+        ("screening", 1),
+        ("finalists", 1),
+        ("places", 1),
+    ):
+        checks.check_range(cfg, f"search.{name}", least)
+    checks.check_range(cfg, "search.mixtures", cfg.search.kept + 1)
+    checks.check_real(cfg, "search.patience", 1.0, None)
+    checks.check_real(cfg, "search.margin", 0.0, None)
+    checks.check_real(cfg, "search.narrowest", 1e-6, 1.0)
+    for name in cfg.search.moves:
+        checks.check_real(cfg, f"search.moves.{name}", 0.0, None)
+    if not sum(cfg.search.moves.values()):
+        raise InputError(
+            "search.moves", expected="shares, one of them positive", came="none", remedy="Leave them out for the usual."
+        )
+
+
+def _check_components(cfg: DictConfig) -> None:
+    """Refuse numbers of components that are none, and criteria that lack what they need."""
+    checks.check_choice(cfg, "criterion", CRITERIA)
+    if cfg.n_components != AUTO:
+        if type(cfg.n_components) is not int:
+            raise InputError(
+                "n_components",
+                expected="a whole number, 1 or more, or auto",
+                came=repr(cfg.n_components),
+                remedy="For example n_components=2, or n_components=auto criterion=bic.",
+            )
+        checks.check_range(cfg, "n_components", 1)
+        return
+    checks.check_range(cfg, "selection.smallest", 1)
+    checks.check_range(cfg, "selection.largest", cfg.selection.smallest)
+    for number, kind in enumerate(cfg.selection.scales):
+        if kind not in config.Scales.__members__:
+            checks.check_choice(cfg, f"selection.scales[{number}]", list(config.Scales.__members__))
+    if not cfg.selection.scales:
+        raise InputError(
+            "selection.scales",
+            expected="free, equal or both",
+            came="none",
+            remedy="For example selection.scales=[free].",
+        )
+    if cfg.criterion == "held_out" and not cfg.folds:
+        raise InputError(
+            "folds", expected="2 or more where criterion=held_out", came="0", remedy="For example folds=10."
+        )
+    if cfg.criterion == LIKELIHOOD_RATIO and not cfg.likelihood_ratio:
+        raise InputError(
+            "likelihood_ratio",
+            expected="a number of replicates where criterion=likelihood_ratio",
+            came="0",
+            remedy="For example likelihood_ratio=99.",
+        )
+
+
+def check_memory(where: str, wanted: float) -> None:
+    """Refuse what would not fit into memory.
+
+    Args:
+        where: the keys that ask for it.
+        wanted: bytes.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    if wanted > memory():
+        raise InputError(
+            where,
+            expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
+            came=f"arrays of about {wanted / 1e9:.3g} GB",
+            remedy="Choose fewer data, components or steps, or a larger history_every.",
+        )
