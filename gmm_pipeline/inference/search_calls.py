@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.inference import search_passes
+from gmm_pipeline.inference import search_passes, tracing
 from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.jobs import FitJob, split
 from gmm_pipeline.inference.padding import padded, padded_components, padded_length
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
         n_components = self.job.plan.n_components
         is_small = len(self.data) <= FEW or self.width <= NARROW
         room = max(n_components, self.job.room) if is_small else n_components
-        return padded_components(room) if search_passes.can_pad(self.job.plan.log_prior) else n_components
+        return padded_components(room) if tracing.leaves_out_components(self.job.plan.log_prior) else n_components
 
 
 class Request(NamedTuple):

@@ -46,11 +46,6 @@ class Improved(NamedTuple):
     """In standard errors; see `parameterization.gradient_norm`."""
 
 
-def can_pad(log_prior: Plugin) -> bool:
-    """Whether a prior works on components that are filled up."""
-    return tracing.leaves_out_components(log_prior)
-
-
 def _improve(
     parameters: Parameters, problem: Problem, n_passes: Int[AnyArray, ""], *, log_prior: Plugin, fused: bool
 ) -> Improved:

@@ -37,7 +37,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records.files import read_columns, whole_file, write_columns, write_text
+from gmm_pipeline.records.files import whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -206,12 +206,3 @@ def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) 
     write_columns(record / ASSIGNMENTS, columns)
     if len(assignments.data) <= csv_rows:
         write_columns(record / ASSIGNMENTS_CSV, columns)
-
-
-def read_assignments(path: Path) -> Assignments:
-    """Read what `write_assignments` wrote."""
-    columns = {name: column.to_numpy() for name, column in read_columns(path).items()}
-    responsibilities = [columns[name] for name in columns if name.startswith("responsibility_")]
-    return Assignments(
-        columns["datum"], columns.get("sample_weight"), columns["label"], np.stack(responsibilities, axis=1)
-    )

@@ -15,7 +15,7 @@ import numpy as np
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.files import read_columns, read_json
+from gmm_pipeline.records.files import leaves, read_columns, read_json
 from gmm_pipeline.records.provenance import COMPUTING
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -99,7 +99,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Dotted keys of two configs whose values differ, with both; None for a key that is not there."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     return [(key, old.get(key), new.get(key)) for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
 
 
@@ -237,14 +237,6 @@ def _of_code(about: Mapping[str, Any], about_now: Mapping[str, Any]) -> Iterator
 def _changed(what: str, key: str, before: Any, now: Any) -> Iterator[Circumstance]:
     if before != now:
         yield Circumstance(what, key, before, now)
-
-
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
 
 
 def _told(value: Any) -> str:

@@ -242,3 +242,17 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a mapping of mappings by dotted keys, in its own order; one that is empty is a leaf.
+
+    Args:
+        node: the mapping, or a leaf.
+        prefix: of the keys.
+    """
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

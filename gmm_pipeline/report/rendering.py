@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import leaves
 from gmm_pipeline.report.plotting import Chart
 
 FOLDER = Path(__file__).parent
@@ -124,12 +125,9 @@ def flattened(content: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[
         content: of JSON.
         left_out: keys of the first level.
     """
-    rows: list[tuple[str, str]] = []
-    for key, value in content.items():
-        if key in left_out:
-            continue
-        if isinstance(value, Mapping) and value:
-            rows += [(f"{key}.{rest}", text) for rest, text in flattened(value)]
-        else:
-            rows.append((str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return rows
+    shown = {key: value for key, value in content.items() if key not in left_out}
+    return [
+        (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for key, value in leaves(shown)
+        if key
+    ]

@@ -13,7 +13,7 @@ from conftest import Ended, Quick
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.comparison import Comparison, compare
-from gmm_pipeline.records.files import read_json, write_columns, write_json
+from gmm_pipeline.records.files import read_columns, read_json, write_columns, write_json
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
 from gmm_pipeline.stages.rerun_words import _key
 
@@ -244,10 +244,10 @@ def test_a_unit_in_the_last_place_is_seen(pair):
 
 
 def test_labels_histories_and_words_are_compared(pair):
-    assignments = artifacts.read_assignments(pair[1] / artifacts.ASSIGNMENTS)
-    labels = assignments.labels.copy()
-    labels[:3] = 1 - labels[:3]
-    artifacts.write_assignments(pair[1], assignments._replace(labels=labels), csv_rows=0)
+    assignments = pair[1] / artifacts.ASSIGNMENTS
+    columns = {name: column.to_numpy().copy() for name, column in read_columns(assignments).items()}
+    columns["label"][:3] = 1 - columns["label"][:3]
+    write_columns(assignments, columns)
     history = artifacts.read_history(pair[1] / artifacts.HISTORY)
     artifacts.write_history(pair[1] / artifacts.HISTORY, history._replace(losses=history.losses[1:]))
     restarts = read_json(pair[1] / artifacts.RESTARTS)
