@@ -18,8 +18,6 @@ from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun, differing_overrides
 
-REACHED = 1e-3
-"""Nats above the best loss that are as good as the best: the precision to which losses are compared."""
 SEED = "seed"
 K = "n_components"
 SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_loss", "threefry_partitionable")
@@ -38,8 +36,8 @@ class Setting(NamedTuple):
 
     @property
     def reached(self) -> int:
-        """Runs whose loss is the best, to the precision of `REACHED`."""
-        return int(np.sum(self.excess <= REACHED))
+        """Runs whose loss is the best, to the precision of `SAME_OPTIMUM`."""
+        return int(np.sum(self.excess <= SAME_OPTIMUM))
 
     @property
     def label(self) -> str:
@@ -256,7 +254,7 @@ def _of_search(key: str) -> bool:
 
 
 class Band(NamedTuple):
-    """Excess of loss of several runs over the steps, in nats, not below `REACHED`."""
+    """Excess of loss of several runs over the steps, in nats, not below `SAME_OPTIMUM`."""
 
     steps: Int[np.ndarray, " S"]
     low: Float[np.ndarray, " S"]
@@ -271,7 +269,7 @@ def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
     """Median and quartiles of losses less a zero of each run, at the steps of the longest history."""
     steps = max((history.steps for history in histories), key=lambda steps: (int(steps[-1]), len(steps)))
     excess = np.stack([losses_at(steps, history) for history in histories]) - zeros[:, None]
-    low, middle, high = (np.maximum(quantile_of_runs(excess, share), REACHED) for share in (0.25, 0.5, 0.75))
+    low, middle, high = (np.maximum(quantile_of_runs(excess, share), SAME_OPTIMUM) for share in (0.25, 0.5, 0.75))
     n_lost = sum(not np.isfinite(history.losses).all() for history in histories)
     return Band(steps, low, middle, high, n_lost, len(histories))
 

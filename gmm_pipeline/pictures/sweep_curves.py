@@ -16,7 +16,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from gmm_pipeline.analysis import sweep_answers
-from gmm_pipeline.analysis.sweep_answers import REACHED
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
@@ -61,8 +61,8 @@ def draw_loss_curves(
         colors, norm = _sequence([float(name) for name in names] if is_number else None, len(names))
         bands = [sweep_answers.band([histories[i] for i in groups[name]], zeros[groups[name]]) for name in names]
         finite = np.concatenate([band.middle[np.isfinite(band.middle)] for band in bands])
-        top = 2.0 * max(float(finite.max(initial=0.0)), 10.0 * REACHED)
-        drawing.set_excess_axis(axes, top, REACHED)
+        top = 2.0 * max(float(finite.max(initial=0.0)), 10.0 * SAME_OPTIMUM)
+        drawing.set_excess_axis(axes, top, SAME_OPTIMUM)
         for name, color, band in zip(names, colors, bands, strict=True):
             if len(groups[name]) > 2 and not many:
                 kept = np.isfinite(band.high)

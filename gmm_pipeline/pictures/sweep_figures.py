@@ -20,9 +20,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.analysis.recovery_shares import lines_of
-from gmm_pipeline.analysis.sweep_answers import REACHED, n_components, value
+from gmm_pipeline.analysis.sweep_answers import n_components, value
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.model.vocabulary import LINEAR_UP_TO, NAMES
+from gmm_pipeline.model.vocabulary import LINEAR_UP_TO, NAMES, SAME_OPTIMUM
 from gmm_pipeline.pictures import drawing, recovery_figure, sweep_curves
 from gmm_pipeline.pictures.figures import save_figure
 from gmm_pipeline.records import artifacts
@@ -111,14 +111,14 @@ def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence
     finite = np.concatenate([values[np.isfinite(values)] for values in excess])
     with drawing.style():
         figure, grid = drawing.new_panels(len(panels), size, "share of the runs")
-        drawing.set_excess_axis(grid[0], 2.0 * max(float(finite.max(initial=0.0)), 0.5), REACHED)
+        drawing.set_excess_axis(grid[0], 2.0 * max(float(finite.max(initial=0.0)), 0.5), SAME_OPTIMUM)
         for axes, panel, values, name in zip(grid, panels, excess, _titles(panels), strict=True):
             # A dot stands at the middle of its share.
             shares = (np.arange(len(values)) + 0.5) / len(values)
-            good, has_result = values <= REACHED, np.isfinite(values)
+            good, has_result = values <= SAME_OPTIMUM, np.isfinite(values)
             axes.axvspan(0.0, panel.reached / len(values), color="0.93", linewidth=0.0, zorder=0)
             for chosen, color in ((good, REACHED_COLOR), (~good & has_result, ABOVE_COLOR)):
-                shown = np.maximum(values[chosen], REACHED)
+                shown = np.maximum(values[chosen], SAME_OPTIMUM)
                 axes.scatter(shares[chosen], shown, s=9, color=color, zorder=2, clip_on=False, **DOTS)
             if not has_result.all():
                 axes.axvspan(has_result.mean(), 1.0, **WITHOUT_RESULT)
@@ -129,7 +129,7 @@ def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence
         figure.supylabel("loss − best / nats", fontsize=9.0)
         dot = {"linestyle": "", "marker": "o", "markersize": 4}
         handles: list[Artist] = [
-            Line2D([], [], color=REACHED_COLOR, label=f"reached the best (within {REACHED:g} nats)", **dot),
+            Line2D([], [], color=REACHED_COLOR, label=f"reached the best (within {SAME_OPTIMUM:g} nats)", **dot),
             Line2D([], [], color=ABOVE_COLOR, label="ended above it", **dot),
         ]
         if not np.isfinite(np.concatenate(excess)).all():

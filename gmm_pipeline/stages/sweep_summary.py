@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gmm_pipeline.analysis.doubts import Reason
 from gmm_pipeline.analysis.sweep_answers import (
-    REACHED,
     Setting,
     barred,
     best_of,
@@ -23,7 +22,7 @@ from gmm_pipeline.analysis.sweep_answers import (
     value,
     with_results,
 )
-from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, NAMES
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, NAMES, SAME_OPTIMUM
 from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import override_values as values_of
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, Manifest, SweepRun, differing_overrides
@@ -214,7 +213,7 @@ def _compare_settings(settings: Sequence[Setting], name: str, superlative: str, 
     best, second = (best_of(setting.runs, objective)[0] for setting in settings[:2])
     direction = "lower" if objective in LARGER_IS_BETTER else "higher"
     # A criterion has twice the log-likelihood in it.
-    gap = "as good" if second - best <= 2.0 * REACHED else f"{second - best:,.3g} {direction}"
+    gap = "as good" if second - best <= 2.0 * SAME_OPTIMUM else f"{second - best:,.3g} {direction}"
     return (
         f"{_capital(name)} is {superlative} with {settings[0].label or 'the defaults'}; the next, "
         f"{settings[1].label or 'the defaults'}, is {gap}. The number of components is the "
@@ -228,7 +227,7 @@ def _reached(setting: Setting) -> list[str]:
         return []
     with_what = f"With {setting.label}, " if setting.label else ""
     differ = "seed" if differing_overrides(setting.runs) == ["seed"] else "run"
-    only = f"{setting.reached:,} of {n_runs:,} {differ}s reached the best loss within {REACHED:g} nats."
+    only = f"{setting.reached:,} of {n_runs:,} {differ}s reached the best loss within {SAME_OPTIMUM:g} nats."
     said = with_what + only
     if setting.reached == 1:
         said += " A loss reached only once may not be the best there is: try more seeds."

@@ -119,7 +119,7 @@ def test_final_losses_stand_sorted_over_their_share_with_hits_counted():
     ]
     shares, excess = dots(figure, 1).T
     np.testing.assert_allclose(shares, (np.arange(10) + 0.5) / 11)
-    np.testing.assert_allclose(excess, [1e-3] * 8 + [80.0, 80.0])
+    np.testing.assert_allclose(excess, [1e-2] * 8 + [80.0, 80.0])
     assert "without a result" in labels(figure)
 
 
