@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Num, PRNGKeyArray
 
-from gmm_pipeline.analysis.matching import match
+from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Scaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
@@ -115,12 +115,3 @@ def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: 
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     lower, upper = (Mixture(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
     return BootstrapIntervals(lower, upper, Mixture(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
-
-
-def in_order_of(fitted: Mixture, replicate: Mixture) -> Mixture:
-    """A replicate with its components in the order of the fit's that they match."""
-    found = match(replicate, fitted)
-    ordered = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
-    for leaf, values in zip(ordered, replicate, strict=True):
-        leaf[found.others] = values[found.components]
-    return ordered

@@ -19,6 +19,7 @@ from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio,
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.cross_validation import HeldOut
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
@@ -227,7 +228,7 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
     found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
     mixtures = [bootstrap.natural(one, result, job.scaling) for one in found]
     fitted = constrain(to_user_units(result.parameters, job.scaling))
-    matched = [bootstrap.in_order_of(fitted, one) if np.isfinite(one).all() else one for one in mixtures]
+    matched = [in_order_of(fitted, one) if np.isfinite(one).all() else one for one in mixtures]
     return Resampled(
         bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
         Mixture(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),

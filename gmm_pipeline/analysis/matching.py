@@ -114,15 +114,23 @@ def z_scores(fitted: Mixture, truth: Mixture, standard_errors: Mixture) -> Mixtu
     return Mixture(*scores)
 
 
+def in_order_of(fitted: Mixture, other: Mixture) -> Mixture:
+    """A mixture with its components in the order of those of a fit that they match, NaN where one has no partner.
+
+    Args:
+        fitted: K components, whose order is taken.
+        other: L components, in the same units.
+    """
+    found = match(other, fitted)
+    ordered = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+    for leaf, values in zip(ordered, other, strict=True):
+        leaf[found.others] = values[found.components]
+    return ordered
+
+
 def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
     """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
-    if truth is None or len(truth.locs) == len(fitted.locs):
-        return truth
-    found = match(fitted, truth)
-    rows = Mixture(*(np.full(len(fitted.locs), np.nan) for _ in truth))
-    for leaf, values in zip(rows, truth, strict=True):
-        leaf[found.components] = values[found.others]
-    return rows
+    return truth if truth is None or len(truth.locs) == len(fitted.locs) else in_order_of(fitted, truth)
 
 
 def adjusted_rand_index(
