@@ -34,6 +34,8 @@ from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 
+STEM = "training"
+"""Name of the files without suffix."""
 SHARE_LOSS = 0.3
 GIF_COLORS = 128
 # Browsers slow down a gif whose frames last less than two hundredths of a second.
@@ -257,7 +259,6 @@ def _page(film: bytes, size: tuple[int, int], title: str) -> bytes:
 def save_animation(
     animation: ArtistAnimation,
     directory: Path,
-    stem: str = "training",
     *,
     formats: Sequence[str],
     fps: float | int,
@@ -269,7 +270,6 @@ def save_animation(
     Args:
         animation: from `animate_training`.
         directory: where the files go; made if need be.
-        stem: their name without suffix.
         formats: any of gif, mp4 and html.
         fps: frames per second.
         hold: seconds for which the last frame stays.
@@ -285,11 +285,11 @@ def save_animation(
     done = iter(range(1, n_frames + 1))
     writer = _Writer(formats, fps, hold, lambda: progress(next(done), n_frames) if progress else None)
     with drawing.style():
-        animation.save(str(directory / stem), writer=writer)
-    contents = {"gif": writer.gif, "mp4": writer.film, "html": _page(writer.film, writer.size, stem)}
+        animation.save(str(directory / STEM), writer=writer)
+    contents = {"gif": writer.gif, "mp4": writer.film, "html": _page(writer.film, writer.size, STEM)}
     paths = []
     for suffix in formats:
-        paths.append(directory / f"{stem}.{suffix}")
+        paths.append(directory / f"{STEM}.{suffix}")
         with whole_file(paths[-1]) as stream:
             stream.write(contents[suffix])
     return paths

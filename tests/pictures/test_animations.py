@@ -106,7 +106,7 @@ def test_films_without_a_warning_whatever_the_size(n_components, n_records, tmp_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         film = film_of(history_of(n_records, n_components), 5)
-        (path,) = animations.save_animation(film, tmp_path, "film", formats=["gif"], fps=10, hold=1.0)
+        (path,) = animations.save_animation(film, tmp_path, formats=["gif"], fps=10, hold=1.0)
     assert path == tmp_path / "film.gif"
     with Image.open(path) as gif:
         assert len(list(ImageSequence.Iterator(gif))) == min(n_records, 5)
