@@ -107,7 +107,7 @@ def test_films_without_a_warning_whatever_the_size(n_components, n_records, tmp_
         warnings.simplefilter("error")
         film = film_of(history_of(n_records, n_components), 5)
         (path,) = animations.save_animation(film, tmp_path, formats=["gif"], fps=10, hold=1.0)
-    assert path == tmp_path / "film.gif"
+    assert path == tmp_path / "training.gif"
     with Image.open(path) as gif:
         assert len(list(ImageSequence.Iterator(gif))) == min(n_records, 5)
     figure = film._fig  # pyright: ignore[reportAttributeAccessIssue]
