@@ -85,8 +85,11 @@ def answer(job: Job, found: Estimate) -> Answer:
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
     resampled = found.resampled
     degenerate = _renumbered(result.degenerate, order)
-    own = [one._replace(components=_renumbered(one.components, order)) for one in _doubts_of(job, found)]
-    doubts = (*own, *(one for one in _doubts_of_chosen(found) if one.reason in BY_COMPARISON))
+    own = [
+        one._replace(components=_renumbered(one.components, order)) for one in doubts_of(fit, result, job.standardised)
+    ]
+    beside = found.candidates[found.chosen].doubts if found.candidates else ()
+    doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
     # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
     why = barred(degenerate, doubts, diverged=diverged)
@@ -139,14 +142,6 @@ def answer(job: Job, found: Estimate) -> Answer:
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
     """Components by their place in the order of the locs."""
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
-
-
-def _doubts_of(job: Job, found: Estimate) -> tuple[Doubt, ...]:
-    return doubts_of(found.fit, found.result, job.standardised)
-
-
-def _doubts_of_chosen(found: Estimate) -> tuple[Doubt, ...]:
-    return found.candidates[found.chosen].doubts if found.candidates else ()
 
 
 def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
