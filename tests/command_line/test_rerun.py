@@ -256,7 +256,6 @@ def test_labels_histories_and_words_are_compared(pair):
     found = {(one.file, one.key): one for one in compared(pair).differences}
     assert set(found) == {
         ("assignments.parquet", "label"),
-        ("assignments.parquet", "uncertainty"),  # of the label
         ("history.npz", "losses"),
         ("restarts.json", "restarts.outcome"),
     }
