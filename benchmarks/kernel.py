@@ -32,10 +32,10 @@ from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.inference.calls import keys_of
 from gmm_pipeline.inference.fits import fit, fit_all
-from gmm_pipeline.inference.fitting import Lane, parts_of, start
+from gmm_pipeline.inference.fitting import StartInputs, parts_of, start
 from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.inference.objective import compiler_options, lay_out
-from gmm_pipeline.inference.parameterization import Constraints, Free
+from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 
 SMALL, LARGE = 6_000, 1_000_000
 RUNS = 64
@@ -124,9 +124,9 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
     plan, n_data = job.plan, len(job.data)
     n_evaluations = EVALUATIONS[n_data]
 
-    def descend(parameters: Any, lane: Lane) -> Any:
-        laid_out = lay_out(lane.data, lane.sample_weights, fused=plan.fused)
-        loss_func = parts_of(lane, laid_out, plan).loss_func
+    def descend(parameters: Any, inputs: StartInputs) -> Any:
+        laid_out = lay_out(inputs.data, inputs.sample_weights, fused=plan.fused)
+        loss_func = parts_of(inputs, laid_out, plan).loss_func
 
         def move(_: Any, state: Any) -> Any:
             free, total = state
@@ -134,12 +134,12 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
             # So that no evaluation is like another, and none can be left out.
             return jax.tree.map(lambda leaf, slope: leaf - 1e-6 * slope, free, gradient), total + value
 
-        return jax.lax.fori_loop(0, n_evaluations, move, (Free(parameters, {}), jnp.zeros((), job.data.dtype)))
+        return jax.lax.fori_loop(0, n_evaluations, move, (Unconstrained(parameters, {}), jnp.zeros((), job.data.dtype)))
 
     each = [start(job, key) for key in keys_of(job._replace(restarts=runs))]
     starts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     zeros = jnp.zeros(runs, job.data.dtype)
-    lane = Lane(
+    inputs = StartInputs(
         data=jnp.tile(job.data, (runs, 1)),
         sample_weights=jnp.tile(job.sample_weights, (runs, 1)),
         constraints=Constraints(jnp.ones((runs, plan.n_components), bool), jnp.zeros(runs, bool), zeros - jnp.inf),
@@ -147,7 +147,7 @@ def evaluation(job: FitJob, runs: int, *, fast: bool = True) -> Evaluation:
         gradient_tolerance=zeros,
         floats={"prior": {}, "optimizer": {}, "schedule": {}},
     )
-    arguments = starts, lane
+    arguments = starts, inputs
     options = compiler_options(plan.fused) if fast else None
     compiled = jax.jit(jax.vmap(descend), compiler_options=options).lower(*arguments).compile()
     memory = compiled.memory_analysis()

@@ -193,7 +193,7 @@ def winners_table(sources: Sequence[Source], n_seeds: int, overrides: Sequence[s
 def winners(job: Job, n_seeds: int) -> list[Candidate | None]:
     """What BIC chooses with each seed."""
     each = [
-        candidates_of(seeded._replace(room=MOST_COMPONENTS), range(1, MOST_COMPONENTS + 1), [True, False])
+        candidates_of(seeded._replace(padded_to=MOST_COMPONENTS), range(1, MOST_COMPONENTS + 1), [True, False])
         for seeded in with_seeds(job.fit, range(n_seeds))
     ]
     results = fit_all([candidate for candidates in each for candidate in candidates])

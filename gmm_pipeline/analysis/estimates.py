@@ -116,7 +116,7 @@ def candidates_of(job: Job) -> list[FitJob]:
     found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
     # One width for all, so that the whole selection is one program; only the one that is chosen is trained.
     penalty = selection.penalty(asked.criterion, float(np.sum(job.dataset.counts)))
-    return [fit._replace(room=max(asked.numbers), trained=False, penalty=penalty) for fit in found]
+    return [fit._replace(padded_to=max(asked.numbers), trained=False, penalty=penalty) for fit in found]
 
 
 def is_settled(asked: Asked) -> bool:

@@ -1,7 +1,7 @@
 """Which starts may be one program, how wide it is, and which runs are computed at once; `calls.py` computes them.
 
-What may share a program is everything but the arrays of a `Lane`: the data, the start, the floats of optimizer, prior
-and init, whether scales are equal, and the number of components, which are padded and masked. The rest is the
+What may share a program is everything but the arrays of a `StartInputs`: the data, the start, the floats of optimizer,
+prior and init, whether scales are equal, and the number of components, which are padded and masked. The rest is the
 `Program`, which is printable and says why runs were split.
 
 The last bits of a result depend on the width of the arrays it was computed in, never on its neighbours. So the width
@@ -77,7 +77,7 @@ def _spare() -> int:
 
 def width_of(job: FitJob) -> Width:
     """The canonical width of a fit, a function of its data and components."""
-    components = max(job.plan.n_components, job.room)
+    components = max(job.plan.n_components, job.padded_to)
     if job.plan.as_written:
         return Width(1, components)
     plan, _ = split(job)

@@ -20,8 +20,8 @@ import numpy as np
 
 from gmm_pipeline.inference import lowered
 from gmm_pipeline.inference.batching import MOST_ENTRIES, Program, batches, group, program_of
-from gmm_pipeline.inference.fitting import Lane, Moment, advance, initial, start
-from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult, Seen, split
+from gmm_pipeline.inference.fitting import Moment, StartInputs, advance, initial, start
+from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult, HistoryEntry, split
 from gmm_pipeline.inference.objective import compiler_options, lay_out
 from gmm_pipeline.inference.padding import padded
 from gmm_pipeline.inference.parameterization import Constraints
@@ -63,17 +63,25 @@ def segments_of(program: Program) -> list[Segment]:
 
 
 def _run_segment(
-    parameters: Parameters, carried: Any, lanes: Lane, first: Any, until: Any, every: Any, steps: Any, *, plan: FitPlan
+    parameters: Parameters,
+    carried: Any,
+    inputs: StartInputs,
+    first: Any,
+    until: Any,
+    every: Any,
+    steps: Any,
+    *,
+    plan: FitPlan,
 ) -> Any:
     """The steps of a batch from `first` up to `until`, and what was seen at entries, in their order.
 
     A fit begins at step 0 from `parameters`; `carried` is what the segment before has left.
     """
-    laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(lanes.data, lanes.sample_weights)
+    laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(inputs.data, inputs.sample_weights)
     move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
-    begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, lanes)
+    begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, inputs)
     carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
-    seen = jax.eval_shape(move, carried, lanes, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
+    seen = jax.eval_shape(move, carried, inputs, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
     # One place more, for what is no entry: to write it is less work than to choose.
     history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES + 1, *leaf.shape), leaf.dtype), seen)
 
@@ -85,7 +93,7 @@ def _run_segment(
     def go(looped: Any) -> Any:
         (step, until_entry, entry), carried, history = looped
         moment = Moment(jnp.where(step < steps, until_entry == 0, step > steps), step >= steps)
-        carried, seen = move(carried, lanes, laid_out, moment)
+        carried, seen = move(carried, inputs, laid_out, moment)
         place = jnp.where(moment.is_entry, entry, MOST_ENTRIES)
         history = jax.tree.map(lambda all_, new: all_.at[place].set(new), history, seen)
         until_entry = jnp.where(until_entry == 0, every, until_entry) - 1
@@ -116,7 +124,7 @@ def keys_of(job: FitJob) -> list[Any]:
     return [job.key, *(sequence.generate_state(2) for sequence in others)]
 
 
-def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
+def _started(job: FitJob) -> list[tuple[Parameters, StartInputs]]:
     """Start and arrays of each restart of a run, as wide as its program."""
     plan, floats = split(job)
     program, dtype = program_of(job), job.data.dtype.type
@@ -124,19 +132,19 @@ def _started(job: FitJob) -> list[tuple[Parameters, Lane]]:
     starts = [start(job, key) for key in keys_of(job)] if job.begin is None else [job.begin] * job.restarts
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * spread_of(job))
-    lane = Lane(
+    inputs = StartInputs(
         *padded(job.data, job.sample_weights, program.n_data),
         Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
         jax.tree.map(dtype, floats),
     )
-    return [(_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), lane) for one in starts]
+    return [(_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), inputs) for one in starts]
 
 
 def _fit_call(
-    program: Program, starts: Sequence[tuple[Parameters, Lane]], progress: Callable[[int], None]
-) -> list[Seen]:
+    program: Program, starts: Sequence[tuple[Parameters, StartInputs]], progress: Callable[[int], None]
+) -> list[HistoryEntry]:
     """One batch, computed at the program's width: the history of each start, its end last.
 
     Args:
@@ -145,14 +153,14 @@ def _fit_call(
         progress: called with the steps done since the last call.
     """
     filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
-    parameters, lanes = _stacked(filled)
+    parameters, inputs = _stacked(filled)
     plan, run = program.plan, _run(program.plan.fused)
-    carried = _nothing_carried(plan, parameters, lanes)
-    lanes = jax.device_put(lanes)
+    carried = _nothing_carried(plan, parameters, inputs)
+    inputs = jax.device_put(inputs)
     entries, left, history = [], program.steps, None
     for segment in segments_of(program):
         arguments = (segment.first, segment.until, program.history_every, program.steps)
-        carried, history = run(parameters, carried, lanes, *map(np.int32, arguments), plan=plan)
+        carried, history = run(parameters, carried, inputs, *map(np.int32, arguments), plan=plan)
         entries.append([np.asarray(leaf)[: len(segment.entries)] for leaf in jax.tree.leaves(history)])
         taken = min(segment.until, program.steps) - segment.first
         left -= taken
@@ -165,9 +173,9 @@ def _fit_call(
     return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
-def _nothing_carried(plan: FitPlan, parameters: Parameters, lanes: Lane) -> Any:
+def _nothing_carried(plan: FitPlan, parameters: Parameters, inputs: StartInputs) -> Any:
     """Stands for what a segment before the first has left."""
-    leaves, structure = jax.tree.flatten((parameters, lanes))
+    leaves, structure = jax.tree.flatten((parameters, inputs))
     begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
 
@@ -175,22 +183,22 @@ def _nothing_carried(plan: FitPlan, parameters: Parameters, lanes: Lane) -> Any:
 @functools.lru_cache(maxsize=1024)
 def _begun(plan: FitPlan, structure: Any, shapes: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> Any:
     """Shapes of what a fit begins with; traced once for all calls of a program."""
-    parameters, lanes = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    return jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, lanes)
+    parameters, inputs = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.eval_shape(jax.vmap(functools.partial(initial, plan=plan)), parameters, inputs)
 
 
 def compile_for(job: FitJob) -> None:
     """Compile a fit's program, by a call of no steps, so that it is there when a search before the fit has ended."""
     program = program_of(job)
     alone = job._replace(restarts=1, begin=Parameters(*[np.zeros(job.plan.n_components, job.data.dtype)] * 3))
-    parameters, lanes = _stacked(_started(alone) * program.width.runs)
-    carried = _nothing_carried(program.plan, parameters, lanes)
+    parameters, inputs = _stacked(_started(alone) * program.width.runs)
+    carried = _nothing_carried(program.plan, parameters, inputs)
     _run(program.plan.fused)(
-        parameters, carried, jax.device_put(lanes), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
+        parameters, carried, jax.device_put(inputs), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
     )
 
 
-def _result(job: FitJob, history: Seen) -> FitResult:
+def _result(job: FitJob, history: HistoryEntry) -> FitResult:
     """The result of one start, without what came after it converged and the components that filled up its arrays."""
     taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)
     rested = np.flatnonzero(history.converged)

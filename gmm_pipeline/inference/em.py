@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from gmm_pipeline.inference.parameterization import Free
+from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
 
 LONGEST_LEAP = 4.0
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
     """Least log scale: the maximum of what EM maximises over scales above it, where that without it lies below."""
 
 
-def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
+def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> Unconstrained:
     """Where a step of EM leads: w = (R + α − 1) / (n + K (α − 1)), μ' = μ + σ S/R, σ'² = σ² (Q/R − (S/R)²).
 
     R = Σ c r, S = Σ c r z and Q = Σ c r z² with z = (x − μ) / σ follow from the gradient: R + α − 1 = ∂ log w + w (n +
@@ -73,7 +73,7 @@ def em_step(free: Free, gradient: Free, problem: Problem) -> Free:
         mus + jnp.exp(log_scales) * shift,
         jnp.where(active, jnp.maximum(log_scales + 0.5 * jnp.log(variance), problem.log_floor), log_scales),
     )
-    return Free(moved, free.learned)
+    return Unconstrained(moved, free.learned)
 
 
 def em() -> optax.GradientTransformationExtraArgs:

@@ -17,7 +17,7 @@ import numpy as np
 from gmm_pipeline.inference.calls import Progress, fit_starts
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
-from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, Searched, Seen
+from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
 from gmm_pipeline.inference.parameterization import learned_by
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at, spread_of
 from gmm_pipeline.inference.search import Found, Optimum
@@ -81,7 +81,7 @@ def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
     """An optimum as the result of a fit that had nothing left to do."""
     divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
     converged = optimum.gradient_norm < job.gradient_tolerance
-    history = Seen(
+    history = HistoryEntry(
         Parameters(*(leaf[None] for leaf in optimum.parameters)),
         {},
         np.array([-optimum.log_posterior / divisor]),

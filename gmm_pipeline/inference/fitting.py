@@ -22,18 +22,18 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference import em, tracing
-from gmm_pipeline.inference.jobs import FitJob, FitPlan, Seen
+from gmm_pipeline.inference.jobs import FitJob, FitPlan, HistoryEntry
 from gmm_pipeline.inference.objective import Blocks, log_likelihood_of
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import (
     Constraints,
-    Free,
-    free_of,
+    Unconstrained,
     gradient_norm,
     learned_by,
     mixture_of,
     over_sticks,
     projected,
+    unconstrained_of,
 )
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray, Parameters
@@ -42,7 +42,7 @@ from gmm_pipeline.model.priors import traits
 LossFunction = Callable[[Any], Float[Array, ""]]
 
 
-class Lane(NamedTuple):
+class StartInputs(NamedTuple):
     """What differs between the starts of one program, arrays all."""
 
     data: Float[AnyArray, "*batch n"]
@@ -79,9 +79,9 @@ class Parts(NamedTuple):
     """One run's own functions."""
 
     loss_func: LossFunction
-    """Free -> negative log posterior over the divisor."""
+    """Unconstrained -> negative log posterior over the divisor."""
     optimizer: optax.GradientTransformationExtraArgs
-    mixture: Callable[[Free], Parameters]
+    mixture: Callable[[Unconstrained], Parameters]
     problem: em.Problem
 
 
@@ -162,20 +162,20 @@ def get_loss(
     return loss_func(get_params_func(state), data)
 
 
-def parts_of(lane: Lane, laid_out: Blocks, plan: FitPlan) -> Parts:
+def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
     """The loss and the optimizer of one run, in nats.
 
     Args:
-        lane: what is the run's own.
+        inputs: what is the run's own.
         laid_out: its data, as the plan's form of the objective takes them.
         plan: what it shares; floats that are the run's own are absent.
     """
-    constraints, floats = lane.constraints, lane.floats["prior"]
+    constraints, floats = inputs.constraints, inputs.floats["prior"]
     total = jnp.sum(laid_out.sample_weights)
     divisor = total if plan.average_loss else 1.0
     mixture = partial(mixture_of, constraints=constraints, sticks=over_sticks(plan.log_prior))
 
-    def loss_func(free: Free) -> Float[Array, ""]:
+    def loss_func(free: Unconstrained) -> Float[Array, ""]:
         parameters = mixture(free)
         learned = {name: jnp.exp(value) for name, value in free.learned.items()}
         log_prior = tracing.prior_density(plan.log_prior.given({**floats, **learned}), parameters, constraints.active)
@@ -185,13 +185,13 @@ def parts_of(lane: Lane, laid_out: Blocks, plan: FitPlan) -> Parts:
     pseudo_count = traits(plan.log_prior.function).pseudo_count
     added = jnp.nan if pseudo_count is None else pseudo_count(**dict(plan.log_prior.given(floats).hyperparameters))
     problem = em.Problem(total, divisor, added, *constraints)
-    optimizer = build_optimizer(*_given(plan, lane))
+    optimizer = build_optimizer(*_given(plan, inputs))
     return Parts(loss_func, optimizer, mixture, problem)
 
 
-def _given(plan: FitPlan, lane: Lane) -> tuple[Plugin, Plugin]:
+def _given(plan: FitPlan, inputs: StartInputs) -> tuple[Plugin, Plugin]:
     """Optimizer and schedule with the numbers that are the run's own."""
-    return plan.optimizer.given(lane.floats["optimizer"]), plan.schedule.given(lane.floats["schedule"])
+    return plan.optimizer.given(inputs.floats["optimizer"]), plan.schedule.given(inputs.floats["schedule"])
 
 
 def start(job: FitJob, key: AnyArray) -> Parameters:
@@ -205,11 +205,11 @@ def start(job: FitJob, key: AnyArray) -> Parameters:
     return Parameters(*(np.asarray(leaf, job.data.dtype) for leaf in found))
 
 
-def initial(parameters: Parameters, lane: Lane, *, plan: FitPlan) -> Carried:
+def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Carried:
     """What the first step is handed."""
-    learned = {name: lane.floats["prior"][name] for name in learned_by(plan.log_prior)}
-    free = free_of(parameters, learned, lane.constraints, sticks=over_sticks(plan.log_prior))
-    optimizer = build_optimizer(*_given(plan, lane))
+    learned = {name: inputs.floats["prior"][name] for name in learned_by(plan.log_prior)}
+    free = unconstrained_of(parameters, learned, inputs.constraints, sticks=over_sticks(plan.log_prior))
+    optimizer = build_optimizer(*_given(plan, inputs))
     return Carried(State(free, optimizer.init(free)), jnp.zeros((), bool))
 
 
@@ -222,43 +222,45 @@ class Moment(NamedTuple):
     """Whether all steps were taken: nothing moves but what the optimizer takes back."""
 
 
-def advance(carried: Carried, lane: Lane, laid_out: Blocks, moment: Moment, *, plan: FitPlan) -> tuple[Carried, Seen]:
+def advance(
+    carried: Carried, inputs: StartInputs, laid_out: Blocks, moment: Moment, *, plan: FitPlan
+) -> tuple[Carried, HistoryEntry]:
     """One step, and what it saw before it moved; none where the fit has converged, or does so here.
 
     What is seen of convergence holds at an entry alone.
     """
-    parts = parts_of(lane, laid_out, plan)
+    parts = parts_of(inputs, laid_out, plan)
     before = carried.state
     moved, info, gradient, updates = _step(before, parts.loss_func, parts.optimizer, parts.problem)
-    moved = moved._replace(parameters=projected(moved.parameters, lane.constraints))
+    moved = moved._replace(parameters=projected(moved.parameters, inputs.constraints))
     landed = em.landed(before.optimizer_state, before.parameters, info.loss)
     moved = jax.tree.map(partial(jnp.where, moment.is_over), State(landed, before.optimizer_state), moved)
-    norm = _norm_of(gradient, before.parameters, lane, parts)
+    norm = _norm_of(gradient, before.parameters, inputs, parts)
     # What the floor takes back of an update gains nothing.
-    updates = _above_floor(updates, before.parameters, lane.constraints)
+    updates = _above_floor(updates, before.parameters, inputs.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)
     gain = jnp.abs(sum(jax.tree.leaves(gained))) * parts.problem.divisor
     # After the last step there is no update; EM's next would gain about half the square.
     gain = jnp.where(moment.is_over, 0.5 * norm**2, gain)
-    rests = (norm < lane.gradient_tolerance) & (gain < lane.tolerance)
+    rests = (norm < inputs.gradient_tolerance) & (gain < inputs.tolerance)
     converged = carried.converged | (moment.is_entry & rests)
     state = jax.tree.map(lambda old, new: jnp.where(converged, old, new), before, moved)
     return Carried(state, converged), _seen(before.parameters, info.loss, norm, converged, parts)
 
 
-def _above_floor(updates: Free, free: Free, constraints: Constraints) -> Free:
+def _above_floor(updates: Unconstrained, free: Unconstrained, constraints: Constraints) -> Unconstrained:
     least = constraints.log_floor - free.parameters.log_component_scales
     by_scale = jnp.maximum(updates.parameters.log_component_scales, least)
     return updates._replace(parameters=updates.parameters._replace(log_component_scales=by_scale))
 
 
-def _norm_of(gradient: Free, free: Free, lane: Lane, parts: Parts) -> Float[Array, ""]:
+def _norm_of(gradient: Unconstrained, free: Unconstrained, inputs: StartInputs, parts: Parts) -> Float[Array, ""]:
     in_nats = jax.tree.map(lambda slope: -parts.problem.divisor * slope, gradient)
-    return gradient_norm(in_nats, parts.mixture(free), lane.constraints, parts.problem.total)
+    return gradient_norm(in_nats, parts.mixture(free), inputs.constraints, parts.problem.total)
 
 
 def _seen(
-    free: Free, loss: Float[AnyArray, ""], norm: Float[Array, ""], converged: Bool[AnyArray, ""], parts: Parts
-) -> Seen:
+    free: Unconstrained, loss: Float[AnyArray, ""], norm: Float[Array, ""], converged: Bool[AnyArray, ""], parts: Parts
+) -> HistoryEntry:
     learned: dict[str, AnyArray] = {name: jnp.exp(value) for name, value in free.learned.items()}
-    return Seen(parts.mixture(free), learned, loss, norm, converged)
+    return HistoryEntry(parts.mixture(free), learned, loss, norm, converged)

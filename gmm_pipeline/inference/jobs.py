@@ -121,7 +121,7 @@ class FitJob(NamedTuple):
     """Length of the gradient, in standard errors; a fit with a shorter one may stop."""
     begin: Parameters | None = None
     """Where to start, instead of where the plan's init says."""
-    room: int = 0
+    padded_to: int = 0
     """Components that the arrays have room for at least, so that fits of several numbers share a program."""
     search: SearchPlan | None = None
     """The search for the best optimum, `restarts` times; None for the best of so many starts."""
@@ -138,7 +138,7 @@ class FitJob(NamedTuple):
         return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype))
 
 
-class Seen(NamedTuple):
+class HistoryEntry(NamedTuple):
     """An entry of the history."""
 
     parameters: Parameters
@@ -158,7 +158,7 @@ class FitResult(NamedTuple):
     """Hyperparameters that the prior learned."""
     steps: Int[np.ndarray, " H"]
     """Optimizer steps taken before each entry of the history."""
-    history: Seen
+    history: HistoryEntry
     """Parameters [H, K] and loss [H], in nats, at those steps; the last entry is the final state."""
     diverged: bool
     """Whether the final loss or a final parameter is not finite."""

@@ -1,10 +1,10 @@
 """Between the numbers that an optimizer moves and the mixture that they stand for.
 
-An optimizer sees `Free`: numbers without bounds, in which any step lands on a valid mixture. They are log weights, or
-the logits of broken sticks where the prior is one over sticks; locs; log scales, which all components share where
-scales are equal; and the logarithms of what the prior learns. All of it is padded to one shape whatever the run asks
-for, so that runs with equal and with free scales are one program. The price: an equal scale is K numbers that move as
-one, the mean of which counts.
+An optimizer sees `Unconstrained`: numbers without bounds, in which any step lands on a valid mixture. They are log
+weights, or the logits of broken sticks where the prior is one over sticks; locs; log scales, which all components share
+where scales are equal; and the logarithms of what the prior learns. All of it is padded to one shape whatever the run
+asks for, so that runs with equal and with free scales are one program. The price: an equal scale is K numbers that move
+as one, the mean of which counts.
 
 A floor under the scales is a projection after each step: scales that are inside it never feel it.
 """
@@ -20,7 +20,7 @@ from gmm_pipeline.model.priors import traits
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
-class Free(NamedTuple):
+class Unconstrained(NamedTuple):
     """What an optimizer moves."""
 
     parameters: Parameters
@@ -39,7 +39,7 @@ class Constraints(NamedTuple):
     """Least log scale."""
 
 
-def mixture_of(free: Free, constraints: Constraints, *, sticks: bool) -> Parameters:
+def mixture_of(free: Unconstrained, constraints: Constraints, *, sticks: bool) -> Parameters:
     """The mixture that free numbers stand for; components that only fill up have the log weight `ABSENT`.
 
     Args:
@@ -58,7 +58,9 @@ def mixture_of(free: Free, constraints: Constraints, *, sticks: bool) -> Paramet
     )
 
 
-def free_of(parameters: Parameters, learned: dict[str, AnyArray], constraints: Constraints, *, sticks: bool) -> Free:
+def unconstrained_of(
+    parameters: Parameters, learned: dict[str, AnyArray], constraints: Constraints, *, sticks: bool
+) -> Unconstrained:
     """Free numbers that stand for a mixture, or for the nearest one that satisfies the constraints.
 
     Args:
@@ -72,17 +74,17 @@ def free_of(parameters: Parameters, learned: dict[str, AnyArray], constraints: C
         weights = logits_of_log_weights(weights, constraints.active)
     equal = jnp.where(constraints.equal_scales, _mean(log_scales, constraints.active), log_scales)
     moved = Parameters(jnp.where(constraints.active, weights, 0.0), mus, equal)
-    return projected(Free(moved, {name: jnp.log(value) for name, value in learned.items()}), constraints)
+    return projected(Unconstrained(moved, {name: jnp.log(value) for name, value in learned.items()}), constraints)
 
 
-def projected(free: Free, constraints: Constraints) -> Free:
+def projected(free: Unconstrained, constraints: Constraints) -> Unconstrained:
     """The nearest numbers whose scales are not below the floor."""
     log_scales = jnp.maximum(free.parameters.log_component_scales, constraints.log_floor)
     return free._replace(parameters=free.parameters._replace(log_component_scales=log_scales))
 
 
 def gradient_norm(
-    gradient: Free, mixture: Parameters, constraints: Constraints, total: Float[AnyArray, ""]
+    gradient: Unconstrained, mixture: Parameters, constraints: Constraints, total: Float[AnyArray, ""]
 ) -> Float[Array, ""]:
     """Norm of a gradient in units of the information that labelled data would carry: ‖g‖ = √(Σ g² / I).
 

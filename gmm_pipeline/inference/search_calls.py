@@ -26,7 +26,7 @@ Array = np.ndarray
 UNSOUND = 1e12
 """Nats by which a mixture with a degenerate component is held to be worse than any without."""
 FEW, NARROW = 128, 4
-"""Data, and mixtures at once, up to which components are padded to the room of all that they are compared with: to
+"""Data, and mixtures at once, up to which components are padded as far as all that they are compared with: to
 compile one more program, or to load it, takes longer than that."""
 
 
@@ -46,12 +46,12 @@ class Problem(NamedTuple):
         return math.log(self.job.scale_floor * self.spread) if self.job.scale_floor else -math.inf
 
     @property
-    def room(self) -> int:
+    def padded_to(self) -> int:
         """Components that are computed."""
         n_components = self.job.plan.n_components
         is_small = len(self.data) <= FEW or self.width <= NARROW
-        room = max(n_components, self.job.room) if is_small else n_components
-        return padded_components(room) if tracing.leaves_out_components(self.job.plan.log_prior) else n_components
+        padded_to = max(n_components, self.job.padded_to) if is_small else n_components
+        return padded_components(padded_to) if tracing.leaves_out_components(self.job.plan.log_prior) else n_components
 
 
 class Request(NamedTuple):
@@ -112,7 +112,7 @@ class _Shared(NamedTuple):
     data: int
     sample_weights: int
     """Both by identity."""
-    room: int
+    padded_to: int
     width: int
     log_prior: Any
     fused: bool
@@ -125,7 +125,7 @@ def _shared_by(request: Request) -> _Shared:
     plan, floats = split(problem.job)
     arrays = id(problem.data), id(problem.sample_weights)
     prior = tuple(sorted(floats["prior"].items()))
-    return _Shared(*arrays, problem.room, problem.width, plan.log_prior, plan.fused, prior, request.n_passes)
+    return _Shared(*arrays, problem.padded_to, problem.width, plan.log_prior, plan.fused, prior, request.n_passes)
 
 
 def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
@@ -163,13 +163,13 @@ def _rows(request: Request) -> tuple[Parameters, Constraints]:
         order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
         mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
     rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]
-    n, room = len(rows[0]), problem.room
+    n, padded_to = len(rows[0]), problem.padded_to
     constraints = Constraints(
-        np.broadcast_to(np.arange(room) < n_components, (n, room)),
+        np.broadcast_to(np.arange(padded_to) < n_components, (n, padded_to)),
         np.full(n, problem.job.equal_scales),
         np.full(n, problem.log_floor, dtype),
     )
-    return Parameters(*(np.pad(leaf, ((0, 0), (0, room - n_components))) for leaf in rows)), constraints
+    return Parameters(*(np.pad(leaf, ((0, 0), (0, padded_to - n_components))) for leaf in rows)), constraints
 
 
 def _call(problem: Problem, shared: _Shared, rows: tuple[Parameters, Constraints]) -> search_passes.Improved:

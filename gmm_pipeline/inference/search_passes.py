@@ -18,7 +18,14 @@ from jaxtyping import Array, Float, Int
 
 from gmm_pipeline.inference import em, lowered, tracing
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
-from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, gradient_norm, mixture_of, projected
+from gmm_pipeline.inference.parameterization import (
+    Constraints,
+    Unconstrained,
+    gradient_norm,
+    mixture_of,
+    projected,
+    unconstrained_of,
+)
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray, Parameters
 from gmm_pipeline.model.priors import traits
@@ -56,12 +63,12 @@ def _improve(
     added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
     optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
 
-    def loss(free: Free, constraints: Constraints) -> Float[Array, ""]:
+    def loss(free: Unconstrained, constraints: Constraints) -> Float[Array, ""]:
         mixture = mixture_of(free, constraints, sticks=False)
         prior = tracing.prior_density(given, mixture, constraints.active)
         return -(log_likelihood_of(mixture, blocks, active=constraints.active, fused=fused) + prior)
 
-    def one(constraints: Constraints, free: Free, state: Any, best: Any) -> tuple[Free, Any, Any]:
+    def one(constraints: Constraints, free: Unconstrained, state: Any, best: Any) -> tuple[Unconstrained, Any, Any]:
         of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
         value, gradient = jax.value_and_grad(loss)(free, constraints)
         in_nats = jax.tree.map(jnp.negative, gradient)
@@ -76,7 +83,9 @@ def _improve(
 
     # In log weights whatever the prior is: where its density is highest does not depend on it.
     held_to = problem.constraints
-    free = jax.vmap(lambda each, constraints: free_of(each, {}, constraints, sticks=False))(parameters, held_to)
+    free = jax.vmap(lambda each, constraints: unconstrained_of(each, {}, constraints, sticks=False))(
+        parameters, held_to
+    )
     state = jax.vmap(optimizer.init)(free)
     n = parameters.component_mus.shape[0]
     worst = jnp.full((n,), jnp.inf, problem.data.dtype)
@@ -84,7 +93,9 @@ def _improve(
     _, _, (found, value, norm) = jax.lax.fori_loop(
         0, n_passes, lambda _, carried: jax.vmap(one)(held_to, *carried), (free, state, best)
     )
-    mixtures = jax.vmap(lambda each, constraints: mixture_of(Free(each, {}), constraints, sticks=False))(found, held_to)
+    mixtures = jax.vmap(lambda each, constraints: mixture_of(Unconstrained(each, {}), constraints, sticks=False))(
+        found, held_to
+    )
     return Improved(mixtures, -value, norm)
 
 

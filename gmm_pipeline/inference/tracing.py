@@ -18,7 +18,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.em import Problem
 from gmm_pipeline.inference.optimizers import build_optimizer
-from gmm_pipeline.inference.parameterization import Free
+from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
@@ -58,11 +58,11 @@ def use_schedule(schedule: Plugin, shape: Shape) -> Any:
 
 def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
     """The shapes of an update."""
-    return jax.eval_shape(_update(optimizer, shape), Free(shape.parameters(), {}))
+    return jax.eval_shape(_update(optimizer, shape), Unconstrained(shape.parameters(), {}))
 
 
-def _update(optimizer: Plugin, shape: Shape) -> Callable[[Free], Any]:
-    def update(free: Free) -> Any:
+def _update(optimizer: Plugin, shape: Shape) -> Callable[[Unconstrained], Any]:
+    def update(free: Unconstrained) -> Any:
         transformation = build_optimizer(optimizer, Plugin(lambda: lambda step: 1.0, ()))
         one = jnp.ones((), shape.dtype)
         return transformation.update(
@@ -164,7 +164,9 @@ def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
 def has_loop(optimizer: Plugin, shape: Shape) -> bool:
     """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own."""
     absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
-    return "while" in _operations(jax.make_jaxpr(_update(optimizer.given(absent), shape))(Free(shape.parameters(), {})))
+    return "while" in _operations(
+        jax.make_jaxpr(_update(optimizer.given(absent), shape))(Unconstrained(shape.parameters(), {}))
+    )
 
 
 def _operations(traced: ClosedJaxpr | Jaxpr) -> Iterator[str]:

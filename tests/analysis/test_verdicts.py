@@ -15,7 +15,7 @@ from gmm_pipeline.analysis.doubts import BARRING, Doubt, Reason, barred, words
 from gmm_pipeline.analysis.verdicts import climb, coincident, doubts_of, narrower_than_rounding
 from gmm_pipeline.inference.calls import fit_starts
 from gmm_pipeline.inference.collapse import collapsing
-from gmm_pipeline.inference.jobs import Seen
+from gmm_pipeline.inference.jobs import HistoryEntry
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.splitting import merged
@@ -256,7 +256,7 @@ def narrowing(data, scales):
     ends = [a_result([0.94, 0.06], [0.0, 0.7], [1.0, scale]) for scale in scales]
     leaves = [np.stack(leaf) for leaf in zip(*(end.parameters for end in ends), strict=True)]
     losses = np.array([-log_likelihood(end, data) / len(data) for end in ends])
-    seen = Seen(Parameters(*leaves), {}, losses, np.zeros(len(ends)), np.zeros(len(ends), bool))
+    seen = HistoryEntry(Parameters(*leaves), {}, losses, np.zeros(len(ends)), np.zeros(len(ends), bool))
     steps = 10 * np.arange(len(ends))
     return ends[-1]._replace(steps=steps, n_steps=int(steps[-1]), history=seen, converged=False)
 

@@ -17,7 +17,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import em, fits
 from gmm_pipeline.inference.jobs import FitJob, FitResult, check
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
-from gmm_pipeline.inference.parameterization import Constraints, Free, free_of, mixture_of
+from gmm_pipeline.inference.parameterization import Constraints, Unconstrained, mixture_of, unconstrained_of
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
@@ -50,12 +50,12 @@ def engine_step(parameters, constraints, data, sample_weights, alpha, divisor, *
     """Where a step of EM leads, from the gradient of what a fit minimises."""
     laid_out = lay_out(data, sample_weights, fused=fused)
 
-    def loss(free: Free):
+    def loss(free: Unconstrained):
         mixture = mixture_of(free, constraints, sticks=False)
         log_likelihood = log_likelihood_of(mixture, laid_out, active=constraints.active, fused=fused)
         return -(log_likelihood + priors.dirichlet(mixture, constraints.active, concentration=alpha)) / divisor
 
-    free = free_of(parameters, {}, constraints, sticks=False)
+    free = unconstrained_of(parameters, {}, constraints, sticks=False)
     problem = em.Problem(jnp.sum(sample_weights), divisor, alpha - 1.0, constraints.active, constraints.equal_scales)
     return mixture_of(em.em_step(free, jax.grad(loss)(free), problem), constraints, sticks=False)
 
@@ -220,7 +220,7 @@ def test_squarem_takes_back_what_is_not_a_number_whatever_the_compiler_assumes(b
     with jax.enable_x64(bits == 64):
         dtype = np.dtype(f"float{bits}").type
         parameters = Parameters(*(np.zeros(2, dtype) for _ in range(3)))
-        state: Any = em.squarem().init(Free(parameters, {}))
+        state: Any = em.squarem().init(Unconstrained(parameters, {}))
         state = state._replace(value=jnp.asarray(1.0, dtype))
         kept = jax.jit(em._kept, compiler_options=compiler_options(True))
         found = [bool(kept(state, dtype(value))) for value in (np.nan, np.inf, -np.inf, 2.0, 1.0, -3.0, 0.0)]

@@ -14,7 +14,7 @@ from gmm_pipeline.inference.calls import _started, segments_of
 from gmm_pipeline.inference.fitting import State
 from gmm_pipeline.inference.jobs import FitJob, check, split
 from gmm_pipeline.inference.objective import log_likelihood
-from gmm_pipeline.inference.parameterization import Free
+from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model import mixture, priors
 from gmm_pipeline.model.mixture import Parameters
 
@@ -107,18 +107,18 @@ def test_divergence_is_a_value():
 @pytest.mark.parametrize("fused", [False, True])
 def test_loss_is_that_of_the_notebook_summed_and_averaged(fused):
     prior = plugin(priors.dirichlet, concentration=2.0)
-    (_, lane), *_ = _started(job(log_prior=prior))
-    lane = jax.tree.map(jnp.asarray, lane)
+    (_, inputs), *_ = _started(job(log_prior=prior))
+    inputs = jax.tree.map(jnp.asarray, inputs)
     leaves = jnp.array([0.3, -1.0]), jnp.array([-1.0, 2.0]), jnp.array([0.1, -0.2])
     parameters = Parameters(*leaves)
     padded = Parameters(*(np.pad(np.asarray(leaf), (0, 3)) for leaf in parameters))
-    laid_out = objective.lay_out(lane.data, lane.sample_weights, fused=fused)
+    laid_out = objective.lay_out(inputs.data, inputs.sample_weights, fused=fused)
     summed, averaged = (
-        fitting.parts_of(lane, laid_out, split(job(log_prior=prior, average_loss=average, fused=fused))[0])
+        fitting.parts_of(inputs, laid_out, split(job(log_prior=prior, average_loss=average, fused=fused))[0])
         for average in (False, True)
     )
     expected = mixture.loss_mixture_weights(leaves, jnp.asarray(DATA), alpha_prior=jnp.full(2, 2.0))
-    free = Free(padded, {})
+    free = Unconstrained(padded, {})
     np.testing.assert_allclose(summed.loss_func(free), expected, rtol=ROUNDING_32)
     np.testing.assert_allclose(averaged.loss_func(free), expected / len(DATA), rtol=ROUNDING_32)
 

@@ -14,7 +14,7 @@ from small_fits import job, plugin
 
 from gmm_pipeline.inference import batching, fits
 from gmm_pipeline.inference.jobs import FitResult
-from gmm_pipeline.inference.parameterization import Constraints, free_of, mixture_of
+from gmm_pipeline.inference.parameterization import Constraints, mixture_of, unconstrained_of
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
 
@@ -33,7 +33,7 @@ PROCESS = {
 
 @partial(jax.jit, static_argnames="sticks")
 def there_and_back(parameters, learned, constraints, *, sticks):
-    free = free_of(parameters, learned, constraints, sticks=sticks)
+    free = unconstrained_of(parameters, learned, constraints, sticks=sticks)
     return free, mixture_of(free, constraints, sticks=sticks)
 
 

@@ -221,7 +221,7 @@ def test_an_optimizer_that_cannot_hold_an_optimum_has_the_optimum_all_the_same()
 
 
 def test_fits_that_are_compared_never_fall_with_the_number_of_components():
-    base = job(NESTED, 1, restarts=1)._replace(trained=False, room=5)
+    base = job(NESTED, 1, restarts=1)._replace(trained=False, padded_to=5)
     several = [
         base._replace(plan=base.plan._replace(n_components=number), equal_scales=equal)
         for number in range(1, 6)
@@ -234,7 +234,7 @@ def test_fits_that_are_compared_never_fall_with_the_number_of_components():
 
 
 def a_selection(seed: int, data=None) -> list[FitJob]:
-    base = job(NESTED, 1, seed=seed)._replace(trained=False, room=4, penalty=2.7)
+    base = job(NESTED, 1, seed=seed)._replace(trained=False, padded_to=4, penalty=2.7)
     base = base if data is None else base._replace(data=data.data, sample_weights=data.sample_weights)
     return [
         base._replace(plan=base.plan._replace(n_components=number), equal_scales=equal)

@@ -38,11 +38,14 @@ DESKTOP, PHONE = (1200, 900), (390, 844)
 def pages(tmp_path_factory) -> Path:
     """A page about a run, one about a run that diverged, one about a sweep of 400 runs, and the first in a frame."""
     folder = tmp_path_factory.mktemp("pages")
-    told = {"place": "outputs/fit/it", "again": "python -m gmm_pipeline rerun run=it"}
+    place, again = "outputs/fit/it", "python -m gmm_pipeline rerun run=it"
     made_records.enrich(made_records.write_run(folder / "records" / "run"))
     made_records.write_run(folder / "records" / "wild", diverged=True)
     for name in ("run", "wild"):
-        write_text(folder / f"{name}.html", run_page.page(folder / "records" / name, settings=SETTINGS, **told))
+        write_text(
+            folder / f"{name}.html",
+            run_page.page(folder / "records" / name, place=place, again=again, settings=SETTINGS),
+        )
     study = made_records.write_sweep(folder / "study", n_runs=6)
     manifest = read_manifest(study)
     few = read_runs(study, manifest)
