@@ -19,10 +19,11 @@ from typing import Any
 
 import griffe
 import yaml
+from omegaconf import OmegaConf
 
 from gmm_pipeline.__main__ import COMMANDS
 from gmm_pipeline.configuration import command_help
-from gmm_pipeline.configuration.config import SCHEMAS, config_directory
+from gmm_pipeline.configuration.config import SCHEMAS, config_directory, register
 
 COMMANDS_MARKER, OPTIONS_MARKER = "<!-- every command -->", "<!-- every option -->"
 WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", list: "list"}
@@ -61,6 +62,7 @@ def _rows_of_command(command: str) -> Iterator[tuple[str, str, str, str]]:
         if name in chosen:
             group = f"[group](options.md#{name})"
             yield f"`{name}`", group, f"[`{chosen[name]}`](options.md#{_anchor(name, chosen[name])})", meaning
+            yield from _rows_of_own_keys(command, name, hints[name])
         elif is_dataclass(hints[name]):
             for inner in fields(hints[name]):
                 kind = _words_of(typing.get_type_hints(hints[name])[inner.name])
@@ -71,6 +73,17 @@ def _rows_of_command(command: str) -> Iterator[tuple[str, str, str, str]]:
     for name in chosen:
         if name not in hints and not name.startswith("override"):
             yield f"`{name}`", f"[group](options.md#{name})", _value(chosen[name]), "a whole config by one name"
+
+
+def _rows_of_own_keys(command: str, group: str, schema: Any) -> Iterator[tuple[str, str, str, str]]:
+    """The keys of a group that no option has, but the command itself."""
+    register()
+    values: Any = OmegaConf.to_container(command_help.composed(command, []))
+    for name, said in command_help.own_meanings(command).items():
+        within, _, key = name.partition(".")
+        if key and within == group:
+            kind = _words_of(typing.get_type_hints(schema)[key])
+            yield f"`{name}`", kind, _value(values[group][key]), said
 
 
 def options() -> Iterator[str]:

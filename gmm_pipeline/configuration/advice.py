@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import for_nothing
 from gmm_pipeline.errors import InputError
@@ -101,9 +103,9 @@ def _groups(command: str) -> list[str]:
 
 def _usual(command: str, key: str) -> Any:
     """The value that a key has by itself; None where it has none."""
-    from gmm_pipeline.configuration.command_help import values_of
+    from gmm_pipeline.configuration.command_help import composed
 
-    value = values_of(command)
+    value: Any = OmegaConf.to_container(composed(command, []))
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -182,7 +182,8 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
         InputError: which key.
     """
     node, known = cfg[group], PICTURE_FORMATS[group]
-    check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
+    if "sweep" in node:
+        check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
     for suffix in node.formats:
         if suffix not in known:
             raise InputError(

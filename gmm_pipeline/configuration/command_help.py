@@ -7,7 +7,7 @@ import sys
 import textwrap
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +75,57 @@ def options_of(group: str, folders: Sequence[Path]) -> dict[str, str]:
 
 
 def keys_of(command: str, words: Sequence[str] = ()) -> list[str]:
-    """Every key of a command's config, dotted, and its groups; of the options that `words` choose, else the defaults.
+    """Every key of a command, dotted, and its groups; of the options that `words` choose, else the defaults.
 
-    A sweep such as `optimizer=adam,sgd` chooses no one option and counts as no choice.
+    They are read from the schema and the YAMLs, since a config with a mistake cannot be composed. A sweep such as
+    `optimizer=adam,sgd` chooses no one option and counts as no choice.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    folders, groups, schema = option_folders(words), groups_of(command), SCHEMAS[command].__dataclass_fields__
+    typed = [re.fullmatch(rf"({'|'.join(groups)})=([\w./-]+)", word) for word in words]
+    choices = _choices(_primary(command)["defaults"]) | {found[1]: found[2] for found in typed if found}
+    chosen = {group: _option(group, choices[group], folders) for group in groups}
+    forced = {group: option for content in chosen.values() for group, option in _choices(content["defaults"]).items()}
+    chosen |= {group: _option(group, option, folders) for group, option in forced.items() if group in groups}
+    open_ended = [group for group in groups if group in schema and not is_dataclass(schema[group].type)]
+    named = {group: {key: None for key in chosen[group] if key != "defaults"} for group in open_ended}
+    return sorted({*_dotted(_of_schema(SCHEMAS[command]) | named), *groups})
 
-    named = "|".join(groups_of(command))
-    choices = [word for word in words if re.fullmatch(rf"({named})=[\w./-]+", word)]
-    try:
-        cfg = values_of(command, choices, option_folders(words))
-    except (HydraException, OmegaConfBaseException):
-        cfg = values_of(command)
-    return sorted({*_dotted(cfg), *groups_of(command)})
+
+def _primary(command: str) -> dict[str, Any]:
+    """The primary config of a command, or the one that `config=FILE` has made of it."""
+    from hydra.core.config_store import ConfigStore
+
+    store, of_file = ConfigStore.instance(), f"{command}_{OF_FILE}.yaml"
+    return _plain(store.load(of_file).node) if of_file in store.list("") else _read(config_directory() / f"{command}.yaml")
+
+
+def _choices(defaults: Sequence[Any]) -> dict[str, str]:
+    """The option of each group that a list of defaults chooses, or forces on others."""
+    entries = [entry for entry in defaults if isinstance(entry, dict)]
+    named = {re.sub(r"^override |/|@.*", "", str(group)): option for entry in entries for group, option in entry.items()}
+    return {group: str(option) for group, option in named.items()}
+
+
+def _option(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """The content of an option, with what it builds on and `defaults`; nothing but these where there is no such one."""
+    if option == OF_FILE:
+        from hydra.core.config_store import ConfigStore
+
+        return {**_plain(ConfigStore.instance().load(f"{group}/{option}.yaml").node), "defaults": []}
+    path = _option_files(group, folders).get(option)
+    content = {"defaults": [], **({} if path is None else _read(path))}
+    parts = [name for name in content["defaults"] if isinstance(name, str) and name not in ("_self_", option)]
+    return {key: value for part in parts for key, value in _option(group, part, folders).items()} | content
+
+
+def _of_schema(schema: Any) -> dict[str, Any]:
+    """The keys of a schema, and those below them."""
+    return {one.name: _of_schema(one.type) if is_dataclass(one.type) else None for one in fields(schema)}
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+    return content
 
 
 def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
@@ -99,22 +136,19 @@ def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
     return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
 
 
-def values_of(command: str, choices: Sequence[str] = (), folders: Sequence[Path] = ()) -> Any:
-    """What a command's config holds, as plain containers.
+def composed(primary: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
+    """What Hydra composes of a primary config.
 
     Args:
-        command: whose config it is.
-        choices: of options, as `group=option`.
+        primary: its name.
+        overrides: as they are typed.
         folders: where options are looked for; none for the program's own.
     """
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
 
-    of_file = f"{command}_{OF_FILE}"
-    primary = of_file if f"{of_file}.yaml" in ConfigStore.instance().list("") else command
     own, *others = folders or [config_directory()]
     with initialize_config_dir(str(own.absolute()), version_base="1.3"):
-        return OmegaConf.to_container(compose(primary, [*choices, *_searched(others)]))
+        return compose(primary, [*overrides, *_searched(others)])
 
 
 def _searched(folders: Sequence[Path]) -> list[str]:
@@ -162,7 +196,7 @@ def help_text(command: str, _root_: DictConfig) -> str:
     lines += [_entry(key.name, key.metadata["meaning"], 2) for key in fields(SCHEMAS[command])]
     lines += ["", "Keys of the chosen options (others: --help with group=option):"]
     content: Any = OmegaConf.to_container(_root_)
-    lines += [line for group in groups for line in _group_keys(group, content, folders)]
+    lines += [line for group in groups for line in _group_keys(command, group, content, folders)]
     lines += [
         "",
         "Flags:",
@@ -177,17 +211,28 @@ def help_text(command: str, _root_: DictConfig) -> str:
     return "\n".join(lines).replace("$", "$$")
 
 
-def _group_keys(group: str, node: Mapping[str, Any], folders: Sequence[Path]) -> list[str]:
+def _group_keys(command: str, group: str, node: Mapping[str, Any], folders: Sequence[Path]) -> list[str]:
     """A line for each key below a group, with its value and the comment beside it in the YAML of the chosen option."""
     values = node.get(group)
     if not isinstance(values, dict):  # an option may set keys elsewhere, as experiments do
         return []
-    meanings = meanings_of(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
+    beside = meanings_of(group, str(node["hydra"]["runtime"]["choices"].get(group)), folders)
+    meanings = own_meanings(command) | {f"{group}.{key}": meaning for key, meaning in beside.items()}
     return [
-        _entry(f"{group}.{key} = {_as_yaml(value)}", meanings.get(key, ""), 2, column=44)
+        _entry(f"{group}.{key} = {_as_yaml(value)}", meanings.get(f"{group}.{key}", ""), 2, column=44)
         for key, value in values.items()
         if key != "_target_"
     ]
+
+
+def own_meanings(primary: str) -> dict[str, str]:
+    """What a command's primary config, and those that it includes, say beside each key, dotted."""
+    path = config_directory() / f"{primary}.yaml"
+    if not path.exists():  # a schema
+        return {}
+    parts = [name for name in _read(path).get("defaults", []) if isinstance(name, str)]
+    inherited = {key: meaning for part in parts for key, meaning in own_meanings(part).items()}
+    return inherited | _comments_beside(path.read_text(encoding="utf-8"))
 
 
 def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:

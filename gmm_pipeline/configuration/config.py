@@ -47,8 +47,17 @@ def key(meaning: str) -> Any:
 
 
 @dataclass
+class SingleFiguresConfig:
+    """Keys of the group `figures` in commands that draw pictures of one thing; their meanings stand in its YAML."""
+
+    formats: list[str] = MISSING
+    dpi: int = MISSING
+    size: list[float] = MISSING
+
+
+@dataclass
 class FiguresConfig:
-    """Keys of the group `figures`; their meanings stand in its YAML."""
+    """Keys of the group `figures` in `fit`, which has sweeps."""
 
     formats: list[str] = MISSING
     sweep: str = MISSING
@@ -57,8 +66,20 @@ class FiguresConfig:
 
 
 @dataclass
+class SingleAnimationConfig:
+    """Keys of the group `animation` in commands that animate one run; their meanings stand in its YAML."""
+
+    formats: list[str] = MISSING
+    frames: int = MISSING
+    fps: float = MISSING
+    hold: float = MISSING
+    dpi: int = MISSING
+    size: list[float] = MISSING
+
+
+@dataclass
 class AnimationConfig:
-    """Keys of the group `animation`; their meanings stand in its YAML."""
+    """Keys of the group `animation` in `fit`, which has sweeps."""
 
     formats: list[str] = MISSING
     sweep: str = MISSING
@@ -70,13 +91,31 @@ class AnimationConfig:
 
 
 @dataclass
-class TrackingConfig:
-    """Keys of the group `tracking`; their meanings stand in its YAML."""
+class StoreConfig:
+    """Keys of the group `tracking` in commands that ask a store for a run; their meanings stand in its YAML."""
 
     uri: str | None = MISSING
+
+
+@dataclass
+class UiTrackingConfig(StoreConfig):
+    """Keys of the group `tracking` in `ui`, which lists runs; as `keys_of_experiment.yaml` has them."""
+
     experiment: str = MISSING
+
+
+@dataclass
+class RunTrackingConfig(UiTrackingConfig):
+    """Keys of the group `tracking` in `rerun`, which logs a run; as `keys_of_run.yaml` has them."""
+
     run_name: str | None = MISSING
     series_points: int = MISSING
+
+
+@dataclass
+class TrackingConfig(RunTrackingConfig):
+    """Keys of the group `tracking` in `fit`, which has sweeps; as `keys_of_sweep.yaml` has them."""
+
     sweep_series_points: int = MISSING
 
 
@@ -191,7 +230,7 @@ class SimulateConfig:
     data: Any = key("what is drawn: a generating spec")
     output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    figures: FiguresConfig = key("format of the picture; none for no picture")
+    figures: SingleFiguresConfig = key("format of the picture; none for no picture")
     outputs_dir: str = key("folder of everything that is written")
 
 
@@ -206,7 +245,7 @@ class PredictConfig:
     alien_level: float = key("data of the mixture itself are called alien to it with at most about this probability")
     alien_gap: float = key("nats by which the mean log density of alien data is lower than that of the mixture's own")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    tracking: TrackingConfig = key("the store that knows the id of a run")
+    tracking: StoreConfig = key("the store that knows the id of a run")
     outputs_dir: str = key("folder of the records and of everything that is written")
 
 
@@ -215,9 +254,9 @@ class RerunConfig:
     """Keys of `rerun`; with any other key of `fit` it is a variation."""
 
     run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
-    figures: FiguresConfig = key("pictures of the rerun; a variation has those of the record")
-    animation: AnimationConfig = key("animation of the rerun; a variation has that of the record")
-    tracking: TrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
+    figures: SingleFiguresConfig = key("pictures of the rerun; a variation has those of the record")
+    animation: SingleAnimationConfig = key("animation of the rerun; a variation has that of the record")
+    tracking: RunTrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
     outputs_dir: str = key("folder of records and tracking store")
     compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
 
@@ -229,7 +268,7 @@ class AnimateConfig:
     config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
     run: str = key("folder of a record; latest for the newest under outputs_dir, or a sweep's best")
     output: str | None = key("folder of the animation; null for the record's own")
-    animation: AnimationConfig = key("frames, speed and formats")
+    animation: SingleAnimationConfig = key("frames, speed and formats")
     outputs_dir: str = key("folder of the records")
 
 
@@ -244,7 +283,7 @@ class ReportConfig:
     quantiles: int = key("points of the QQ plot, at most")
     simulations: int = key("of how far data of the mixture deviate from it, for a p-value")
     seed: int = key("of the simulations")
-    tracking: TrackingConfig = key("the store that knows the run, to which the page is added; none for nowhere")
+    tracking: StoreConfig = key("the store that knows the run, to which the page is added; none for nowhere")
     outputs_dir: str = key("folder of the records")
 
 
@@ -262,14 +301,14 @@ class RepairConfig:
     """Keys of `repair`."""
 
     outputs_dir: str = key("folder of the records, where it is now")
-    tracking: TrackingConfig = key("the store whose paths are put right")
+    tracking: StoreConfig = key("the store whose paths are put right")
 
 
 @dataclass
 class UiConfig:
     """Keys of `ui`."""
 
-    tracking: TrackingConfig = key("the store that is shown")
+    tracking: UiTrackingConfig = key("the store that is shown")
     host: str = key("address the page is served at")
     port: int = key("port the page is served at")
     outputs_dir: str = key("folder of the store")

@@ -13,6 +13,7 @@ import copy
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,22 @@ def read(file: Path, command: str) -> dict[str, Any]:
                 remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it from the file.",
             )
     known = SCHEMAS[command].__dataclass_fields__
-    taken = {str(key): value for key, value in content.items() if key in known and key not in COMMANDS_OWN}
+    taken = {
+        str(key): _without_idle(key, value, command)
+        for key, value in content.items()
+        if key in known and key not in COMMANDS_OWN
+    }
     _check_values(file, taken, command)
     return taken | {"data": _complete(taken["data"])} if "data" in taken else taken
+
+
+def _without_idle(key: str, value: Any, command: str) -> Any:
+    """The value of a key without what `fit` has below it and the command has no use for."""
+    ours, of_fit = (SCHEMAS[name].__dataclass_fields__[key].type for name in (command, "fit"))
+    if not isinstance(value, dict) or not is_dataclass(ours):
+        return value
+    idle = {field.name for field in fields(of_fit)} - {field.name for field in fields(ours)}
+    return {name: inner for name, inner in value.items() if name not in idle}
 
 
 def _complete(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.configuration import config_files
-from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.command_help import composed, option_folders
+from gmm_pipeline.configuration.config import SCHEMAS
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered, damage_told
@@ -82,12 +84,16 @@ def _record(words: Sequence[str]) -> Path:
     Raises:
         InputError: there is none, or it has no result.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    said = [word for word in words if _key(word) in ("run", "outputs_dir", "tracking")]
+    # All keys that `rerun` has of its own, so that one which only a sweep reads is refused here.
+    said = [word for word in words if _key(word) in SCHEMAS["rerun"].__dataclass_fields__]
     store = [] if any(re.match(r"tracking=", word) for word in said) else ["tracking=mlflow"]
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        cfg = compose("rerun", [*store, *said])
+    try:
+        cfg = composed("rerun", [*store, *said], option_folders(words))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise as_mistake(error, "rerun") or error from None
     record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
     with damage_told(record, artifacts.RECORD):
         about = read_json(record / artifacts.RECORD)

@@ -266,7 +266,8 @@ def check_tracking(tracking: Mapping[str, Any]) -> None:
         return
     store_file(tracking["uri"])
     for key in ("series_points", "sweep_series_points"):
-        check_points(key, tracking[key])
+        if key in tracking:
+            check_points(key, tracking[key])
 
 
 def check_points(key: str, points: int | None) -> None:
