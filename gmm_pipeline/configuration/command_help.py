@@ -96,13 +96,17 @@ def _primary(command: str) -> dict[str, Any]:
     from hydra.core.config_store import ConfigStore
 
     store, of_file = ConfigStore.instance(), f"{command}_{OF_FILE}.yaml"
-    return _plain(store.load(of_file).node) if of_file in store.list("") else _read(config_directory() / f"{command}.yaml")
+    return (
+        _plain(store.load(of_file).node) if of_file in store.list("") else _read(config_directory() / f"{command}.yaml")
+    )
 
 
 def _choices(defaults: Sequence[Any]) -> dict[str, str]:
     """The option of each group that a list of defaults chooses, or forces on others."""
     entries = [entry for entry in defaults if isinstance(entry, dict)]
-    named = {re.sub(r"^override |/|@.*", "", str(group)): option for entry in entries for group, option in entry.items()}
+    named = {
+        re.sub(r"^override |/|@.*", "", str(group)): option for entry in entries for group, option in entry.items()
+    }
     return {group: str(option) for group, option in named.items()}
 
 

@@ -256,7 +256,9 @@ class RerunConfig:
     run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     figures: SingleFiguresConfig = key("pictures of the rerun; a variation has those of the record")
     animation: SingleAnimationConfig = key("animation of the rerun; a variation has that of the record")
-    tracking: RunTrackingConfig = key("the store that knows the id of a run; where it is named, the rerun is logged too")
+    tracking: RunTrackingConfig = key(
+        "the store that knows the id of a run; where it is named, the rerun is logged too"
+    )
     outputs_dir: str = key("folder of records and tracking store")
     compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
 

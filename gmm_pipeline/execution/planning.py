@@ -21,7 +21,6 @@ from omegaconf import MISSING, DictConfig
 
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
@@ -164,11 +163,10 @@ def _no_hydra() -> Iterator[None]:
 
 def _is_done(record: Path, digest: str) -> bool:
     try:
-        with contents.damage_told(record):
-            about = read_json(record / artifacts.RECORD)
-            asked = about["digest"] == digest and about["status"] in ("finished", "diverged")
-            return asked and contents.altered(record, about) is None
-    except InputError:
+        about = read_json(record / artifacts.RECORD)
+        asked = about["digest"] == digest and about["status"] in ("finished", "diverged")
+        return asked and contents.altered(record, about) is None
+    except contents.DAMAGE:
         return False
 
 

@@ -37,7 +37,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records.files import whole_file, write_columns, write_text
+from gmm_pipeline.records.files import Part, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -157,9 +157,8 @@ def write_loss(path: Path, history: History) -> None:
 
 def read_history(path: Path) -> History:
     """Read what `write_history` wrote."""
-    with np.load(path, allow_pickle=False) as content:
-        mixtures = Mixture(*(content[name] for name in Mixture._fields))
-        return History(content["steps"], content["losses"], mixtures)
+    content = _read_npz(path)
+    return History(content["steps"], content["losses"], Mixture(*(content[name] for name in Mixture._fields)))
 
 
 def write_mixtures(path: Path, mixtures: Mixture) -> None:
@@ -176,8 +175,13 @@ def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def read_mixtures(path: Path) -> Mixture:
     """Read what `write_mixtures` wrote."""
+    content = _read_npz(path)
+    return Mixture(*(content[name] for name in Mixture._fields))
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as content:
-        return Mixture(*(content[name] for name in Mixture._fields))
+        return Part({name: content[name] for name in content.files}, path)
 
 
 def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:

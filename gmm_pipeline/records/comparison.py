@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.contents import read_config
+from gmm_pipeline.records.contents import damage_reported, read_config
 from gmm_pipeline.records.files import leaves, read_columns, read_json
+from gmm_pipeline.records.finding import read_part
 from gmm_pipeline.records.provenance import COMPUTING
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -74,8 +75,11 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
         before: folder of the record that was run again.
         now: folder of what came of it.
         without_effect: keys of the config that do not bear on what is fitted.
+
+    Raises:
+        InputError: the record that was run again is damaged.
     """
-    about, about_now = read_json(before / artifacts.RECORD), read_json(now / artifacts.RECORD)
+    about, about_now = read_part(before / artifacts.RECORD), read_part(now / artifacts.RECORD)
     expected = about.get("digests", {}).get("results") or artifacts.digests_of(before)
     found = artifacts.digests_of(now)
     # A result that the record does not have is newer than it.
@@ -116,7 +120,9 @@ def _of_file(
     if hashlib.sha256(old.read_bytes()).hexdigest() != expected[name]:
         yield Difference(name, "", 0, 0, note="it differs; the record's own is not what was written")
         return
-    arrays, arrays_now = _arrays(old), _arrays(new)
+    with damage_reported(before, name):
+        arrays = _arrays(old)
+    arrays_now = _arrays(new)
     found = [
         _of_array(name, key, arrays.get(key), arrays_now.get(key), dtype)
         for key in dict.fromkeys([*arrays, *arrays_now])
@@ -206,7 +212,7 @@ def _circumstances(
             for key, old, new in changed_values({name: made[name]}, {name: made_now[name]}):
                 if CACHE not in key:
                     yield Circumstance(what, key, old, new)
-    data, data_now = read_json(before / artifacts.DATA), read_json(now / artifacts.DATA)
+    data, data_now = read_part(before / artifacts.DATA), read_part(now / artifacts.DATA)
     yield from _changed("data", data_now["source"], data["digest"], data_now["digest"])
     if "width" in about:
         for key, old, new in changed_values(about["width"], about_now["width"]):
@@ -215,7 +221,9 @@ def _circumstances(
 
 def _of_config(before: Path, now: Path, without_effect: Collection[str]) -> Iterator[Circumstance]:
     """Values that are not those of the record, such as of a key that is newer than it."""
-    for key, old, new in changed_values(read_config(before), read_config(now)):
+    with damage_reported(before, artifacts.CONFIG):
+        config = read_config(before)
+    for key, old, new in changed_values(config, read_config(now)):
         if key.partition(".")[0] not in without_effect:
             yield Circumstance("config", key, old, new)
 

@@ -9,6 +9,7 @@ versions have fewer digests, or none; what they lack is not asked for.
 import contextlib
 import hashlib
 import json
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ import yaml
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.files import Part, read_json
 
 LASTING = (
     "status",
@@ -49,6 +50,10 @@ READ = (artifacts.CONFIG, artifacts.DATA, artifacts.PARAMETERS, artifacts.METRIC
 """Files of a `Content`."""
 
 
+DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+"""What reading and decoding raise at a file that is gone, cut off, or something else."""
+
+
 class Content(NamedTuple):
     """What a record says, read once; of a run that failed, its config at most and `record`."""
 
@@ -74,7 +79,7 @@ def read_about(record: Path) -> dict[str, Any]:
     """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
     file = record / artifacts.RECORD
     about = read_json(file)
-    return {"started": written(file), "ended": written(file), "record_id": record_id(about), **about}
+    return Part({"started": written(file), "ended": written(file), "record_id": record_id(about), **about}, file)
 
 
 def written(file: Path) -> str:
@@ -93,8 +98,8 @@ def record_id(about: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def damage_told(record: Path, name: str | None = None) -> Iterator[None]:
-    """Turn whatever goes wrong in reading a record into one message.
+def damage_reported(record: Path, name: str | None = None) -> Iterator[None]:
+    """Turn what the content of a file leads to into one message: reading and decoding alone belong inside.
 
     Args:
         record: its folder, or that of a sweep.
@@ -107,7 +112,7 @@ def damage_told(record: Path, name: str | None = None) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except DAMAGE as error:
         said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         raise (_not_whole(record / name, said) if name else _damaged(record, said)) from error
 
@@ -136,9 +141,13 @@ def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | Non
         names: files that are asked about; None for all.
 
     Raises:
-        Exception: `about` is not what a record says, or a file cannot be read.
+        OSError: a file cannot be read.
+        ValueError: `about` is not what a record says.
     """
-    expected = {**about.get("files", {}), **about.get("digests", {}).get("results", {})}
+    results = about.get("digests", {}).get("results", {})
+    if not isinstance(results, Mapping):
+        raise ValueError("digests of results are no mapping")
+    expected = {**about.get("files", {}), **results}
     asked = [name for name in artifacts.FILES if name in expected and (names is None or name in names)]
     found = artifacts.digests_of(record, asked)
     return next((name for name in asked if found.get(name) != expected[name]), None)
@@ -155,7 +164,7 @@ def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None
     Raises:
         InputError: which file.
     """
-    with damage_told(record):
+    with damage_reported(record):
         wrong = altered(record, about, [name for name in names if (record / name).exists()])
     if wrong is not None:
         raise _not_whole(
@@ -171,30 +180,31 @@ def read(record: Path, written: Written | None = None) -> Content:
         written: what takes long to read, where it is known.
 
     Raises:
-        InputError: `record` is not the directory of a run that ended.
+        InputError: `record` is not the directory of a run that ended, or a file of it is damaged.
     """
-    try:
-        # Last written, first asked for: where it is missing, the rest cannot be trusted.
-        about = read_about(record)
-        check_unaltered(record, about, *READ)
-        if about["status"] == "failed":
-            config = read_config(record) if (record / artifacts.CONFIG).exists() else {}
-            return Content(config, {}, {}, {}, NO_HISTORY, about)
-        return Content(
-            config=written.config if written else read_config(record),
-            data=read_json(record / artifacts.DATA),
-            parameters=read_json(record / artifacts.PARAMETERS),
-            metrics=read_json(record / artifacts.METRICS),
-            history=written.history if written else artifacts.read_history(record / artifacts.HISTORY),
-            record=about,
-        )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            str(record),
-            expected="the directory of a run that ended",
-            came=f"no {Path(error.filename).name} in it",
-            remedy="Fit again: a run that was interrupted has no result.",
-        ) from error
+    with damage_reported(record):
+        try:
+            # Last written, first asked for: where it is missing, the rest cannot be trusted.
+            about = read_about(record)
+            check_unaltered(record, about, *READ)
+            if about["status"] == "failed":
+                config = read_config(record) if (record / artifacts.CONFIG).exists() else {}
+                return Content(config, {}, {}, {}, NO_HISTORY, about)
+            return Content(
+                config=written.config if written else read_config(record),
+                data=read_json(record / artifacts.DATA),
+                parameters=read_json(record / artifacts.PARAMETERS),
+                metrics=read_json(record / artifacts.METRICS),
+                history=written.history if written else artifacts.read_history(record / artifacts.HISTORY),
+                record=about,
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                str(record),
+                expected="the directory of a run that ended",
+                came=f"no {Path(error.filename).name} in it",
+                remedy="Fit again: a run that was interrupted has no result.",
+            ) from error
 
 
 def read_config(record: Path) -> dict[str, Any]:
@@ -212,7 +222,7 @@ def read_config(record: Path) -> dict[str, Any]:
         raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(content, dict):
         raise ValueError(f"{artifacts.CONFIG} is no mapping")
-    return content
+    return Part(content, record / artifacts.CONFIG)
 
 
 def _refuse_traps(text: str) -> None:

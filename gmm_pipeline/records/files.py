@@ -117,15 +117,36 @@ def _dumper() -> Any:
     return Dumper
 
 
+class Part(dict[str, Any]):
+    """What a file of a record says; a key that it lacks is a fault of the file, not of who asks for it."""
+
+    def __init__(self, content: Mapping[str, Any], file: Path):
+        super().__init__(content)
+        self.file = file
+
+    def __missing__(self, key: str) -> Any:
+        came, remedy = f"none with {key!r}", "Restore it from a copy, fit again, or choose another run."
+        raise InputError(str(self.file), expected="a file of a whole record", came=came, remedy=remedy)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a record.
+    """Read a JSON file of a record; asked for a key that it lacks, it raises an InputError.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no JSON, or no mapping.
     """
+    return as_part(path.read_bytes(), path)
+
+
+def as_part(text: bytes, path: Path) -> dict[str, Any]:
+    """What the text of a JSON file of a record says.
+
+    Raises:
+        ValueError: it is no JSON, or no mapping.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text, object_hook=lambda content: Part(content, path))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
     if not isinstance(content, dict):
@@ -200,7 +221,7 @@ def read_columns(path: Path) -> dict[str, Any]:
     """The columns of a CSV or Parquet file of a record by name, as Arrow arrays.
 
     Raises:
-        InputError: where the file cannot be read.
+        InputError: where the file cannot be read, or lacks a column that it is asked for.
     """
     with readable(path):
         if path.suffix == ".csv":
@@ -213,7 +234,7 @@ def read_columns(path: Path) -> dict[str, Any]:
 
             with path.open("rb") as stream:
                 table = parquet.read_table(stream)
-    return dict(zip(table.column_names, table.columns, strict=True))
+    return Part(dict(zip(table.column_names, table.columns, strict=True)), path)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.contents import check_unaltered, damage_told
+from gmm_pipeline.records.contents import check_unaltered, damage_reported
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import MANIFEST
 
@@ -60,8 +60,9 @@ def read_fitted(record: Path) -> "Mixture":
             remedy="Its numbers are no result; choose another run.",
         )
     check_unaltered(record, about, artifacts.PARAMETERS)
-    with damage_told(record, artifacts.PARAMETERS):
-        return artifacts.mixture_from_json(read_json(record / artifacts.PARAMETERS))
+    parameters = read_part(record / artifacts.PARAMETERS)
+    with damage_reported(record, artifacts.PARAMETERS):
+        return artifacts.mixture_from_json(parameters)
 
 
 def column_of(record: Path) -> str | None:
@@ -85,5 +86,5 @@ def read_part(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged.
     """
-    with damage_told(path.parent, path.name):
+    with damage_reported(path.parent, path.name):
         return read_json(path)

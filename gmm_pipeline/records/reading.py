@@ -83,7 +83,7 @@ def read_checked(folder: Path) -> Record:
     Raises:
         InputError: the run failed, or a file of the record is missing or damaged.
     """
-    with contents.damage_told(folder):
+    with contents.damage_reported(folder):
         about = contents.read_about(folder)
         status = about["status"]
         if status not in (FINISHED, DIVERGED):
@@ -104,7 +104,8 @@ def read(folder: Path) -> Record:
         folder: of a run that finished or diverged.
 
     Raises:
-        Exception: a file is missing or damaged.
+        OSError: a file is missing.
+        ValueError: one is damaged, or lacks what a record says.
     """
     data, parameters = read_json(folder / artifacts.DATA), read_json(folder / artifacts.PARAMETERS)
     truth, level = data.get("truth"), parameters.get("level", 0.0)

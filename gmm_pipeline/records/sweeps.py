@@ -5,7 +5,6 @@ follows from the records, which stay the only source. Histories and labels are l
 runs are read in seconds; the price is that a picture that needs a history reads it itself.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import as_part, read_json, write_json
 from gmm_pipeline.records.overrides import differing_keys, override_values
 
 MANIFEST = "sweep.json"
@@ -97,13 +96,13 @@ def read_manifest(folder: Path) -> Manifest:
         content = read_json(path)
         if content["format"] == FORMAT:
             texts = {name: content[name] for name in ("id", "name", "command", "started", "objective")}
-            if not all(isinstance(text, str) for text in texts.values()):
-                raise TypeError("id, name, command, started and objective are texts")
+            if not all(isinstance(text, str) for text in texts.values()) or not isinstance(content["runs"], list):
+                raise ValueError("id, name, command, started and objective are texts, and runs a list")
             runs = [_manifest_run(run) for run in content["runs"]]
             return Manifest(**texts, runs=runs, tracking=content.get("tracking"))
         came = f"format {content['format']}"
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        came = f"{type(error).__name__}: {error}"
+    except (ValueError, OSError) as error:
+        came = error.came if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     raise InputError(
         str(path),
         expected=f"a manifest of format {FORMAT}",
@@ -112,10 +111,12 @@ def read_manifest(folder: Path) -> Manifest:
     )
 
 
-def _manifest_run(content: dict[str, Any]) -> ManifestRun:
+def _manifest_run(content: Any) -> ManifestRun:
+    if not isinstance(content, dict):
+        raise ValueError("a run is no mapping")
     number, overrides, digest = content["number"], content["overrides"], content["digest"]
     if type(number) is not int or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise TypeError("a run has a whole number and a list of overrides")
+        raise ValueError("a run has a whole number and a list of overrides")
     return ManifestRun(number, tuple(overrides), digest)
 
 
@@ -154,7 +155,7 @@ def _read_run(
         # Hundreds of runs share their data, and one description of them.
         text = (directory / artifacts.DATA).read_bytes()
         if text not in described:
-            data = json.loads(text)
+            data = as_part(text, directory / artifacts.DATA)
             truth = None if data.get("truth") is None else artifacts.mixture_from_json(data["truth"])
             described[text] = data, truth
         data, truth = described[text]
@@ -167,8 +168,9 @@ def _read_run(
             data_digest=data["digest"],
             unit=data.get("unit"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        return _unreadable(asked, f"{type(error).__name__}: {error}")
+    except (ValueError, OSError) as error:
+        said = f"{error.where}: {error.came}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return _unreadable(asked, said)
 
 
 def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:

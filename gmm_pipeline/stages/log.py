@@ -134,7 +134,7 @@ def _sweep_of(record: Path) -> Path | None:
     sweep = record.absolute().parent
     if not (record / artifacts.RECORD).is_file() or not (sweep / sweeps.MANIFEST).is_file():
         return None
-    with contents.damage_told(record):
+    with contents.damage_reported(record):
         of_sweep = contents.read_about(record).get("sweep", {}).get("id")
     return sweep if of_sweep == sweeps.read_manifest(sweep).id else None
 
@@ -149,8 +149,7 @@ def settings_for(tracking: Mapping[str, Any], record: Path) -> dict[str, Any]:
     Raises:
         InputError: neither says it.
     """
-    with contents.damage_told(record):
-        recorded = contents.read(record).config.get("tracking", {})
+    recorded = contents.read(record).config.get("tracking", {})
     settings = {key: recorded.get(key) if value is None else value for key, value in tracking.items()}
     missing = [key for key, value in settings.items() if value is None and key != "run_name"]
     if missing:
@@ -195,7 +194,7 @@ def _log_all(job: Job, tracking: Mapping[str, Any], tally: Tally) -> None:
     abouts = {}
     for record in job.records:
         try:
-            with contents.damage_told(record):
+            with contents.damage_reported(record):
                 abouts[record] = contents.read_about(record)
         except InputError as error:
             tally.fail(error)
@@ -264,6 +263,6 @@ def _ended(folder: Path, runs: Sequence[sweeps.SweepRun]) -> str | None:
     """When the last run of a sweep did."""
     ended = []
     for run in runs:
-        with contextlib.suppress(InputError), contents.damage_told(folder):
+        with contextlib.suppress(InputError), contents.damage_reported(folder):
             ended.append(contents.read_about(folder / run.record)["ended"])
     return max(ended, key=contents.milliseconds, default=None)

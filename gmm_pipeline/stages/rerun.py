@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.comparison import Comparison, Difference, as_json, compare
-from gmm_pipeline.records.contents import damage_told
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.stages import fit, terminal
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
@@ -34,8 +33,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     others = [shlex.quote(word) for word in overrides() if not word.startswith("config=")]
     command = " ".join(["python -m gmm_pipeline rerun", override_word("run", str(before)), *others])
     done = fit.carry_out(cfg, started=started, command=command)
-    with damage_told(before):
-        comparison = compare(before, done.directory, WITHOUT_EFFECT)
+    comparison = compare(before, done.directory, WITHOUT_EFFECT)
     write_json(done.directory / artifacts.COMPARISON, as_json(comparison))
     terminal.say(fit.summary(done.job, done.found), "")
     _tell(comparison, before)

@@ -17,8 +17,8 @@ from gmm_pipeline.configuration.command_help import composed, option_folders
 from gmm_pipeline.configuration.config import SCHEMAS
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.contents import check_unaltered, damage_told
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.contents import check_unaltered
+from gmm_pipeline.records.finding import read_part
 from gmm_pipeline.records.overrides import hydra_word
 from gmm_pipeline.stages.finding import lasting_record
 
@@ -95,8 +95,7 @@ def _record(words: Sequence[str]) -> Path:
     except (HydraException, OmegaConfBaseException) as error:
         raise as_mistake(error, "rerun") or error from None
     record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
-    with damage_told(record, artifacts.RECORD):
-        about = read_json(record / artifacts.RECORD)
+    about = read_part(record / artifacts.RECORD)
     if about.get("status") not in ("finished", "diverged"):
         raise InputError(
             "run",
@@ -121,8 +120,7 @@ def _with_data_found(taken: dict[str, Any], record: Path) -> dict[str, Any]:
     path = Path(str(data.get("path")))
     if "path" not in data or path.is_absolute() or path.exists():
         return taken
-    with damage_told(record, artifacts.DATA):
-        source = Path(read_json(record / artifacts.DATA)["source"])
+    source = Path(read_part(record / artifacts.DATA)["source"])
     if source.parts[-len(path.parts) :] != path.parts:
         return taken
     base = Path(*source.parts[: -len(path.parts)])

@@ -52,7 +52,7 @@ def _lives_elsewhere(known: Mapping[str, Any], uri: str) -> bool:
     """Whether a note names another store that has the run; a server, which may be far away, is believed to have it."""
     try:
         file, ours = store_file(known["uri"]), store_file(uri)
-    except (InputError, KeyError, OSError):
+    except (InputError, OSError):
         return False
     if file is None or file == ours or not file.is_file():
         return file is None and known["uri"].rstrip("/") != uri.rstrip("/")
@@ -60,5 +60,5 @@ def _lives_elsewhere(known: Mapping[str, Any], uri: str) -> bool:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
             return connection.execute(asked, (known["run_id"],)).fetchone() is not None
-    except (sqlite3.Error, KeyError):
+    except (sqlite3.Error, InputError):
         return False

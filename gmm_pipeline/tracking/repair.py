@@ -21,7 +21,7 @@ from gmm_pipeline.records.finding import COPIES, find_records
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking.notes import rewrite
 from gmm_pipeline.tracking.rows import connected, transaction
-from gmm_pipeline.tracking.runs import failures_told
+from gmm_pipeline.tracking.runs import failures_reported
 from gmm_pipeline.tracking.store import SQLITE, one_writer
 
 RECORD_TAG, RECORDS = "gmm_pipeline.record", "records"
@@ -70,7 +70,7 @@ def repair(file: Path, outputs: Path) -> Repair:
     """
     uri, outputs = f"{SQLITE}{file}", outputs.resolve()
     kept = "the store is as it was"
-    with failures_told(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
+    with failures_reported(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
         with connected(file) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"experiments", "runs", "tags"} <= tables:
@@ -180,8 +180,8 @@ def _repair_notes(outputs: Path, moves: Sequence[Move]) -> int:
     for file in (*singles, *members, *(sweep / MANIFEST for sweep in found.sweeps)):
         try:
             content = read_json(file)
-            known = content["tracking"]["uri"].removeprefix(SQLITE)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = str(content["tracking"]["uri"]).removeprefix(SQLITE)
+        except (OSError, ValueError):
             continue  # of no interest here, and told of by whoever needs it
         new = _moved(Path(known), moves) if known.startswith("/") else None
         if new is not None:

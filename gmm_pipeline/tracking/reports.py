@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.tracking.runs import TrackingError, failures_told
+from gmm_pipeline.tracking.runs import TrackingError, failures_reported
 from gmm_pipeline.tracking.store import SQLITE, client_of, collector_paused, store_file
 
 
@@ -29,12 +29,11 @@ def log_report(page: Path, *, tracking: Mapping[str, Any], uri: str) -> str:
     """
     from mlflow.exceptions import MlflowException
 
-    try:
-        run_id, recorded = tracking["run_id"], tracking["uri"]
-    except KeyError as error:
-        raise TrackingError(f"the record does not say which run of MLflow's it is: no {error}") from error
+    run_id, recorded = tracking.get("run_id"), tracking.get("uri")
+    if run_id is None or recorded is None:
+        raise TrackingError(f"the record does not say which run of MLflow's it is: {dict(tracking)}")
     for candidate, file in _stores(uri, recorded):
-        with failures_told(candidate, file, what="the report", kept=f"it is in {page}"):
+        with failures_reported(candidate, file, what="the report", kept=f"it is in {page}"):
             client = client_of(candidate if file is None else f"{SQLITE}{file}")
             try:
                 run = client.get_run(run_id)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.tracking import loggable
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 
 ASKED_AT_ONCE = 100
+LIBRARIES_OF_STORES = ("mlflow", "sqlalchemy", "alembic", "sqlite3")
+"""Whose exceptions say that a store failed; those of connections are OSErrors."""
 
 
 class TrackingError(RunFailed):
@@ -119,12 +121,11 @@ def send_record(
     check_points("series_points", series_points)
     check_points("sweep_series_points", sweep_series_points)
     file = store_file(uri)
-    with contents.damage_told(record):
-        content = contents.read(record)
-        entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
-        finished = content.record["status"] == "finished"
-        mixture = artifacts.mixture_from_json(content.parameters) if finished else None
-    with failures_told(uri, file, what="the run", kept=f"the record at {record} is complete"):
+    content = contents.read(record)
+    entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
+    finished = content.record["status"] == "finished"
+    mixture = artifacts.mixture_from_json(content.parameters) if finished else None
+    with failures_reported(uri, file, what="the run", kept=f"the record at {record} is complete"):
         by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, mixture)
         if by_rows is not None:
             run, was_there = by_rows
@@ -177,7 +178,7 @@ def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Pat
     noted = {about.get("tracking", {}).get("run_id"): record for record, about in abouts.items()}
     ids = [run_id for run_id in noted if run_id is not None and run_id.isalnum()]
     there = set()
-    with failures_told(uri, file, what="the records", kept="they are complete", done="looked for"):
+    with failures_reported(uri, file, what="the records", kept="they are complete", done="looked for"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         experiments = experiments_of(client)
         for first in range(0, len(ids), ASKED_AT_ONCE):
@@ -194,7 +195,9 @@ def answers(uri: str) -> bool:
     file = store_file(uri)
     try:
         client_of(uri if file is None else f"{SQLITE}{file}").search_experiments(max_results=1)
-    except Exception:
+    except Exception as error:
+        if not _is_the_stores(error):
+            raise
         return False
     return True
 
@@ -230,8 +233,8 @@ def runs_of_record(client: "MlflowClient", about: Mapping[str, Any]) -> list[Log
 
 
 @contextlib.contextmanager
-def failures_told(uri: str, file: Path | None, *, what: str, kept: str, done: str = "logged") -> Iterator[None]:
-    """Turn what goes wrong in a store into one message.
+def failures_reported(uri: str, file: Path | None, *, what: str, kept: str, done: str = "logged") -> Iterator[None]:
+    """Turn what goes wrong in a store into one message; a fault of ours stays what it is.
 
     Args:
         uri: of the store.
@@ -241,13 +244,13 @@ def failures_told(uri: str, file: Path | None, *, what: str, kept: str, done: st
         done: what was to be done with it instead.
 
     Raises:
-        TrackingError: for whatever is not the user's mistake.
+        TrackingError: the store or the server failed.
     """
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
+        if not _is_the_stores(error):
+            raise
         check = "a server answers there" if file is None else f"{file.parent} can be written to"
         raise TrackingError(
             f"{uri}: {what} could not be {done}: {_reason(error)}. Nothing is lost: {kept}. Check that {check}."
@@ -280,6 +283,12 @@ def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
     for file in artifacts.files_of(record):
         folder = file.parent.relative_to(record)
         client.log_artifact(run_id, str(file), None if folder == Path() else folder.as_posix())
+
+
+def _is_the_stores(error: Exception) -> bool:
+    """Whether an error is of files, of a connection or of a database, by its type: MLflow need not be imported."""
+    libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not libraries.isdisjoint(LIBRARIES_OF_STORES)
 
 
 def _reason(error: BaseException) -> str:

@@ -28,7 +28,7 @@ from gmm_pipeline.tracking.calls import NUMBER, SWEEP_ID, Calls, Entry, Logged, 
 from gmm_pipeline.tracking.models import log_model
 from gmm_pipeline.tracking.notes import write_note
 from gmm_pipeline.tracking.rows import Rows
-from gmm_pipeline.tracking.runs import TrackedRun, failures_told, tracked_run
+from gmm_pipeline.tracking.runs import TrackedRun, failures_reported, tracked_run
 from gmm_pipeline.tracking.store import (
     SQLITE,
     artifact_root,
@@ -74,7 +74,7 @@ def open_sweep(
     check_points("sweep_series_points", sweep_series_points)
     file = store_file(uri)
     manifest = read_json(folder / MANIFEST)
-    with failures_told(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
+    with failures_reported(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         experiment_id = experiment_id_of(client, experiment, uri, file)
         writer = _writer(client, file)
@@ -111,7 +111,7 @@ def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] |
         with contextlib.suppress(InputError):
             abouts[record] = _about(record, manifest)
     kept = f"the records in {folder} are complete"
-    with failures_told(uri, file, what="the sweep", kept=kept, done="looked for"):
+    with failures_reported(uri, file, what="the sweep", kept=kept, done="looked for"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         writer = _writer(client, file)
         parent = writer.find(manifest["id"])
@@ -159,7 +159,7 @@ class SweepTracker:
         """
         parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         known = written or {}
-        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+        with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
             # Read each time: another process may have logged some of them meanwhile.
             logged = self._writer.children(parent, experiment_id)
             found = {
@@ -208,7 +208,7 @@ class SweepTracker:
 
         run_id, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         now = round(time.time() * 1000)
-        with self._failures_told(), one_writer(store_file(self._tracked.uri)):
+        with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
             if best is not None:
                 log_model(self._client, experiment_id, run_id, best)
             for pattern in UPLOADED:
@@ -233,10 +233,10 @@ class SweepTracker:
         return self._tracked
 
     @contextlib.contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _failures_reported(self) -> Iterator[None]:
         uri = self._tracked.uri
         kept = f"the records in {self._folder} are complete"
-        with failures_told(uri, store_file(uri), what="the sweep", kept=kept):
+        with failures_reported(uri, store_file(uri), what="the sweep", kept=kept):
             yield
 
     def _child(self, run_id: str) -> TrackedRun:
@@ -249,9 +249,8 @@ class SweepTracker:
             "gmm_pipeline.sweep": self._manifest["name"],
             NUMBER: str(number),
         }
-        with contents.damage_told(record):
-            content = contents.read(record, written)
-            return entry_of(record, content, self._names.get(number, f"run {number}"), self._series_points, tags)
+        content = contents.read(record, written)
+        return entry_of(record, content, self._names.get(number, f"run {number}"), self._series_points, tags)
 
 
 def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
@@ -260,16 +259,16 @@ def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
 
 
 def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    with contents.damage_told(record):
+    with contents.damage_reported(record):
         about = contents.read_about(record)
-        if about.get("sweep", {}).get("id") != manifest["id"]:
-            raise InputError(
-                str(record),
-                expected=f"a record of the sweep {manifest['name']}",
-                came="one of another sweep, or of a single fit",
-                remedy="Leave in the folder of a sweep what the sweep wrote there.",
-            )
-        return about
+    if about.get("sweep", {}).get("id") != manifest["id"]:
+        raise InputError(
+            str(record),
+            expected=f"a record of the sweep {manifest['name']}",
+            came="one of another sweep, or of a single fit",
+            remedy="Leave in the folder of a sweep what the sweep wrote there.",
+        )
+    return about
 
 
 def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
@@ -285,7 +284,7 @@ def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
 def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the first run of a sweep was made with, so that the parent says the same whoever logs it, but its device."""
     for run in sorted(manifest["runs"], key=lambda run: run["number"]):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError):
             found = read_json(folder / str(run["number"]) / artifacts.RECORD)["provenance"]
             return {key: value for key, value in found.items() if key not in OF_A_RUN}
     found = provenance()

@@ -18,6 +18,7 @@ from gmm_pipeline.records.reading import read_checked
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun
 from gmm_pipeline.stages import animate
 from gmm_pipeline.stages.rerun_words import routed
+from gmm_pipeline.tracking.runs import log_record
 
 FILES = (
     *("config.yaml", "data.json", "parameters.json", "metrics.json", "restarts.json", "history.npz"),
@@ -69,7 +70,7 @@ def film(record: Path) -> object:
 
 
 def logged(record: Path) -> object:
-    with contents.damage_told(record):
+    with contents.damage_reported(record):
         return contents.read(record)
 
 
@@ -147,3 +148,25 @@ def test_a_record_names_no_files_but_its_own(tmp_path):
     about = {**read_json(record / artifacts.RECORD), "files": {"../mine.txt": "0" * 64, "/dev/zero": "0" * 64}}
     write_json(record / artifacts.RECORD, about)
     assert contents.altered(record, about) is None
+
+
+@pytest.mark.parametrize("key", ["weights", "source", "status"])
+def test_a_file_of_an_older_version_without_a_key_says_so(tmp_path, key):
+    record = write_run(tmp_path / "0")  # of a version without digests
+    name = {"weights": artifacts.PARAMETERS, "source": artifacts.DATA, "status": artifacts.RECORD}[key]
+    write_json(record / name, {one: value for one, value in read_json(record / name).items() if one != key})
+    with pytest.raises(InputError, match=f"{name}: expected a file of a whole record, but got none with '{key}'"):
+        log_record(record, uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="e", run_name=None, series_points=1)
+
+
+@pytest.mark.parametrize("bug", [KeyError("weight"), TypeError("3 arguments"), AttributeError("no such")])
+@pytest.mark.parametrize("who", ["report", "log", "load", "animate"])
+def test_a_fault_of_ours_is_no_damage(record, monkeypatch, who, bug):
+    def fails(*_: object, **__: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(artifacts, "mixture_from_json", fails)
+    monkeypatch.setattr(artifacts, "read_history", fails)
+    with pytest.raises(type(bug)) as raised:
+        READERS[who][0](record)
+    assert raised.value is bug

@@ -333,6 +333,17 @@ def test_a_dead_server_loses_nothing(record, monkeypatch):
     assert bytes_below(record) == before
 
 
+@pytest.mark.parametrize("bug", [KeyError("loss"), TypeError("3 arguments"), ValueError("shapes")])
+def test_a_fault_of_ours_is_no_failure_of_the_store(ready, record, monkeypatch, bug):
+    def fails(*_: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(tracking, "rows_of_record", fails)
+    with pytest.raises(type(bug)) as raised:
+        log(record, ready)
+    assert raised.value is bug
+
+
 def test_a_file_that_is_no_database_is_left_alone(record, tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("these are notes\n" * 9)
