@@ -36,6 +36,7 @@ def a_job(data, n_components=2, *, sample_weights=None, seed=0, optimizer=None, 
         "fewest_data": 1.5,
         "tolerance": 1e-5,
         "gradient_tolerance": 1e-2,
+        "halves_apart": 0.5,
         "begin": None,
     }
     return FitJob(data, weights, jax.random.PRNGKey(seed), plan, **{**usual, **changes})

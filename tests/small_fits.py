@@ -34,6 +34,7 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
         "fewest_data": 0.0,
         "tolerance": 0.0,
         "gradient_tolerance": 0.0,
+        "halves_apart": 0.5,
     }
     return FitJob(
         data,

@@ -25,7 +25,7 @@ from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import IDENTITY
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
-from gmm_pipeline.model.splitting import APART, split_component
+from gmm_pipeline.model.splitting import split_component
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
@@ -241,7 +241,10 @@ def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
     """Fits of K + 1 components: the usual one, and those from the fit of K with each component split."""
     usual = _usual_alternative(null)
     return [usual] + [
-        _from(usual, split_component(result.parameters, component, apart=APART, keep_scale=null.equal_scales))
+        _from(
+            usual,
+            split_component(result.parameters, component, apart=null.halves_apart, keep_scale=null.equal_scales),
+        )
         for component in range(null.plan.n_components)
     ]
 

@@ -21,6 +21,8 @@ OPTION_FOR_NOTHING = {
     "schedule": "constant",
 }
 """The option of a group that stands for none of it."""
+OF_EVERY_OPTION = {"figures.formats": "figures", "animation.formats": "animation", "tracking.uri": "tracking"}
+"""A key of each group of which commands have keys of their own: where it is missing, the option was taken out."""
 MOST_PIXELS = 20_000
 LEAST_DPI = 20
 """At fewer dots per inch, fonts have no size that they can be drawn in."""
@@ -44,7 +46,7 @@ def check_complete(cfg: DictConfig) -> None:
     """
     missing = sorted(name for key in cfg if key != "hydra" for name in _missing(cfg, str(key)))
     if missing:
-        raise missing_value(missing[0])
+        raise missing_value(next((group for key, group in OF_EVERY_OPTION.items() if key in missing), missing[0]))
 
 
 def missing_value(name: str) -> InputError:

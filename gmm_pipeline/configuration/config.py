@@ -152,8 +152,10 @@ class SearchMovesConfig:
 
 @dataclass
 class SearchStartsConfig:
-    """Hyperparameters of a search's first mixtures, as those of the group `init`."""
+    """Hyperparameters of a search's first mixtures, as `init=various` has them."""
 
+    quantile: float = MISSING
+    kmeans: float = MISSING
     jitter: float = MISSING
     overlap: float = MISSING
     smallest_scale: float = MISSING
@@ -206,6 +208,9 @@ class FitConfig:
     fewest_data: float = key("a component with the weight of fewer data than this is degenerate")
     tolerance: float = key("a fit may stop where a step gains fewer nats of log posterior; 0 never stops")
     gradient_tolerance: float = key("a fit may stop where the gradient is shorter than this, in standard errors")
+    halves_apart: float = key(
+        "how far the halves of a split component start from its loc, in its scale; from 0.001 to 0.999"
+    )
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
     average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
     objective: str = key("metric that a run is judged by: bic, aic, icl, loss or log_likelihood")

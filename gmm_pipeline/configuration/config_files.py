@@ -94,7 +94,7 @@ def read(file: Path, command: str) -> dict[str, Any]:
         if key in known and key not in COMMANDS_OWN
     }
     _check_values(file, taken, command)
-    return taken | {"data": _complete(taken["data"])} if "data" in taken else taken
+    return {key: _complete(key, value) if isinstance(value, dict) else value for key, value in taken.items()}
 
 
 def _without_idle(key: str, value: Any, command: str) -> Any:
@@ -106,10 +106,17 @@ def _without_idle(key: str, value: Any, command: str) -> Any:
     return {name: inner for name, inner in value.items() if name not in idle}
 
 
-def _complete(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of data in a file, with the keys that it lacks as `conf/` has them: older records have fewer."""
-    of_file = _plain(OmegaConf.load(config_directory() / "data" / "file.yaml"))
-    return {**of_file, **data} if data["_target_"] == of_file["_target_"] else dict(data)
+def _complete(group: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of a group, with the keys that it lacks as `conf/` has them: older records have fewer.
+
+    Functions of other packages have defaults of their own, and of several options with one function none is meant.
+    """
+    target = value.get("_target_")
+    options = [_plain(OmegaConf.load(path)) for path in (config_directory() / group).glob("*.yaml")]
+    alike = [option for option in options if option.get("_target_") == target and "defaults" not in option]
+    if len(alike) != 1 or not (target is None or str(target).startswith("gmm_pipeline.")):
+        return dict(value)
+    return _plain(OmegaConf.merge(alike[0], dict(value)))
 
 
 def _mapping(file: Path) -> dict[Any, Any]:

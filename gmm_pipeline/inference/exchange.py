@@ -17,7 +17,7 @@ from gmm_pipeline.inference.search import Found, seeded
 from gmm_pipeline.inference.search_memory import remembered_search
 from gmm_pipeline.inference.search_moves import in_order
 from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.splitting import APART, merged, split_component
+from gmm_pipeline.model.splitting import merged, split_component
 
 MOST_EXCHANGES = 3
 """Times that fits which are to be compared are improved by each other's."""
@@ -186,7 +186,7 @@ def _from_others(
             continue
         if more == 1:
             seeds += [
-                split_component(best, component, apart=APART, keep_scale=job.equal_scales)
+                split_component(best, component, apart=job.halves_apart, keep_scale=job.equal_scales)
                 for component in range(beside.plan.n_components)
             ]
         if more == -1:

@@ -44,8 +44,10 @@ class Moves(NamedTuple):
 
 
 class FirstMixtures(NamedTuple):
-    """Hyperparameters of the starts that a search begins with; see `model/inits.py`."""
+    """Hyperparameters of the starts that a search begins with; see `various` in `model/inits.py`."""
 
+    quantile: float
+    kmeans: float
     jitter: float
     overlap: float
     smallest_scale: float
@@ -119,6 +121,8 @@ class FitJob(NamedTuple):
     """Nats of log posterior; a fit whose steps gain less may stop. 0 never stops."""
     gradient_tolerance: float
     """Length of the gradient, in standard errors; a fit with a shorter one may stop."""
+    halves_apart: float
+    """How far the halves of a split component start from its loc, in its scale; halves on one another never part."""
     begin: Parameters | None = None
     """Where to start, instead of where the plan's init says."""
     padded_to: int = 0

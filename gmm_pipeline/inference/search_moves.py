@@ -44,9 +44,11 @@ def fresh(generator: np.random.Generator, landscape: Landscape, n: int, n_compon
         n: how many.
         n_components: K.
     """
-    of_quantiles, of_clusters = math.ceil(n * inits.QUANTILE_UP_TO), math.ceil(n * inits.KMEANS_UP_TO)
     uniforms, of_scales = generator.random((2, n, n_components))
     data, given = landscape.data, landscape.starts
+    of_quantiles, of_clusters = (
+        math.ceil(n * up_to) for up_to in inits.kinds_up_to(given["quantile"], given["kmeans"])
+    )
     kinds = (
         inits.quantiles(uniforms[:of_quantiles], data, jitter=given["jitter"], overlap=given["overlap"]),
         inits.clusters(uniforms[of_quantiles:of_clusters], data, smallest_scale=given["smallest_scale"]),

@@ -129,16 +129,14 @@ def scattered(
     return _only(scatter(uniforms[0], uniforms[1], Sorted.of(data, sample_weights), narrowest=narrowest), data)
 
 
-QUANTILE_UP_TO, KMEANS_UP_TO = 3 / 8, 6 / 8
-"""Shares of starts of a kind: the two that usually hit more often, and a quarter for what both miss."""
-
-
 def various(
     key: Key,
     data: Float[AnyArray, " n"],
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
+    quantile: float,
+    kmeans: float,
     jitter: float,
     overlap: float,
     smallest_scale: float,
@@ -151,6 +149,8 @@ def various(
         data: x.
         sample_weights: c, how often each datum counts.
         n_components: K.
+        quantile: probability of a quantile start.
+        kmeans: probability of a k-means++ start; what is left is that of a scattered one.
         jitter: of a quantile start.
         overlap: of a quantile start.
         smallest_scale: of a k-means++ start.
@@ -160,12 +160,34 @@ def various(
         InputError: where a hyperparameter is out of its range.
     """
     _check(jitter=jitter, overlap=overlap, smallest_scale=smallest_scale, narrowest=narrowest)
-    choice = generator_of(key).random()
-    if choice < QUANTILE_UP_TO:
-        return quantile(key, data, sample_weights, n_components, jitter=jitter, overlap=overlap)
-    if choice < KMEANS_UP_TO:
-        return kmeans(key, data, sample_weights, n_components, smallest_scale=smallest_scale)
-    return scattered(key, data, sample_weights, n_components, narrowest=narrowest)
+    quantile_up_to, kmeans_up_to = kinds_up_to(quantile, kmeans)
+    choice, generator = generator_of(key).random(), generator_of(key)
+    in_order = Sorted.of(data, sample_weights)
+    if choice < quantile_up_to:
+        starts = quantiles(generator.random((1, n_components)), in_order, jitter=jitter, overlap=overlap)
+    elif choice < kmeans_up_to:
+        starts = clusters(generator.random((1, n_components)), in_order, smallest_scale=smallest_scale)
+    else:
+        of_locs, of_scales = generator.random((2, 1, n_components))
+        starts = scatter(of_locs, of_scales, in_order, narrowest=narrowest)
+    return _only(starts, data)
+
+
+def kinds_up_to(quantile: float, kmeans: float) -> tuple[float, float]:
+    """Where the shares of quantile and of k-means++ starts end, counted from 0; scattered ones follow, up to 1.
+
+    Raises:
+        InputError: where they are no shares of a whole.
+    """
+    _check(quantile=quantile, kmeans=kmeans)
+    if quantile + kmeans > 1.0:
+        raise InputError(
+            "init.quantile",
+            expected=f"at most {1.0 - kmeans:g}, what init.kmeans leaves of 1",
+            came=repr(quantile),
+            remedy="Leave both out for the usual ones.",
+        )
+    return quantile, quantile + kmeans
 
 
 class Sorted:
@@ -275,7 +297,7 @@ def _drawn(uniforms: Float[np.ndarray, " S"], shares: Float[np.ndarray, "S n"]) 
     return np.minimum(beyond, last)
 
 
-MOST = {"jitter": 1.0}
+MOST = {"jitter": 1.0, "quantile": 1.0, "kmeans": 1.0}
 """Hyperparameters that have a largest value; those may be 0, the others are positive."""
 
 

@@ -9,10 +9,6 @@ from jaxtyping import Float
 
 from gmm_pipeline.model.mixture import Parameters, exact
 
-APART = 0.5
-"""How far the halves of a split component start from its loc, in its scale. Halves on one another never part: by
-symmetry their gradients are the same."""
-
 
 def split_component(
     parameters: Parameters, component: int, *, apart: float = 0.0, keep_scale: bool = False

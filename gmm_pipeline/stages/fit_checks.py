@@ -44,6 +44,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_search(cfg)
     for name, most in (("scale_floor", 1.0), ("fewest_data", None), ("tolerance", None), ("gradient_tolerance", None)):
         checks.check_real(cfg, name, 0.0, most)
+    checks.check_real(cfg, "halves_apart", 0.001, 0.999)
     for name in ("folds", "bootstrap", "likelihood_ratio"):
         checks.check_range(cfg, name, 0, checks.MOST_RESTARTS)
     checks.check_real(cfg, "level", 0.5, 0.9999)

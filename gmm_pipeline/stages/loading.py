@@ -42,6 +42,7 @@ SETTINGS = (
     "fewest_data",
     "tolerance",
     "gradient_tolerance",
+    "halves_apart",
 )
 """Numbers of a fit that pass from the config as they are."""
 

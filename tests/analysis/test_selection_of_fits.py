@@ -17,7 +17,9 @@ from gmm_pipeline.inference import batching, em, fits
 from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
 from gmm_pipeline.model import inits
 
-VARIOUS = plugin(inits.various, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05)
+VARIOUS = plugin(
+    inits.various, quantile=0.375, kmeans=0.375, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05
+)
 COLUMNS = {"galaxies": "velocity_km_s", "acidity": "log_acidity_index", "waiting": "waiting_minutes"}
 KEY = jax.random.PRNGKey(5)
 fit_all = partial(fits.fit_all, workers=2)

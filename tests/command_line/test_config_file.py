@@ -66,6 +66,24 @@ def test_data_of_an_older_record_have_the_keys_that_there_are_now(tmp_path):
     assert taken == {**option, "path": "x.csv", "column": "x", "unit": "mm"}
 
 
+def test_groups_of_an_older_record_have_the_keys_that_there_are_now(tmp_path):
+    file = tmp_path / "config.yaml"
+    usual = {
+        group: yaml.safe_load((ROOT / f"conf/{group}.yaml").read_text()) for group in ("init/various", "data/two_modes")
+    }
+    init, data = usual["init/various"], usual["data/two_modes"]
+    older = {key: 0.25 for key in init if key in ("jitter", "narrowest")} | {"_target_": init["_target_"]}
+    others = {"optimizer": {"_target_": "optax.adam", "learning_rate": 0.1}, "search": {"starts": {"jitter": 0.25}}}
+    few = {key: data[key] for key in ("_target_", "seed")}
+    file.write_text(yaml.safe_dump({"init": older, "data": few, **others}))
+    taken = config_files.read(file, "fit")
+    assert taken["init"] == init | older
+    assert taken["search"]["starts"]["kmeans"] == init["kmeans"]
+    assert taken["search"]["starts"]["jitter"] == 0.25
+    # Whose defaults are its own, and which of several is meant?
+    assert (taken["optimizer"], taken["data"]) == (others["optimizer"], few)
+
+
 def without_own(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in COMMANDS_OWN}
 
@@ -90,7 +108,7 @@ def test_what_is_drawn_is_of_the_file_and_where_it_is_written_the_commands_own(o
     assert set(config_files.read(tmp_path / "moved.yaml", "fit")) == set(content) - set(COMMANDS_OWN)
     found = of_file()
     assert found["figures"]["formats"] == []
-    assert of_file(command="animate")["animation"] == written(record)["animation"]
+    assert of_file(command="animate")["animation"] | {"sweep": "best"} == written(record)["animation"]
     assert found["tracking"]["uri"] == "sqlite:///outputs/mlflow.db"
 
 
@@ -213,7 +231,7 @@ def test_a_mistake_is_said_in_one_line(quick: Quick, folder, record, arguments, 
             {"search": {"moves": [1]}},
             r"search.moves: expected keys and values: swap, .*, but got \[1\]. Leave search.mo",
         ),
-        ({"search": {"starts": 3}}, "search.starts: expected keys and values: jitter, .*, but got 3"),
+        ({"search": {"starts": 3}}, "search.starts: expected keys and values: quantile, kmeans, jitter, .*, but got 3"),
         ({"search": [1, 2]}, r"search: expected keys and values: points, .*, but got \[1, 2\]"),
         ({"search": "none"}, "search: expected keys and values: points, .*, but got 'none'"),
         ({"figures": None}, "figures: expected keys and values: formats, .*, but got null"),

@@ -31,7 +31,7 @@ SEARCH = SearchPlan(
     places=4,
     narrowest=0.02,
     moves=Moves(0.35, 0.2, 0.15, 0.15, 0.15),
-    starts=FirstMixtures(0.5, 2.0, 0.01, 0.05),
+    starts=FirstMixtures(0.375, 0.375, 0.5, 2.0, 0.01, 0.05),
 )
 RNG = np.random.default_rng(5)
 # A narrow mode inside a broad one, and one beside it: ordinary starts tend to miss the narrow one.
@@ -58,6 +58,7 @@ def job(data=NESTED, n_components=3, *, seed=0, optimizer=None, init=None, log_p
         "fewest_data": 2.5,
         "tolerance": 1e-6,
         "gradient_tolerance": 1e-3,
+        "halves_apart": 0.5,
         "search": SEARCH,
     }
     key = np.array([0, seed], np.uint32)

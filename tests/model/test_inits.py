@@ -19,7 +19,9 @@ STARTS = {
     "quantile": lambda *job: inits.quantile(*job, jitter=0.5, overlap=2.0),
     "kmeans": lambda *job: inits.kmeans(*job, smallest_scale=0.01),
     "scattered": lambda *job: inits.scattered(*job, narrowest=0.05),
-    "various": lambda *job: inits.various(*job, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05),
+    "various": lambda *job: inits.various(
+        *job, quantile=0.375, kmeans=0.375, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05
+    ),
 }
 AWARE_OF_DATA = [name for name in STARTS if name != "normal"]
 
