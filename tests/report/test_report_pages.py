@@ -290,7 +290,7 @@ def test_a_failed_run_and_a_damaged_record_are_refused(folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(folder / "run", damaged)
     (damaged / "parameters.json").write_text("{}")
-    with pytest.raises(InputError, match="expected a whole record, but got KeyError"):
+    with pytest.raises(InputError, match=r"parameters\.json: expected a file .* but got none with 'weights'"):
         page_of(damaged)
 
 
