@@ -7,8 +7,6 @@ them alike: trust the ratios, and processor seconds (of all threads and children
 
     python -m benchmarks.first_answer
 
-The galaxies are those of the reference data beside the checkout; without them, 82 drawn data stand for them.
-
 Seen on 2026-11-28 on 2 quiet cores, medians of 3 in seconds of the clock and multiples of the 0.66 s of importing:
 choosing among 9 numbers of components for the galaxies, nothing cached, 4.0 (6.0), with 2 programs, and of one datum
 more, warm, 2.1 (3.1); of 6,000 data, warm, 2.2; a default fit 1.54 (2.3), with tracking and pictures 2.75; `fit --help`
@@ -30,7 +28,7 @@ import numpy as np
 
 from benchmarks import ROOT, parser, print_table, some_of
 
-REFERENCE = ROOT.parent / "shared" / "reference" / "galaxies.csv"
+GALAXIES = ROOT / "tests" / "data" / "galaxies.csv"
 QUIET = ["tracking=none", "figures=none", "animation=none"]
 KINDS = ("import", "cold", "warm", "large", "default", "tracked", "help", "mistake")
 IMPORT, COLD = KINDS[:2]
@@ -124,9 +122,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        values = np.random.default_rng(0).normal([10.0, 20.0], 2.0, (41, 2)).ravel()
-        if REFERENCE.is_file():
-            values = np.genfromtxt(REFERENCE, delimiter=",", skip_header=1).ravel()
+        values = np.loadtxt(GALAXIES, skiprows=1)
         for some in (values, np.append(values, np.median(values))):
             np.savetxt(folder / f"{len(some)}.csv", some, header="velocity", comments="")
         asked = kinds(folder, arguments.overrides)

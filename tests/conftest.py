@@ -15,7 +15,7 @@ from hypothesis import settings
 from gmm_pipeline.configuration import command_help, config
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = ROOT.parent / "shared" / "reference"
+REAL = ROOT / "tests" / "data"
 
 # Three tolerances, and no others without a reason beside them.
 EXACT = 0.0
@@ -176,10 +176,3 @@ def quick(fork: Fork, tmp_path: Path) -> Callable[..., Ended]:
         return fork(cwd, *arguments, **settings)
 
     return run
-
-
-@pytest.fixture
-def reference() -> Path:
-    if not REFERENCE.is_dir():
-        pytest.skip("the reference data are not beside this checkout")
-    return REFERENCE

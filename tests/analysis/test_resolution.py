@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +36,8 @@ def test_data_that_were_not_rounded_have_no_step(data):
     assert rounding_step(data) is None
 
 
-def test_waiting_times_in_whole_minutes_are_rounded(reference):
-    text = (reference / "waiting.csv").read_text().splitlines()
-    assert rounding_step(np.array([float(line.split(",")[-1]) for line in text[1:]])) == 1.0
+def test_waiting_times_in_whole_minutes_are_rounded():
+    assert rounding_step(np.loadtxt(REAL / "waiting.csv", skiprows=1)) == 1.0
 
 
 def test_share_of_data_that_are_one_value_to_the_fit():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from by_em import a_job, a_result, density, fit_by_em
+from conftest import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -280,9 +281,9 @@ def test_a_component_on_its_way_to_a_spike_is_collapsing():
     assert collapsing(a_job(spread), narrowing(spread, falling), spread) == ()
 
 
-def test_no_ordinary_fit_whose_steps_ran_out_is_collapsing_and_what_is_ends_degenerate(reference):
-    """By the engine, ended early and late: fits of reference data, and of data with a spike."""
-    seen = {name: np.loadtxt(reference / f"{name}.csv", skiprows=1) for name in ("galaxies", "acidity", "waiting")}
+def test_no_ordinary_fit_whose_steps_ran_out_is_collapsing_and_what_is_ends_degenerate():
+    """By the engine, ended early and late: fits of real data, and of data with a spike."""
+    seen = {name: np.loadtxt(REAL / f"{name}.csv", skiprows=1) for name in ("galaxies", "acidity", "waiting")}
     seen["spike"] = np.concatenate([SPIKE[:300], np.full(40, 2.5)])
     asked = list(itertools.product(seen, (2, 4, 6), (1, 2), (30, 60, 300)))
     jobs = [

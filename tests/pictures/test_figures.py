@@ -3,10 +3,10 @@
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -19,7 +19,6 @@ from gmm_pipeline.pictures import drawing, estimate_figures, figures
 from gmm_pipeline.records.artifacts import History
 
 SIZE = (6.4, 3.6)
-REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
 
 
 def mixture(weights, locs, scales) -> Mixture:
@@ -158,9 +157,7 @@ def test_outliers_take_no_bars_and_are_owned_up_to():
 
 
 def test_rounded_data_fill_bars_of_equally_many_values():
-    if not (REFERENCE / "waiting.csv").exists():
-        pytest.skip("the waiting times are not beside this checkout")
-    data = np.loadtxt(REFERENCE / "waiting.csv", skiprows=1)
+    data = np.loadtxt(REAL / "waiting.csv", skiprows=1)
     edges = curves.histogram(data, None).edges
     assert np.all(np.mod(edges, 1.0) == 0.5)
     assert len(set(np.diff(edges))) == 1
