@@ -1,4 +1,4 @@
-"""Do the 95 % intervals of a fit hold the truth in 95 of 100 samples?
+"""Do the 95 % intervals of a fit hold the truth in 95 of 100 samples? Does a test at level α reject a share α?
 
 A thousand samples of two_modes, whose components are drawn too (data.counts=multinomial), are fitted by one sweep of
 the real command, and everything is read from its records. Components are matched to the truth. The intervals from the
@@ -7,7 +7,12 @@ estimates and the mean error in standard errors, which say what is wrong where c
 fewer and smaller samples with few replicates, which costs a percent or so of coverage of its own; the intervals from
 the information stand beside them, and neither is held to anything.
 
+With --test-data-sets, that many samples of one normal are tested for a second component by the likelihood-ratio test,
+and the share of rejections at each level is held to the 99.9 % interval of so many samples: 500 tell a level of 0.05
+from one of 0.10.
+
     python -m benchmarks.coverage
+    python -m benchmarks.coverage --data-sets 0 --bootstrap-data-sets 0 --test-data-sets 500
 
 Seen on 2026-11-23 on 2 cores of an Intel Xeon that others kept busy too (load average above 10), 1,000 samples in one
 sweep of 386 s, all converged; one standard error of a coverage is 0.7:
@@ -26,6 +31,7 @@ intervals hold weights 95, loc 0 89, loc 1 93, scale 0 94 and scale 1 95 of 100 
 the same samples, 96, 93, 94, 93 and 96. One standard error is 2 to 3: too few samples to tell the two apart.
 """
 
+import csv
 import json
 import os
 import subprocess
@@ -37,6 +43,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from benchmarks import parser, print_table
 from gmm_pipeline.analysis.matching import match
@@ -44,8 +51,12 @@ from gmm_pipeline.model.mixture import Mixture
 
 LEVEL = 0.95
 LIMITS = (0.93, 0.97)
-SETTINGS = ["data=two_modes", "data.counts=multinomial", "restarts=1", "tracking=none", "figures=none"]
-SETTINGS += ["animation=none", f"level={LEVEL}"]
+QUIET = ["tracking=none", "figures=none", "animation=none"]
+SETTINGS = ["data=two_modes", "data.counts=multinomial", "restarts=1", f"level={LEVEL}"]
+UNDER_THE_NULL = ["data.weights=[1]", "data.locs=[0.0]", "data.scales=[1.0]", "data.n_draws=60", "prior=flat"]
+UNDER_THE_NULL += ["n_components=auto", "selection.largest=2", "selection.scales=[free]", "restarts=2"]
+UNDER_THE_NULL += ["criterion=likelihood_ratio", "likelihood_ratio=19"]
+REJECTED_AT = (0.05, 0.25, 0.5)
 
 
 class Estimate(NamedTuple):
@@ -57,8 +68,8 @@ class Estimate(NamedTuple):
     upper: Mixture
 
 
-class Swept(NamedTuple):
-    """What the records of a sweep say."""
+class Estimated(NamedTuple):
+    """What the records of a sweep say of its parameters."""
 
     truth: Mixture
     informed: list[Estimate]
@@ -67,9 +78,9 @@ class Swept(NamedTuple):
     seconds: float
 
 
-def swept(folder: Path, n_seeds: int, settings: Sequence[str]) -> Swept:
-    """Fit samples 0 to n_seeds - 1 as one sweep in `folder`."""
-    words = ["fit", "--multirun", *SETTINGS, *settings, f"data.seed=range(0,{n_seeds})", "sweep=coverage"]
+def swept(folder: Path, n_seeds: int, settings: Sequence[str]) -> tuple[list[Path], float]:
+    """The records of samples 0 to n_seeds - 1, fitted as one sweep in `folder`, and its seconds."""
+    words = ["fit", "--multirun", *QUIET, *settings, f"data.seed=range(0,{n_seeds})", "sweep=coverage"]
     began = time.perf_counter()
     finished = subprocess.run(
         [sys.executable, "-m", "gmm_pipeline", *words], cwd=folder, capture_output=True, text=True, check=False
@@ -77,19 +88,33 @@ def swept(folder: Path, n_seeds: int, settings: Sequence[str]) -> Swept:
     seconds = time.perf_counter() - began
     if finished.returncode != 0:
         sys.exit(f"{' '.join(words)} ended with exit code {finished.returncode}:\n{finished.stderr}")
-    records = [folder / "outputs" / "sweeps" / "coverage" / str(number) for number in range(n_seeds)]
-    parameters, data, metrics = (
-        [json.loads((record / name).read_text(encoding="utf-8")) for record in records]
-        for name in ("parameters.json", "data.json", "metrics.json")
-    )
+    return [folder / "outputs" / "sweeps" / "coverage" / str(number) for number in range(n_seeds)], seconds
+
+
+def estimated(n_seeds: int, settings: Sequence[str]) -> Estimated:
+    """Estimates of samples 0 to n_seeds - 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        records, seconds = swept(Path(folder), n_seeds, [*SETTINGS, *settings])
+        parameters, data, metrics = (
+            [json.loads((record / name).read_text(encoding="utf-8")) for record in records]
+            for name in ("parameters.json", "data.json", "metrics.json")
+        )
     truth = _mixture(data[0]["truth"])
-    return Swept(
+    return Estimated(
         truth,
         [_estimate(truth, one, one) for one in parameters],
         [_estimate(truth, one, one["bootstrap"]) for one in parameters if "bootstrap" in one],
         sum(one["converged"] for one in metrics),
         seconds,
     )
+
+
+def tested(n_seeds: int, settings: Sequence[str]) -> tuple[list[float], float]:
+    """p-values of one component against two, of samples of one normal, and the seconds of their sweep."""
+    with tempfile.TemporaryDirectory() as folder:
+        records, seconds = swept(Path(folder), n_seeds, [*UNDER_THE_NULL, *settings])
+        rows = [row for record in records for row in csv.DictReader((record / "selection.csv").open())]
+    return [float(row["p_value"]) for row in rows if row["n_components"] == "1"], seconds
 
 
 def _mixture(content: dict[str, Any]) -> Mixture:
@@ -143,24 +168,36 @@ def main() -> None:
     options.add_argument("--bootstrap-data-sets", type=int, default=100, help="samples that are bootstrapped; 0: none")
     options.add_argument("--bootstrap-draws", type=int, default=1000, help="data of each of these")
     options.add_argument("--replicates", type=int, default=200, help="of each of these")
+    options.add_argument("--test-data-sets", type=int, default=0, help="samples of one normal that are tested; 0: none")
     arguments = options.parse_intermixed_args()
 
-    with tempfile.TemporaryDirectory() as folder:
-        seen = swept(Path(folder), arguments.data_sets, arguments.overrides)
-    rows, kept = rows_of(seen.truth, seen.informed)
-    total = len(seen.informed)
-    print(f"observed information, {total:,} samples in one sweep of {seen.seconds:.0f} s, {seen.converged:,} converged")
-    print_table(HEADER, rows)
-    print(f"every parameter between {LIMITS[0]:.0%} and {LIMITS[1]:.0%}: {'yes' if kept else 'NO'}")
+    if arguments.data_sets:
+        seen = estimated(arguments.data_sets, arguments.overrides)
+        rows, kept = rows_of(seen.truth, seen.informed)
+        total, seconds = len(seen.informed), seen.seconds
+        print(f"observed information, {total:,} samples in one sweep of {seconds:.0f} s, {seen.converged:,} converged")
+        print_table(HEADER, rows)
+        print(f"every parameter between {LIMITS[0]:.0%} and {LIMITS[1]:.0%}: {'yes' if kept else 'NO'}\n")
     if arguments.bootstrap_data_sets:
         settings = [f"data.n_draws={arguments.bootstrap_draws}", f"bootstrap={arguments.replicates}"]
-        with tempfile.TemporaryDirectory() as folder:
-            seen = swept(Path(folder), arguments.bootstrap_data_sets, [*arguments.overrides, *settings])
+        seen = estimated(arguments.bootstrap_data_sets, [*arguments.overrides, *settings])
         of_each = f"{arguments.bootstrap_draws:,} data and {arguments.replicates} replicates each"
-        print(f"\nbootstrap, {len(seen.bootstrapped):,} samples of {of_each}, one sweep of {seen.seconds:.0f} s")
+        print(f"bootstrap, {len(seen.bootstrapped):,} samples of {of_each}, one sweep of {seen.seconds:.0f} s")
         print_table(HEADER, rows_of(seen.truth, seen.bootstrapped)[0])
         print("\nobserved information, the same samples")
         print_table(HEADER, rows_of(seen.truth, seen.informed)[0])
+        print()
+    if arguments.test_data_sets:
+        p_values, seconds = tested(arguments.test_data_sets, arguments.overrides)
+        print(f"likelihood-ratio tests of {len(p_values):,} samples of one normal in one sweep of {seconds:.0f} s")
+        rows = []
+        for level in REJECTED_AT:
+            share = np.mean(np.array(p_values) <= level)
+            low, high = stats.binom.interval(0.999, len(p_values), level)
+            within = low <= share * len(p_values) <= high
+            rows.append((level, f"{share:.3f}", f"{low / len(p_values):.3f}", f"{high / len(p_values):.3f}", within))
+        print_table(("level", "share rejected", "from", "to", "within"), rows)
+        print()
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
