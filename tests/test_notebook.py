@@ -94,9 +94,9 @@ def test_gradients(data, params_init):
     np.testing.assert_allclose(log_scales, [-45475.797, -944.6539], rtol=4 * DIGITS_32)
 
 
-def test_the_experiment_ends_where_the_notebook_ends(cli, tmp_path):
+def test_the_experiment_ends_where_the_notebook_ends(quick, tmp_path):
     # Compiled as it is for users: float32 jitters with each way of rounding.
-    finished = cli("fit", "experiment=notebook", "tracking=none", "figures=none", "animation=none", XLA_FLAGS="")
+    finished = quick("fit", "experiment=notebook", "tracking=none", "figures=none", "animation=none", XLA_FLAGS="")
     assert finished.returncode == 0, finished.stderr
     (record,) = (tmp_path / "outputs" / "fit").iterdir()
     parameters = json.loads((record / "parameters.json").read_text())

@@ -61,9 +61,9 @@ def test_runs_without_a_sound_fit_count_and_those_without_data_do_not():
     assert worst_errors([*runs, run_of(4, TRUTH, truth=None)]) == {}
 
 
-def test_the_experiment_draws_how_often_its_mixtures_were_recovered(cli, tmp_path):
+def test_the_experiment_draws_how_often_its_mixtures_were_recovered(quick, tmp_path):
     small = ("data.seed=0,1", "data.n_draws=60,120", "data.locs=[-2,2]", "tracking=none", "animation=none")
-    ended = cli("fit", "--multirun", "experiment=recovery", *small, "figures.formats=[svg]", "sweep=small")
+    ended = quick("fit", "--multirun", "experiment=recovery", *small, "figures.formats=[svg]", "sweep=small")
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "outputs" / "sweeps" / "small"
     assert "recovery" in ended.stdout

@@ -20,15 +20,15 @@ def records(folder: Path) -> list[Path]:
     return [path.parent for path in folder.glob("outputs/**/record.json")]
 
 
-def test_a_picture_that_fails_costs_no_fit(cli: Cli, tmp_path):
-    finished = cli("fit", "tracking=none", "figures=none", *SMALL, IMAGEIO_FFMPEG_EXE=str(tmp_path / "nowhere"))
+def test_a_picture_that_fails_costs_no_fit(quick: Quick, tmp_path):
+    finished = quick("fit", "tracking=none", "figures=none", *SMALL, IMAGEIO_FFMPEG_EXE=str(tmp_path / "nowhere"))
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: A picture failed: ")
     assert len(finished.stderr.splitlines()) == 1
     (record,) = records(tmp_path)
     assert json.loads((record / "record.json").read_text())["status"] == "finished"
     assert "the pictures failed" in (record / "fit.log").read_text()
-    again = cli("animate", "animation.formats=[gif]", "animation.frames=3")
+    again = quick("animate", "animation.formats=[gif]", "animation.frames=3")
     assert again.returncode == 0, again.stderr
     assert (record / "animation" / "training.gif").is_file()
 
@@ -75,8 +75,8 @@ def test_a_run_that_cannot_be_composed_once_it_was_computed_says_why(tmp_path):
     assert len(records(tmp_path)) == 2
 
 
-def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_path):
-    finished = cli("fit", "--multirun", "n_components=0,2,-1", *QUIET, *SMALL)
+def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(quick: Quick, tmp_path):
+    finished = quick("fit", "--multirun", "n_components=0,2,-1", *QUIET, *SMALL)
     assert finished.returncode == 1
     assert finished.stderr == ""
     for run, number in ((0, "0"), (2, "-1")):
@@ -87,8 +87,8 @@ def test_every_bad_job_of_a_sweep_says_so_and_the_others_finish(cli: Cli, tmp_pa
     assert statuses == {"0": "failed", "1": "finished", "2": "failed"}
 
 
-def test_every_bad_job_says_so_with_hydras_own_launcher_too(cli: Cli, tmp_path):
-    finished = cli("fit", "--multirun", "n_components=0,2,-1", "hydra/launcher=basic", *QUIET, *SMALL)
+def test_every_bad_job_says_so_with_hydras_own_launcher_too(quick: Quick, tmp_path):
+    finished = quick("fit", "--multirun", "n_components=0,2,-1", "hydra/launcher=basic", *QUIET, *SMALL)
     assert finished.returncode == 2
     assert "Traceback" not in finished.stderr
     for number in ("0", "-1"):

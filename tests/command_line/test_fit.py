@@ -5,19 +5,16 @@ import math
 import re
 import shlex
 import sqlite3
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import ROUNDING_32, ROUNDING_64, Cli, Fork
+from conftest import ROUNDING_32, ROUNDING_64, Cli, Ended, Fork
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pyarrow import csv, parquet
 from scipy import special, stats
-
-Finished = subprocess.CompletedProcess[str]
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
 # The steps are all taken, so that the history has a known length.
@@ -67,27 +64,27 @@ def only(paths) -> Path:
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Finished]]:
+def once(fork: Fork, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, Ended]]:
     """A command that several tests look at the outcome of, run once; gives its folder and how it ended."""
-    ran: dict[tuple[str, ...], tuple[Path, Finished]] = {}
+    ran: dict[tuple[str, ...], tuple[Path, Ended]] = {}
 
-    def run(cli: Cli, *arguments: str) -> tuple[Path, Finished]:
+    def run(*arguments: str) -> tuple[Path, Ended]:
         if arguments not in ran:
             folder = tmp_path_factory.mktemp("here")
-            ran[arguments] = folder, cli(*arguments, cwd=folder)
+            ran[arguments] = folder, fork(folder, *arguments)
         return ran[arguments]
 
     return run
 
 
 @pytest.fixture
-def tracked(cli: Cli, once) -> tuple[Path, Finished]:
+def tracked(once) -> tuple[Path, Ended]:
     """The main job, whole: pictures, animation, and a run in a store of its own."""
-    return once(cli, "fit", *SMALL, *FEW_FRAMES)
+    return once("fit", *SMALL, *FEW_FRAMES)
 
 
 @pytest.fixture
-def record(tracked: tuple[Path, Finished]) -> Path:
+def record(tracked: tuple[Path, Ended]) -> Path:
     folder, finished = tracked
     assert finished.returncode == 0, finished.stderr
     return only((folder / "outputs" / "fit").iterdir())
@@ -200,9 +197,9 @@ def test_terminal_shows_the_answer_and_where_it_lies(tracked, record):
 
 
 @pytest.fixture
-def again(cli: Cli, once) -> Path:
+def again(once) -> Path:
     """The fit of `record`, in another process and folder, without tracking and animation."""
-    folder, finished = once(cli, "fit", *SMALL, "tracking=none", "animation=none")
+    folder, finished = once("fit", *SMALL, "tracking=none", "animation=none")
     assert finished.returncode == 0, finished.stderr
     return only((folder / "outputs" / "fit").iterdir())
 
@@ -362,8 +359,9 @@ def test_sweep_leaves_a_record_a_job(fork: Fork, tmp_path):
     assert f"{read(best / 'metrics.json')['bic']:.3f}" in row
 
 
-def test_tracker_that_is_down_costs_a_warning(cli: Cli, tmp_path):
-    finished = cli(
+def test_tracker_that_is_down_costs_a_warning(fork: Fork, tmp_path):
+    finished = fork(
+        tmp_path,
         *("fit", "figures=none", "animation=none", "data.n_draws=100", "steps=20", "tracking.uri=http://127.0.0.1:9"),
     )
     assert finished.returncode == 0
@@ -408,13 +406,14 @@ def test_diverged_fit_fails_and_keeps_its_record(fork: Fork, tmp_path):
     assert {path.name for path in (record / "figures").iterdir()} == pictures(record)
 
 
-def test_prior_of_the_user(cli: Cli, tmp_path):
+def test_prior_of_the_user(fork: Fork, tmp_path):
     (tmp_path / "my_priors.py").write_text(
         "def ridge(parameters, *, strength):\n    return -strength * (parameters.component_mus**2).sum()\n"
     )
     (tmp_path / "mine" / "prior").mkdir(parents=True)
     (tmp_path / "mine" / "prior" / "ridge.yaml").write_text("_target_: my_priors.ridge\nstrength: 30.0\n")
-    finished = cli(
+    finished = fork(
+        tmp_path,
         *("fit", "--config-dir", "mine", *QUIET, "prior=ridge", "standardize=false", "data.n_draws=200", "steps=500"),
     )
     assert finished.returncode == 0, finished.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Cli
+from conftest import ROOT, Quick
 from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
@@ -33,8 +33,8 @@ def groups(command: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_lists_every_key_and_option(cli: Cli, tmp_path, command):
-    finished = cli(command, "--help")
+def test_help_lists_every_key_and_option(quick: Quick, tmp_path, command):
+    finished = quick(command, "--help")
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     words = " ".join(finished.stdout.split())  # long meanings are wrapped
@@ -69,11 +69,11 @@ def test_every_group_of_fit_is_a_folder():
     assert {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"} == set(groups("fit"))
 
 
-def test_help_explains_the_keys_of_the_options_it_is_asked_with(cli: Cli, tmp_path):
+def test_help_explains_the_keys_of_the_options_it_is_asked_with(quick: Quick, tmp_path):
     (tmp_path / "mine" / "prior").mkdir(parents=True)
     ridge = "# Pulls locs together.\n_target_: my.ridge\nstrength: 2.0 # of the pull\nplain: [a, '${steps}']\n"
     (tmp_path / "mine" / "prior" / "ridge.yaml").write_text(ridge)
-    finished = cli("fit", "data=file", "figures=none", "--config-dir", "mine", "prior=ridge", "--help")
+    finished = quick("fit", "data=file", "figures=none", "--config-dir", "mine", "prior=ridge", "--help")
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     words = " ".join(finished.stdout.split())
@@ -90,16 +90,16 @@ def test_help_explains_the_keys_of_the_options_it_is_asked_with(cli: Cli, tmp_pa
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
-def test_no_command_lists_the_commands(cli: Cli, arguments):
-    finished = cli(*arguments)
+def test_no_command_lists_the_commands(quick: Quick, arguments):
+    finished = quick(*arguments)
     assert finished.returncode == 0
     for command, meaning in COMMANDS.items():
         assert f"  {command:<10}{meaning}" in finished.stdout.splitlines()
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("fitt", "fit"), ("simulte", "simulate"), ("Animate", "animate")])
-def test_unknown_command_names_the_nearest(cli: Cli, typed, meant):
-    finished = cli(typed, "steps=3")
+def test_unknown_command_names_the_nearest(quick: Quick, typed, meant):
+    finished = quick(typed, "steps=3")
     assert finished.returncode == 2
     assert finished.stdout == ""
     assert finished.stderr.startswith(f"error: '{typed}' is not a command. Did you mean {meant}")
@@ -141,8 +141,8 @@ def test_a_missing_plug_in_names_the_extra_that_brings_it():
     assert advice.to_install("hydra/sweeper", "no_such") == ""
 
 
-def test_cfg_job_prints_the_config_and_runs_nothing(cli: Cli, tmp_path):
-    finished = cli("fit", "--cfg", "job", "--resolve", "optimizer=sgd", "steps=1234", "optimizer.momentum=0.5")
+def test_cfg_job_prints_the_config_and_runs_nothing(quick: Quick, tmp_path):
+    finished = quick("fit", "--cfg", "job", "--resolve", "optimizer=sgd", "steps=1234", "optimizer.momentum=0.5")
     assert finished.returncode == 0, finished.stderr
     printed = yaml.safe_load(finished.stdout)
     assert set(printed) == {key.name for key in fields(SCHEMAS["fit"])}
@@ -154,8 +154,8 @@ def test_cfg_job_prints_the_config_and_runs_nothing(cli: Cli, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_info_says_where_the_config_comes_from(cli: Cli, tmp_path):
-    finished = cli("fit", "optimizer=lion", "--info")
+def test_info_says_where_the_config_comes_from(quick: Quick, tmp_path):
+    finished = quick("fit", "optimizer=lion", "--info")
     assert finished.returncode == 0, finished.stderr
     assert "optimizer/lion" in finished.stdout
     assert "file://" in finished.stdout
@@ -191,8 +191,8 @@ def test_overrides_may_stand_anywhere(line, ordered):
     assert overrides_first(line.split()) == ordered.split()
 
 
-def test_overrides_on_both_sides_of_a_flag_compose(cli: Cli):
-    finished = cli("fit", "steps=50", "--cfg", "job", "optimizer=adamw", "data.scales=[1, 2]")
+def test_overrides_on_both_sides_of_a_flag_compose(quick: Quick):
+    finished = quick("fit", "steps=50", "--cfg", "job", "optimizer=adamw", "data.scales=[1, 2]")
     assert finished.returncode == 0, finished.stderr
     printed = yaml.safe_load(finished.stdout)
     assert printed["steps"] == 50

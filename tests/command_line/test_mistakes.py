@@ -422,7 +422,7 @@ def test_a_mistake_is_said_before_anything_is_planned(forked, folder, argument, 
     assert not (folder / "outputs").exists()
 
 
-def test_the_traceback_is_there_for_who_asks(cli: Cli):
-    ended = cli("fit", "optimizer=adm", HYDRA_FULL_ERROR="1")
+def test_the_traceback_is_there_for_who_asks(quick: Quick):
+    ended = quick("fit", "optimizer=adm", HYDRA_FULL_ERROR="1")
     assert "Traceback" in ended.stderr
     assert ended.returncode != 0
