@@ -1,5 +1,6 @@
 """What all tests share: strict shapes, one compilation cache, the real command line."""
 
+import gc
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from gmm_pipeline.configuration import command_help, config
+from gmm_pipeline.records import compiled
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT / "tests" / "data"
@@ -26,12 +28,19 @@ ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("reproducible")
 
-# Most of the time of these tests went into compiling shapes for milliseconds of use. Here and under `cli` and `quick`
-# XLA does so in a hurry; in the commands of the README, the pipeline and the notebooks as it does for users.
-IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Most of the time of these tests goes into compiling shapes for milliseconds of use. Here and under `cli` and `quick`
+# XLA does so in a hurry; in the commands of the README, the pipeline and the notebooks as it does for users. What took
+# long to compile is kept for the other processes of these tests and for their next run: a program is found by a digest
+# of itself, its options and versions.
+PROGRAMS = ROOT / ".pytest_cache" / "compiled"
+IN_A_HURRY = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+)
 with pytest.MonkeyPatch.context() as environment:
     environment.setenv("XLA_FLAGS", IN_A_HURRY)
     jax.devices()  # reads them, once for all
+jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")  # catches (n,) − (n, 1)
 
@@ -39,13 +48,21 @@ config.register()
 command_help.register()
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(50_000, 20, 20)  # tracing makes many objects, of which few are garbage
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        compiled.trim(PROGRAMS)
+
+
 @pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled programs of the command line, for all processes of these tests."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "compiled"
-    folder.mkdir(exist_ok=True)
-    return folder
+def compilation_cache() -> Path:
+    """Compiled programs, for all processes of these tests."""
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    return PROGRAMS
 
 
 @pytest.fixture(scope="session", autouse=True)
