@@ -1,6 +1,5 @@
 """Sweeps by the real command line: resumed, killed, interrupted, with bad runs, planned, and led by a sweeper."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -16,9 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, Quick, hurried
+from conftest import ROOT, Ended, Fork, Quick, hurried
 from pyarrow import parquet
-from test_failures import HEEDING_INTERRUPTS, wait_for
 
 PICTURELESS = ("figures=none", "animation=none")
 QUIET = (*PICTURELESS, "tracking=none")
@@ -80,45 +78,66 @@ REASONS = {
 }
 
 
+# Says when three runs are saved, and waits there for the signal that ends it. A test run in the background of a shell
+# hands on that interrupts are to be ignored.
+WAITING_AFTER_THREE_RUNS = """
+import runpy, signal, time
+from gmm_pipeline.execution.launcher import BatchLauncher
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+save, saved = BatchLauncher._save, []
+
+def counted(*arguments):
+    saved.append(save(*arguments))
+    if len(saved) == 3:
+        print("three runs are saved", flush=True)
+        time.sleep(300)
+    return saved[-1]
+
+BatchLauncher._save = counted
+runpy.run_module("gmm_pipeline", run_name="__main__", alter_sys=True)
+"""
+
+
 class Folder:
     """A folder to run commands in, with priors and experiments of a user's own."""
 
-    def __init__(self, path: Path, cache: Path):
-        self.path = path
+    def __init__(self, path: Path, fork: Fork, cache: Path):
+        self.path, self.fork = path, fork
         (path / "my_priors.py").write_text(PRIORS)
         (path / "witness.py").write_text(WITNESS)
         for name in ("ridge", "picky"):
             self.write(f"mine/prior/{name}.yaml", f"_target_: my_priors.{name}\nstrength: 1.0\n")
         for name, text in EXPERIMENTS.items():
             self.write(f"mine/experiment/{name}.yaml", f"# @package _global_\n{text}\n")
-        python_path = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.environment = {**hurried(cache), "PYTHONPATH": python_path}
+        self.environment = hurried(cache)
 
     def write(self, name: str, text: str) -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_text(text)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gmm_pipeline", *arguments],
-            cwd=self.path,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(self, *arguments: str, **environment: str) -> Ended:
+        return self.fork(self.path, *arguments, **environment)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", HEEDING_INTERRUPTS, *arguments],
+    def end_after_three_runs(self, by: signal.Signals, *arguments: str) -> tuple[int, str, str]:
+        """Exit code and output of a sweep that a signal ended."""
+        with subprocess.Popen(
+            [sys.executable, "-c", WAITING_AFTER_THREE_RUNS, *arguments],
             cwd=self.path,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
+        ) as running:
+            assert running.stdout is not None
+            try:
+                assert "three runs are saved\n" in iter(running.stdout.readline, "")
+                os.killpg(running.pid, by)
+                stdout, stderr = running.communicate(timeout=60)
+            finally:
+                running.kill()
+        return running.returncode, stdout, stderr
 
     def sweep(self, name: str) -> Path:
         return self.path / "outputs/sweeps" / name
@@ -137,8 +156,8 @@ class Folder:
 
 
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Path) -> Callable[[], Folder]:
-    return lambda: Folder(tmp_path_factory.mktemp("here"), compilation_cache)
+def make(tmp_path_factory: pytest.TempPathFactory, fork: Fork, compilation_cache: Path) -> Callable[[], Folder]:
+    return lambda: Folder(tmp_path_factory.mktemp("here"), fork, compilation_cache)
 
 
 def manifest(sweep: Path) -> dict[str, Any]:
@@ -202,7 +221,7 @@ def test_a_sweep_goes_on_where_it_is_and_fits_what_is_new_or_changed(make):
     )
 
 
-KILLED = (*PICTURELESS, *SMALL, "n_components=1,2,3", "seed=range(0,12)", "sweep=killed")
+KILLED = (*PICTURELESS, *SMALL, "n_components=1,2,3", "seed=range(0,4)", "sweep=killed")
 
 
 @pytest.fixture(scope="module")
@@ -237,16 +256,12 @@ def status_of_parent(folder: Folder, sweep: str) -> str:
 
 def test_a_killed_sweep_ends_as_one_that_was_not(make, uninterrupted):
     folder = make()
-    with folder.start("fit", "--multirun", *KILLED) as running:
-        try:
-            wait_for(lambda: len(folder.records("killed")) >= 3, every=0.002)
-        finally:
-            os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
+    returncode, *_ = folder.end_after_three_runs(signal.SIGKILL, "fit", "--multirun", *KILLED)
+    assert returncode == -signal.SIGKILL
     done = folder.written("killed")
     recorded = set(folder.records("killed"))
-    assert 3 <= len(recorded) < 36
-    half = folder.sweep("killed") / str(min(set(range(36)) - recorded))
+    assert len(recorded) == 3
+    half = folder.sweep("killed") / str(min(set(range(12)) - recorded))
     for name in (".parameters.json.k1ll3d", "parameters.json", ".hydra/config.yaml", "figures/loss.png"):
         (half / name).parent.mkdir(parents=True, exist_ok=True)
         (half / name).write_text("half of it")
@@ -254,19 +269,19 @@ def test_a_killed_sweep_ends_as_one_that_was_not(make, uninterrupted):
 
     ended = folder.run("fit", "--multirun", *KILLED)
     assert ended.returncode == 0, ended.stderr
-    assert f"36 runs, {len(recorded)} done before" in ended.stdout
+    assert "12 runs, 3 done before" in ended.stdout
     again = folder.written("killed")
     assert {number: again[number] for number in recorded} == {number: done[number] for number in recorded}
     ours, whole = folder.sweep("killed"), uninterrupted.sweep("killed")
     for name in ("sweep.parquet", "sweep.csv"):
         assert (ours / name).read_bytes() == (whole / name).read_bytes()
-    for number in range(36):
+    for number in range(12):
         files = [{path.relative_to(sweep) for path in (sweep / str(number)).rglob("*")} for sweep in (ours, whole)]
         assert files[0] == files[1]
         for name in ("parameters.json", "history.npz", "assignments.parquet"):
             assert (ours / str(number) / name).read_bytes() == (whole / str(number) / name).read_bytes()
     for one in (folder, uninterrupted):
-        check_store(one, "killed", Counter(FINISHED=36))
+        check_store(one, "killed", Counter(FINISHED=12))
         assert status_of_parent(one, "killed") == "FINISHED"
 
 
@@ -275,7 +290,7 @@ ALL_KINDS = f"experiment={','.join([*EXPERIMENTS, 'absent'])}"
 
 
 @pytest.fixture(scope="module")
-def bad(make: Callable[[], Folder]) -> tuple[Folder, subprocess.CompletedProcess[str]]:
+def bad(make: Callable[[], Folder]) -> tuple[Folder, Ended]:
     folder = make()
     watched = "+hydra.callbacks.witness._target_=witness.Witness"
     return folder, folder.run("fit", "--multirun", ALL_KINDS, watched, *BAD)
@@ -349,8 +364,8 @@ def test_the_store_has_the_failures_with_their_reasons(bad):
         assert told == ([] if record["status"] == "finished" else [(record["error"],)]), number
 
 
-def test_what_is_put_right_is_fitted_and_nothing_else(bad, tmp_path, compilation_cache):
-    folder = Folder(tmp_path, compilation_cache)
+def test_what_is_put_right_is_fitted_and_nothing_else(bad, tmp_path, fork, compilation_cache):
+    folder = Folder(tmp_path, fork, compilation_cache)
     shutil.copytree(bad[0].path, tmp_path, dirs_exist_ok=True)
     folder.write("lost.csv", "x\n" + "\n".join(str(value**2 % 101) for value in range(150)) + "\n")
     fine, other = (folder.sweep("bad") / record["name"] for record in by_experiment(folder)["fine"])
@@ -387,37 +402,22 @@ def test_one_mistake_in_all_runs_is_one_message_and_leaves_nothing(make, argumen
     assert not folder.sweep("wrong").exists()
 
 
-def interrupt(running: subprocess.Popen[str]) -> None:
-    """Again after some seconds, since an interrupt that lands in a garbage collection is lost."""
-    for _ in range(6):
-        running.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            running.wait(timeout=8)
-            return
-
-
 def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(make):
     folder = make()
-    command = ("fit", "--multirun", *QUIET, "data.n_draws=20000", "steps=3000", "seed=range(0,10)", "sweep=mine")
-    with folder.start(*command) as running:
-        try:
-            wait_for(lambda: len(folder.records("mine")) >= 2, every=0.01)
-            interrupt(running)
-        finally:
-            running.kill()
-        stdout, stderr = running.communicate()
-    assert running.returncode == 130
+    command = ("fit", "--multirun", *QUIET, *SMALL, "seed=range(0,10)", "sweep=mine")
+    returncode, stdout, stderr = folder.end_after_three_runs(signal.SIGINT, *command)
+    assert returncode == 130
     assert stderr == "interrupted\n"
     records, written = folder.records("mine"), folder.written("mine")
-    assert 2 <= len(records) < 10
+    assert len(records) == 3
     assert {record["status"] for record in records.values()} == {"finished"}
     table = parquet.read_table(folder.sweep("mine") / "sweep.parquet")
     assert table["run"].to_pylist() == sorted(records)
-    assert f"10 runs: {len(records)} finished, {10 - len(records)} not run" in stdout
+    assert "10 runs: 3 finished, 7 not run" in stdout
     assert "fit what is missing or failed: python -m gmm_pipeline fit" in stdout
     ended = folder.run(*command)
     assert ended.returncode == 0, ended.stderr
-    assert f"10 runs, {len(records)} done before, {10 - len(records)} to fit" in ended.stdout
+    assert "10 runs, 3 done before, 7 to fit" in ended.stdout
     assert sorted(folder.records("mine")) == list(range(10))
     again = folder.written("mine")
     assert {number: again[number] for number in records} == {number: written[number] for number in records}
@@ -427,8 +427,7 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     folder = make()
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
     axes = ("optimizer=adam,sgd", "optimizer.learning_rate=0.05,0.1", "seed=0,1", "sweep=new")
-    folder.environment["COLUMNS"] = "120"
-    ended = folder.run("plan", "--multirun", *axes, *SMALL, "n_components=0,2")
+    ended = folder.run("plan", "--multirun", *axes, *SMALL, "n_components=0,2", COLUMNS="120")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert "16 runs, 2 programs, 8 that cannot be fitted" in ended.stdout
@@ -449,7 +448,7 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     state = files()
     grown = uninterrupted.run("plan", *KILLED, "n_components=1,2,3,4")
     assert grown.returncode == 0, grown.stderr
-    assert "48 runs, 1 program, 36 done before" in grown.stdout
+    assert "16 runs, 1 program, 12 done before" in grown.stdout
     assert files() == state
 
 

@@ -5,16 +5,15 @@ then in another order with other neighbours, and some of its runs alone.
 """
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import conftest
 import pytest
 import yaml
+from conftest import Fork
 
 QUIET = ("figures=none", "animation=none", "tracking=none")
 SMALL, LARGE = 300, 20_000
@@ -31,7 +30,7 @@ OTHER_ORDER = (
         "prior.concentration=1.5,2.0",
         "n_components=3,2",
     ),
-    *("optimizer.learning_rate=0.1,0.3", "seed=9,4"),
+    *("optimizer.learning_rate=0.1", "seed=9,4"),
 )
 ALONE = ("n_components=3", "seed=4", "optimizer.learning_rate=0.1", f"steps={STEPS}")
 RESULTS = ("parameters.json", "metrics.json", "data.json", "config.yaml", "history.npz", "assignments.parquet")
@@ -63,7 +62,7 @@ class Witness(Callback):
 
 class Ended(NamedTuple):
     folder: Path
-    process: subprocess.CompletedProcess[str]
+    process: conftest.Ended
 
     @property
     def records(self) -> dict[tuple[Any, ...], Path]:
@@ -87,7 +86,7 @@ Run = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Path) -> Run:
+def run(fork: Fork, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A command in a folder of its own, once."""
     ran: dict[tuple[str, ...], Ended] = {}
 
@@ -95,17 +94,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Path) -> Ru
         if arguments not in ran:
             folder = tmp_path_factory.mktemp("here")
             (folder / "witness.py").write_text(WITNESS)
-            inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
-            path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-            process = subprocess.run(
-                [sys.executable, "-m", "gmm_pipeline", "fit", *QUIET, *arguments],
-                cwd=folder,
-                env={**inherited, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), "PYTHONPATH": path},
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
+            # Compiled as it is for users, whose bits are at stake.
+            process = fork(folder, "fit", *QUIET, *arguments, XLA_FLAGS="")
             assert process.returncode == 0, process.stderr
             ran[arguments] = Ended(folder, process)
         return ran[arguments]
@@ -144,7 +134,7 @@ def test_a_sweep_gives_the_bits_of_hydras_own_launcher(batch, basic):
 
 
 def test_another_order_and_other_neighbours_change_no_bits(batch, other):
-    assert len(other.records) == 32
+    assert len(other.records) == 16
     common = batch.records.keys() & other.records.keys()
     assert len(common) == 4
     for what in common:
