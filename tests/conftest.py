@@ -28,10 +28,10 @@ ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("reproducible")
 
-# Most of the time of these tests goes into compiling shapes for milliseconds of use. Here and under `cli` and `quick`
-# XLA does so in a hurry; in the commands of the README, the pipeline and the notebooks as it does for users. What took
-# long to compile is kept for the other processes of these tests and for their next run: a program is found by a digest
-# of itself, its options and versions.
+# Most of the time of these tests goes into compiling shapes for milliseconds of use. Here and in the commands XLA does
+# so in a hurry; in the notebooks, and where a sweep is held to the bits of its runs alone, as it does for users. What
+# took long to compile is kept for the other processes of these tests and for their next run: a program is found by a
+# digest of itself, its options and versions.
 PROGRAMS = ROOT / ".pytest_cache" / "compiled"
 IN_A_HURRY = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, hurried
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -68,8 +68,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Pat
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     name = {f"GIT_{role}_{what}": "nobody" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     site = str(tmp_path_factory.mktemp("site"))
-    own = {"PATH": path, "JAX_COMPILATION_CACHE_DIR": str(compilation_cache), "DVC_SITE_CACHE_DIR": site}
-    return {**os.environ, **own, **name}
+    return {**hurried(compilation_cache), "PATH": path, "DVC_SITE_CACHE_DIR": site, **name}
 
 
 @pytest.fixture(scope="module")
