@@ -9,11 +9,12 @@ PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 STAMP := $(VENV)/.set-up
 
-.PHONY: help setup fit test docs lock
+.PHONY: help setup fit test oldest docs lock
 
 help:
 	@echo "make fit     set up, then fit the two-component example (python -m gmm_pipeline fit optimizer=adam steps=1000)"
 	@echo "make test    set up, then run every check and test"
+	@echo "make oldest  the quick tests with the oldest versions that pyproject.toml allows, in $(VENV)-oldest"
 	@echo "make docs    set up, then build the documentation into site/"
 	@echo "make setup   the virtual environment $(VENV) with the locked dependencies and this package"
 	@echo "make lock    resolve requirements.lock anew after a change of pyproject.toml"
@@ -47,6 +48,15 @@ test: setup
 	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
+
+# Fits, their records, pictures, pages and runs in MLflow: what touches most of the libraries, in two minutes.
+QUICK := tests/configuration tests/model tests/records tests/tracking tests/pictures tests/report/test_report_pages.py
+
+oldest: setup
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(VENV)-oldest 2>/dev/null || \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
+	VIRTUAL_ENV=$(VENV)-oldest $(BIN)/uv pip install --quiet --resolution lowest-direct --editable ".[dev]"
+	$(VENV)-oldest/bin/python -m pytest $(QUICK)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

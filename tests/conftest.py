@@ -48,6 +48,14 @@ config.register()
 command_help.register()
 
 
+# One process runs a whole file, whose tests share fixtures. These come first, so that none is left alone with one.
+LONGEST = ("test_documentation.py", "test_sweep_runs.py", "test_readme.py", "test_launcher.py", "test_mistakes.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()  # what was imported stays
     gc.set_threshold(50_000, 20, 20)  # tracing makes many objects, of which few are garbage
