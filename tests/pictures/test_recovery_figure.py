@@ -1,72 +1,16 @@
-"""The shares of a recovery experiment, against counts by hand and SciPy's intervals."""
+"""The picture of a recovery experiment."""
 
 import numpy as np
-import pytest
-from scipy.stats import binomtest
-from test_sweep_figures import SIZE, TRUTH, sweep_run, texts
+from test_sweep_figures import SIZE, texts
 
-from gmm_pipeline.analysis.recovery_shares import Line, lines_of, wilson
+from gmm_pipeline.analysis.recovery_shares import Line
 from gmm_pipeline.pictures import recovery_figure
 from gmm_pipeline.pictures.recovery_figure import draw_recovery
-
-
-def drawn_from(number, overrides, n_data, overlap=0.1):
-    run = sweep_run(number, overrides, 5.0)
-    return run._replace(metrics=run.metrics | {"n_data": n_data, "true_overlap": overlap})
 
 
 def line(shares, label="overlap 0.1", overlap=0.1):
     numbers = np.arange(1, len(shares) + 1) * 100
     return Line(label, overlap, numbers, np.array([round(50 * share) for share in shares]), np.full(len(shares), 50))
-
-
-@pytest.mark.parametrize(("hits", "tried"), [(0, 5), (5, 5), (3, 12), (49, 50), (1, 1)])
-def test_intervals_are_wilsons(hits, tried):
-    low, high = wilson(np.array([hits]), np.array([tried]))
-    expected = binomtest(hits, tried).proportion_ci(method="wilson")
-    np.testing.assert_allclose([low[0], high[0]], [expected.low, expected.high], rtol=1e-12, atol=1e-15)
-
-
-def test_runs_are_counted_by_setting_and_number_of_data():
-    runs, errors = [], {}
-    for locs, overlap in (("[-1,1]", 0.3), ("[-2,2]", 0.05)):
-        for n_data in (50, 100):
-            for seed in range(4):
-                number = len(runs)
-                overrides = f"data.locs={locs} data.n_draws={n_data} data.seed={seed}"
-                runs.append(drawn_from(number, overrides, n_data, overlap))
-                errors[number] = 0.5 if overlap < 0.1 or (n_data == 100 and seed > 0) else np.inf
-    near, far = lines_of(runs, errors)
-    assert (near.label, far.label) == ("overlap 0.05", "overlap 0.3")
-    assert near.numbers.tolist() == far.numbers.tolist() == [50, 100]
-    assert (near.recovered.tolist(), far.recovered.tolist()) == ([4, 4], [0, 3])
-    assert near.tried.tolist() == far.tried.tolist() == [4, 4]
-    assert (near.enough, far.enough) == (50, None)
-    assert not lines_of(runs, {})
-    assert recovery_figure.tells([near]) and not recovery_figure.tells(lines_of(runs[:4], errors))
-
-
-def test_what_is_no_data_is_named_and_what_overlaps_alike_is_told_apart():
-    fits = [
-        drawn_from(n, f"prior={'flat' if n % 2 else 'dirichlet'} data.n_draws={50 + n // 2}", 50 + n // 2)
-        for n in range(4)
-    ]
-    assert {found.label for found in lines_of(fits, dict.fromkeys(range(4), 0.0))} == {
-        "overlap 0.1\nprior=flat",
-        "overlap 0.1\nprior=dirichlet",
-    }
-    alike = [drawn_from(n, f"data.weights=[1,{n % 2}] data.n_draws={50 + n // 2}", 50 + n // 2) for n in range(4)]
-    assert {found.label for found in lines_of(alike, dict.fromkeys(range(4), 0.0))} == {
-        "overlap 0.1\ndata.weights=[1,0]",
-        "overlap 0.1\ndata.weights=[1,1]",
-    }
-
-
-@pytest.mark.parametrize(
-    ("shares", "enough"), [([0.2, 0.9, 0.8, 0.9, 1.0], 400), ([1.0], 100), ([0.9, 0.4], None), ([0.0, 0.9], 200)]
-)
-def test_enough_is_enough_from_there_on(shares, enough):
-    assert line(shares).enough == enough
 
 
 def test_picture_shows_shares_and_what_they_mean():
@@ -80,5 +24,6 @@ def test_picture_shows_shares_and_what_they_mean():
     assert "the first 8 of 9 settings" in texts(draw_recovery([line([0.2, 1.0])] * 9, size=SIZE))
 
 
-def test_truth_of_the_sweep_is_the_one_that_lines_are_of():
-    assert drawn_from(0, "data.seed=1", 50).truth is TRUTH
+def test_shares_of_one_number_of_data_tell_nothing():
+    assert recovery_figure.tells([line([0.2, 1.0])])
+    assert not recovery_figure.tells([line([0.2])])
