@@ -49,8 +49,10 @@ test: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 
-# Fits, their records, pictures, pages and runs in MLflow: what touches most of the libraries, in two minutes.
-QUICK := tests/configuration tests/model tests/records tests/tracking tests/pictures tests/report/test_report_pages.py
+# Config, records, pictures, pages, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
+# written into MLflow's tables is of its newer versions, and has its own calls as the fallback that is tested here.
+QUICK := tests/configuration tests/records tests/pictures tests/report/test_report_pages.py \
+  tests/tracking/test_loggable.py tests/tracking/test_models.py tests/command_line/test_fit.py
 
 oldest: setup
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(VENV)-oldest 2>/dev/null || \
