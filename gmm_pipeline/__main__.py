@@ -1,4 +1,4 @@
-"""The command line: a command word, then Hydra's overrides and flags.
+"""The command line: a command, then Hydra's overrides and flags.
 
 Each command is a Hydra program of its own with a primary config of the same name in `conf/`. Heavy libraries are
 imported by the command that needs them, so that `--help` answers at once. Mistakes of the user end with one message and
@@ -30,18 +30,18 @@ INTERRUPTED = 130
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
     "fit": "fit a mixture to data and leave a record",
-    "rerun": "run a record again and compare bit for bit, or vary it",
-    "plan": "say what a sweep would do: runs, programs, memory, time",
-    "predict": "label data by a fitted mixture, with responsibilities and log densities",
+    "rerun": "repeat a recorded run and compare bit for bit, or vary it",
+    "plan": "show what a sweep would do: runs, programs, memory, time",
+    "predict": "label data with a fitted mixture; also responsibilities and log densities",
     "animate": "render the animation of a record again",
     "report": "write a page about a run or a sweep",
-    "log": "send records to a tracking store that have not reached it",
-    "repair": "put the tracking store's paths right after its folder was moved",
+    "log": "upload records that are missing from a tracking store",
+    "repair": "fix the tracking store's paths after its folder was moved",
     "ui": "open the tracked runs in the MLflow UI",
 }
 
 WITHOUT_JAX = ("animate", "log", "repair", "ui")
-"""Commands that compute nothing with it, and for which its import would be most of the time."""
+"""Commands that do not use JAX; importing it would take most of their time."""
 
 FLAGS_WITH_ARGUMENT = {
     "--cfg": "-c",
@@ -51,14 +51,14 @@ FLAGS_WITH_ARGUMENT = {
     "--config-dir": "-cd",
     "--experimental-rerun": "",
 }
-"""Hydra's flags that take the next word, and their short forms."""
+"""Hydra's flags that take an argument, and their short forms."""
 
 INFO_ARGUMENTS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-"""What --info takes, if anything: any other word after it is an override."""
+"""Optional arguments of --info; anything else after it is an override."""
 
 
 def usage() -> str:
-    """What the program can do, in a few lines."""
+    """The usage message."""
     lines = [f"  {command:<10}{meaning}" for command, meaning in COMMANDS.items()]
     return "\n".join(
         [
@@ -94,7 +94,7 @@ def _task(command: str) -> Callable[[Any], Any]:
 
 
 def _import_jax() -> None:
-    """Import JAX, which reads the metadata of all installed packages for the name of a plug-in for ROCm: 0.1 s."""
+    """Import JAX without its search for a ROCm plug-in, which reads all installed packages' metadata: 0.1 s."""
     folders = [folder for folder in map(Path, sys.path) if folder.is_dir()]
     if any(next(folder.glob("jax_rocm*"), None) for folder in folders):
         return
@@ -108,43 +108,43 @@ def _import_jax() -> None:
         metadata.distributions = everything
 
 
-def overrides_first(words: Sequence[str]) -> list[str]:
-    """The same words with the overrides before the flags, since Hydra's parser takes overrides in one place only."""
+def overrides_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the overrides before the flags: Hydra's parser takes overrides in one place only."""
     from gmm_pipeline.configuration.positional import is_file
 
     overrides, flags = [], []
     flag = ""
-    for word in words:
-        if word.startswith("-") and not is_file(word):
-            flags.append(word)
-            flag = word
+    for argument in arguments:
+        if argument.startswith("-") and not is_file(argument):
+            flags.append(argument)
+            flag = argument
         else:
-            (flags if _takes(flag, word) else overrides).append(word)
+            (flags if _takes(flag, argument) else overrides).append(argument)
             flag = ""
     return [*overrides, *flags]
 
 
-def _takes(flag: str, word: str) -> bool:
-    """Whether `word`, which follows `flag`, is its argument; a long flag may be abbreviated."""
+def _takes(flag: str, following: str) -> bool:
+    """Whether `following`, which comes after `flag`, is its argument; a long flag may be abbreviated."""
     if flag == "-i" or (len(flag) > 2 and "--info".startswith(flag)):
-        return word in INFO_ARGUMENTS
+        return following in INFO_ARGUMENTS
     abbreviates = len(flag) > 2 and any(name.startswith(flag) for name in FLAGS_WITH_ARGUMENT)
     return abbreviates or (bool(flag) and flag in FLAGS_WITH_ARGUMENT.values())
 
 
-def _not_a_command(words: Sequence[str]) -> str:
-    """What is wrong with words that do not begin with a command, and what to type instead."""
+def _not_a_command(arguments: Sequence[str]) -> str:
+    """What is wrong with arguments that do not begin with a command, and what to type instead."""
     from gmm_pipeline.errors import nearest
 
-    meant = next((word for word in words if word in COMMANDS), None)
+    meant = next((argument for argument in arguments if argument in COMMANDS), None)
     if meant is not None:
-        others = [word for number, word in enumerate(words) if number != words.index(meant)]
+        others = [argument for number, argument in enumerate(arguments) if number != arguments.index(meant)]
         return f"the command comes first: {program.name()} {shlex.join([meant, *others])}"
-    if "=" in words[0] or words[0].startswith("-") or Path(words[0]).exists():
-        return f"there is no command. To fit: {program.name()} {shlex.join(['fit', *words])}"
-    close = nearest(words[0], COMMANDS)
+    if "=" in arguments[0] or arguments[0].startswith("-") or Path(arguments[0]).exists():
+        return f"there is no command. To fit: {program.name()} {shlex.join(['fit', *arguments])}"
+    close = nearest(arguments[0], COMMANDS)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"{words[0]!r} is not a command.{hint}\n\n{usage()}"
+    return f"{arguments[0]!r} is not a command.{hint}\n\n{usage()}"
 
 
 def main() -> None:
@@ -154,7 +154,7 @@ def main() -> None:
         _command_line()
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            # Threads may still compute in XLA, which aborts the process where Python ends beneath them.
+            # Threads may still compute in XLA, which aborts the process if Python exits first.
             with contextlib.suppress(OSError):
                 logging.shutdown()
                 sys.stdout.flush()
@@ -167,7 +167,7 @@ def _command_line() -> None:
     arguments = sys.argv[1:]
     completing = bool(arguments) and arguments[0] in ("-sc", "--shell-completion", "--shell_completion")
     if completing:
-        # The shell asks with the whole line in COMP_LINE; Hydra expects no command word in it.
+        # The shell passes the whole line in COMP_LINE; Hydra expects no command in it.
         line = os.environ.get("COMP_LINE", "")
         offered = completion.offers(line, COMMANDS) if "query" in " ".join(arguments) else None
         if offered is not None:
@@ -202,21 +202,21 @@ def _command_line() -> None:
 
 def _run(command: str, arguments: Sequence[str]) -> None:
     sys.argv = [sys.argv[0], *arguments]
-    # Imports make many objects that stay. And an interrupt that lands in a collection is lost in JAX's callback there.
+    # Imports create many long-lived objects. Also, an interrupt during a collection is lost in JAX's callback.
     gc.disable()
     gc.set_threshold(*RARE_COLLECTIONS)
-    logging.raiseExceptions = False  # no answer is worth less for a log that cannot be written
+    logging.raiseExceptions = False  # a log that cannot be written must not spoil an answer
     try:
         _run_hydra(command)
     finally:
-        gc.freeze()  # spares the interpreter a last collection of everything imported, which takes a second
+        gc.freeze()  # avoids a final collection of everything imported, which takes a second
 
 
 def _run_hydra(command: str) -> None:
     from gmm_pipeline import home
     from gmm_pipeline.configuration.command_errors import read_flags, report_mistakes
 
-    with report_mistakes("fit" if command == "rerun" else command):  # which has all keys of fit
+    with report_mistakes("fit" if command == "rerun" else command):  # rerun takes all keys of fit
         from gmm_pipeline.configuration.positional import as_overrides
 
         home.in_environment()
@@ -232,7 +232,7 @@ def _run_hydra(command: str) -> None:
         command_help.register()
         register_plugins()
         if command == "rerun":
-            from gmm_pipeline.stages.rerun_words import routed
+            from gmm_pipeline.stages.rerun_arguments import routed
 
             command, primary, sys.argv[1:] = routed(sys.argv[1:])
         else:
@@ -247,18 +247,18 @@ def _run_hydra(command: str) -> None:
 
 
 def _heed_environment(command: str, flags: Any) -> None:
-    """Have JAX read what the environment says to it, if anything, before a folder is made for a run that cannot be.
+    """Let JAX read its environment variables, if any, before a folder is made for a run that cannot start.
 
     Raises:
-        ValueError: JAX can make nothing of the value of a variable.
-        InputError: nothing can be computed with one.
+        ValueError: JAX cannot read the value of a variable.
+        InputError: JAX cannot compute with these settings.
     """
     from gmm_pipeline import home
     from gmm_pipeline.configuration import config
 
-    told = any(name.startswith("JAX_") and name not in home.IN_ENVIRONMENT for name in os.environ)
+    is_set = any(name.startswith("JAX_") and name not in home.IN_ENVIRONMENT for name in os.environ)
     computes = command not in WITHOUT_JAX and not (flags.cfg or flags.info or flags.hydra_help)
-    if told and computes:
+    if is_set and computes:
         _import_jax()
         if command in ("fit", "rerun"):
             config.check_jax()
@@ -268,13 +268,13 @@ def _heed_environment(command: str, flags: Any) -> None:
 
 @contextlib.contextmanager
 def _composed_once(flags: Any) -> Iterator[None]:
-    """Spare Hydra composing the whole config to look at `hydra.mode`, where nothing that was asked for can set it."""
+    """Keep Hydra from composing the whole config just to read `hydra.mode`, if no argument can set it."""
     from hydra._internal.hydra import Hydra
 
     name = "get_mode"
     elsewhere = flags.config_dir or flags.config_path or flags.config_name
     mode = re.compile(r"[+~]*hydra(/|\.(mode|searchpath)\b|=)")
-    if elsewhere or any(mode.match(word) for word in flags.overrides) or not hasattr(Hydra, name):
+    if elsewhere or any(mode.match(override) for override in flags.overrides) or not hasattr(Hydra, name):
         yield
         return
     own = getattr(Hydra, name)
@@ -287,7 +287,7 @@ def _composed_once(flags: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _nothing_begun() -> Iterator[None]:
-    """Leave nothing of a run whose folder Hydra could not write, since the disk is full."""
+    """Remove what Hydra wrote of a run if the disk was full before the run began."""
     try:
         yield
     except OSError as error:
@@ -301,7 +301,7 @@ def _nothing_begun() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sweeps_finished() -> Iterator[None]:
-    """Give the answers of the sweeps that were launched meanwhile, whatever the sweeper made of failures."""
+    """Print the answers of the sweeps that were launched inside, even if the sweeper raises."""
 
     def finish() -> None:
         launcher = sys.modules.get("gmm_pipeline.execution.launcher")

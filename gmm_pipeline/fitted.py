@@ -42,13 +42,13 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
         TrackingError: the store or the server failed.
     """
     from gmm_pipeline.records.finding import read_fitted
-    from gmm_pipeline.stages.finding import LATEST, best_of_sweep, found_record
+    from gmm_pipeline.stages.finding import LATEST, best_of_sweep, record_folder
 
     uri = tracking_uri if tracking_uri is not None else f"sqlite:///{Path(outputs_dir) / 'mlflow.db'}"
-    with found_record(str(run), str(outputs_dir), uri) as record:
+    with record_folder(str(run), str(outputs_dir), uri) as record:
         best = best_of_sweep(record.parent) if str(run) == LATEST else None
         if best is not None and best.record == record:
-            warnings.warn(f"latest is {record}, {best.words}", stacklevel=2)
+            warnings.warn(f"latest is {record}, {best.description}", stacklevel=2)
         return read_fitted(record)
 
 

@@ -1,6 +1,6 @@
-"""What to type instead: advice on overrides that Hydra refuses with an error that names neither the word nor a way out.
+"""Advice on overrides for which Hydra's own error names neither the override nor a remedy.
 
-Words are read by Hydra's own parser, and only once something has failed, so that what works is never judged here.
+Hydra's own parser reads them, and only after something has failed, so that what works is never judged here.
 """
 
 import re
@@ -18,54 +18,64 @@ from gmm_pipeline.records.overrides import hydra_word
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
 
-def mistaken_word(words: Sequence[str], command: str) -> InputError | None:
-    """The first override that cannot be what it is, if one is: several values for one run, or no option of a group.
+def mistaken_override(arguments: Sequence[str], command: str) -> InputError | None:
+    """The first wrong override, if any: several values for one run, or a value that is no option of its group.
 
     Args:
-        words: of the command line, without the command.
-        command: whose they are.
+        arguments: of the command line, without the command.
+        command: the command's name.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     parser = OverridesParser.create()
-    several_runs = any(word in ("-m", "--multirun") or word.startswith("hydra.mode=") for word in words)
-    for word in words:
+    several_runs = any(word in ("-m", "--multirun") or word.startswith("hydra.mode=") for word in arguments)
+    for word in arguments:
         if word.startswith("-") or "=" not in word:
             continue
         try:
             override = parser.parse_override(word)
             value = override.value()
         except HydraException:
-            continue  # which says itself what is wrong
+            continue  # Hydra's own message says what is wrong
         except ValueError as error:  # a number that is too long for Python
             key, _, typed = word.partition("=")
             return InputError(key, expected="a value that can be read", came=f"{typed} ({error})", remedy="Shorten it.")
         if override.is_sweep_override():
             if not several_runs:
-                return _several_values(override.key_or_group, word, words, command)
+                return _several_values(override.key_or_group, word, arguments, command)
         elif override.key_or_group in _groups(command) and not _is_option(value):
             return _no_option(override.key_or_group, value)
     return None
 
 
 def to_install(group: str, option: str) -> str:
-    """How to install one of Hydra's plug-ins that comes with an extra of this package; else nothing."""
+    """How to install one of Hydra's plug-ins that comes with an extra of this package; empty for anything else.
+
+    Args:
+        group: a config group, such as `hydra/launcher`.
+        option: the name that was chosen for it.
+    """
     kind = group.removeprefix("hydra/")
     extra = program.extra_with(f"hydra-{option}-{kind}") if kind in ("sweeper", "launcher") else None
     return "" if extra is None else f'Install it: pip install "{program.MODULE}[{extra}]".'
 
 
 def with_point(key: str, value: str) -> str:
-    """How to write a number that has a decimal comma; nothing for any other value."""
+    """How to write a number that has a decimal comma; empty for any other value.
+
+    Args:
+        key: the key, dotted.
+        value: its value as it was typed.
+    """
     found = DECIMAL_COMMA.fullmatch(value)
     return f"Decimal numbers have a point: {key}={found.group(1)}.{found.group(2)}." if found else ""
 
 
-def _several_values(key: str, word: str, words: Sequence[str], command: str) -> InputError:
+def _several_values(key: str, word: str, arguments: Sequence[str], command: str) -> InputError:
     typed, value = word.split("=", 1)
-    # A variation has its values from a file, without which it would be another run.
-    again = shlex.join([command, "--multirun", *(one for one in words if one.startswith("config=")), word])
+    # A variation takes its values from a file; without the file it would be another run.
+    again = shlex.join([command, "--multirun", *(one for one in arguments if one.startswith("config=")), word])
     ways = [f"To run once for each: {program.name()} {again}"]
     usual = _usual(command, key)
     if isinstance(usual, str | list | None) and re.fullmatch(r"[^()\[\]]+", value):
@@ -102,7 +112,7 @@ def _groups(command: str) -> list[str]:
 
 
 def _usual(command: str, key: str) -> Any:
-    """The value that a key has by itself; None where it has none."""
+    """The default of a key; None if it has none."""
     from gmm_pipeline.configuration.command_help import composed
 
     value: Any = OmegaConf.to_container(composed(command, []))

@@ -12,7 +12,7 @@ PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html"
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
 PICTURED_RUNS = ("best", "all", "none")
 NOTHING = ("", "none", "null", "no", "off", "false")
-"""What people write for none of something."""
+"""What people write to switch something off."""
 OPTION_FOR_NOTHING = {
     "figures": "none",
     "animation": "none",
@@ -20,12 +20,12 @@ OPTION_FOR_NOTHING = {
     "prior": "flat",
     "schedule": "constant",
 }
-"""The option of a group that stands for none of it."""
+"""The option that switches a group off."""
 OF_EVERY_OPTION = {"figures.formats": "figures", "animation.formats": "animation", "tracking.uri": "tracking"}
-"""A key of each group of which commands have keys of their own: where it is missing, the option was taken out."""
+"""A key that every option of a group has: if it is missing, the option was removed."""
 MOST_PIXELS = 20_000
 LEAST_DPI = 20
-"""At fewer dots per inch, fonts have no size that they can be drawn in."""
+"""At fewer dots per inch, fonts are too small to be drawn."""
 LEAST_FPS, MOST_FPS = 0.01, 50
 """What the formats of animations can hold."""
 MOST_STEPS = 10**9
@@ -33,13 +33,18 @@ MOST_RESTARTS = 10**5
 
 
 def for_nothing(group: str, value: Any) -> str:
-    """How to have none of what a group decides, where `value` seems to ask for it; else nothing."""
+    """How to switch a group off, if `value` seems to ask for that; else empty.
+
+    Args:
+        group: a config group.
+        value: what was chosen for it.
+    """
     asked = value is None or str(value).lower() in NOTHING
     return f"For no {group}: {group}={OPTION_FOR_NOTHING[group]}." if asked and group in OPTION_FOR_NOTHING else ""
 
 
 def check_complete(cfg: DictConfig) -> None:
-    """Refuse a config in which a mandatory value is missing or an interpolation leads nowhere.
+    """Refuse a config that lacks a mandatory value or has an interpolation without a target.
 
     Raises:
         InputError: which key.
@@ -50,26 +55,26 @@ def check_complete(cfg: DictConfig) -> None:
 
 
 def missing_value(name: str) -> InputError:
-    """What to do about a key without a value, such as one that was taken out."""
+    """The error for a key without a value, such as one removed on the command line."""
     remedy = for_nothing(name, None) or f"Set it on the command line: {name}=VALUE."
     return InputError(name, expected="a value", came="none", remedy=remedy)
 
 
 def _missing(cfg: DictConfig, key: str) -> list[str]:
-    """The full names of what is missing at a key or below it."""
+    """The dotted keys of what is missing at a key or below it."""
     if OmegaConf.is_missing(cfg, key):
         return [key]
     return list(OmegaConf.missing_keys(cfg[key])) if OmegaConf.is_config(cfg[key]) else []
 
 
 def check_shape(schema: type, content: Mapping[Any, Any], *, within: str = "", file: str) -> None:
-    """Refuse keys that a schema has not, and other values where it has keys and values, or a list.
+    """Refuse keys that a schema lacks, and other values where it has keys and values, or a list.
 
     Args:
         schema: a dataclass.
         content: keys and values, as a file has them.
-        within: the key that they are the value of, if any.
-        file: that they are in.
+        within: their parent key, dotted; empty at the top.
+        file: that they come from, for messages.
 
     Raises:
         InputError: which key, and what is expected of it.
@@ -88,20 +93,20 @@ def check_shape(schema: type, content: Mapping[Any, Any], *, within: str = "", f
             raise _other_kind(f"{file}: {key}", "a list, as in [1,2]", value)
 
 
-def unknown_key(where: str, within: str, name: str, known: Sequence[str]) -> InputError:
-    """What to do about a key that is not there.
+def unknown_key(where: str, within: str, name: str, names: Sequence[str]) -> InputError:
+    """The error for an unknown key.
 
     Args:
-        where: how a message names it.
-        within: the key that it is below, if any.
-        name: its own.
-        known: the names that are there.
+        where: how the message names the key.
+        within: its parent key, dotted; empty at the top.
+        name: its own name.
+        names: the valid names.
     """
-    close = [f"{within}.{one}" if within else one for one in nearest(name, known)]
+    close = [f"{within}.{one}" if within else one for one in nearest(name, names)]
     return InputError(
         where,
-        expected=f"one of {', '.join(known)}",
-        came="a name that is not there",
+        expected=f"one of {', '.join(names)}",
+        came="an unknown name",
         remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it.",
     )
 
@@ -113,11 +118,17 @@ def _names(schema: Any) -> list[str]:
 def _other_kind(where: str, expected: str, value: Any) -> InputError:
     key = where.rpartition(": ")[2]
     came = "null" if value is None else repr(value)
-    return InputError(where, expected=expected, came=came, remedy=f"Leave {key} out for the usual one.")
+    return InputError(where, expected=expected, came=came, remedy=f"Leave {key} out to use the default.")
 
 
 def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:
     """Refuse a whole number out of its range.
+
+    Args:
+        cfg: the config.
+        name: the key, dotted.
+        least: smallest value allowed.
+        most: largest value allowed; None for no limit.
 
     Raises:
         InputError: which key, and its range.
@@ -127,6 +138,12 @@ def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None)
 
 def check_number(name: str, value: int, least: int, most: int | None = None) -> None:
     """Refuse a whole number out of its range.
+
+    Args:
+        name: the key, for the message.
+        value: its value.
+        least: smallest value allowed.
+        most: largest value allowed; None for no limit.
 
     Raises:
         InputError: which key, and its range.
@@ -141,7 +158,13 @@ def check_number(name: str, value: int, least: int, most: int | None = None) -> 
 
 
 def check_real(cfg: DictConfig, name: str, least: float, most: float | None = None) -> None:
-    """Refuse a real number out of its range, or none.
+    """Refuse a real number that is out of its range or not finite.
+
+    Args:
+        cfg: the config.
+        name: the key, dotted.
+        least: smallest value allowed.
+        most: largest value allowed; None for any finite number.
 
     Raises:
         InputError: which key, and its range.
@@ -152,12 +175,17 @@ def check_real(cfg: DictConfig, name: str, least: float, most: float | None = No
             name,
             expected=f"a finite number, {least:g} or more" if most is None else f"a number from {least:g} to {most:g}",
             came=str(value),
-            remedy=f"Leave {name} out for the usual one.",
+            remedy=f"Leave {name} out to use the default.",
         )
 
 
 def check_choice(cfg: DictConfig, name: str, choices: Sequence[str]) -> None:
-    """Refuse a word that is none of the choices.
+    """Refuse a value that is not among the choices.
+
+    Args:
+        cfg: the config.
+        name: the key, dotted.
+        choices: the values allowed.
 
     Raises:
         InputError: which key, and the choices.
@@ -178,21 +206,21 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
 
     Args:
         cfg: the config.
-        group: figures or animation.
+        group: `figures` or `animation`.
 
     Raises:
         InputError: which key.
     """
-    node, known = cfg[group], PICTURE_FORMATS[group]
+    node, formats = cfg[group], PICTURE_FORMATS[group]
     if "sweep" in node:
         check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
     for suffix in node.formats:
-        if suffix not in known:
+        if suffix not in formats:
             raise InputError(
                 f"{group}.formats",
-                expected=f"any of {', '.join(known)}",
+                expected=f"any of {', '.join(formats)}",
                 came=repr(suffix),
-                remedy=f"Name the formats as in {group}.formats=[{','.join(known[:2])}].",
+                remedy=f"Name the formats as in {group}.formats=[{','.join(formats[:2])}].",
             )
     if len(node.size) != 2 or not all(0 < side < float("inf") for side in node.size):
         raise InputError(
@@ -223,5 +251,5 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
                 f"{group}.{name}",
                 expected=allowed,
                 came=str(node[name]),
-                remedy=f"Leave {group}.{name} out for the usual one.",
+                remedy=f"Leave {group}.{name} out to use the default.",
             )

@@ -1,7 +1,7 @@
-"""What Hydra and OmegaConf say of a wrong command line, in one message that names the key and the nearest valid ones.
+"""Errors of Hydra and OmegaConf as one message that names the wrong key and the nearest valid ones.
 
-Their errors are told apart by type and, where the type says too little, by text; a text that changes in a later version
-still ends in one message and exit code 2, only without the hint.
+The errors are distinguished by type and, where that says too little, by text. If a later version changes the text,
+there is still one message and exit code 2, only without the hint.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def report_mistakes(command: str) -> Iterator[None]:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # The reader, such as `head`, has had enough; what is left unwritten has nowhere to go.
+        # The reader, such as `head`, has closed the pipe: nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
@@ -51,8 +51,12 @@ def report_mistakes(command: str) -> Iterator[None]:
         raise SystemExit(1 if failed else 2) from None
 
 
-def read_flags(words: Sequence[str], command: str) -> argparse.Namespace:
-    """The flags and overrides as Hydra's parser reads them; it would answer a wrong one with its own usage.
+def read_flags(arguments: Sequence[str], command: str) -> argparse.Namespace:
+    """The flags and overrides as Hydra's parser reads them; by itself it would print its own usage for a wrong flag.
+
+    Args:
+        arguments: of the command line, without the command.
+        command: the command's name.
 
     Raises:
         InputError: if a flag is unknown or its argument cannot be used.
@@ -66,20 +70,25 @@ def read_flags(words: Sequence[str], command: str) -> argparse.Namespace:
         raise InputError("the command line", expected="flags with their arguments", came=message, remedy=see_help)
 
     parser.error = fail
-    flags, unknown = parser.parse_known_args(words)
+    flags, unknown = parser.parse_known_args(arguments)
     if unknown:
         close = nearest(unknown[0], re.findall(r"--[a-z-]+", parser.format_usage()))
         raise InputError(
             unknown[0],
             expected=f"a flag of {command}",
-            came="a name that is not there",
+            came="an unknown name",
             remedy=f"Did you mean {' or '.join(close)}?" if close else see_help,
         )
     return flags
 
 
 def as_mistake(error: Exception, command: str) -> InputError | None:
-    """The mistake of the user's behind an error, or None where it is not one."""
+    """The user's mistake behind an error; None if the fault is the program's.
+
+    Args:
+        error: what was raised.
+        command: the command that was running.
+    """
     import yaml
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
@@ -89,7 +98,7 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     if is_full_disk(error):
         return InputError(
             str(error.filename or "the disk"),
-            expected="room for what is written",
+            expected="free space for the output",
             came=str(error.strerror),
             remedy="Free some, or write to another disk.",
         )
@@ -106,14 +115,14 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
             str(mark.name),
             expected="keys and values in YAML",
             came=f"{error.problem} in line {mark.line + 1}",
-            remedy="Close brackets and quotes that are open, and look at how lines are indented.",
+            remedy="Close brackets and quotes that are open, and check the indentation.",
         )
     if isinstance(error, OSError) and "Invalid loaded object type" in str(error):
         return InputError(
             "a config",
             expected="a YAML file with keys and values",
             came=f"one with {'a text' if 'str' in str(error) else 'a number'} alone",
-            remedy="Look at the files in the folder of --config-dir.",
+            remedy="Check the files in the folder of --config-dir.",
         )
     if isinstance(error, MissingConfigException):
         return _missing_option(error, command)
@@ -136,7 +145,7 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
     if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
         return None
-    mistake = advice.mistaken_word(sys.argv[1:], command)
+    mistake = advice.mistaken_override(sys.argv[1:], command)
     if mistake is not None:
         return mistake
     if of_config:
@@ -158,7 +167,7 @@ KINDS = {
     "Boolean": "true or false",
     "bool": "true or false",
 }
-"""What OmegaConf's types are to people."""
+"""OmegaConf's types in plain English."""
 REFUSALS = (
     (r"Value '(?P<came>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", ""),
     (r"Value '(?P<came>.*)' is not a valid bool", "true or false"),
@@ -166,19 +175,22 @@ REFUSALS = (
     (r"field '.*' is not Optional", "a value"),
     (r"Incompatible value '(?P<came>None)' for field of type '(?P<kind>\w+)'", ""),
     (r"is not a subclass of \w+Config\. value: (?P<came>.*)", "keys and values"),
-    (r"Cannot merge (Dict|List)Config with (Dict|List)Config", "keys and values in their place, and a list in its own"),
+    (
+        r"Cannot merge (Dict|List)Config with (Dict|List)Config",
+        "a mapping or a list, whichever belongs there",
+    ),
     (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
     (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
     (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
     (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
 )
-"""OmegaConf's words for a value that it refuses, and what would have been right."""
+"""OmegaConf's messages for a value that it refuses, and what is expected instead."""
 COMPOSED = re.compile(r"In '([^']+)': \w+ raised while composing config:\n")
-"""Hydra's words for the file with such a value."""
+"""How Hydra names the file with such a value."""
 
 
 def _unusable_value(text: str, command: str) -> InputError:
-    """A value of the wrong type, as OmegaConf words it, or an override that cannot be read."""
+    """The error for a value of the wrong type, from OmegaConf's message, or for an override that cannot be read."""
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return missing_value(missing.group(1))
@@ -208,10 +220,10 @@ def _unusable_value(text: str, command: str) -> InputError:
 
 
 def _unknown_of_file(file: str, key: str, schema: str, command: str) -> InputError:
-    """A key of a YAML that is not there, and those that are."""
+    """The error for an unknown key in a YAML file."""
     within, _, name = key.rpartition(".")
-    _, known = _places(command).get(schema, ("", [f"the keys of {within or command}"]))
-    return unknown_key(f"{file}: {key}", within, name, known)
+    _, names = _places(command).get(schema, ("", [f"the keys of {within or command}"]))
+    return unknown_key(f"{file}: {key}", within, name, names)
 
 
 def _places(command: str) -> dict[str, tuple[str, list[str]]]:
@@ -229,7 +241,7 @@ def _places(command: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def _unreadable_value(override: str) -> InputError:
-    """A value with characters that mean something to Hydra's grammar, such as brackets."""
+    """The error for a value with characters that have a meaning in Hydra's grammar, such as brackets."""
     key, _, value = override.partition("=")
     quoted = shlex.quote(hydra_word(key, value))
     return InputError(
@@ -249,7 +261,7 @@ def _missing_option(error: Any, command: str) -> InputError:
         return InputError(
             "data",
             expected="the name of a config",
-            came=f"{file}, a file with data",
+            came=f"{file}, a data file",
             remedy=f"Name the file alone, as in {command} {shlex.quote(file)}, or choose data=file with data.path.",
         )
     group, _, option = asked.rpartition("/")
@@ -282,6 +294,6 @@ def _unknown_key(key: str, command: str) -> InputError:
     return InputError(
         key,
         expected=f"one of {', '.join(siblings)}" if siblings else f"a key or group of {command}",
-        came="a name that is not there",
+        came="an unknown name",
         remedy=remedy,
     )

@@ -1,4 +1,4 @@
-"""What `--help` says, made from the schema and from the comments of each YAML, so that it cannot fall behind them."""
+"""The text of `--help`, made from the schema and the comments of each YAML, so that it is always up to date."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.configuration.config import OF_FILE, SCHEMAS, config_directory
 
-# Those in C, where PyYAML has them.
+# The C versions, if PyYAML has them.
 LOADER, DUMPER = (getattr(yaml, f"C{name}", getattr(yaml, name)) for name in ("SafeLoader", "SafeDumper"))
 EXAMPLES = {
     "simulate": ["simulate", "simulate data=four_modes data.n_draws=500 output=draws.csv"],
@@ -44,7 +44,7 @@ EXAMPLES = {
 
 
 def register() -> None:
-    """Let `conf/` ask for the help text of a command."""
+    """Register the resolver through which `conf/` gets the help text of a command."""
     OmegaConf.register_new_resolver("gmm.help", help_text, replace=True)
 
 
@@ -60,28 +60,37 @@ def _read(path: Path) -> dict[str, Any]:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}  # noqa: S506 - it is the safe one
 
 
-def option_folders(words: Sequence[str]) -> list[Path]:
+def option_folders(arguments: Sequence[str]) -> list[Path]:
     """Where options are looked for: the program's own folder, then that of --config-dir, if there is one."""
-    flags = itertools.zip_longest(words, words[1:], fillvalue="")
+    flags = itertools.zip_longest(arguments, arguments[1:], fillvalue="")
     named = [following for word, following in flags if word in ("--config-dir", "-cd")]
-    named += [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    named += [word.partition("=")[2] for word in arguments if word.startswith("--config-dir=")]
     return [config_directory(), *(Path(folder) for folder in named[-1:] if folder)]
 
 
 def options_of(group: str, folders: Sequence[Path]) -> dict[str, str]:
-    """The options of a group and what the first comment of each says."""
+    """The options of a group, each with the first comment of its YAML.
+
+    Args:
+        group: the config group.
+        folders: where its YAMLs are looked for; the first folder wins.
+    """
     files = _option_files(group, folders)
     return {option: _first_comment(path.read_text(encoding="utf-8")) for option, path in files.items()}
 
 
-def keys_of(command: str, words: Sequence[str] = ()) -> list[str]:
-    """Every key of a command, dotted, and its groups; of the options that `words` choose, else the defaults.
+def keys_of(command: str, arguments: Sequence[str] = ()) -> list[str]:
+    """Every key of a command, dotted, and its groups, with the options that `arguments` choose or else the defaults.
 
     They are read from the schema and the YAMLs, since a config with a mistake cannot be composed. A sweep such as
-    `optimizer=adam,sgd` chooses no one option and counts as no choice.
+    `optimizer=adam,sgd` chooses no single option and is ignored.
+
+    Args:
+        command: the command's name.
+        arguments: of the command line.
     """
-    folders, groups, schema = option_folders(words), groups_of(command), SCHEMAS[command].__dataclass_fields__
-    typed = [re.fullmatch(rf"({'|'.join(groups)})=([\w./-]+)", word) for word in words]
+    folders, groups, schema = option_folders(arguments), groups_of(command), SCHEMAS[command].__dataclass_fields__
+    typed = [re.fullmatch(rf"({'|'.join(groups)})=([\w./-]+)", word) for word in arguments]
     choices = _choices(_primary(command)["defaults"]) | {found[1]: found[2] for found in typed if found}
     chosen = {group: _option(group, choices[group], folders) for group in groups}
     forced = {group: option for content in chosen.values() for group, option in _choices(content["defaults"]).items()}
@@ -111,7 +120,7 @@ def _choices(defaults: Sequence[Any]) -> dict[str, str]:
 
 
 def _option(group: str, option: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """The content of an option, with what it builds on and `defaults`; nothing but these where there is no such one."""
+    """The content of an option with what it builds on, and its `defaults`; these alone if there is no such option."""
     if option == OF_FILE:
         from hydra.core.config_store import ConfigStore
 
@@ -132,21 +141,26 @@ def _plain(node: Any) -> dict[str, Any]:
     return content
 
 
-def options_with_key(key: str, words: Sequence[str] = ()) -> list[str]:
-    """The choices, as `group=option`, whose own YAML has this dotted key."""
+def options_with_key(key: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The choices, as `group=option`, whose own YAML has this dotted key.
+
+    Args:
+        key: dotted, its group first.
+        arguments: of the command line; `--config-dir` among them counts.
+    """
     group, _, rest = key.partition(".")
-    files = _option_files(group, option_folders(words))
+    files = _option_files(group, option_folders(arguments))
     loaded = {option: OmegaConf.to_container(OmegaConf.load(path)) for option, path in files.items()}
     return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
 
 
 def composed(primary: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
-    """What Hydra composes of a primary config.
+    """The config that Hydra composes from a primary config.
 
     Args:
         primary: its name.
         overrides: as they are typed.
-        folders: where options are looked for; none for the program's own.
+        folders: where options are looked for; empty for the program's own.
     """
     from hydra import compose, initialize_config_dir
 
@@ -156,20 +170,20 @@ def composed(primary: str, overrides: Sequence[str], folders: Sequence[Path] = (
 
 
 def _searched(folders: Sequence[Path]) -> list[str]:
-    """The override that lets Hydra look into more folders."""
+    """The override that adds folders to Hydra's search path."""
     quoted = ["'file://" + str(folder.absolute()).replace("'", "\\'") + "'" for folder in folders]
     return [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
 
 
 def show(primary: str, flags: Namespace) -> bool:
-    """Print what `hydra.help.template` says, if that is all; Hydra spends half a second on what ours has no use for.
+    """Print `hydra.help.template` if nothing else is needed; Hydra itself takes half a second longer.
 
     Args:
         primary: the primary config.
         flags: as Hydra's parser reads them.
 
     Returns:
-        Whether it is done; where folders are searched in another way, or the template wants more, Hydra has to do it.
+        Whether it was printed; Hydra must do it if folders are searched in another way or the template needs more.
     """
     from hydra import compose, initialize_config_dir
 
@@ -189,7 +203,12 @@ def show(primary: str, flags: Namespace) -> bool:
 
 
 def help_text(command: str, _root_: DictConfig) -> str:
-    """The text of `COMMAND --help`; `_root_` is the config as the command line has it, filled in by OmegaConf."""
+    """The text of `COMMAND --help`.
+
+    Args:
+        command: the command's name.
+        _root_: the config as the command line composes it; OmegaConf passes it.
+    """
     folders, groups = option_folders(sys.argv[1:]), groups_of(command)
     lines = [f"{program.name()} {command} [key=value ...] [flags]", "", "Examples:"]
     lines += [f"  {program.name()} {example}" for example in EXAMPLES[command]]
@@ -230,7 +249,7 @@ def _group_keys(command: str, group: str, node: Mapping[str, Any], folders: Sequ
 
 
 def own_meanings(primary: str) -> dict[str, str]:
-    """What a command's primary config, and those that it includes, say beside each key, dotted."""
+    """The comments beside the keys, dotted, of a command's primary config and of those that it includes."""
     path = config_directory() / f"{primary}.yaml"
     if not path.exists():  # a schema
         return {}
@@ -240,7 +259,13 @@ def own_meanings(primary: str) -> dict[str, str]:
 
 
 def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
-    """What the YAML of an option says beside each key, dotted, with what the options say that it builds on."""
+    """The comments beside the keys, dotted, of an option's YAML and of the options that it builds on.
+
+    Args:
+        group: the config group.
+        option: one of its options.
+        folders: where its YAMLs are looked for; the first folder wins.
+    """
     path = _option_files(group, folders).get(option)
     if path is None:
         return {}
@@ -251,7 +276,7 @@ def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, s
 
 
 def _comments_beside(text: str) -> dict[str, str]:
-    """The comment on the line of each key, dotted, of a YAML of at most two levels."""
+    """The comment on the line of each key, dotted, in a YAML of at most two levels."""
     found, above = {}, ""
     for indent, key, meaning in re.findall(r"^( *)(\w+):.*?(?:\s#\s*(.+))?$", text, re.MULTILINE):
         above = above if indent else key
@@ -283,7 +308,7 @@ def _entry(name: str, meaning: str, indent: int, column: int = 26) -> str:
 
 
 def _option_files(group: str, folders: Sequence[Path]) -> dict[str, Path]:
-    """The YAML of each option; of two with one name, the first folder's, as Hydra has it."""
+    """The YAML of each option; of two with one name, the first folder's, as in Hydra."""
     files = {path.stem: path for folder in reversed(folders) for path in (folder / group).glob("*.yaml")}
     return dict(sorted(files.items()))
 

@@ -1,6 +1,6 @@
-"""What a shell is offered that Hydra does not know: command words, flags, and the paths of keys that name a file.
+"""Shell completions that Hydra lacks: commands, flags, and paths for keys that name a file.
 
-Everything else, such as keys and the options of groups, Hydra completes itself.
+Hydra completes everything else itself, such as keys and the options of groups.
 """
 
 from collections.abc import Iterable
@@ -9,18 +9,18 @@ from pathlib import Path
 PATH_KEYS = ("config", "run", "output", "film", "outputs_dir", "data.path", "data.truth", "hydra.run.dir")
 """Keys whose value is a file or a folder."""
 PATH_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
-"""Flags whose next word is one."""
+"""Flags whose argument is a file or a folder."""
 FLAGS = ("--help", "--version", "--multirun", "--cfg", "--resolve", "--info", "--config-dir", "--hydra-help")
 COMPLETIONS = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
 """What may follow a flag."""
 
 
 def offers(line: str, commands: Iterable[str]) -> list[str] | None:
-    """What the word under the cursor may become; None where Hydra knows.
+    """Completions of the word under the cursor; None if Hydra completes it.
 
     Args:
-        line: as far as it is typed, the program first.
-        commands: command words.
+        line: the command line typed so far, beginning with the program.
+        commands: names of the commands.
     """
     words = line.split()
     typed = "" if line.endswith(" ") else words.pop()
@@ -40,7 +40,7 @@ def offers(line: str, commands: Iterable[str]) -> list[str] | None:
 
 
 def _paths(typed: str) -> list[str]:
-    """Files and folders that begin so; a folder ends in a slash, so that one can go on into it."""
+    """Files and folders that begin with `typed`; a folder ends in a slash, so that completion continues inside it."""
     folder, _, name = typed.rpartition("/")
     place = Path(folder or ("/" if typed.startswith("/") else ".")).expanduser()
     prefix = typed.removesuffix(name)

@@ -2,7 +2,7 @@
 
 The schema holds types and the meaning of each key; every number lives in `conf/`. A node with `_target_` names a plain
 function: positional arguments are data, keyword-only arguments are hyperparameters. Everything is checked before any
-work starts; the price is that the checks of a plug-in's arguments go by its signature alone.
+work starts; the price is that a plug-in's arguments are checked by its signature alone.
 """
 
 import functools
@@ -42,7 +42,7 @@ class Scales(Enum):
 
 
 def key(meaning: str) -> Any:
-    """A config key without a default, and what it means."""
+    """A config key without a default, with the meaning that `--help` shows."""
     return field(default=MISSING, metadata={"meaning": meaning})
 
 
@@ -188,52 +188,52 @@ class FitConfig:
     config: str | None = key("YAML file with a whole resolved config, such as a record's; overrides win over it")
     data: Any = key("what is fitted: a generating spec or a file")
     n_components: Any = key("number of Gaussians; auto chooses one")
-    criterion: str = key("what auto goes by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
+    criterion: str = key("what auto chooses by: bic, aic, icl, sbic, held_out (with folds) or likelihood_ratio")
     selection: SelectionConfig = key("what auto chooses from")
-    folds: int = key("of cross-validation, for a held-out log-likelihood; 0 for none")
+    folds: int = key("folds of cross-validation, for a held-out log-likelihood; 0 for none")
     bootstrap: int = key("replicates for percentile intervals; 0 for none")
     likelihood_ratio: int = key("replicates of a bootstrap test of K against K + 1 components; 0 for none")
-    level: float = key("of intervals; a test rejects at one less this")
+    level: float = key("confidence level of intervals; a test rejects at 1 - level")
     prior: Any = key("log prior density of the parameters")
     init: Any = key("where the fit starts")
-    search: SearchConfig = key("for the best optimum, before the fit starts; none: the answer is the best start")
+    search: SearchConfig = key("search for the best optimum before the fit starts; none: the answer is the best start")
     optimizer: Any = key("any optax optimizer, by _target_")
     schedule: Any = key("factor on the optimizer's updates over the steps")
-    steps: int = key("optimizer steps, at most")
+    steps: int = key("maximum number of optimizer steps")
     history_every: int = key("steps between two entries of the recorded history")
-    seed: int = key("of the starts; the data have their own, data.seed")
+    seed: int = key("random seed of the starts; the data have their own, data.seed")
     restarts: int = key("independent searches for the best optimum, and starts that are trained")
     scales: Scales = key("free: each component has its own; equal: all share one")
-    scale_floor: float = key("least scale of a component, as a share of the data's standard deviation; 0 for none")
-    fewest_data: float = key("a component with the weight of fewer data than this is degenerate")
-    tolerance: float = key("a fit may stop where a step gains fewer nats of log posterior; 0 never stops")
-    gradient_tolerance: float = key("a fit may stop where the gradient is shorter than this, in standard errors")
+    scale_floor: float = key("smallest scale of a component, as a share of the data's standard deviation; 0 for none")
+    fewest_data: float = key("a component with the weight of fewer observations than this is degenerate")
+    tolerance: float = key("a fit may stop when a step gains fewer nats of log posterior than this; 0 never stops")
+    gradient_tolerance: float = key("a fit may stop when the gradient is shorter than this, in standard errors")
     halves_apart: float = key(
-        "how far the halves of a split component start from its loc, in its scale; from 0.001 to 0.999"
+        "how far the halves of a split component start from its loc, in units of its scale; from 0.001 to 0.999"
     )
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
-    average_loss: bool = key("the optimizer sees the loss of a datum, not of all data: step sizes hold for any n")
+    average_loss: bool = key("the optimizer sees the mean loss per datum, not the sum: step sizes hold for any n")
     objective: str = key("metric that a run is judged by: bic, aic, icl, loss or log_likelihood")
-    sweep: str | None = key("name of a sweep, its folder; the same name goes on with it; null makes one")
-    fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula, as it is written")
-    precision: Precision = key("of the fit: float32 or float64; the final log-likelihood is float64 always")
+    sweep: str | None = key("name of a sweep and of its folder; the same name resumes it; null makes up a name")
+    fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula")
+    precision: Precision = key("float type of the fit: float32 or float64; the final log-likelihood is always float64")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
-    tracking: TrackingConfig = key("where runs are logged; none for nowhere")
+    tracking: TrackingConfig = key("where runs are logged; none logs nowhere")
     timings: bool = key("false: the record leaves out what differs between two runs of one config: times, git, …")
-    csv_rows: int = key("a fit by itself writes labels as CSV too, for up to this many rows")
+    csv_rows: int = key("a single fit also writes labels as CSV, for up to this many rows")
     outputs_dir: str = key("folder of records and tracking store")
-    compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
+    compilation_cache: str | None = key("folder of compiled programs; user: the user's cache folder; null keeps none")
 
 
 @dataclass
 class SimulateConfig:
     """Keys of `simulate`."""
 
-    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are ignored")
     data: Any = key("what is drawn: a generating spec")
-    output: str = key("file for the data, .parquet or .csv; truth and picture are put beside it")
+    output: str = key("file for the data, .parquet or .csv; the truth and a picture go beside it")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     figures: SingleFiguresConfig = key("format of the picture; none for no picture")
     outputs_dir: str = key("folder of everything that is written")
@@ -246,11 +246,11 @@ class PredictConfig:
     run: str = key("folder of a record, or the id of a run in MLflow; latest for the newest, or a sweep's best")
     data: Any = key("what is labelled: a file or a generating spec")
     output: str = key("file for the labels, responsibilities and log densities, .parquet or .csv")
-    csv_rows: int = key("where output is left out, the labels are written as CSV too, for up to this many rows")
-    alien_level: float = key("data of the mixture itself are called alien to it with at most about this probability")
-    alien_gap: float = key("nats by which the mean log density of alien data is lower than that of the mixture's own")
+    csv_rows: int = key("if output is left out, the labels are also written as CSV, for up to this many rows")
+    alien_level: float = key("data drawn from the mixture itself are called alien with at most about this probability")
+    alien_gap: float = key("alien data have a mean log density this many nats below that of the mixture's own data")
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    tracking: StoreConfig = key("the store that knows the id of a run")
+    tracking: StoreConfig = key("the store to look up a run's id in")
     outputs_dir: str = key("folder of the records and of everything that is written")
 
 
@@ -262,17 +262,17 @@ class RerunConfig:
     figures: SingleFiguresConfig = key("pictures of the rerun; a variation has those of the record")
     animation: SingleAnimationConfig = key("animation of the rerun; a variation has that of the record")
     tracking: RunTrackingConfig = key(
-        "the store that knows the id of a run; where it is named, the rerun is logged too"
+        "the store to look up a run's id in; if it is named, the rerun is logged there too"
     )
     outputs_dir: str = key("folder of records and tracking store")
-    compilation_cache: str | None = key("folder of compiled programs; user: this user's own; null keeps none")
+    compilation_cache: str | None = key("folder of compiled programs; user: the user's cache folder; null keeps none")
 
 
 @dataclass
 class AnimateConfig:
     """Keys of `animate`."""
 
-    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are passed over")
+    config: str | None = key("YAML file with a whole resolved config, as for fit; its other keys are ignored")
     run: str = key("folder of a record; latest for the newest under outputs_dir, or a sweep's best")
     output: str | None = key("folder of the animation; null for the record's own")
     animation: SingleAnimationConfig = key("frames, speed and formats")
@@ -286,11 +286,11 @@ class ReportConfig:
     run: str = key("folder of a record or a sweep, or the id of a run in MLflow; latest for the newest run or sweep")
     output: str | None = key("file for the page, .html; null for report.html in the folder of the record or sweep")
     film: str | None = key("folder of a run's animation; null for the record's own")
-    level: float = key("of the bands around quantiles and CDF; a fit is in doubt where p is below one less this")
-    quantiles: int = key("points of the QQ plot, at most")
-    simulations: int = key("of how far data of the mixture deviate from it, for a p-value")
-    seed: int = key("of the simulations")
-    tracking: StoreConfig = key("the store that knows the run, to which the page is added; none for nowhere")
+    level: float = key("level of the bands around quantiles and CDF; a fit is in doubt if p is below 1 - level")
+    quantiles: int = key("maximum number of points of the QQ plot")
+    simulations: int = key("number of simulations of how far data of the mixture deviate from it, for a p-value")
+    seed: int = key("random seed of the simulations")
+    tracking: StoreConfig = key("the store of the run, where the page is attached to it; none for nowhere")
     outputs_dir: str = key("folder of the records")
 
 
@@ -299,7 +299,7 @@ class LogConfig:
     """Keys of `log`."""
 
     run: str = key("folder of a record, of a sweep, or of many of them; latest; all for all under outputs_dir")
-    tracking: LogTrackingConfig = key("the store they are sent to; what is null is as each record's own config has it")
+    tracking: LogTrackingConfig = key("the store to upload to; null keys are taken from each record's own config")
     outputs_dir: str = key("folder of the records")
 
 
@@ -308,7 +308,7 @@ class RepairConfig:
     """Keys of `repair`."""
 
     outputs_dir: str = key("folder of the records, where it is now")
-    tracking: StoreConfig = key("the store whose paths are put right")
+    tracking: StoreConfig = key("the store whose paths are fixed")
 
 
 @dataclass
@@ -322,31 +322,31 @@ class UiConfig:
 
 
 def check_kinds(cfg: DictConfig, content: Mapping[str, Any]) -> None:
-    """Refuse values that are not what the schema says.
+    """Refuse values of another type than the schema declares.
 
-    OmegaConf has looked at each value that was typed, but lets an interpolation put anything in the place of a list.
+    OmegaConf has checked each value that was typed, but lets an interpolation put anything in the place of a list.
 
     Args:
         cfg: the composed config, which knows its schema.
         content: the same, resolved.
 
     Raises:
-        OmegaConfBaseException: of which key, and what it was.
+        OmegaConfBaseException: which key, and its value.
     """
     OmegaConf.merge(OmegaConf.structured(OmegaConf.get_type(cfg)), dict(content))
 
 
 OF_DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
-"""Variables that say which devices JAX uses; the latter is the older one."""
+"""Environment variables that choose JAX's devices; the second is the older one."""
 BATCHED = ("optimizer", "prior", "init", "schedule")
 """Groups whose floats may differ between the runs of one program."""
 
 COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep")
 """Keys that a command never takes from a file: where it writes to, and where it tracks."""
 PICTURES = ("figures", "animation")
-"""Groups of how something looks, which name no function."""
+"""Groups of pictures, which name no function."""
 OF_FILE = "of_file"
-"""The option of each group that stands for what a file says of it."""
+"""The option of each group that holds the values of a config file."""
 
 SCHEMAS: dict[str, type] = {
     "simulate": SimulateConfig,
@@ -362,14 +362,14 @@ SCHEMAS: dict[str, type] = {
 
 
 def config_directory() -> Path:
-    """Where `conf/` lies: inside the installed package, or beside it in a checkout."""
+    """Where `conf/` is: inside the installed package, or beside it in a checkout."""
     package = Path(str(importlib.resources.files("gmm_pipeline")))
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
 def register() -> None:
-    """Tell Hydra the schemas and the resolvers that `conf/` uses."""
+    """Register the schemas, and the resolvers that `conf/` uses, with Hydra."""
     from hydra.core.config_store import ConfigStore
 
     for command, schema in SCHEMAS.items():
@@ -383,6 +383,10 @@ def register() -> None:
 
 def build_plugin(cfg: DictConfig, name: str) -> Plugin:
     """The function that the node `name` points at by `_target_`, with the node's other keys as hyperparameters.
+
+    Args:
+        cfg: the config.
+        name: the node's key, which is also the name of its group.
 
     Raises:
         InputError: where there is no such function, or it does not take these hyperparameters.
@@ -460,7 +464,7 @@ def stamp_of_data(node: Any) -> tuple[int, int] | None:
 
 @functools.lru_cache(maxsize=8)
 def _built_dataset(loader: Plugin, stamp: tuple[int, int] | None, threefry_partitionable: bool) -> "Dataset":
-    """Data, kept for the next runs of a sweep that ask for the same: of the same file as it is, or the same draws."""
+    """Data, cached for later runs of a sweep that use the same unchanged file or the same draws."""
     return loader()
 
 
@@ -495,21 +499,21 @@ def _check_signature(name: str, function: Callable[..., Any], hyperparameters: d
 def _as_declared(name: str, signature: inspect.Signature, key: str, value: Any) -> Any:
     """A hyperparameter as its function declares it.
 
-    Where that takes a float, a whole number is one: a sweep over 1, 2.5 is one over floats. Nothing else is, not a text
-    that reads as a number nor a truth value, of which NumPy would make one.
+    If that is a float, a whole number is converted: a sweep over 1, 2.5 is over floats. Nothing else is, neither a
+    text that reads as a number nor a truth value, as NumPy would do.
     """
     declared = signature.parameters.get(key)
     annotation = "" if declared is None else str(declared.annotation)
     is_list, takes_text = isinstance(value, tuple), re.search(r"\bstr\b", annotation) is not None
     if takes_text and annotation.startswith("collections.abc.Sequence") and type(value) in (str, int, float):
         return (value,)
-    remedy = f"Decimal numbers have a point, as in 0.05; leave {name}.{key} out for the usual one."
+    remedy = f"Decimal numbers have a point, as in 0.05; leave {name}.{key} out to use the default."
     if _mappings_in(value):
         expected = "a number, a text, or a list of these"
     elif annotation.startswith("collections.abc.Sequence") and not is_list:
-        expected, remedy = "a list, as in [1,2]", f"Leave {name}.{key} out for the usual one."
+        expected, remedy = "a list, as in [1,2]", f"Leave {name}.{key} out to use the default."
     elif takes_text and is_list and not re.search(r"\b(Sequence|tuple|list|Any)\b", annotation):
-        expected, remedy = "a text", f"Leave {name}.{key} out for the usual one."
+        expected, remedy = "a text", f"Leave {name}.{key} out to use the default."
     elif re.search(r"\bfloat\b", annotation) and not re.search(r"\b(str|Sequence|tuple|list|Any)\b", annotation):
         if type(value) in (int, float):
             return float(value) if name in BATCHED else value
@@ -535,7 +539,13 @@ def _hashable(value: Any) -> Any:
 
 
 def configure_jax(*, threefry_partitionable: bool, precision: Precision, compilation_cache: str | None) -> None:
-    """Set what JAX keeps as global state: random bits, float type, and the folder of compiled programs."""
+    """Set what JAX keeps as global state: random bits, float type, and the folder of compiled programs.
+
+    Args:
+        threefry_partitionable: whether random bits are those of today's JAX.
+        precision: float type of the fit.
+        compilation_cache: folder of compiled programs; `user` for the user's own cache folder, None for none.
+    """
     import jax
 
     from gmm_pipeline.inference import lowered
@@ -548,7 +558,7 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
 
 @functools.cache
 def check_jax() -> None:
-    """Refuse what the environment says of JAX where nothing can be computed with it.
+    """Refuse environment variables with which JAX cannot compute.
 
     Raises:
         InputError: which variable.
@@ -567,7 +577,7 @@ def check_jax() -> None:
 
 @functools.cache
 def check_devices() -> None:
-    """Refuse what the environment says of devices where JAX has none of these.
+    """Refuse environment variables that name devices which JAX does not have.
 
     Raises:
         InputError: which variable.

@@ -1,10 +1,10 @@
-"""`config=FILE`: a whole resolved config in the place of the one that `conf/` composes.
+"""`config=FILE`: a whole resolved config in place of the one that `conf/` composes.
 
 The values of the file become the defaults of the command: a primary config is made of the command's own and of the
 file, and Hydra composes from that, so that everything on the command line wins as it always does, a choice of a group
 replaces the whole group, and the jobs of a sweep share the file at no cost. Where a command writes to and where it
-tracks stay the command's own (`COMMANDS_OWN`). What `conf/` derives from other keys goes on being derived from them,
-where the file agrees: with `steps=500` besides, a schedule that ended with the steps ends with these.
+tracks stay the command's own (`COMMANDS_OWN`). What `conf/` derives from other keys is still derived from them if the
+file agrees: with `steps=500` added, a schedule that ended with the last step still does.
 
 The price: the choices of such a command are called `of_file` instead of by name.
 """
@@ -28,22 +28,26 @@ from gmm_pipeline.errors import InputError, nearest
 
 TAKE_A_FILE = ("fit", "simulate", "animate")
 OF_FILES = {name for command in ("fit", "simulate") for name in SCHEMAS[command].__dataclass_fields__}
-"""Keys that a file may have: a file for `fit` serves the others too."""
+"""Keys that a file may have: a file for `fit` can be used for the other commands too."""
 
 
-def primary_of(command: str, words: Sequence[str]) -> str:
-    """The name of the primary config that the words of a command line ask for, which Hydra knows afterwards.
+def primary_of(command: str, arguments: Sequence[str]) -> str:
+    """Register the primary config that a command line asks for with Hydra; returns its name.
+
+    Args:
+        command: the command's name.
+        arguments: of the command line, without the command.
 
     Raises:
         InputError: the file of `config=FILE` cannot be used.
     """
-    file = file_in(words) if command in TAKE_A_FILE else None
+    file = file_in(arguments) if command in TAKE_A_FILE else None
     if file is None:
         return command
     return register(command, read(file, command))
 
 
-def file_in(words: Sequence[str]) -> Path | None:
+def file_in(arguments: Sequence[str]) -> Path | None:
     """The file that `config=FILE` names, if any.
 
     Raises:
@@ -52,13 +56,13 @@ def file_in(words: Sequence[str]) -> Path | None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    named = [word for word in words if re.match(r"\+{0,2}config=", word)]
+    named = [word for word in arguments if re.match(r"\+{0,2}config=", word)]
     if not named:
         return None
     try:
         (override,) = OverridesParser.create().parse_overrides(named[-1:])
     except HydraException:
-        return None  # said by whoever reads all words
+        return None  # reported when all arguments are parsed
     several = override.is_sweep_override()
     value = None if several else override.value()
     if several or not isinstance(value, str | None) or value == "":
@@ -72,7 +76,11 @@ def file_in(words: Sequence[str]) -> Path | None:
 
 
 def read(file: Path, command: str) -> dict[str, Any]:
-    """What a command takes of a file: the keys that it has and that are not its own.
+    """The values that a command takes from a file: its keys, except those in `COMMANDS_OWN`.
+
+    Args:
+        file: the YAML file.
+        command: the command that takes its values.
 
     Raises:
         InputError: the file is no YAML mapping, or has keys or values that no command has.
@@ -84,21 +92,21 @@ def read(file: Path, command: str) -> dict[str, Any]:
             raise InputError(
                 f"{file}: {key}",
                 expected="a key of fit",
-                came="a name that is not there",
+                came="an unknown name",
                 remedy=f"Did you mean {' or '.join(close)}?" if close else "Remove it from the file.",
             )
-    known = SCHEMAS[command].__dataclass_fields__
+    own_keys = SCHEMAS[command].__dataclass_fields__
     taken = {
         str(key): _without_idle(key, value, command)
         for key, value in content.items()
-        if key in known and key not in COMMANDS_OWN
+        if key in own_keys and key not in COMMANDS_OWN
     }
     _check_values(file, taken, command)
     return {key: _complete(key, value) if isinstance(value, dict) else value for key, value in taken.items()}
 
 
 def _without_idle(key: str, value: Any, command: str) -> Any:
-    """The value of a key without what `fit` has below it and the command has no use for."""
+    """The value of a key, without keys below it that `fit` reads and this command does not."""
     ours, of_fit = (SCHEMAS[name].__dataclass_fields__[key].type for name in (command, "fit"))
     if not isinstance(value, dict) or not is_dataclass(ours):
         return value
@@ -107,9 +115,9 @@ def _without_idle(key: str, value: Any, command: str) -> Any:
 
 
 def _complete(group: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says of a group, with the keys that it lacks as `conf/` has them: older records have fewer.
+    """A group's values in a file, with the keys that it lacks taken from `conf/`: older records have fewer.
 
-    Functions of other packages have defaults of their own, and of several options with one function none is meant.
+    Nothing is added for functions of other packages, which have their own defaults, or if several options name one.
     """
     target = value.get("_target_")
     options = [_plain(OmegaConf.load(path)) for path in (config_directory() / group).glob("*.yaml")]
@@ -169,7 +177,7 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
                 f"{file}: {group}",
                 expected="keys and values, with a _target_ among them",
                 came=str(taken[group]),
-                remedy=f"Leave {group} out for the usual one.",
+                remedy=f"Leave {group} out to use the default.",
             )
     check_shape(SCHEMAS[command], taken, file=str(file))
     try:
@@ -184,12 +192,12 @@ def _check_values(file: Path, taken: Mapping[str, Any], command: str) -> None:
 
 
 def register(command: str, taken: Mapping[str, Any], overlay: str | None = None) -> str:
-    """Let Hydra know the primary config of a command with values of a file for defaults; gives its name.
+    """Register a command's primary config with a file's values as defaults; returns its name.
 
     Args:
         command: whose config it is.
         taken: keys and values, checked.
-        overlay: another command, whose choices of groups and whose settings of Hydra's are taken, if any.
+        overlay: another command whose group choices and Hydra settings are used instead, if any.
     """
     from hydra.core.config_store import ConfigStore
 
@@ -215,15 +223,15 @@ def register(command: str, taken: Mapping[str, Any], overlay: str | None = None)
 
 
 def _groups(command: str) -> list[str]:
-    """The groups that a file may decide."""
+    """The groups that a file may set."""
     primary = _plain(OmegaConf.load(config_directory() / f"{command}.yaml"))
     named = [name for entry in primary["defaults"] if isinstance(entry, dict) for name in entry]
     return [name for name in named if name in SCHEMAS[command].__dataclass_fields__ and name not in COMMANDS_OWN]
 
 
 def _derived(taken: Mapping[str, Any], primary: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with what `conf/` derives from other keys as it is derived there, where that gives the same."""
-    given, found = OmegaConf.create(dict(taken)), OmegaConf.create(dict(taken))
+    """The values, with the interpolations of `conf/` in their place where these give the same value."""
+    given, derived = OmegaConf.create(dict(taken)), OmegaConf.create(dict(taken))
     for key, rule in _rules(taken, primary):
         tried = copy.deepcopy(given)
         OmegaConf.update(tried, key, rule)
@@ -232,12 +240,12 @@ def _derived(taken: Mapping[str, Any], primary: Mapping[str, Any]) -> dict[str, 
         except OmegaConfBaseException:  # the file lacks what it is derived from
             continue
         if agrees:
-            OmegaConf.update(found, key, rule)
-    return _plain(found)
+            OmegaConf.update(derived, key, rule)
+    return _plain(derived)
 
 
 def _rules(taken: Mapping[str, Any], primary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Dotted keys that `conf/` derives from others, and how."""
+    """Dotted keys that `conf/` derives from others, with their interpolations."""
     for key, value in taken.items():
         if "${" in str(primary.get(key)):
             yield key, primary[key]

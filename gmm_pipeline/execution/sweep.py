@@ -183,7 +183,7 @@ class Sweep:
                 pictures, failed = self._draw(runs)
         self._flush()
         self._end_parent(runs, interrupted=interrupted)
-        sweep_summary.tell(
+        sweep_summary.print_summary(
             self.manifest,
             runs,
             self.folder,

@@ -1,1 +1,1 @@
-"""Whatever draws: static pictures and the film of a fit, with Matplotlib, which no other room imports."""
+"""Static pictures and the animation of a fit, drawn with Matplotlib, which no other room imports."""

@@ -1,4 +1,4 @@
-"""The film of a fit: densities over the data, and the loss, as training goes.
+"""The animation of a fit: densities over the data, and the loss, as training proceeds.
 
 celluloid's `Camera` collects the artists of each frame, as in the notebook; what does not change is drawn after the
 last snap, belongs to no frame and so stays in all of them. A full drawing of axes, ticks and legend takes ten times as
@@ -57,7 +57,7 @@ PAGE = """<!DOCTYPE html>
 </head>
 <body>
 <video controls autoplay loop muted playsinline width="{width}" height="{height}"
- style="height: auto" src="data:video/mp4;base64,{film}"></video>
+ style="height: auto" src="data:video/mp4;base64,{video}"></video>
 </body>
 </html>
 """
@@ -71,7 +71,7 @@ class _StillCanvas(FigureCanvasAgg):
 
 
 def _parts(mixture: Mixture, window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Points and the components' densities at them."""
+    """Points [G], and the weighted densities [K, G] of the components there."""
     points = curves.density_points(window, mixture, base=200)
     return points, curves.weighted_densities(mixture, points)
 
@@ -102,7 +102,7 @@ def animate_training(
     size: Sequence[float],
     dpi: float | int,
 ) -> ArtistAnimation:
-    """The fitted mixture and its components [K] over the data as training goes, with the loss below.
+    """The fitted mixture and its components [K] over the data as training proceeds, with the loss below.
 
     Args:
         history: steps, losses in nats and mixtures; `curves.choose_records` chooses the ones to show.
@@ -110,7 +110,7 @@ def animate_training(
         sample_weights: how often each datum counts; None for once each.
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
-        frames: frames at most.
+        frames: maximum number of frames.
         size: width and height of the figure, in inches.
         dpi: dots per inch.
     """
@@ -133,7 +133,7 @@ def animate_training(
         n_components = history.mixtures.locs.shape[1]
         drawing.draw_bars(densities, bars, name=name, unit=unit)
         densities.set_ylim(0.0, _top(history, bars, window))
-        # A title of its own holds the place of the line of text that changes.
+        # An empty title reserves the space of the line of text that changes.
         densities.set_title(" ", loc="left")
         drawing.draw_excess(loss, history)
         loss.set_ylabel("loss − least\n/ nats")
@@ -145,13 +145,13 @@ def animate_training(
 
 
 def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) -> float:
-    # A start is often far higher or lower than the end: the end decides, or what came last of what is finite.
+    # A start is often far higher or lower than the end: the last finite entry decides.
     finite = np.flatnonzero(np.isfinite(np.stack(history.mixtures)).all(axis=(0, 2)))
     finals = [Mixture(*(values[index] for values in history.mixtures)) for index in finite[-1:]]
     return curves.density_top(bars, *(_parts(final, window)[1].sum(axis=0) for final in finals))[0]
 
 
-class _Film:
+class _Video:
     """Frames on their way into an encoder process; `finish` gives the mp4."""
 
     def __init__(self, width: int, height: int, fps: float | int):
@@ -162,15 +162,15 @@ class _Film:
             expected, came = "an ffmpeg program for mp4 and html", str(error).splitlines()[0]
             raise InputError("animation.formats", expected=expected, came=came, remedy=remedy) from error
         self._folder = tempfile.TemporaryDirectory()
-        self._path = Path(self._folder.name) / "film.mp4"
+        self._path = Path(self._folder.name) / "video.mp4"
         source = ("-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}", "-r", f"{fps}", "-i", "-")
         command = [program, "-y", "-loglevel", "error", "-nostats", *source, *ENCODER, str(self._path)]
-        self._process = subprocess.Popen(  # noqa: S603 (no shell, and no word of it is the user's)
+        self._process = subprocess.Popen(  # noqa: S603 (no shell, and no argument is the user's)
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
     def add(self, pixels: bytes) -> None:
-        # A dead encoder is reported by `finish`, which knows what it complained of.
+        # `finish` reports a dead encoder, with its error message.
         with contextlib.suppress(BrokenPipeError):
             cast(IO[bytes], self._process.stdin).write(pixels)
 
@@ -183,17 +183,17 @@ class _Film:
 
 
 class _Writer(AbstractMovieWriter):
-    """Renders each frame once, onto a kept background, for the gif and for the film."""
+    """Renders each frame once, onto a kept background, for the gif and for the video."""
 
     def __init__(self, formats: Sequence[str], fps: float | int, hold: float | int, progress: Callable[[], None]):
         super().__init__()
-        self.gif = self.film = b""
+        self.gif = self.video = b""
         self._rate = fps
         self._formats = formats
         self._hold = hold
         self._progress = progress
         self._images: list[Image.Image] = []
-        self._film: _Film | None = None
+        self._video: _Video | None = None
         self._pixels = b""
 
     def setup(self, fig: Figure, outfile: Any, dpi: float | int | None = None) -> None:
@@ -208,7 +208,7 @@ class _Writer(AbstractMovieWriter):
         self._background = self._canvas.copy_from_bbox(fig.bbox)
         self.size = self._canvas.get_width_height()
         if {"mp4", "html"} & set(self._formats):
-            self._film = _Film(*self.size, self._rate)
+            self._video = _Video(*self.size, self._rate)
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
         self._canvas.restore_region(self._background)
@@ -216,18 +216,18 @@ class _Writer(AbstractMovieWriter):
             if artist.get_visible():
                 self.fig.draw_artist(artist)
         self._pixels = self._canvas.buffer_rgba().tobytes()
-        if self._film is not None:
-            self._film.add(self._pixels)
+        if self._video is not None:
+            self._video.add(self._pixels)
         if "gif" in self._formats:
             image = Image.frombuffer("RGBA", self.size, self._pixels, "raw", "RGBA", 0, 1).convert("RGB")
             self._images.append(image)
         self._progress()
 
     def finish(self) -> None:
-        if self._film is not None:
+        if self._video is not None:
             for _ in range(round(self._hold * self._rate)):
-                self._film.add(self._pixels)
-            self.film = self._film.finish()
+                self._video.add(self._pixels)
+            self.video = self._video.finish()
         if self._images:
             self.gif = _gif(self._images, self._rate, self._hold)
 
@@ -251,9 +251,9 @@ def _gif(images: Sequence[Image.Image], fps: float | int, hold: float | int) -> 
     return buffer.getvalue()
 
 
-def _page(film: bytes, size: tuple[int, int], title: str) -> bytes:
-    encoded = base64.b64encode(film).decode()
-    return PAGE.format(title=html.escape(title), width=size[0], height=size[1], film=encoded).encode()
+def _page(video: bytes, size: tuple[int, int], title: str) -> bytes:
+    encoded = base64.b64encode(video).decode()
+    return PAGE.format(title=html.escape(title), width=size[0], height=size[1], video=encoded).encode()
 
 
 def save_animation(
@@ -265,15 +265,15 @@ def save_animation(
     hold: float | int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write an animation as gif, mp4 and a page with the film inside, rendered once; returns the paths, by format.
+    """Write an animation as gif, mp4 and a page with the video inside, rendered once; returns the paths, by format.
 
     Args:
         animation: from `animate_training`.
-        directory: where the files go; made if need be.
+        directory: where the files go; created if needed.
         formats: any of gif, mp4 and html.
         fps: frames per second.
         hold: seconds for which the last frame stays.
-        progress: told (frames done, frames in all) after each frame.
+        progress: called with (frames done, frames in total) after each frame.
 
     Raises:
         InputError: no ffmpeg can be found for mp4 and html.
@@ -286,7 +286,7 @@ def save_animation(
     writer = _Writer(formats, fps, hold, lambda: progress(next(done), n_frames) if progress else None)
     with drawing.style():
         animation.save(str(directory / STEM), writer=writer)
-    contents = {"gif": writer.gif, "mp4": writer.film, "html": _page(writer.film, writer.size, STEM)}
+    contents = {"gif": writer.gif, "mp4": writer.video, "html": _page(writer.video, writer.size, STEM)}
     paths = []
     for suffix in formats:
         paths.append(directory / f"{STEM}.{suffix}")

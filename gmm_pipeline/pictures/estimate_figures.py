@@ -1,7 +1,7 @@
 """Pictures of estimates and of how sure they are: weights with intervals, bootstrap replicates, what starts reached.
 
 As in `figures.py`, a picture is a pure function from arrays to a `Figure`. An interval is drawn where there is one: a
-parameter whose error is not known has none, and gets no bar rather than a short one.
+parameter whose error is unknown has none, and gets no bar rather than a short one.
 """
 
 import math
@@ -54,7 +54,7 @@ def draw_weights(
         truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
         intervals: of the fitted mixture, or None.
         unit: unit of the data, or None for none.
-        size: width and greatest height of the figure, in inches; few components take less.
+        size: width and greatest height of the figure, in inches; few components take less height.
     """
     fitted = curves.by_loc(fitted)
     truth = None if truth is None else curves.by_loc(truth)
@@ -95,7 +95,7 @@ def draw_weights(
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(0.0, (1.4 if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
-        # Room for the text beside a bar goes past one, which no weight does.
+        # The space for the text beside a bar extends beyond one; ticks do not.
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(1.0, axes.get_xlim()[1])])
         axes.set_xlabel("weight")
         if truth is not None or intervals is not None:
@@ -115,13 +115,13 @@ def _draw_intervals(
 ) -> Float[np.ndarray, " N"]:
     """Bars of the intervals of weights that have one; returns how far each row is drawn."""
     lower, upper = intervals.lower.weights[chosen], intervals.upper.weights[chosen]
-    known = np.flatnonzero(np.isfinite(weights) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower))
+    rows = np.flatnonzero(np.isfinite(weights) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower))
     reach = np.where(np.isfinite(weights), weights, 0.0)
-    if known.size:
+    if rows.size:
         # A percentile interval need not hold the estimate.
-        middle, half = 0.5 * (lower + upper)[known], 0.5 * (upper - lower)[known]
-        axes.errorbar(middle, known, xerr=half, label=_interval_name(intervals), **INTERVAL)
-        reach[known] = np.maximum(reach[known], upper[known])
+        middle, half = 0.5 * (lower + upper)[rows], 0.5 * (upper - lower)[rows]
+        axes.errorbar(middle, rows, xerr=half, label=_interval_name(intervals), **INTERVAL)
+        reach[rows] = np.maximum(reach[rows], upper[rows])
     return reach
 
 
@@ -148,7 +148,8 @@ def draw_bootstrap(
         intervals: of the bootstrap.
         asymptotic: from the observed information, to compare.
         unit: unit of the data, or None for none.
-        size: width and height of a picture, in inches; this one has a row a component, the heaviest `MOST_ROWS`.
+        size: width and height of a picture, in inches; this one has a row for each of the
+            `MOST_ROWS` heaviest components.
     """
     n_components = len(fitted.locs)
     weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
@@ -198,7 +199,7 @@ def draw_bootstrap(
 
 
 def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequence[float], component: int) -> int:
-    """The histogram around what else is drawn; returns how many replicates lie beyond it, which would squeeze it."""
+    """The histogram around the other marks; returns how many replicates lie beyond it and are left out."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(3))
@@ -221,8 +222,8 @@ def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequenc
 def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float]) -> Figure:
     """How far below the best each start ended, best first, by what became of it.
 
-    Starts that end level with each other found the same optimum. Those with a degenerate component are not compared: a
-    likelihood has no bound there, and they stand at the foot where they are above the best.
+    Starts that end level with each other found the same optimum. Those with a degenerate component are not compared,
+    since the likelihood is unbounded there; they stand at the bottom if they are above the best.
 
     Args:
         restarts: with `log_posterior` in nats, None where it is not finite, `outcome` and `converged`.

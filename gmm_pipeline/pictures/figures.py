@@ -2,7 +2,7 @@
 
 A picture is a pure function from arrays to a `Figure`; one function saves. No pyplot: it holds global state and is slow
 to import; the price is that nothing pops up on a screen. The legend stands beside the axes, never on the data. How
-things look is in `drawing.py`, the numbers come from `curves.py`.
+things look is in `drawing.py`; the numbers come from `curves.py`.
 """
 
 import io
@@ -21,7 +21,7 @@ from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 
-# Left to itself the library writes its version and the time of day, and no two files would be the same.
+# By default the library writes its version and the time, so that no two files would be the same.
 METADATA: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None}}
 LOG_SCALES_FROM = 10.0
 DEGENERATE: dict[str, Any] = {"marker": "X", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.6}
@@ -44,7 +44,7 @@ def draw_density(
     Args:
         data: x, in `unit`.
         sample_weights: how often each datum counts; None for once each.
-        fitted: the fitted mixture; None for none, where the true one takes its place.
+        fitted: the fitted mixture; None draws the true one in its place.
         truth: the mixture that made the data, or None; pale, under the fitted one, matched to it in order of loc.
         degenerate: components, counted in order of loc, that are marked as degenerate.
         name: what the data are, for the axis.
@@ -87,7 +87,7 @@ def draw_density(
 
 def _mark(axes: Axes, mixture: Mixture, degenerate: Sequence[int]) -> None:
     """A cross on the axis under each degenerate component."""
-    # Crosses are not clipped, so that one far outside would leave the axes no room.
+    # Crosses are not clipped, so one far outside would squeeze the axes.
     left, right = axes.get_xlim()
     inside = [component for component in degenerate if left <= mixture.locs[component] <= right]
     for number, component in enumerate(inside):
@@ -154,13 +154,13 @@ def draw_parameter_traces(
 
 
 def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[str], dpi: float | int) -> list[Path]:
-    """Write a figure once a format, whole or not at all and with the same bytes each time; returns the paths.
+    """Write a figure once per format, whole or not at all and with the same bytes each time; returns the paths.
 
     Args:
         figure: any.
         path_without_suffix: of the files.
         formats: any of png and svg.
-        dpi: dots per inch of pixels.
+        dpi: dots per inch of the png.
     """
     paths = [path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}") for suffix in formats]
     with drawing.style():
@@ -169,7 +169,7 @@ def save_figure(figure: Figure, path_without_suffix: Path, *, formats: Sequence[
         buffer = io.BytesIO()
         with drawing.style():
             figure.savefig(buffer, format=suffix, dpi=dpi, metadata=METADATA[suffix])
-            # The layout found for the first format serves the others, and takes longer to find than to draw.
+            # The other formats reuse the layout of the first: computing it takes longer than drawing.
             figure.set_layout_engine("none")
         with whole_file(path) as stream:
             stream.write(buffer.getbuffer())

@@ -1,4 +1,4 @@
-"""The picture of a recovery experiment: how often a mixture is found again, over the number of data."""
+"""The picture of a recovery experiment: how often a mixture is recovered, over the number of observations."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MOST_LINES = 8
 
 
 def draw_recovery(lines: Sequence[Line], *, size: Sequence[float]) -> Figure:
-    """Share of data sets from which the mixture was recovered over the number of data, with 95 % intervals.
+    """Share of data sets from which the mixture was recovered over the number of observations, with 95 % intervals.
 
     Args:
         lines: at most `MOST_LINES` are drawn, and the picture says how many are not.
@@ -36,7 +36,7 @@ def draw_recovery(lines: Sequence[Line], *, size: Sequence[float]) -> Figure:
             low, high = wilson(line.recovered, line.tried)
             axes.plot(x, line.shares, markersize=4.5, zorder=3, clip_on=False, **look)
             axes.vlines(x, low, high, color=look["color"], linewidth=1.0, zorder=2)
-            enough = f"{WANTED:.0%} from {line.enough:,} data" if line.enough else f"never {WANTED:.0%}"
+            enough = f"{WANTED:.0%} from {line.enough:,} observations" if line.enough else f"never {WANTED:.0%}"
             label = f"{line.label}:\n{enough.replace('%', ' %')}"
             handles.append(Line2D([], [], markersize=4.5, label=label, **look))
         numbers = np.unique(np.concatenate([line.numbers for line in drawn]))
@@ -44,7 +44,7 @@ def draw_recovery(lines: Sequence[Line], *, size: Sequence[float]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.0f}"))
         axes.set_ylim(-0.02, 1.02)
-        axes.set_xlabel("number of data")
+        axes.set_xlabel("number of observations")
         axes.set_ylabel("share of data sets recovered")
         handles.append(Line2D([], [], color="0.4", linestyle="", marker="|", markersize=9.0, label="95 % interval"))
         few = f"the first {len(drawn)} of {len(lines)} settings" if len(lines) > len(drawn) else ""
@@ -54,6 +54,6 @@ def draw_recovery(lines: Sequence[Line], *, size: Sequence[float]) -> Figure:
     return figure
 
 
-def tells(lines: Sequence[Line]) -> bool:
-    """Whether there is something to draw: several numbers of data in one setting."""
+def is_informative(lines: Sequence[Line]) -> bool:
+    """Whether there is something to draw: several numbers of observations in one setting."""
     return any(len(line.numbers) > 1 for line in lines)

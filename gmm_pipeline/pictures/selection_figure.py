@@ -1,8 +1,8 @@
 """The picture of a selection: what a criterion says of each number of components, the chosen one, and those left out.
 
 Lower is better in all of them, whatever the criterion: what is drawn is the difference to the best candidate that may
-be chosen. Degenerate candidates are drawn where they are, hollow and crossed, since what a collapsed component pretends
-to gain is what the reader should see; those far below the others stand at the edge with their value beside them.
+be chosen. Degenerate candidates are drawn where they are, hollow and crossed, since the reader should see what a
+collapsed component pretends to gain; those far below the others stand at the edge with their value beside them.
 """
 
 import math
@@ -27,7 +27,7 @@ LINES: dict[bool, dict[str, Any]] = {
 }
 """By whether scales are equal."""
 ONE: dict[str, Any] = {"color": "0.35", "linestyle": "-", "marker": "o", "markersize": 5.5}
-"""One component, which is of both kinds."""
+"""A single component, which is of both kinds."""
 CHOSEN: dict[str, Any] = {
     "marker": "o",
     "markersize": 12.0,
@@ -41,7 +41,7 @@ HOLLOW_IN_LEGEND: dict[str, Any] = {"linestyle": "", "color": "0.35", "marker": 
 CROSS: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 4.0, "markeredgewidth": 1.0}
 NO_VALUE: dict[str, Any] = {**CROSS, "markersize": 7.0, "markeredgewidth": 1.8}
 APART = 0.07
-"""How far the two kinds of scales stand beside each other where they would overlap."""
+"""By how much the two kinds of scales are moved apart if they would overlap."""
 MOST_TICKS = 20
 
 
@@ -60,12 +60,12 @@ class Drawn(NamedTuple):
 def draw_selection_table(
     columns: Mapping[str, Sequence[Any]], chosen: int | None, criterion: str, *, size: Sequence[float]
 ) -> Figure:
-    """The picture of a record's table by the criterion that was used; of a sequence of tests their p-values on BIC.
+    """The picture of a record's table by the criterion that was used; for a sequence of tests, their p-values on BIC.
 
     Args:
         columns: of the table.
-        chosen: its row that was chosen.
-        criterion: a key of `NAMES`, or another way to choose, that has no value for each candidate.
+        chosen: the row that was chosen; None if none could be.
+        criterion: a key of `NAMES`, or another way to choose, which has no value for each candidate.
         size: width and height of the figure, in inches.
     """
     shown = shown_criterion(columns, criterion)
@@ -84,13 +84,13 @@ def draw_selection(
     p_values: Mapping[int, float] | None = None,
     size: Sequence[float],
 ) -> Figure:
-    """A criterion's difference to the best over the number of components, a line a kind of scales.
+    """A criterion's difference to the best over the number of components, one line per kind of scales.
 
     Args:
         points: the candidates, one at least; one component stands for both kinds of scales.
         criterion: a key of `NAMES`.
         chosen: index of the candidate that was chosen, or None where none could be.
-        p_values: of tests of K components against K + 1, by K, where these chose and the criterion did not.
+        p_values: of tests of K components against K + 1, by K, if these made the choice and the criterion did not.
         size: width and height of the figure, in inches.
     """
     larger = criterion in LARGER_IS_BETTER
@@ -117,13 +117,13 @@ def draw_selection(
     return figure
 
 
-def _drawn(found: Standing) -> Drawn:
-    x = np.array([float(point.n_components) for point in found.points])
-    kinds = {point.equal_scales for point in found.points if point.n_components > 1}
-    if len(kinds) > 1 and (np.isfinite(found.errors).any() or not found.sound.all()):
-        aside = np.array([APART if point.equal_scales else -APART for point in found.points])
+def _drawn(candidates: Standing) -> Drawn:
+    x = np.array([float(point.n_components) for point in candidates.points])
+    kinds = {point.equal_scales for point in candidates.points if point.n_components > 1}
+    if len(kinds) > 1 and (np.isfinite(candidates.errors).any() or not candidates.sound.all()):
+        aside = np.array([APART if point.equal_scales else -APART for point in candidates.points])
         x = np.where(x > 1.0, x + aside, x)
-    return Drawn(found, x)
+    return Drawn(candidates, x)
 
 
 def _value(point: Point) -> str:
@@ -150,7 +150,7 @@ def _look(point: Point) -> dict[str, Any]:
 def _set_axes(axes: Axes, drawn: Drawn) -> None:
     """Limits that show all candidates that can be chosen, and of the others what is not far below.
 
-    Differences as they are up to what decides; logarithmic beyond where some are far, so that all are seen.
+    Differences are linear while they matter, and logarithmic beyond if some are far away, so that all are seen.
     """
     numbers = [point.n_components for point in drawn.points]
     first, last = min(numbers), max(numbers)

@@ -1,7 +1,7 @@
-"""Losses of a sweep over optimizer steps, for what was swept of the optimizer.
+"""Losses of a sweep over optimizer steps, for the swept settings of the optimizer.
 
-Histories are the only large part of a record, so that about `MOST_HISTORIES` are read, as many of each value;
-the picture says so.
+Histories are the only large part of a record, so only about `MOST_HISTORIES` are read, equally many for each value; the
+picture says so.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,14 @@ def draw_loss_curves(
     n_runs: int,
     size: Sequence[float],
 ) -> Figure:
-    """Excess of loss over optimizer steps, a colour a value of what was swept: median over runs, band of the quartiles.
+    """Excess of loss over optimizer steps, one colour per swept value: median over runs, band between the quartiles.
 
     Args:
         histories: of the runs that are drawn; a loss that is not finite counts as above all others.
         key: what was swept, for the legend.
         labels: its value in each run.
         zeros: for each run, the best loss of all runs that minimise the same one, in nats.
-        n_runs: how many runs there are in all, drawn or not.
+        n_runs: number of runs, drawn or not.
         size: width and height of the figure, in inches.
     """
     groups: dict[str, list[int]] = {}
@@ -70,7 +70,7 @@ def draw_loss_curves(
                     band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0
                 )
             shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
-            axes.plot(band.steps, shown, color=color, label=_told(name, band), linewidth=0.7 if many else 1.4)
+            axes.plot(band.steps, shown, color=color, label=_label(name, band), linewidth=0.7 if many else 1.4)
         drawing.set_step_axis(axes, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
         axes.set_ylabel("loss − best / nats")
         notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
@@ -86,13 +86,13 @@ def draw_loss_curves(
     return figure
 
 
-def _told(name: str, band: sweep_answers.Band) -> str:
+def _label(name: str, band: sweep_answers.Band) -> str:
     name = name.replace("$", r"\$")
     return f"{name}\n{band.n_lost} of {band.n_runs} diverged" if band.n_lost else name
 
 
 def _sequence(values: Sequence[float] | None, count: int) -> tuple[list[Any], Normalize | None]:
-    """Colours from light to dark in the order of numbers; distinct ones for names."""
+    """Colours from light to dark for numbers in order; distinct ones for names."""
     if values is None:
         return [drawing.component_style(index)["color"] for index in range(count)], None
     if count > MOST_LINES:
@@ -109,7 +109,14 @@ def swept_steps(runs: Sequence[SweepRun]) -> list[str]:
 
 
 def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], size: Sequence[float]) -> Figure:
-    """The loss curves of a sweep, from the histories of at most `MOST_HISTORIES` of its runs."""
+    """The loss curves of a sweep, from the histories of at most `MOST_HISTORIES` of its runs.
+
+    Args:
+        folder: of the sweep.
+        runs: of the sweep; those without a finite loss are left out.
+        keys: the overrides that were swept, which name the curves.
+        size: width and height of the figure, in inches.
+    """
     zeros = sweep_answers.best_losses(runs)
     drawable = [run for run in runs if run.number in zeros]
     asked = [override_values(run.overrides) for run in drawable]

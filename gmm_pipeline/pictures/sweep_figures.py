@@ -30,7 +30,7 @@ from gmm_pipeline.records.sweeps import Manifest, SweepRun
 
 MOST_PANELS = 8
 NEAR = 1.0
-"""Nats above the best: as good a fit, whatever its parameters."""
+"""Fits this close to the best, in nats, count as equally good."""
 LONGEST_TITLE = 28
 MARKERS = ("o", "s", "D", "^", "v")
 DOTS: dict[str, Any] = {"linewidths": 0.0, "rasterized": True}
@@ -40,7 +40,7 @@ WITHOUT_RESULT: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.7", "hatc
 
 
 def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, size: Sequence[float]) -> Figure:
-    """An information criterion above its lowest over the number of components: a dot a run, the best of each K joined.
+    """An information criterion above its lowest over the number of components: a dot for each run, a line for the best.
 
     Args:
         runs: of a sweep; those without a result are counted in the picture.
@@ -89,7 +89,7 @@ def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, size: S
 
 
 def _criterion_axis(axes: Axes, excess: Float[np.ndarray, " R"]) -> None:
-    """Differences as they are up to what decides; logarithmic above where some are far, so that all runs are seen."""
+    """Differences, linear while they matter; logarithmic above if some are far away, so that all runs are seen."""
     highest = float(excess.max(initial=0.0))
     if highest <= 6.0 * LINEAR_UP_TO:
         axes.set_ylim(-0.04 * max(highest, 1.0), 1.06 * max(highest, 1.0))
@@ -98,7 +98,7 @@ def _criterion_axis(axes: Axes, excess: Float[np.ndarray, " R"]) -> None:
 
 
 def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence[float]) -> Figure:
-    """How often the best was reached: excess of final losses over the best, sorted, a panel a setting.
+    """How often the best was reached: excess of final losses over the best, sorted, one panel per setting.
 
     The best is that of all runs that minimise the same loss, so that a setting that never gets there is seen.
 
@@ -141,7 +141,7 @@ def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence
 
 
 def _titles(panels: Sequence[sweep_answers.Setting]) -> list[str]:
-    """Overrides as they fit above panels: of long keys, all keys lose what comes before their last dot."""
+    """Overrides as titles of panels; if one is too long, all keys lose what comes before their last dot."""
     keys = {override.partition("=")[0] for panel in panels for override in panel.overrides}
     ends = {key.rpartition(".")[2] for key in keys}
     longest = max((len(override) for panel in panels for override in panel.overrides), default=0)
@@ -149,14 +149,14 @@ def _titles(panels: Sequence[sweep_answers.Setting]) -> list[str]:
 
     def line(override: str) -> str:
         key, _, text = override.partition("=")
-        told = f"{key.rpartition('.')[2]}={text}" if shorten else override
-        return told if len(told) <= LONGEST_TITLE else f"{told[: LONGEST_TITLE - 1]}…"
+        short = f"{key.rpartition('.')[2]}={text}" if shorten else override
+        return short if len(short) <= LONGEST_TITLE else f"{short[: LONGEST_TITLE - 1]}…"
 
     return ["\n".join(map(line, panel.overrides[:3])) or "all runs" for panel in panels]
 
 
 def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -> Figure:
-    """Fitted locs and scales of every run against the true ones, a panel a number of components.
+    """Fitted locs and scales of every run against the true ones, one panel per number of components.
 
     A dot is a component, its area follows its weight and its colour the order of locs, as in the pictures of a run.
 
@@ -217,7 +217,7 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
 
 
 def _component_dot(component: int) -> dict[str, Any]:
-    """Colour of a component in all pictures, and a shape that tells it from the next one of that colour."""
+    """Colour of a component in all pictures, and a shape that distinguishes it from the next one of that colour."""
     shape = MARKERS[component // len(drawing.COLORS) % len(MARKERS)]
     return {"color": drawing.component_style(component)["color"], "marker": shape}
 
@@ -238,23 +238,23 @@ def draw_sweep(
     dpi: float | int,
     errors: Mapping[int, float] | None = None,
 ) -> list[Path]:
-    """Draw what makes sense for this sweep into its folder `figures`; returns the paths.
+    """Draw the pictures that make sense for a sweep into its folder `figures`; returns the paths.
 
     Args:
         folder: of the sweep.
         manifest: what was asked.
-        runs: what there is.
+        runs: those that have a record.
         objective: the metric that runs are ranked by.
         formats: of the files.
         size: width and height of a picture, in inches.
         dpi: dots per inch.
-        errors: worst error of a fit against the truth by the number of the run; None or empty where it is not known.
+        errors: worst error of a fit against the truth by the number of the run; None or empty if not known.
     """
     figures: dict[str, Figure] = {}
     metric = objective if objective in ("bic", "aic") else "bic"
     if len({n_components(run) for run in sweep_answers.with_results(runs, metric)}) > 1:
         figures["information_criterion"] = draw_information_criterion(runs, metric, size=size)
-    found = sweep_answers.with_results(runs, "loss")
+    finished = sweep_answers.with_results(runs, "loss")
     settings = [
         setting
         for setting in sweep_answers.settings_of(runs, objective)
@@ -262,13 +262,13 @@ def draw_sweep(
     ]
     if settings:
         figures["final_loss"] = draw_final_loss(settings, size=size)
-    if len(found) > 1:
+    if len(finished) > 1:
         figures["fitted_parameters"] = draw_fitted_parameters(runs, size=size)
     swept = sweep_curves.swept_steps(runs)
-    if swept and found:
+    if swept and finished:
         figures["loss_curves"] = sweep_curves.read_and_draw(folder, runs, swept, size)
     recovered = lines_of(runs, errors or {})
-    if recovery_figure.tells(recovered):
+    if recovery_figure.is_informative(recovered):
         figures["recovery"] = recovery_figure.draw_recovery(recovered, size=size)
     paths = []
     for name, figure in figures.items():

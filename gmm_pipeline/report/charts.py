@@ -90,19 +90,25 @@ def density(run: Record) -> Chart:
     )
 
 
-def qq(found: Quantiles, unit: str | None, level: float) -> Chart:
-    """Quantiles of the data against those of the mixture, with the band."""
-    fitted = numbers(found.fitted)
-    ends = [found.fitted[0], found.fitted[-1]]
+def qq(quantiles: Quantiles, unit: str | None, level: float) -> Chart:
+    """Quantiles of the data against those of the mixture, with the band.
+
+    Args:
+        quantiles: quantiles of data and mixture with their bands, in the data's unit.
+        unit: of the data; None for none.
+        level: of the bands.
+    """
+    fitted = numbers(quantiles.fitted)
+    ends = [quantiles.fitted[0], quantiles.fitted[-1]]
     traces = [
-        *_band(fitted, found.lower, found.upper, f"{100.0 * level:g} % band, for each quantile"),
+        *_band(fitted, quantiles.lower, quantiles.upper, f"{100.0 * level:g} % band, for each quantile"),
         line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, **QUIET),
         trace(
             "markers",
             "data",
             fitted,
-            found.data,
-            customdata=numbers(100.0 * found.probabilities),
+            quantiles.data,
+            customdata=numbers(100.0 * quantiles.probabilities),
             marker={"color": "--accent", "size": 4.5},
             hovertemplate="%{customdata:.3g} %: data %{y:.5g}, mixture %{x:.5g}<extra></extra>",
         ),
@@ -114,10 +120,17 @@ def qq(found: Quantiles, unit: str | None, level: float) -> Chart:
     )
 
 
-def calibrated(found: Calibration, null: Null | None, kolmogorov: float, level: float) -> Chart:
-    """The empirical CDF less the fitted one over the fitted one, with the bands."""
-    fitted, above, below = _thinned(found)
-    root = math.sqrt(found.total)
+def calibrated(calibration: Calibration, null: Null | None, kolmogorov: float, level: float) -> Chart:
+    """The empirical CDF less the fitted one over the fitted one, with the bands.
+
+    Args:
+        calibration: the empirical and the fitted CDF at the sites of the data.
+        null: distribution of the deviation for a fitted mixture; None draws no band for it.
+        kolmogorov: half-width of Kolmogorov's band, times √n.
+        level: of the bands.
+    """
+    fitted, above, below = _thinned(calibration)
+    root = math.sqrt(calibration.total)
     percent = f"{100.0 * level:g} %"
     ends = [0.0, 1.0]
     half = kolmogorov / root
@@ -154,13 +167,13 @@ def _band(x: list[float | None], lower: Any, upper: Any, name: str) -> list[dict
     ]
 
 
-def _thinned(found: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _thinned(calibration: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """F, F_n − F at it and just below it: of many sites the extremes of each of `MOST_SITES` stretches."""
-    above, below = found.after - found.fitted, found.before - found.fitted
+    above, below = calibration.after - calibration.fitted, calibration.before - calibration.fitted
     if len(above) <= MOST_SITES:
-        return found.fitted, above, below
+        return calibration.fitted, above, below
     edges = np.linspace(0, len(above), MOST_SITES + 1).astype(int)[:-1]
-    return found.fitted[edges], np.maximum.reduceat(above, edges), np.minimum.reduceat(below, edges)
+    return calibration.fitted[edges], np.maximum.reduceat(above, edges), np.minimum.reduceat(below, edges)
 
 
 def loss(run: Record) -> Chart | None:
@@ -186,23 +199,23 @@ def loss(run: Record) -> Chart | None:
 
 
 def restarts(run: Record) -> Chart | None:
-    """How far below the best each start ended, best first; None where a sentence says it all."""
+    """How far below the best each start ended, best first; None if a sentence is enough."""
     rows = run.restarts
     if not starts.tell(rows):
         return None
-    seen = starts.compared(rows)
+    compared = starts.compared(rows)
     traces = []
     for outcome, (color, symbol) in OUTCOMES.items():
-        places = [place for place, index in enumerate(seen.order, 1) if rows[index]["outcome"] == outcome]
+        places = [place for place, index in enumerate(compared.order, 1) if rows[index]["outcome"] == outcome]
         if not places:
             continue
-        here = [seen.order[place - 1] for place in places]
+        here = [compared.order[place - 1] for place in places]
         traces.append(
             trace(
                 "markers",
                 f"{ENDED[outcome]}: {len(places)}",
                 places,
-                np.nan_to_num(seen.excess[here], nan=seen.top),
+                np.nan_to_num(compared.excess[here], nan=compared.top),
                 customdata=[f"start {i}, {rows[i]['n_steps']:,} steps" for i in here],
                 marker={"color": color, "symbol": symbol, "size": 9},
                 hovertemplate="%{customdata}: %{y:.4g} nats below the best<extra></extra>",
@@ -211,31 +224,36 @@ def restarts(run: Record) -> Chart | None:
     return chart(
         traces,
         x=whole_axis("starts, best first", np.arange(len(rows))),
-        y=log_axis("best − log posterior / nats", seen.excess),
+        y=log_axis("best − log posterior / nats", compared.excess),
     )
 
 
 def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | None:
-    """A criterion's difference to the best candidate over the number of components, a line a kind of scales."""
+    """A criterion's difference to the best candidate over the number of components, one line per kind of scales.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
+    """
     # Tests choose without a value for each candidate.
     criterion = shown_criterion(columns, criterion)
     if criterion not in columns:
         return None
-    found = standing(points_of(columns, criterion), criterion)
-    if not found.sound.any():
+    candidates = standing(points_of(columns, criterion), criterion)
+    if not candidates.sound.any():
         return None
-    excess, name = np.where(found.sound, found.excess, np.nan), NAMES[criterion]
+    excess, name = np.where(candidates.sound, candidates.excess, np.nan), NAMES[criterion]
     heights, axis = excess_axis(
         f"highest − {name} / nats" if criterion in LARGER_IS_BETTER else f"{name} − lowest", excess
     )
-    counts = np.array([point.n_components for point in found.points])
-    kinds = np.array([point.equal_scales for point in found.points])
+    counts = np.array([point.n_components for point in candidates.points])
+    kinds = np.array([point.equal_scales for point in candidates.points])
     traces: list[dict[str, Any]] = []
     for kind, (color, symbol, dash) in KINDS.items():
         # One component has one scale, whichever kind it counts as: both lines begin there.
-        if not (found.sound & (kinds == kind) & (counts > 1)).any():
+        if not (candidates.sound & (kinds == kind) & (counts > 1)).any():
             continue
-        here = np.flatnonzero(((kinds == kind) | (counts == 1)) & found.sound)
+        here = np.flatnonzero(((kinds == kind) | (counts == 1)) & candidates.sound)
         here = here[np.argsort(counts[here], kind="stable")]
         traces.append(
             trace(

@@ -9,7 +9,7 @@
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star"];
   const select = (name) => document.getElementById(`explorer-${name}`);
   const [across, up, colour, log] = ["x", "y", "colour", "log"].map(select);
-  // Plotly takes some HTML in text for markup.
+  // Plotly reads some HTML in text as markup.
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
   const points = (rows, x, y, look) => ({

@@ -1,8 +1,8 @@
-"""Interactive plots as what Plotly calls figures: plain dictionaries, checked by nothing until a browser draws them.
+"""Interactive plots as Plotly's figures: plain dictionaries, which nothing checks until a browser draws them.
 
-So that no page waits for Plotly's own classes, and the same record gives the same text. Colours are names of the
+So no page waits for Plotly's own classes, and the same record gives the same text. Colours are names of the
 page's CSS variables, `--ink` for one, which the page looks up: a plot follows the page from light to dark. Numbers are
-rounded to seven digits, which no screen shows. Text of the user's is escaped, since Plotly takes some HTML for markup.
+rounded to seven digits, which no screen shows. The user's text is escaped, since Plotly reads some HTML as markup.
 """
 
 import math
@@ -72,15 +72,25 @@ def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping
 
 
 def with_unit(name: str, unit: str | None) -> dict[str, str]:
-    """The title of an axis: quantity / unit."""
+    """The title of an axis: quantity / unit.
+
+    Args:
+        name: the quantity.
+        unit: its unit; None for none.
+    """
     return {"text": text(name if unit is None else f"{name} / {unit}")}
 
 
 def log_axis(title: str, values: Any) -> dict[str, Any]:
-    """A logarithmic axis with a tick at each decade, or at each so many where there are many."""
-    known = np.asarray(values, float)
-    known = known[np.isfinite(known) & (known > 0.0)]
-    decades = float(np.ptp(np.log10(known))) if known.size else 1.0
+    """A logarithmic axis with a tick at each decade, or at every few decades if there are many.
+
+    Args:
+        title: of the axis.
+        values: what is drawn along it; what is not finite or not positive is ignored.
+    """
+    shown = np.asarray(values, float)
+    shown = shown[np.isfinite(shown) & (shown > 0.0)]
+    decades = float(np.ptp(np.log10(shown))) if shown.size else 1.0
     return {
         "title": {"text": title},
         "type": "log",
@@ -90,9 +100,9 @@ def log_axis(title: str, values: Any) -> dict[str, Any]:
 
 
 def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
-    """Differences from a best, and their axis: as they are up to what decides, logarithmic above where some are far.
+    """Differences from the best, and their axis: linear while they matter, logarithmic above if some are far away.
 
-    Plotly has no such axis: the differences are brought to one scale, and the ticks say what they were.
+    Plotly has no such axis: the differences are transformed, and the ticks show the original values.
 
     Args:
         title: of the axis.
@@ -104,7 +114,7 @@ def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
     if highest <= 6.0 * LINEAR_UP_TO:
         return values, axis
 
-    def brought(these: Any) -> np.ndarray:
+    def transformed(these: Any) -> np.ndarray:
         these = np.asarray(these, float)
         return np.where(
             these <= LINEAR_UP_TO, these / LINEAR_UP_TO, 1.0 + np.log10(np.maximum(these, 1.0) / LINEAR_UP_TO)
@@ -112,13 +122,18 @@ def excess_axis(title: str, excess: Any) -> tuple[np.ndarray, dict[str, Any]]:
 
     decades = (10.0 ** np.arange(1, math.floor(math.log10(highest)) + 1)).tolist()
     ticks = [0.0, 2.0, 6.0, *decades] if len(decades) <= 4 else [0.0, *decades[:: math.ceil(len(decades) / MOST_TICKS)]]
-    top = float(brought(highest))
-    axis |= {"tickvals": numbers(brought(ticks)), "ticktext": [f"{tick:,.0f}" for tick in ticks]}
-    return brought(values), {**axis, "range": [-0.06 * top, 1.06 * top], "zeroline": False}
+    top = float(transformed(highest))
+    axis |= {"tickvals": numbers(transformed(ticks)), "ticktext": [f"{tick:,.0f}" for tick in ticks]}
+    return transformed(values), {**axis, "range": [-0.06 * top, 1.06 * top], "zeroline": False}
 
 
 def whole_axis(title: str, values: Any) -> dict[str, Any]:
-    """An axis of whole numbers, each with a tick where they are few."""
+    """An axis of whole numbers, each with a tick if they are few.
+
+    Args:
+        title: of the axis.
+        values: what is drawn along it.
+    """
     return {"title": {"text": title}, **({"dtick": 1} if np.ptp(values) <= MOST_WHOLE_TICKS else {})}
 
 
@@ -136,6 +151,14 @@ def trace(mode: str, name: str, x: Any, y: Any, **more: Any) -> dict[str, Any]:
 
 
 def line_of(x: list[float | None], y: Any, name: str, line: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """A trace that is a line."""
-    told = f"{text(name)}: %{{y:.4g}}<extra></extra>"
-    return trace("lines", text(name), x, y, **{"line": dict(line), "hovertemplate": told, **more})
+    """A trace that is a line.
+
+    Args:
+        x: of the points; None is a gap.
+        y: of the points; what is not finite is a gap.
+        name: plain text for the legend.
+        line: Plotly's `line`: colour, width, dash.
+        **more: further keys of Plotly's trace.
+    """
+    hover = f"{text(name)}: %{{y:.4g}}<extra></extra>"
+    return trace("lines", text(name), x, y, **{"line": dict(line), "hovertemplate": hover, **more})

@@ -1,8 +1,8 @@
 """A page as one file: templates that escape all text, and everything that the browser needs written into them.
 
 Nothing is fetched: the page says so in a content security policy, which a browser enforces. Plotly's script is most of
-its five megabytes; the price of plots that answer to a pointer wherever the file is opened. The same content gives the
-same bytes: no time of making, no random ids.
+its five megabytes; the price of plots that are interactive wherever the file is opened. The same content gives the
+same bytes: no creation time, no random ids.
 """
 
 import base64
@@ -18,8 +18,8 @@ from gmm_pipeline.report.plotting import Chart
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "table.js", "explorer.js")
 PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-"""What is embedded of a picture that is there in several formats: the first."""
-FILMS = {".mp4": "video/mp4", ".gif": "image/gif"}
+"""If a picture exists in several formats, the first of these is embedded."""
+ANIMATION_TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
 PICTURES = {
     "fitted_density": "Histogram of the data with the fitted mixture, its components and, where known, the truth",
     "loss": "Loss above its least over the optimizer's steps",
@@ -32,13 +32,13 @@ PICTURES = {
     "final_loss": "Final losses above the best, sorted, for each setting",
     "fitted_parameters": "Fitted parameters of the runs",
     "loss_curves": "Loss above the best over the optimizer's steps: median and quartiles of the runs with each setting",
-    "recovery": "How often the true mixture was found again, over the number of data",
+    "recovery": "How often the true mixture was recovered, over the number of observations",
 }
-"""What each picture shows; one with another name is told by it."""
+"""What each picture shows; any other picture is described by its name."""
 
 
 class Picture(NamedTuple):
-    """An embedded picture or film."""
+    """An embedded picture or animation."""
 
     name: str
     alt: str
@@ -90,22 +90,22 @@ def script_json(value: Any) -> str:
 
 
 def pictures(folder: Path) -> list[Picture]:
-    """The pictures of a record or a sweep, once each, those first that are known by name."""
+    """The pictures of a record or a sweep, once each, those in `PICTURES` first."""
     names = list(PICTURES)
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for suffix in reversed(PICTURE_TYPES):
-        found |= {path.stem: path for path in sorted((folder / artifacts.FIGURES).glob(f"*{suffix}"))}
-    order = sorted(found, key=lambda name: (names.index(name) if name in names else len(names), name))
+        files |= {path.stem: path for path in sorted((folder / artifacts.FIGURES).glob(f"*{suffix}"))}
+    order = sorted(files, key=lambda name: (names.index(name) if name in names else len(names), name))
     return [
-        Picture(name.replace("_", " "), PICTURES.get(name, name.replace("_", " ")), kind, data_uri(found[name], kind))
+        Picture(name.replace("_", " "), PICTURES.get(name, name.replace("_", " ")), kind, data_uri(files[name], kind))
         for name in order
-        for kind in [PICTURE_TYPES[found[name].suffix]]
+        for kind in [PICTURE_TYPES[files[name].suffix]]
     ]
 
 
-def film(folder: Path) -> Picture | None:
-    """The animation in a folder, in the format that is smallest and can be paused."""
-    for suffix, kind in FILMS.items():
+def animation(folder: Path) -> Picture | None:
+    """The animation in a folder, preferably in the smaller format, which can be paused."""
+    for suffix, kind in ANIMATION_TYPES.items():
         for path in sorted(folder.glob(f"*{suffix}")):
             return Picture(
                 path.stem, "The mixture over the optimizer's steps, above the data", kind, data_uri(path, kind)
@@ -114,7 +114,12 @@ def film(folder: Path) -> Picture | None:
 
 
 def data_uri(path: Path, kind: str) -> str:
-    """A file as an address that holds it."""
+    """A file as a `data:` address that contains it.
+
+    Args:
+        path: the file.
+        kind: its MIME type.
+    """
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
@@ -122,8 +127,8 @@ def flattened(content: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[
     """The leaves of a mapping as dotted keys and text, in its own order.
 
     Args:
-        content: of JSON.
-        left_out: keys of the first level.
+        content: what JSON can hold.
+        left_out: keys of the first level to leave out.
     """
     shown = {key: value for key, value in content.items() if key not in left_out}
     return [

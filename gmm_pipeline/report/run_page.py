@@ -1,7 +1,7 @@
-"""The page about one run: what was asked, the answer and how sure it is, what speaks for and against it, its origin.
+"""The page about one run: what was asked, the answer and how sure it is, what speaks for and against it, provenance.
 
-Everything is read from the record; the fit is not repeated. A page takes a second or two, most of it spent on importing
-and on writing Plotly's script; the price of a page that is whole.
+Everything is read from the record; the fit is not repeated. A page takes a second or two, most of it for imports
+and for Plotly's script; the price of a page that is complete in itself.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What pages about runs and sweeps say of a fit, and the plots of it."""
+    """The verdicts and plots of a fit, for the pages about runs and sweeps."""
 
     run: Record
     findings: list[verdicts.Finding]
@@ -38,31 +38,31 @@ class Answer(NamedTuple):
     charts: dict[str, Chart]
 
 
-def page(record: Path, *, place: str, again: str, settings: Settings, film: Path | None = None) -> str:
+def page(record: Path, *, place: str, again: str, settings: Settings, animation: Path | None = None) -> str:
     """The page as HTML.
 
     Args:
         record: folder of a run that finished or diverged.
-        place: how people name that folder.
-        again: the command that makes the run again from its record and compares.
+        place: that folder, as people name it.
+        again: the command that repeats the run from its record and compares.
         settings: for the agreement with the data.
-        film: folder of its animation; None for the record's own.
+        animation: folder of its animation; None for the record's own.
 
     Raises:
         InputError: the record has nothing to report.
     """
     run = read_checked(record)
-    found = answer(run, settings)
+    judged = answer(run, settings)
     selection = None
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
         selection = wording.selection_table(run.selection, criterion)
         drawn = charts.selection(run.selection, criterion)
         if drawn is not None:
-            found.charts["selection"] = drawn
+            judged.charts["selection"] = drawn
     return rendering.render(
         "run.html.j2",
-        charts=found.charts,
+        charts=judged.charts,
         title=f"{run.data_info['name']}, {wording.components(run)}",
         place=place,
         question=wording.question(run),
@@ -70,12 +70,12 @@ def page(record: Path, *, place: str, again: str, settings: Settings, film: Path
         selection=selection,
         again=again,
         pictures=rendering.pictures(record),
-        film=rendering.film(record / artifacts.ANIMATION if film is None else film),
+        animation=rendering.animation(record / artifacts.ANIMATION if animation is None else animation),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
         diff=_diff(record, run.about),
-        told=list(run.about.get("verdict", [])),
-        **as_content(found),
+        verdict_lines=list(run.about.get("verdict", [])),
+        **as_content(judged),
     )
 
 
@@ -91,19 +91,24 @@ def _diff(record: Path, about: Mapping[str, Any]) -> str:
 
 
 def answer(run: Record, settings: Settings) -> Answer:
-    """Judge a run, and draw it."""
+    """The verdicts and plots of a run.
+
+    Args:
+        run: the record.
+        settings: how the agreement with the data is judged.
+    """
     if not run.finished or not charts.finite(run.fitted):
         drawn = {"loss": charts.loss(run)}
         return Answer(run, [], verdicts.headline(run, []), {name: chart for name, chart in drawn.items() if chart})
     sites = agreement.sites_of(run.data, run.sample_weights)
     quantiles = agreement.quantiles(sites, run.fitted, level=settings.level, most=settings.quantiles)
-    found = agreement.calibration(sites, run.fitted)
+    calibration = agreement.calibration(sites, run.fitted)
     null = None
     if not run.degenerate:
         null = agreement.null_of(
-            found.largest,
+            calibration.largest,
             run.fitted,
-            total=found.total,
+            total=calibration.total,
             equal_scales=run.equal_scales,
             level=settings.level,
             simulations=settings.simulations,
@@ -115,13 +120,13 @@ def answer(run: Record, settings: Settings) -> Answer:
         verdicts.search(run),
         verdicts.soundness(run),
         *verdicts.doubts(run),
-        verdicts.agreement(run, found, null, quantiles, settings.level),
+        verdicts.agreement(run, calibration, null, quantiles, settings.level),
         *([] if recovered is None else [recovered]),
     ]
     drawn = {
         "density": charts.density(run),
         "qq": charts.qq(quantiles, run.unit, settings.level),
-        "calibration": charts.calibrated(found, null, agreement.kolmogorov(settings.level), settings.level),
+        "calibration": charts.calibrated(calibration, null, agreement.kolmogorov(settings.level), settings.level),
         "loss": charts.loss(run),
         "restarts": charts.restarts(run),
     }
@@ -130,17 +135,17 @@ def answer(run: Record, settings: Settings) -> Answer:
     )
 
 
-def as_content(found: Answer) -> dict[str, Any]:
-    """An answer as the templates ask for it."""
-    run = found.run
+def as_content(judged: Answer) -> dict[str, Any]:
+    """The variables of the templates for a fit."""
+    run = judged.run
     rows = wording.component_rows(run) if run.finished else []
     heavy = [
         row for row in rows if not wording.many(run) or row.degenerate or run.fitted.weights[row.number] >= LEAST_NAMED
     ]
     return {
         "run": run,
-        "findings": found.findings,
-        "headline": found.headline,
+        "findings": judged.findings,
+        "headline": judged.headline,
         "rows": heavy,
         "light_rows": [row for row in rows if row not in heavy],
         "intervals": wording.interval_names(run),

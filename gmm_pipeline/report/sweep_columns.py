@@ -1,4 +1,4 @@
-"""The table of a sweep as the page's script takes it: columns, with values where they are numbers, and texts."""
+"""The table of a sweep for the page's script: columns of texts, with values if they are numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,13 @@ LABELS = {name: NAMES[name] for name in ("log_likelihood", "bic", "aic", "icl")}
 
 
 def table_of(runs: Sequence[SweepRun], objective: str, best: SweepRun | None) -> dict[str, Any]:
-    """The table as the page's script takes it: columns in the order that they are shown in."""
+    """The table for the page's script: columns in the order in which they are shown.
+
+    Args:
+        runs: of the sweep, one row each.
+        objective: the metric that runs are ranked by.
+        best: the best run; None if there is none.
+    """
     columns = table_columns(runs)
     differing = differing_overrides(runs)
     asked = [name for name in columns if name in differing or name.removeprefix("override.") in differing]
@@ -74,19 +80,19 @@ def _column(name: str, column: Column) -> dict[str, Any]:
 
 def _texts(values: Sequence[float | int | None]) -> list[str]:
     """Numbers as text, with as many decimals as the longest of them needs for its seventh digit."""
-    known = [value for value in values if value is not None]
-    largest = max((abs(value) for value in known), default=0.0)
-    if all(isinstance(value, int) for value in known):
-        texts = [str(value) for value in known]
+    present = [value for value in values if value is not None]
+    largest = max((abs(value) for value in present), default=0.0)
+    if all(isinstance(value, int) for value in present):
+        texts = [str(value) for value in present]
     elif (
         largest >= 1e7
-        or (smallest := min((abs(v) for v in known if v), default=1.0)) < 1e-4
+        or (smallest := min((abs(v) for v in present if v), default=1.0)) < 1e-4
         or largest > 1e6 * smallest
     ):
-        texts = [f"{value:.6g}" for value in known]
+        texts = [f"{value:.6g}" for value in present]
     else:
         decimals = 6 - max(math.floor(math.log10(largest or 1.0)), 0)
-        texts = [f"{value:.{decimals}f}" for value in known]
+        texts = [f"{value:.{decimals}f}" for value in present]
         while decimals and all(text.endswith("0") for text in texts):
             decimals -= 1
             texts = [text[:-1] if decimals else text[:-2] for text in texts]
@@ -95,18 +101,29 @@ def _texts(values: Sequence[float | int | None]) -> list[str]:
 
 
 def filters(table: Mapping[str, Any], differing: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
-    """The columns by whose values the table can be filtered, with their places: what was asked, and how it ended."""
+    """The columns by whose values the table can be filtered, with their places: what was asked, and how it ended.
+
+    Args:
+        table: from `table_of`.
+        differing: overrides that differ between the runs.
+    """
     wanted = {*differing, *(f"override.{key}" for key in differing), *FILTERED}
-    found = [
+    usable = [
         (place, column)
         for place, column in enumerate(table["columns"])
         if column["name"] in wanted and 1 < len(column["choices"]) <= MOST_CHOICES
     ]
-    return found[:MOST_FILTERS]
+    return usable[:MOST_FILTERS]
 
 
 def axes(table: Mapping[str, Any], objective: str, differing: Sequence[str]) -> dict[str, Any]:
-    """What the explorer's axes can be, and what they are at first."""
+    """What the explorer's axes can show, and what they show at first.
+
+    Args:
+        table: from `table_of`.
+        objective: the metric that runs are ranked by.
+        differing: overrides that differ between the runs.
+    """
     columns = list(enumerate(table["columns"]))
     places = [(place, column) for place, column in columns if column["differs"] and column["name"] != "error"]
     names = {column["name"]: place for place, column in places}

@@ -1,7 +1,7 @@
 """The page about a sweep: what was asked, how the runs ended, the best one's answer, and all of them side by side.
 
-The table goes into the page as columns and becomes rows in the browser, a stretch at a time, so that a thousand runs
-are there at once; what differs between the runs comes first, and what is the same in all folds away.
+The table goes into the page as columns and becomes rows in the browser, some at a time, so that a thousand runs show at
+once; what differs between the runs comes first, and constant columns are hidden.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ def page(
     *,
     place: str,
     counts: str,
-    told: Sequence[str],
+    meaning: Sequence[str],
     settings: Settings,
 ) -> str:
     """The page as HTML.
@@ -53,18 +53,18 @@ def page(
     Args:
         folder: of the sweep.
         manifest: what was asked.
-        runs: what there is, one at least.
-        place: how people name the folder.
+        runs: those that have a record, at least one.
+        place: the folder, as people name it.
         counts: how many runs ended how, in words.
-        told: what the runs say together.
+        meaning: what the runs mean together, in sentences.
         settings: for the agreement of the best run with its data.
     """
     runs = sorted(runs, key=lambda run: run.number)
     objective = manifest.objective
     compared = with_results(runs, objective)
     best = best_of(runs, objective)[1] if compared else None
-    found = None if best is None else _answer(folder / best.record, settings)
-    drawn: dict[str, Chart] = {} if found is None else {f"best-{name}": one for name, one in found.charts.items()}
+    judged = None if best is None else _answer(folder / best.record, settings)
+    drawn: dict[str, Chart] = {} if judged is None else {f"best-{name}": one for name, one in judged.charts.items()}
     criterion = criterion_chart(compared, objective) if compared else None
     if criterion is not None:
         drawn["criterion"] = criterion
@@ -76,16 +76,16 @@ def page(
         title=f"{manifest.name}: {wording.plural(len(manifest.runs), 'run')}",
         place=place,
         manifest=manifest,
-        headline=headline(manifest, runs, best, found, counts, told),
-        told=told[1:],
+        headline=headline(manifest, runs, best, judged, counts, meaning),
+        meaning=meaning[1:],
         tiles=tiles(manifest, runs),
         varied=varied(runs, differing),
         common=common(runs, differing),
         best=best,
         best_chips=[] if best is None else settings_within(best, differing),
-        found=None if found is None else as_content(found),
+        judged=None if judged is None else as_content(judged),
         objective=NAMES.get(objective, objective),
-        origin="" if found is None else wording.origin(found.run.about),
+        origin="" if judged is None else wording.origin(judged.run.about),
         began=wording.moment(manifest.started),
         failures=lost(runs, differing),
         table=table,
@@ -96,7 +96,7 @@ def page(
 
 
 def _answer(record: Path, settings: Settings) -> Answer | None:
-    """The best run's answer; a record that was thinned out since costs its part of the page, not the page."""
+    """The best run's answer; None if its record lacks files by now, which costs only this part of the page."""
     try:
         return answer(read_checked(record), settings)
     except InputError:
@@ -107,17 +107,26 @@ def headline(
     manifest: Manifest,
     runs: Sequence[SweepRun],
     best: SweepRun | None,
-    found: Answer | None,
+    judged: Answer | None,
     counts: str,
-    told: Sequence[str],
+    meaning: Sequence[str],
 ) -> verdicts.Finding:
-    """The verdict at a glance."""
+    """The overall verdict.
+
+    Args:
+        manifest: what was asked.
+        runs: those that have a record.
+        best: the best run; None if there is none.
+        judged: the verdicts and plots of the best run; None if its record cannot be read.
+        counts: how many runs ended how, as a sentence.
+        meaning: what the runs say together, as sentences; the first is shown.
+    """
     ended = Counter(run.status for run in runs)
     lost = len(manifest.runs) - ended[FINISHED]
-    words = " ".join([counts[:1].upper() + counts[1:] + ".", *told[:1]])
+    words = " ".join([counts[:1].upper() + counts[1:] + ".", *meaning[:1]])
     if best is None:
         return verdicts.Finding(verdicts.BAD, "verdict", "No run has a result to compare", words)
-    sound = not lost and (found is None or found.headline.level == verdicts.GOOD)
+    sound = not lost and (judged is None or judged.headline.level == verdicts.GOOD)
     level = verdicts.GOOD if sound else verdicts.CAUTION
     name = NAMES.get(manifest.objective, manifest.objective)
     side = "highest" if manifest.objective in LARGER_IS_BETTER else "lowest"
@@ -126,18 +135,28 @@ def headline(
 
 
 def tiles(manifest: Manifest, runs: Sequence[SweepRun]) -> list[tuple[str, str, str]]:
-    """How many runs ended how."""
+    """How many runs ended how.
+
+    Args:
+        manifest: what was asked.
+        runs: those that have a record.
+    """
     ended = Counter(run.status for run in runs)
     left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
     rows = [("runs", f"{len(manifest.runs):,}", "asked for")]
     rows += [(status, f"{ended[status]:,}", "") for status in (FINISHED, DIVERGED, FAILED)]
     rows += [(why, f"{n:,}", "of the finished, left out of comparisons") for why, n in left_out.items() if why]
     missing = len(manifest.runs) - len(runs)
-    return rows + ([("not run", f"{missing:,}", "the same command goes on")] if missing else [])
+    return rows + ([("not run", f"{missing:,}", "the same command resumes")] if missing else [])
 
 
 def varied(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[tuple[str, str]]:
-    """The keys that differ between runs and their values."""
+    """The keys that differ between runs and their values.
+
+    Args:
+        runs: of the sweep.
+        differing: overrides that differ between them.
+    """
     rows = []
     for key in differing:
         values = list(dict.fromkeys(override_values(run.overrides).get(key, "–") for run in runs))
@@ -148,20 +167,35 @@ def varied(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[tuple[str
 
 
 def common(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
-    """The overrides that all runs have."""
+    """The overrides that all runs have.
+
+    Args:
+        runs: of the sweep, at least one.
+        differing: overrides that differ between them.
+    """
     first = override_values(runs[0].overrides)
     return [f"{key}={value}" for key, value in first.items() if key not in differing]
 
 
 def lost(runs: Sequence[SweepRun], differing: Sequence[str]) -> list[str]:
-    """The runs without a result and why, so many that a page holds them."""
+    """The runs without a result and why, at most `MOST_FAILURES`.
+
+    Args:
+        runs: of the sweep.
+        differing: overrides that differ between them.
+    """
     more = sum(run.status != FINISHED for run in runs) - MOST_FAILURES
     lines = failures(runs, differing, MOST_FAILURES, joined=", ")
     return lines + ([f"and {more:,} more: see the table"] if more > 0 else [])
 
 
 def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | None:
-    """The objective above its best over the number of components, or else over the first key that differs."""
+    """The objective above its best over the number of components, or else over the first key that differs.
+
+    Args:
+        compared: the runs that have the objective and are not barred.
+        objective: the metric that runs are ranked by.
+    """
     if len(compared) < 2:
         return None
     excess = excess_of_same_data(compared, objective)

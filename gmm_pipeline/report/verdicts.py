@@ -1,6 +1,6 @@
-"""A verdict on each thing that may be wrong with a fit, and the verdict at a glance.
+"""A verdict on each thing that may be wrong with a fit, and an overall verdict.
 
-A verdict says no more than the numbers do: "agrees" is that nothing was found against it.
+A verdict says no more than the numbers do: "agrees" means that nothing was found against it.
 """
 
 import math
@@ -30,7 +30,7 @@ DOUBTS = {
 
 
 class Finding(NamedTuple):
-    """What was looked at, what came of it, and why it is said."""
+    """The verdict on one question: its level, the question, the answer, and the reason."""
 
     level: str
     title: str
@@ -39,23 +39,28 @@ class Finding(NamedTuple):
 
     @property
     def sign(self) -> str:
-        """Tells the levels apart without colour."""
+        """Distinguishes the levels without colour."""
         return SIGNS[self.level]
 
 
 def headline(run: Record, findings: Sequence[Finding]) -> Finding:
-    """The verdict at a glance: the worst of what was found, and what that was."""
+    """The overall verdict: the worst of the findings, and what they are.
+
+    Args:
+        run: the record.
+        findings: the verdicts on single questions.
+    """
     if not run.finished:
         return Finding(
-            BAD, "verdict", "This run diverged: its numbers are no result", _sentence([str(run.about.get("error", ""))])
+            BAD, "verdict", "This run diverged and has no result", _sentence([str(run.about.get("error", ""))])
         )
     levels = [finding.level for finding in findings]
     against = [finding for finding in findings if finding.level in (BAD, CAUTION)]
     level = BAD if BAD in levels else CAUTION if CAUTION in levels else GOOD
     if not against:
-        known = [finding.verdict for finding in findings]
-        return Finding(GOOD, "verdict", "Nothing speaks against this fit", _sentence(known))
-    title = "Read this fit with care" if level == CAUTION else "This fit is not to be relied on"
+        answers = [finding.verdict for finding in findings]
+        return Finding(GOOD, "verdict", "No problems found", _sentence(answers))
+    title = "Read this fit with care" if level == CAUTION else "Do not rely on this fit"
     return Finding(level, "verdict", title, _sentence([finding.verdict for finding in against]))
 
 
@@ -65,14 +70,14 @@ def _sentence(parts: Sequence[str]) -> str:
 
 
 def convergence(run: Record) -> Finding:
-    """Whether the optimizer arrived."""
+    """Whether the optimizer converged."""
     steps, norm = run.metrics.get("n_steps"), run.metrics.get("gradient_norm")
     converged = run.metrics.get("converged")
     if converged is None:
         return Finding(UNKNOWN, "Convergence", "not recorded", "This record does not say whether the fit converged.")
-    at = f"its gradient is {norm:.2g} standard errors long" if norm is not None else "its gradient is not known"
+    at = f"its gradient is {norm:.2g} standard errors long" if norm is not None else "its gradient is unknown"
     if converged:
-        words = f"The training stopped after {plural(steps or 0, 'step')}: a step gained next to nothing, and {at}."
+        words = f"The training stopped after {plural(steps or 0, 'step')}: a step gained almost nothing, and {at}."
         return Finding(GOOD, "Convergence", f"converged in {plural(steps or 0, 'step')}", words)
     words = f"It used all of its {plural(steps or 0, 'step')}, and {at}. Use more steps, or another optimizer."
     return Finding(CAUTION, "Convergence", "did not converge", words)
@@ -88,9 +93,9 @@ def search(run: Record) -> Finding:
     if agree > 1:
         words = f"{agree} of {total} independent searches found this optimum.{next_best}"
         return Finding(GOOD, "Search", f"{agree} of {total} independent searches agree", words)
-    found = "One search alone" if agree else "No independent search"
-    words = f"{found} found this optimum, so that a better one may exist: use more search.rounds.{next_best}"
-    return Finding(CAUTION, "Search", f"{found.lower()} found it", words)
+    finders = "Only one search" if agree else "No independent search"
+    words = f"{finders} found this optimum, so a better one may exist: use more search.rounds.{next_best}"
+    return Finding(CAUTION, "Search", f"{finders.lower()} found it", words)
 
 
 def hits(run: Record) -> Finding:
@@ -98,10 +103,10 @@ def hits(run: Record) -> Finding:
     outcomes = [one["outcome"] for one in run.restarts]
     total, reached = len(outcomes), outcomes.count(REACHED)
     if total < 2:
-        words = "Whether other starts reach a better optimum is not known: use restarts=4 or more."
+        words = "It is not known whether other starts reach a better optimum: use restarts=4 or more."
         return Finding(UNKNOWN, "Restarts", "one start only", words)
     others = [f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes and name != REACHED]
-    ended = f" The others ended {', '.join(others)}." if others else ""
+    ended = f" The others: {', '.join(others)}." if others else ""
     said = f"{reached} of {total} starts reached the best optimum"
     if reached == total:
         return Finding(GOOD, "Restarts", f"all {total} starts agree", f"{said}: no start found a better one.")
@@ -116,37 +121,45 @@ def soundness(run: Record) -> Finding:
     if run.degenerate:
         which = ", ".join(map(str, run.degenerate))
         words = (
-            f"Component{'s' * (len(run.degenerate) > 1)} {which} at the floor of the scales or with too few data, "
-            "where a likelihood has no bound. Use fewer components, scales=equal or a prior on the scales."
+            f"Component{'s' * (len(run.degenerate) > 1)} {which}: at the floor of the scales or with too few "
+            "observations, where the likelihood is unbounded. Use fewer components, scales=equal or a prior on scales."
         )
         return Finding(BAD, "Components", f"{plural(len(run.degenerate), 'degenerate component')}", words)
     if run.metrics.get("n_degenerate") is None:
         return Finding(UNKNOWN, "Components", "not recorded", "This record does not say whether a component collapsed.")
-    words = "Each component has data enough and a scale above the floor: the likelihood means something."
+    words = "Each component has enough observations and a scale above the floor."
     return Finding(GOOD, "Components", "no component is degenerate", words)
 
 
 def doubts(run: Record) -> list[Finding]:
     """What else was found to speak against the fit, or against the choice of the number of components."""
-    told = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
+    recorded = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
     return [
         Finding(BAD if bars else CAUTION, DOUBTS.get(reason, "Optimum"), reason, _sentence([words]))
-        for reason, bars, words in told
+        for reason, bars, words in recorded
     ]
 
 
-def agreement(run: Record, found: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:
-    """Whether the data look like draws of the mixture."""
-    root = math.sqrt(found.total)
-    largest = found.largest
+def agreement(run: Record, calibration: Calibration, null: Null | None, quantiles: Quantiles, level: float) -> Finding:
+    """Whether the data look like draws of the mixture.
+
+    Args:
+        run: the record.
+        calibration: the empirical and the fitted CDF.
+        null: distribution of the deviation for a fitted mixture; None if it could not be computed.
+        quantiles: with their bands.
+        level: of the bands; a p-value below one less this counts against the fit.
+    """
+    root = math.sqrt(calibration.total)
+    largest = calibration.largest
     said = (
-        f"The empirical CDF of {number(found.total)} data is nowhere farther than D = {largest:.4f} from the fitted "
-        f"one, {largest * root:.2f}/√n; {100.0 * quantiles.share_within:.0f} % of the quantiles lie in the "
+        f"The empirical CDF of {number(calibration.total)} observations is nowhere farther than D = {largest:.4f} from "
+        f"the fitted one, {largest * root:.2f}/√n; {100.0 * quantiles.share_within:.0f} % of the quantiles lie in the "
         f"{100.0 * level:g} % band."
     )
     rounding = (
-        f" A step of {found.largest_step:.2g} of the CDF is one value of the data: rounding has a part in D."
-        if found.is_rounded
+        f" A step of {calibration.largest_step:.2g} of the CDF is one value of the data: rounding contributes to D."
+        if calibration.is_rounded
         else ""
     )
     if null is None:
@@ -154,18 +167,18 @@ def agreement(run: Record, found: Calibration, null: Null | None, quantiles: Qua
         return Finding(UNKNOWN, "Agreement with the data", f"D = {largest * root:.2f}/√n", words)
     p_value = null.p_value
     small = p_value < 0.001
-    told = "p < 0.001" if small else f"p = {p_value:.2g}"
-    few = f" With fewer than {FEW_DATA} data this is a rough guide." if found.total < FEW_DATA else ""
+    p_text = "p < 0.001" if small else f"p = {p_value:.2g}"
+    few = f" With fewer than {FEW_DATA} observations this is a rough guide." if calibration.total < FEW_DATA else ""
     words = (
         f"{said}{rounding} The mixture was fitted to the same data, so that Kolmogorov's p-value is not valid; "
         f"allowing for that (Durbin 1973), draws of the mixture deviate as far with probability "
         f"{'below 0.001' if small else f'{p_value:.2g}'}.{few}"
     )
     if p_value < CLEARLY * (1.0 - level):
-        return Finding(BAD, "Agreement with the data", f"the data do not look like the mixture ({told})", words)
+        return Finding(BAD, "Agreement with the data", f"the data do not look like the mixture ({p_text})", words)
     if p_value < 1.0 - level:
-        return Finding(CAUTION, "Agreement with the data", f"the data differ from the mixture ({told})", words)
-    return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({told})", words)
+        return Finding(CAUTION, "Agreement with the data", f"the data differ from the mixture ({p_text})", words)
+    return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({p_text})", words)
 
 
 def recovery(run: Record) -> Finding | None:
@@ -178,10 +191,10 @@ def recovery(run: Record) -> Finding | None:
     labels = f" Labels agree with the true ones by an adjusted Rand index of {rand:.3f}." if rand is not None else ""
     if not same:
         words = f"The data were made by {plural(len(run.truth.locs), 'component')}, not {count}.{labels}"
-        return Finding(CAUTION, "Truth", "another number of components than the truth", words)
+        return Finding(CAUTION, "Truth", "a different number of components than the truth", words)
     if farthest is None:
         return Finding(UNKNOWN, "Truth", "not comparable", f"The true mixture is known.{labels}")
-    # Of 3K − 1 parameters the farthest is beyond 3 standard errors in few per cent of the fits.
+    # Of 3K − 1 parameters the farthest is beyond 3 standard errors in a few per cent of the fits.
     words = f"The parameter farthest from its true value is {farthest:.1f} standard errors off.{labels}"
     if farthest > 4.0:
         return Finding(CAUTION, "Truth", f"a parameter is {farthest:.1f} standard errors off", words)

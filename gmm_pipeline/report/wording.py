@@ -1,4 +1,4 @@
-"""What a page says in words: numbers as people read them, what was asked, and the tables of the answer."""
+"""The text of a page: numbers as people read them, what was asked, and the tables of the answer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ METRICS = {
     "log_likelihood": ("log-likelihood", "nats, of all data"),
     "log_prior": ("log prior", "nats"),
     "loss": ("loss", "negative log posterior, nats"),
-    "bic": ("BIC", "less is better"),
-    "aic": ("AIC", "less is better"),
-    "icl": ("ICL", "BIC that counts overlap against a fit"),
-    "sbic": ("singular BIC", "less is better"),
+    "bic": ("BIC", "lower is better"),
+    "aic": ("AIC", "lower is better"),
+    "icl": ("ICL", "BIC with a penalty for overlap"),
+    "sbic": ("singular BIC", "lower is better"),
     "held_out": ("held-out log-likelihood", "nats, by cross-validation"),
     "n_parameters": ("free parameters", ""),
-    "adjusted_rand_index": ("adjusted Rand index", "labels against the true ones; 1 is all alike"),
+    "adjusted_rand_index": ("adjusted Rand index", "agreement with the true labels; 1 is perfect"),
     "largest_z": ("farthest parameter", "standard errors from the truth"),
-    "true_overlap": ("overlap of the truth", "share of the data that no rule can label"),
+    "true_overlap": ("overlap of the truth", "share of observations that no rule can label correctly"),
 }
 
 
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     estimate: str
     error: str
     intervals: tuple[tuple[str, str], ...]
-    """Where it lies, and, where this was found in several ways, how."""
+    """Each interval, with its method if there are several."""
     truth: str
 
 
@@ -51,12 +51,17 @@ class Row(NamedTuple):
 
 
 def minus(text: str) -> str:
-    """A number with a sign of the length of a plus."""
+    """A number with a minus sign as long as a plus."""
     return text.replace("-", "−")
 
 
 def number(value: float | int | None, digits: int = 6) -> str:
-    """A number to so many digits, with separators, or a dash for none."""
+    """A number to so many digits, with separators, or a dash for none.
+
+    Args:
+        value: any number; None for none.
+        digits: significant digits.
+    """
     if value is None or not math.isfinite(value):
         return "–"
     if isinstance(value, int) or (value == round(value) and abs(value) < 1e15):
@@ -76,7 +81,7 @@ def with_error(value: float, error: float, size: float = math.nan) -> tuple[str,
     Args:
         value: an estimate.
         error: its standard error; NaN for none.
-        size: what tells how many digits there are without an error, as for `decimals_of`.
+        size: decides the number of digits if there is no error, as for `decimals_of`.
     """
     if not math.isfinite(value):
         return "–", "", 0
@@ -85,7 +90,7 @@ def with_error(value: float, error: float, size: float = math.nan) -> tuple[str,
 
 
 def component_rows(run: Record) -> list[Row]:
-    """The answer, a row a component."""
+    """The answer, one row per component."""
     sources = [source for source in (run.bootstrap, run.asymptotic) if source is not None]
     truth = matched_truth(run.fitted, run.truth)
     return [
@@ -117,7 +122,7 @@ def interval_names(run: Record) -> list[str]:
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, value and meaning of what a fit was measured by; what is not known is left out."""
+    """Name, value and meaning of each metric that has a value."""
     rows = []
     for name, (label, meaning) in METRICS.items():
         value = metrics.get(name)
@@ -131,7 +136,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def many(run: Record) -> bool:
-    """Whether there are more components than are told one by one: those with next to no weight are none to a reader."""
+    """Whether there are too many components to list all of them: those with almost no weight are summarised."""
     return len(run.fitted.locs) > MOST_NAMED
 
 
@@ -145,12 +150,17 @@ def components(run: Record) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """So many of something."""
+    """So many of something.
+
+    Args:
+        count: how many.
+        noun: in the singular, with a regular plural.
+    """
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def target(node: Any) -> str:
-    """The name of a plug-in, as people say it."""
+    """The short name of a plug-in."""
     return str(node.get("_target_", "?")).rpartition(".")[2] if isinstance(node, Mapping) else str(node)
 
 
@@ -166,8 +176,8 @@ def question(run: Record) -> str:
     config, info = run.config, run.data_info
     asked, prior = config.get("n_components"), target(config.get("prior"))
     counts = run.metrics.get("sum_of_weights")
-    weighing = f" that count for {number(counts)}" if counts else ""
-    data = f"{info['n_data']:,} data{weighing} of {info['name']}"
+    weighing = f", which count for {number(counts)}," if counts else ""
+    data = f"{info['n_data']:,} observations{weighing} of {info['name']}"
     under = "by maximum likelihood" if prior == "flat" else f"under the prior {prior}"
     steps = f"at most {plural(config.get('steps', 0), 'step')} of {target(config.get('optimizer'))}"
     starts, searches = config.get("restarts", 1), run.metrics.get("searches") or 0
@@ -198,7 +208,7 @@ def asked_rows(run: Record) -> list[tuple[str, str]]:
     rows = [
         ("data", str(info["name"]) + (f" [{run.unit}]" if run.unit else "")),
         ("source", str(info.get("source", ""))),
-        ("number of data", size),
+        ("observations", size),
         ("components", str(config.get("n_components"))),
         ("scales", str(config.get("scales"))),
     ]
@@ -212,7 +222,7 @@ def asked_rows(run: Record) -> list[tuple[str, str]]:
         seeds.append(f"data {config['data']['seed']}")
     rows += [
         ("starts", str(config.get("restarts"))),
-        ("steps, at most", f"{config.get('steps', 0):,}"),
+        ("maximum steps", f"{config.get('steps', 0):,}"),
         ("tolerance", f"{config.get('tolerance')} nats, gradient {config.get('gradient_tolerance')} standard errors"),
         ("seeds", ", ".join(seeds)),
         ("precision", str(config.get("precision"))),
@@ -221,7 +231,7 @@ def asked_rows(run: Record) -> list[tuple[str, str]]:
 
 
 def origin(about: Mapping[str, Any]) -> str:
-    """Code, machine and time of a run in a line; what a record does not have is left out."""
+    """Code, machine and time of a run in one line; what the record lacks is left out."""
     made = about.get("provenance", {})
     git = made.get("git", {})
     commit = git.get("commit")
@@ -233,8 +243,8 @@ def origin(about: Mapping[str, Any]) -> str:
         f"Python {made['python']}" if "python" in made else "",
         ", ".join(f"{name} {made['versions'][name]}" for name in ("jax", "numpy") if name in made.get("versions", {})),
         f"device {device if isinstance(device, str) else next(iter(device.values()), '')}" if device else "",
-        f"begun {moment(str(about['started']))}" if about.get("started") else "",
-        f"{seconds:.1f} s in all" if isinstance(seconds, int | float) else "",
+        f"started {moment(str(about['started']))}" if about.get("started") else "",
+        f"{seconds:.1f} s in total" if isinstance(seconds, int | float) else "",
     ]
     return " · ".join(part for part in parts if part)
 
@@ -245,21 +255,26 @@ def moment(time: str) -> str:
 
 
 def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tuple[list[str], list[list[str]], int]:
-    """Header, rows as text and the chosen row (−1 for none) of a selection."""
+    """Header, rows as text and the chosen row (−1 for none) of a selection.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
+    """
     names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "bic", "aic", "icl", "sbic"])]
     names += [name for name in ("held_out", "p_value") if name not in names]
-    known = [name for name in names if any(_is_known(value) for value in columns.get(name, []))]
+    present = [name for name in names if any(_is_known(value) for value in columns.get(name, []))]
     labels = {"n_components": "components", "log_likelihood": "log-likelihood", "p_value": "p-value"}
     rows = []
     for index in range(len(columns["n_components"])):
-        cells = [_selection_cell(name, columns[name][index]) for name in known]
+        cells = [_selection_cell(name, columns[name][index]) for name in present]
         remarks = [name for name in ("degenerate", "diverged") if columns[name][index]]
         other = columns["barred"][index] if "barred" in columns else ""
         remarks += [other] if other and other not in remarks else []
         remarks += [] if columns["converged"][index] else ["not converged"]
         rows.append([*cells, ", ".join(remarks)])
     marks = [bool(mark) for mark in columns["chosen"]]
-    header = [labels.get(name) or NAMES.get(name, name) for name in known]
+    header = [labels.get(name) or NAMES.get(name, name) for name in present]
     return [*header, ""], rows, marks.index(True) if True in marks else -1
 
 

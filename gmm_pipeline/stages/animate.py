@@ -25,7 +25,7 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
         return []
     from gmm_pipeline.pictures.animations import animate_training, save_animation
 
-    film = animate_training(
+    training = animate_training(
         record.history,
         record.data,
         record.sample_weights,
@@ -37,7 +37,7 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
     )
     with terminal.progress_bar("rendering", "frames") as progress:
         return save_animation(
-            film,
+            training,
             folder,
             formats=animation.formats,
             fps=animation.fps,
@@ -47,7 +47,12 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Render the animation of a record and say where it lies."""
+    """Render the animation of a record and print where it is.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
+    """
     check_pictures(cfg, "animation")
     if not cfg.animation.formats:
         raise InputError(
@@ -59,7 +64,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     record = find_record(cfg.run, cfg.outputs_dir)
     content = read_checked(record)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
-    with drawing(f"The record in {shown(record.absolute())} is as it was."):
+    with drawing(f"The record in {shown(record.absolute())} is unchanged."):
         paths = render(cfg.animation, content, folder)
     if cfg.run == LATEST and best_of_sweep(record.parent) is not None:
         terminal.say(f"latest: {latest(record)}")

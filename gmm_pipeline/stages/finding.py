@@ -1,8 +1,7 @@
-"""Which record is meant: a folder, the newest one, or a run that MLflow knows.
+"""The requested record: a folder, the newest one, or a run in MLflow.
 
-A run of MLflow's is found by the record that it was logged from, and where that is gone, as for one that was logged on
-another machine, by the copies that the tracker has. The price: those are files in a folder that lasts as long as the
-caller keeps it.
+A run in MLflow stands for the record that it was logged from or, if that is gone or on another machine, for the copies
+that MLflow has. The price: those are in a folder that lasts as long as the caller keeps it.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ def find_record(run: str, outputs_dir: str) -> Path:
         outputs_dir: folder of the records.
 
     Raises:
-        InputError: where there is no such record.
+        InputError: there is no such record.
     """
     places = (f"fit/*/{artifacts.RECORD}", f"sweeps/*/*/{artifacts.RECORD}")
     written = [path for place in places for path in Path(outputs_dir).glob(place)]
@@ -66,12 +65,12 @@ class BestRun(NamedTuple):
     """Which run of a sweep `latest` is."""
 
     record: Path
-    words: str
+    description: str
     """What it is the best of."""
 
 
 def best_of_sweep(folder: Path) -> BestRun | None:
-    """The run of a sweep whose objective is the best and that nothing bars; None where there is none.
+    """The run of a sweep with the best objective among those that are not barred; None if there is none.
 
     Args:
         folder: of a sweep, or any other.
@@ -94,16 +93,14 @@ def best_of_sweep(folder: Path) -> BestRun | None:
 
 
 @contextlib.contextmanager
-def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
-    """A folder with `record.json` and `parameters.json` of a run: its record, or copies that last as long as this does.
-
-    With `data.json` besides, where there is one.
+def record_folder(run: str, outputs_dir: str, tracking_uri: str | None, *, whole: bool = False) -> Iterator[Path]:
+    """A folder with `record.json`, `parameters.json` and, if any, `data.json` of a run: its record or a temporary copy.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records.
-        tracking_uri: of the store that knows the run; None where there is none.
-        whole: all files of the record are wanted, and the folder of a sweep will do too.
+        tracking_uri: of the store to look the run up in; None for no store.
+        whole: all files of the record are needed, and the folder of a sweep is accepted too.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -117,12 +114,12 @@ def found_record(run: str, outputs_dir: str, tracking_uri: str | None, *, whole:
 
 
 def lasting_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Path:
-    """The folder of a finished record; of one that is gone, copies of all that the tracker has, in a folder that stays.
+    """The folder of a finished record or, if it is gone, a permanent copy of what MLflow has of it.
 
     Args:
         run: a folder, `latest`, or the id of a run in MLflow.
         outputs_dir: folder of the records; copies are put under `origins` there.
-        tracking_uri: of the store that knows the run; None where there is none.
+        tracking_uri: of the store to look the run up in; None for no store.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -131,15 +128,15 @@ def lasting_record(run: str, outputs_dir: str, tracking_uri: str | None) -> Path
     if not RUN_ID.fullmatch(run) or Path(run).exists():
         return find_record(run, outputs_dir)
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-        found = record_of_tracked(run, tracking_uri, Path(folder), wanted=artifacts.FILES)
-        if found != Path(folder):
-            return found
+        source = record_of_tracked(run, tracking_uri, Path(folder), wanted=artifacts.FILES)
+        if source != Path(folder):
+            return source
         kept = Path(outputs_dir) / ORIGINS / run
         for name in artifacts.FILES:
-            if (found / name).is_file():
+            if (source / name).is_file():
                 with whole_file(kept / name) as stream:
-                    stream.write((found / name).read_bytes())
-    # What was logged was written before it was known as what.
+                    stream.write((source / name).read_bytes())
+    # The logged file was written before the run had an id.
     about = read_part(kept / artifacts.RECORD)
     write_json(kept / artifacts.RECORD, about | {"tracking": {"uri": tracking_uri, "run_id": run}})
     return kept

@@ -41,8 +41,8 @@ from gmm_pipeline.stages.running import (
     latest,
     log_command,
     output_directory,
-    override_word,
     overrides,
+    quoted_override,
     resolved,
     shown,
 )
@@ -52,7 +52,12 @@ log = logging.getLogger(__name__)
 
 
 def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]:
-    """Compute what jobs ask for, the starts of their fits in as many threads as the machine has cores."""
+    """Fit jobs, with as many threads for their starts as the machine has cores.
+
+    Args:
+        jobs: what is fitted.
+        progress: called with the steps done and the steps in all; None for no progress.
+    """
     return estimate(jobs, progress, default_workers())
 
 
@@ -62,7 +67,7 @@ class Done(NamedTuple):
     content: dict[str, Any]
     """The resolved config."""
     job: Job
-    found: Answer
+    result: Answer
     directory: Path
     tracked: bool
     failed: str
@@ -70,28 +75,33 @@ class Done(NamedTuple):
 
 
 def run(cfg: DictConfig, *, started: float) -> float:
-    """Load, compute and save one fit, draw and track it and tell the user; returns the objective."""
+    """Load, compute and save one fit, draw, track and print it; returns the objective.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter.
+    """
     done = carry_out(cfg, started=started, command=command_line("fit"))
-    _tell(cfg, done)
-    if done.found.diverged:
+    _print_run(cfg, done)
+    if done.result.diverged:
         raise RunFailed(
             f"the fit diverged: {divergence(done.job)}. The record is in "
             f"{shown(done.directory)}. Try a smaller optimizer.learning_rate, another init, or standardize=true."
         )
     if done.failed:
         raise RunFailed(f"{done.failed} The record in {shown(done.directory)} is complete without it.")
-    return objective_of(done.found, cfg.objective)
+    return objective_of(done.result, cfg.objective)
 
 
 def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     """Load, compute and save one fit, draw and track it.
 
-    The record is complete before anything is drawn or tracked: neither is worth a finished fit.
+    The record is complete before anything is drawn or tracked, so that no finished fit is lost to either.
 
     Args:
         cfg: the composed config.
         started: when the program began, on the performance counter.
-        command: that makes the run again.
+        command: that repeats the run.
     """
     threading.Thread(target=code_state, daemon=True).start()  # git answers while the data are loaded
     directory = output_directory()
@@ -110,39 +120,37 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
         (computed,) = compute([job], progress)
     with timings.section("evaluate"):
-        found = answer(job, computed)
+        result = answer(job, computed)
     try:
         kinds = {"pictured": pictured, "of_sweep": not is_alone()}
-        saved = save(content, overrides(), job, found, directory, began, timings, **kinds, command=command)
+        saved = save(content, overrides(), job, result, directory, began, timings, **kinds, command=command)
     except OSError:
-        tell_answer(cfg, job, found)  # nobody finds it elsewhere
+        print_answer(cfg, job, result)  # it is stored nowhere else
         raise
-    for line in verdict(job.asked, found):
+    for line in verdict(job.asked, result):
         log.info("%s", line)
     tracked = _track(content["tracking"], directory, timings)
     try:
         write_record(directory, {**saved.record, **tracked}, timings, timed=cfg.timings)
     except OSError as error:
-        _warn(
-            f"times and where it was tracked are missing in {error.filename}: {error.strerror}. All else is complete."
-        )
-    return Done(content, job, found, directory, bool(tracked), saved.failed)
+        _warn(f"times and tracking are missing from {error.filename}: {error.strerror}. Everything else is complete.")
+    return Done(content, job, result, directory, bool(tracked), saved.failed)
 
 
 class Saved(NamedTuple):
     """What was written of a fit."""
 
     record: dict[str, Any]
-    """What `record.json` says, but for its timings."""
+    """The content of `record.json`, without its timings."""
     failed: str
     """What went wrong with the pictures, if anything did."""
 
 
 def save(
     content: dict[str, Any],
-    words: Sequence[str],
+    run_overrides: Sequence[str],
     job: Job,
-    found: Answer,
+    result: Answer,
     directory: Path,
     began: datetime,
     timings: Timings,
@@ -151,30 +159,30 @@ def save(
     of_sweep: bool = False,
     **more: Any,
 ) -> Saved:
-    """Write the record of a fit, then draw it: the same of a run alone and of a run of a sweep.
+    """Write the record of a fit, then draw it, in the same way for a single run and a run of a sweep.
 
     The record is complete before anything is drawn; it is written once more with the pictures' times.
 
     Args:
         content: the resolved config.
-        words: overrides of the run.
+        run_overrides: overrides of the run.
         job: what was fitted.
-        found: what was found.
+        result: of the fit.
         directory: of the record.
         began: when the work began.
         timings: of the run.
         pictured: whether it is drawn.
-        of_sweep: whether it lies in the folder of a sweep, whose runs share the diff of the code.
-        more: what `record.json` says besides.
+        of_sweep: whether the record is in the folder of a sweep, whose runs share the code diff.
+        **more: further entries of `record.json`.
 
     Raises:
         OSError: the record could not be written.
     """
     with timings.section("record"):
-        write_results(content, job, found, directory, of_sweep=of_sweep)
-        record = {**about(content, words, job, found, directory, began), **more}
+        write_results(content, job, result, directory, of_sweep=of_sweep)
+        record = {**about(content, run_overrides, job, result, directory, began), **more}
         write_record(directory, record, timings, timed=content["timings"])
-    log.info("%s", summary(job, found))
+    log.info("%s", summary(job, result))
     if not pictured:
         return Saved(record, "")
     failed = picture(DictConfig(content), directory, timings)
@@ -183,15 +191,20 @@ def save(
     return Saved(record, failed)
 
 
-def objective_of(found: Answer, objective: str) -> float:
-    """What a run is judged by; worse than anything for a fit with a degenerate component, which has any likelihood."""
-    if not found.is_sound:
+def objective_of(result: Answer, objective: str) -> float:
+    """The value that a run is judged by; infinitely bad for an unsound fit, whose likelihood means nothing.
+
+    Args:
+        result: of the fit.
+        objective: a name in its metrics.
+    """
+    if not result.is_sound:
         return -math.inf if objective in LARGER_IS_BETTER else math.inf
-    return float(found.metrics[objective])
+    return float(result.metrics[objective])
 
 
 def note_data(job: Job) -> list[str]:
-    """Let the log say which data are fitted; gives what is doubtful about their weights, which it says too."""
+    """Write to the log which data are fitted, and doubts about their weights; returns these doubts."""
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
     doubts = doubts_about_weights(job.dataset)
     for doubt in doubts:
@@ -200,7 +213,7 @@ def note_data(job: Job) -> list[str]:
 
 
 def _track(tracking: Mapping[str, Any], directory: Path, timings: Timings) -> dict[str, Any]:
-    """Log the finished record and say where; a tracker that is down costs a warning, not the result."""
+    """Log the finished record; returns where. A store that is down costs a warning, not the result."""
     if tracking["uri"] is None:
         return {}
     from gmm_pipeline.tracking.runs import TrackingError, log_record
@@ -209,7 +222,7 @@ def _track(tracking: Mapping[str, Any], directory: Path, timings: Timings) -> di
         with timings.section("tracking"):
             tracked = log_record(directory, **tracking)
     except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
-        _warn(f"{error} Then send it there: {log_command(directory, tracking['uri'])}")
+        _warn(f"{error} To upload it later: {log_command(directory, tracking['uri'])}")
         return {}
     return {"tracking": tracked._asdict()}
 
@@ -219,12 +232,17 @@ def _warn(message: str) -> None:
     terminal.warn(message)
 
 
-def summary(job: Job, found: Answer) -> str:
-    """A run in one line."""
-    metrics = found.metrics
-    equal = " with equal scales" if found.equal_scales and metrics["n_components"] != 1 else ""
+def summary(job: Job, result: Answer) -> str:
+    """A run in one line.
+
+    Args:
+        job: what was fitted.
+        result: of the fit.
+    """
+    metrics = result.metrics
+    equal = " with equal scales" if result.equal_scales and metrics["n_components"] != 1 else ""
     return (
-        f"{job.dataset.name}: {metrics['n_data']:,} data{left_out(job.dataset)}, "
+        f"{job.dataset.name}: {metrics['n_data']:,} observations{left_out(job.dataset)}, "
         f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}{equal}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )
@@ -239,43 +257,49 @@ def under(job: Job) -> str:
     return f"prior: {prior.function.__name__}{f' ({values})' if values else ''}"
 
 
-def _tell(cfg: DictConfig, done: Done) -> None:
-    job, found, directory = done.job, done.found, done.directory
+def _print_run(cfg: DictConfig, done: Done) -> None:
+    job, result, directory = done.job, done.result, done.directory
     if not is_alone():
-        terminal.say(f"{' '.join(overrides())}: {summary(job, found)}; record {shown(directory)}")
+        terminal.say(f"{' '.join(overrides())}: {summary(job, result)}; record {shown(directory)}")
         return
-    tell_answer(cfg, job, found)
+    print_answer(cfg, job, result)
     terminal.say(*_variation(done.content), f"record: {shown(directory)}")
     if done.tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
         carried = [shlex.quote(override) for override in overrides() if override.startswith(same_store)]
         terminal.say(" ".join([f"compare runs: {program.name()} ui", *carried]))
     if cfg.animation.formats:
-        terminal.say(f"animate again: {program.name()} animate {override_word('run', str(shown(directory)))}")
+        terminal.say(f"animate again: {program.name()} animate {quoted_override('run', str(shown(directory)))}")
 
 
-def tell_answer(cfg: DictConfig, job: Job, found: Answer) -> None:
-    """Print what was found and how far it can be trusted."""
-    terminal.say(summary(job, found), under(job), *verdict(job.asked, found), *goodness_of_fit(job, found), "")
-    if found.candidates:
-        terminal.show(terminal.selection_table(selection_columns(found), cfg.criterion))
+def print_answer(cfg: DictConfig, job: Job, result: Answer) -> None:
+    """Print the answer, and how far it can be trusted.
+
+    Args:
+        cfg: the composed config.
+        job: what was fitted.
+        result: of the fit.
+    """
+    terminal.say(summary(job, result), under(job), *verdict(job.asked, result), *goodness_of_fit(job, result), "")
+    if result.candidates:
+        terminal.show(terminal.selection_table(selection_columns(result), cfg.criterion))
         terminal.say("")
-    errors = found.asymptotic if found.bootstrap is None else found.bootstrap
-    truth = matched_truth(found.fitted, job.dataset.truth)
-    terminal.show(terminal.parameter_table(found.fitted, truth, job.dataset.unit, errors.standard_errors))
-    terminal.say(*terminal.left_out(found.fitted), "")
+    errors = result.asymptotic if result.bootstrap is None else result.bootstrap
+    truth = matched_truth(result.fitted, job.dataset.truth)
+    terminal.show(terminal.parameter_table(result.fitted, truth, job.dataset.unit, errors.standard_errors))
+    terminal.say(*terminal.left_out(result.fitted), "")
 
 
 def _variation(content: Mapping[str, Any]) -> list[str]:
-    """What was changed against the record that the values were taken from, in a line."""
+    """A line on what differs from the record that the values were taken from."""
     origin = linked(content).get("origin")
     if origin is None:
         return []
     record = Path(origin["record"])
     changed = changed_values(deciding(read_config(record)), deciding(content))
-    told = ", ".join(f"{key} {_word(old)} → {_word(new)}" for key, old, new in changed) or "the same values"
-    return [f"variation of {latest(record)}: {told}"]
+    changes = ", ".join(f"{key} {_text(old)} → {_text(new)}" for key, old, new in changed) or "the same values"
+    return [f"variation of {latest(record)}: {changes}"]
 
 
-def _word(value: Any) -> str:
+def _text(value: Any) -> str:
     return "none" if value is None else str(value)

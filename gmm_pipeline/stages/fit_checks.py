@@ -1,4 +1,4 @@
-"""What a fit's config must be beyond its schema: ranges of numbers, and criteria that have what they need."""
+"""Checks of a fit's config beyond its schema: ranges of numbers, and what criteria need."""
 
 import math
 
@@ -14,17 +14,17 @@ OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
 AUTO = "auto"
 """Stands for a number of components that is to be chosen."""
 BYTES_A_DRAW = 64
-"""What drawing takes of memory: the draws in two precisions, their components, and copies."""
+"""Memory that drawing takes: the draws in two precisions, their components, and copies."""
 SEARCH_SCHEMAS = {
     "search": config.SearchConfig,
     "search.moves": config.SearchMovesConfig,
     "search.starts": config.SearchStartsConfig,
 }
-"""Keys whose keys are arguments of what they make."""
+"""Nodes whose keys are the arguments of what they build."""
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Refuse numbers of a fit that are out of their range, names that are none, and what does not go together.
+    """Refuse numbers out of their range, unknown names, and settings that exclude each other.
 
     Args:
         cfg: the resolved config of a fit.
@@ -32,11 +32,11 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         InputError: which key.
     """
-    known = list(config.FitConfig.__dataclass_fields__)
+    keys = list(config.FitConfig.__dataclass_fields__)
     for name in map(str, cfg):
-        # `+` puts any key there, which may be for interpolations of one's own; what is nearly a key is a slip.
-        if name not in known and name != "hydra" and nearest(name, known):
-            raise checks.unknown_key(name, "", name, known)
+        # `+` can add any key, perhaps for the user's own interpolations; one that is nearly a key is a typo.
+        if name not in keys and name != "hydra" and nearest(name, keys):
+            raise checks.unknown_key(name, "", name, keys)
     _check_components(cfg)
     checks.check_range(cfg, "steps", 1, checks.MOST_STEPS)
     checks.check_range(cfg, "history_every", 1)
@@ -55,7 +55,7 @@ def check_config(cfg: DictConfig) -> None:
             "optimizer.learning_rate",
             expected="a positive number",
             came=repr(rate),
-            remedy="Leave optimizer.learning_rate out for the usual one.",
+            remedy="Leave optimizer.learning_rate out to use the default.",
         )
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")
@@ -67,10 +67,10 @@ def check_config(cfg: DictConfig) -> None:
 
 def _check_search(cfg: DictConfig) -> None:
     for place, schema in SEARCH_SCHEMAS.items():
-        known = list(schema.__dataclass_fields__)
+        keys = list(schema.__dataclass_fields__)
         for name in OmegaConf.select(cfg, place):
-            if name not in known:  # `+` puts any key there
-                raise checks.unknown_key(f"{place}.{name}", place, str(name), known)
+            if name not in keys:  # `+` can add any key
+                raise checks.unknown_key(f"{place}.{name}", place, str(name), keys)
     for name, least in (
         ("points", 16),
         ("kept", 1),
@@ -89,12 +89,15 @@ def _check_search(cfg: DictConfig) -> None:
         checks.check_real(cfg, f"search.moves.{name}", 0.0, None)
     if not sum(cfg.search.moves.values()):
         raise InputError(
-            "search.moves", expected="shares, one of them positive", came="none", remedy="Leave them out for the usual."
+            "search.moves",
+            expected="shares, one of them positive",
+            came="none",
+            remedy="Leave them out to use the defaults.",
         )
 
 
 def _check_components(cfg: DictConfig) -> None:
-    """Refuse numbers of components that are none, and criteria that lack what they need."""
+    """Refuse invalid numbers of components, and criteria that lack what they need."""
     checks.check_choice(cfg, "criterion", CRITERIA)
     if cfg.n_components != AUTO:
         if type(cfg.n_components) is not int:
@@ -146,5 +149,5 @@ def check_memory(where: str, wanted: float) -> None:
             where,
             expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
             came=f"arrays of about {wanted / 1e9:.3g} GB",
-            remedy="Choose fewer data, components or steps, or a larger history_every.",
+            remedy="Use fewer observations, components or steps, or a larger history_every.",
         )

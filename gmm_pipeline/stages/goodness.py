@@ -1,7 +1,7 @@
-"""Whether the data look like draws of the mixture that was fitted to them, in a line, as the report has it in full.
+"""One line on whether the data look like draws of the fitted mixture; the report has the details.
 
-The p-value is that of `analysis.agreement`, with the numbers of `conf/report.yaml`, so that terminal and page say the
-same. It is for many data and an optimum: where that is not so, nothing is said.
+The p-value is that of `analysis.agreement`, with the numbers of `conf/report.yaml`, so that terminal and page
+agree. It holds for many observations and at an optimum; otherwise nothing is printed.
 """
 
 from omegaconf import OmegaConf
@@ -12,17 +12,22 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.config import config_directory
 
 
-def goodness_of_fit(job: Job, found: Answer) -> list[str]:
-    """Whether the data differ from the mixture, and how that was found; nothing where it would not be sure."""
-    if not goodness.can_be_told(job, found):
+def goodness_of_fit(job: Job, result: Answer) -> list[str]:
+    """A line on whether the data differ from the mixture, and by which test; empty where the test does not hold.
+
+    Args:
+        job: what was fitted.
+        result: of the fit.
+    """
+    if not goodness.can_be_told(job, result):
         return []
     settings = OmegaConf.load(config_directory() / "report.yaml")
-    seen = goodness.goodness_of_fit(job, found, simulations=settings.simulations, seed=settings.seed)
-    if seen is None:
+    test = goodness.goodness_of_fit(job, result, simulations=settings.simulations, seed=settings.seed)
+    if test is None:
         return []
-    differ = "differ from" if seen.p_value < 1.0 - job.asked.level else "agree with"
-    told = "p < 0.001" if seen.p_value < 0.001 else f"p = {seen.p_value:.2g}"
+    differ = "differ from" if test.p_value < 1.0 - job.asked.level else "agree with"
+    p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.2g}"
     method = "by Kolmogorov's distance, allowing for the fitted parameters"
-    chosen = ", though not for the choice of the model" if found.candidates else ""
-    rounded = "; many data are equal, which adds to it" if seen.is_rounded else ""
-    return [f"data {differ} the mixture, {told} ({method}{chosen}{rounded})"]
+    chosen = ", though not for the choice of the model" if result.candidates else ""
+    rounded = "; many observations are equal, which adds to it" if test.is_rounded else ""
+    return [f"data {differ} the mixture, {p_value} ({method}{chosen}{rounded})"]

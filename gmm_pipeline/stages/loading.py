@@ -1,7 +1,7 @@
 """From a config to a job that can be fitted: everything is read and checked here, before any work.
 
-Many runs of a sweep ask for the same data and the same plug-ins; both are kept for the next run, so that loading one
-more costs milliseconds.
+Many runs of a sweep use the same data and the same plug-ins; both are cached, so that loading one more run costs
+milliseconds.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory
 from gmm_pipeline.stages.running import resolved, shown
 
 WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
-"""Keys that do not bear on what is fitted."""
+"""Keys that do not affect what is fitted."""
 
 
 SETTINGS = (
@@ -44,11 +44,11 @@ SETTINGS = (
     "gradient_tolerance",
     "halves_apart",
 )
-"""Numbers of a fit that pass from the config as they are."""
+"""Numbers that a fit takes unchanged from the config."""
 
 
 class _Ready(NamedTuple):
-    """All that a job is made of, but for its seed."""
+    """Everything that a job is made of, except its seed."""
 
     dataset: Dataset
     scaling: Scaling
@@ -62,16 +62,16 @@ def load(cfg: DictConfig) -> Job:
     """Read the data and build everything the fit needs.
 
     Raises:
-        InputError: where a key or the data cannot be used.
+        InputError: a key or the data cannot be used.
     """
     return load_resolved(resolved(cfg))
 
 
 def load_resolved(content: Mapping[str, Any]) -> Job:
-    """The same of a config that is resolved: plain containers.
+    """Like `load`, for a resolved config of plain containers.
 
     Raises:
-        InputError: where a key or the data cannot be used.
+        InputError: a key or the data cannot be used.
     """
     configure_jax(content)
     config.check_jax()
@@ -85,7 +85,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
-    """Set what JAX keeps as global state as a resolved config, or the part of it that bears on JAX, has it."""
+    """Set JAX's global state from a resolved config, of which it reads only the keys for JAX."""
     config.configure_jax(
         threefry_partitionable=content["threefry_partitionable"],
         precision=config.Precision[content["precision"]],
@@ -95,11 +95,11 @@ def configure_jax(content: Mapping[str, Any]) -> None:
 
 @functools.lru_cache(maxsize=8)
 def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
-    """What the runs of a sweep that differ in their seeds share.
+    """What runs share that differ only in their seeds.
 
     Args:
         content: a resolved config as JSON, without the seed.
-        stamp: of the file with the data, so that a file that has changed is read anew.
+        stamp: of the file with the data, so that a changed file is read again.
     """
     import jax
 
@@ -142,7 +142,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
 
 
 def _search_plan(cfg: DictConfig) -> SearchPlan | None:
-    """How thoroughly the best optimum is searched for; None for not at all."""
+    """How thoroughly the best optimum is searched for; None for no search."""
     numbers = resolved(cfg.search)
     if not numbers["rounds"]:
         return None
@@ -151,7 +151,7 @@ def _search_plan(cfg: DictConfig) -> SearchPlan | None:
 
 
 def _asked(cfg: DictConfig, distinct: int) -> Asked:
-    """What a run asks for besides one fit; more components than distinct data are not tried."""
+    """What a run asks for besides one fit; more components than distinct values are not tried."""
     equal = config.Scales.equal.name
     numbers, kinds = (cfg.n_components,), (str(cfg.scales),)
     if cfg.n_components == AUTO:
@@ -161,7 +161,7 @@ def _asked(cfg: DictConfig, distinct: int) -> Asked:
         kinds = tuple(cfg.selection.scales) if cfg.criterion != LIKELIHOOD_RATIO else kinds
     return Asked(
         numbers=numbers,
-        # Equal scales first: one component has both kinds, and is told as the simpler one.
+        # Equal scales first: one component has both kinds, and is reported as the simpler one.
         equal_scales=tuple(sorted({kind == equal for kind in kinds}, reverse=True)),
         criterion=cfg.criterion,
         folds=cfg.folds,
@@ -173,7 +173,7 @@ def _asked(cfg: DictConfig, distinct: int) -> Asked:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _ByIdentity:
-    """A dataset as a key: datasets that are kept are the same object."""
+    """A dataset as a cache key: cached datasets are the same object."""
 
     dataset: Dataset
 
@@ -186,7 +186,7 @@ class _ByIdentity:
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """Data as a fit sees them."""
+    """Data as a fit takes them."""
 
     standardised: np.ndarray
     """In float64."""
@@ -195,7 +195,7 @@ class _Prepared:
     sample_weights: np.ndarray
     scaling: Scaling
     distinct: int
-    """How many different values count for something."""
+    """Number of distinct values with a positive weight."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -208,11 +208,11 @@ def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _P
     if not np.isfinite(data).all() or np.ptp(data) == 0:
         raise InputError(
             "standardize",
-            expected=f"data that {dtype} can tell apart",
+            expected=f"data that {dtype} can distinguish",
             came=f"{dataset.name} from {dataset.data.min():g} to {dataset.data.max():g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    counts = dataset.counts.astype(dtype)  # where the least of weights may become 0
+    counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
     return _Prepared(standardised, data, counts, scaling, len(np.unique(dataset.data[counts > 0])))
 
 
@@ -227,13 +227,23 @@ def config_digest(content: Mapping[str, Any]) -> str:
 
 
 def run_digest(content: Mapping[str, Any], job: Job) -> str:
-    """SHA-256 of all that decides a run's result: config, data, code, libraries and device."""
+    """SHA-256 of all that decides a run's result: config, data, code, libraries and device.
+
+    Args:
+        content: the resolved config.
+        job: what it was loaded as.
+    """
     data = digest_of_data(job.dataset)
     return _sha("\n".join([config_digest(content), data, code_digest(*_plugins(job))]))
 
 
 def digests(content: Mapping[str, Any], job: Job) -> dict[str, str]:
-    """SHA-256 of what decides a run's result, each by itself: config, data, source code."""
+    """SHA-256 of what decides a run's result, each by itself: config, data, source code.
+
+    Args:
+        content: the resolved config.
+        job: what it was loaded as.
+    """
     return {
         "config": config_digest(content),
         "data": digest_of_data(job.dataset),
@@ -247,7 +257,7 @@ def _plugins(job: Job) -> list[Callable[..., Any]]:
 
 
 def digest_of_data(dataset: Dataset) -> str:
-    """The dataset's own digest, found out once for each that is kept."""
+    """The dataset's own digest, computed once for each cached dataset."""
     return _digest_of_data(_ByIdentity(dataset))
 
 
@@ -261,7 +271,7 @@ def _sha(text: str) -> str:
 
 
 def check_sweep_name(name: str) -> None:
-    """Refuse a name that is no name of a folder.
+    """Refuse a name that cannot be the name of a folder.
 
     Raises:
         InputError: which name.

@@ -1,8 +1,8 @@
-"""`log`: send records to a tracking store that have not reached it, once each.
+"""`log`: upload records that are missing from a tracking store.
 
-What is logged follows from the records alone, so that it is what would have been logged at once. Whether a store has a
-record is asked of the store; so a second `log` does nothing, and neither does one of a copy of the same records. The
-price: a run that was deleted in MLflow comes back as long as its record is there.
+What is logged depends on the records alone, so that it is the same as if they had been logged at once. The store is
+asked which records it has, so that a second `log` of them, or of copies, does nothing. The price: a run that was
+deleted in MLflow comes back as long as its record exists.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class Job(NamedTuple):
     records: list[Path]
     """Of single runs."""
     sweeps: dict[Path, list[Path]]
-    """Folders of sweeps and records of theirs."""
+    """Folders of sweeps, with the records of each."""
     broken: list[InputError]
     """What is wrong with sweeps whose manifest cannot be read."""
     without_result: int
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
 
 class Tally:
-    """How many records ended how, and what a person is told meanwhile."""
+    """Counts what became of the records, and shows it as progress."""
 
     def __init__(self, total: int, progress: Callable[..., None]):
         self.logged, self.there, self.failed, self.done, self.errors = 0, 0, 0, 0, 0
@@ -52,12 +52,22 @@ class Tally:
         self._total, self._progress = total, progress
 
     def add(self, *, logged: int = 0, there: int = 0) -> None:
-        """Count records that the store has now."""
+        """Count records that the store has now.
+
+        Args:
+            logged: records that were logged just now.
+            there: records that the store already had.
+        """
         self.logged, self.there = self.logged + logged, self.there + there
         self._advance(logged + there)
 
     def fail(self, error: Exception, records: int = 1) -> None:
-        """Count records that could not be logged, if any, and say why."""
+        """Count records that could not be logged, if any, and print why.
+
+        Args:
+            error: why.
+            records: how many; 0 if only something else failed.
+        """
         terminal.warn(str(error))
         self.errors += 1
         self.failed += records
@@ -74,7 +84,7 @@ class Tally:
 
 
 def load(cfg: DictConfig) -> Job:
-    """Find the records that are meant.
+    """Find the requested records.
 
     Raises:
         InputError: there is no such store or folder, or no record in it.
@@ -82,7 +92,7 @@ def load(cfg: DictConfig) -> Job:
     if cfg.tracking.uri is None:
         raise InputError(
             "tracking.uri",
-            expected="the store that records are sent to",
+            expected="the store to upload records to",
             came="null",
             remedy="Leave out tracking=none, or name a store.",
         )
@@ -119,18 +129,18 @@ def _folder(run: str, outputs_dir: str) -> Path:
     if folder.is_dir():
         return folder
     outputs = Path(outputs_dir)
-    known = find_records(outputs) if outputs.is_dir() else Found([], [], [])
-    close = nearest(run, [str(path) for path in (*known.records, *known.sweeps)])
+    existing = find_records(outputs) if outputs.is_dir() else Found([], [], [])
+    close = nearest(run, [str(path) for path in (*existing.records, *existing.sweeps)])
     raise InputError(
         "outputs_dir" if run == ALL else "run",
         expected="the folder of a record, of a sweep, or of many of them",
-        came=f"{folder}, which is no folder",
+        came=f"{folder}, which is not a folder",
         remedy=f"Did you mean run={close[0]}?" if close else "Name the folder where the records are now.",
     )
 
 
 def _sweep_of(record: Path) -> Path | None:
-    """The folder of the sweep that a record is of, where that is around it."""
+    """The folder of a record's sweep, if the record is still in it; else None."""
     sweep = record.absolute().parent
     if not (record / artifacts.RECORD).is_file() or not (sweep / sweeps.MANIFEST).is_file():
         return None
@@ -140,14 +150,14 @@ def _sweep_of(record: Path) -> Path | None:
 
 
 def settings_for(tracking: Mapping[str, Any], record: Path) -> dict[str, Any]:
-    """How a record is to be logged: as its own config says, but for what the command says.
+    """How a record is logged: as its own config says, unless the command says otherwise.
 
     Args:
-        tracking: of the command.
-        record: whose `config.yaml` has what the command leaves open.
+        tracking: settings of the command; None leaves one to the record.
+        record: its folder.
 
     Raises:
-        InputError: neither says it.
+        InputError: a setting is in neither.
     """
     recorded = contents.read(record).config.get("tracking", {})
     settings = {key: recorded.get(key) if value is None else value for key, value in tracking.items()}
@@ -163,11 +173,15 @@ def settings_for(tracking: Mapping[str, Any], record: Path) -> dict[str, Any]:
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Log what the store has not, and say how many records there were of which kind.
+    """Log the records that the store lacks, and print how many there were of each kind.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
 
     Raises:
-        InputError: nothing can be logged as it was asked.
-        RunFailed: some records could not be logged; the user was told of each.
+        InputError: the request cannot be carried out.
+        RunFailed: some records could not be logged; each was reported.
     """
     job = load(cfg)
     tracking = resolved(cfg.tracking)
@@ -176,7 +190,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
         tally = Tally(total, progress)
         progress(0, total)
         _log_all(job, tracking, tally)
-    parts = [f"{tally.logged:,} logged", f"{tally.there:,} there already"]
+    parts = [f"{tally.logged:,} logged", f"{tally.there:,} already there"]
     parts += [f"{job.without_result:,} without a result"] * bool(job.without_result)
     parts += [f"{tally.failed:,} failed"] * bool(tally.failed) + [f"{tally.left:,} not tried"] * bool(tally.left)
     where = f"{', '.join(sorted(tally.experiments))} in " if tally.experiments else ""
@@ -184,7 +198,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     if tally.failed or tally.left:
         raise RunFailed(f"{tally.failed + tally.left:,} of {total:,} records could not be logged")
     if tally.errors:
-        raise RunFailed("all records are logged, but not the answer of a sweep: log it again")
+        raise RunFailed("all records are logged, but the answer of a sweep is not: log it again")
 
 
 def _log_all(job: Job, tracking: Mapping[str, Any], tally: Tally) -> None:
@@ -222,14 +236,14 @@ def _log_record(record: Path, tracking: Mapping[str, Any], tally: Tally) -> None
 
 
 def _log_sweep(folder: Path, records: Sequence[Path], tracking: Mapping[str, Any], tally: Tally) -> None:
-    """Log records of a sweep under its parent, and tell that the answer."""
+    """Log records of a sweep under its parent run, and the answer of the sweep there."""
     if unlogged(folder, records, uri=tracking["uri"]) is None:
         tally.add(there=len(records))
         return
     manifest = sweeps.read_manifest(folder)
     tracker = open_sweep(folder, **_settings_of_sweep(tracking, records))
     for first in range(0, len(records), LOGGED_AT_ONCE):
-        # Those that are there too: they may lack the note.
+        # Including those that are already there: they may lack the note.
         _log_some(tracker, records[first : first + LOGGED_AT_ONCE], tally)
     runs = compared(sweeps.read_runs(folder, manifest))
     interrupted = len(runs) < len(manifest.runs)
@@ -239,7 +253,7 @@ def _log_sweep(folder: Path, records: Sequence[Path], tracking: Mapping[str, Any
 
 
 def _settings_of_sweep(tracking: Mapping[str, Any], records: Sequence[Path]) -> dict[str, Any]:
-    """As the first record says that can; one that failed may have no config."""
+    """Those of the first record that has them; one that failed may have no config."""
     for record in records[:-1]:
         with contextlib.suppress(InputError):
             return settings_for(tracking, record)
@@ -260,7 +274,7 @@ def _log_some(tracker: SweepTracker, records: Sequence[Path], tally: Tally) -> N
 
 
 def _ended(folder: Path, runs: Sequence[sweeps.SweepRun]) -> str | None:
-    """When the last run of a sweep did."""
+    """When the last run of a sweep ended."""
     ended = []
     for run in runs:
         with contextlib.suppress(InputError), contents.damage_reported(folder):

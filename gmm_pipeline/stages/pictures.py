@@ -1,4 +1,4 @@
-"""The pictures and the film of a record, drawn from its files alone: after the fit, or whenever they are asked for."""
+"""The pictures and the animation of a record, drawn from its files alone, after the fit or later."""
 
 import contextlib
 import importlib
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def import_beside() -> None:
-    """Import what draws in a thread, while the fit computes; where it cannot be imported, drawing says so."""
+    """Import the drawing library in a thread while the fit computes; if that fails, drawing reports it."""
 
     def load() -> None:
         with contextlib.suppress(ImportError):
@@ -28,12 +28,12 @@ def import_beside() -> None:
 
 
 def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
-    """Draw and film a record; says what went wrong rather than raise it, since no fit is lost over a picture.
+    """Draw and animate a record; returns what went wrong rather than raise it: no fit is lost over a picture.
 
     Args:
         cfg: with the groups figures and animation.
         record: a folder with the numbers of a fit.
-        timings: where the time is noted.
+        timings: of the run; the time of drawing is added.
     """
     try:
         with timings.section("figures"):
@@ -52,16 +52,16 @@ def _draw(cfg: DictConfig, record: Path) -> None:
     from gmm_pipeline.pictures import estimate_figures, figures
 
     drawn, size = reading.read(record), cfg.size
-    known = {"unit": drawn.unit, "size": size}
+    common = {"unit": drawn.unit, "size": size}
     surest = drawn.bootstrap or drawn.asymptotic
     intervals = None if surest is None else surest.intervals
-    density = {"degenerate": drawn.degenerate, "name": drawn.data_info["name"], **known}
+    density = {"degenerate": drawn.degenerate, "name": drawn.data_info["name"], **common}
     mixtures = drawn.fitted, drawn.truth
     pictures = {
         "fitted_density": figures.draw_density(drawn.data, drawn.sample_weights, *mixtures, **density),
         "loss": figures.draw_loss(drawn.history, size=size),
-        "parameter_traces": figures.draw_parameter_traces(drawn.history, drawn.truth, **known),
-        "weights": estimate_figures.draw_weights(*mixtures, intervals=intervals, **known),
+        "parameter_traces": figures.draw_parameter_traces(drawn.history, drawn.truth, **common),
+        "weights": estimate_figures.draw_weights(*mixtures, intervals=intervals, **common),
     }
     if starts.tell(drawn.restarts):
         pictures["restarts"] = estimate_figures.draw_restarts(drawn.restarts, size=size)
@@ -71,7 +71,7 @@ def _draw(cfg: DictConfig, record: Path) -> None:
             *mixtures,
             intervals=drawn.bootstrap.intervals,
             asymptotic=drawn.asymptotic.intervals,
-            **known,
+            **common,
         )
     if drawn.selection is not None:
         from gmm_pipeline.pictures.selection_figure import draw_selection_table

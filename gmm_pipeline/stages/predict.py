@@ -1,7 +1,7 @@
-"""`predict`: what the mixture of an earlier run says of data, a row a datum.
+"""`predict`: labels, responsibilities and log densities of data under the mixture of an earlier run, one row per datum.
 
-The price of one table: it is in memory as a whole, and once more as the file that it becomes, 16 bytes a datum and
-column in all for Parquet.
+The price of one table: it is in memory as a whole, and once more as the file that it becomes, 16 bytes per datum and
+column in total for Parquet.
 """
 
 import logging
@@ -25,7 +25,7 @@ from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
 from gmm_pipeline.records.finding import column_of, read_fitted
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.finding import LATEST, found_record
+from gmm_pipeline.stages.finding import LATEST, record_folder
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 
@@ -35,11 +35,11 @@ COLUMN = "data.column"
 
 
 class Job(NamedTuple):
-    """A mixture and the data that it is asked about."""
+    """A mixture and the data to evaluate it at."""
 
     mixture: Mixture
     run: str
-    """Which run found the mixture, as people name it."""
+    """Which run fitted the mixture, for messages."""
     dataset: Dataset
 
 
@@ -55,15 +55,15 @@ def load(cfg: DictConfig) -> Job:
     """Find the mixture and read the data.
 
     Raises:
-        InputError: where there is no such run, it has no result, or the data cannot be had; or the output would replace
-            what is there for a reason.
-        TrackingError: where the store that should know the run failed.
+        InputError: there is no such run, it has no result, the data cannot be read, or the output would overwrite the
+            data or a record.
+        TrackingError: the store that the run was looked up in failed.
     """
     column_format(Path(cfg.output))
     check_real(cfg, "alien_level", 0.0, 0.5)
     check_real(cfg, "alien_gap", 0.0)
     check_range(cfg, "csv_rows", 0)
-    with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
+    with record_folder(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
         run = latest(record) if cfg.run == LATEST else cfg.run
         column = column_of(record)
@@ -76,10 +76,10 @@ def load(cfg: DictConfig) -> Job:
 
 
 def _dataset(cfg: DictConfig, column: str | None) -> Dataset:
-    """The data, of the column that the fit was made of where the config leaves open which of several is meant.
+    """The data; of several columns, if the config names none, the one that was fitted.
 
     Raises:
-        InputError: they cannot be had.
+        InputError: they cannot be read.
     """
     try:
         return config.build_dataset(cfg)
@@ -107,7 +107,12 @@ def compute(job: Job) -> Prediction:
 def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
     """Write the columns of a record's assignments, and `log_density`; returns the files.
 
-    There are as many rows as the file with the data has: those without a value are empty.
+    There are as many rows as in the data file; those without a value are empty.
+
+    Args:
+        cfg: the composed config.
+        job: the mixture and the data.
+        prediction: what the mixture says of the data.
     """
     columns = {**assignment_columns(prediction.assignments), "log_density": prediction.log_densities}
     rows, n_rows = job.dataset.rows, job.dataset.n_rows
@@ -123,41 +128,57 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
 
 
 def _in_rows(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ma.MaskedArray:
-    """Values at their rows of all, the others missing."""
+    """Values at their rows of the whole table; the other rows are missing."""
     spread, missing = np.zeros(n_rows, values.dtype), np.ones(n_rows, bool)
     spread[rows], missing[rows] = values, False
     return np.ma.MaskedArray(spread, missing)
 
 
 def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
-    """That the data are unlike what the mixture was fitted to, in a sentence; None where they may be like it."""
+    """A warning that the data are unlike what the mixture was fitted to; None if they may be like it.
+
+    Args:
+        cfg: the composed config, with `alien_level` and `alien_gap`.
+        job: the mixture and the data.
+        prediction: what the mixture says of the data.
+    """
     mean, moments = mean_log_density(job, prediction), log_density_moments(job.mixture)
     least = least_mean(moments, job.dataset.counts, cfg.alien_level)
     if mean >= min(least, moments.mean - cfg.alien_gap):
         return None
     return (
-        f"{job.dataset.name} is alien to this mixture: mean log density {mean:.4g} nats, where data of its own have "
+        f"{job.dataset.name} is alien to this mixture: mean log density {mean:.4g} nats, while its own data have "
         f"{moments.mean:.4g} ± {moments.deviation:.2g}. Check column and unit; the labels mean little."
     )
 
 
 def mean_log_density(job: Job, prediction: Prediction) -> float:
-    """Over the data, each as often as it counts."""
+    """The mean over the data, each datum weighted as often as it counts, in nats.
+
+    Args:
+        job: the mixture and the data.
+        prediction: what the mixture says of the data.
+    """
     return float(np.average(prediction.log_densities, weights=job.dataset.sample_weights))
 
 
 def summary(job: Job, prediction: Prediction) -> str:
-    """A prediction in one line."""
+    """A prediction in one line.
+
+    Args:
+        job: the mixture and the data.
+        prediction: what the mixture says of the data.
+    """
     dataset, n_components = job.dataset, len(job.mixture.locs)
     mean = mean_log_density(job, prediction)
     return (
-        f"{dataset.name}: {len(dataset.data):,} data{left_out(dataset)} under the {n_components} "
+        f"{dataset.name}: {len(dataset.data):,} observations{left_out(dataset)} under the {n_components} "
         f"component{'s' * (n_components != 1)} of {job.run}; mean log density {mean:.4f} nats"
     )
 
 
 def component_table(job: Job, prediction: Prediction) -> Table:
-    """The components and how much of the data each gets, a row a component.
+    """The components and the share of the data with the label of each, one row per component.
 
     Args:
         job: the mixture, ordered by loc.
@@ -179,7 +200,12 @@ def component_table(job: Job, prediction: Prediction) -> Table:
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Evaluate a fitted mixture at data, write what it says, and tell the user."""
+    """Evaluate a fitted mixture at data, write the predictions, and print a summary.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
+    """
     job = load(cfg)
     prediction = compute(job)
     files = save(cfg, job, prediction)

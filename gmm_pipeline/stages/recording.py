@@ -1,4 +1,4 @@
-"""What a fit leaves on disk, but for its pictures: result files, and `record.json`, which says what they are.
+"""What a fit writes to disk, except pictures: result files, and `record.json`, which describes them.
 
 The results come first and `record.json` last, so that a folder without it is no result. The price: it is written again
 once there are pictures and a tracker has answered.
@@ -30,35 +30,35 @@ from gmm_pipeline.stages.loading import digests, run_digest
 PASSING = ("name", "started", "ended", "timings", "tracking")
 """What differs between two runs of the same config, besides the state of git."""
 NOT_COLUMNS = ("n_components", "equal_scales", "doubts")
-"""What the table of a selection says in other words."""
+"""Fields of a candidate that the table of a selection has under other names."""
 
 
-def write_results(content: Mapping[str, Any], job: Job, found: Answer, directory: Path, *, of_sweep: bool) -> None:
-    """Write what a fit found, without its pictures and `record.json`.
+def write_results(content: Mapping[str, Any], job: Job, result: Answer, directory: Path, *, of_sweep: bool) -> None:
+    """Write the results of a fit, except its pictures and `record.json`.
 
     Args:
         content: the resolved config.
         job: what was fitted.
-        found: what was found.
+        result: of the fit.
         directory: of the record.
-        of_sweep: whether it lies in the folder of a sweep, whose runs share the diff of the code.
+        of_sweep: whether the record is in the folder of a sweep, whose runs share the code diff.
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
-    write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, found))
-    write_json(directory / artifacts.METRICS, found.metrics)
-    search = {} if found.searched is None else {"search": found.searched._asdict()}
+    write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, result))
+    write_json(directory / artifacts.METRICS, result.metrics)
+    search = {} if result.searched is None else {"search": result.searched._asdict()}
     write_json(
-        directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in found.restarts], **search}
+        directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in result.restarts], **search}
     )
-    if found.candidates:
-        write_columns(directory / artifacts.SELECTION, selection_columns(found))
-    if found.replicates is not None:
-        artifacts.write_mixtures(directory / artifacts.REPLICATES, found.replicates)
-    artifacts.write_history(directory / artifacts.HISTORY, found.history)
-    artifacts.write_loss(directory / artifacts.LOSS, found.history)
-    # The runs of a sweep have their labels once: as text they take longer than a short fit.
-    artifacts.write_assignments(directory, found.assignments, csv_rows=0 if of_sweep else content["csv_rows"])
+    if result.candidates:
+        write_columns(directory / artifacts.SELECTION, selection_columns(result))
+    if result.replicates is not None:
+        artifacts.write_mixtures(directory / artifacts.REPLICATES, result.replicates)
+    artifacts.write_history(directory / artifacts.HISTORY, result.history)
+    artifacts.write_loss(directory / artifacts.LOSS, result.history)
+    # Runs of a sweep have no labels as text: writing these takes longer than a short fit.
+    artifacts.write_assignments(directory, result.assignments, csv_rows=0 if of_sweep else content["csv_rows"])
     if not content["timings"]:
         return
     code = code_state()
@@ -66,45 +66,46 @@ def write_results(content: Mapping[str, Any], job: Job, found: Answer, directory
 
 
 def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
-    """The path of the data as it was typed, for a record that does not depend on where the checkout lies."""
+    """The path of the data as it was typed, for a record that does not depend on where the checkout is."""
     path = None if content["timings"] else content["data"].get("path")
     return {} if path is None else {"source": str(path)}
 
 
-def parameters_as_json(job: Job, found: Answer) -> dict[str, Any]:
-    """What `parameters.json` says: estimates, errors and intervals, by the names of the parameters."""
+def parameters_as_json(job: Job, result: Answer) -> dict[str, Any]:
+    """The content of `parameters.json`: estimates, errors and intervals, by the names of the parameters.
+
+    Args:
+        job: what was fitted.
+        result: of the fit.
+    """
 
     def interval(one: Interval) -> dict[str, Any]:
         return {name: artifacts.mixture_as_json(values) for name, values in one._asdict().items()}
 
     return {
-        **artifacts.mixture_as_json(found.fitted),
-        "scales_are": "equal" if found.equal_scales else "free",
-        "degenerate": list(found.degenerate),
-        **({"learned": found.learned} if found.learned else {}),
+        **artifacts.mixture_as_json(result.fitted),
+        "scales_are": "equal" if result.equal_scales else "free",
+        "degenerate": list(result.degenerate),
+        **({"learned": result.learned} if result.learned else {}),
         "level": job.asked.level,
-        **interval(found.asymptotic),
-        **({} if found.bootstrap is None else {"bootstrap": interval(found.bootstrap)}),
-        "unconstrained": found.unconstrained._asdict(),
+        **interval(result.asymptotic),
+        **({} if result.bootstrap is None else {"bootstrap": interval(result.bootstrap)}),
+        "unconstrained": result.unconstrained._asdict(),
     }
 
 
-def selection_columns(found: Answer) -> dict[str, Any]:
-    """The candidates as a table, a row each."""
+def selection_columns(result: Answer) -> dict[str, Any]:
+    """The candidates as columns of a table, one row each."""
     rows = [
         {
             "n_components": one.n_components,
             "scales": "equal" if one.equal_scales else "free",
-            "chosen": index == found.chosen,
-            **{
-                name: value
-                for name, value in one._asdict().items()
-                if name not in ("n_components", "equal_scales", "doubts")
-            },
+            "chosen": index == result.chosen,
+            **{name: value for name, value in one._asdict().items() if name not in NOT_COLUMNS},
             "degenerate": len(one.degenerate),
             "barred": problem(one) or "",
         }
-        for index, one in enumerate(found.candidates)
+        for index, one in enumerate(result.candidates)
     ]
     columns: dict[str, Any] = {}
     for name in rows[0]:
@@ -112,7 +113,7 @@ def selection_columns(found: Answer) -> dict[str, Any]:
         if not any(isinstance(value, str) for value in values):
             values = np.array([np.nan if value is None else value for value in values])
         columns[name] = values
-    tested = {test.n_components: test for test in found.tests}
+    tested = {test.n_components: test for test in result.tests}
     if tested:
         columns["p_value"] = np.array(
             [tested[k].p_value if k in tested else np.nan for k in columns["n_components"].tolist()]
@@ -121,27 +122,27 @@ def selection_columns(found: Answer) -> dict[str, Any]:
 
 
 def about(
-    content: Mapping[str, Any], words: Sequence[str], job: Job, found: Answer, directory: Path, began: datetime
+    content: Mapping[str, Any], overrides: Sequence[str], job: Job, result: Answer, directory: Path, began: datetime
 ) -> dict[str, Any]:
-    """What `record.json` says of a fit whose results are written, but for its timings.
+    """The content of `record.json`, without its timings, for a fit whose results are written.
 
     Args:
         content: the resolved config.
-        words: overrides of the run.
+        overrides: of the run.
         job: what was fitted.
-        found: what was found.
+        result: of the fit.
         directory: of the record.
         began: when the work began.
     """
     return {
         "format": artifacts.FORMAT,
-        "status": "diverged" if found.diverged else "finished",
-        **({"error": divergence(job)} if found.diverged else {}),
+        "status": "diverged" if result.diverged else "finished",
+        **({"error": divergence(job)} if result.diverged else {}),
         "name": directory.name,
-        "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *words]),
-        "overrides": list(words),
-        "verdict": verdict(job.asked, found),
-        **({"doubts": doubts} if (doubts := _doubts(job, found)) else {}),
+        "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *overrides]),
+        "overrides": list(overrides),
+        "verdict": verdict(job.asked, result),
+        **({"doubts": doubts} if (doubts := _doubts(job, result)) else {}),
         "digest": run_digest(content, job),
         "digests": {**digests(content, job), "results": artifacts.digests_of(directory)},
         "files": artifacts.digests_of(directory, artifacts.ASKED),
@@ -153,21 +154,21 @@ def about(
     }
 
 
-def _doubts(job: Job, found: Answer) -> list[dict[str, Any]]:
-    """What speaks against the fit or against the choice, for whoever shows the record."""
-    by_fit = [(doubt.reason, doubt.reason in BARRING, words(doubt)) for doubt in found.doubts]
-    by_choice = [("choice", False, clause) for clause in about_choice(job.asked, found)]
+def _doubts(job: Job, result: Answer) -> list[dict[str, Any]]:
+    """What speaks against the fit or the choice, for whatever shows the record."""
+    by_fit = [(doubt.reason, doubt.reason in BARRING, words(doubt)) for doubt in result.doubts]
+    by_choice = [("choice", False, clause) for clause in about_choice(job.asked, result)]
     return [{"reason": reason, "bars": bars, "words": clause} for reason, bars, clause in by_fit + by_choice]
 
 
 def linked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Which record a run took its values from, where it took them from one: its folder, its id in MLflow, its digests.
+    """The record that a run took its values from, if any: its folder, its id in MLflow, its digests.
 
     Args:
         content: the resolved config of the run.
     """
-    found = None if content.get("config") is None else _origin(Path(content["config"]))
-    return {} if found is None else {"origin": found}
+    origin = None if content.get("config") is None else _origin(Path(content["config"]))
+    return {} if origin is None else {"origin": origin}
 
 
 @functools.lru_cache(maxsize=8)  # the runs of a sweep share it
@@ -184,11 +185,18 @@ def _origin(config: Path) -> dict[str, Any] | None:
 
 
 def write_record(directory: Path, record: Mapping[str, Any], timings: Timings, *, timed: bool) -> None:
-    """Write `record.json`; with `timings=false` without what differs between two runs of the same config and code."""
+    """Write `record.json`; with `timings=false`, without what differs between two runs of one config and code.
+
+    Args:
+        directory: of the record.
+        record: the content, without its timings.
+        timings: of the run.
+        timed: the key `timings` of the config.
+    """
     content = {**record, "timings": timings.rounded()}
     if not timed:
         content = {name: value for name, value in content.items() if name not in PASSING}
-        # A commit of anything else, or a change that has yet to be committed, is no change of the code that ran.
+        # Neither a commit of something else nor an uncommitted change need be a change of the code that ran.
         content["provenance"] = {**content["provenance"], "git": NO_GIT}
     write_json(directory / artifacts.RECORD, content)
 

@@ -1,4 +1,4 @@
-"""`repair`: put the paths in a local tracking store right after its folder was moved or copied."""
+"""`repair`: fix the paths in a local tracking store after its folder was moved or copied."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ def load(cfg: DictConfig) -> tuple[Path, Path]:
             "tracking.uri",
             expected="the file of a store, sqlite:///FILE",
             came=f"{cfg.tracking.uri}, a server",
-            remedy="Only where the server keeps its files can they be put right: stop it, and name its database there.",
+            remedy="Only on the server's machine can they be fixed: stop the server, and name its database there.",
         )
     if not Path(cfg.outputs_dir).is_dir():
         raise InputError(
             "outputs_dir",
             expected="the folder of the records, where it is now",
-            came=f"{cfg.outputs_dir}, which is no folder",
+            came=f"{cfg.outputs_dir}, which is not a folder",
             remedy="Name the folder, such as outputs_dir=/new/place/outputs.",
         )
     if not file.exists():
@@ -47,15 +47,20 @@ def load(cfg: DictConfig) -> tuple[Path, Path]:
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Repair the store and say what was changed."""
+    """Repair the store and print what was changed.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
+    """
     file, outputs = load(cfg)
-    found = repair(file, outputs)
-    if found.changed:
-        terminal.say(*(f"moved from {move.old} to {move.new}" for move in found.moves))
-        terminal.say("paths put right: " + ", ".join(f"{count:,} {name}" for name, count in found.changed.items()))
+    repaired = repair(file, outputs)
+    if repaired.changed:
+        terminal.say(*(f"moved from {move.old} to {move.new}" for move in repaired.moves))
+        terminal.say("paths fixed: " + ", ".join(f"{count:,} {name}" for name, count in repaired.changed.items()))
     else:
         terminal.say(f"nothing to repair in {shown(file)}: no path in it has moved to {shown(outputs.absolute())}")
-    if found.backup is not None:
-        terminal.say(f"the store as it was: {shown(found.backup)}; to undo, rename it to {file.name}")
-    if found.lost:
-        terminal.say(f"records that are neither where the store says nor in the folder: {found.lost:,}")
+    if repaired.backup is not None:
+        terminal.say(f"the store as it was: {shown(repaired.backup)}; to undo, rename it to {file.name}")
+    if repaired.lost:
+        terminal.say(f"records that are neither at their stored path nor in the folder: {repaired.lost:,}")

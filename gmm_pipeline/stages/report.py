@@ -19,15 +19,20 @@ from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.files import read_json, write_text
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, found_record
-from gmm_pipeline.stages.running import check_output, override_word, shown
+from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, record_folder
+from gmm_pipeline.stages.running import check_output, quoted_override, shown
 from gmm_pipeline.tracking.store import check_tracking
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Write the page about a run or a sweep, add it to its run in MLflow, and say where it lies."""
+    """Write the page about a run or a sweep, attach it to its MLflow run, and print where it is.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
+    """
     check(cfg)
-    with found(cfg) as folder:
+    with requested(cfg) as folder:
         page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)
         tracking = tracking_of(cfg, folder)
         output = output_of(cfg, folder)
@@ -35,8 +40,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
     write_text(output, page)
     added = tracking is not None and cfg.tracking.uri is not None and track(output, tracking, cfg.tracking.uri)
     if cfg.run == LATEST and best is not None:
-        terminal.say(f"the best run: {shown(best.record.absolute())}, {best.words}")
-    terminal.say(f"report: {shown(output.absolute())}{', and with its run in MLflow' if added else ''}")
+        terminal.say(f"the best run: {shown(best.record.absolute())}, {best.description}")
+    terminal.say(f"report: {shown(output.absolute())}{' (also attached to its MLflow run)' if added else ''}")
 
 
 def check(cfg: DictConfig) -> None:
@@ -74,8 +79,8 @@ def check(cfg: DictConfig) -> None:
 
 
 @contextlib.contextmanager
-def found(cfg: DictConfig) -> Iterator[Path]:
-    """The folder of the record or sweep that is meant, or copies of a record that last as long as this does.
+def requested(cfg: DictConfig) -> Iterator[Path]:
+    """The folder of the requested record or sweep, or a temporary copy of a record that only MLflow has.
 
     Raises:
         InputError: there is none.
@@ -86,17 +91,27 @@ def found(cfg: DictConfig) -> Iterator[Path]:
     elif (Path(cfg.run) / sweeps.MANIFEST).is_file():
         yield Path(cfg.run)
     else:
-        with found_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri, whole=True) as folder:
+        with record_folder(cfg.run, cfg.outputs_dir, cfg.tracking.uri, whole=True) as folder:
             yield folder
 
 
 def is_copied(cfg: DictConfig, folder: Path) -> bool:
-    """Whether a record is nowhere but in MLflow, and the folder a copy that does not last."""
+    """Whether a record exists only in MLflow, and the folder is a temporary copy.
+
+    Args:
+        cfg: the composed config.
+        folder: of the record.
+    """
     return RUN_ID.fullmatch(cfg.run) is not None and folder.parent == Path(tempfile.gettempdir())
 
 
 def tracking_of(cfg: DictConfig, folder: Path) -> Mapping[str, Any] | None:
-    """Where a record or a sweep was logged; a copy of a record is of before it was noted in it."""
+    """Where a record or a sweep was logged; None for nowhere. Copies from MLflow lack this note.
+
+    Args:
+        cfg: the composed config.
+        folder: of the record or the sweep.
+    """
     if is_copied(cfg, folder):
         return {"run_id": cfg.run, "uri": cfg.tracking.uri}
     is_sweep = (folder / sweeps.MANIFEST).is_file()
@@ -104,7 +119,12 @@ def tracking_of(cfg: DictConfig, folder: Path) -> Mapping[str, Any] | None:
 
 
 def output_of(cfg: DictConfig, folder: Path) -> Path:
-    """Where the page goes."""
+    """Where the page goes.
+
+    Args:
+        cfg: the composed config.
+        folder: of the record or the sweep.
+    """
     if cfg.output is not None:
         return Path(cfg.output)
     return Path(cfg.outputs_dir) / "report" / f"{cfg.run}.html" if is_copied(cfg, folder) else folder / artifacts.REPORT
@@ -113,22 +133,30 @@ def output_of(cfg: DictConfig, folder: Path) -> Path:
 def page_of_run(cfg: DictConfig, record: Path) -> str:
     """The page about a run.
 
+    Args:
+        cfg: the composed config.
+        record: its folder.
+
     Raises:
         InputError: it failed, or its record is damaged.
     """
     from gmm_pipeline.report import run_page
 
     place = cfg.run if is_copied(cfg, record) else str(shown(record.absolute()))
-    again = f"python -m gmm_pipeline rerun {override_word('run', place)}"
-    film = None if cfg.film is None else Path(cfg.film)
-    return run_page.page(record, film=film, place=place, again=again, settings=settings(cfg))
+    again = f"python -m gmm_pipeline rerun {quoted_override('run', place)}"
+    animation = None if cfg.film is None else Path(cfg.film)
+    return run_page.page(record, animation=animation, place=place, again=again, settings=settings(cfg))
 
 
 def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     """The page about a sweep.
 
+    Args:
+        cfg: the composed config.
+        folder: of the sweep.
+
     Raises:
-        InputError: it has not come to an end, or its manifest is damaged.
+        InputError: it has not ended, or its manifest is damaged.
     """
     from gmm_pipeline.report import sweep_page
     from gmm_pipeline.stages import sweep_summary
@@ -138,20 +166,20 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
     if not (folder / PARQUET).is_file() or not runs:
         raise InputError(
             "run",
-            expected="a sweep that came to an end",
+            expected="a sweep that has ended",
             came=f"{folder}, with {len(runs):,} of {len(manifest.runs):,} records and no {PARQUET}",
             remedy=f"Wait for it, or resume it: {manifest.command}",
         )
     objective = manifest.objective
     judged = [one for one in settings_of(runs, objective) if with_results(one.runs, objective)]
-    told = sweep_summary.meaning(runs, judged, objective) if judged else []
+    meaning = sweep_summary.meaning(runs, judged, objective) if judged else []
     return sweep_page.page(
         folder,
         manifest,
         runs,
         place=str(shown(folder.absolute())),
         counts=sweep_summary.counts(manifest, runs),
-        told=told,
+        meaning=meaning,
         settings=settings(cfg),
     )
 
@@ -164,7 +192,13 @@ def settings(cfg: DictConfig) -> Any:
 
 
 def track(page: Path, tracking: Mapping[str, Any], uri: str) -> bool:
-    """Add the page to its run in MLflow; a store that is down costs a warning, not the page."""
+    """Attach the page to its MLflow run, and return whether that worked; a store that is down costs a warning.
+
+    Args:
+        page: the file.
+        tracking: where the run or sweep was logged.
+        uri: of the tracking store.
+    """
     from gmm_pipeline.tracking.reports import log_report
     from gmm_pipeline.tracking.runs import TrackingError
 

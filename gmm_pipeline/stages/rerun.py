@@ -1,7 +1,7 @@
-"""`rerun`: fit what a record says, in this process, and compare what is found with what the record holds, bit for bit.
+"""`rerun`: repeat a recorded fit in this process, and compare the results with the record, bit for bit.
 
-The fit itself is that of `fit`, with the values of the record: `rerun_words` sees to that before Hydra composes them. A
-rerun with other values is a variation, which is a fit and never comes here.
+The fit itself is that of `fit` with the values of the record, which `rerun_arguments` arranges before Hydra composes
+the config. A rerun with other values is a variation, which is a plain fit and never comes here.
 """
 
 import shlex
@@ -16,7 +16,7 @@ from gmm_pipeline.records.comparison import Comparison, Difference, as_json, com
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.stages import fit, terminal
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
-from gmm_pipeline.stages.running import latest, override_word, overrides, shown
+from gmm_pipeline.stages.running import latest, overrides, quoted_override, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 MOST_ROWS = 24
@@ -24,25 +24,29 @@ MOST_ROWS = 24
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Fit what a record says again, compare, and tell the user.
+    """Repeat a recorded fit, compare the results, and print the comparison.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter.
 
     Raises:
         RunFailed: the results are not those of the record.
     """
     before = Path(cfg.config).parent
-    others = [shlex.quote(word) for word in overrides() if not word.startswith("config=")]
-    command = " ".join(["python -m gmm_pipeline rerun", override_word("run", str(before)), *others])
+    others = [shlex.quote(override) for override in overrides() if not override.startswith("config=")]
+    command = " ".join(["python -m gmm_pipeline rerun", quoted_override("run", str(before)), *others])
     done = fit.carry_out(cfg, started=started, command=command)
     comparison = compare(before, done.directory, WITHOUT_EFFECT)
     write_json(done.directory / artifacts.COMPARISON, as_json(comparison))
-    terminal.say(fit.summary(done.job, done.found), "")
-    _tell(comparison, before)
+    terminal.say(fit.summary(done.job, done.result), "")
+    _print_comparison(comparison, before)
     terminal.say(f"comparison: {shown(done.directory / artifacts.COMPARISON)}", f"record: {shown(done.directory)}")
     if not comparison.same:
         raise RunFailed(f"not reproduced: {_counted(comparison)} of {shown(before)} differ")
 
 
-def _tell(comparison: Comparison, before: Path) -> None:
+def _print_comparison(comparison: Comparison, before: Path) -> None:
     n_files = len(comparison.files)
     if comparison.same:
         terminal.say(f"reproduced: the same bits as {latest(before)}, in {n_files} files")
@@ -51,14 +55,14 @@ def _tell(comparison: Comparison, before: Path) -> None:
     terminal.say(f"what differs from {latest(before)}:", "")
     terminal.show(table_of(comparison.differences[:MOST_ROWS]))
     hidden = len(comparison.differences) - MOST_ROWS
-    terminal.say(*[f"and {hidden} more"] * (hidden > 0), "", "why it may be:")
+    terminal.say(*[f"and {hidden} more"] * (hidden > 0), "", "possible reasons:")
     terminal.say(*(f"  the {circumstance}" for circumstance in comparison.circumstances))
     if not comparison.circumstances:
-        terminal.say("  nothing known differs: neither code, versions, device, settings of JAX, nor data")
+        terminal.say("  none is known: code, versions, device, settings of JAX and data are the same")
 
 
 def table_of(differences: Sequence[Difference]) -> Table:
-    """What differs, a row an array of a file."""
+    """The differences, one row per array of a file."""
     measured = {
         "largest difference": [one.largest_absolute for one in differences],
         "relative": [one.largest_relative for one in differences],

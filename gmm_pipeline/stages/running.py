@@ -24,7 +24,7 @@ from gmm_pipeline.stages.finding import best_of_sweep
 log = logging.getLogger(__name__)
 
 HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")
-"""What Hydra writes into its folder of a run."""
+"""Files that Hydra writes into its folder of a run."""
 
 
 def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> Any:
@@ -55,7 +55,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
         if message is None:
             raise
         if not is_alone():
-            # Hydra itself reports the first failure of a sweep only.
+            # Hydra itself reports only the first failure of a sweep.
             log.error("%s", message)
             sys.stderr.write(f"error: {' '.join(overrides())}: {message}\n")
             error.add_note(REPORTED)
@@ -68,19 +68,19 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
 
 
 def remove_begun() -> None:
-    """Remove what Hydra wrote of a run that it could not begin; the log in its folder is what it opens first."""
+    """Remove what Hydra wrote of a run that could not begin: it opens the log in the run's folder first."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             file = Path(handler.baseFilename)
             _remove_begun(file.parent, artifacts.HYDRA, file.stem)
 
 
-def check(cfg: DictConfig, words: Any) -> None:
+def check(cfg: DictConfig, typed: Any) -> None:
     """Refuse a config that lacks a value or has one of the wrong kind.
 
     Args:
         cfg: the composed config.
-        words: the overrides that it has, as they were typed.
+        typed: the overrides of the run, as they were typed.
 
     Raises:
         InputError: a value is missing.
@@ -89,7 +89,7 @@ def check(cfg: DictConfig, words: Any) -> None:
     check_complete(cfg)
     if not cfg.outputs_dir:  # which would be the root of all folders
         raise InputError("outputs_dir", expected="a folder", came="''", remedy="For the current folder: outputs_dir=.")
-    if any("${" in word for word in words):
+    if any("${" in override for override in typed):
         check_kinds(cfg, resolved(cfg))
 
 
@@ -111,10 +111,10 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def drawing(kept: str) -> Iterator[None]:
-    """Say in one message what went wrong with a picture that was asked for.
+    """Report the failure of a requested picture in one message.
 
     Args:
-        kept: what there is all the same, as a sentence.
+        kept: what exists all the same, as a sentence.
 
     Raises:
         RunFailed: it could not be drawn.
@@ -150,32 +150,42 @@ def overrides() -> list[str]:
 
 
 def command_line(command: str) -> str:
-    """The command that makes this run again."""
+    """The command that repeats this run."""
     arguments = sys.argv[1:] if is_alone() else overrides()
     return shlex.join(["python", "-m", "gmm_pipeline", command, *arguments])
 
 
-def override_word(key: str, value: str) -> str:
-    """An override as it can be pasted into a shell, whatever characters its value has."""
+def quoted_override(key: str, value: str) -> str:
+    """An override quoted for Hydra and the shell, whatever characters its value has.
+
+    Args:
+        key: the key, dotted.
+        value: its value, unquoted.
+    """
     return shlex.quote(hydra_word(key, value))
 
 
 def log_command(folder: Path, uri: str) -> str:
-    """The command that sends a record, or a sweep, to a tracking store that it has not reached."""
-    words = [override_word("run", str(shown(folder.absolute()))), override_word("tracking.uri", uri)]
-    return " ".join([program.name(), "log", *words])
+    """The command that uploads a record or a sweep to a tracking store.
+
+    Args:
+        folder: of the record or the sweep.
+        uri: of the tracking store.
+    """
+    arguments = [quoted_override("run", str(shown(folder.absolute()))), quoted_override("tracking.uri", uri)]
+    return " ".join([program.name(), "log", *arguments])
 
 
 def shown(path: Path) -> Path:
-    """A path as people type it: relative to the current folder where it lies inside."""
+    """A path as people type it: relative to the current folder if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def latest(record: Path) -> str:
-    """Which record `latest` is, in words: after a sweep its best run."""
+    """Which record `latest` is, for messages: after a sweep, its best run."""
     best = best_of_sweep(record.parent)
     place = str(shown(record.absolute()))
-    return place if best is None or best.record != record else f"{place}, {best.words}"
+    return place if best is None or best.record != record else f"{place}, {best.description}"
 
 
 def check_output(output: Path, read: Path | None = None, *, page: str | None = None) -> None:
@@ -192,7 +202,7 @@ def check_output(output: Path, read: Path | None = None, *, page: str | None = N
     place = output.absolute().resolve()
     if read is not None and (place == read.resolve() or read.resolve() in place.parents or _same(output, read)):
         remedy = "Choose another name: what is there would be lost."
-        raise InputError("output", expected="another place than that of the data", came=str(output), remedy=remedy)
+        raise InputError("output", expected="a place other than that of the data", came=str(output), remedy=remedy)
     for folder in (place.parent, place.parent.parent):
         is_record = (folder / artifacts.RECORD).is_file() or (folder / MANIFEST).is_file()
         inner = place.relative_to(folder).parts
@@ -200,7 +210,7 @@ def check_output(output: Path, read: Path | None = None, *, page: str | None = N
         if is_record and beside and inner != (page,):
             remedy = "A record stays as it was written: choose a place outside of it."
             came = f"{output}, in the record {shown(folder)}"
-            raise InputError("output", expected="a place outside of records", came=came, remedy=remedy)
+            raise InputError("output", expected="a place outside records", came=came, remedy=remedy)
 
 
 def _same(output: Path, read: Path) -> bool:
@@ -240,7 +250,13 @@ def _remove_unfinished(directory: Path, hydra_folder: str | None, job_name: str)
 
 
 def remove_record(directory: Path, hydra_folder: str, job_name: str) -> None:
-    """Remove what Hydra and the stage wrote for a record, and nothing else."""
+    """Remove what Hydra and the stage wrote for a record, and nothing else.
+
+    Args:
+        directory: of the record.
+        hydra_folder: name of Hydra's folder in it.
+        job_name: Hydra's name of the job, which its log file has too.
+    """
     if not directory.is_dir():
         return
     for pictures in (artifacts.FIGURES, artifacts.ANIMATION):

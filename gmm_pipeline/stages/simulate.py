@@ -12,14 +12,14 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns, write_json
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.running import check_output, drawing, override_word, shown
+from gmm_pipeline.stages.running import check_output, drawing, quoted_override, shown
 
 
 def load(cfg: DictConfig) -> Dataset:
     """Draw the data.
 
     Raises:
-        InputError: where the spec is wrong, or is none.
+        InputError: the spec is wrong, or `data` is not a spec.
     """
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
@@ -36,7 +36,12 @@ def load(cfg: DictConfig) -> Dataset:
 
 
 def save(cfg: DictConfig, dataset: Dataset) -> None:
-    """Write the data, and beside them `<name>_truth.json` and `<name>_histogram.png` or `.svg`."""
+    """Write the data, and beside them `<name>_truth.json` and `<name>_histogram.png` or `.svg`.
+
+    Args:
+        cfg: the composed config.
+        dataset: what was drawn.
+    """
     output = Path(cfg.output)
     if dataset.truth is None or dataset.components is None:
         return
@@ -58,13 +63,18 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
             stem = output.with_name(f"{output.stem}_histogram")
             paths = figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
         terminal.say(*(f"picture: {shown(path)}" for path in paths))
-    words = [override_word("data.path", str(shown(output))), override_word("data.truth", str(shown(truth)))]
+    overrides = [quoted_override("data.path", str(shown(output))), quoted_override("data.truth", str(shown(truth)))]
     terminal.say(
-        f"fit them: {program.name()} fit data=file {' '.join(words)} data.column=datum "
+        f"fit them: {program.name()} fit data=file {' '.join(overrides)} data.column=datum "
         f"n_components={len(dataset.truth.locs)}"
     )
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Draw data and write them."""
+    """Draw data and write them.
+
+    Args:
+        cfg: the composed config.
+        started: when the program began, on the performance counter; not used.
+    """
     save(cfg, load(cfg))

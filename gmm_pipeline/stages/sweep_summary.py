@@ -1,8 +1,8 @@
-"""What the terminal says of a sweep: how many runs ended how, the best few settings and what they mean.
+"""The summary of a sweep on the terminal: how many runs ended how, the best few settings and what they mean.
 
 The sentences say no more than the numbers: information criteria are compared only on the same data and between numbers
 of components, where they are evidence; between ways to minimise the same loss they only say which got further. All of
-it follows from the runs, so that a resumed sweep ends with the same words.
+it follows from the runs, so that a resumed sweep ends with the same summary.
 """
 
 from collections import Counter
@@ -54,14 +54,14 @@ BARRED: dict[str, str] = {
 }
 """Why runs are left out, in words."""
 CHARGING = ("bic", "aic", "icl")
-"""Objectives that charge for a component, so that the best number of them need not be the largest."""
+"""Objectives that penalise components, so that the best number of them need not be the largest."""
 SCALES = {
     "bic": (KASS_RAFTERY, "Kass & Raftery 1995, on differences of BIC"),
     "aic": (BURNHAM_ANDERSON, "Burnham & Anderson 2002, on differences of AIC"),
 }
 
 
-def tell(
+def print_summary(
     manifest: Manifest,
     runs: Sequence[SweepRun],
     folder: Path,
@@ -71,15 +71,15 @@ def tell(
     tables: Sequence[Path],
     pictures: Sequence[Path],
 ) -> None:
-    """Print the answer of a sweep.
+    """Print the summary of a sweep.
 
     Args:
         manifest: what was asked.
-        runs: what there is, in any order.
+        runs: those that have a record, in any order.
         folder: of the sweep.
-        objective: the metric that runs are ranked by; less is better, but for the log-likelihood.
+        objective: the metric that runs are ranked by; lower is better, except for the log-likelihood.
         resume_command: fits what is missing.
-        tables: files of the table, where it was written.
+        tables: files of the table of runs.
         pictures: files of the pictures that were drawn.
     """
     runs = sorted(runs, key=lambda run: run.number)
@@ -91,12 +91,12 @@ def tell(
             terminal.say(f"and {len(settings) - MOST_ROWS:,} more")
         terminal.say("", *meaning(runs, settings, objective), "")
     elif any(run.status == FINISHED for run in runs):
-        terminal.say(f"No finished run has a finite {objective}, so that none is the best.", "")
-    told = lost(runs, tables)
-    if told:
-        terminal.say(*told, "")
+        terminal.say(f"No finished run has a finite {objective}, so none is the best.", "")
+    failed = lost(runs, tables)
+    if failed:
+        terminal.say(*failed, "")
     if tables:
-        terminal.say(f"table: {' and '.join(str(shown(path)) for path in tables)}, a row a run")
+        terminal.say(f"table: {' and '.join(str(shown(path)) for path in tables)}, one row per run")
     if pictures:
         folders = dict.fromkeys(path.parent for path in pictures)
         names = ", ".join(dict.fromkeys(path.stem for path in pictures))
@@ -107,9 +107,14 @@ def tell(
 
 
 def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
-    """How many runs ended how."""
-    found = Counter(run.status for run in runs)
-    parts = [f"{found[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if found[status]]
+    """How many runs ended how.
+
+    Args:
+        manifest: what was asked.
+        runs: those that have a record.
+    """
+    ended = Counter(run.status for run in runs)
+    parts = [f"{ended[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if ended[status]]
     left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
     parts += [f"{n:,} of them {BARRED.get(why, why)}, left out of comparisons" for why, n in left_out.items() if why]
     missing = len(manifest.runs) - len(runs)
@@ -120,7 +125,12 @@ def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
 
 
 def best_table(settings: Sequence[Setting], objective: str) -> Table:
-    """The best settings, a row each: what was set, its best run, and how many of its runs were as good."""
+    """The best settings, one row each: what was set, its best run, and how many of its runs were as good.
+
+    Args:
+        settings: those with results, best first.
+        objective: the metric that they are ranked by.
+    """
     keys = list(dict.fromkeys(key for setting in settings for key in values_of(setting.overrides)))
     shown_ones = settings[:MOST_ROWS]
     asked = [values_of(setting.overrides) for setting in shown_ones]
@@ -136,7 +146,7 @@ def best_table(settings: Sequence[Setting], objective: str) -> Table:
 
 
 def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: str) -> list[str]:
-    """What the best few say, in a sentence or two.
+    """What the best settings mean, in a sentence or two.
 
     Args:
         runs: of the sweep.
@@ -145,20 +155,20 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
     """
     name = NAMES.get(objective, objective)
     superlative = "highest" if objective in LARGER_IS_BETTER else "lowest"
-    found = with_results(runs, objective)
-    if not same_data(found):
-        n_data_sets = len({run.data_digest for run in found})
+    ranked = with_results(runs, objective)
+    if not same_data(ranked):
+        n_data_sets = len({run.data_digest for run in ranked})
         return [
             f"The runs are of {n_data_sets:,} data sets: {name} of different data cannot be compared, and the order of "
-            "the rows says nothing between them."
+            "the rows does not rank them."
         ]
     sentences = []
-    varies = len({n_components(run) for run in found}) > 1
-    if varies and any(_chose(run) for run in found):
+    varies = len({n_components(run) for run in ranked}) > 1
+    if varies and any(_chose(run) for run in ranked):
         sentences.append("A run with n_components=auto compares numbers of components itself: see its selection.csv.")
     elif varies:
-        sentences.append(_compare_components(found, name, superlative, objective))
-        sentences += _at_the_edge(runs, found, objective)
+        sentences.append(_compare_components(ranked, name, superlative, objective))
+        sentences += _at_the_edge(runs, ranked, objective)
     elif len(settings) > 1:
         sentences.append(_compare_settings(settings, name, superlative, objective))
     sentences += _fallen(runs)
@@ -167,7 +177,7 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
 
 
 def _chose(run: SweepRun) -> bool:
-    """Whether a run chose its number of components among several, of which its record alone says how they compare."""
+    """Whether a run chose its own number of components; only its record says how the candidates compare."""
     return values_of(run.overrides).get("n_components") == "auto"
 
 
@@ -187,12 +197,12 @@ def _compare_components(runs: Sequence[SweepRun], name: str, superlative: str, o
         scale, source = SCALES[objective]
         words = next(words for limit, words in scale if gap <= limit)
         return f"{sentence}: {words} ({source})."
-    return f"{sentence} nats. More components fit any data closer: objective=bic weighs fit against their number."
+    return f"{sentence} nats. More components always fit more closely: objective=bic weighs fit against their number."
 
 
-def _at_the_edge(runs: Sequence[SweepRun], found: Sequence[SweepRun], objective: str) -> list[str]:
+def _at_the_edge(runs: Sequence[SweepRun], ranked: Sequence[SweepRun], objective: str) -> list[str]:
     numbers = {number for number in map(n_components, runs) if number is not None}
-    best = n_components(best_of(found, objective)[1])
+    best = n_components(best_of(ranked, objective)[1])
     if objective not in CHARGING or best not in (max(numbers), min(numbers) if min(numbers) > 1 else None):
         return []
     side, other = ("most", "more") if best == max(numbers) else ("fewest", "fewer")
@@ -202,8 +212,8 @@ def _at_the_edge(runs: Sequence[SweepRun], found: Sequence[SweepRun], objective:
 def _fallen(runs: Sequence[SweepRun]) -> list[str]:
     return [
         f"The log-likelihood falls from n_components={n_components(fall.smaller)} (run {fall.smaller.number}) to "
-        f"n_components={n_components(fall.larger)} (run {fall.larger.number}) by {fall.nats:,.2g} nats, though more "
-        "components fit any data closer: the better optimum was missed, so that none of these runs is compared. Use "
+        f"n_components={n_components(fall.larger)} (run {fall.larger.number}) by {fall.nats:,.2g} nats, although more "
+        "components always fit more closely: a better optimum was missed, so none of these runs is compared. Use "
         "more restarts or seeds."
         for fall in falls(runs)
     ]
@@ -216,8 +226,8 @@ def _compare_settings(settings: Sequence[Setting], name: str, superlative: str, 
     gap = "as good" if second - best <= 2.0 * SAME_OPTIMUM else f"{second - best:,.3g} {direction}"
     return (
         f"{_capital(name)} is {superlative} with {settings[0].label or 'the defaults'}; the next, "
-        f"{settings[1].label or 'the defaults'}, is {gap}. The number of components is the "
-        "same in all, so that this compares how they were fitted."
+        f"{settings[1].label or 'the defaults'}, is {gap}. All have the same number of "
+        "components, so this compares how they were fitted."
     )
 
 
@@ -232,12 +242,17 @@ def _reached(setting: Setting) -> list[str]:
     if setting.reached == 1:
         said += " A loss reached only once may not be the best there is: try more seeds."
     elif setting.reached == 0:
-        said += " Others got further with the same loss: see the table."
+        said += " Other settings reached a lower loss: see the table."
     return [said]
 
 
 def lost(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
-    """The runs without a result, each with what was set and why, at most `MOST_FAILURES`."""
+    """The runs without a result, each with its settings and the reason, at most `MOST_FAILURES`.
+
+    Args:
+        runs: of the sweep.
+        tables: files of the table of runs, for a pointer to them.
+    """
     lines = failures(runs, differing_overrides(runs), MOST_FAILURES, joined=" ")
     more = sum(run.status != FINISHED for run in runs) - MOST_FAILURES
     if more > 0:

@@ -1,6 +1,6 @@
-"""What MLflow is told of a sweep as a whole: from its records alone, so that it is the same when told later.
+"""What is logged to MLflow of a sweep as a whole: from its records alone, so that it is the same when logged later.
 
-The price is that a sweep which was interrupted and one which lacks runs for another reason are the same to it.
+The price is that a sweep which was interrupted and one which lacks runs for another reason look the same.
 """
 
 import math
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def sound_best(runs: Sequence[SweepRun], objective: str) -> SweepRun | None:
-    """The best run that has a result and no degenerate component; None where there is none."""
+    """The best run that has a result and is not barred; None if there is none.
+
+    Args:
+        runs: of the sweep.
+        objective: the metric that they are ranked by.
+    """
     if not runs:
         return None
     cost, best = best_of(runs, objective)
@@ -37,14 +42,14 @@ def end_parent(
     interrupted: bool,
     ended: str | None = None,
 ) -> "TrackedRun":
-    """Tell the tracker the answer of a sweep.
+    """Log the answer of a sweep to its parent run.
 
     Args:
         tracker: of the sweep.
         manifest: of the sweep.
         runs: those that have a record.
         interrupted: the sweep ended before all of its runs.
-        ended: when it did, where that was not just now.
+        ended: when the sweep ended, as ISO 8601; None for now.
 
     Raises:
         TrackingError: the store or the server failed.

@@ -1,7 +1,7 @@
 """Tables for the terminal: a number is never cut, whatever the width.
 
-What does not fit is left out where it is optional; else texts are wrapped, and columns put below each other, in blocks
-that repeat the first columns.
+Optional columns that do not fit are left out; then texts are wrapped, and columns are stacked in blocks that repeat the
+first columns.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 GAPS = (3, 2)
-"""Spaces between columns: as there is room, and at least."""
+"""Spaces between columns: preferred, and at least."""
 LEAST_TEXT = 16
-"""To this width texts are wrapped before a table is split."""
+"""Texts are wrapped down to this width before a table is split."""
 
 
 class Column(NamedTuple):
@@ -27,7 +27,7 @@ class Column(NamedTuple):
     """Stays beside the column before it, as an error does with its estimate."""
     style: str = ""
     optional: bool = False
-    """Left out where there is no room."""
+    """Left out if there is no space."""
 
     @property
     def width(self) -> int:
@@ -43,11 +43,11 @@ class Table(NamedTuple):
 
 
 def blocks(table: Table, width: int) -> list[RichTable]:
-    """A table as what rich prints, in as many blocks as it takes.
+    """A table as Rich prints it, in as many blocks as needed.
 
     Args:
-        table: what is printed.
-        width: of the terminal.
+        table: columns of text.
+        width: of the terminal, in characters.
     """
     for gap in GAPS:
         if _total([column.width for column in table.columns], gap) <= width:
@@ -58,7 +58,7 @@ def blocks(table: Table, width: int) -> list[RichTable]:
     if _total(widths, gap) <= width:
         return [_drawn(columns, widths, gap)]
     keys, rest = columns[: table.n_keys], columns[table.n_keys :]
-    # Half of the width at most says what a row is, so that there is room for what is said of it.
+    # The key columns take at most half of the width, so that space is left for the others.
     key_widths = _wrapped(keys, width // 2, gap)
     room = width - _total(key_widths, gap) - gap * bool(keys)
     return [
@@ -68,7 +68,7 @@ def blocks(table: Table, width: int) -> list[RichTable]:
 
 
 def _necessary(columns: Sequence[Column], width: int, gap: int) -> list[Column]:
-    """Columns without those that are optional, the last of them first, as far as it takes."""
+    """Columns without optional ones, of which the last are dropped first, until the rest fits."""
     kept = list(columns)
     for column in reversed(columns):
         if column.optional and not _fit(kept, width, gap):
@@ -77,7 +77,7 @@ def _necessary(columns: Sequence[Column], width: int, gap: int) -> list[Column]:
 
 
 def _packed(columns: Sequence[Column], room: int, gap: int) -> list[list[Column]]:
-    """Columns in blocks, each filled as far as it goes; what is attached stays together."""
+    """Columns in blocks, each filled as far as possible; attached columns stay together."""
     together: list[list[Column]] = []
     for column in columns:
         if column.attached and together and _fit([*together[-1], column], room, gap):

@@ -1,4 +1,4 @@
-"""What a person sees while and after a command runs: progress bars and tables; colours only on a terminal."""
+"""What a command prints: progress bars, warnings and tables; colours only on a terminal."""
 
 import contextlib
 import math
@@ -20,10 +20,10 @@ from gmm_pipeline.stages.tables import Column, Table, blocks
 SECONDS_BEFORE_A_BAR = 1.0
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
-"""A program that takes longer than the second of these is compiled and not just loaded from disk."""
+"""A program that takes longer than the second number is being compiled, not just loaded from disk."""
 OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
 MOST_ROWS, LEAST_WEIGHT = 16, 0.01
-"""Of more components than this, those with less weight than this are told of together."""
+"""If there are more components than the first number, those lighter than the second share one line."""
 
 
 def say(*lines: str) -> None:
@@ -40,14 +40,14 @@ def warn(message: str) -> None:
 
 @contextlib.contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
-    """A bar with rate and time left, for jobs that take longer than a second and not where output is piped.
+    """A progress bar with rate and time left; only on a terminal, and for work that takes longer than a second.
 
     Args:
         what: the work, as in "fitting".
         unit: what is counted, as in "steps".
 
     Yields:
-        A function to call with (done, in all) and, where it changes, the work.
+        A function to call with (done, total) and, if it changes, the name of the work.
     """
     console = Console(stderr=True)
     bar = Progress(
@@ -75,25 +75,25 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
     with contextlib.ExitStack() as ended:
         ended.callback(lambda: bar.stop() if bar.live.is_started else None)
         if console.is_terminal:
-            ended.enter_context(_compiling_told(bar, task, what))
+            ended.enter_context(_show_compiling(bar, task, what))
         yield advance
 
 
 @contextlib.contextmanager
-def _compiling_told(bar: Progress, task: TaskID, what: str) -> Iterator[None]:
-    """Say in the bar that a program is being compiled, as long as it is: nothing else moves the bar meanwhile."""
+def _show_compiling(bar: Progress, task: TaskID, what: str) -> Iterator[None]:
+    """Show in the bar that a program is being compiled: nothing else moves the bar meanwhile."""
     done = threading.Event()
 
     def look() -> None:
-        said = False
+        shown = False
         while not done.wait(SECONDS_BETWEEN_LOOKS):
             compiling = compiled.seconds_compiling() > SECONDS_OF_LOADING
-            if compiling and not said:
+            if compiling and not shown:
                 bar.start()
                 bar.update(task, description=COMPILING)
-            elif said and not compiling:
+            elif shown and not compiling:
                 bar.update(task, description=what)
-            said = compiling
+            shown = compiling
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
@@ -105,13 +105,13 @@ def _compiling_told(bar: Progress, task: TaskID, what: str) -> Iterator[None]:
 
 
 def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, errors: Mixture) -> Table:
-    """Fitted parameters with their standard errors and, where known, the true ones, a row a component.
+    """Fitted parameters with their standard errors and the true ones, if known; one row per component.
 
-    Of many components only those that have weight; `left_out` tells of the others.
+    If there are many components, light ones are left out; `left_out` describes them.
 
     Args:
         fitted: ordered by loc.
-        truth: a row for each fitted component, NaN where that has no partner.
+        truth: matched to the fitted components, NaN for those without a partner; None if not known.
         unit: of the data.
         errors: standard errors of the fitted ones; NaN for none.
     """
@@ -140,7 +140,7 @@ def named_with_unit(unit: str | None) -> list[str]:
 
 
 def left_out(fitted: Mixture) -> list[str]:
-    """What the table of parameters leaves out, in words."""
+    """A line about the components that the table leaves out, if any."""
     hidden = sorted({*range(len(fitted.locs))} - {*_rows(fitted)})
     if not hidden:
         return []
@@ -154,20 +154,20 @@ def _rows(fitted: Mixture) -> list[int]:
 
 
 def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Table:
-    """The candidates of a selection, a row each; the chosen one is marked, and so are those that could not be.
+    """The candidates of a selection, one row each, with a mark on the chosen one and remarks on unsound ones.
 
     Args:
-        columns: of the table that the record has.
-        criterion: by which one was chosen.
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
     """
     names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"])]
     names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
     names = [name for name in names if name in columns and not _all_missing(columns[name])]
     remarks = []
     for row in range(len(columns["n_components"])):
-        found = [columns["barred"][row]] if columns["barred"][row] else []
-        found += [] if columns["converged"][row] else ["not converged"]
-        remarks.append(", ".join(found))
+        remark = [columns["barred"][row]] if columns["barred"][row] else []
+        remark += [] if columns["converged"][row] else ["not converged"]
+        remarks.append(", ".join(remark))
     return Table(
         [
             Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
@@ -193,7 +193,7 @@ def _cell(value: Any) -> str:
 
 
 def show(table: Table) -> None:
-    """Print a table as wide as the terminal is; one of 80 columns where nobody knows, as in a pipe."""
+    """Print a table as wide as the terminal, or 80 columns wide in a pipe."""
     console = Console(highlight=False)
     written = [
         column._replace(header=as_written(column.header), cells=[as_written(cell) for cell in column.cells])
@@ -206,7 +206,7 @@ def show(table: Table) -> None:
 
 
 def plan_table(rows: Sequence[Sequence[str]]) -> Table:
-    """What a sweep has to compute, a row a program."""
+    """What a sweep has to compute, one row per program."""
     programs, *numbers = zip(*rows, strict=True)
     headers = ("runs", "batches", "runs in a batch", "arrays / MB", "time / s, about")
     return Table([Column("program", programs, "text"), *map(Column, headers, numbers)])

@@ -1,4 +1,4 @@
-"""`ui`: the MLflow UI on the runs of a local store, until Ctrl-C.
+"""`ui`: serve the MLflow UI for a local store, until Ctrl-C.
 
 The server is a child process in a session of its own, so that one signal to its group ends it and all of its workers.
 The price: a signal that this process cannot catch (SIGKILL) leaves the server running.
@@ -35,11 +35,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Serve the store that `tracking.uri` names and say where; returns when it is interrupted.
+    """Serve the store that `tracking.uri` names and print its address; returns when it is interrupted.
 
     Args:
         cfg: tracking, host and port.
-        started: taken as every stage takes it; the UI is not timed.
+        started: when the program began, on the performance counter; not used.
 
     Raises:
         InputError: there is no store, or `host` or `port` cannot be listened on.
@@ -85,13 +85,13 @@ def run(cfg: DictConfig, *, started: float) -> None:
 
 
 def _free_port(host: str, port: int) -> int:
-    """The port, or one that is free where it is 0."""
+    """The port, or any free one if it is 0."""
     if not 0 <= port <= LARGEST_PORT:
         raise InputError(
             "port",
             expected=f"a whole number from 0 to {LARGEST_PORT}",
             came=str(port),
-            remedy="Use 0 for any that is free.",
+            remedy="Use 0 for any free port.",
         )
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -116,9 +116,9 @@ def _free_port(host: str, port: int) -> int:
             ) from error
         raise InputError(
             "port",
-            expected="one that can be listened on",
+            expected="a port that can be listened on",
             came=f"{port} ({error.strerror})",
-            remedy=f"Use port={free}, or stop what listens there.",
+            remedy=f"Use port={free}, or stop the program that listens there.",
         ) from error
 
 
@@ -191,8 +191,8 @@ def _ask(host: str, port: int, path: str, question: Mapping[str, Any] | None = N
 
 def _experiment_id(host: str, port: int, name: str) -> str | None:
     """Asked of the server, which has mlflow imported: this process need not."""
-    found = _ask(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
-    return None if found is None else json.loads(found)["experiment"]["experiment_id"]
+    answer = _ask(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
+    return None if answer is None else json.loads(answer)["experiment"]["experiment_id"]
 
 
 def _newest_sweep(host: str, port: int, address: str, experiment_id: str | None) -> list[str]:
@@ -205,15 +205,15 @@ def _newest_sweep(host: str, port: int, address: str, experiment_id: str | None)
         "order_by": ["attributes.start_time DESC"],
         "max_results": 1,
     }
-    found = _ask(host, port, "/api/2.0/mlflow/runs/search", question)
+    answer = _ask(host, port, "/api/2.0/mlflow/runs/search", question)
     lines = []
-    for run in json.loads(found or b"{}").get("runs", []):
+    for run in json.loads(answer or b"{}").get("runs", []):
         tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
         lines.append(
             f"The runs of the sweep {tags['gmm_pipeline.sweep']}, the best first, are at "
             f"{address}{runs_page(experiment_id, run['info']['run_id'])}"
         )
-        if "gmm_pipeline.view" in tags:  # it comes once the sweep has ended
+        if "gmm_pipeline.view" in tags:  # set once the sweep has ended
             lines.append(f"Its charts are at {address}{view_page(experiment_id, tags['gmm_pipeline.view'])}")
     return lines
 
@@ -232,4 +232,4 @@ def _ended(server: subprocess.Popen, output: BinaryIO) -> TrackingError:
     what = "did not answer" if code is None else f"ended with exit code {code}"
     output.seek(0)
     tail = "\n".join(output.read().decode(errors="replace").strip().splitlines()[-20:])
-    return TrackingError(f"The MLflow server {what}. The runs are untouched. Its last words:\n{tail or '(none)'}")
+    return TrackingError(f"The MLflow server {what}. The runs are untouched. Its last output:\n{tail or '(none)'}")

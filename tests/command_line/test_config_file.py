@@ -220,7 +220,7 @@ def test_a_mistake_is_said_in_one_line(quick: Quick, folder, record, arguments, 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"stepz": 5}, "stepz: expected a key of fit, but got a name that is not there. Did you mean steps"),
+        ({"stepz": 5}, "stepz: expected a key of fit, but got an unknown name. Did you mean steps"),
         ({"precision": "half"}, "precision: expected one of float32, float64, but got 'half'"),
         ({"selection": {"smalest": 1}}, "selection.smalest: expected one of smallest, largest, scales"),
         ({"search": {"moves": {"foo": 1}}}, "search.moves.foo: expected one of swap, split, nest, join, fresh"),
@@ -279,7 +279,7 @@ def test_a_word_that_names_no_one_file(word):
         ),
         ("search: {moves: [1]}", "experiment/mine: search.moves: expected keys and values, but got '[1]'"),
         ("search: 3", "experiment/mine: search: expected keys and values, but got '3'"),
-        ("prior: [1]", "experiment/mine: its keys: expected keys and values in their place, and a list in its own"),
+        ("prior: [1]", "experiment/mine: its keys: expected a mapping or a list, whichever belongs there"),
         ("steps: null", "experiment/mine: steps: expected a whole number, but got 'None'"),
         ("stepz: 5", "experiment/mine: stepz: expected one of config, data, "),
         ("steps: {", "mine.yaml: expected keys and values in YAML, but got "),

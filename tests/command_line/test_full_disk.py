@@ -26,7 +26,7 @@ def test_a_fit_that_cannot_be_recorded_is_told_and_leaves_nothing(quick: Quick, 
     ended = quick(*FIT, largest=ROOM)
     assert (whole.returncode, ended.returncode) == (0, 2)
     assert ended.stderr.startswith(f"error: {tmp_path}/outputs/fit/")
-    assert "assignments.parquet: expected room for what is written, but got File too large" in ended.stderr
+    assert "assignments.parquet: expected free space for the output, but got File too large" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == whole.stdout.partition("record: ")[0]
     assert left(tmp_path) == []
@@ -35,7 +35,7 @@ def test_a_fit_that_cannot_be_recorded_is_told_and_leaves_nothing(quick: Quick, 
 def test_a_run_that_hydra_cannot_begin_leaves_nothing(quick: Quick, tmp_path):
     ended = quick(*FIT, largest=500)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("error: the disk: expected room for what is written")
+    assert ended.stderr.startswith("error: the disk: expected free space for the output")
     assert left(tmp_path) == []
     assert list(tmp_path.glob("outputs/fit/*")) == []
 
@@ -46,7 +46,7 @@ def test_a_sweep_that_cannot_be_recorded_ends_with_one_message(quick: Quick, tmp
     assert (whole.returncode, ended.returncode) == (0, 2)
     assert ended.stderr.startswith("error: ")
     assert len(ended.stderr.splitlines()) == 1
-    assert re.search(r"seed=1 .*: two_modes: 3,000 data, 2 components; loss .*; not recorded\n", ended.stdout)
+    assert re.search(r"seed=1 .*: two_modes: 3,000 observations, 2 components; loss .*; not recorded\n", ended.stdout)
     kept = ("multirun.yaml", "sweep.json", "sweep.log")
     assert left(tmp_path) == [f"outputs/sweeps/study/{name}" for name in kept]
 
@@ -54,7 +54,7 @@ def test_a_sweep_that_cannot_be_recorded_ends_with_one_message(quick: Quick, tmp
 def test_data_that_cannot_be_written_leave_nothing(quick: Quick, tmp_path):
     ended = quick("simulate", "figures=none", "data.n_draws=3000", largest=ROOM)
     assert ended.returncode == 2
-    assert "data.parquet: expected room for what is written" in ended.stderr
+    assert "data.parquet: expected free space for the output" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert left(tmp_path) == []
 

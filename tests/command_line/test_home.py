@@ -75,7 +75,7 @@ def test_records_and_store_lie_together_whoever_wrote_the_path(quick: Quick, tmp
     assert json.loads((record.parent / "data.json").read_text())["source"] == str(mine / "waiting.csv")
     assert json.loads(record.read_text())["tracking"]["uri"] == f"sqlite:///{mine}/out/mlflow.db"
     assert {path.name for path in tmp_path.iterdir()} == {"home"}
-    assert "1 there already" in quick("log", "outputs_dir=~/out", HOME=str(mine)).stdout
+    assert "1 already there" in quick("log", "outputs_dir=~/out", HOME=str(mine)).stdout
     assert quick("repair", 'outputs_dir="~/out"', HOME=str(mine)).stdout.startswith("nothing to repair")
     refused = quick(*FIT, "outputs_dir=~nobody.such/x")
     assert refused.returncode == 2

@@ -175,7 +175,7 @@ def test_log_completes_the_store_once_as_if_it_had_never_stopped(quick: Quick, m
     finished = quick("log", cwd=made.folder)
     assert finished.returncode == 0, finished.stderr
     experiments = "gmm_pipeline, waiting in sqlite:///outputs/mlflow.db"
-    assert finished.stdout == f"8 records: 7 logged, 1 there already; {experiments}\n"
+    assert finished.stdout == f"8 records: 7 logged, 1 already there; {experiments}\n"
     assert finished.stderr == ""
     store = f"sqlite:///{made.folder}/outputs/mlflow.db"
     completed = told(store)
@@ -185,7 +185,7 @@ def test_log_completes_the_store_once_as_if_it_had_never_stopped(quick: Quick, m
     # The same records, in a store that nothing has interrupted.
     whole = quick("log", OTHER, cwd=made.folder)
     assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.startswith("8 records: 8 logged, 0 there already; ")
+    assert whole.stdout.startswith("8 records: 8 logged, 0 already there; ")
     assert completed == told(f"sqlite:///{made.folder}/elsewhere/mlflow.db")
     parent = completed["study"]
     assert (parent["status"], parent["experiment"], parent["models"]) == ("FAILED", "waiting", ["model"])
@@ -201,7 +201,7 @@ def test_log_completes_the_store_once_as_if_it_had_never_stopped(quick: Quick, m
     for uri in ("tracking.uri=sqlite:///outputs/mlflow.db", OTHER):
         again = quick("log", uri, cwd=made.folder)
         assert again.returncode == 0
-        assert again.stdout.startswith("8 records: 0 logged, 8 there already; ")
+        assert again.stdout.startswith("8 records: 0 logged, 8 already there; ")
     assert told(store) == completed
 
 
@@ -219,7 +219,7 @@ def test_one_damaged_record_is_told_of_and_the_others_are_logged(quick: Quick, m
     (theirs / "killed" / "fit.log").write_text("fitting")
     finished = quick("log", f"run={theirs}", OTHER, "tracking.experiment=theirs", cwd=made.folder)
     assert finished.returncode == 1
-    assert finished.stdout.startswith("3 records: 1 logged, 0 there already, 1 without a result, 2 failed; theirs in ")
+    assert finished.stdout.startswith("3 records: 1 logged, 0 already there, 1 without a result, 2 failed; theirs in ")
     broken, warning, error = finished.stderr.splitlines()
     assert broken.startswith(f"warning: {theirs / 'sweep' / 'sweep.json'}: expected a manifest of format 1")
     assert warning.startswith(f"warning: {theirs / '0' / 'metrics.json'}: expected a file of a whole record")
@@ -242,7 +242,7 @@ def test_one_damaged_record_is_told_of_and_the_others_are_logged(quick: Quick, m
         ("run=empty", "error: run: expected records in empty, but got none"),
         ("outputs_dir=nowhere", "error: outputs_dir: expected the folder of"),
         ("run=latest outputs_dir=empty", "error: run: expected a record under empty"),
-        ("tracking=none", "error: tracking.uri: expected the store that records are sent to, but got null"),
+        ("tracking=none", "error: tracking.uri: expected the store to upload records to, but got null"),
         ("tracking.uri=folder", "error: tracking.uri: expected sqlite:///FILE"),
         ("tracking.run=3", "error: tracking.run: "),
     ],

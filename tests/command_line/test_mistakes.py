@@ -88,7 +88,7 @@ GROUP_AND_KEY = [
     ("optimizer.momentum=0.9", "error: optimizer.momentum: ", "optimizer=sgd"),
     ("+optimizer.foo=1", "error: optimizer.foo: ", "learning_rate"),
     ("steps", "error: the command line: ", "Did you mean steps=VALUE?"),
-    ("good", "error: the command line: ", "key=value, or a file with data"),
+    ("good", "error: the command line: ", "key=value, or a data file"),
     ("god.csv", "error: data.path: ", "Did you mean good.csv"),
     ("data=good.csv", "error: data: ", "Name the file alone, as in fit good.csv"),
     ("prior._target_=no.such.function", "error: prior._target_: ", "'no.such.function'"),
@@ -309,7 +309,7 @@ def test_one_code_of_a_missing_value_is_a_list_of_one(quick: Quick, tmp_path):
             *("steps=5", "tracking=none", "figures=none", "animation=none"),
         )
         assert fitted.returncode == 0, fitted.stderr
-        assert f"x: {left} data" in fitted.stdout
+        assert f"x: {left} observations" in fitted.stdout
 
 
 @pytest.mark.parametrize(("argument", "begins", "says"), GROUP_AND_KEY + VALUES, ids=lambda value: value[:40])

@@ -49,7 +49,9 @@ def test_the_data_of_the_latest_fit_get_its_own_labels(quick: Quick, folder, rec
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     shown = record.relative_to(folder)
-    assert finished.stdout.startswith(f"two_modes: 120 data under the 2 components of {shown}; mean log density -")
+    assert finished.stdout.startswith(
+        f"two_modes: 120 observations under the 2 components of {shown}; mean log density -"
+    )
     written = folder / finished.stdout.splitlines()[-1].removeprefix("predictions: ").split(" and ")[0]
     assert csv.read_csv(written.with_suffix(".csv")).to_pydict() == parquet.read_table(written).to_pydict()
     there = {path.name for path in written.parent.iterdir()}
@@ -85,7 +87,10 @@ def test_new_data_with_sample_weights_under_a_run_that_mlflow_names(quick: Quick
     np.testing.assert_allclose(found["uncertainty"].to_numpy(), expected.min(axis=1), rtol=ROUNDING_64)
     assert found["label"].to_pylist() == labels.tolist()
     mean = np.average(log_density(mixture, MINUTES), weights=TIMES)
-    assert f"minutes: 4 data under the 2 components of {run_id}; mean log density {mean:.4f} nats" in finished.stdout
+    assert (
+        f"minutes: 4 observations under the 2 components of {run_id}; mean log density {mean:.4f} nats"
+        in finished.stdout
+    )
     assert "loc [min]" in finished.stdout
     rows = [line.split() for line in finished.stdout.splitlines() if line.strip().startswith(("0 ", "1 "))]
     counts = [TIMES[labels == component].sum() for component in range(2)]
@@ -115,9 +120,9 @@ def test_of_several_columns_that_of_the_fit_is_labelled(quick: Quick, folder, re
     (of_minutes,) = (tmp_path / "outputs" / "fit").iterdir()
     (tmp_path / "new.csv").write_text(NEW)
     predicted = quick("predict", "new.csv", "output=out.csv")
-    assert predicted.stdout.startswith("minutes: 4 data under "), predicted.stderr
+    assert predicted.stdout.startswith("minutes: 4 observations under "), predicted.stderr
     assert csv.read_csv(tmp_path / "out.csv")["datum"].to_pylist() == MINUTES
-    assert quick("predict", "new.csv", "data.column=times", "output=out.csv").stdout.startswith("times: 4 data")
+    assert quick("predict", "new.csv", "data.column=times", "output=out.csv").stdout.startswith("times: 4 observations")
     (tmp_path / "other.csv").write_text("seconds,times\n1,2\n3,4\n")
     listed = quick("predict", "other.csv", "output=out.csv")
     assert listed.returncode == 2
@@ -127,7 +132,7 @@ def test_of_several_columns_that_of_the_fit_is_labelled(quick: Quick, folder, re
     run_id = run_id_of(of_minutes)
     of_minutes.rename(tmp_path / "elsewhere")  # so that MLflow's copies are read
     predicted = quick("predict", "new.csv", f"run={run_id}", "output=out.csv")
-    assert predicted.stdout.startswith(f"minutes: 4 data under the 1 component of {run_id}"), predicted.stderr
+    assert predicted.stdout.startswith(f"minutes: 4 observations under the 1 component of {run_id}"), predicted.stderr
 
 
 def refused(quick: Quick, folder: Path, *arguments: str) -> str:
@@ -149,11 +154,11 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
         ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
         ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
         ("data.column=unknown", "error: data.column: "),
-        ("output=new.csv", "error: output: expected another place than that of the data"),
-        ("output=outputs/../new.csv", "error: output: expected another place than that of the data"),
-        ("output=outputs/sweeps/study/0/labels.csv", "error: output: expected a place outside of records"),
-        ("output=outputs/sweeps/study/0/figures/labels.csv", "error: output: expected a place outside of records"),
-        ("output=outputs/sweeps/study/sweep.parquet", "error: output: expected a place outside of records"),
+        ("output=new.csv", "error: output: expected a place other than that of the data"),
+        ("output=outputs/../new.csv", "error: output: expected a place other than that of the data"),
+        ("output=outputs/sweeps/study/0/labels.csv", "error: output: expected a place outside records"),
+        ("output=outputs/sweeps/study/0/figures/labels.csv", "error: output: expected a place outside records"),
+        ("output=outputs/sweeps/study/sweep.parquet", "error: output: expected a place outside records"),
     ],
 )
 def test_what_cannot_be_predicted(quick: Quick, folder, record, arguments, says):
@@ -188,7 +193,7 @@ def test_rows_without_a_value_keep_their_places(quick: Quick, folder, record):
     assert "3 of 5 rows with a missing value" in refused(quick, folder, "gaps.csv", "output=gaps.parquet")
     finished = quick("predict", "gaps.csv", "data.missing=drop", "output=gaps.parquet", cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("minutes: 2 data (3 of 5 rows without a value are left out) under")
+    assert finished.stdout.startswith("minutes: 2 observations (3 of 5 rows without a value are left out) under")
     found = parquet.read_table(folder / "gaps.parquet").to_pydict()
     assert found["datum"] == [None, 4.5, None, -3.5, None]
     assert [value is None for value in found["label"]] == [True, False, True, False, True]
@@ -210,4 +215,4 @@ def test_simulate_and_report_write_into_no_record(quick: Quick, folder, record):
     ):
         finished = quick(*command.split(), cwd=folder)
         assert finished.returncode == 2
-        assert finished.stderr.startswith("error: output: expected a place outside of records")
+        assert finished.stderr.startswith("error: output: expected a place outside records")

@@ -47,7 +47,7 @@ def test_what_was_changed_is_told(moved):
     assert lines[0] == f"moved from {old}/outputs to {new}/outputs"
     # The fit and the sweep's best are models; the sweep noted its store by its whole path, with its three records.
     told = "2 experiments, 4 runs, 2 models, 4 records, 3 notes of records"
-    assert lines[1] == f"paths put right: {told}"
+    assert lines[1] == f"paths fixed: {told}"
     backup = new / lines[2].split()[5].rstrip(";")
     with contextlib.closing(sqlite3.connect(backup)) as connection:
         before = [uri for (uri,) in connection.execute("SELECT artifact_uri FROM runs")]

@@ -8,7 +8,7 @@ import pytest
 from conftest import Quick
 from markupsafe import escape
 
-from gmm_pipeline.stages.running import override_word
+from gmm_pipeline.stages.running import quoted_override
 
 NAME = "report.html"
 
@@ -81,7 +81,7 @@ def test_a_sweep_has_a_page_by_folder_and_by_id(quick: Quick, folder, study):
 def test_a_run_of_a_sweep_that_diverged_has_a_page_among_its_files(quick: Quick, folder, study):
     finished = quick("report", "run=outputs/sweeps/study/1", cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    assert b"This run diverged: its numbers are no result" in (study / "1" / NAME).read_bytes()
+    assert b"This run diverged and has no result" in (study / "1" / NAME).read_bytes()
     assert run_id_of(study / "1" / "record.json") not in {part for path in copies(folder) for part in path.parts}
 
 
@@ -114,7 +114,7 @@ def test_a_record_that_only_mlflow_has_is_reported_from_its_copies(quick: Quick,
     page = Path("outputs", "report", f"{run_id}.html")
     assert finished.stdout == f"report: {page}, and with its run in MLflow\n"
     # An id that begins with a digit is quoted.
-    assert str(escape(f"rerun {override_word('run', run_id)}")) in (folder / page).read_text()
+    assert str(escape(f"rerun {quoted_override('run', run_id)}")) in (folder / page).read_text()
 
 
 def test_the_newest_run_of_a_sweep_stands_for_the_sweep(quick: Quick, folder, study, tmp_path):
@@ -137,7 +137,7 @@ def test_the_newest_run_of_a_sweep_stands_for_the_sweep(quick: Quick, folder, st
         ("level=1.5", "error: level: expected a number from 0.5 to 0.9999, but got 1.5."),
         ("simulations=0", "error: simulations: expected a whole number from 100 to 1000000, but got 0."),
         ("tracking.uri=mlruns", "error: tracking.uri: expected sqlite:///FILE or http(s)://HOST:PORT"),
-        ("run=under_way", "error: run: expected a sweep that came to an end, but got under_way, with 2 of 2 records"),
+        ("run=under_way", "error: run: expected a sweep that has ended, but got under_way, with 2 of 2 records"),
         ("run=failed", "error: run: expected a run with numbers to report, but got failed (failed: no such column)."),
     ],
 )

@@ -15,7 +15,7 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.comparison import Comparison, compare
 from gmm_pipeline.records.files import read_columns, read_json, write_columns, write_json
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
-from gmm_pipeline.stages.rerun_words import _key
+from gmm_pipeline.stages.rerun_arguments import _key
 
 QUIET = ("figures=none", "animation=none", "tracking=none")
 SMALL = ("steps=12", "data.n_draws=60", "restarts=2", "n_components=2")

@@ -80,7 +80,7 @@ def test_the_command_it_prints_works(quick: Quick, written):
     command = said.split("fit them: python -m gmm_pipeline ")[1].split()
     finished = quick(*command, *QUIET, "search=none", "steps=5", cwd=written)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.startswith("datum: 190 data, 4 components; loss ")
+    assert finished.stdout.startswith("datum: 190 observations, 4 components; loss ")
     assert "converged in 5 steps" in finished.stdout
 
 

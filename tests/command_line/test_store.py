@@ -54,7 +54,7 @@ def test_mlflows_own_variables_name_store_and_experiment(quick: Quick, tmp_path)
     tracked = json.loads(record.read_text())["tracking"]
     assert (tracked["uri"], tracked["experiment"]) == ("sqlite:///team.db", "waiting")
     assert not (tmp_path / "outputs/mlflow.db").exists()
-    assert "1 there already; sqlite:///team.db" in quick("log", **named).stdout
+    assert "1 already there; sqlite:///team.db" in quick("log", **named).stdout
     assert quick("repair", **named).stdout.startswith("nothing to repair in team.db")
     for variables, says in (
         ({"MLFLOW_TRACKING_URI": ""}, "outputs/mlflow.db, which does not exist"),  # as if it were not set

@@ -53,5 +53,5 @@ def test_a_folder_of_parts_is_a_file(tmp_path):
 
 @pytest.mark.parametrize("word", ["steps", "predict", "12"])
 def test_a_word_that_is_nothing_is_refused(word):
-    with pytest.raises(InputError, match=f"a file with data, but got '{word}'"):
+    with pytest.raises(InputError, match=f"a data file, but got '{word}'"):
         as_overrides("fit", [word])

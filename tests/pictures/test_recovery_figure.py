@@ -19,11 +19,11 @@ def test_picture_shows_shares_and_what_they_mean():
     assert [np.asarray(drawn.get_ydata()).tolist() for drawn in curves] == [[0.2, 1.0], [0.0, 0.5]]
     np.testing.assert_allclose(np.asarray(curves[0].get_xdata()), [100.0, 200.0], rtol=0.02)
     said = texts(figure)
-    assert "overlap 0.1:\n90 % from 200 data" in said and "overlap 0.4:\nnever 90 %" in said
+    assert "overlap 0.1:\n90 % from 200 observations" in said and "overlap 0.4:\nnever 90 %" in said
     assert "within 0.5 true scales" in said
     assert "the first 8 of 9 settings" in texts(draw_recovery([line([0.2, 1.0])] * 9, size=SIZE))
 
 
 def test_shares_of_one_number_of_data_tell_nothing():
-    assert recovery_figure.tells([line([0.2, 1.0])])
-    assert not recovery_figure.tells([line([0.2])])
+    assert recovery_figure.is_informative([line([0.2, 1.0])])
+    assert not recovery_figure.is_informative([line([0.2])])

@@ -17,7 +17,7 @@ from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.reading import read_checked
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun
 from gmm_pipeline.stages import animate
-from gmm_pipeline.stages.rerun_words import routed
+from gmm_pipeline.stages.rerun_arguments import routed
 from gmm_pipeline.tracking.runs import log_record
 
 FILES = (

@@ -64,7 +64,7 @@ def pages(tmp_path_factory) -> Path:
         runs,
         place="outputs/sweeps/study",
         counts="sweep study, 400 runs",
-        told=["One is best."],
+        meaning=["One is best."],
         settings=SETTINGS,
     )
     write_text(folder / "sweep.html", text)

@@ -88,7 +88,7 @@ def sweep_page_of(folder):
         runs,
         place=folder.name,
         counts=sweep_summary.counts(manifest, runs),
-        told=["A first sentence.", "A second one."],
+        meaning=["A first sentence.", "A second one."],
         settings=SETTINGS,
     )
 
@@ -106,10 +106,7 @@ def sweep_text(folder):
 def test_a_page_says_what_was_asked_and_what_came_of_it(folder, text):
     said, record = Page(text).said, folder / "run"
     about, parameters = read_json(record / "record.json"), read_json(record / "parameters.json")
-    assert (
-        "Mixtures of 1 to 2 Gaussians, with free or equal scales, were fitted to 300 data of two_modes by maximum"
-        in said
-    )
+    assert "Mixtures of 1 to 2 Gaussians, with free or equal scales, were fitted to 300 observations of two" in said
     assert "one was chosen by BIC" in said
     for sentence in (about["command"], *about["overrides"], *about["verdict"], about["digest"], "rerun run=outputs"):
         assert sentence in said
@@ -239,7 +236,7 @@ def test_json_in_a_script_ends_nothing():
 
 def test_a_diverged_run_says_so_first_and_reports_no_numbers(folder):
     said = Page(page_of(folder / "wild")).said
-    assert said.index("This run diverged: its numbers are no result") < said.index("What was asked")
+    assert said.index("This run diverged and has no result") < said.index("What was asked")
     for absent in ("The answer", "Can it be trusted", "BIC"):
         assert absent not in said
 
@@ -248,7 +245,7 @@ def test_a_diverged_run_says_so_first_and_reports_no_numbers(folder):
     ("searches", "told"),
     [
         ((4, 3), ("the best of 4 independent searches and 3 starts", "3 of 4 independent searches found")),
-        ((1, 1), ("the best of one search and 3 starts", "One search alone found this optimum")),
+        ((1, 1), ("the best of one search and 3 starts", "Only one search found this optimum")),
         (None, ("the best of 3 starts", "starts reached the best optimum")),
     ],
 )
@@ -304,7 +301,7 @@ def test_data_that_are_not_of_the_mixture_are_told(folder, tmp_path):
     write_columns(copy / "assignments.parquet", columns)
     said = Page(page_of(copy)).said
     assert "the data do not look like the mixture (p < 0.001)" in said
-    assert said.index("This fit is not to be relied on") < said.index("What was asked")
+    assert said.index("Do not rely on this fit") < said.index("What was asked")
 
 
 def test_the_table_of_a_sweep_has_every_run_and_first_what_differs(folder, sweep_text):

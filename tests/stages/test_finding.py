@@ -47,7 +47,7 @@ def test_of_an_unfinished_sweep_it_is_the_best_so_far(outputs):
     sweeps.write_manifest(folder, manifest._replace(runs=[*manifest.runs, *more]))
     best = best_of_sweep(folder)
     assert best is not None
-    assert best.words == "the best of 6 runs so far, of 9, of the sweep study by BIC"
+    assert best.description == "the best of 6 runs so far, of 9, of the sweep study by BIC"
 
 
 def test_a_sweep_without_a_result_has_no_best_run(tmp_path):

@@ -56,7 +56,7 @@ def test_data_of_another_shape_differ_and_data_of_the_mixture_agree(fitted):
 
 def test_rounded_data_are_said_to_be(fitted):
     (said,) = goodness_of_fit(*fitted(np.round(NORMAL / 2.0)))
-    assert said.startswith("data differ") and "many data are equal" in said
+    assert said.startswith("data differ") and "many observations are equal" in said
 
 
 @pytest.mark.parametrize(

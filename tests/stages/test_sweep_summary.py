@@ -39,7 +39,7 @@ def told(capsys, runs, objective="bic", missing=0, tables=(), pictures=()) -> st
     asked = [ManifestRun(run.number, run.overrides, None) for run in runs]
     asked += [ManifestRun(1000 + number, (), None) for number in range(missing)]
     manifest = Manifest("0" * 32, "study", "fit", "2026-01-01T00:00:00+00:00", objective, asked)
-    sweep_summary.tell(
+    sweep_summary.print_summary(
         manifest,
         runs,
         Path.cwd() / "outputs" / "sweeps" / "study",

@@ -185,5 +185,5 @@ def test_a_servers_address_is_only_told(capsys):
 
 def test_a_server_that_fails_says_why(store):
     # A database without MLflow's tables but with others is not upgraded.
-    with pytest.raises(tracking.TrackingError, match=r"(?s)exit code .*last words:\n.+"):
+    with pytest.raises(tracking.TrackingError, match=r"(?s)exit code .*last output:\n.+"):
         ui.run(config(store), started=0.0)

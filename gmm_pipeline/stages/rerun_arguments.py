@@ -1,8 +1,8 @@
-"""From the words of `rerun` to those of the run that they ask for.
+"""Translates the arguments of `rerun` into those of the run that they ask for.
 
 `rerun run=RECORD` is a fit whose defaults are the values of the record, as `fit config=RECORD/config.yaml` has them,
-with neither pictures nor tracking, and a comparison at its end. With overrides that bear on the fit it is that fit, and
-nothing else. So there is one path through the code for all of them; the price is that the record is looked for before
+with neither pictures nor tracking, and a comparison at its end. With overrides that affect the fit it is that fit, and
+nothing else. So there is one path through the code for all of them; the price is that the record is looked up before
 Hydra composes anything.
 """
 
@@ -28,44 +28,44 @@ ANSWERED_AT_ONCE = ("-h", "--help", "--hydra-help", "-sc", "--shell-completion",
 
 
 class Routed(NamedTuple):
-    """What is run in the place of `rerun`."""
+    """What is run in place of `rerun`."""
 
     command: str
     """`rerun`, or `fit` for a variation."""
     primary: str
-    words: list[str]
+    arguments: list[str]
 
 
-def routed(words: Sequence[str]) -> Routed:
-    """Find the record that is meant, and what is to be done with it.
+def routed(arguments: Sequence[str]) -> Routed:
+    """Find the requested record, and decide what is run.
 
     Args:
-        words: of the command line, without the command.
+        arguments: of the command line, without the command.
 
     Raises:
-        InputError: there is no such record, it has no result, or the words ask for what cannot be.
+        InputError: there is no such record, it has no result, or the arguments are not for `rerun`.
     """
-    if set(words) & {*ANSWERED_AT_ONCE}:
-        return Routed("rerun", "rerun", list(words))
-    if {"-m", "--multirun"} & {*words}:
+    if set(arguments) & {*ANSWERED_AT_ONCE}:
+        return Routed("rerun", "rerun", list(arguments))
+    if {"-m", "--multirun"} & {*arguments}:
         raise InputError(
             "--multirun",
             expected="one run",
             came="a sweep",
             remedy="For a sweep of variations: fit --multirun config=RECORD/config.yaml seed=1,2.",
         )
-    if any(_key(word) == "config" for word in words):
+    if any(_key(word) == "config" for word in arguments):
         raise InputError(
-            "config", expected="run=RECORD", came="config", remedy="With a config: fit config=FILE, which is no rerun."
+            "config", expected="run=RECORD", came="config", remedy="To fit from a config file: fit config=FILE."
         )
     from gmm_pipeline.stages.loading import WITHOUT_EFFECT
 
-    record = _record(words)
+    record = _record(arguments)
     file = record / artifacts.CONFIG
-    taken = _with_data_found(config_files.read(file, "fit"), record)
-    set_keys = {_key(word) for word in words} - {""}
+    taken = _with_absolute_paths(config_files.read(file, "fit"), record)
+    set_keys = {_key(word) for word in arguments} - {""}
     is_variation = not set_keys <= {*WITHOUT_EFFECT, *OF_THE_COMMAND}
-    kept = [word for word in words if _key(word) != "run"]
+    kept = [word for word in arguments if _key(word) != "run"]
     asked = [hydra_word("config", str(file)), *kept]
     if is_variation:
         return Routed("fit", config_files.register("fit", taken), asked)
@@ -78,8 +78,8 @@ def _key(word: str) -> str:
     return found.group(1) if found and ("=" in word or word.startswith("~")) else ""
 
 
-def _record(words: Sequence[str]) -> Path:
-    """The record, or copies of what MLflow has of it in a folder that stays.
+def _record(arguments: Sequence[str]) -> Path:
+    """The record, or a permanent copy of what MLflow has of it.
 
     Raises:
         InputError: there is none, or it has no result.
@@ -87,11 +87,11 @@ def _record(words: Sequence[str]) -> Path:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    # All keys that `rerun` has of its own, so that one which only a sweep reads is refused here.
-    said = [word for word in words if _key(word) in SCHEMAS["rerun"].__dataclass_fields__]
-    store = [] if any(re.match(r"tracking=", word) for word in said) else ["tracking=mlflow"]
+    # All of `rerun`'s own keys, so that one which only a sweep reads is refused here.
+    own = [word for word in arguments if _key(word) in SCHEMAS["rerun"].__dataclass_fields__]
+    store = [] if any(re.match(r"tracking=", word) for word in own) else ["tracking=mlflow"]
     try:
-        cfg = composed("rerun", [*store, *said], option_folders(words))
+        cfg = composed("rerun", [*store, *own], option_folders(arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise as_mistake(error, "rerun") or error from None
     record = lasting_record(cfg.run, cfg.outputs_dir, cfg.tracking.uri)
@@ -114,8 +114,8 @@ def _record(words: Sequence[str]) -> Path:
     return record
 
 
-def _with_data_found(taken: dict[str, Any], record: Path) -> dict[str, Any]:
-    """The values, with the paths of data that were told from another folder made whole."""
+def _with_absolute_paths(taken: dict[str, Any], record: Path) -> dict[str, Any]:
+    """The values, with data paths that were relative to another folder made absolute."""
     data = dict(taken.get("data", {}))
     path = Path(str(data.get("path")))
     if "path" not in data or path.is_absolute() or path.exists():
