@@ -121,10 +121,10 @@ def _rows_of_option(group: str, option: str, target: str | None, content: dict) 
     schema = next((hint for hint in _hints_of_fit() if hint[0] == group and is_dataclass(hint[1])), None)
     hints = typing.get_type_hints(schema[1]) if schema else {}
     function = _function(target) if target else None
-    told = _arguments(function) if function else {}
+    described = _arguments(function) if function else {}
     for key, value in content.items():
         name = f"{group.replace('/', '.')}.{key}"
-        meaning = beside.get(key) or told.get(key) or _beside_in_another(group, key)
+        meaning = beside.get(key) or described.get(key) or _beside_in_another(group, key)
         if isinstance(value, dict):
             for inner, number in value.items():
                 said = f"{meaning}: {beside.get(f'{key}.{inner}', '')}"

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".docs_cache"
 FENCE = re.compile(r"^```(\w+)(?: run=(\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MADE = re.compile(r"\bmade/(\w+)/([\w./-]+)")
-FOLDER_TOLD = re.compile(r"^records?: (.+)$", re.MULTILINE)
+FOLDER_PRINTED = re.compile(r"^records?: (.+)$", re.MULTILINE)
 PROGRAM = "python -m gmm_pipeline "
 
 log = logging.getLogger("mkdocs.hooks.shown_commands")
@@ -149,9 +149,9 @@ def _ran(block: Fence, folder: Path, uri: str, run: Run) -> tuple[str, str]:
         if code:
             raise PluginError(f"{uri}: {shown!r} ended with exit code {code}\n{stderr[-2000:]}")
         printed.append(stdout.rstrip())
-    told = "\n\n".join(printed)
-    left = FOLDER_TOLD.findall(told)
-    return told, left[-1] if left else "."
+    output = "\n\n".join(printed)
+    left = FOLDER_PRINTED.findall(output)
+    return output, left[-1] if left else "."
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -178,7 +178,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     def shown(found: re.Match[str]) -> str:
         kind, name, body = found.groups()
         fence = f"```{kind}\n{body}```"
-        told = printed.get(name, "")
-        return f"{fence}\n\n```text\n{told}\n```" if told else fence
+        output = printed.get(name, "")
+        return f"{fence}\n\n```text\n{output}\n```" if output else fence
 
     return FENCE.sub(shown, markdown)
