@@ -68,8 +68,8 @@ def with_point(key: str, value: str) -> str:
         key: the key, dotted.
         value: its value as it was typed.
     """
-    found = DECIMAL_COMMA.fullmatch(value)
-    return f"Decimal numbers have a point: {key}={found.group(1)}.{found.group(2)}." if found else ""
+    match = DECIMAL_COMMA.fullmatch(value)
+    return f"Decimal numbers have a point: {key}={match.group(1)}.{match.group(2)}." if match else ""
 
 
 def _several_values(key: str, word: str, arguments: Sequence[str], command: str) -> InputError:

@@ -202,10 +202,10 @@ def _unusable_value(text: str, command: str) -> InputError:
         return _unknown_of_file(composed[1], key[1] if key else unknown[1], unknown[2], command)
     expected, came = "overrides of the form key=value", text.splitlines()[0].rstrip(".")
     for pattern, kind in REFUSALS:
-        found = re.search(pattern, text)
-        if found is None:
+        match = re.search(pattern, text)
+        if match is None:
             continue
-        parts = found.groupdict()
+        parts = match.groupdict()
         choices = f"one of {parts['choices']}" if "choices" in parts else ""
         named = KINDS.get(parts["kind"], f"a value of type {parts['kind']}") if "kind" in parts else ""
         nothing = "null" if "Optional" in pattern else "a value of another kind"
@@ -231,11 +231,11 @@ def _places(command: str) -> dict[str, tuple[str, list[str]]]:
     from gmm_pipeline.configuration.config import SCHEMAS
 
     def places(schema: Any, within: str) -> dict[str, tuple[str, list[str]]]:
-        found = {schema.__name__: (within, [field.name for field in fields(schema)])}
+        by_name = {schema.__name__: (within, [field.name for field in fields(schema)])}
         for field in fields(schema):
             if is_dataclass(field.type):
-                found |= places(field.type, f"{within}.{field.name}".lstrip("."))
-        return found
+                by_name |= places(field.type, f"{within}.{field.name}".lstrip("."))
+        return by_name
 
     return places(SCHEMAS[command], "")
 

@@ -91,7 +91,7 @@ def keys_of(command: str, arguments: Sequence[str] = ()) -> list[str]:
     """
     folders, groups, schema = option_folders(arguments), groups_of(command), SCHEMAS[command].__dataclass_fields__
     typed = [re.fullmatch(rf"({'|'.join(groups)})=([\w./-]+)", word) for word in arguments]
-    choices = _choices(_primary(command)["defaults"]) | {found[1]: found[2] for found in typed if found}
+    choices = _choices(_primary(command)["defaults"]) | {match[1]: match[2] for match in typed if match}
     chosen = {group: _option(group, choices[group], folders) for group in groups}
     forced = {group: option for content in chosen.values() for group, option in _choices(content["defaults"]).items()}
     chosen |= {group: _option(group, option, folders) for group, option in forced.items() if group in groups}
@@ -277,12 +277,12 @@ def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, s
 
 def _comments_beside(text: str) -> dict[str, str]:
     """The comment on the line of each key, dotted, in a YAML of at most two levels."""
-    found, above = {}, ""
+    comments, above = {}, ""
     for indent, key, meaning in re.findall(r"^( *)(\w+):.*?(?:\s#\s*(.+))?$", text, re.MULTILINE):
         above = above if indent else key
         if meaning:
-            found[f"{above}.{key}" if indent else key] = meaning
-    return found
+            comments[f"{above}.{key}" if indent else key] = meaning
+    return comments
 
 
 def _as_yaml(value: object) -> str:

@@ -34,8 +34,8 @@ def offers(line: str, commands: Iterable[str]) -> list[str] | None:
         return [flag for flag in FLAGS if flag.startswith(typed)]
     key, equals, value = typed.partition("=")
     if equals and key.lstrip("+") in PATH_KEYS:
-        found = [f"{key}={path}" for path in _paths(value)]
-        return [*found, f"{key}=latest"] if key == "run" and "latest".startswith(value) else found
+        paths = [f"{key}={path}" for path in _paths(value)]
+        return [*paths, f"{key}=latest"] if key == "run" and "latest".startswith(value) else paths
     return None
 
 
@@ -47,5 +47,5 @@ def _paths(typed: str) -> list[str]:
     hidden = name.startswith(".")
     if not place.is_dir():
         return []
-    found = [path for path in place.iterdir() if path.name.startswith(name) and path.name.startswith(".") == hidden]
-    return sorted(f"{prefix}{path.name}{'/' * path.is_dir()}" for path in found)
+    paths = [path for path in place.iterdir() if path.name.startswith(name) and path.name.startswith(".") == hidden]
+    return sorted(f"{prefix}{path.name}{'/' * path.is_dir()}" for path in paths)

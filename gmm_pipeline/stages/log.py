@@ -101,9 +101,9 @@ def load(cfg: DictConfig) -> Job:
     sweep = _sweep_of(folder)
     if sweep is not None:
         return Job([], {sweep: [folder]}, [], 0)
-    found = find_records(folder)
+    existing = find_records(folder)
     members, broken = {}, []
-    for sweep in found.sweeps:
+    for sweep in existing.sweeps:
         try:
             members[sweep] = [sweep / str(run.number) for run in sweeps.read_manifest(sweep).runs]
         except InputError as error:
@@ -112,8 +112,8 @@ def load(cfg: DictConfig) -> Job:
         sweep: [record for record in records if (record / artifacts.RECORD).is_file()]
         for sweep, records in members.items()
     }
-    without = len(found.unfinished) + sum(len(members[sweep]) - len(records) for sweep, records in there.items())
-    job = Job(found.records, {sweep: records for sweep, records in there.items() if records}, broken, without)
+    without = len(existing.unfinished) + sum(len(members[sweep]) - len(records) for sweep, records in there.items())
+    job = Job(existing.records, {sweep: records for sweep, records in there.items() if records}, broken, without)
     if not job.records and not job.sweeps and not job.broken:
         interrupted = f"{without} that were interrupted" if without else "none"
         raise InputError(

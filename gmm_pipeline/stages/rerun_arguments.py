@@ -74,8 +74,8 @@ def routed(arguments: Sequence[str]) -> Routed:
 
 def _key(word: str) -> str:
     """The first part of what an override sets; empty for a flag and its argument."""
-    found = re.match(r"(?:\+{1,2}|~)?([A-Za-z_]\w*)(?:[./@]\S*?)?(?:=|$)", word)
-    return found.group(1) if found and ("=" in word or word.startswith("~")) else ""
+    match = re.match(r"(?:\+{1,2}|~)?([A-Za-z_]\w*)(?:[./@]\S*?)?(?:=|$)", word)
+    return match.group(1) if match and ("=" in word or word.startswith("~")) else ""
 
 
 def _record(arguments: Sequence[str]) -> Path:

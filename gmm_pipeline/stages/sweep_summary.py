@@ -52,7 +52,7 @@ BARRED: dict[str, str] = {
     Reason.ROUNDED: "with a component narrower than the rounding of the data",
     Reason.MISSED: "below a mixture that the model contains",
 }
-"""Why runs are left out, in words."""
+"""Why runs are left out, for the summary."""
 CHARGING = ("bic", "aic", "icl")
 """Objectives that penalise components, so that the best number of them need not be the largest."""
 SCALES = {
