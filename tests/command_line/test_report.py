@@ -51,7 +51,7 @@ def test_the_latest_run_has_a_page_beside_its_files_and_in_mlflow(quick: Quick, 
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
     page = record / NAME
-    assert finished.stdout == f"report: {page.relative_to(folder)}, and with its run in MLflow\n"
+    assert finished.stdout == f"report: {page.relative_to(folder)} (also attached to its MLflow run)\n"
     (copy,) = [path for path in copies(folder) if run_id_of(record / "record.json") in path.parts]
     text = page.read_bytes()
     assert copy.read_bytes() == text
@@ -67,7 +67,7 @@ def test_the_latest_run_has_a_page_beside_its_files_and_in_mlflow(quick: Quick, 
 def test_a_sweep_has_a_page_by_folder_and_by_id(quick: Quick, folder, study):
     finished = quick("report", "run=outputs/sweeps/study", cwd=folder)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "report: outputs/sweeps/study/report.html, and with its run in MLflow\n"
+    assert finished.stdout == "report: outputs/sweeps/study/report.html (also attached to its MLflow run)\n"
     text = (study / NAME).read_bytes()
     parent = run_id_of(study / "sweep.json")
     (copy,) = [path for path in copies(folder) if parent in path.parts]
@@ -112,7 +112,7 @@ def test_a_record_that_only_mlflow_has_is_reported_from_its_copies(quick: Quick,
         hidden.rename(record)
     assert finished.returncode == 0, finished.stderr
     page = Path("outputs", "report", f"{run_id}.html")
-    assert finished.stdout == f"report: {page}, and with its run in MLflow\n"
+    assert finished.stdout == f"report: {page} (also attached to its MLflow run)\n"
     # An id that begins with a digit is quoted.
     assert str(escape(f"rerun {quoted_override('run', run_id)}")) in (folder / page).read_text()
 

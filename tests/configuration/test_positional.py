@@ -1,4 +1,4 @@
-"""Files with data among the words of a command."""
+"""Data files among the arguments of a command."""
 
 from pathlib import Path
 
