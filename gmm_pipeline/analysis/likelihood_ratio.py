@@ -7,10 +7,11 @@ their number: for each replicate the usual restarts twice, one fit more from the
 from its fit of K with one component split.
 
 K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative. Where
-it is, the search failed. Such replicates are fitted again several times, and so are the data and the replicates next
-below them, whose place decides the p-value; what then still fails counts as larger than the data's, and what improved
-is counted. The price: at most as many starts again as a few times the replicates that failed. Priors should be flat:
-what is compared is the likelihood.
+it is, the search failed, and is repeated several times. The data are searched as each replicate is, and no more: a test
+whose data alone were searched better would reject too often. The replicates next below the data are searched again,
+since their place decides the p-value, which can only grow by it; what still fails counts as larger than the data's,
+and what improved is counted. The price: at most as many starts again as a few times the replicates that failed, and a
+statistic of the data that a longer search may raise. Priors should be flat: what is compared is the likelihood.
 """
 
 from collections.abc import Callable, Sequence
@@ -114,14 +115,15 @@ def bootstrap_test(
         )
     key_data, key_fits, key_observed = jax.random.split(key, 3)
     of_data = null._replace(key=key_observed)
-    (observed,) = _statistics([of_data], [fitted], fit_all)
     nulls, results = _fit_nulls(null, fitted, n_replicates, key_data, key_fits, fit_all)
-    first = np.array(_statistics(nulls, results, fit_all))
-    again = _worth_another_search(first, observed)
-    more = _searched_again([of_data, *(nulls[i] for i in again)], [fitted, *(results[i] for i in again)], fit_all)
-    observed, replicates = max(observed, more[0], 0.0), first.copy()
-    replicates[again] = np.maximum(first[again], more[1:])
-    missed = replicates < -MISSED
+    nulls, results = [of_data, *nulls], [fitted, *results]
+    statistics = np.array(_statistics(nulls, results, fit_all))
+    again = _worth_another_search(statistics)
+    more = _searched_again([nulls[i] for i in again], [results[i] for i in again], fit_all)
+    first = np.maximum(statistics, 0.0)
+    statistics[again] = np.maximum(statistics[again], more)
+    observed, replicates = max(statistics[0], 0.0), statistics[1:]
+    missed, again = replicates < -MISSED, again[again > 0]
     known = ~np.isnan(replicates)
     return LikelihoodRatioTest(
         n_components=null.plan.n_components,
@@ -129,7 +131,7 @@ def bootstrap_test(
         p_value=float((1 + np.sum(known & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(known))),
         replicates=np.maximum(replicates, 0.0),
         n_refitted=len(again),
-        n_improved=int(np.sum(replicates[again] > np.maximum(first[again], 0.0) + MISSED)),
+        n_improved=int(np.sum(statistics[again] > first[again] + MISSED)),
         n_missed=int(np.sum(missed)),
     )
 
@@ -217,11 +219,12 @@ def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: 
     return statistics
 
 
-def _worth_another_search(replicates: Float[np.ndarray, " B"], observed: float) -> np.ndarray:
-    """The replicates whose search failed, and those next below the data: what they miss is missing in the p-value."""
-    below = np.flatnonzero((replicates < max(observed, 0.0)) & (replicates >= -MISSED))
-    nearest = below[np.argsort(-replicates[below], kind="stable")][:NEAREST]
-    return np.union1d(np.flatnonzero(replicates < -MISSED), nearest).astype(int)
+def _worth_another_search(statistics: Float[np.ndarray, " n"]) -> np.ndarray:
+    """Where the search failed, and the replicates next below the data, which are the first: their place decides."""
+    failed = np.flatnonzero(statistics < -MISSED)
+    below = 1 + np.flatnonzero((statistics[1:] < max(statistics[0], 0.0)) & (statistics[1:] >= -MISSED))
+    nearest = below[np.argsort(-statistics[below], kind="stable")][:NEAREST]
+    return np.union1d(failed, nearest).astype(int)
 
 
 def _searched_again(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> np.ndarray:

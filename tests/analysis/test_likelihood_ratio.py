@@ -156,10 +156,11 @@ def test_fits_of_replicates_start_as_the_observed_ones_do_and_from_the_truth():
     job = a_job(TWO_MODES, 2, equal_scales=True, restarts=3)
     (fitted,) = fit_by_em([job])
     bootstrap_test(job, fitted, n_replicates=4, key=KEY, fit_all=remember)
-    observed, nulls, alternatives, again = calls
-    assert {one.data.tobytes() for one in again[4:]} <= {one.data.tobytes() for one in alternatives}
-    assert all(one.data is job.data for one in again[:4])
-    assert len({np.asarray(one.key).tobytes() for one in (observed[0], *again[:4])}) == 5
+    nulls, larger, again = calls
+    observed, alternatives = larger[:3], larger[3:]
+    assert all(one.data is job.data for one in observed)
+    # The data are searched as each replicate is, once: a test that looked longer at them would reject too often.
+    assert {one.data.tobytes() for one in again} <= {one.data.tobytes() for one in alternatives}
     assert [one.begin is None for one in observed] == [True, False, False]
     assert [one.restarts for one in observed] == [3, 1, 1]
     assert [one.plan.n_components for one in nulls] == [2] * 8
