@@ -122,11 +122,11 @@ def bootstrap_test(
     observed, replicates = max(observed, more[0], 0.0), first.copy()
     replicates[again] = np.maximum(first[again], more[1:])
     missed = replicates < -MISSED
-    known = ~np.isnan(replicates)
+    valid = ~np.isnan(replicates)
     return LikelihoodRatioTest(
         n_components=null.plan.n_components,
         statistic=float(observed),
-        p_value=float((1 + np.sum(known & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(known))),
+        p_value=float((1 + np.sum(valid & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(valid))),
         replicates=np.maximum(replicates, 0.0),
         n_refitted=len(again),
         n_improved=int(np.sum(replicates[again] > np.maximum(first[again], 0.0) + MISSED)),
