@@ -1,6 +1,6 @@
-"""Whether the data look like draws of the mixture that was fitted to them, where that can be told.
+"""Whether the data look like draws from the mixture that was fitted to them, where that can be judged.
 
-It can for many data, an optimum, and a mixture in which nothing has collapsed.
+This needs many data, an optimum, and a mixture in which no component has collapsed.
 """
 
 from typing import NamedTuple
@@ -14,37 +14,42 @@ MOST_ELEMENTS = 10**7
 
 
 class Goodness(NamedTuple):
-    """How probable a deviation as large is, were the data of the mixture."""
+    """How probable the deviation would be if the data were drawn from the mixture."""
 
     p_value: float
     is_rounded: bool
-    """Whether data that are equal have a part in the deviation."""
+    """Whether ties in the data contribute to the deviation."""
 
 
-def can_be_told(job: Job, found: Answer) -> bool:
-    """Whether the answer is an optimum, and looking at the data does not take long."""
-    few = len(job.dataset.data) * len(found.fitted.locs) <= MOST_ELEMENTS
-    return bool(found.is_sound and found.metrics["converged"] and few)
-
-
-def goodness_of_fit(job: Job, found: Answer, *, simulations: int, seed: int) -> Goodness | None:
-    """How far the data are from the mixture; None where they are too few.
+def can_be_judged(job: Job, answer: Answer) -> bool:
+    """Whether the answer is an optimum, and the data are small enough to evaluate quickly.
 
     Args:
         job: with the data.
-        found: the answer, of which it can be told.
+        answer: the answer.
+    """
+    few = len(job.dataset.data) * len(answer.fitted.locs) <= MOST_ELEMENTS
+    return bool(answer.is_sound and answer.metrics["converged"] and few)
+
+
+def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
+    """How far the data are from the mixture; None if there are too few.
+
+    Args:
+        job: with the data.
+        answer: for which `can_be_judged` holds.
         simulations: for the p-value.
         seed: of the simulations.
     """
     dataset = job.dataset
-    seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), found.fitted)
+    seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), answer.fitted)
     if seen.total < agreement.FEW_DATA:
         return None
     null = agreement.null_of(
         seen.largest,
-        found.fitted,
+        answer.fitted,
         total=seen.total,
-        equal_scales=found.equal_scales,
+        equal_scales=answer.equal_scales,
         level=job.asked.level,
         simulations=simulations,
         seed=seed,

@@ -1,4 +1,4 @@
-"""Results of searches, remembered for runs that differ in nothing that a search sees."""
+"""Results of searches, cached for runs that differ in nothing that a search sees."""
 
 import hashlib
 import threading
@@ -8,22 +8,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.search import Found, search
+from gmm_pipeline.inference.search import SearchResult, search
 from gmm_pipeline.model import inits
 
 KEPT = 512
-"""Results of searches that are remembered."""
+"""Number of search results that are cached."""
 
 
 class _Memory:
-    """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
+    """The last `KEPT` search results by digest; a search that is under way is waited for."""
 
     def __init__(self) -> None:
-        self.results: OrderedDict[str, list[Found]] = OrderedDict()
+        self.results: OrderedDict[str, list[SearchResult]] = OrderedDict()
         self.under_way: dict[str, threading.Lock] = {}
         self.lock = threading.Lock()
 
-    def recall(self, key: str, make: Callable[[], list[Found]]) -> list[Found]:
+    def recall(self, key: str, make: Callable[[], list[SearchResult]]) -> list[SearchResult]:
         with self.lock:
             own = self.under_way.setdefault(key, threading.Lock())
         with own:
@@ -42,12 +42,12 @@ _memory = _Memory()
 
 def remembered_search(
     jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
-) -> list[Found]:
+) -> list[SearchResult]:
     """`search`, once for runs that differ in nothing that it sees, such as their optimizers and steps.
 
     Args:
         jobs: fits of the same data and key.
-        plan: how thoroughly.
+        plan: how thorough the search is.
         workers: threads that compute.
         heed: called between rounds.
     """
@@ -56,7 +56,7 @@ def remembered_search(
 
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:
-    """Of all that a search sees of a fit."""
+    """Digest of everything that a search sees of a fit."""
     seen = (job.plan.n_components, job.padded_to, job.plan.log_prior, job.plan.fused, plan, job.restarts, len(job.data))
     numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())

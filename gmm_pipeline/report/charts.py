@@ -201,7 +201,7 @@ def loss(run: Record) -> Chart | None:
 def restarts(run: Record) -> Chart | None:
     """How far below the best each start ended, best first; None if a sentence is enough."""
     rows = run.restarts
-    if not starts.tell(rows):
+    if not starts.worth_drawing(rows):
         return None
     compared = starts.compared(rows)
     traces = []

@@ -19,7 +19,7 @@ def goodness_of_fit(job: Job, result: Answer) -> list[str]:
         job: what was fitted.
         result: of the fit.
     """
-    if not goodness.can_be_told(job, result):
+    if not goodness.can_be_judged(job, result):
         return []
     settings = OmegaConf.load(config_directory() / "report.yaml")
     test = goodness.goodness_of_fit(job, result, simulations=settings.simulations, seed=settings.seed)

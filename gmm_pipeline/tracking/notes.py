@@ -1,8 +1,8 @@
 """Where a record was logged, noted in the record itself.
 
-The store is what knows whether it has a record; the note is for people, and for records that an earlier version logged.
-So it names the first store that has the run: one that logged the record later, as another copy, leaves it. A folder
-that cannot be written to, and a record without times, which is to be the same bytes each time, get no note.
+Whether a store has a record is asked of the store itself; the note is for people, and for records that an earlier
+version logged. It names the first store that has the run; logging the record to another store later does not change it.
+A folder that is not writable, and a record without times, which must have the same bytes each time, get no note.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ from gmm_pipeline.tracking.store import store_file
 
 
 def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
-    """Note in `record.json` or `sweep.json` where a run was logged, unless it lives in another store already.
+    """Note in `record.json` or `sweep.json` where a run was logged, unless another store has it already.
 
     Args:
         file: the last file of a record, or the manifest of a sweep.
         tracked: the fields of a `TrackedRun`.
     """
     content = read_json(file)
-    known = content.get("tracking")
-    if known == tracked or not content.get("started") or (known and _lives_elsewhere(known, tracked["uri"])):
+    noted = content.get("tracking")
+    if noted == tracked or not content.get("started") or (noted and _lives_elsewhere(noted, tracked["uri"])):
         return
     rewrite(file, {**content, "tracking": dict(tracked)})
 
 
 def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
-    """Write a file again, where that is allowed; it keeps its time, by which the newest record is found.
+    """Rewrite a file, if it is writable; it keeps its time, by which the newest record is found.
 
     Args:
         file: that is there.
@@ -48,17 +48,17 @@ def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
     return True
 
 
-def _lives_elsewhere(known: Mapping[str, Any], uri: str) -> bool:
-    """Whether a note names another store that has the run; a server, which may be far away, is believed to have it."""
+def _lives_elsewhere(noted: Mapping[str, Any], uri: str) -> bool:
+    """Whether a note names another store that has the run; a server is assumed to have it, without asking."""
     try:
-        file, ours = store_file(known["uri"]), store_file(uri)
+        file, ours = store_file(noted["uri"]), store_file(uri)
     except (InputError, OSError):
         return False
     if file is None or file == ours or not file.is_file():
-        return file is None and known["uri"].rstrip("/") != uri.rstrip("/")
+        return file is None and noted["uri"].rstrip("/") != uri.rstrip("/")
     asked = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
-            return connection.execute(asked, (known["run_id"],)).fetchone() is not None
+            return connection.execute(asked, (noted["run_id"],)).fetchone() is not None
     except (sqlite3.Error, InputError):
         return False

@@ -112,7 +112,7 @@ def test_no_criterion_chooses_what_is_barred():
     assert found[1].sbic is not None
 
 
-def test_a_choice_at_the_edge_and_searches_that_missed_are_told():
+def test_a_choice_at_the_edge_and_searches_that_missed_are_reported():
     jobs = selection.candidates_of(a_job(DATA), [2, 3], [False])
     poor = a_result([0.4, 0.2, 0.4], [-1.0, 0.0, 1.0], [4.0, 4.0, 4.0])
     found = selection.judge(jobs, [TWO, poor], DATA, IDENTITY)
@@ -123,7 +123,7 @@ def test_a_choice_at_the_edge_and_searches_that_missed_are_told():
     near = found[1]._replace(bic=found[0].bic + 1.0)
     missed = selection.remarks([found[0], near], 0, "bic")[1]
     assert missed.startswith("a better optimum of 3 components with free scales (by ")
-    assert "so that the choice may be wrong" in missed
+    assert "so the choice may be wrong" in missed
     assert selection.remarks(found, 0, "held_out")[1] == missed
     assert "3 components are the most" in selection.remarks(found, 1, "bic")[0]
     one, two = (

@@ -194,7 +194,7 @@ DATA = [
     ("data.path=broken.json", "error: data.path: ", "ends in .csv"),
     ("data.path=notes.txt", "error: notes.txt: ", "data.header=none"),
     ("data.path=two.csv data.column=minute", "error: data.column: ", "minutes, label"),
-    ("data.path=no_weights.csv", "error: data.column: ", "Add one of these words: data.column=x  data.column=w"),
+    ("data.path=no_weights.csv", "error: data.column: ", "Add one of these arguments: data.column=x  data.column=w"),
     ("data.path=two.csv data.column=label", "error: two.csv, column 'label': ", "'a'"),
     ("data.path=two.csv data.column=minutes data.weights_column=w", "error: data.weights_column: ", "minutes, label"),
     ("data.path=missing_among_two.csv data.column=x", "error: missing_among_two.csv, column 'x': ", "first in row 2"),
@@ -243,7 +243,7 @@ TOGETHER = [
     ("n_components=auto selection.scales=[]", "error: selection.scales: ", "free, equal or both"),
     ("n_components=auto criterion=held_out", "error: folds: ", "2 or more where criterion=held_out"),
     ("n_components=auto criterion=likelihood_ratio", "error: likelihood_ratio: ", "likelihood_ratio=99"),
-    ("data.n_draws=20 folds=21", "error: folds: ", "from 2 to 20, the number of data, but got 21"),
+    ("data.n_draws=20 folds=21", "error: folds: ", "from 2 to 20, the number of observations, but got 21"),
     (
         "data.n_draws=20 n_components=auto selection.smallest=21 selection.largest=30",
         "error: n_components: ",

@@ -126,7 +126,7 @@ def test_of_several_columns_that_of_the_fit_is_labelled(quick: Quick, folder, re
     (tmp_path / "other.csv").write_text("seconds,times\n1,2\n3,4\n")
     listed = quick("predict", "other.csv", "output=out.csv")
     assert listed.returncode == 2
-    assert "Add one of these words: data.column=seconds  data.column=times" in listed.stderr
+    assert "Add one of these arguments: data.column=seconds  data.column=times" in listed.stderr
     (tmp_path / "gap.csv").write_text("minutes,times\n1,2\n,4\n")
     assert "column 'minutes': expected finite numbers" in quick("predict", "gap.csv", "output=out.csv").stderr
     run_id = run_id_of(of_minutes)
@@ -150,8 +150,11 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
             "run=outputs/sweeps/study/1",
             "error: run: expected a run that finished, but got outputs/sweeps/study/1 (diver",
         ),
-        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run that sqlite:///outputs/mlflow.db knows"),
-        ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
+        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run in sqlite:///outputs/mlflow.db"),
+        (
+            "run=0123456789abcdef0123456789abcdef tracking=none",
+            "error: tracking.uri: expected the store that has the run",
+        ),
         ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
         ("data.column=unknown", "error: data.column: "),
         ("output=new.csv", "error: output: expected a place other than that of the data"),
@@ -185,7 +188,7 @@ def test_a_run_whose_record_is_nowhere(quick: Quick, folder, record, tmp_path):
         said = refused(quick, copy, f"run={run_id_of(hidden)}", "data.path=new.csv", "data.column=minutes")
     finally:
         hidden.rename(member)
-    assert f"whose record was in {member}. Name the folder where the record is now." in said
+    assert f"whose record was in {member}. Name the current folder of the record." in said
 
 
 def test_rows_without_a_value_keep_their_places(quick: Quick, folder, record):
