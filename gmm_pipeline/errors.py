@@ -46,7 +46,12 @@ def is_full_disk(error: object) -> TypeGuard[OSError]:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> list[str]:
-    """The candidates that look most like `name`, best first, at most three."""
+    """The candidates that look most like `name`, best first, at most three.
+
+    Args:
+        name: as the user wrote it.
+        candidates: the names that exist.
+    """
     candidates = list(candidates)
     close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
     # "learning_rate" is far from "optimizer.learning_rate" as a whole and is its last part.

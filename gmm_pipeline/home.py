@@ -43,6 +43,10 @@ SWEPT = "hydra.sweeper.params"
 def expanded(key: str, path: str) -> str:
     """A path, or sqlite:///PATH, with the home folder in the place of `~` or `~USER`.
 
+    Args:
+        key: the config key, flag or variable that holds the path, for the message.
+        path: as the user wrote it.
+
     Raises:
         InputError: there is no such user.
     """

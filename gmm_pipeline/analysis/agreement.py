@@ -98,7 +98,12 @@ class Null(NamedTuple):
 
 
 def sites_of(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"] | None) -> Sites:
-    """Data that count, gathered by value."""
+    """Data that count, gathered by value.
+
+    Args:
+        data: [n], x.
+        sample_weights: [n], how often each datum counts; None for once each.
+    """
     values = np.asarray(data, np.float64)
     counts = np.ones_like(values) if sample_weights is None else np.asarray(sample_weights, np.float64)
     counted = counts > 0.0
@@ -107,7 +112,12 @@ def sites_of(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"
 
 
 def cdf(mixture: Mixture, points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-    """F(x) = Σ_j w_j Φ((x − μ_j)/σ_j)."""
+    """F(x) = Σ_j w_j Φ((x − μ_j)/σ_j).
+
+    Args:
+        mixture: K components, weights of sum one.
+        points: [P], x, in the unit of the mixture.
+    """
     total = np.zeros(len(points))
     for weight, loc, scale in zip(*mixture, strict=True):
         total += weight * _normal_cdf((points - loc) / scale)
@@ -172,7 +182,12 @@ def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Qua
 
 
 def calibration(sites: Sites, mixture: Mixture) -> Calibration:
-    """The probability integral transform of the data, and the empirical CDF beside it."""
+    """The probability integral transform of the data, and the empirical CDF beside it.
+
+    Args:
+        sites: the data.
+        mixture: fitted, in the unit of the data.
+    """
     after = np.cumsum(sites.counts) / sites.total
     return Calibration(cdf(mixture, sites.values), np.append(0.0, after[:-1]), after, sites.total)
 

@@ -67,7 +67,12 @@ class Answer(NamedTuple):
 
 
 def answer(job: Job, found: Estimate) -> Answer:
-    """Judge an estimate in float64 and bring it into the user's units and the order of the locs."""
+    """Judge an estimate in float64 and bring it into the user's units and the order of the locs.
+
+    Args:
+        job: what was asked.
+        found: the estimate, in the units of the fit.
+    """
     dataset, scaling, result, fit = job.dataset, job.scaling, found.result, found.fit
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, job.standardised, dataset.counts, scaling)

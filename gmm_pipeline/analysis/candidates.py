@@ -38,7 +38,12 @@ class Standing(NamedTuple):
 
 
 def shown_criterion(columns: Mapping[str, Sequence[Any]], criterion: str) -> str:
-    """The criterion whose values are shown: the one that was used, where it has values."""
+    """The criterion whose values are shown: the one that was used, where it has values.
+
+    Args:
+        columns: of the table of candidates, a value for each.
+        criterion: by which the fit was chosen.
+    """
     values = columns.get(criterion, ())
     return criterion if any(value is not None and not math.isnan(value) for value in values) else FALLBACK
 

@@ -69,7 +69,12 @@ def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named
 
 
 def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:
-    """Weight times density of each component at each point, per unit of the data; NaN if a parameter is no number."""
+    """Weight times density of each component at each point, per unit of the data; NaN if a parameter is no number.
+
+    Args:
+        mixture: K components.
+        points: [G], x, in the unit of the mixture.
+    """
     weights, locs, scales = (np.asarray(values, np.float64)[:, None] for values in mixture)
     with np.errstate(all="ignore"):
         heights = portable.log_height(np.log(weights), np.log(scales))
@@ -86,7 +91,13 @@ def window_of(bars: Histogram) -> tuple[float, float]:
 
 
 def density_points(window: tuple[float, float], *mixtures: Mixture | None, base: int) -> Float[np.ndarray, " G"]:
-    """Where to evaluate densities: `base` points over the window, and densely across each component, however narrow."""
+    """Where to evaluate densities: `base` points over the window, and densely across each component, however narrow.
+
+    Args:
+        window: lower and upper end, in the unit of the data.
+        mixtures: whose components are to be resolved; None is skipped.
+        base: number of evenly spaced points.
+    """
     pieces = [np.linspace(*window, base)]
     for mixture in mixtures:
         if mixture is not None:
@@ -102,6 +113,10 @@ def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n
 
     Half the width, since the quartiles of a mixture span its modes and the rule would blur them. The bars cover the
     central quantiles and as much again on both sides, so that one wild datum does not squeeze the others into a bar.
+
+    Args:
+        data: [n], x; what is not finite is left out.
+        sample_weights: [n], how often each datum counts; None for once each.
     """
     values = np.asarray(data, np.float64)
     weights = np.ones_like(values) if sample_weights is None else np.asarray(sample_weights, np.float64)
@@ -159,6 +174,10 @@ def choose_records(history: History, n_chosen: int) -> Int[np.ndarray, " F"]:
     moves: the length of its path in the Fisher metric of labelled data, which no change of units alters,
     ds² = Σ_j 4 d(√w_j)² + w_j (dμ_j² + 2 dσ_j²)/σ_j². The path alone would spend all frames on a fit that jitters about
     its optimum, the logarithm alone would jump over a late escape from a plateau.
+
+    Args:
+        history: H records.
+        n_chosen: how many are wanted.
     """
     n_records = len(history.steps)
     n_chosen = min(n_chosen, n_records)

@@ -53,7 +53,13 @@ class Doubt(NamedTuple):
 
 
 def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool) -> Reason | None:
-    """Why no criterion may choose a fit; None if one may."""
+    """Why no criterion may choose a fit; None if one may.
+
+    Args:
+        degenerate: degenerate components.
+        doubts: what else is known against the fit.
+        diverged: whether it diverged.
+    """
     known = {doubt.reason for doubt in doubts} | ({Reason.DEGENERATE} if degenerate else set())
     known |= {Reason.DIVERGED} if diverged else set()
     return next((reason for reason in Reason if reason in known & BARRING), None)
@@ -110,7 +116,12 @@ def words(doubt: Doubt) -> str:
 
 
 def named(n_components: int, *, equal_scales: bool) -> str:
-    """A model in words."""
+    """A model in words.
+
+    Args:
+        n_components: K.
+        equal_scales: whether all components share one scale.
+    """
     if n_components == 1:
         return "1 component"
     return f"{n_components} components with {'equal' if equal_scales else 'free'} scales"

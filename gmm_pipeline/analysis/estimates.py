@@ -170,6 +170,10 @@ def best_of(candidates: Sequence[Candidate], criterion: str) -> int:
     """Index of the best candidate that may be chosen; of the best of all where none may, which its record then says.
 
     Of those, one that no collapse has given its likelihood.
+
+    Args:
+        candidates: at least one.
+        criterion: one of `selection.CRITERIA`.
     """
     best = selection.choose(candidates, criterion)
     if best is not None:

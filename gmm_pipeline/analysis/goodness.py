@@ -22,7 +22,12 @@ class Goodness(NamedTuple):
 
 
 def can_be_told(job: Job, found: Answer) -> bool:
-    """Whether the answer is an optimum, and looking at the data does not take long."""
+    """Whether the answer is an optimum, and looking at the data does not take long.
+
+    Args:
+        job: with the data.
+        found: the answer.
+    """
     few = len(job.dataset.data) * len(found.fitted.locs) <= MOST_ELEMENTS
     return bool(found.is_sound and found.metrics["converged"] and few)
 

@@ -129,7 +129,12 @@ def in_order_of(fitted: Mixture, other: Mixture) -> Mixture:
 
 
 def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
-    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left."""
+    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left.
+
+    Args:
+        fitted: K components, in order of loc.
+        truth: L components, in order of loc and in the same units; None if it is not known.
+    """
     return truth if truth is None or len(truth.locs) == len(fitted.locs) else in_order_of(fitted, truth)
 
 

@@ -52,7 +52,14 @@ class Line(NamedTuple):
 def wilson(
     hits: Int[np.ndarray, " N"], tried: Int[np.ndarray, " N"]
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Ends of the 95 % score interval of a binomial share, (p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n)."""
+    """Ends of the 95 % score interval of a binomial share, (p̂ + z²/2n ± z √(p̂(1 − p̂)/n + z²/4n²)) / (1 + z²/n).
+
+    (Wilson 1927.)
+
+    Args:
+        hits: [N], how many succeeded.
+        tried: [N], n, how many there were, positive.
+    """
     share, squared = hits / tried, QUANTILE**2 / tried
     middle, half = share + squared / 2.0, np.sqrt(squared * (share * (1.0 - share) + squared / 4.0))
     return np.maximum((middle - half) / (1.0 + squared), 0.0), np.minimum((middle + half) / (1.0 + squared), 1.0)

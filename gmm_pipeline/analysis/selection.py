@@ -229,6 +229,10 @@ def has_likelihood(candidate: Candidate) -> bool:
 def score(candidate: Candidate, criterion: str) -> float:
     """What a criterion says of a candidate, turned so that lower is better; NaN where it says nothing.
 
+    Args:
+        candidate: fitted and judged.
+        criterion: one of `CRITERIA`.
+
     Raises:
         InputError: there is no such criterion.
     """
@@ -245,6 +249,10 @@ def score(candidate: Candidate, criterion: str) -> float:
 
 def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
     """The best of the sound candidates by a criterion, the one with fewer parameters if two are as good.
+
+    Args:
+        candidates: fitted and judged.
+        criterion: one of `CRITERIA`.
 
     Returns:
         None where no candidate may be chosen: something bars each of them, or it has no finite score.

@@ -46,7 +46,12 @@ class Setting(NamedTuple):
 
 
 def value(run: SweepRun, metric: str) -> float:
-    """A metric of a run, NaN where it has no result."""
+    """A metric of a run, NaN where it has no result.
+
+    Args:
+        run: of a sweep.
+        metric: its name in `metrics.json`.
+    """
     found = run.metrics.get(metric) if run.status == FINISHED else None
     return float(found) if isinstance(found, int | float) and math.isfinite(found) else math.nan
 
@@ -59,7 +64,12 @@ def barred(run: SweepRun) -> str | None:
 
 
 def cost(run: SweepRun, objective: str) -> float:
-    """The objective as something to minimise; infinite where a run has no result, or one that cannot be the best."""
+    """The objective as something to minimise; infinite where a run has no result, or one that cannot be the best.
+
+    Args:
+        run: of a sweep.
+        objective: the name of a metric.
+    """
     found = value(run, objective)
     if math.isnan(found) or barred(run):
         return math.inf
@@ -67,7 +77,12 @@ def cost(run: SweepRun, objective: str) -> float:
 
 
 def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
-    """The runs that finished with a finite metric and that nothing bars: those that can be compared."""
+    """The runs that finished with a finite metric and that nothing bars: those that can be compared.
+
+    Args:
+        runs: of a sweep.
+        metric: its name in `metrics.json`.
+    """
     return [run for run in runs if math.isfinite(cost(run, metric))]
 
 
@@ -143,7 +158,12 @@ def jitter(count: int) -> Float[np.ndarray, " R"]:
 
 
 def settings_of(runs: Sequence[SweepRun], objective: str) -> list[Setting]:
-    """The runs grouped by what differs besides the seed, the setting with the best objective first."""
+    """The runs grouped by what differs besides the seed, the setting with the best objective first.
+
+    Args:
+        runs: of a sweep.
+        objective: the name of a metric.
+    """
     keys = [key for key in differing_overrides(runs) if key != SEED]
     groups: dict[tuple[str, ...], list[SweepRun]] = {}
     for run in sorted(runs, key=lambda run: run.number):
@@ -162,14 +182,24 @@ def settings_of(runs: Sequence[SweepRun], objective: str) -> list[Setting]:
 
 
 def best_of(runs: Sequence[SweepRun], objective: str) -> tuple[float, SweepRun]:
-    """Cost and run of the best, the first of equals; an infinite cost where no run has a result."""
+    """Cost and run of the best, the first of equals; an infinite cost where no run has a result.
+
+    Args:
+        runs: at least one.
+        objective: the name of a metric.
+    """
     costs = [cost(run, objective) for run in runs]
     best = int(np.argmin(costs))
     return costs[best], runs[best]
 
 
 def excess_of_same_data(runs: Sequence[SweepRun], metric: str) -> Float[np.ndarray, " R"]:
-    """A metric of runs with results, less the lowest among the runs with the same data."""
+    """A metric of runs with results, less the lowest among the runs with the same data.
+
+    Args:
+        runs: [R], that have results.
+        metric: its name in `metrics.json`; negated where larger is better.
+    """
     values = np.array([cost(run, metric) for run in runs])
     digests = [run.data_digest for run in runs]
     lowest = {digest: min(v for v, d in zip(values, digests, strict=True) if d == digest) for digest in set(digests)}
@@ -207,7 +237,12 @@ def failures(runs: Sequence[SweepRun], keys: Sequence[str], most: int, *, joined
 
 
 def settings_within(run: SweepRun, keys: Sequence[str]) -> list[str]:
-    """`key=value` of those overrides of a run that are among the keys, in their order."""
+    """`key=value` of those overrides of a run that are among the keys, in their order.
+
+    Args:
+        run: of a sweep.
+        keys: dotted keys of the config.
+    """
     asked = override_values(run.overrides)
     return [f"{key}={asked[key]}" for key in keys if key in asked]
 
@@ -217,6 +252,10 @@ def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:
 
     Runs of a label are chosen by the golden ratio, not each n-th: sweeps count in regular steps, and each n-th run
     might have the same seed or number of components.
+
+    Args:
+        labels: [R], one for each run.
+        most: how many runs are wanted at most.
     """
     groups: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -229,7 +268,12 @@ def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:
 
 
 def quantile_of_runs(values: Float[np.ndarray, "R S"], share: float) -> Float[np.ndarray, " S"]:
-    """The least value that at least a share of the runs does not exceed: infinities are values, none is averaged."""
+    """The least value that at least a share of the runs does not exceed: infinities are values, none is averaged.
+
+    Args:
+        values: [R, S], of R runs at S steps.
+        share: from 0 to 1.
+    """
     return np.sort(values, axis=0)[max(math.ceil(share * len(values)) - 1, 0)]
 
 
@@ -266,7 +310,12 @@ class Band(NamedTuple):
 
 
 def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
-    """Median and quartiles of losses less a zero of each run, at the steps of the longest history."""
+    """Median and quartiles of losses less a zero of each run, at the steps of the longest history.
+
+    Args:
+        histories: [R], at least one.
+        zeros: [R], what is subtracted from the losses of each run, in nats.
+    """
     steps = max((history.steps for history in histories), key=lambda steps: (int(steps[-1]), len(steps)))
     excess = np.stack([losses_at(steps, history) for history in histories]) - zeros[:, None]
     low, middle, high = (np.maximum(quantile_of_runs(excess, share), SAME_OPTIMUM) for share in (0.25, 0.5, 0.75))
@@ -275,7 +324,12 @@ def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
 
 
 def losses_at(steps: Int[np.ndarray, " S"], history: History) -> Float[np.ndarray, " S"]:
-    """Losses between the records of a history; infinite from the first that is not finite; the last one is kept."""
+    """Losses between the records of a history; infinite from the first that is not finite; the last one is kept.
+
+    Args:
+        steps: [S], where losses are wanted.
+        history: of one run.
+    """
     finite = np.isfinite(history.losses)
     known = len(finite) if finite.all() else int(np.argmin(finite))
     if known == 0:

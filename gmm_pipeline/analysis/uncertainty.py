@@ -259,7 +259,12 @@ def free_directions(
 
 
 def in_user_units(standard_errors: Mixture, scaling: Scaling) -> Mixture:
-    """Standard errors for data in the user's units: those of locs and scales times the spread, weights' as they are."""
+    """Standard errors for data in the user's units: those of locs and scales times the spread, weights' as they are.
+
+    Args:
+        standard_errors: [K] each, in the units of the fit.
+        scaling: with which the data were standardised.
+    """
     weights, locs, scales = standard_errors
     return Mixture(weights, scaling.spread * locs, scaling.spread * scales)
 

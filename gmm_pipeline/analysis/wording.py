@@ -10,12 +10,22 @@ from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 
 
 def about_choice(asked: Asked, found: Answer) -> list[str]:
-    """What speaks against the choice of the number of components, where one was made."""
+    """What speaks against the choice of the number of components, where one was made.
+
+    Args:
+        asked: what the run asked for.
+        found: its answer.
+    """
     return remarks(found.candidates, found.chosen, asked.criterion) if found.candidates else []
 
 
 def verdict(asked: Asked, found: Answer) -> list[str]:
-    """How far an answer can be trusted, in words; what is wrong with it first."""
+    """How far an answer can be trusted, in words; what is wrong with it first.
+
+    Args:
+        asked: what the run asked for.
+        found: its answer.
+    """
     metrics, told = found.metrics, []
     if found.diverged:
         return ["it diverged: its numbers are no result"]

@@ -144,7 +144,12 @@ def group(programs: Mapping[int, Program]) -> dict[Program, list[int]]:
 
 
 def batches(program: Program, runs: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Runs of one program, in slices that are computed at once."""
+    """Runs of one program, in slices that are computed at once.
+
+    Args:
+        program: that the runs share; its width decides how many are computed at once.
+        runs: their numbers.
+    """
     for first in range(0, len(runs), program.runs_at_once):
         yield runs[first : first + program.runs_at_once]
 

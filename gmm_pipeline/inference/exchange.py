@@ -28,6 +28,11 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
 
     Fits that are to be compared are improved by each other's: what a smaller one found with a component split, what a
     larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
+
+    Args:
+        jobs: all fits; one without a search, or with a place to begin, is left out.
+        workers: threads that compute.
+        progress: called with (searches done, searches in all); what it raises ends the searches.
     """
     asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
     if not asked:

@@ -206,7 +206,13 @@ def start(job: FitJob, key: AnyArray) -> Parameters:
 
 
 def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Carried:
-    """What the first step is handed."""
+    """What the first step is handed.
+
+    Args:
+        parameters: [K], where the start begins.
+        inputs: of the start.
+        plan: what it shares with the other starts of its program.
+    """
     learned = {name: inputs.floats["prior"][name] for name in learned_by(plan.log_prior)}
     free = unconstrained_of(parameters, learned, inputs.constraints, sticks=over_sticks(plan.log_prior))
     optimizer = build_optimizer(*_given(plan, inputs))
@@ -228,6 +234,13 @@ def advance(
     """One step, and what it saw before it moved; none where the fit has converged, or does so here.
 
     What is seen of convergence holds at an entry alone.
+
+    Args:
+        carried: what the step before left.
+        inputs: of the start.
+        laid_out: its data, in the layout that the plan's form of the objective takes.
+        moment: whether the step is an entry of the history, and whether all steps were taken.
+        plan: what the start shares with the other starts of its program.
     """
     parts = parts_of(inputs, laid_out, plan)
     before = carried.state

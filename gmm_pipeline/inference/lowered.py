@@ -46,7 +46,12 @@ class Store(Protocol):
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep it, if that is possible."""
+        """Keep it, if that is possible.
+
+        Args:
+            name: a digest, in hexadecimal digits.
+            content: the trace, serialised.
+        """
         ...
 
 

@@ -207,7 +207,13 @@ def compiler_options(fused: bool) -> dict[str, bool | int] | None:
 
 
 def lay_out(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:
-    """Data as a form of the log-likelihood takes them: in rows for the fused form, as they are for the plain one."""
+    """Data as a form of the log-likelihood takes them: in rows for the fused form, as they are for the plain one.
+
+    Args:
+        data: [n], x.
+        sample_weights: [n], c, how often each datum counts.
+        fused: whether the fused form takes them, which needs blocks.
+    """
     return in_blocks(data, sample_weights) if fused else Blocks(data, sample_weights)
 
 

@@ -78,7 +78,12 @@ def unconstrained_of(
 
 
 def projected(free: Unconstrained, constraints: Constraints) -> Unconstrained:
-    """The nearest numbers whose scales are not below the floor."""
+    """The nearest numbers whose scales are not below the floor.
+
+    Args:
+        free: what the optimizer moves.
+        constraints: of the run.
+    """
     log_scales = jnp.maximum(free.parameters.log_component_scales, constraints.log_floor)
     return free._replace(parameters=free.parameters._replace(log_component_scales=log_scales))
 
@@ -127,7 +132,12 @@ def learned_by(log_prior: Plugin) -> tuple[str, ...]:
 
 
 def number_of_parameters(n_components: int, *, equal_scales: bool) -> int:
-    """Free parameters of a mixture: K locs, K − 1 weights, and K scales or one."""
+    """Free parameters of a mixture: K locs, K − 1 weights, and K scales or one.
+
+    Args:
+        n_components: K.
+        equal_scales: whether all components share one scale.
+    """
     return 2 * n_components if equal_scales else 3 * n_components - 1
 
 

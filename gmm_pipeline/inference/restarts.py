@@ -101,7 +101,12 @@ def hit_rate(restarts: Sequence[Restart]) -> float:
 
 
 def log_posterior(job: FitJob, result: FitResult) -> float:
-    """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit."""
+    """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit.
+
+    Args:
+        job: what was fitted.
+        result: of one of its starts; −inf if it diverged.
+    """
     return -math.inf if result.diverged else log_posterior_at(job, result.parameters, result.learned)
 
 

@@ -212,7 +212,12 @@ _MOVES = {SWAP: _swap, SPLIT: _split, NEST: _nest, JOIN: _join}
 
 
 def taken(mixtures: Parameters, index: Int[Array, "R n"]) -> Parameters:
-    """Mixtures [R, n, K] of [R, m, K], by their number in each row."""
+    """Mixtures [R, n, K] of [R, m, K], by their number in each row.
+
+    Args:
+        mixtures: [R, m, K].
+        index: [R, n], numbers from 0 to m − 1 in each row.
+    """
     return Parameters(*(np.take_along_axis(leaf, index[..., None], axis=1) for leaf in mixtures))
 
 
@@ -231,7 +236,12 @@ def in_order(mixtures: Parameters) -> Parameters:
 
 @np.errstate(over="ignore", invalid="ignore")
 def distances(one: Parameters, others: Parameters) -> Float[Array, "R n"]:
-    """How far mixtures are apart, components in order: locs in scales, log scales, weights; broadcast."""
+    """How far mixtures are apart, components in order: locs in scales, log scales, weights; broadcast.
+
+    Args:
+        one: [..., K], components in order of loc.
+        others: [..., K], likewise; the leading axes broadcast.
+    """
     w, v = weights_of(one), weights_of(others)
     scale = np.exp(np.minimum(one.log_component_scales, others.log_component_scales))
     moved = np.abs(one.component_mus - others.component_mus) / scale

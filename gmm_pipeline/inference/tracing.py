@@ -39,25 +39,45 @@ class Shape(NamedTuple):
 
 
 def use_init(init: Plugin, shape: Shape) -> Any:
-    """A start for data of this type: starts are drawn on the host, so this one is drawn too."""
+    """A start for data of this type: starts are drawn on the host, so this one is drawn too.
+
+    Args:
+        init: of `conf/init/`.
+        shape: number of components, number of observations and dtype.
+    """
     data = np.linspace(-1.0, 1.0, shape.n_components + 1).astype(shape.dtype)
     return init(np.zeros(2, np.uint32), data, np.ones_like(data), shape.n_components)
 
 
 def use_prior(log_prior: Plugin, shape: Shape) -> Any:
-    """The shape of a log prior density."""
+    """The shape of a log prior density.
+
+    Args:
+        log_prior: of `conf/prior/`.
+        shape: number of components, number of observations and dtype.
+    """
     return jax.eval_shape(
         lambda parameters: prior_density(log_prior, parameters, jnp.ones(shape.n_components, bool)), shape.parameters()
     )
 
 
 def use_schedule(schedule: Plugin, shape: Shape) -> Any:
-    """The shape of a factor."""
+    """The shape of a factor.
+
+    Args:
+        schedule: of `conf/schedule/`.
+        shape: not used.
+    """
     return jax.eval_shape(lambda step: schedule()(step), jax.ShapeDtypeStruct((), np.int32))
 
 
 def use_optimizer(optimizer: Plugin, shape: Shape) -> Any:
-    """The shapes of an update."""
+    """The shapes of an update.
+
+    Args:
+        optimizer: of `conf/optimizer/`.
+        shape: number of components, number of observations and dtype.
+    """
     return jax.eval_shape(_update(optimizer, shape), Unconstrained(shape.parameters(), {}))
 
 
@@ -117,6 +137,11 @@ def width_for(log_prior: Plugin, n_components: int) -> int:
 def check(group: str, plugin: Plugin, shape: Shape) -> None:
     """Trace a plug-in with its own hyperparameters, so that one that cannot work fails before any work starts.
 
+    Args:
+        group: a key of `USES`.
+        plugin: of this group.
+        shape: number of components, number of observations and dtype.
+
     Raises:
         InputError: which plug-in, and what it said.
     """
@@ -139,6 +164,11 @@ def varying(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
     """The names of those floats of a plug-in, and whole numbers of a schedule, that runs of one program may differ in.
 
     A schedule's whole numbers are lengths in steps, and no program is for a number of steps.
+
+    Args:
+        group: a key of `USES`.
+        plugin: of this group.
+        shape: number of components, number of observations and dtype.
     """
     names = _numbers(group, plugin)
     # Asked without the values first, since the answer then holds for all of them.
@@ -162,7 +192,12 @@ def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def has_loop(optimizer: Plugin, shape: Shape) -> bool:
-    """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own."""
+    """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own.
+
+    Args:
+        optimizer: of `conf/optimizer/`.
+        shape: number of components, number of observations and dtype.
+    """
     absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
     return "while" in _operations(
         jax.make_jaxpr(_update(optimizer.given(absent), shape))(Unconstrained(shape.parameters(), {}))

@@ -176,6 +176,10 @@ def various(
 def kinds_up_to(quantile: float, kmeans: float) -> tuple[float, float]:
     """Where the shares of quantile and of k-means++ starts end, counted from 0; scattered ones follow, up to 1.
 
+    Args:
+        quantile: probability of a quantile start.
+        kmeans: probability of a k-means++ start.
+
     Raises:
         InputError: where they are no shares of a whole.
     """

@@ -86,6 +86,10 @@ def joint_loglikes(parameters: Parameters, datum: Scalar) -> Float[Array, " K"]:
 
     The weights stay logarithms throughout (`log_softmax`): log weights of (0, −120, −130) keep their differences,
     which exponentiating and normalising would turn into (0, −inf, −inf).
+
+    Args:
+        parameters: [K], the mixture, unconstrained.
+        datum: x, in the unit of the locs.
     """
     densities = jax.vmap(partial(component_log_density, datum=datum))(
         parameters.component_mus, parameters.log_component_scales
@@ -167,7 +171,12 @@ def loss_mixture_weights(
 
 
 def responsibilities(parameters: Parameters, datum: Scalar) -> Float[Array, " K"]:
-    """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k)."""
+    """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k).
+
+    Args:
+        parameters: [K], the mixture, unconstrained.
+        datum: x, in the unit of the locs.
+    """
     return jax.nn.softmax(joint_loglikes(parameters, datum))
 
 
@@ -182,6 +191,12 @@ def sample_exact_counts(
     """Draws with a given number from each component, in component order, and the component of each.
 
     The key is split once a component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
+
+    Args:
+        key: a JAX key, typed or as two words.
+        locs: [K], μ.
+        scales: [K], σ, in the unit of the locs.
+        counts: [K], the number of draws from each component.
     """
     noise = _noise(key, tuple(counts))
     # Rounded after each step; a compiler would do both in one.
@@ -202,7 +217,15 @@ def _noise(key: PRNGKeyArray | Num[AnyArray, "2"], counts: tuple[int, ...]) -> l
 def sample_multinomial(
     key: PRNGKeyArray | Num[AnyArray, "2"], weights: list[float], locs: list[float], scales: list[float], n_draws: int
 ) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    """Independent float32 draws and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z)."""
+    """Independent float32 draws and the component of each: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z).
+
+    Args:
+        key: a JAX key, typed or as two words.
+        weights: [K], w, positive; their sum does not matter.
+        locs: [K], μ.
+        scales: [K], σ, in the unit of the locs.
+        n_draws: n.
+    """
     key_components, key_draws = jax.random.split(key)
     log_weights = jnp.log(jnp.asarray(weights, jnp.float32))
     labels = jax.random.categorical(key_components, log_weights, shape=(n_draws,))

@@ -19,7 +19,12 @@ CHUNK = 16_384
 
 
 def log_height(log_weights: Any, log_scales: Any) -> Any:
-    """Log joint density of components at their locs: log w − log σ − ½ log 2π, in nats; of NumPy's arrays or JAX's."""
+    """Log joint density of components at their locs: log w − log σ − ½ log 2π, in nats; of NumPy's arrays or JAX's.
+
+    Args:
+        log_weights: log w.
+        log_scales: log σ, of the same shape.
+    """
     return log_weights - log_scales - HALF_LOG_TWO_PI
 
 
@@ -34,7 +39,12 @@ def log_joint(log_heights: Any, standardised: Any) -> Any:
 
 
 def log_normal(standardised: Any, log_scale: Any) -> Any:
-    """Log density of one number: −½ z² − log σ − ½ log 2π, in nats, in the order of sums that fits have had."""
+    """Log density of one number: −½ z² − log σ − ½ log 2π, in nats, in the order of sums that fits have had.
+
+    Args:
+        standardised: z = (x − μ) / σ.
+        log_scale: log σ.
+    """
     return -0.5 * standardised**2 - log_scale - HALF_LOG_TWO_PI
 
 
@@ -70,7 +80,14 @@ def evaluate_chunk(
 def chunks(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """What `evaluate_chunk` says of each chunk of the data, and which data it is of."""
+    """What `evaluate_chunk` says of each chunk of the data, and which data it is of.
+
+    Args:
+        weights: w, of sum one, [K].
+        locs: μ, [K].
+        scales: σ, [K].
+        data: x, finite, [n].
+    """
     for begin in range(0, len(data), CHUNK):
         here = slice(begin, begin + CHUNK)
         yield here, *evaluate_chunk(weights, locs, scales, data[here])
@@ -79,7 +96,14 @@ def chunks(
 def evaluate(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log density of each datum in nats, [n], and its responsibilities, [K, n]."""
+    """Log density of each datum in nats, [n], and its responsibilities, [K, n].
+
+    Args:
+        weights: w, of sum one, [K].
+        locs: μ, [K].
+        scales: σ, [K].
+        data: x, finite, [n].
+    """
     log_densities, responsibilities = np.empty(len(data)), np.empty((len(locs), len(data)))
     for here, log_densities_here, responsibilities_here in chunks(weights, locs, scales, data):
         log_densities[here] = log_densities_here

@@ -69,7 +69,12 @@ def traits(prior: Callable[..., object]) -> Traits:
 
 @declare(Traits(pseudo_count=lambda: 0.0))
 def flat(parameters: Parameters, active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
-    """No prior: a constant 0, so that the estimate is maximum likelihood."""
+    """No prior: a constant 0, so that the estimate is maximum likelihood.
+
+    Args:
+        parameters: the mixture.
+        active: [K], which components count; not used.
+    """
     return jnp.zeros((), parameters.component_mus.dtype)
 
 

@@ -52,7 +52,12 @@ def log_stick_breaking_weights(
 def stick_breaking_weights(
     logits: Float[AnyArray, " K"], active: Bool[AnyArray, " K"] | None = None
 ) -> Float[Array, " K"]:
-    """Weights of broken sticks: w_j = v_j Π_{l<j} (1 − v_l), which sum to one; see `log_stick_breaking_weights`."""
+    """Weights of broken sticks: w_j = v_j Π_{l<j} (1 − v_l), which sum to one; see `log_stick_breaking_weights`.
+
+    Args:
+        logits: log(v / (1 − v)) of each stick; that of the last active component is not used.
+        active: which components count, the first ones; None for all.
+    """
     return jnp.exp(log_stick_breaking_weights(logits, active))
 
 

@@ -99,7 +99,12 @@ class Assignments(NamedTuple):
 
 
 def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
-    """SHA-256 of the bytes of each of the files, results unless others are named, that a record has."""
+    """SHA-256 of the bytes of each of the files, results unless others are named, that a record has.
+
+    Args:
+        record: its folder.
+        names: of files in it; those that it lacks are left out.
+    """
     there = ((name, record / name) for name in names)
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.exists()}
 
@@ -126,7 +131,12 @@ def write_diff(record: Path, diff: str, digest: str | None, *, of_sweep: bool) -
 
 
 def find_diff(record: Path, digest: str) -> Path | None:
-    """The file with the diff that a record names, if it is still there."""
+    """The file with the diff that a record names, if it is still there.
+
+    Args:
+        record: its folder.
+        digest: of the diff, as the record's provenance has it.
+    """
     places = (_of_sweep(record, digest), record / CODE_DIFF)
     return next((path for path in places if path.is_file()), None)
 
@@ -146,12 +156,22 @@ def mixture_from_json(content: Mapping[str, Any]) -> Mixture:
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write a history as npz."""
+    """Write a history as npz.
+
+    Args:
+        path: of the file.
+        history: H entries of K components, in the user's units.
+    """
     _write_npz(path, {"steps": history.steps, "losses": history.losses, **history.mixtures._asdict()})
 
 
 def write_loss(path: Path, history: History) -> None:
-    """Write steps and losses of a history as CSV."""
+    """Write steps and losses of a history as CSV.
+
+    Args:
+        path: of the file.
+        history: H entries; losses in nats.
+    """
     write_columns(path, {"step": history.steps, "loss": history.losses})
 
 
@@ -162,7 +182,12 @@ def read_history(path: Path) -> History:
 
 
 def write_mixtures(path: Path, mixtures: Mixture) -> None:
-    """Write a stack of mixtures, [B, K], as npz."""
+    """Write a stack of mixtures, [B, K], as npz.
+
+    Args:
+        path: of the file.
+        mixtures: [B, K] each.
+    """
     _write_npz(path, mixtures._asdict())
 
 
@@ -205,7 +230,13 @@ def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
 
 
 def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) -> None:
-    """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too."""
+    """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too.
+
+    Args:
+        record: its folder.
+        assignments: of n observations to K components.
+        csv_rows: most rows of the CSV; with more data there is none.
+    """
     columns = assignment_columns(assignments)
     write_columns(record / ASSIGNMENTS, columns)
     if len(assignments.data) <= csv_rows:

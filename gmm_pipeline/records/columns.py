@@ -55,6 +55,14 @@ def asked_of(
 ) -> Asked:
     """What the keys of a file say of how it is written.
 
+    Args:
+        header: `data.header`.
+        delimiter: `data.delimiter`; None to detect it.
+        decimal: `data.decimal`; None to detect it.
+        comment: what skipped lines begin with; `auto` for `#` where that is safe, None for no skipped lines.
+        missing_codes: cells that stand for a missing number.
+        column: its name; None for the only one.
+
     Raises:
         InputError: one of them says nothing.
     """

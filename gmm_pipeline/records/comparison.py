@@ -102,7 +102,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Dotted keys of two configs whose values differ, with both; None for a key that is not there."""
+    """Dotted keys of two configs whose values differ, with both; None for a key that is not there.
+
+    Args:
+        before: a config, nested.
+        now: another, nested.
+    """
     old, new = dict(leaves(before)), dict(leaves(now))
     return [(key, old.get(key), new.get(key)) for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
 

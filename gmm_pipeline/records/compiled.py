@@ -74,7 +74,12 @@ class Traces:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep it, if there is room."""
+        """Keep it, if there is room.
+
+        Args:
+            name: a digest, in hexadecimal digits.
+            content: the trace, serialised.
+        """
         with contextlib.suppress(OSError), whole_file(self._folder / f"{name}{OF_A_TRACE}") as stream:
             stream.write(content)
 
@@ -147,6 +152,10 @@ def trim(folder: Path, most: int = MOST_BYTES) -> None:
     """Remove the programs that were not used for longest from a folder that holds too many bytes.
 
     Any number of processes may do so at once, and while others read and write.
+
+    Args:
+        folder: of the compilation cache.
+        most: bytes that it may hold.
     """
     entries = []
     with contextlib.suppress(OSError), os.scandir(folder) as found:

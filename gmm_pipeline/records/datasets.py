@@ -88,7 +88,13 @@ def left_out(dataset: Dataset) -> str:
 def ordered_mixture(
     weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
 ) -> Mixture:
-    """A mixture with weights that sum to one and components in the order of their locs."""
+    """A mixture with weights that sum to one and components in the order of their locs.
+
+    Args:
+        weights: [K], positive, of any sum.
+        locs: [K].
+        scales: [K], in the unit of the locs.
+    """
     order = np.argsort(np.asarray(locs, np.float64), kind="stable")
     relative, locs_, scales_ = (np.asarray(values, np.float64)[order] for values in (weights, locs, scales))
     return Mixture(relative / relative.sum(), locs_, scales_)
@@ -151,7 +157,12 @@ def generate(
 
 
 def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
-    """Whole shares of a total in proportion to weights: rounded down, the rest to the largest remainders (Hamilton)."""
+    """Whole shares of a total in proportion to weights: rounded down, the rest to the largest remainders (Hamilton).
+
+    Args:
+        total: what is shared out.
+        weights: [K], of any positive sum.
+    """
     shares = total * np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
     counts = np.floor(shares + 1e-9).astype(int)
     for index in np.argsort(counts - shares, kind="stable")[: total - counts.sum()]:

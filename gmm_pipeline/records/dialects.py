@@ -282,7 +282,12 @@ def _as_wide_as(names: Row, body: Sequence[Row]) -> Row:
 
 
 def numeric_columns(dialect: Dialect, asked: Asked) -> list[int]:
-    """The columns that look like numbers in the first rows; those without a name only where none has one."""
+    """The columns that look like numbers in the first rows; those without a name only where none has one.
+
+    Args:
+        dialect: how the file is written, with its first rows.
+        asked: what the config says about how it is written.
+    """
     found = []
     for place, name in enumerate(dialect.names):
         present = [cell for row in dialect.sample if not asked.cells.is_missing(cell := row[place].strip())]

@@ -48,7 +48,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file whole.
+
+    Args:
+        path: of the file.
+        text: written as UTF-8.
+    """
     with whole_file(path) as stream:
         stream.write(text.encode())
 
@@ -73,7 +78,12 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON that people can read; numbers that are not finite become null."""
+    """Write a mapping as JSON that people can read; numbers that are not finite become null.
+
+    Args:
+        path: of the file.
+        content: what JSON can hold.
+    """
     write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -142,6 +152,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def as_part(text: bytes, path: Path) -> dict[str, Any]:
     """What the text of a JSON file of a record says.
 
+    Args:
+        text: the bytes of the file.
+        path: of the file, which messages name.
+
     Raises:
         ValueError: it is no JSON, or no mapping.
     """
@@ -172,6 +186,10 @@ def column_format(path: Path) -> str:
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     """Write equally long columns as Parquet or CSV, by the suffix of the path; what is missing becomes null.
+
+    Args:
+        path: ends in .parquet or .csv.
+        columns: by name, [n] each.
 
     Raises:
         InputError: where the suffix is neither.

@@ -27,7 +27,12 @@ LARGEST = 2**63 - 1
 
 
 def write_table(folder: Path, runs: Sequence[SweepRun]) -> list[Path]:
-    """Write `sweep.parquet` and `sweep.csv` into the sweep's folder, a row a run; returns the paths."""
+    """Write `sweep.parquet` and `sweep.csv` into the sweep's folder, a row a run; returns the paths.
+
+    Args:
+        folder: of the sweep.
+        runs: in the order of the rows.
+    """
     columns = table_columns(runs)
     paths = [folder / PARQUET, folder / CSV]
     for path in paths:

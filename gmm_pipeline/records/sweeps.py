@@ -71,7 +71,12 @@ NO_RESULT |= {"data_name": None, "data_digest": None, "unit": None}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `sweep.json`, whole or not at all."""
+    """Write `sweep.json`, whole or not at all.
+
+    Args:
+        folder: of the sweep.
+        manifest: what it planned, and what became of each run.
+    """
     content = {"format": FORMAT, **manifest._asdict(), "runs": [run._asdict() for run in manifest.runs]}
     if manifest.tracking is None:
         del content["tracking"]
@@ -121,7 +126,12 @@ def _manifest_run(content: Any) -> ManifestRun:
 
 
 def read_runs(folder: Path, manifest: Manifest) -> list[SweepRun]:
-    """What the records of a sweep say, in the order of their numbers; interrupted runs have none and are left out."""
+    """What the records of a sweep say, in the order of their numbers; interrupted runs have none and are left out.
+
+    Args:
+        folder: of the sweep.
+        manifest: of the sweep.
+    """
     described: dict[bytes, tuple[dict[str, Any], Mixture | None]] = {}
     runs = sorted(manifest.runs, key=lambda run: run.number)
     found = (_read_run(folder, run, described) for run in runs)
