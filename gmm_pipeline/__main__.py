@@ -220,7 +220,7 @@ def _run_hydra(command: str) -> None:
         from gmm_pipeline.configuration.positional import as_overrides
 
         home.in_environment()
-        sys.argv[1:] = home.in_words(as_overrides(command, sys.argv[1:]))
+        sys.argv[1:] = home.in_arguments(as_overrides(command, sys.argv[1:]))
         flags = read_flags(sys.argv[1:], command)
 
         import hydra

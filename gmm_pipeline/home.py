@@ -1,9 +1,9 @@
 """`~` at the beginning of a path: the home folder, in every key of every command that is a path.
 
 Not every shell replaces it, none does within quotes, and nobody does in a YAML file. Left alone it would name a folder
-`~` here for one library and the home folder for another. So it is replaced once, before anything is made of a path: in
-the words of the command line before Hydra reads them, in the environment, and in what Hydra has composed of files. The
-price: one method of Hydra's loader of configs is wrapped.
+`~` here for one library and the home folder for another. So it is replaced once, before any path is used: in
+the command line's arguments before Hydra reads them, in the environment, and in what Hydra has composed from files. The
+price: one method of Hydra's config loader is wrapped.
 """
 
 import contextlib
@@ -64,26 +64,26 @@ def expanded(key: str, path: str) -> str:
     return (found[1] or "") + home + path[found.end() :]
 
 
-def in_words(words: Sequence[str]) -> list[str]:
-    """The words of a command line with the home folder in their paths, quoted as Hydra reads them.
+def in_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command line with the home folder in their paths, quoted as Hydra reads them.
 
     Raises:
         InputError: a path names a user that is not there.
     """
     found: list[str] = []
-    for word in words:
-        flag, equals, path = word.partition("=")
-        if word.startswith("-") and equals and _takes_a_folder(flag):
+    for argument in arguments:
+        flag, equals, path = argument.partition("=")
+        if argument.startswith("-") and equals and _takes_a_folder(flag):
             found.append(f"{flag}={expanded(flag, path)}")
         elif found and _takes_a_folder(found[-1]):
-            found.append(expanded(found[-1], word))
+            found.append(expanded(found[-1], argument))
         else:
-            found.append(_in_word(word))
+            found.append(_in_argument(argument))
     return found
 
 
 def _takes_a_folder(flag: str) -> bool:
-    """Whether a word is a flag that takes a folder; a long one may be abbreviated, which Hydra refuses if in doubt."""
+    """Whether an argument is a flag that takes a folder; a long one may be abbreviated if unambiguous."""
     abbreviates = len(flag) > 2 and any(name.startswith(flag) for name in OF_FOLDERS)
     return abbreviates or flag in OF_FOLDERS.values()
 
@@ -99,10 +99,10 @@ def in_environment() -> None:
             os.environ[name] = expanded(name, os.environ[name])
 
 
-def _in_word(word: str) -> str:
-    found = SET.fullmatch(word)
-    if found is None or "~" not in word:
-        return word
+def _in_argument(argument: str) -> str:
+    found = SET.fullmatch(argument)
+    if found is None or "~" not in argument:
+        return argument
 
     def replaced(element: re.Match[str]) -> str:
         path = next(text for text in element.groups() if text is not None)
@@ -157,7 +157,7 @@ def _expand_swept(cfg: Any) -> None:
         written = _node(swept, key)._value()
         if isinstance(written, str) and "~" in written:
             with read_write(swept):
-                swept[key] = _in_word(f"{key}={written}").partition("=")[2]
+                swept[key] = _in_argument(f"{key}={written}").partition("=")[2]
 
 
 def _node(cfg: Any, *parts: str) -> Any:

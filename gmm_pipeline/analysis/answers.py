@@ -66,14 +66,14 @@ class Answer(NamedTuple):
         return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
 
 
-def answer(job: Job, found: Estimate) -> Answer:
+def answer(job: Job, estimate: Estimate) -> Answer:
     """Judge an estimate in float64 and bring it into the user's units and the order of the locs.
 
     Args:
         job: what was asked.
-        found: the estimate, in the units of the fit.
+        estimate: the estimate, in the units of the fit.
     """
-    dataset, scaling, result, fit = job.dataset, job.scaling, found.result, found.fit
+    dataset, scaling, result, fit = job.dataset, job.scaling, estimate.result, estimate.fit
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, job.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
@@ -86,14 +86,14 @@ def answer(job: Job, found: Estimate) -> Answer:
     labels = np.argmax(responsibilities, axis=1)
     n_parameters = number_of_parameters(fit.plan.n_components, equal_scales=fit.equal_scales)
     fitted = _in_order(constrain(to_user_units(result.parameters, scaling)), order)
-    asymptotic = _asymptotic(job, found, fitted, order)
+    asymptotic = _asymptotic(job, estimate, fitted, order)
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
-    resampled = found.resampled
+    resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
     own = [
         one._replace(components=_renumbered(one.components, order)) for one in doubts_of(fit, result, job.standardised)
     ]
-    beside = found.candidates[found.chosen].doubts if found.candidates else ()
+    beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
     # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
@@ -113,7 +113,7 @@ def answer(job: Job, found: Estimate) -> Answer:
             "log_likelihood": evaluation.log_likelihood,
             "log_prior": log_prior,
             **criteria(evaluation.log_likelihood, n_parameters, total, undecided),
-            **_compared(found),
+            **_compared(estimate),
             "n_data": len(dataset.data),
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
             "n_components": fit.plan.n_components,
@@ -130,9 +130,9 @@ def answer(job: Job, found: Estimate) -> Answer:
         },
         restarts=result.restarts,
         searched=result.searched,
-        candidates=found.candidates,
-        chosen=found.chosen,
-        tests=found.tests,
+        candidates=estimate.candidates,
+        chosen=estimate.chosen,
+        tests=estimate.tests,
         history=History(
             result.steps,
             # The last is the number in the metrics, whose sum was taken in another order.
@@ -149,8 +149,8 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
 
 
-def _asymptotic(job: Job, found: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
-    peak = peak_of(found.fit, found.result, job.standardised)._replace(sample_weights=job.dataset.counts)
+def _asymptotic(job: Job, estimate: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
+    peak = peak_of(estimate.fit, estimate.result, job.standardised)._replace(sample_weights=job.dataset.counts)
     seen = uncertainty(peak)
     errors = _in_order(in_user_units(seen.standard_errors, job.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level))
@@ -173,21 +173,21 @@ def _of_searches(result: FitResult) -> dict[str, int | float | None]:
     }
 
 
-def _compared(found: Estimate) -> dict[str, float | None]:
+def _compared(estimate: Estimate) -> dict[str, float | None]:
     """What was asked of cross-validation, tests and the bootstrap."""
     metrics: dict[str, float | None] = {}
-    if found.held_out is not None:
+    if estimate.held_out is not None:
         metrics |= {
-            "held_out": found.held_out.log_likelihood,
-            "held_out_error": found.held_out.standard_error,
+            "held_out": estimate.held_out.log_likelihood,
+            "held_out_error": estimate.held_out.standard_error,
         }
-    if found.candidates:
-        metrics["sbic"] = found.candidates[found.chosen].sbic
-    tested = [test for test in found.tests if test.n_components == found.fit.plan.n_components]
+    if estimate.candidates:
+        metrics["sbic"] = estimate.candidates[estimate.chosen].sbic
+    tested = [test for test in estimate.tests if test.n_components == estimate.fit.plan.n_components]
     if tested:
         metrics |= {"likelihood_ratio": tested[-1].statistic, "p_value": tested[-1].p_value}
-    if found.resampled is not None:
-        metrics["bootstrap_dropped"] = found.resampled.intervals.dropped
+    if estimate.resampled is not None:
+        metrics["bootstrap_dropped"] = estimate.resampled.intervals.dropped
     return metrics
 
 

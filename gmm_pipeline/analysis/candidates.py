@@ -57,11 +57,17 @@ def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Poin
     """
     points = []
     for row in range(len(columns["n_components"])):
-        told = {name: values[row] for name, values in columns.items()}
-        error = told.get("held_out_gap_error") if criterion == "held_out" else None
+        row_values = {name: values[row] for name, values in columns.items()}
+        error = row_values.get("held_out_gap_error") if criterion == "held_out" else None
         # Records of before this column have the two others.
-        problem = told.get("barred") or next((name for name in ("diverged", "degenerate") if told.get(name)), None)
-        points.append(Point(int(told["n_components"]), told["scales"] == "equal", told[criterion], error, problem))
+        problem = row_values.get("barred") or next(
+            (name for name in ("diverged", "degenerate") if row_values.get(name)), None
+        )
+        points.append(
+            Point(
+                int(row_values["n_components"]), row_values["scales"] == "equal", row_values[criterion], error, problem
+            )
+        )
     return points
 
 

@@ -58,9 +58,9 @@ def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named
     """
     if len(weights) <= MOST_NAMED:
         return Named(np.arange(len(weights)), np.arange(0), "")
-    known = np.where(np.isfinite(weights), weights, 0.0)
-    heaviest = np.argsort(-known, kind="stable")[:MOST_NAMED]
-    heavy = heaviest[known[heaviest] >= LEAST_NAMED]
+    finite = np.where(np.isfinite(weights), weights, 0.0)
+    heaviest = np.argsort(-finite, kind="stable")[:MOST_NAMED]
+    heavy = heaviest[finite[heaviest] >= LEAST_NAMED]
     chosen = np.union1d(heavy if heavy.size else heaviest, np.asarray(always, np.int64))
     others = np.delete(np.arange(len(weights)), chosen)
     light = bool(np.all(~(weights[others] >= LEAST_NAMED)))

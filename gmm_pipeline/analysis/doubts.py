@@ -60,12 +60,12 @@ def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool
         doubts: what else is known against the fit.
         diverged: whether it diverged.
     """
-    known = {doubt.reason for doubt in doubts} | ({Reason.DEGENERATE} if degenerate else set())
-    known |= {Reason.DIVERGED} if diverged else set()
-    return next((reason for reason in Reason if reason in known & BARRING), None)
+    reasons = {doubt.reason for doubt in doubts} | ({Reason.DEGENERATE} if degenerate else set())
+    reasons |= {Reason.DIVERGED} if diverged else set()
+    return next((reason for reason in Reason if reason in reasons & BARRING), None)
 
 
-def words(doubt: Doubt) -> str:
+def clause_of(doubt: Doubt) -> str:
     """A doubt as a clause: what was seen, what it means and what to do."""
     which = listed([str(component) for component in doubt.components])
     match doubt.reason:

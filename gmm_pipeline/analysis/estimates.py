@@ -128,10 +128,10 @@ def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
     if progress is None:
         return partial(fit_all, workers=workers)
 
-    def telling(what: str) -> Callable[[int, int], None]:
+    def reporting(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(done, total, what)
 
-    return partial(fit_all, progress=telling(what), workers=workers, searching=telling("searching"))
+    return partial(fit_all, progress=reporting(what), workers=workers, searching=reporting("searching"))
 
 
 def _estimate(

@@ -21,35 +21,35 @@ class Goodness(NamedTuple):
     """Whether data that are equal have a part in the deviation."""
 
 
-def can_be_told(job: Job, found: Answer) -> bool:
+def can_be_judged(job: Job, answer: Answer) -> bool:
     """Whether the answer is an optimum, and looking at the data does not take long.
 
     Args:
         job: with the data.
-        found: the answer.
+        answer: the answer.
     """
-    few = len(job.dataset.data) * len(found.fitted.locs) <= MOST_ELEMENTS
-    return bool(found.is_sound and found.metrics["converged"] and few)
+    few = len(job.dataset.data) * len(answer.fitted.locs) <= MOST_ELEMENTS
+    return bool(answer.is_sound and answer.metrics["converged"] and few)
 
 
-def goodness_of_fit(job: Job, found: Answer, *, simulations: int, seed: int) -> Goodness | None:
+def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
     """How far the data are from the mixture; None where they are too few.
 
     Args:
         job: with the data.
-        found: the answer, of which it can be told.
+        answer: the answer, of which it can be told.
         simulations: for the p-value.
         seed: of the simulations.
     """
     dataset = job.dataset
-    seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), found.fitted)
+    seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), answer.fitted)
     if seen.total < agreement.FEW_DATA:
         return None
     null = agreement.null_of(
         seen.largest,
-        found.fitted,
+        answer.fitted,
         total=seen.total,
-        equal_scales=found.equal_scales,
+        equal_scales=answer.equal_scales,
         level=job.asked.level,
         simulations=simulations,
         seed=seed,

@@ -124,11 +124,11 @@ def bootstrap_test(
     statistics[again] = np.maximum(statistics[again], more)
     observed, replicates = max(statistics[0], 0.0), statistics[1:]
     missed, again = replicates < -MISSED, again[again > 0]
-    known = ~np.isnan(replicates)
+    valid = ~np.isnan(replicates)
     return LikelihoodRatioTest(
         n_components=null.plan.n_components,
         statistic=float(observed),
-        p_value=float((1 + np.sum(known & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(known))),
+        p_value=float((1 + np.sum(valid & (missed | (np.maximum(replicates, 0.0) >= observed)))) / (1 + np.sum(valid))),
         replicates=np.maximum(replicates, 0.0),
         n_refitted=len(again),
         n_improved=int(np.sum(statistics[again] > first[again] + MISSED)),

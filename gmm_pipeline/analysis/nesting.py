@@ -75,7 +75,7 @@ def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[
     smaller = [other for other in candidates if other.is_sound and own.contains(other)]
     heights = [(own.at(halved, other.log_likelihood), other) for other in smaller if (halved := _halved(own, other))]
     if heights:
-        height, other = max(heights, key=lambda known: known[0])
+        height, other = max(heights, key=lambda one: one[0])
         if own.log_posterior < height - SAME_OPTIMUM:
             return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
     as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]

@@ -72,10 +72,10 @@ def lines_of(runs: Sequence[SweepRun], errors: Mapping[int, float]) -> list[Line
         runs: of a sweep.
         errors: worst relative error by the number of the run.
     """
-    known = [run for run in runs if run.number in errors and run.metrics.get("n_data") is not None]
-    keys = [key for key in differing_overrides(known) if key not in REPEATS]
+    judged = [run for run in runs if run.number in errors and run.metrics.get("n_data") is not None]
+    keys = [key for key in differing_overrides(judged) if key not in REPEATS]
     groups: dict[tuple[str, ...], list[SweepRun]] = {}
-    for run in known:
+    for run in judged:
         values = override_values(run.overrides)
         groups.setdefault(tuple(f"{key}={values.get(key, '')}" for key in keys), []).append(run)
     found = [_line(setting, members, errors) for setting, members in groups.items()]

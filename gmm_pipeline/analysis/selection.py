@@ -120,8 +120,8 @@ def criteria(log_likelihood: float, n_parameters: int, n_data: float, entropy: f
         n_data: n, or the sum of the sample weights.
         entropy: H of the responsibilities, in nats.
     """
-    known = diagnostics.information_criteria(log_likelihood, n_parameters, n_data)
-    return {**known, "icl": known["bic"] + 2.0 * entropy}
+    information = diagnostics.information_criteria(log_likelihood, n_parameters, n_data)
+    return {**information, "icl": information["bic"] + 2.0 * entropy}
 
 
 def judge(
@@ -278,11 +278,11 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
         criterion: by which.
     """
     numbers, best = [candidate.n_components for candidate in candidates], candidates[chosen]
-    told = []
+    clauses = []
     if best.n_components == max(numbers) > min(numbers):
-        told.append(f"{max(numbers)} components are the most that were tried: raise selection.largest")
+        clauses.append(f"{max(numbers)} components are the most that were tried: raise selection.largest")
     elif best.n_components == min(numbers) > 1:
-        told.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
+        clauses.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
     missed = [
         f"{named(one.n_components, equal_scales=one.equal_scales)} (by {doubt.nats:.2g} nats or more)"
         for one in candidates
@@ -290,11 +290,11 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
         if doubt.reason in (Reason.MISSED, Reason.OUTDONE) and one is not best and _may_win(one, best, doubt, criterion)
     ]
     if missed:
-        told.append(
+        clauses.append(
             f"a better optimum of {listed(missed)} was missed or is degenerate, so that the choice may be wrong: use "
             "more restarts"
         )
-    return told
+    return clauses
 
 
 def _may_win(candidate: Candidate, best: Candidate, doubt: Doubt, criterion: str) -> bool:

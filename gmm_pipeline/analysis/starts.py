@@ -21,7 +21,7 @@ class Starts(NamedTuple):
     """Where those without a value stand."""
 
 
-def tell(restarts: Sequence[Mapping[str, Any]]) -> bool:
+def worth_drawing(restarts: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a picture of the starts says more than a sentence: there are several, and they differ."""
     return len(restarts) > 1 and any(one["outcome"] != REACHED for one in restarts)
 

@@ -331,8 +331,8 @@ def losses_at(steps: Int[np.ndarray, " S"], history: History) -> Float[np.ndarra
         history: of one run.
     """
     finite = np.isfinite(history.losses)
-    known = len(finite) if finite.all() else int(np.argmin(finite))
-    if known == 0:
+    n_finite = len(finite) if finite.all() else int(np.argmin(finite))
+    if n_finite == 0:
         return np.full(len(steps), np.inf)
-    found = np.interp(steps, history.steps[:known], history.losses[:known])
-    return found if known == len(finite) else np.where(steps > history.steps[known - 1], np.inf, found)
+    found = np.interp(steps, history.steps[:n_finite], history.losses[:n_finite])
+    return found if n_finite == len(finite) else np.where(steps > history.steps[n_finite - 1], np.inf, found)

@@ -61,8 +61,10 @@ def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Pe
         data: in the units of the fit, float64.
     """
     plan, floats = split(job)
-    known = {**floats["prior"], **result.learned}
-    return Peak(result.parameters, data, job.sample_weights, plan.log_prior, known, job.equal_scales, result.degenerate)
+    floats = {**floats["prior"], **result.learned}
+    return Peak(
+        result.parameters, data, job.sample_weights, plan.log_prior, floats, job.equal_scales, result.degenerate
+    )
 
 
 class Uncertainty(NamedTuple):
@@ -113,7 +115,7 @@ def uncertainty(peak: Peak) -> Uncertainty:
     counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
     errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
     everything = np.arange(len(fitted.locs))
-    return Uncertainty(Mixture(*(np.where(np.isin(everything, known), of, np.nan) for of, known in errors)), True)
+    return Uncertainty(Mixture(*(np.where(np.isin(everything, defined), of, np.nan) for of, defined in errors)), True)
 
 
 @np.errstate(all="ignore")

@@ -1,7 +1,7 @@
 """How far an answer can be trusted, in clauses, as terminal, log and record have them."""
 
 from gmm_pipeline.analysis.answers import Answer
-from gmm_pipeline.analysis.doubts import words
+from gmm_pipeline.analysis.doubts import clause_of
 from gmm_pipeline.analysis.estimates import Asked
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.selection import remarks
@@ -9,54 +9,54 @@ from gmm_pipeline.inference.jobs import ORDINARY, Searched
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 
 
-def about_choice(asked: Asked, found: Answer) -> list[str]:
+def about_choice(asked: Asked, answer: Answer) -> list[str]:
     """What speaks against the choice of the number of components, where one was made.
 
     Args:
         asked: what the run asked for.
-        found: its answer.
+        answer: its answer.
     """
-    return remarks(found.candidates, found.chosen, asked.criterion) if found.candidates else []
+    return remarks(answer.candidates, answer.chosen, asked.criterion) if answer.candidates else []
 
 
-def verdict(asked: Asked, found: Answer) -> list[str]:
+def verdict(asked: Asked, answer: Answer) -> list[str]:
     """How far an answer can be trusted, in words; what is wrong with it first.
 
     Args:
         asked: what the run asked for.
-        found: its answer.
+        answer: its answer.
     """
-    metrics, told = found.metrics, []
-    if found.diverged:
+    metrics, clauses = answer.metrics, []
+    if answer.diverged:
         return ["it diverged: its numbers are no result"]
-    if found.degenerate:
-        which = ", ".join(map(str, found.degenerate))
-        told.append(
-            f"component{'s' * (len(found.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
+    if answer.degenerate:
+        which = ", ".join(map(str, answer.degenerate))
+        clauses.append(
+            f"component{'s' * (len(answer.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
             "few data, where a likelihood has no bound; use fewer components, scales=equal or a prior on scales, or a "
             "lower scale_floor and fewest_data if they are real"
         )
-    told += [words(doubt) for doubt in found.doubts]
-    told += about_choice(asked, found)
+    clauses += [clause_of(doubt) for doubt in answer.doubts]
+    clauses += about_choice(asked, answer)
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
     if metrics["converged"]:
-        told.append(f"converged in {steps:,} steps")
+        clauses.append(f"converged in {steps:,} steps")
     else:
-        told.append(
+        clauses.append(
             f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "
             "another optimizer"
         )
-    told += _reached(found)
-    told += [_tested(test) for test in found.tests]
-    told += [f"learned {name}: {value:.4g}" for name, value in found.learned.items()]
+    clauses += _reached(answer)
+    clauses += [_tested(test) for test in answer.tests]
+    clauses += [f"learned {name}: {value:.4g}" for name, value in answer.learned.items()]
     if "held_out" in metrics:
-        told.append(
+        clauses.append(
             f"held-out log-likelihood {metrics['held_out']:.3f} ± {metrics['held_out_error']:.3f} nats, "
             f"{asked.folds} folds"
         )
     if metrics.get("bootstrap_dropped"):
-        told.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
-    return told
+        clauses.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
+    return clauses
 
 
 def _tested(test: LikelihoodRatioTest) -> str:
@@ -74,11 +74,11 @@ def _tested(test: LikelihoodRatioTest) -> str:
     return said
 
 
-def _reached(found: Answer) -> list[str]:
+def _reached(answer: Answer) -> list[str]:
     """What is known of whether the optimum is the best, and how the training that is shown came to it."""
-    outcomes = [restart.outcome for restart in found.restarts]
+    outcomes = [restart.outcome for restart in answer.restarts]
     reached, total = outcomes.count(REACHED), len(outcomes)
-    searched = found.searched
+    searched = answer.searched
     if searched is None and total == 1:
         return ["one start: whether others reach a better optimum is not known"]
     others = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome != REACHED}
@@ -86,12 +86,12 @@ def _reached(found: Answer) -> list[str]:
     starts = f"{reached:,} of {total:,} starts"
     if searched is None:
         return [f"{starts} reached the best optimum that any did{f' ({ended})' if ended else ''}"]
-    told = [_of_search(searched)]
+    clauses = [_of_search(searched)]
     if searched.began == ORDINARY:
-        told.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
+        clauses.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
     elif total:
-        told.append(f"none of {total:,} starts reached it ({ended}); the training shown began at {searched.began}")
-    return told
+        clauses.append(f"none of {total:,} starts reached it ({ended}); the training shown began at {searched.began}")
+    return clauses
 
 
 def _of_search(searched: Searched) -> str:
@@ -99,6 +99,6 @@ def _of_search(searched: Searched) -> str:
     if agreeing > 1:
         said = f"{agreeing:,} of {total:,} independent searches found this optimum"
     else:
-        found = "no independent search found this optimum" if not agreeing else "one search alone found this optimum"
-        said = f"{found}: whether it is the best is unknown; use more search.rounds"
+        said = "no independent search found this optimum" if not agreeing else "one search alone found this optimum"
+        said = f"{said}: whether it is the best is unknown; use more search.rounds"
     return said if searched.gap is None else f"{said}; the next best seen is {searched.gap:.2f} nats lower"

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import for_nothing
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 
 DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
@@ -69,7 +69,7 @@ def _several_values(key: str, word: str, words: Sequence[str], command: str) -> 
     ways = [f"To run once for each: {program.name()} {again}"]
     usual = _usual(command, key)
     if isinstance(usual, str | list | None) and re.fullmatch(r"[^()\[\]]+", value):
-        text = shlex.quote(hydra_word(typed, value))
+        text = shlex.quote(hydra_override(typed, value))
         ways += [] if isinstance(usual, list) else [f"for a text with a comma: {text}"]
         ways += [] if isinstance(usual, str) else [f"for a list: {shlex.quote(f'{typed}=[{value}]')}"]
     point = with_point(key, value) if isinstance(usual, float) else ""

@@ -22,7 +22,7 @@ from gmm_pipeline.configuration import advice
 from gmm_pipeline.configuration.checks import for_nothing, missing_value, unknown_key
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
 from gmm_pipeline.records.formats import has_data_suffix
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 
 
 @contextlib.contextmanager
@@ -231,7 +231,7 @@ def _places(command: str) -> dict[str, tuple[str, list[str]]]:
 def _unreadable_value(override: str) -> InputError:
     """A value with characters that mean something to Hydra's grammar, such as brackets."""
     key, _, value = override.partition("=")
-    quoted = shlex.quote(hydra_word(key, value))
+    quoted = shlex.quote(hydra_override(key, value))
     return InputError(
         key.lstrip("+~"),
         expected="a value that Hydra's grammar can read",

@@ -11,7 +11,7 @@ from pathlib import Path
 from gmm_pipeline import program
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.formats import has_data_suffix
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 
 TAKE_DATA = ("fit", "predict")
 
@@ -37,7 +37,7 @@ def as_overrides(command: str, words: Sequence[str]) -> list[str]:
     if not files:
         return list(words)
     if command not in TAKE_DATA:
-        remedy = f"To write them there: {hydra_word('output', files[0])}."
+        remedy = f"To write them there: {hydra_override('output', files[0])}."
         remedy = remedy if command == "simulate" else f"See {program.name()} {command} --help."
         raise InputError("the command line", expected="key=value", came=f"{files[0]}, a file with data", remedy=remedy)
     rest = [word for word in overrides if word not in files]
@@ -52,7 +52,7 @@ def as_overrides(command: str, words: Sequence[str]) -> list[str]:
     chosen = [] if any(re.match(r"data=", word) for word in rest) else ["data=file"]
     # A name that begins with a tilde is no home folder where there is such a file.
     paths = [f"./{file}" if file.startswith("~") and Path(file).exists() else file for file in files]
-    return [*chosen, hydra_word("data.path", *paths), *rest, *flags]
+    return [*chosen, hydra_override("data.path", *paths), *rest, *flags]
 
 
 def _is_data(command: str, word: str) -> bool:

@@ -37,7 +37,7 @@ BASES = 256
 """Bases that are kept at most; one takes about 0.13 MB."""
 
 FILLED_IN = ("hydra.overrides.task", "hydra.job.override_dirname")
-"""What Hydra derives from the words of the task's overrides."""
+"""What Hydra derives from the task's overrides."""
 
 
 class _Job(NamedTuple):
@@ -45,17 +45,17 @@ class _Job(NamedTuple):
 
     Attributes:
         config_name: primary config.
-        lines: all overrides as words, in order.
+        lines: all overrides as text, in order.
         choices: those that decide what is read, or set something of Hydra's own; they make the base.
         values: those that are applied to what was read, in order.
-        words: the task's own overrides, the choices of files among them.
+        task_overrides: the task's own overrides, the choices of files among them.
     """
 
     config_name: str | None
     lines: list[str]
     choices: tuple[str, ...]
     values: list[Override]
-    words: list[Override]
+    task_overrides: list[Override]
 
 
 class _ElsewhereError(Exception):
@@ -161,9 +161,9 @@ class SweepComposer(ConfigLoader):
 
         Args:
             config_name: primary config.
-            overrides: as words.
+            overrides: as text.
             run_mode: of one run or of a sweep.
-            from_shell: whether the words went through a shell.
+            from_shell: whether the overrides went through a shell.
             validate_sweep_overrides: whether several values are refused in a single run.
         """
         return self._loader.load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
@@ -193,7 +193,7 @@ class SweepComposer(ConfigLoader):
             group_name: folder of configs.
             results_filter: configs or groups.
             config_name: primary config.
-            overrides: as words.
+            overrides: as text.
         """
         return self._loader.get_group_options(group_name, results_filter, config_name, overrides)
 
@@ -202,7 +202,7 @@ class SweepComposer(ConfigLoader):
 
         Args:
             config_name: primary config.
-            overrides: as words.
+            overrides: as text.
             run_mode: of one run or of a sweep.
         """
         return self._loader.compute_defaults_list(config_name, overrides, run_mode)
@@ -218,11 +218,11 @@ class SweepComposer(ConfigLoader):
             lines=lines,
             choices=tuple(line for line, read in zip(lines, reads, strict=True) if read),
             values=[override for override, read in zip(parsed, reads, strict=True) if not read],
-            words=[override for override in parsed if not override.is_hydra_override()],
+            task_overrides=[override for override in parsed if not override.is_hydra_override()],
         )
 
     def _parse(self, line: str) -> Override:
-        """One override; the parser takes milliseconds, and jobs share most of their words."""
+        """One override; the parser takes milliseconds, and jobs share most of their overrides."""
         if line not in self._parsed:
             (self._parsed[line],) = self._parser.parse_overrides([line])
         return self._parsed[line]
@@ -232,8 +232,8 @@ class SweepComposer(ConfigLoader):
         searchpath = next((line.input_line for line in parsed if line.get_key_element() == "hydra.searchpath"), None)
         key = (config_name, searchpath)
         if key not in self._repositories:
-            words = [] if searchpath is None else [searchpath]
-            _, self._repositories[key] = self._hydra._parse_overrides_and_create_caching_repo(config_name, words)
+            overrides = [] if searchpath is None else [searchpath]
+            _, self._repositories[key] = self._hydra._parse_overrides_and_create_caching_repo(config_name, overrides)
         return self._repositories[key]
 
     def _makes_base(self, override: Override, repository: IConfigRepository) -> bool:
@@ -287,10 +287,10 @@ def _put_in(cfg: DictConfig, job: _Job, prepare: Callable[[str], object]) -> Non
         for key in FILLED_IN:
             prepare(key)
         hydra = cfg.hydra
-        hydra.overrides.task = [override.input_line for override in job.words]
+        hydra.overrides.task = [override.input_line for override in job.task_overrides]
         rule = hydra.job.config.override_dirname
         hydra.job.override_dirname = get_overrides_dirname(
-            overrides=job.words, exclude_keys=rule.exclude_keys, item_sep=rule.item_sep, kv_sep=rule.kv_sep
+            overrides=job.task_overrides, exclude_keys=rule.exclude_keys, item_sep=rule.item_sep, kv_sep=rule.kv_sep
         )
     except OmegaConfBaseException as error:
         raise ConfigCompositionException() from error

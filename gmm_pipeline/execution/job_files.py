@@ -63,7 +63,7 @@ class Asked(NamedTuple):
     """Of `config.yaml`, unresolved."""
     pieces: Pieces | None
     """None where Hydra's `run_job` has to run the job."""
-    words: list[str]
+    overrides: list[str]
     """The task's overrides, resolved as those of a single run are."""
     typed: list[str]
     """The same as they were typed."""
@@ -102,8 +102,8 @@ class Reader:
             OmegaConfBaseException: a value is missing, or an interpolation leads nowhere.
         """
         if not is_known():
-            words = [str(word) for word in cfg.hydra.overrides.task]
-            return Asked(resolved(cfg), (), None, words, words, "", str(cfg.hydra.sweep.dir))
+            overrides = [str(override) for override in cfg.hydra.overrides.task]
+            return Asked(resolved(cfg), (), None, overrides, overrides, "", str(cfg.hydra.sweep.dir))
         nodes = cfg.__dict__["_content"]
         parts = {key: self._part(cfg, key, node) for key, node in nodes.items() if key != "hydra"}
         task, job = cfg.hydra.overrides.task, cfg.hydra.job
@@ -113,16 +113,16 @@ class Reader:
             content={key: plain(cfg[key]) if part.varies else part.value for key, part in parts.items()},
             texts=tuple(part.text for part in parts.values()),
             pieces=None if by_hydra else self._pieces_of(nodes["hydra"]),
-            words=[str(word) for word in task],
+            overrides=[str(override) for override in task],
             typed=[node._value() for node in task.__dict__["_content"]],
             dirname=job.__dict__["_content"]["override_dirname"]._value(),
             sweep_dir=str(cfg.hydra.sweep.dir),
         )
 
     def _part(self, cfg: DictConfig, key: str, node: Any) -> _Part:
-        known = self._parts.get(id(node))
-        if known is not None:
-            return known
+        kept = self._parts.get(id(node))
+        if kept is not None:
+            return kept
         is_config = OmegaConf.is_config(node)
         unresolved = OmegaConf.to_container(node, enum_to_str=True) if is_config else plain(node._value())
         varies = any(mark in repr(unresolved) for mark in ("${", MISSING))
@@ -170,9 +170,9 @@ def _line(section: str, key: str, value: str | int) -> str:
 
 
 @functools.lru_cache(maxsize=MOST_PARTS)
-def _entries(word: str) -> tuple[str, str]:
+def _entries(override: str) -> tuple[str, str]:
     """An override where it stands in `hydra.yaml`, and in `overrides.yaml`."""
-    return as_yaml({"hydra": {"overrides": {"task": [word]}}}).split("\n", 3)[3], as_yaml([word])
+    return as_yaml({"hydra": {"overrides": {"task": [override]}}}).split("\n", 3)[3], as_yaml([override])
 
 
 def run(task: Callable[[], Any], asked: Asked, pieces: Pieces, number: int, record: Path) -> JobReturn:
@@ -198,7 +198,7 @@ def run(task: Callable[[], Any], asked: Asked, pieces: Pieces, number: int, reco
 
 
 def _write(asked: Asked, pieces: Pieces, number: int, record: Path) -> None:
-    entries = [_entries(word) for word in asked.typed]
+    entries = [_entries(override) for override in asked.typed]
     listed = "".join(["    task:\n", *(entry for entry, _ in entries)])
     values = {
         ("overrides", "task"): listed if entries else "    task: []\n",

@@ -115,7 +115,7 @@ class BatchLauncher:
         """Run jobs; a job that fails is a return value that says so.
 
         Args:
-            job_overrides: of each job, as words.
+            job_overrides: of each job, as text.
             initial_job_idx: of the first job; runs have the numbers of the sweep instead.
 
         Raises:
@@ -223,11 +223,11 @@ class BatchLauncher:
         def failed(content: Mapping[str, Any] | None, error: Exception) -> RunFailed:
             return sweep_run.save_failed(content, error, record, run.overrides, run.result or run.digest, about)
 
-        def task(content: dict[str, Any] | None, words: Sequence[str]) -> float:
+        def task(content: dict[str, Any] | None, overrides: Sequence[str]) -> float:
             if content is None or outcome is None or outcome.job is None or outcome.answer is None:
                 raise failed(content, reason)
             try:
-                return sweep_run.save_fitted(content, words, outcome.job, outcome.answer, record, began, about)
+                return sweep_run.save_fitted(content, overrides, outcome.job, outcome.answer, record, began, about)
             except RunFailed:
                 raise
             except Exception as error:
@@ -238,10 +238,10 @@ class BatchLauncher:
         asked, written = run.asked, None
         try:
             if asked is not None and asked.pieces is not None and self._is_plain(asked, sweep):
-                content, words = asked.content, asked.words
+                content, overrides = asked.content, asked.overrides
                 if outcome is not None and outcome.answer is not None:
                     written = Written(content, outcome.answer.history)
-                ran = job_files.run(lambda: task(content, words), asked, asked.pieces, run.number, record)
+                ran = job_files.run(lambda: task(content, overrides), asked, asked.pieces, run.number, record)
                 returned = _returned(run, ran.status, ran._return_value)
             else:
                 try:
@@ -298,10 +298,10 @@ class BatchLauncher:
     def _print_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Print what would be done."""
         name = self._master.sweep
-        known = [] if name is None else known_runs(Path(self._master.outputs_dir) / "sweeps" / name)
+        earlier = [] if name is None else known_runs(Path(self._master.outputs_dir) / "sweeps" / name)
         folder = Path(self._master.outputs_dir) / "sweeps" / str(name)
         with terminal.progress_bar("planning", "runs") as progress:
-            planned = planning.plan(job_overrides, self._in_place, folder, known, progress)
+            planned = planning.plan(job_overrides, self._in_place, folder, earlier, progress)
         _refuse_if_all_are_wrong(planned)
         plan_report.print_plan(planned, self._workers or default_workers())
         if not self._knows_all_runs():

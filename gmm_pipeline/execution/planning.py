@@ -92,7 +92,7 @@ def plan(
     job_overrides: Sequence[Sequence[str]],
     compose: Compose,
     folder: Path,
-    known: Sequence[ManifestRun],
+    earlier: Sequence[ManifestRun],
     progress: Progress | None = None,
 ) -> Plan:
     """Compose, load and check every job.
@@ -101,10 +101,10 @@ def plan(
         job_overrides: of each job.
         compose: the composed config of a job, to look at.
         folder: of the sweep.
-        known: the runs that the sweep has had before.
+        earlier: the runs that the sweep has had before.
         progress: called with (jobs seen, jobs in all).
     """
-    numbers = {run.digest: run.number for run in known}
+    numbers = {run.digest: run.number for run in earlier}
     found: dict[str, Run] = {}
     jobs, datasets, gaps, reader = [], set(), {}, Reader()
     for seen, overrides in enumerate(job_overrides, 1):
@@ -182,15 +182,15 @@ def _groups(runs: list[Run]) -> list[Group]:
     return found
 
 
-def manifest_runs(planned: Plan, known: Sequence[ManifestRun]) -> list[ManifestRun]:
+def manifest_runs(planned: Plan, earlier: Sequence[ManifestRun]) -> list[ManifestRun]:
     """The runs that a sweep has had and has now, in order of number.
 
     Args:
         planned: what the sweep has to do now.
-        known: the runs that it has had before.
+        earlier: the runs that it has had before.
     """
     asked = {run.number: ManifestRun(run.number, _without_name(run.overrides), run.digest) for run in planned.runs}
-    return sorted(({run.number: run for run in known} | asked).values(), key=lambda run: run.number)
+    return sorted(({run.number: run for run in earlier} | asked).values(), key=lambda run: run.number)
 
 
 def _without_name(overrides: Sequence[str]) -> tuple[str, ...]:

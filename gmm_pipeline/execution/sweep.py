@@ -28,7 +28,7 @@ from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.contents import Written
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.records.timings import Timings
@@ -58,9 +58,9 @@ class Sweep:
         """
         check_sweep_name(folder.name)
         self.cfg, self.folder, self.timings = cfg, folder, timings
-        known = (folder / sweeps.MANIFEST).exists()
-        self.manifest = sweeps.read_manifest(folder) if known else self._new_manifest()
-        self.is_new = not known
+        exists = (folder / sweeps.MANIFEST).exists()
+        self.manifest = sweeps.read_manifest(folder) if exists else self._new_manifest()
+        self.is_new = not exists
         self._tracker: SweepTracker | None = None
         self._tracks = cfg.tracking.uri is not None
         self._unlogged: dict[Path, Written | None] = {}
@@ -140,8 +140,8 @@ class Sweep:
 
         try:
             with self.timings.section("tracking"):
-                known = {record: written for record, written in self._unlogged.items() if written is not None}
-                self._open_tracker().log(list(self._unlogged), known)
+                just_written = {record: written for record, written in self._unlogged.items() if written is not None}
+                self._open_tracker().log(list(self._unlogged), just_written)
             self._unlogged = {}
         except (TrackingError, InputError) as error:
             self._give_up_tracking(error)
@@ -264,8 +264,8 @@ FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
 
 def resume_command(name: str) -> str:
     """The command of this process, with the name of the sweep, so that it goes on with it."""
-    words = [word for word in sys.argv[1:] if not re.match(r"\+*sweep=", word)]
-    return f"{program.name()} {shlex.join(['fit', *words, hydra_word('sweep', name)])}"
+    arguments = [argument for argument in sys.argv[1:] if not re.match(r"\+*sweep=", argument)]
+    return f"{program.name()} {shlex.join(['fit', *arguments, hydra_override('sweep', name)])}"
 
 
 def known_runs(folder: Path) -> list[ManifestRun]:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def save_fitted(
     content: dict[str, Any],
-    words: Sequence[str],
+    overrides: Sequence[str],
     job: Job,
     found: Answer,
     directory: Path,
@@ -36,7 +36,7 @@ def save_fitted(
 
     Args:
         content: the resolved config of the run.
-        words: its overrides.
+        overrides: its overrides.
         job: what was fitted.
         found: what was found.
         directory: of the record.
@@ -49,7 +49,9 @@ def save_fitted(
     note_data(job)
     pictured = "all" in (content["figures"]["sweep"], content["animation"]["sweep"])
     timings = Timings(time.perf_counter())
-    saved = save(content, words, job, found, directory, began, timings, pictured=pictured, of_sweep=True, sweep=sweep)
+    saved = save(
+        content, overrides, job, found, directory, began, timings, pictured=pictured, of_sweep=True, sweep=sweep
+    )
     if saved.failed:
         log.error("%s", saved.failed)
     if found.diverged:

@@ -43,13 +43,13 @@ def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) ->
     if not history.loss[before] > history.loss[-1]:
         return ()
     counts = np.asarray(job.sample_weights, np.float64)
-    known = log_posterior_at(job, parameters, result.learned, data)
+    height = log_posterior_at(job, parameters, result.learned, data)
     found = []
     for component in np.flatnonzero(narrowed > NARROWED):
         value, share = _most_of(parameters, int(component), data, counts)
         if share > MOSTLY:
             narrower = _narrower(job, parameters, int(component), value)
-            if log_posterior_at(job, narrower, result.learned, data) > known + SAME_OPTIMUM:
+            if log_posterior_at(job, narrower, result.learned, data) > height + SAME_OPTIMUM:
                 found.append(int(component))
     return tuple(found)
 

@@ -82,8 +82,8 @@ def em() -> optax.GradientTransformationExtraArgs:
     def init(params: Any) -> optax.EmptyState:
         return optax.EmptyState()
 
-    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, Any]:
-        return _difference(em_step(params, updates, known["problem"]), params), state
+    def update(updates: Any, state: Any, params: Any = None, **given: Any) -> tuple[Any, Any]:
+        return _difference(em_step(params, updates, given["problem"]), params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -118,9 +118,9 @@ def squarem() -> optax.GradientTransformationExtraArgs:
         zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
         return SquaremState(jnp.zeros((), jnp.int32), params, params, params, zero, one, jnp.zeros((), bool))
 
-    def update(updates: Any, state: Any, params: Any = None, **known: Any) -> tuple[Any, SquaremState]:
-        free, value = params, known["value"]
-        stepped = em_step(free, updates, known["problem"])
+    def update(updates: Any, state: Any, params: Any = None, **given: Any) -> tuple[Any, SquaremState]:
+        free, value = params, given["value"]
+        stepped = em_step(free, updates, given["problem"])
         r = _difference(state.first, state.base)
         v = jax.tree.map(lambda new, once: new - once, _difference(stepped, free), r)
         length = _norm(r) / jnp.maximum(_norm(v), jnp.finfo(value.dtype).tiny)

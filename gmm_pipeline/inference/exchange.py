@@ -13,7 +13,7 @@ import numpy as np
 from gmm_pipeline.inference.calls import Progress, compile_for, in_threads
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.parameterization import number_of_parameters, over_sticks
-from gmm_pipeline.inference.search import Found, seeded
+from gmm_pipeline.inference.search import SearchResult, seeded
 from gmm_pipeline.inference.search_memory import remembered_search
 from gmm_pipeline.inference.search_moves import in_order
 from gmm_pipeline.model.mixture import Parameters, exact
@@ -23,7 +23,7 @@ MOST_EXCHANGES = 3
 """Times that fits which are to be compared are improved by each other's."""
 
 
-def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, Found]:
+def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, SearchResult]:
     """What the searches of those fits found that ask for one and do not say where to begin, by their number.
 
     Fits that are to be compared are improved by each other's: what a smaller one found with a component split, what a
@@ -49,7 +49,7 @@ def _compared(
     asked: Mapping[int, tuple[FitJob, SearchPlan]],
     workers: int,
     progress: Progress | None,
-) -> dict[int, Found]:
+) -> dict[int, SearchResult]:
     selections = _selections(asked)
     several = {number for numbers in selections for number in numbers if len(numbers) > 1}
     screened = {number: (job, plan.screen if number in several else plan) for number, (job, plan) in asked.items()}
@@ -69,12 +69,12 @@ def _compared(
 def _improved_by(
     seeds: Mapping[int, list[Parameters]],
     asked: Mapping[int, tuple[FitJob, SearchPlan]],
-    searched: Mapping[int, Found],
+    searched: Mapping[int, SearchResult],
     workers: int,
-) -> dict[int, Found]:
+) -> dict[int, SearchResult]:
     """What was found of those fits that seeds are there for, improved by these."""
 
-    def run(numbers: Sequence[int], workers: int) -> list[Found]:
+    def run(numbers: Sequence[int], workers: int) -> list[SearchResult]:
         some, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
         found, given = [searched[number] for number in numbers], [seeds[number] for number in numbers]
         return seeded(some, plan, found, given, workers)
@@ -99,14 +99,14 @@ def _searched(
     together: Sequence[Sequence[int]],
     workers: int,
     progress: Progress | None,
-) -> dict[int, Found]:
+) -> dict[int, SearchResult]:
     done = 0
 
     def heed() -> None:
         if progress is not None:
             progress(done, len(asked))
 
-    def run(numbers: Sequence[int], workers: int) -> list[Found]:
+    def run(numbers: Sequence[int], workers: int) -> list[SearchResult]:
         nonlocal done
         jobs, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
         found = remembered_search(jobs, plan, workers, heed)
@@ -119,8 +119,8 @@ def _searched(
 
 
 def _of_each(
-    run: Callable[[Sequence[int], int], list[Found]], together: Sequence[Sequence[int]], workers: int
-) -> dict[int, Found]:
+    run: Callable[[Sequence[int], int], list[SearchResult]], together: Sequence[Sequence[int]], workers: int
+) -> dict[int, SearchResult]:
     """What `run` finds of fits, by their numbers; one selection alone has all threads, of many each has one."""
     beside, within = (workers, 1) if len(together) > 1 else (1, workers)
     results = in_threads(lambda index: run(together[index], within), len(together), beside)
@@ -131,7 +131,7 @@ def _of_each(
     }
 
 
-def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[int]:
+def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) -> list[int]:
     """The fits to be compared that may win: not far behind the best of the same data by their criterion."""
     scores: dict[int, float] = {}
     for number, found in searched.items():
@@ -152,7 +152,7 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, Found]) -> list[i
 def _exchange(
     jobs: Sequence[FitJob],
     asked: Mapping[int, tuple[FitJob, SearchPlan]],
-    searched: dict[int, Found],
+    searched: dict[int, SearchResult],
     changed: Collection[int],
     workers: int,
 ) -> None:
@@ -173,7 +173,7 @@ def _is_beside(one: FitJob, other: FitJob) -> bool:
 
 
 def _from_others(
-    number: int, jobs: Sequence[FitJob], searched: Mapping[int, Found], changed: Collection[int]
+    number: int, jobs: Sequence[FitJob], searched: Mapping[int, SearchResult], changed: Collection[int]
 ) -> list[Parameters]:
     """Mixtures for a fit that is to be compared, made of the best of those beside it that have changed."""
     job = jobs[number]

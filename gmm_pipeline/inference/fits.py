@@ -20,7 +20,7 @@ from gmm_pipeline.inference.exchange import search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
 from gmm_pipeline.inference.parameterization import learned_by
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at, spread_of
-from gmm_pipeline.inference.search import Found, Optimum
+from gmm_pipeline.inference.search import Optimum, SearchResult
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
@@ -47,9 +47,9 @@ def fit_all(
     found = fit_starts([jobs[number] for number in trained], progress, workers)
     starts = dict(zip(trained, found, strict=True))
     best = {number: best_of(jobs[number], starts[number]) for number in trained}
-    for number, known in searched.items():
+    for number, result in searched.items():
         if number not in best:
-            best[number] = _as_it_stands(jobs[number], known.best)
+            best[number] = _as_it_stands(jobs[number], result.best)
     missed = [
         number
         for number in trained
@@ -70,11 +70,11 @@ def _is_trained(job: FitJob) -> bool:
     return job.trained or bool(learned_by(job.plan.log_prior))
 
 
-def _reaches(job: FitJob, result: FitResult, known: Found) -> bool:
+def _reaches(job: FitJob, result: FitResult, searched: SearchResult) -> bool:
     """Whether the best start is as good as the optimum that the search found; a collapse, or one to come, is not."""
-    if result.diverged or (known.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
+    if result.diverged or (searched.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
         return False
-    return log_posterior(job, result) >= log_posterior_at(job, known.best.parameters) - SAME_OPTIMUM
+    return log_posterior(job, result) >= log_posterior_at(job, searched.best.parameters) - SAME_OPTIMUM
 
 
 def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
@@ -147,17 +147,17 @@ def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult]
     return found._replace(restarts=best_of(job, [*starts, found]).restarts[: len(starts)])
 
 
-def _with_search(job: FitJob, result: FitResult, known: Found) -> FitResult:
+def _with_search(job: FitJob, result: FitResult, searched: SearchResult) -> FitResult:
     began = ORDINARY if result.searched is None else result.searched.began
-    reached, best = log_posterior(job, result), known.best
+    reached, best = log_posterior(job, result), searched.best
     # Of the optima one is evaluated in float64; how far the others are below it, float32 knows as well.
     highest = log_posterior_at(job, best.parameters)
-    alike = [one for one in known.optima if one.is_sound == best.is_sound]
+    alike = [one for one in searched.optima if one.is_sound == best.is_sound]
     seen = [highest - (best.log_posterior - one.log_posterior) for one in alike]
     # Where a start ended higher than every search, no search agrees.
-    agreeing = known.n_agreeing if reached <= highest + SAME_OPTIMUM else 0
+    agreeing = searched.n_agreeing if reached <= highest + SAME_OPTIMUM else 0
     log_posteriors = (reached, *(value for value in seen if value < reached - SAME_OPTIMUM))
-    return result._replace(searched=Searched(known.n_searches, agreeing, log_posteriors, known.n_rounds, began))
+    return result._replace(searched=Searched(searched.n_searches, agreeing, log_posteriors, searched.n_rounds, began))
 
 
 def fit(job: FitJob, progress: Progress | None = None) -> FitResult:

@@ -117,8 +117,8 @@ def _step(
         return loss_func(parameters)
 
     value, gradient = jax.value_and_grad(loss_func)(state.parameters)
-    known = {"value": value, "grad": gradient, "value_fn": value_fn, "problem": problem}
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.parameters, **known)
+    arguments = {"value": value, "grad": gradient, "value_fn": value_fn, "problem": problem}
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.parameters, **arguments)
     # Optimizers may compute in float32 whatever the parameters are; a scan's carry must keep its type.
     moved = optax.apply_updates(state.parameters, updates)
     parameters = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.parameters)

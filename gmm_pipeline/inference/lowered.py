@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LINALG, INITIALIZE = "jax._src.lax.linalg", "initialize_lapack"
 """A private function of JAX's, and where it is."""
 UNKNOWN_OPTION = re.compile(r"No such compile option: '(\w+)'")
-KNOWN = ("gmm_pipeline", "optax", "jax")
+IDENTIFIED = ("gmm_pipeline", "optax", "jax")
 """Packages whose source is known by a digest or a version."""
 
 
@@ -84,8 +84,8 @@ def program(
         static: the name of the static argument.
         compiler_options: of `jax.jit`.
     """
-    known = dict(compiler_options or {})
-    current = [_program(function, static, known or None)]
+    options = dict(compiler_options or {})
+    current = [_program(function, static, options or None)]
 
     def call(*arguments: Any, **fixed: Any) -> Any:
         while True:
@@ -96,9 +96,9 @@ def program(
                 if refused is None or refused[1] not in (compiler_options or {}):
                     raise
                 with _lock:  # of threads that are refused the same, one leaves it out
-                    if known.pop(refused[1], None) is not None:
+                    if options.pop(refused[1], None) is not None:
                         log.info("XLA of JAX %s has no option %s: it is left out", jax.__version__, refused[1])
-                        current[0] = _program(function, static, dict(known) or None)
+                        current[0] = _program(function, static, dict(options) or None)
 
     return call
 
@@ -137,8 +137,8 @@ def _loaded(
     """A function of the leaves, compiled from a trace that was kept, or is from now on; None where that cannot be."""
     (store,) = _stores
     try:
-        told = [store.code, _named(function), str(structure), *types, *_settings()]
-        name = hashlib.sha256("\n".join(told).encode()).hexdigest()
+        described = [store.code, _named(function), str(structure), *types, *_settings()]
+        name = hashlib.sha256("\n".join(described).encode()).hexdigest()
         kept = _read(store.read(name))
         if kept is None:
             content = _traced(function, structure, leaves)
@@ -240,10 +240,10 @@ def _named(value: Any) -> str:
     raise TypeError(f"{type(value)} has no name")
 
 
-def _name_of(known: Any) -> str:
-    if known.__module__.partition(".")[0] not in KNOWN or "<" in known.__qualname__:
-        raise TypeError(f"the source of {known} is not known")
-    return f"{known.__module__}:{known.__qualname__}"
+def _name_of(value: Any) -> str:
+    if value.__module__.partition(".")[0] not in IDENTIFIED or "<" in value.__qualname__:
+        raise TypeError(f"the source of {value} is not known")
+    return f"{value.__module__}:{value.__qualname__}"
 
 
 def _form(tree: Any) -> Any:
@@ -267,6 +267,6 @@ def _of_form(form: Any) -> Any:
     if form["kind"] in ("tuple", "list"):
         return tuple(items) if form["kind"] == "tuple" else items
     module, _, name = form["kind"].partition(":")
-    if module.partition(".")[0] not in KNOWN:
+    if module.partition(".")[0] not in IDENTIFIED:
         raise TypeError(f"{module} is not known")
     return getattr(importlib.import_module(module), name)(*items)

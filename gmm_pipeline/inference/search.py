@@ -51,7 +51,7 @@ class Optimum(NamedTuple):
     """Whether no component is degenerate."""
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What the searches of a fit found."""
 
     optima: tuple[Optimum, ...]
@@ -129,7 +129,7 @@ def best_distinct(
 
 def search(
     jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
-) -> list[Found]:
+) -> list[SearchResult]:
     """Search for the best optimum of a fit, or of several that are compared.
 
     Args:
@@ -147,10 +147,10 @@ def search(
 def seeded(
     jobs: Sequence[FitJob],
     plan: SearchPlan,
-    found: Sequence[Found],
+    found: Sequence[SearchResult],
     seeds: Sequence[Sequence[Parameters]],
     workers: int = 1,
-) -> list[Found]:
+) -> list[SearchResult]:
     """What was found of each fit, and what mixtures from elsewhere lead to, where that is better.
 
     They are no search: one that is better than all searches is agreed on by none of them.
@@ -177,10 +177,12 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
     finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
     optima = _distinct((yield from _polished(whole, finalists, plan)))
     agreeing = yield from _agreeing(small, mixtures, values, optima[0])
-    return Found(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
+    return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
 
 
-def _seeded(small: Problem, whole: Problem, plan: SearchPlan, found: Found, seeds: Sequence[Parameters]) -> Search:
+def _seeded(
+    small: Problem, whole: Problem, plan: SearchPlan, found: SearchResult, seeds: Sequence[Parameters]
+) -> Search:
     mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*seeds, strict=True)))
     mixtures, values, _ = yield Request(small, mixtures, plan.passes)
     better = values > found.values.max() + SAME_OPTIMUM

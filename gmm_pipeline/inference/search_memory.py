@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.search import Found, search
+from gmm_pipeline.inference.search import SearchResult, search
 from gmm_pipeline.model import inits
 
 KEPT = 512
@@ -19,11 +19,11 @@ class _Memory:
     """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
 
     def __init__(self) -> None:
-        self.results: OrderedDict[str, list[Found]] = OrderedDict()
+        self.results: OrderedDict[str, list[SearchResult]] = OrderedDict()
         self.under_way: dict[str, threading.Lock] = {}
         self.lock = threading.Lock()
 
-    def recall(self, key: str, make: Callable[[], list[Found]]) -> list[Found]:
+    def recall(self, key: str, make: Callable[[], list[SearchResult]]) -> list[SearchResult]:
         with self.lock:
             own = self.under_way.setdefault(key, threading.Lock())
         with own:
@@ -42,7 +42,7 @@ _memory = _Memory()
 
 def remembered_search(
     jobs: Sequence[FitJob], plan: SearchPlan, workers: int = 1, heed: Callable[[], None] | None = None
-) -> list[Found]:
+) -> list[SearchResult]:
     """`search`, once for runs that differ in nothing that it sees, such as their optimizers and steps.
 
     Args:

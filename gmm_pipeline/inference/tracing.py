@@ -22,7 +22,7 @@ from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
-ROOM = 8
+COMPONENTS_STEP = 8
 """Numbers of components up to a multiple of this share the program of a prior that leaves out components."""
 
 
@@ -130,7 +130,7 @@ def width_for(log_prior: Plugin, n_components: int) -> int:
         log_prior: of the fit.
         n_components: K.
     """
-    return -(-n_components // ROOM) * ROOM if leaves_out_components(log_prior) else n_components
+    return -(-n_components // COMPONENTS_STEP) * COMPONENTS_STEP if leaves_out_components(log_prior) else n_components
 
 
 @functools.lru_cache(maxsize=4096)

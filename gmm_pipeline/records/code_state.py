@@ -56,8 +56,8 @@ def state_of(package: Path) -> CodeState:
         return CodeState(commit.strip(), None if changes is None else False, "")
     new = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *DECIDING) or ""
     shown = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
-    known = _git(root, "diff", "HEAD", "--relative", *shown, "--", *DECIDING) or ""
-    diff = known + "".join(_as_new(root, name) for name in new.split("\0") if name)
+    tracked = _git(root, "diff", "HEAD", "--relative", *shown, "--", *DECIDING) or ""
+    diff = tracked + "".join(_as_new(root, name) for name in new.split("\0") if name)
     return CodeState(commit.strip(), True, _cut(diff))
 
 

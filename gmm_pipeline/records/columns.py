@@ -12,7 +12,7 @@ from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.cells import COMMA, POINT, Cells, numbers_of
 from gmm_pipeline.records.dialects import DELIMITERS, HEADERS, Asked
 from gmm_pipeline.records.files import is_number
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.tables import Table, open_table
 
 Text = str | int | float  # what YAML makes of a word on the command line
@@ -68,7 +68,7 @@ def asked_of(
     """
     cells = Cells(_meaning("data.decimal", decimal, DECIMALS), tuple(str(code) for code in missing_codes))
     split = _meaning("data.delimiter", delimiter, DELIMITERS)
-    _meaning("data.header", header, {word: word for word in HEADERS})
+    _meaning("data.header", header, {name: name for name in HEADERS})
     return Asked(cells, split, header, None if comment is None else str(comment), column)
 
 
@@ -83,7 +83,7 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     Raises:
         InputError: there is no such column, or it holds something else.
     """
-    _meaning("data.missing", wanted.missing, {word: word for word in MISSING})
+    _meaning("data.missing", wanted.missing, {name: name for name in MISSING})
     table = open_table(file, asked)
     others = []
     if wanted.weights_column is not None:
@@ -131,9 +131,9 @@ def _meaning(key: str, value: Text | None, choices: Mapping[str, str]) -> Any:
     if value is None:
         return None
     if value not in (*choices, *choices.values()):
-        words = ", ".join(choices)
+        names = ", ".join(choices)
         remedy = f"For example {key}={next(iter(choices))}."
-        raise InputError(key, expected=f"one of {words}", came=repr(value), remedy=remedy)
+        raise InputError(key, expected=f"one of {names}", came=repr(value), remedy=remedy)
     return choices.get(str(value), value)
 
 
@@ -178,8 +178,8 @@ def _only(table: Table, file: Path, others: Sequence[int]) -> int:
         return found[0]
     names = [table.names[place] for place in (found or range(len(table.names)))]
     unique = [name for name in names if name and list(table.names).count(name) == 1]
-    words = [shlex.quote(hydra_word("data.column", name)) for name in unique[:MOST_NAMED]]
-    remedy = f"Add one of these words: {'  '.join(words)}" if words else "Give the columns names."
+    overrides = [shlex.quote(hydra_override("data.column", name)) for name in unique[:MOST_NAMED]]
+    remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give the columns names."
     if table.numbered and len(table.names) == 2:  # which a comma between them may have made of one
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
     raise InputError(

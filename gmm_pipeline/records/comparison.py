@@ -51,7 +51,7 @@ class Circumstance(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.what} changed: {self.key} {_told(self.before)} → {_told(self.now)}"
+        return f"{self.what} changed: {self.key} {_formatted(self.before)} → {_formatted(self.now)}"
 
 
 class Comparison(NamedTuple):
@@ -132,8 +132,8 @@ def _of_file(
         _of_array(name, key, arrays.get(key), arrays_now.get(key), dtype)
         for key in dict.fromkeys([*arrays, *arrays_now])
     ]
-    told = [one for one in found if one is not None]
-    yield from told or [Difference(name, "", 0, 0, note="the same values, written in another way")]
+    differing = [one for one in found if one is not None]
+    yield from differing or [Difference(name, "", 0, 0, note="the same values, written in another way")]
 
 
 def _of_array(
@@ -252,6 +252,6 @@ def _changed(what: str, key: str, before: Any, now: Any) -> Iterator[Circumstanc
         yield Circumstance(what, key, before, now)
 
 
-def _told(value: Any) -> str:
+def _formatted(value: Any) -> str:
     text = "none" if value is None else str(value)
     return text[:12] if len(text) >= 40 and all(letter in "0123456789abcdef" for letter in text) else text

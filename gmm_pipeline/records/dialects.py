@@ -201,12 +201,12 @@ def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool
     if BLANKS in best:
         best = list(found)  # numbers with spaces in them would be split, and have more numbers
     if len(best) > 1:
-        words = [word for word, delimiter in DELIMITERS.items() if delimiter in best]
+        names = [name for name, delimiter in DELIMITERS.items() if delimiter in best]
         raise InputError(
             str(path),
             expected="one delimiter by which all rows have as many cells",
-            came=" and ".join(words),
-            remedy=f"Say which it is: data.delimiter={words[0]}.",
+            came=" and ".join(names),
+            remedy=f"Say which it is: data.delimiter={names[0]}.",
         )
     if best:
         return best[0]

@@ -101,14 +101,14 @@ MOST_KEPT = 4096
 
 
 def _key_as_yaml(key: str, value: Any) -> str:
-    known = key, repr(value)
-    if known not in _YAML:
+    entry = key, repr(value)
+    if entry not in _YAML:
         if len(_YAML) >= MOST_KEPT:
             _YAML.clear()
         import yaml
 
-        _YAML[known] = yaml.dump({key: value}, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=10_000)
-    return _YAML[known]
+        _YAML[entry] = yaml.dump({key: value}, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=10_000)
+    return _YAML[entry]
 
 
 @functools.cache

@@ -17,7 +17,7 @@ COPIES = "mlartifacts"
 """Folder beside a local store with the files of its runs."""
 
 
-class Found(NamedTuple):
+class FoundRecords(NamedTuple):
     """What lies below a folder."""
 
     records: list[Path]
@@ -27,9 +27,9 @@ class Found(NamedTuple):
     """Folders of fits that were interrupted."""
 
 
-def find_records(folder: Path) -> Found:
+def find_records(folder: Path) -> FoundRecords:
     """All records below a folder, however deep, but for MLflow's copies and what begins with a dot."""
-    found = Found([], [], [])
+    found = FoundRecords([], [], [])
     for place, folders, files in os.walk(folder):
         if MANIFEST in files:
             found.sweeps.append(Path(place))

@@ -15,7 +15,7 @@ NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
 """What Hydra's grammar takes for something else than text, in capitals too."""
 
 
-def hydra_word(key: str, *values: str) -> str:
+def hydra_override(key: str, *values: str) -> str:
     """An override as Hydra's grammar reads it, whatever characters its value has; of several values, a sweep."""
     return f"{key}={','.join(_quoted(value) for value in values)}"
 
@@ -40,8 +40,8 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     Args:
         runs: number and overrides of each run.
     """
-    told = {number: override_values(overrides) for number, overrides in runs}
-    differing = differing_keys(list(told.values()))
+    values_of = {number: override_values(overrides) for number, overrides in runs}
+    differing = differing_keys(list(values_of.values()))
     ends = [last_part(key) for key in differing]
     shown = {
         key: "K" if key == "n_components" else last_part(key) if ends.count(last_part(key)) == 1 else key
@@ -49,7 +49,7 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     }
     names = {
         number: " ".join(f"{shown[key]}={found[key]}" for key in found if key in shown)[:LONGEST_RUN_NAME]
-        for number, found in told.items()
+        for number, found in values_of.items()
     }
     alike = Counter(names.values())
     return {

@@ -148,7 +148,7 @@ def _read_run(
         return None
     except (ValueError, OSError) as error:
         return _unreadable(asked, f"{artifacts.RECORD}: {error}")
-    known = {
+    common = {
         "number": asked.number,
         "overrides": asked.overrides,
         "status": record.get("status", FAILED),
@@ -156,8 +156,8 @@ def _read_run(
         "digest": record.get("digest", asked.digest),
         "record": str(asked.number),
     }
-    if known["status"] == FAILED:
-        return SweepRun(**known, **NO_RESULT)
+    if common["status"] == FAILED:
+        return SweepRun(**common, **NO_RESULT)
     try:
         wrong = contents.altered(directory, record, SUMMED_UP)
         if wrong is not None:
@@ -170,7 +170,7 @@ def _read_run(
             described[text] = data, truth
         data, truth = described[text]
         return SweepRun(
-            **known,
+            **common,
             metrics=read_json(directory / artifacts.METRICS),
             fitted=artifacts.mixture_from_json(read_json(directory / artifacts.PARAMETERS)),
             truth=truth,

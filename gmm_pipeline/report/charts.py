@@ -188,7 +188,7 @@ def loss(run: Record) -> Chart | None:
 def restarts(run: Record) -> Chart | None:
     """How far below the best each start ended, best first; None where a sentence says it all."""
     rows = run.restarts
-    if not starts.tell(rows):
+    if not starts.worth_drawing(rows):
         return None
     seen = starts.compared(rows)
     traces = []

@@ -14,7 +14,7 @@ from gmm_pipeline.configuration.config import config_directory
 
 def goodness_of_fit(job: Job, found: Answer) -> list[str]:
     """Whether the data differ from the mixture, and how that was found; nothing where it would not be sure."""
-    if not goodness.can_be_told(job, found):
+    if not goodness.can_be_judged(job, found):
         return []
     settings = OmegaConf.load(config_directory() / "report.yaml")
     seen = goodness.goodness_of_fit(job, found, simulations=settings.simulations, seed=settings.seed)

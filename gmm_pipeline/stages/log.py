@@ -17,7 +17,7 @@ from gmm_pipeline import program
 from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed, nearest
 from gmm_pipeline.records import artifacts, contents, sweeps
-from gmm_pipeline.records.finding import Found, find_records
+from gmm_pipeline.records.finding import FoundRecords, find_records
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import ALL, LATEST, find_record
 from gmm_pipeline.stages.running import resolved
@@ -119,7 +119,7 @@ def _folder(run: str, outputs_dir: str) -> Path:
     if folder.is_dir():
         return folder
     outputs = Path(outputs_dir)
-    known = find_records(outputs) if outputs.is_dir() else Found([], [], [])
+    known = find_records(outputs) if outputs.is_dir() else FoundRecords([], [], [])
     close = nearest(run, [str(path) for path in (*known.records, *known.sweeps)])
     raise InputError(
         "outputs_dir" if run == ALL else "run",

@@ -63,7 +63,7 @@ def _draw(cfg: DictConfig, record: Path) -> None:
         "parameter_traces": figures.draw_parameter_traces(drawn.history, drawn.truth, **known),
         "weights": estimate_figures.draw_weights(*mixtures, intervals=intervals, **known),
     }
-    if starts.tell(drawn.restarts):
+    if starts.worth_drawing(drawn.restarts):
         pictures["restarts"] = estimate_figures.draw_restarts(drawn.restarts, size=size)
     if drawn.bootstrap and drawn.asymptotic:
         pictures["bootstrap"] = estimate_figures.draw_bootstrap(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.analysis.answers import Answer, Interval
-from gmm_pipeline.analysis.doubts import BARRING, words
+from gmm_pipeline.analysis.doubts import BARRING, clause_of
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.analysis.selection import problem
 from gmm_pipeline.analysis.wording import about_choice, verdict
@@ -155,7 +155,7 @@ def about(
 
 def _doubts(job: Job, found: Answer) -> list[dict[str, Any]]:
     """What speaks against the fit or against the choice, for whoever shows the record."""
-    by_fit = [(doubt.reason, doubt.reason in BARRING, words(doubt)) for doubt in found.doubts]
+    by_fit = [(doubt.reason, doubt.reason in BARRING, clause_of(doubt)) for doubt in found.doubts]
     by_choice = [("choice", False, clause) for clause in about_choice(job.asked, found)]
     return [{"reason": reason, "bars": bars, "words": clause} for reason, bars, clause in by_fit + by_choice]
 

@@ -19,7 +19,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import check_unaltered
 from gmm_pipeline.records.finding import read_part
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.stages.finding import lasting_record
 
 OF_THE_COMMAND = ("run", "hydra")
@@ -66,7 +66,7 @@ def routed(words: Sequence[str]) -> Routed:
     set_keys = {_key(word) for word in words} - {""}
     is_variation = not set_keys <= {*WITHOUT_EFFECT, *OF_THE_COMMAND}
     kept = [word for word in words if _key(word) != "run"]
-    asked = [hydra_word("config", str(file)), *kept]
+    asked = [hydra_override("config", str(file)), *kept]
     if is_variation:
         return Routed("fit", config_files.register("fit", taken), asked)
     return Routed("rerun", config_files.register("fit", taken, overlay="rerun"), asked)

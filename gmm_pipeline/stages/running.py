@@ -17,7 +17,7 @@ from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.config import check_kinds
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.stages.finding import best_of_sweep
 
@@ -157,7 +157,7 @@ def command_line(command: str) -> str:
 
 def override_word(key: str, value: str) -> str:
     """An override as it can be pasted into a shell, whatever characters its value has."""
-    return shlex.quote(hydra_word(key, value))
+    return shlex.quote(hydra_override(key, value))
 
 
 def log_command(folder: Path, uri: str) -> str:

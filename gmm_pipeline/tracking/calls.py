@@ -187,8 +187,8 @@ class Calls:
         """
         from mlflow.entities import Param
 
-        known = self._client.get_run(run_id).data.params
-        new = [Param(key, value) for key, value in params.items() if key not in known]
+        existing = self._client.get_run(run_id).data.params
+        new = [Param(key, value) for key, value in params.items() if key not in existing]
         self._client.log_batch(run_id, params=new)
 
     def _parents(self, sweep_id: str) -> list[str]:

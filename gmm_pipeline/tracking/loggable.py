@@ -28,7 +28,7 @@ LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
 NOTE_COMPONENTS = 50
-UNTOLD = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
+UNNAMED = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
 
 AS_TEXT = json.JSONEncoder(ensure_ascii=False, default=str)
 
@@ -115,8 +115,8 @@ def tags(record: Path, content: Content) -> dict[str, str]:
 def _soundness(content: Content) -> dict[str, str]:
     """What a list of runs can be filtered by; an older record does not know, and has no such tags."""
     metrics = content.metrics
-    known = {"converged": metrics.get("converged"), "degenerate": metrics.get("n_degenerate")}
-    flags = {f"gmm_pipeline.{name}": _text(bool(value)) for name, value in known.items() if value is not None}
+    values = {"converged": metrics.get("converged"), "degenerate": metrics.get("n_degenerate")}
+    flags = {f"gmm_pipeline.{name}": _text(bool(value)) for name, value in values.items() if value is not None}
     if metrics.get("barred"):
         flags["gmm_pipeline.barred"] = str(metrics["barred"])
     verdict = content.record.get("verdict")
@@ -125,9 +125,9 @@ def _soundness(content: Content) -> dict[str, str]:
 
 def _digests(content: Content) -> dict[str, str]:
     """What runs with the same config, data, code or results can be found by; an older record has none."""
-    known = dict(content.record.get("digests", {}))
-    results = known.pop("results", None)
-    found = known if results is None else known | {"results": artifacts.digest_of(results)}
+    digests = dict(content.record.get("digests", {}))
+    results = digests.pop("results", None)
+    found = digests if results is None else digests | {"results": artifacts.digest_of(results)}
     return {f"digest.{name}": sha for name, sha in found.items()}
 
 
@@ -193,8 +193,8 @@ def note(content: Content) -> str:
     """How far the fit can be trusted, the fitted mixture or why there is none, and its command, as Markdown."""
     reason = [content.record["error"], ""] if content.record.get("error") else []
     mixture = _mixture_table(content) if content.parameters else []
-    told = [*_warnings(content), *reason, *_verdict(content), *mixture]
-    return "\n".join([*told, "Run it again:", "", "```sh", content.record["command"], "```"])
+    lines = [*_warnings(content), *reason, *_verdict(content), *mixture]
+    return "\n".join([*lines, "Run it again:", "", "```sh", content.record["command"], "```"])
 
 
 def _warnings(content: Content) -> list[str]:
@@ -205,19 +205,19 @@ def _warnings(content: Content) -> list[str]:
     if status == "diverged":
         return ["**This run diverged: its numbers are no result.**", ""]
     degenerate = content.parameters.get("degenerate", [])
-    told = []
+    lines = []
     if degenerate:
         which = ", ".join(map(str, degenerate))
-        told += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood says nothing.", ""]
-    told += [
+        lines += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood says nothing.", ""]
+    lines += [
         line
         for doubt in content.record.get("doubts", [])
         if doubt["bars"]
         for line in (f"**Not to be relied on: {doubt['words']}.**", "")
     ]
     if content.metrics.get("converged") is False:
-        told += ["**Not converged: its numbers are not those of an optimum.**", ""]
-    return told
+        lines += ["**Not converged: its numbers are not those of an optimum.**", ""]
+    return lines
 
 
 def _verdict(content: Content) -> list[str]:
@@ -253,8 +253,8 @@ def _mixture_table(content: Content) -> list[str]:
 
 
 def _estimate(value: float | None, error: float | None) -> str:
-    told = "–" if value is None else f"{value:.4g}"
-    return told if error is None else f"{told} ± {error:.2g}"
+    text = "–" if value is None else f"{value:.4g}"
+    return text if error is None else f"{text} ± {error:.2g}"
 
 
 def run_name(content: Content) -> str:
@@ -265,16 +265,16 @@ def run_name(content: Content) -> str:
     if not content.parameters:
         return content.record["name"]
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
-    told = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
+    parts = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
     data = content.data["name"]
     for override in content.record["overrides"]:
         key, _, value = override.lstrip("+~").partition("=")
         first, last = re.split(r"[./]", key)[0], last_part(key)
-        if first in UNTOLD or f"{key}={value}" in told or value in (optimizer, data):
+        if first in UNNAMED or f"{key}={value}" in parts or value in (optimizer, data):
             continue
-        name = key if any(said.startswith(f"{last}=") for said in told) else last
-        told.append(f"{name}={value}" if value else name)
-    return _cut(" ".join([*told, data]), LONGEST_RUN_NAME)
+        name = key if any(said.startswith(f"{last}=") for said in parts) else last
+        parts.append(f"{name}={value}" if value else name)
+    return _cut(" ".join([*parts, data]), LONGEST_RUN_NAME)
 
 
 def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
@@ -301,8 +301,8 @@ def _accepted(name: str) -> str:
 
 def _program(command: str) -> str:
     """The command without interpreter, flags and overrides."""
-    words = shlex.split(command)
-    return " ".join(word for word in words if "=" not in word and not word.startswith("-") and word != "python")
+    arguments = shlex.split(command)
+    return " ".join(one for one in arguments if "=" not in one and not one.startswith("-") and one != "python")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

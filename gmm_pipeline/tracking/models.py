@@ -48,16 +48,16 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: 
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    known = client.search_logged_models([experiment_id], f"name = '{NAME}' AND source_run_id = '{run_id}'")
-    if known:
-        model = known[0]
+    existing = client.search_logged_models([experiment_id], f"name = '{NAME}' AND source_run_id = '{run_id}'")
+    if existing:
+        model = existing[0]
     else:
         model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type=MODEL_TYPE)
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
         write_model(Path(folder), mixture, model_id=model.model_id, run_id=run_id)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    if not known or model.model_id not in _outputs(client, run_id):
+    if not existing or model.model_id not in _outputs(client, run_id):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return model.model_id
 

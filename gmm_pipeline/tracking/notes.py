@@ -26,8 +26,8 @@ def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
         tracked: the fields of a `TrackedRun`.
     """
     content = read_json(file)
-    known = content.get("tracking")
-    if known == tracked or not content.get("started") or (known and _lives_elsewhere(known, tracked["uri"])):
+    noted = content.get("tracking")
+    if noted == tracked or not content.get("started") or (noted and _lives_elsewhere(noted, tracked["uri"])):
         return
     rewrite(file, {**content, "tracking": dict(tracked)})
 
@@ -48,17 +48,17 @@ def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
     return True
 
 
-def _lives_elsewhere(known: Mapping[str, Any], uri: str) -> bool:
+def _lives_elsewhere(noted: Mapping[str, Any], uri: str) -> bool:
     """Whether a note names another store that has the run; a server, which may be far away, is believed to have it."""
     try:
-        file, ours = store_file(known["uri"]), store_file(uri)
+        file, ours = store_file(noted["uri"]), store_file(uri)
     except (InputError, OSError):
         return False
     if file is None or file == ours or not file.is_file():
-        return file is None and known["uri"].rstrip("/") != uri.rstrip("/")
+        return file is None and noted["uri"].rstrip("/") != uri.rstrip("/")
     asked = "SELECT 1 FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
-            return connection.execute(asked, (known["run_id"],)).fetchone() is not None
+            return connection.execute(asked, (noted["run_id"],)).fetchone() is not None
     except (sqlite3.Error, InputError):
         return False

@@ -180,10 +180,10 @@ def _repair_notes(outputs: Path, moves: Sequence[Move]) -> int:
     for file in (*singles, *members, *(sweep / MANIFEST for sweep in found.sweeps)):
         try:
             content = read_json(file)
-            known = str(content["tracking"]["uri"]).removeprefix(SQLITE)
+            noted = str(content["tracking"]["uri"]).removeprefix(SQLITE)
         except (OSError, ValueError):
             continue  # of no interest here, and told of by whoever needs it
-        new = _moved(Path(known), moves) if known.startswith("/") else None
+        new = _moved(Path(noted), moves) if noted.startswith("/") else None
         if new is not None:
             tracking = {**content["tracking"], "uri": f"{SQLITE}{new}"}
             repaired += rewrite(file, {**content, "tracking": tracking})

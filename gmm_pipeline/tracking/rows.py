@@ -82,13 +82,13 @@ class Rows:
     def find(self, sweep_id: str) -> str | None:
         """The id of the run of a sweep, whatever its experiment: the sweep's, unless MLflow's own calls made it."""
         with connected(self._file) as connection:
-            known = connection.execute(
+            existing = connection.execute(
                 "SELECT runs.run_uuid FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
                 "WHERE key = ? AND value = ? AND (lifecycle_stage = 'active' OR runs.run_uuid = value) "
                 "ORDER BY lifecycle_stage, runs.run_uuid <> value, runs.run_uuid",
                 (SWEEP_ID, sweep_id),
             ).fetchone()
-        return None if known is None else known[0]
+        return None if existing is None else existing[0]
 
     def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
         """The id of the run of a sweep, made where the store has none: then it is the sweep's.
@@ -98,10 +98,10 @@ class Rows:
             experiment_id: where a new run is made.
             entry: what a new run says.
         """
-        known = self.find(sweep_id)
-        if known is None:
+        existing = self.find(sweep_id)
+        if existing is None:
             _write(self._file, experiment_id, {sweep_id: (entry, f"{self._artifacts}/{sweep_id}/artifacts")})
-        return known or sweep_id
+        return existing or sweep_id
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
         """The runs that the store has under a parent, by number.
@@ -223,9 +223,9 @@ def _points(entry: Entry) -> Iterator[tuple]:
 def _latest(entry: Entry) -> Iterable[tuple]:
     latest: dict[str, tuple] = {}
     for point in _points(entry):
-        known = latest.setdefault(point[0], point)
+        latest_point = latest.setdefault(point[0], point)
         # MLflow's own rule: the largest step, then time, then value; a run logged at once has one time.
-        if (point[2], point[1]) > (known[2], known[1]):
+        if (point[2], point[1]) > (latest_point[2], latest_point[1]):
             latest[point[0]] = point
     return latest.values()
 
@@ -258,12 +258,12 @@ def _insert_inputs(
             users[key].append(run_id)
             described.setdefault(key, dataset)
     for (name, digest), run_ids in users.items():
-        known = connection.execute(
+        existing = connection.execute(
             "SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?",
             (experiment_id, name, digest),
         ).fetchone()
-        dataset_id = known[0] if known else uuid.uuid4().hex
-        if known is None:
+        dataset_id = existing[0] if existing else uuid.uuid4().hex
+        if existing is None:
             fields = [described[name, digest][key] for key in ("source_type", "source", "schema", "profile")]
             connection.execute(
                 "INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source, "

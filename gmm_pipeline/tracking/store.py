@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote
 from gmm_pipeline import home, program
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.finding import COPIES
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -244,7 +244,7 @@ def _refuse_if_moved(location: str, file: Path) -> None:
     if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
         raise OSError(
             f"the store was moved here from {before.parent}; put its paths right with "
-            f"`{program.name()} repair {shlex.quote(hydra_word('outputs_dir', str(file.parent)))}`"
+            f"`{program.name()} repair {shlex.quote(hydra_override('outputs_dir', str(file.parent)))}`"
         )
 
 

@@ -158,7 +158,7 @@ class SweepTracker:
             TrackingError: the store or the server failed.
         """
         parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
-        known = written or {}
+        written = written or {}
         with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
             # Read each time: another process may have logged some of them meanwhile.
             logged = self._writer.children(parent, experiment_id)
@@ -168,7 +168,7 @@ class SweepTracker:
             numbers = {record: about["sweep"]["number"] for record, about in found.items()}
             new = {numbers[record]: record for record, about in found.items() if not _has(logged, about)}
             entries = {
-                number: (self._entry(record, number, known.get(record)), record) for number, record in new.items()
+                number: (self._entry(record, number, written.get(record)), record) for number, record in new.items()
             }
             replaced = {number: logged[number] for number in new if number in logged}
             ids = {number: one.run_id for number, one in logged.items()}
@@ -254,8 +254,8 @@ class SweepTracker:
 
 
 def _writer(client: "MlflowClient", file: Path | None) -> Rows | Calls:
-    known = file is not None and rows.fits(file)
-    return Rows(file, artifact_root(file)) if file and known else Calls(client)
+    by_rows = file is not None and rows.fits(file)
+    return Rows(file, artifact_root(file)) if file and by_rows else Calls(client)
 
 
 def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,9 +271,9 @@ def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return about
 
 
-def _has(known: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
+def _has(logged_runs: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
     """Whether the store has a record as it is, rather than what was fitted under its number before."""
-    logged = known.get(about["sweep"]["number"])
+    logged = logged_runs.get(about["sweep"]["number"])
     if logged is None or not logged.complete:
         return False
     if logged.record_id is None:  # an earlier version's

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from small_fits import plugin
 
-from gmm_pipeline.analysis.doubts import BARRING, Doubt, Reason, barred, words
+from gmm_pipeline.analysis.doubts import BARRING, Doubt, Reason, barred, clause_of
 from gmm_pipeline.analysis.verdicts import climb, coincident, doubts_of, narrower_than_rounding
 from gmm_pipeline.inference.calls import fit_starts
 from gmm_pipeline.inference.collapse import collapsing
@@ -77,7 +77,7 @@ def test_components_at_the_same_place_coincide(data, equal_scales):
     job = a_job(data, equal_scales=equal_scales)
     doubts = doubts_of(job, alike(data), job.data.astype(float))
     assert Doubt(Reason.COINCIDENT, (0, 1)) in doubts
-    assert "components 0 and 1 are at the same place" in words(doubts[0])
+    assert "components 0 and 1 are at the same place" in clause_of(doubts[0])
 
 
 def test_three_of_four_may_coincide():
@@ -192,7 +192,7 @@ def test_a_component_narrower_than_rounding_is_an_artefact():
     job = a_job(data)
     at_fifty = a_result([0.8, 0.2], [50.0, 50.0], [11.0, 1.4])
     assert Doubt(Reason.ROUNDED, (1,)) in doubts_of(job, at_fifty, data)
-    assert "component 1 is narrower than the rounding" in words(Doubt(Reason.ROUNDED, (1,)))
+    assert "component 1 is narrower than the rounding" in clause_of(Doubt(Reason.ROUNDED, (1,)))
     wider = a_result([0.8, 0.2], [50.0, 50.0], [11.0, 1.5])
     assert Reason.ROUNDED not in reasons(job, wider)
     # A component that is held by the floor is that already.
@@ -206,7 +206,7 @@ def test_data_that_float32_cannot_tell_apart_are_told():
     job = a_job(data)
     (doubt,) = [one for one in doubts_of(job, fit_by_em([job])[0], data) if one.reason == Reason.UNRESOLVED]
     assert doubt.other == "50%"
-    assert "precision=float64" in words(doubt)
+    assert "precision=float64" in clause_of(doubt)
     with jax.enable_x64(True):
         in_float64 = doubts_of(job._replace(data=data), fit_by_em([job])[0], data)
     assert all(one.reason != Reason.UNRESOLVED for one in in_float64)
@@ -228,7 +228,7 @@ def test_the_first_reason_that_bars_is_told():
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_words(reason):
-    said = words(Doubt(reason, (0, 1), 3.0, "2 components with free scales"))
+    said = clause_of(Doubt(reason, (0, 1), 3.0, "2 components with free scales"))
     assert said
     assert reason in BARRING or "use" in said
 
@@ -268,7 +268,8 @@ def test_a_component_on_its_way_to_a_spike_is_collapsing():
     found = narrowing(SPIKE, falling)
     assert Doubt(Reason.COLLAPSING, (1,)) in doubts_of(job, found, SPIKE)
     assert barred((), doubts_of(job, found, SPIKE), diverged=False) == "collapsing"
-    assert words(Doubt(Reason.COLLAPSING, (1,))).startswith("component 1 was narrowing onto one value of the data when")
+    said = clause_of(Doubt(Reason.COLLAPSING, (1,)))
+    assert said.startswith("component 1 was narrowing onto one value of the data when")
     # Not where it has converged, has stopped narrowing, or gets worse; nor with equal scales.
     assert collapsing(job, found._replace(converged=True), SPIKE) == ()
     assert collapsing(job, narrowing(SPIKE, np.append(falling, [0.01] * 41)), SPIKE) == ()

@@ -27,26 +27,26 @@ FIT = ("fit", "figures=none", "animation=none", "steps=12", "restarts=2")
 )
 def test_words_have_the_home_folder(word, becomes, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
-    assert home.in_words([word]) == [becomes]
+    assert home.in_arguments([word]) == [becomes]
 
 
 @pytest.mark.parametrize("flag", ["--config-dir", "--config-d", "-cd", "--config-path", "-cp"])
 def test_flags_that_take_a_folder_have_the_home_folder(flag, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
-    assert home.in_words(["seed=1", f"{flag}=~/conf"]) == ["seed=1", f"{flag}=/home/ann/conf"]
-    assert home.in_words([flag, "~/conf", "--multirun"]) == [flag, "/home/ann/conf", "--multirun"]
+    assert home.in_arguments(["seed=1", f"{flag}=~/conf"]) == ["seed=1", f"{flag}=/home/ann/conf"]
+    assert home.in_arguments([flag, "~/conf", "--multirun"]) == [flag, "/home/ann/conf", "--multirun"]
 
 
 @pytest.mark.parametrize(
     "word", ["run=latest", "output=x~y.csv", "data.name=~/x", "~experiment", "--cfg=job", "sweep=~", "--config-name=~"]
 )
 def test_other_words_stay(word):
-    assert home.in_words([word]) == [word]
+    assert home.in_arguments([word]) == [word]
 
 
 def test_a_user_who_is_not_there_is_one_message():
     with pytest.raises(InputError, match=r"run: .* got ~nobody\.such\. .* \./~nobody\.such is what has this name here"):
-        home.in_words(["run=~nobody.such/x"])
+        home.in_arguments(["run=~nobody.such/x"])
 
 
 def test_every_key_that_is_a_path_is_known():

@@ -194,7 +194,7 @@ DATA = [
     ("data.path=broken.json", "error: data.path: ", "ends in .csv"),
     ("data.path=notes.txt", "error: notes.txt: ", "data.header=none"),
     ("data.path=two.csv data.column=minute", "error: data.column: ", "minutes, label"),
-    ("data.path=no_weights.csv", "error: data.column: ", "Add one of these words: data.column=x  data.column=w"),
+    ("data.path=no_weights.csv", "error: data.column: ", "Add one of these arguments: data.column=x  data.column=w"),
     ("data.path=two.csv data.column=label", "error: two.csv, column 'label': ", "'a'"),
     ("data.path=two.csv data.column=minutes data.weights_column=w", "error: data.weights_column: ", "minutes, label"),
     ("data.path=missing_among_two.csv data.column=x", "error: missing_among_two.csv, column 'x': ", "first in row 2"),

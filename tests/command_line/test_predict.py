@@ -121,7 +121,7 @@ def test_of_several_columns_that_of_the_fit_is_labelled(quick: Quick, folder, re
     (tmp_path / "other.csv").write_text("seconds,times\n1,2\n3,4\n")
     listed = quick("predict", "other.csv", "output=out.csv")
     assert listed.returncode == 2
-    assert "Add one of these words: data.column=seconds  data.column=times" in listed.stderr
+    assert "Add one of these arguments: data.column=seconds  data.column=times" in listed.stderr
     (tmp_path / "gap.csv").write_text("minutes,times\n1,2\n,4\n")
     assert "column 'minutes': expected finite numbers" in quick("predict", "gap.csv", "output=out.csv").stderr
     run_id = run_id_of(of_minutes)

@@ -86,7 +86,7 @@ def test_a_job_leaves_the_bytes_that_hydra_leaves(sweep, words):
         with sweep.composer.in_place(sweep.master, words) as composed:
             asked = reader.read(composed)
         assert repr(asked.content) == repr(resolved(cfg))  # in the same order, and NaN is NaN
-        assert asked.words == list(cfg.hydra.overrides.task)
+        assert asked.overrides == list(cfg.hydra.overrides.task)
         assert Path(asked.sweep_dir).absolute() == record.parent
         assert asked.pieces is not None
         ended = job_files.run(lambda: say(None), asked, asked.pieces, 3, record)
@@ -155,6 +155,6 @@ def test_with_another_version_hydra_composes_and_runs_the_same_jobs_itself(sweep
     with quick_configs.quickened(), sweep.composer.in_place(sweep.master, words) as composed:
         other = Reader().read(composed)
     assert other.content == known.content
-    assert (other.words, other.sweep_dir, other.pieces) == (known.words, known.sweep_dir, None)
+    assert (other.overrides, other.sweep_dir, other.pieces) == (known.overrides, known.sweep_dir, None)
     (line,) = caplog.messages
     assert "omegaconf 2.3" in line

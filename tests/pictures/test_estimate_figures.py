@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
 from gmm_pipeline.analysis import curves
-from gmm_pipeline.analysis.starts import tell as starts_tell
+from gmm_pipeline.analysis.starts import worth_drawing
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 from gmm_pipeline.pictures import drawing, estimate_figures, figures
@@ -129,9 +129,9 @@ def test_starts_stand_below_the_best_of_the_sound_ones():
         start(-60.0, "degenerate"),
         start(None, "diverged"),
     ]
-    assert starts_tell(starts)
-    assert not starts_tell([start(-100.0, "reached")] * 3)
-    assert not starts_tell(starts[:1])
+    assert worth_drawing(starts)
+    assert not worth_drawing([start(-100.0, "reached")] * 3)
+    assert not worth_drawing(starts[:1])
     figure = estimate_figures.draw_restarts(starts, size=SIZE)
     drawn = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
     places = [(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])) for line in drawn]

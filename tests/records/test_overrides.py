@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gmm_pipeline.records.overrides import hydra_word
+from gmm_pipeline.records.overrides import hydra_override
 
 ODD = st.text(st.sampled_from("aé\\\"'${}[](),:=~+- \t%#;|.0e1nuNl@*?&<>`!^"), max_size=8)
 
@@ -21,19 +21,19 @@ def read(word: str) -> list[str]:
 
 @given(ODD | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8))
 def test_any_text_comes_back(text):
-    assert read(hydra_word("key", text)) == [text]
+    assert read(hydra_override("key", text)) == [text]
 
 
 @given(st.lists(ODD, min_size=2, max_size=4))
 def test_several_texts_are_a_sweep(texts):
-    assert read(hydra_word("key", *texts)) == texts
+    assert read(hydra_override("key", *texts)) == texts
 
 
 @pytest.mark.parametrize("text", ["waiting.csv", "outputs/fit/2026-11-23_10-00-00-ab12cd", "/data/a-b.npy"])
 def test_what_needs_no_quotes_has_none(text):
-    assert hydra_word("key", text) == f"key={text}"
+    assert hydra_override("key", text) == f"key={text}"
 
 
 @pytest.mark.parametrize("text", ["null", "True", "NaN", "1e3", "007", ""])
 def test_a_text_that_looks_like_something_else_stays_one(text):
-    assert read(hydra_word("key", text)) == [text]
+    assert read(hydra_override("key", text)) == [text]

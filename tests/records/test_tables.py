@@ -140,7 +140,7 @@ def test_what_is_in_doubt_can_be_said(of, content, given):
         ("a,b;c\nd,e;f\n", {}, "comma and semicolon"),
         ("a,b\n#1,2\n3,4\n", {"column": "b"}, "in doubt, the first in row 1"),
         ("x,y\n1,2\n3\n", {"column": "x"}, "Expected 2 columns, got 1: 3"),
-        ("x,y\n1,2\n", {}, r"Add one of these words: data\.column=x  data\.column=y"),
+        ("x,y\n1,2\n", {}, r"Add one of these arguments: data\.column=x  data\.column=y"),
         ("grün,y\n1,2\n", {}, "'data.column=\"grün\"'  data.column=y"),
         ("a,b\nx,y\n", {}, "none, and there are a, b"),
         ("x\n1\n# a\n", {"comment": None}, "'# a', which is text"),
