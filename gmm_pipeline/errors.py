@@ -1,6 +1,6 @@
 """The two exceptions that the command line turns into one message: exit code 2 for a mistake, 1 for a failure.
 
-Anything else is a fault of the program and ends in a traceback.
+Anything else is a bug and ends in a traceback.
 """
 
 import difflib
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 MOST_CHARACTERS = 400
-"""Of what was found instead; the middle of more is left out."""
+"""Longest text of what was given instead; the middle of a longer one is left out."""
 
 
 class InputError(ValueError):
@@ -18,7 +18,7 @@ class InputError(ValueError):
     Args:
         where: the config key or file, such as `data.scales` or `waiting.csv`.
         expected: what would have been right.
-        came: what was found instead.
+        came: what was given instead.
         remedy: what to do about it, as a sentence.
     """
 
@@ -33,7 +33,7 @@ class InputError(ValueError):
 
 
 class RunFailed(RuntimeError):  # noqa: N818 - it names an outcome rather than a mistake
-    """What could not be brought to its end though the input was right; whatever was computed is kept."""
+    """A valid command that could not finish; whatever was computed is kept."""
 
 
 REPORTED = "already reported"
@@ -41,7 +41,7 @@ REPORTED = "already reported"
 
 
 def is_full_disk(error: object) -> TypeGuard[OSError]:
-    """Whether something could not be written for want of room: on the disk, in a quota, or in a file."""
+    """Whether a write failed because a disk is full, a quota is exceeded or a file is too large."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,6 +54,6 @@ def nearest(name: str, candidates: Iterable[str]) -> list[str]:
     """
     candidates = list(candidates)
     close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
-    # "learning_rate" is far from "optimizer.learning_rate" as a whole and is its last part.
+    # "learning_rate" does not resemble "optimizer.learning_rate" as a whole, but is its last part.
     ends = [candidate for candidate in candidates if candidate.rpartition(".")[2] == name]
     return list(dict.fromkeys([*ends, *close]))[:3]

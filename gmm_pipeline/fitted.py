@@ -1,4 +1,4 @@
-"""What a notebook does with a fitted mixture: load it, and ask it about data. NumPy in, NumPy out, float64 throughout.
+"""Load a fitted mixture and evaluate it on data, as in a notebook. NumPy in, NumPy out, float64 throughout.
 
     from gmm_pipeline import labels, load, log_density, responsibilities, sample
 
@@ -6,8 +6,8 @@
     labels(mixture, [-2.0, 0.5, 40.0])           # the most probable component of each
     sample(mixture, 1000, seed=1)
 
-Data are anything one-dimensional that NumPy takes for numbers: lists, arrays, columns of data frames. What cannot be
-used raises an `InputError`, which is a ValueError. Nothing here needs a config or JAX's settings.
+Data can be anything one-dimensional that NumPy reads as numbers: lists, arrays, columns of data frames. Anything else
+raises an `InputError`, which is a ValueError. Nothing here needs a config or JAX settings.
 """
 
 import operator
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from gmm_pipeline.model.natural import Mixture
 
 ROUNDING = 1e-6
-"""How far from one weights may sum that someone has typed."""
+"""How far from one the sum of hand-typed weights may be."""
 
 
 def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: str | None = None) -> "Mixture":
-    """The mixture that a run found, as `weights`, `locs` and `scales` in the data's units, ordered by loc.
+    """The fitted mixture of a run, as `weights`, `locs` and `scales` in the data's units, ordered by loc.
 
     Args:
         run: the folder of a record, `latest` for the newest one under `outputs_dir` (after a sweep its
             best run, with a warning that says which), or the id of a run in MLflow.
         outputs_dir: folder of the records and, unless `tracking_uri` says otherwise, of the store `mlflow.db`.
-        tracking_uri: of the store that knows the id: sqlite:///FILE or the address of a server.
+        tracking_uri: of the store that has the run: sqlite:///FILE or the address of a server.
 
     Raises:
         InputError: there is no such run, or it has no result.
@@ -55,7 +55,7 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
 def density(mixture: "Mixture", data: Any) -> Float[np.ndarray, " n"]:
     """Density of each datum: p(x_i) = Σ_j w_j N(x_i | μ_j, σ_j), per unit of the data.
 
-    Below 1e-308 it is 0; `log_density` has no such end.
+    It underflows to 0 below 1e-308; `log_density` does not.
 
     Args:
         mixture: weights, locs and scales.
@@ -97,7 +97,7 @@ def responsibilities(mixture: "Mixture", data: Any) -> Float[np.ndarray, "n K"]:
 
 
 def labels(mixture: "Mixture", data: Any) -> Int[np.ndarray, " n"]:
-    """The most probable component of each datum, counted from 0 in the order of the mixture; the first of equals.
+    """The most probable component of each datum, counted from 0 in the order of the mixture; ties go to the first.
 
     Args:
         mixture: weights, locs and scales.
@@ -128,7 +128,7 @@ def sample(mixture: "Mixture", n: int, seed: int) -> Float[np.ndarray, " n"]:
 
 
 def _components(mixture: "Mixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, locs and scales in float64, where they are those of a mixture."""
+    """Weights, locs and scales in float64, checked to be a mixture."""
     try:
         arrays = [np.asarray(getattr(mixture, name), np.float64) for name in ("weights", "locs", "scales")]
     except (AttributeError, TypeError, ValueError) as error:
@@ -152,14 +152,14 @@ def _components(mixture: "Mixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _no_mixture(came: str) -> InputError:
     return InputError(
         "mixture",
-        expected="weights of 0 or more that sum to 1, finite locs and positive scales, as many of each",
+        expected="equally many non-negative weights that sum to 1, finite locs and positive scales",
         came=came,
-        remedy="`load` gives one.",
+        remedy="`load` returns a valid mixture.",
     )
 
 
 def _numbers(data: Any) -> Float[np.ndarray, " n"]:
-    """Data in float64, where they are finite numbers in one dimension."""
+    """Data in float64, checked to be finite numbers in one dimension."""
     try:
         values = np.asarray(data)
     except ValueError as error:  # lists of different lengths
@@ -174,7 +174,7 @@ def _numbers(data: Any) -> Float[np.ndarray, " n"]:
     masked = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else False
     bad = np.flatnonzero(~np.isfinite(numbers) | masked)
     if len(bad):
-        raise _no_data(f"{len(bad)} that are missing, NaN or infinite, the first at index {bad[0]}")
+        raise _no_data(f"{len(bad)} missing, NaN or infinite values, the first at index {bad[0]}")
     return numbers
 
 
@@ -183,7 +183,7 @@ def _no_data(came: str) -> InputError:
         "data",
         expected="finite numbers in one dimension",
         came=came,
-        remedy="Pass a list, an array or a column, and leave out what is missing.",
+        remedy="Pass a list, an array or a column without missing values.",
     )
 
 

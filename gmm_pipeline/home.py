@@ -1,9 +1,9 @@
 """`~` at the beginning of a path: the home folder, in every key of every command that is a path.
 
-Not every shell replaces it, none does within quotes, and nobody does in a YAML file. Left alone it would name a folder
-`~` here for one library and the home folder for another. So it is replaced once, before any path is used: in
-the command line's arguments before Hydra reads them, in the environment, and in what Hydra has composed from files. The
-price: one method of Hydra's config loader is wrapped.
+Not every shell expands it, none does within quotes, and nothing does in a YAML file. Left alone, it would mean a folder
+named `~` to one library and the home folder to another. So it is replaced once, before any path is used: in the command
+line's arguments before Hydra reads them, in the environment, and in what Hydra has composed from files. The price: one
+method of Hydra's config loader is wrapped.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ PATHS = (
 )
 SET = re.compile(rf"(\+{{0,2}}({'|'.join(map(re.escape, PATHS))})=)(.*)", re.DOTALL)
 ELEMENT = re.compile(r"""(?<![^=,(\[])(?:"([^"\\]*)"|'([^'\\]*)'|([^,()\[\]"'\\]+))(?=[,)\]]|$)""")
-"""One value of an override, or of those that a sweep goes through: quoted in either way, or bare."""
+"""One value of an override, or one of several in a sweep: in single or double quotes, or bare."""
 BEGINS = re.compile(r"(sqlite:///)?(~[^/]*)")
 OF_FOLDERS = {"--config-dir": "-cd", "--config-path": "-cp"}
 """Hydra's flags that take a folder, and their short forms."""
 IN_ENVIRONMENT = ("JAX_COMPILATION_CACHE_DIR",)
-"""Variables that are paths, and that others read besides."""
+"""Environment variables that hold paths and that other libraries read too."""
 SWEPT = "hydra.sweeper.params"
 """What a config sweeps over: values by key, as on the command line."""
 
@@ -53,13 +53,13 @@ def expanded(key: str, path: str) -> str:
     found = BEGINS.match(path)
     if found is None:
         return path
-    home = os.path.expanduser(found[2])  # noqa: PTH111 - a Path would raise what it does not know
+    home = os.path.expanduser(found[2])  # noqa: PTH111 - Path.expanduser raises for an unknown user
     if home.startswith("~"):
         raise InputError(
             key,
             expected="the home folder of a user of this machine",
             came=found[2],
-            remedy=f"Write the whole path; ./{found[2]} is what has this name here.",
+            remedy=f"Write the whole path, or ./{found[2]} for a file of this name in the current folder.",
         )
     return (found[1] or "") + home + path[found.end() :]
 
@@ -68,7 +68,7 @@ def in_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of a command line with the home folder in their paths, quoted as Hydra reads them.
 
     Raises:
-        InputError: a path names a user that is not there.
+        InputError: a path names a user that does not exist.
     """
     found: list[str] = []
     for argument in arguments:
@@ -89,10 +89,10 @@ def _takes_a_folder(flag: str) -> bool:
 
 
 def in_environment() -> None:
-    """Put the home folder into the paths of the environment, for whoever reads it from now on.
+    """Expand `~` in the environment variables that hold paths.
 
     Raises:
-        InputError: a path names a user that is not there.
+        InputError: a path names a user that does not exist.
     """
     for name in IN_ENVIRONMENT:
         if name in os.environ:
@@ -115,7 +115,7 @@ def _in_argument(argument: str) -> str:
 
 @contextlib.contextmanager
 def in_configs() -> Iterator[None]:
-    """Let what Hydra composes meanwhile have the home folder in its paths."""
+    """Expand `~` in the paths of every config that Hydra composes inside this block."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     own = ConfigLoaderImpl.load_configuration
@@ -136,7 +136,7 @@ def in_configs() -> Iterator[None]:
 
 
 def _expand(cfg: Any, key: str) -> None:
-    """Replace `~` in a value as it was written, whatever is filled into it later."""
+    """Expand `~` in a value as it was written, before interpolations are resolved."""
     from omegaconf import open_dict, read_write
 
     *parents, name = key.split(".")
@@ -149,7 +149,7 @@ def _expand(cfg: Any, key: str) -> None:
 
 
 def _expand_swept(cfg: Any) -> None:
-    """Replace `~` in the values that a config sweeps over."""
+    """Expand `~` in the values that a config sweeps over."""
     from omegaconf import read_write
 
     swept = _node(cfg, *SWEPT.split("."))
@@ -161,7 +161,7 @@ def _expand_swept(cfg: Any) -> None:
 
 
 def _node(cfg: Any, *parts: str) -> Any:
-    """The node at a key of these parts, as it was written; None where there is none."""
+    """The unresolved node at a dotted key, given as its parts; None if there is none."""
     from omegaconf import DictConfig
 
     for part in parts:

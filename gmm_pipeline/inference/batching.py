@@ -1,17 +1,17 @@
-"""Which starts may be one program, how wide it is, and which runs are computed at once; `calls.py` computes them.
+"""Which starts may share a program, how wide it is, and which runs are computed at once; `calls.py` computes them.
 
-What may share a program is everything but the arrays of a `StartInputs`: the data, the start, the floats of optimizer,
+Starts of one program may differ in the arrays of their `StartInputs`: the data, the start, the floats of optimizer,
 prior and init, whether scales are equal, and the number of components, which are padded and masked. The rest is the
-`Program`, which is printable and says why runs were split.
+`Program`, which can be printed to show why runs were split.
 
-The last bits of a result depend on the width of the arrays it was computed in, never on its neighbours. So the width
-is a function of the run alone: small fits are computed many at once and in the next canonical number of components,
-since a step of theirs is mostly overhead; a large one fills the machine by itself. The price is what a small fit
-computes besides when it is alone, some hundredths of a second. A batch that is not full is filled up with copies of its
-first start. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
+The last bits of a result depend on the width of the arrays in which it was computed, never on its neighbours. So the
+width is a function of the run alone: many small fits are computed at once, padded to the next canonical number of
+components, since their steps are mostly overhead; a large fit fills the machine by itself. The price is some hundredths
+of a second of idle work when a small fit runs alone. A batch that is not full is filled up with copies of its first
+start. Batches of one program may run in several threads: a batch is one call, whatever runs beside it.
 
-How many data there are, how many steps are taken and which of them are kept are arguments too: data are filled up to
-one of a few lengths with data that count nothing.
+The number of observations, the number of steps and which of them are kept are arguments too: data are padded to one of
+a few lengths with observations of weight 0.
 """
 
 import functools
@@ -29,18 +29,18 @@ from gmm_pipeline.inference.padding import padded_components, padded_length
 from gmm_pipeline.inference.plugins import Absent, Plugin
 
 MOST_ENTRIES = 128
-"""Entries of a history that a segment has room for."""
+"""Most entries of the history in one segment."""
 MOST_ELEMENTS_PADDED = 5e4
 """Data × components up to which components are padded: less than 50 ms more for a fit of 2,000 steps alone."""
 MOST_ELEMENTS_BATCHED = 1.5e4
-"""The same times the runs of a batch; less, since many short rows take longer than few long ones."""
+"""The same, times the runs of a batch; smaller, since many short rows take longer than a few long ones."""
 FEW_RUNS, MOST_ELEMENTS_OF_FEW = 4, 1.3e5
-"""So few runs are computed at once up to so many elements: a step of all has the overhead of one."""
+"""This many runs are computed at once up to this many elements: together they have the overhead of one."""
 EVALUATIONS_OF_A_SEARCH = 16
-"""How often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step, at most about."""
+"""About how often an optimizer with a loop of its own, such as a line search, evaluates the loss in a step at most."""
 WIDEST = 256
 SPARE_OF_ACCELERATORS = 100
-"""How many times more than a CPU another device computes in the time of a step's overhead."""
+"""How many times more than a CPU an accelerator computes in the time of a step's overhead."""
 
 
 class Width(NamedTuple):
@@ -52,12 +52,12 @@ class Width(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What the fits of a batch share; hashable. The plan, the number of data and the width are what is compiled."""
+    """What the fits of a batch share; hashable. The plan, the padded length and the width decide what is compiled."""
 
     plan: FitPlan
-    """Without what is a run's own: its start, its number of components, and floats."""
+    """Without what may differ between runs: start, number of components, and floats."""
     n_data: int
-    """To which data are filled up."""
+    """Length to which data are padded."""
     dtype: str
     steps: int
     history_every: int
@@ -66,7 +66,7 @@ class Program(NamedTuple):
 
     @property
     def runs_at_once(self) -> int:
-        """Runs in a batch; one, where its restarts fill more than a call."""
+        """Runs in a batch; one if its restarts fill more than one call."""
         return max(1, self.width.runs // self.restarts)
 
 
@@ -92,11 +92,11 @@ def width_of(job: FitJob) -> Width:
 
 
 def _shared_start(*_: Any) -> None:
-    """Stands for the init in a program, which begins where the start ends."""
+    """Placeholder for the init, which a program does not contain: starts are its input."""
 
 
 def program_of(job: FitJob) -> Program:
-    """What a fit is compiled to: fits with equal programs can be one batch."""
+    """The program of a fit: fits with equal programs can share a batch."""
     plan, _ = split(job)
     width = width_of(job)
     shared = plan._replace(init=Plugin(_shared_start, ()), n_components=width.components)
@@ -105,7 +105,7 @@ def program_of(job: FitJob) -> Program:
 
 
 def describe(program: Program) -> dict[str, Any]:
-    """A program in words, by the keys of the config: where two differ is why their runs are not one batch."""
+    """Describe a program by keys of the config: the keys in which two differ are why their runs are not one batch."""
 
     def of(plugin: Plugin) -> dict[str, Any]:
         fixed = {name: value for name, value in plugin.hyperparameters if value is not Absent.LATER}
@@ -136,7 +136,7 @@ def differences(programs: Sequence[Program]) -> dict[str, list[Any]]:
 
 
 def group(programs: Mapping[int, Program]) -> dict[Program, list[int]]:
-    """Which runs share a program, in the order they came."""
+    """Group runs by program, in the order they came."""
     groups: dict[Program, list[int]] = {}
     for run, program in programs.items():
         groups.setdefault(program, []).append(run)
@@ -147,7 +147,7 @@ def batches(program: Program, runs: Sequence[int]) -> Iterator[Sequence[int]]:
     """Runs of one program, in slices that are computed at once.
 
     Args:
-        program: that the runs share; its width decides how many are computed at once.
+        program: shared by the runs; its width decides how many are computed at once.
         runs: their numbers.
     """
     for first in range(0, len(runs), program.runs_at_once):
@@ -155,7 +155,7 @@ def batches(program: Program, runs: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def memory_of(program: Program) -> int:
-    """Bytes of arrays that a batch holds at its height, about."""
+    """About how many bytes of arrays a batch holds at its peak."""
     starts, components = program.width
     item = np.dtype(program.dtype).itemsize
     # Data and sample weights, as given, in blocks and on the device.
@@ -168,5 +168,5 @@ def default_workers() -> int:
     """A thread for each core on a CPU, for each device elsewhere."""
     if jax.default_backend() != "cpu":
         return jax.local_device_count()
-    # Where the system can tell, the cores that this process may use.
+    # The cores that this process may use, where the system reports them.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
 """Many starts computed as one program: pad, stack, map, unstack. A run alone is a batch of its restarts.
 
-A fit is a loop over steps in segments, each one call of the same compiled program, so that a progress bar can move
-between them and the fit can be stopped. Where to cut is a function of the run alone. The price: a history passes from
+A fit is a loop over steps, cut into segments, each one call of the same compiled program, so that a progress bar can
+move and the fit can be stopped between them. Where to cut depends on the run alone. The price: a history passes from
 the device to the host in pieces.
 """
 
@@ -32,9 +32,9 @@ from gmm_pipeline.model.mixture import Parameters
 Progress = Callable[[int, int], None]
 
 ELEMENTS_A_SEGMENT = 1e8
-"""Runs × data × components × steps between two moves of the progress bar: some tenths of a second on two cores."""
+"""Runs × data × components × steps of one segment at most: some tenths of a second on two cores."""
 MOST_SEGMENTS = 100
-"""More moves of a bar than this are not seen."""
+"""A progress bar does not need more updates than this."""
 
 
 class Segment(NamedTuple):
@@ -43,13 +43,13 @@ class Segment(NamedTuple):
     first: int
     """Step it begins with."""
     until: int
-    """The step that the next begins with; the last two only look at where the fit ends."""
+    """First step of the next segment; the last two steps only evaluate where the fit ends."""
     entries: tuple[int, ...]
-    """Steps that are kept; the last is the end of the fit, where it is in here."""
+    """Steps kept in the history; in the last segment, the end of the fit is the last of them."""
 
 
 def segments_of(program: Program) -> list[Segment]:
-    """The calls that make up a fit: as many entries as an array of them holds, and not too long for a progress bar."""
+    """The calls that make up a fit, limited in history entries and, for the progress bar, in length."""
     elements_a_step = program.n_data * math.prod(program.width)
     longest = max(1, int(ELEMENTS_A_SEGMENT / elements_a_step), math.ceil(program.steps / MOST_SEGMENTS))
     longest = min(longest, (MOST_ENTRIES - 1) * program.history_every)
@@ -73,21 +73,21 @@ def _run_segment(
     *,
     plan: FitPlan,
 ) -> Any:
-    """The steps of a batch from `first` up to `until`, and what was seen at entries, in their order.
+    """Run the steps of a batch from `first` up to `until`; returns the state and the history entries, in order.
 
-    A fit begins at step 0 from `parameters`; `carried` is what the segment before has left.
+    A fit begins at step 0 from `parameters`; `carried` is the state that the previous segment ended with.
     """
     laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(inputs.data, inputs.sample_weights)
     move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
     begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, inputs)
     carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
     seen = jax.eval_shape(move, carried, inputs, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
-    # One place more, for what is no entry: to write it is less work than to choose.
+    # One extra place for steps that are not kept: writing them there is cheaper than a conditional.
     history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES + 1, *leaf.shape), leaf.dtype), seen)
 
     def is_left(looped: Any) -> Any:
         (step, _, _), carried, _ = looped
-        # Fits that have converged stay where they are; where all have, there is nothing to compute.
+        # Converged fits do not move; once all have converged there is nothing to compute.
         return (step < until) & ~jnp.all(carried.converged)
 
     def go(looped: Any) -> Any:
@@ -125,7 +125,7 @@ def keys_of(job: FitJob) -> list[Any]:
 
 
 def _started(job: FitJob) -> list[tuple[Parameters, StartInputs]]:
-    """Start and arrays of each restart of a run, as wide as its program."""
+    """Start and inputs of each restart of a run, padded to the width of its program."""
     plan, floats = split(job)
     program, dtype = program_of(job), job.data.dtype.type
     components = program.width.components
@@ -199,7 +199,7 @@ def compile_for(job: FitJob) -> None:
 
 
 def _result(job: FitJob, history: HistoryEntry) -> FitResult:
-    """The result of one start, without what came after it converged and the components that filled up its arrays."""
+    """The result of one start, without the entries after convergence and the components that pad its arrays."""
     taken = np.append(np.arange(0, job.steps, job.history_every), job.steps)
     rested = np.flatnonzero(history.converged)
     last = int(rested[0]) if len(rested) else len(taken) - 1
@@ -255,7 +255,7 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
 
     def run(number: int) -> list[tuple[int, int, FitResult]]:
         program, starts = calls[number]
-        # A sweep has chosen the device of its thread; naming the only one there is would compile everything again.
+        # A sweep has chosen the device of its thread; naming the only device would compile everything again.
         device = devices[number % len(devices)] if workers > 1 and len(devices) > 1 else None
         with jax.default_device(device) if device is not None else contextlib.nullcontext():
             histories = _fit_call(program, [started(job)[restart] for job, restart in starts], count)

@@ -1,6 +1,6 @@
 """Components that are on their way to a collapse: their likelihood grows without bound as they narrow onto one value.
 
-It is shown rather than guessed: narrower still at that value, the mixture has a higher posterior.
+This is verified, not guessed: with the component even narrower at that value, the mixture has a higher posterior.
 """
 
 import numpy as np
@@ -13,22 +13,23 @@ from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 LAST = 0.25
-"""Share of the steps, at the end, over which a component that collapses is seen to narrow."""
+"""Share of the steps, at the end of a fit, over which a collapsing component must have narrowed."""
 NARROWED = 0.05
-"""Log of the ratio of a scale before and after these, at least."""
+"""Least log ratio of its scale before and after these steps."""
 REACH = 3.0
-"""Scales from its loc within which a component's data are looked at."""
+"""Distance from a component's loc, in its scales, within which its data are examined."""
 MOSTLY = 0.5
-"""Share of a component's data that are one value, above which the others do not hold it."""
+"""Share of equal values among a component's data above which the others do not stop the collapse."""
 NARROWER = 10.0
-"""How many times as narrow a component is made that is to be shown to collapse; less where the floor is."""
+"""Factor by which a component is narrowed to test for a collapse; less if the floor is reached."""
 
 
 def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> tuple[int, ...]:
     """The components of a fit that used all its steps which were on their way to a collapse.
 
     The log posterior was rising and the scale falling when the steps ran out, most of the component's data are one
-    value, and, narrower still at that value, it has a higher posterior. Data of many values are never taken for that.
+    value, and, narrower still at that value, it has a higher posterior. Components on many distinct values are never
+    reported.
 
     Args:
         job: what was fitted.
@@ -57,7 +58,7 @@ def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) ->
 def _most_of(
     parameters: Parameters, component: int, data: Float[np.ndarray, " n"], counts: np.ndarray
 ) -> tuple[float, float]:
-    """The value that most of a component's data have, and their share of them."""
+    """The most frequent value among a component's data, and its share."""
     loc, scale = parameters.component_mus[component], np.exp(parameters.log_component_scales[component])
     near = np.abs(data - loc) <= REACH * scale
     if not near.any():

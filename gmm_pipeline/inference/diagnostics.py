@@ -1,7 +1,7 @@
 """How good an answer is: its log-likelihood in float64, and information criteria.
 
-Whatever a fit ran in, its answer is judged in float64: a float32 total of 5e4 nats cannot show 1e-3. NumPy does it, so
-that nothing but the prior is compiled; the price is a second or so for the longest history of large data.
+Whatever the precision of a fit, its answer is evaluated in float64: a float32 total of 5e4 nats cannot resolve 1e-3.
+NumPy does it, so that only the prior is compiled; the price is about a second for the longest history of large data.
 """
 
 import math
@@ -26,7 +26,7 @@ ELEMENTS_AT_ONCE = 100_000
 
 
 class Evaluation(NamedTuple):
-    """What a mixture says of data, in float64."""
+    """A mixture evaluated on data, in float64."""
 
     log_likelihood: float
     """Σ_i c_i log p(x_i), in nats, for data in the user's units."""
@@ -39,7 +39,7 @@ def evaluate(
     sample_weights: Float[np.ndarray, " n"],
     scaling: Scaling,
 ) -> Evaluation:
-    """Judge parameters in float64, by NumPy: nothing is compiled for a number of components that is judged once.
+    """Evaluate parameters in float64, by NumPy, so that nothing is compiled for a single evaluation.
 
     Args:
         parameters: in the units of the fit.
@@ -72,7 +72,7 @@ def log_likelihoods(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
     """
-    with np.errstate(all="ignore"):  # an entry that is not finite has no likelihood, and says so
+    with np.errstate(all="ignore"):  # the likelihood of an entry that is not finite is NaN
         weights, locs, scales = (leaf[..., None] for leaf in constrain(parameters))
         heights, rates = portable.log_height(np.log(weights), np.log(scales)), 1.0 / scales
         found = np.zeros(len(locs))
@@ -116,11 +116,11 @@ def log_priors(
     Args:
         parameters: [H, K], in the units of the fit.
         log_prior: without those of its floats that differ between runs.
-        floats: these.
+        floats: those floats.
         learned: [H] each, hyperparameters that the prior learns.
     """
     n_entries, n_components = parameters.component_mus.shape
-    if log_prior.function is priors.flat:  # spares a run without a prior the compiler
+    if log_prior.function is priors.flat:  # compiles nothing for a run without a prior
         return np.zeros(n_entries)
     width = width_for(log_prior, n_components)
     missing = -n_entries % ENTRIES_AT_ONCE

@@ -3,11 +3,11 @@
 A step of EM is a gradient step with a preconditioner that depends on the parameters (Xu & Jordan 1996): sums of
 responsibilities can be read from the gradient, and the maximisation follows from these sums. So EM needs no pass over
 the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for flat and Dirichlet
-priors on the weights, which only add data that were not seen. The price: a sum of responsibilities is the difference of
+priors on the weights, which only add pseudo-observations. The price: a sum of responsibilities is the difference of
 larger numbers, exact to the rounding of the number of data.
 
-SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and takes its leap back where it lost, so
-that each cycle of three gradients ends no lower than it began.
+SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and undoes an extrapolation that raised
+the loss, so that no cycle of three gradients ends worse than it began.
 """
 
 from typing import Any, NamedTuple
@@ -21,26 +21,26 @@ from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
 
 LONGEST_LEAP = 4.0
-"""Factor by which the longest extrapolation grows when it was taken whole, and shrinks when it lost."""
+"""Factor by which the longest extrapolation grows when it succeeded, and shrinks when it raised the loss."""
 
 
 class Problem(NamedTuple):
-    """What EM knows of the objective beside its gradient."""
+    """What EM needs to know about the objective besides its gradient."""
 
     total: Float[AnyArray, ""]
     """Σ c, the number of data."""
     divisor: Float[AnyArray, ""] | float
-    """By which the objective is divided."""
+    """The number by which the objective is divided."""
     pseudo_count: Float[AnyArray, ""] | float
-    """Data that the prior adds to each component: α − 1 of a Dirichlet prior."""
+    """Pseudo-observations that the prior adds to each component: α − 1 for a Dirichlet prior."""
     active: Bool[AnyArray, " K"]
     equal_scales: Bool[AnyArray, ""]
     log_floor: Float[AnyArray, ""] | float = -jnp.inf
-    """Least log scale: the maximum of what EM maximises over scales above it, where that without it lies below."""
+    """Least log scale; where EM's maximum lies below, this is the constrained maximum."""
 
 
 def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> Unconstrained:
-    """Where a step of EM leads: w = (R + α − 1) / (n + K (α − 1)), μ' = μ + σ S/R, σ'² = σ² (Q/R − (S/R)²).
+    """One step of EM: w = (R + α − 1) / (n + K (α − 1)), μ' = μ + σ S/R, σ'² = σ² (Q/R − (S/R)²).
 
     R = Σ c r, S = Σ c r z and Q = Σ c r z² with z = (x − μ) / σ follow from the gradient: R + α − 1 = ∂ log w + w (n +
     K (α − 1)), S = σ ∂ μ, Q = ∂ log σ + R. A component without data stays where it is (Dempster, Laird & Rubin 1977).
@@ -48,7 +48,7 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
     Args:
         free: log weights, locs and log scales.
         gradient: of the loss, the negative log posterior over the divisor.
-        problem: what else is needed.
+        problem: what EM needs besides.
     """
     active, total = problem.active, problem.total
     n_active = jnp.sum(active, dtype=total.dtype)
@@ -65,7 +65,7 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
     own = (by_scale + seen) / divisor - shift**2
     within = jnp.sum(jnp.where(active, by_scale, 0.0)) + total - jnp.sum(shift**2 * jnp.where(present, seen, 0.0))
     variance = jnp.where(problem.equal_scales, within / total, jnp.where(present, own, 1.0))
-    # Rounding may leave less than nothing of a component that is a point; the floor is above this.
+    # Rounding may make the variance of a component on a single point negative; the floor is above this bound.
     variance = jnp.maximum(variance, jnp.finfo(total.dtype).tiny * 1e3)
     tiny = jnp.finfo(total.dtype).tiny / jnp.finfo(total.dtype).eps
     moved = Parameters(
@@ -89,7 +89,7 @@ def em() -> optax.GradientTransformationExtraArgs:
 
 
 class SquaremState(NamedTuple):
-    """Where a cycle of three gradients is."""
+    """The state of a cycle of three gradients."""
 
     phase: Int[AnyArray, ""]
     base: Any
@@ -103,7 +103,7 @@ class SquaremState(NamedTuple):
     longest: Float[AnyArray, ""]
     """Longest extrapolation that is tried, in steps of EM."""
     whole: Bool[AnyArray, ""]
-    """Whether the leap that is being judged is one as long as that."""
+    """Whether the leap that is being judged has the greatest length."""
 
 
 def squarem() -> optax.GradientTransformationExtraArgs:
@@ -146,11 +146,11 @@ def squarem() -> optax.GradientTransformationExtraArgs:
 
 
 def landed(optimizer_state: Any, free: Any, value: Float[AnyArray, ""]) -> Any:
-    """Where a fit that ends in this state stands: not on a leap of `squarem` that lost, which the next step would undo.
+    """The final parameters of a fit: a leap of `squarem` that raised the loss is undone, as the next step would.
 
     Args:
         optimizer_state: of any optimizer.
-        free: where it moved last.
+        free: the last parameters.
         value: the loss there.
     """
     for state in jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, SquaremState)):
@@ -160,7 +160,7 @@ def landed(optimizer_state: Any, free: Any, value: Float[AnyArray, ""]) -> Any:
 
 
 def _kept(state: SquaremState, value: Float[AnyArray, ""]) -> Bool[Array, ""]:
-    """Whether a leap to this loss is not taken back."""
+    """Whether a leap that ends at this loss is kept."""
     return jnp.isfinite(value) & (value <= state.value)
 
 

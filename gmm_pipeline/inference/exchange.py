@@ -1,8 +1,8 @@
-"""The searches of fits that are compared, which are improved by what the others found.
+"""The searches of fits that are compared: each is improved by the optima of the others.
 
-What a smaller fit found with a component split, what a larger one found with two merged, and what equal scales found
-for free ones are mixtures that a fit contains: none ends below one of these. All are screened with short searches
-first, and those that may win are searched as asked.
+The optimum of a smaller model with a component split, that of a larger one with two components merged, and that of
+equal scales (for free scales) are mixtures that a model contains, so no search ends below one of these. All fits are
+screened with short searches first; those that may win are then searched in full.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,14 +20,13 @@ from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.splitting import merged, split_component
 
 MOST_EXCHANGES = 3
-"""Times that fits which are to be compared are improved by each other's."""
+"""Most rounds in which compared fits improve each other."""
 
 
 def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None = None) -> dict[int, SearchResult]:
-    """What the searches of those fits found that ask for one and do not say where to begin, by their number.
+    """Search for the best optima of the fits that ask for a search and have no given start; results by index.
 
-    Fits that are to be compared are improved by each other's: what a smaller one found with a component split, what a
-    larger one found with two merged, and what equal scales found for free ones: none ends below one that it contains.
+    Fits that are compared improve each other, so that none ends below a mixture that its model contains.
 
     Args:
         jobs: all fits; one without a search, or with a place to begin, is left out.
@@ -38,7 +37,7 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
     if not asked:
         return {}
     with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiling:
-        # What follows a search is trained, with one program whichever fit is chosen; XLA compiles it meanwhile.
+        # The fit chosen by the search is trained next, with one program for any choice; XLA compiles it meanwhile.
         if workers > 1:
             compiling.submit(compile_for, next(iter(asked.values()))[0])
         return _compared(jobs, asked, workers, progress)
@@ -72,7 +71,7 @@ def _improved_by(
     searched: Mapping[int, SearchResult],
     workers: int,
 ) -> dict[int, SearchResult]:
-    """What was found of those fits that seeds are there for, improved by these."""
+    """Search results of the fits that have seeds, improved by the seeds."""
 
     def run(numbers: Sequence[int], workers: int) -> list[SearchResult]:
         some, plan = [asked[number][0] for number in numbers], asked[numbers[0]][1]
@@ -83,7 +82,7 @@ def _improved_by(
 
 
 def _selections(asked: Mapping[int, tuple[FitJob, SearchPlan]]) -> list[list[int]]:
-    """The fits that are searched together: of one selection, or alone."""
+    """Groups of fits that are searched together: those of one selection, or single ones."""
     found: list[list[int]] = []
     for number, (job, plan) in asked.items():
         last = asked[found[-1][-1]] if found else None
@@ -121,7 +120,7 @@ def _searched(
 def _of_each(
     run: Callable[[Sequence[int], int], list[SearchResult]], together: Sequence[Sequence[int]], workers: int
 ) -> dict[int, SearchResult]:
-    """What `run` finds of fits, by their numbers; one selection alone has all threads, of many each has one."""
+    """Results of `run` by index of the fit; a single selection gets all threads, several get one each."""
     beside, within = (workers, 1) if len(together) > 1 else (1, workers)
     results = in_threads(lambda index: run(together[index], within), len(together), beside)
     return {
@@ -132,7 +131,7 @@ def _of_each(
 
 
 def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) -> list[int]:
-    """The fits to be compared that may win: not far behind the best of the same data by their criterion."""
+    """The compared fits that may still win: by their criterion, not far behind the best for the same data."""
     scores: dict[int, float] = {}
     for number, found in searched.items():
         job = jobs[number]
@@ -156,7 +155,7 @@ def _exchange(
     changed: Collection[int],
     workers: int,
 ) -> None:
-    """Improve fits that are to be compared by those beside them that have changed, while that changes any."""
+    """Improve compared fits by those that have changed, until nothing changes."""
     for _ in range(MOST_EXCHANGES):
         seeds = {number: _from_others(number, jobs, searched, changed) for number in asked}
         better = _improved_by(seeds, asked, searched, workers)
@@ -167,7 +166,7 @@ def _exchange(
 
 
 def _is_beside(one: FitJob, other: FitJob) -> bool:
-    """Whether fits are of one selection."""
+    """Whether two fits belong to one selection."""
     same_data = one.data is other.data and one.sample_weights is other.sample_weights
     return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
 
@@ -175,7 +174,7 @@ def _is_beside(one: FitJob, other: FitJob) -> bool:
 def _from_others(
     number: int, jobs: Sequence[FitJob], searched: Mapping[int, SearchResult], changed: Collection[int]
 ) -> list[Parameters]:
-    """Mixtures for a fit that is to be compared, made of the best of those beside it that have changed."""
+    """Mixtures for a compared fit, made from the best optima of the others that have changed."""
     job = jobs[number]
     if job.trained or over_sticks(job.plan.log_prior):
         return []

@@ -1,13 +1,12 @@
-"""Fits, whole: the search for the best optimum, the training that is shown, and the better of the two.
+"""Complete fits: the search for the best optimum, the training that is shown, and the better of the two.
 
-Training is honest: ordinary starts and the optimizer that was asked for. Where one of them reaches the optimum that the
-search found, it is the answer, with its history. Where none does, training begins in the basin of that optimum, from
-blurred copies of it (equal weights, wider scales), of which the most blurred that arrives is shown; or, where none of
-these arrives, at the optimum itself, where a fit has nothing left to do. The price: an optimizer that cannot hold an
-optimum has an answer that it would not have found.
+Training uses ordinary starts and the optimizer of the config. If one of them reaches the optimum of the search, it is
+the answer, with its history. If none does, training starts in the basin of that optimum, from blurred copies of it
+(equal weights, wider scales); the most blurred copy that reaches the optimum is shown. If none reaches it, the optimum
+itself is the answer. The price: the answer may be an optimum that the optimizer could not have reached.
 
-A fit that is only one of many to be compared is not trained, unless its prior learns hyperparameters, which the search
-holds where they start.
+A fit that is only one of many compared is not trained, unless its prior learns hyperparameters, which the search keeps
+fixed.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLURS = (1.0, 0.5, 0.2)
-"""How far copies of an optimum are from it: from equal weights and scales as wide as the data at 1, to itself at 0."""
+"""How much copies of an optimum are blurred: 1 is equal weights and wide scales, 0 the optimum itself."""
 
 
 def fit_all(
@@ -34,7 +33,7 @@ def fit_all(
     workers: int = 1,
     searching: Progress | None = None,
 ) -> list[FitResult]:
-    """Run fits to their end: of each, the best optimum that is known of it, and how it was reached.
+    """Run fits to their end; returns the best optimum of each and how it was reached.
 
     Args:
         jobs: of any programs; those that share one are computed together.
@@ -71,14 +70,14 @@ def _is_trained(job: FitJob) -> bool:
 
 
 def _reaches(job: FitJob, result: FitResult, searched: SearchResult) -> bool:
-    """Whether the best start is as good as the optimum that the search found; a collapse, or one to come, is not."""
+    """Whether the best start is as good as the optimum of the search; a collapsed or collapsing one is not."""
     if result.diverged or (searched.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
         return False
     return log_posterior(job, result) >= log_posterior_at(job, searched.best.parameters) - SAME_OPTIMUM
 
 
 def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
-    """An optimum as the result of a fit that had nothing left to do."""
+    """An optimum as the result of a fit of zero steps."""
     divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
     converged = optimum.gradient_norm < job.gradient_tolerance
     history = HistoryEntry(
@@ -109,7 +108,8 @@ def _beginning(began: str) -> Searched:
 def _in_the_basin(job: FitJob, optimum: Parameters) -> list[FitJob]:
     """Trainings from copies of an optimum, the most blurred first.
 
-    Of a prior that learns hyperparameters, the last is from the optimum itself, which is one for those it starts with.
+    With a prior that learns hyperparameters, the last start is the optimum itself, which is one for their initial
+    values.
     """
     blurs = (*BLURS, 0.0) if learned_by(job.plan.log_prior) else BLURS
     spread, alone = spread_of(job), job._replace(restarts=1, search=None)
@@ -117,7 +117,7 @@ def _in_the_basin(job: FitJob, optimum: Parameters) -> list[FitJob]:
 
 
 def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: bool) -> Parameters:
-    """An optimum whose weights are nearer to equal ones, and its scales to what K components share of the data.
+    """Blur an optimum: move its weights towards equal ones and its scales towards 2/K of the data's spread.
 
     Args:
         optimum: log weights, locs, log scales.
@@ -135,7 +135,7 @@ def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: 
 
 
 def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum) -> FitResult:
-    """The most blurred copy that arrived, or the optimum; with what became of the ordinary starts beside it."""
+    """The most blurred copy that reached the optimum, or the optimum; with the outcomes of the ordinary starts."""
     goal = log_posterior_at(job, optimum.parameters) - SAME_OPTIMUM
 
     def arrived(end: FitResult) -> bool:
@@ -150,7 +150,7 @@ def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult]
 def _with_search(job: FitJob, result: FitResult, searched: SearchResult) -> FitResult:
     began = ORDINARY if result.searched is None else result.searched.began
     reached, best = log_posterior(job, result), searched.best
-    # Of the optima one is evaluated in float64; how far the others are below it, float32 knows as well.
+    # One optimum is evaluated in float64; float32 suffices for how far the others are below it.
     highest = log_posterior_at(job, best.parameters)
     alike = [one for one in searched.optima if one.is_sound == best.is_sound]
     seen = [highest - (best.log_posterior - one.log_posterior) for one in alike]

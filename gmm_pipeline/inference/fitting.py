@@ -1,14 +1,15 @@
-"""One step of one fit: move, look whether it rests, keep an entry of the history.
+"""One step of one fit: move, check for convergence, and keep an entry of the history.
 
-Nothing is logged or printed from inside: a step returns (state, info), and what is written is written after. A fit
-whose loss stops being finite goes on to its end and says so in its result.
+Nothing is logged or printed from inside: a step returns (state, info), and output is written afterwards. A fit whose
+loss stops being finite runs to its end and is marked as diverged in its result.
 
-A fit has converged where the gradient is shorter than a share of a standard error and a step gains less than a share of
-a nat; it is looked at at each entry of the history, and stays where it is from then on. The price: steps are counted in
-entries. What a step after the last would see is seen by the same code, two steps that do not move: the first takes back
-what the optimizer would take back, the second is the end. So the objective is in the program once.
+A fit has converged when the gradient is shorter than a fraction of a standard error and a step gains less than a
+fraction of a nat. This is checked at each entry of the history; a converged fit no longer moves. The price: the number
+of steps is a multiple of the interval between entries. The final state is evaluated by the same code in two extra steps
+that do not move: the first undoes what the optimizer would undo, the second records the end. So the program contains
+the objective once.
 
-Everything here is of one start of one run; `calls.py` maps it over many and repeats it.
+Everything here concerns one start of one run; `calls.py` vectorises and repeats it.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ LossFunction = Callable[[Any], Float[Array, ""]]
 
 
 class StartInputs(NamedTuple):
-    """What differs between the starts of one program, arrays all."""
+    """The inputs in which starts of one program differ; all arrays."""
 
     data: Float[AnyArray, "*batch n"]
     sample_weights: Float[AnyArray, "*batch n"]
@@ -51,25 +52,25 @@ class StartInputs(NamedTuple):
     tolerance: Float[AnyArray, "*batch"]
     gradient_tolerance: Float[AnyArray, "*batch"]
     floats: dict[str, dict[str, Float[AnyArray, "*batch"]]]
-    """Hyperparameters of prior, optimizer and schedule, by these and by name."""
+    """Hyperparameters of prior, optimizer and schedule, by plug-in and name."""
 
 
 class State(NamedTuple):
-    """What a step hands to the next."""
+    """What a step passes to the next."""
 
     parameters: Any
     optimizer_state: Any
 
 
 class StepInfo(NamedTuple):
-    """What a step saw before it moved."""
+    """The parameters and the loss before a step."""
 
     parameters: Any
     loss: Float[AnyArray, " *steps"]
 
 
 class Carried(NamedTuple):
-    """What a step hands to the next."""
+    """What a step passes to the next."""
 
     state: State
     converged: Bool[AnyArray, "*batch"]
@@ -94,7 +95,7 @@ def step(
 ) -> tuple[State, StepInfo]:
     """One optimizer step.
 
-    Line searches get what they ask of optax: the value, the gradient and the function; EM gets what it asks of us.
+    Line searches get what optax passes them: the value, the gradient and the function; EM gets its `problem`.
 
     Args:
         state: parameters and the optimizer's own state.
@@ -113,13 +114,13 @@ def _step(
     problem: em.Problem | None,
 ) -> tuple[State, StepInfo, Any, Any]:
     def value_fn(parameters: Any, problem: em.Problem | None = None) -> Float[Array, ""]:
-        # optax hands all that is known to the function too, and refuses what this does not take.
+        # optax passes all extra arguments to the function too, and refuses those it does not take.
         return loss_func(parameters)
 
     value, gradient = jax.value_and_grad(loss_func)(state.parameters)
     arguments = {"value": value, "grad": gradient, "value_fn": value_fn, "problem": problem}
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.parameters, **arguments)
-    # Optimizers may compute in float32 whatever the parameters are; a scan's carry must keep its type.
+    # Optimizers may compute in float32 whatever the type of the parameters; a scan's carry must keep its type.
     moved = optax.apply_updates(state.parameters, updates)
     parameters = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.parameters)
     return State(parameters, optimizer_state), StepInfo(state.parameters, value), gradient, updates
@@ -166,9 +167,9 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
     """The loss and the optimizer of one run, in nats.
 
     Args:
-        inputs: what is the run's own.
+        inputs: specific to the run.
         laid_out: its data, as the plan's form of the objective takes them.
-        plan: what it shares; floats that are the run's own are absent.
+        plan: shared by the runs of the program; floats that differ between them are absent.
     """
     constraints, floats = inputs.constraints, inputs.floats["prior"]
     total = jnp.sum(laid_out.sample_weights)
@@ -190,12 +191,12 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
 
 
 def _given(plan: FitPlan, inputs: StartInputs) -> tuple[Plugin, Plugin]:
-    """Optimizer and schedule with the numbers that are the run's own."""
+    """Optimizer and schedule with the hyperparameters of the run."""
     return plan.optimizer.given(inputs.floats["optimizer"]), plan.schedule.given(inputs.floats["schedule"])
 
 
 def start(job: FitJob, key: AnyArray) -> Parameters:
-    """Where a start of a run begins, as the run's init has it.
+    """Initial parameters of a start, from the run's init.
 
     Args:
         job: the run.
@@ -206,7 +207,7 @@ def start(job: FitJob, key: AnyArray) -> Parameters:
 
 
 def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Carried:
-    """What the first step is handed.
+    """The state before the first step.
 
     Args:
         parameters: [K], where the start begins.
@@ -220,20 +221,20 @@ def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Ca
 
 
 class Moment(NamedTuple):
-    """Where in a fit a step is; the same for all fits beside it."""
+    """The position of a step in a fit; the same for all fits of a batch."""
 
     is_entry: Bool[AnyArray, ""]
-    """Whether the history keeps what this step sees."""
+    """Whether the history keeps this step."""
     is_over: Bool[AnyArray, ""]
-    """Whether all steps were taken: nothing moves but what the optimizer takes back."""
+    """Whether all steps were taken: nothing moves, except that the optimizer may undo a leap."""
 
 
 def advance(
     carried: Carried, inputs: StartInputs, laid_out: Blocks, moment: Moment, *, plan: FitPlan
 ) -> tuple[Carried, HistoryEntry]:
-    """One step, and what it saw before it moved; none where the fit has converged, or does so here.
+    """One step, and the history entry from before it moved; a fit that has converged, or does so here, does not move.
 
-    What is seen of convergence holds at an entry alone.
+    The convergence flag is valid at entries only.
 
     Args:
         carried: what the step before left.
@@ -249,7 +250,7 @@ def advance(
     landed = em.landed(before.optimizer_state, before.parameters, info.loss)
     moved = jax.tree.map(partial(jnp.where, moment.is_over), State(landed, before.optimizer_state), moved)
     norm = _norm_of(gradient, before.parameters, inputs, parts)
-    # What the floor takes back of an update gains nothing.
+    # The part of an update that the floor undoes gains nothing.
     updates = _above_floor(updates, before.parameters, inputs.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)
     gain = jnp.abs(sum(jax.tree.leaves(gained))) * parts.problem.divisor

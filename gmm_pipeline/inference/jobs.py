@@ -1,4 +1,4 @@
-"""What decides a fit, and what comes of it: the plan, the job, its history and its result."""
+"""Inputs and outputs of a fit: the plan, the job, its history and its result."""
 
 from typing import NamedTuple
 
@@ -26,15 +26,15 @@ class FitPlan(NamedTuple):
     schedule: Plugin
     """() -> (step -> factor on the update)."""
     average_loss: bool
-    """Whether the optimizer sees the loss of a datum rather than of all data."""
+    """Whether the optimizer sees the mean loss per observation rather than the total."""
     fused: bool
-    """Which form of the log-likelihood is compiled; see `objective.py`."""
+    """Whether the fused form of the log-likelihood is compiled; see `objective.py`."""
     as_written: bool
-    """Whether hyperparameters are constants of the program and components are not padded, whatever runs beside it."""
+    """Whether hyperparameters are constants of the program and components are not padded."""
 
 
 class Moves(NamedTuple):
-    """Shares of the mixtures that a round of a search makes anew; see `search_moves.py`."""
+    """Shares of the moves among the new mixtures of a search round; see `search_moves.py`."""
 
     swap: float
     split: float
@@ -58,33 +58,33 @@ class SearchPlan(NamedTuple):
     """How thorough a search for the best optimum is; hashable. See `search.py`."""
 
     points: int
-    """Groups of data that it sees, at most."""
+    """Most groups of data that a search sees."""
     mixtures: int
-    """Of a search, at a time."""
+    """Mixtures of a search at a time."""
     kept: int
-    """Of these, which a round varies."""
+    """How many of them are kept and varied in a round."""
     passes: int
     """Evaluations of each mixture in a round."""
     rounds: int
-    """At most."""
+    """Most rounds."""
     patience: float
-    """A search goes on until it has taken so many times the rounds that its best optimum took."""
+    """A search ends after this many times the rounds after which its best optimum was last improved."""
     screening: int
     """Rounds for each fit of a selection."""
     margin: float
-    """Nats that a fit of a selection must be short of the best one not to be searched with all rounds."""
+    """A fit of a selection that is more nats behind the best one is not searched with all rounds."""
     finalists: int
-    """Distinct mixtures of all searches that are improved on all data."""
+    """Distinct mixtures, from all searches together, that are improved on all data."""
     places: int
-    """That are compared where a component is put in."""
+    """Candidate places that are compared when a component is inserted."""
     narrowest: float
-    """Least scale of a component that is put in, as a share of the data's standard deviation."""
+    """Least scale of an inserted component, as a share of the data's standard deviation."""
     moves: Moves
     starts: FirstMixtures
 
     @property
     def short(self) -> "SearchPlan":
-        """The same for one of many fits: few rounds, of two thirds of the passes, and half of the finalists."""
+        """A shorter search for one of many fits: fewer rounds, two thirds of the passes, half of the finalists."""
         if self.rounds <= self.screening:
             return self
         return self._replace(
@@ -95,7 +95,7 @@ class SearchPlan(NamedTuple):
 
     @property
     def screen(self) -> "SearchPlan":
-        """The same for all fits of a selection, before those that may win are searched as asked."""
+        """The search that screens all fits of a selection, before those that may win are searched in full."""
         return self.short._replace(finalists=1)
 
 
@@ -107,38 +107,38 @@ class FitJob(NamedTuple):
     key: PRNGKeyArray | Num[AnyArray, "2"]
     plan: FitPlan
     steps: int
-    """At most."""
+    """Most steps."""
     history_every: int
     restarts: int
-    """Starts, of which the best sound one is the answer."""
+    """Number of starts; the best sound one is the answer."""
     equal_scales: bool
     """Whether all components share one scale."""
     scale_floor: float
     """Least scale of a component, as a share of the data's standard deviation; 0 for none."""
     fewest_data: float
-    """A component with the weight of fewer data is degenerate."""
+    """A component with the weight of fewer observations is degenerate."""
     tolerance: float
-    """Nats of log posterior; a fit whose steps gain less may stop. 0 never stops."""
+    """Nats of log posterior; a fit whose steps gain less may stop. 0: never stop."""
     gradient_tolerance: float
     """Length of the gradient, in standard errors; a fit with a shorter one may stop."""
     halves_apart: float
-    """How far the halves of a split component start from its loc, in its scale; halves on one another never part."""
+    """How far the halves of a split component start from its loc, in its scales; coinciding halves never separate."""
     begin: Parameters | None = None
     """Where to start, instead of where the plan's init says."""
     padded_to: int = 0
-    """Components that the arrays have room for at least, so that fits of several numbers share a program."""
+    """Least number of components to pad to, so that fits with different numbers share a program."""
     search: SearchPlan | None = None
-    """The search for the best optimum, `restarts` times; None for the best of so many starts."""
+    """The search for the best optimum, done `restarts` times; None to take the best of `restarts` starts."""
     trained: bool = True
-    """Whether starts are trained besides; else the optimum that the search found is the result as it stands."""
+    """Whether starts are trained as well; if not, the optimum of the search is the result."""
     penalty: float = 0.0
-    """Nats that a parameter costs by the criterion of the selection that the fit is part of."""
+    """Nats that a parameter costs by the criterion of the selection to which the fit belongs."""
     seeds: tuple[Parameters, ...] = ()
-    """Mixtures from elsewhere that the search improves beside its own."""
+    """Mixtures from elsewhere that the search improves besides its own."""
 
     @property
     def shape(self) -> tracing.Shape:
-        """Of its data and parameters."""
+        """Shape of the data and parameters."""
         return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype))
 
 
@@ -147,7 +147,7 @@ class HistoryEntry(NamedTuple):
 
     parameters: Parameters
     learned: dict[str, Float[AnyArray, "*batch"]]
-    """Hyperparameters that the prior learns, themselves."""
+    """Hyperparameters that the prior learns, not their logarithms."""
     loss: Float[AnyArray, "*batch"]
     gradient_norm: Float[AnyArray, "*batch"]
     converged: Bool[AnyArray, "*batch"]
@@ -174,19 +174,19 @@ class FitResult(NamedTuple):
     degenerate: tuple[int, ...]
     """Components at the floor of the scales, or with too few data."""
     restarts: "tuple[Restart, ...]" = ()
-    """What became of each start of the run that this is the answer of."""
+    """Outcome of each start of the run, in the result that is the run's answer."""
     searched: "Searched | None" = None
-    """What a search knows of the answer; None without one."""
+    """What the search says about the answer; None without a search."""
 
 
 class Searched(NamedTuple):
-    """What a search knows of the answer."""
+    """What the search says about the answer."""
 
     n_searches: int
     n_agreeing: int
-    """Independent searches that have seen the optimum that is the answer."""
+    """Independent searches that reached the optimum that is the answer."""
     log_posteriors: tuple[float, ...]
-    """Of the distinct optima that were seen and have no degenerate component, the best first; in nats and float64."""
+    """Of the distinct sound optima that were seen, the best first; in nats and float64."""
     n_rounds: int
     began: str
     """Where the training that the history shows began: one of `BEGINNINGS`."""
@@ -201,7 +201,7 @@ ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the 
 
 
 class Restart(NamedTuple):
-    """What became of one start."""
+    """The outcome of one start."""
 
     log_posterior: float
     """Log-likelihood plus log prior in nats and float64, in the units of the fit."""
@@ -212,7 +212,7 @@ class Restart(NamedTuple):
 
 
 def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:
-    """The plan of a run without the floats that are its own, and these by plug-in and name."""
+    """The plan of a run without the floats that may differ between runs, and these floats by plug-in and name."""
     plan, floats = job.plan, {}
     for group, field in (("prior", "log_prior"), ("optimizer", "optimizer"), ("schedule", "schedule")):
         plugin: Plugin = getattr(plan, field)
@@ -227,7 +227,7 @@ def check(job: FitJob) -> None:
     """Trace a fit's plug-ins without running them, so that one that cannot work fails before any work starts.
 
     Raises:
-        InputError: which plug-in, and what it said.
+        InputError: a plug-in fails; the message has its error.
     """
     plan = job.plan
     for group, plugin in (

@@ -1,10 +1,10 @@
-"""Large programs, traced once for all processes: what JAX makes of Python is kept, as what XLA makes of that is.
+"""Large programs are traced once for all processes: JAX's traces are cached on disk, like XLA's compiled programs.
 
-Once programs are compiled, tracing and lowering them takes most of a short fit. So StableHLO is kept (`jax.export`), by
-a digest of all that a trace depends on: the source of this package, versions, JAX's settings, the function and its
-static arguments by name, shapes and types. Whose source is not known, as a plug-in's from elsewhere, is traced each
-time, and so is everything on other devices than CPUs. The price: a layer between a function and `jax.jit`, which a
-test holds to the same bits.
+Once programs are compiled, tracing and lowering them takes most of the time of a short fit. So StableHLO is cached
+(`jax.export`) under a digest of everything that a trace depends on: the source of this package, versions, JAX's
+settings, the function and its static arguments by name, shapes and types. A function whose source is not part of the
+digest, such as a user's plug-in, is traced each time, and so is everything on devices other than CPUs. The price: a
+layer between a function and `jax.jit`, which a test holds to the same bits.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ LINALG, INITIALIZE = "jax._src.lax.linalg", "initialize_lapack"
 """A private function of JAX's, and where it is."""
 UNKNOWN_OPTION = re.compile(r"No such compile option: '(\w+)'")
 IDENTIFIED = ("gmm_pipeline", "optax", "jax")
-"""Packages whose source is known by a digest or a version."""
+"""Packages whose source is identified by a digest or a version."""
 
 
 @runtime_checkable
@@ -42,11 +42,11 @@ class Store(Protocol):
         ...
 
     def read(self, name: str) -> bytes | None:
-        """What is kept under a name."""
+        """The trace of this name; None if there is none."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep it, if that is possible.
+        """Store a trace, if possible.
 
         Args:
             name: a digest, in hexadecimal digits.
@@ -56,7 +56,7 @@ class Store(Protocol):
 
 
 class _Place:
-    """Of one compiled program; without one where its trace cannot be kept."""
+    """A compiled program; None if its trace cannot be cached."""
 
     def __init__(self) -> None:
         self.lock, self.is_filled = threading.Lock(), False
@@ -68,16 +68,16 @@ _stores: list[Store] = []
 
 
 def keep_in(store: Store | None) -> None:
-    """Keep traces there from now on, or nowhere."""
+    """Cache traces in this store from now on; None for nowhere."""
     _stores[:] = [] if store is None else [store]
 
 
 def program(
     function: Callable[..., Any], *, static: str, compiler_options: dict[str, Any] | None
 ) -> Callable[..., Any]:
-    """`jax.jit` of a function of arrays with one static keyword, whose traces are kept.
+    """`jax.jit` of a function of arrays with one static keyword, with cached traces.
 
-    An option that this XLA does not know costs speed, and a line in the log, not the program.
+    A compiler option that this version of XLA does not have is left out, with a line in the log.
 
     Args:
         function: a function of a module, or a partial of one.
@@ -95,7 +95,7 @@ def program(
                 refused = UNKNOWN_OPTION.search(str(error))
                 if refused is None or refused[1] not in (compiler_options or {}):
                     raise
-                with _lock:  # of threads that are refused the same, one leaves it out
+                with _lock:  # of several threads with the same error, one drops the option
                     if options.pop(refused[1], None) is not None:
                         log.info("XLA of JAX %s has no option %s: it is left out", jax.__version__, refused[1])
                         current[0] = _program(function, static, dict(options) or None)
@@ -115,7 +115,7 @@ def _program(function: Callable[..., Any], static: str, compiler_options: dict[s
         key = (structure, types, tuple(fixed.items()), _settings())
         with _lock:
             place = places.setdefault(key, _Place())
-        with place.lock:  # of threads that ask for the same, one compiles it
+        with place.lock:  # of several threads that need the same program, one compiles it
             if not place.is_filled:
                 once = functools.partial(function, **fixed)
                 place.compiled = _loaded(once, structure, leaves, types, compiler_options)
@@ -126,7 +126,7 @@ def _program(function: Callable[..., Any], static: str, compiler_options: dict[s
 
 
 def _settings() -> tuple[str, ...]:
-    """JAX's, but for what says where something lies."""
+    """JAX's settings, except those that are paths."""
     values = jax.config.values.items()
     return tuple(f"{name}={value}" for name, value in sorted(values) if not name.endswith(("_dir", "_to")))
 
@@ -134,7 +134,7 @@ def _settings() -> tuple[str, ...]:
 def _loaded(
     function: Callable[..., Any], structure: Any, leaves: list[Any], types: tuple[str, ...], options: Any
 ) -> Callable[..., Any] | None:
-    """A function of the leaves, compiled from a trace that was kept, or is from now on; None where that cannot be."""
+    """Compile a function of the leaves from a cached trace, or cache it; None if it cannot be cached."""
     (store,) = _stores
     try:
         described = [store.code, _named(function), str(structure), *types, *_settings()]
@@ -144,7 +144,7 @@ def _loaded(
             content = _traced(function, structure, leaves)
             store.write(name, content)
             kept = _read(content)
-    except Exception:  # what cannot be kept is traced as ever, which raises what is wrong with it
+    except Exception:  # the caller traces without the cache, which raises the actual error
         return None
     if kept is None:
         return None
@@ -162,7 +162,7 @@ def _loaded(
 
 @contextlib.contextmanager
 def _without_lapack(exported: Any) -> Iterator[None]:
-    """Spare JAX importing SciPy to lower a trace, for 0.15 s, in case it has need of LAPACK; most have none."""
+    """Keep JAX from importing SciPy (0.15 s) to lower a trace that does not use LAPACK."""
     linalg = None if b"lapack" in exported.mlir_module_serialized else _with_lapack()
     if linalg is None:
         yield
@@ -177,7 +177,7 @@ def _without_lapack(exported: Any) -> Iterator[None]:
 
 @functools.cache
 def _with_lapack() -> Any:
-    """JAX's module that imports SciPy for LAPACK; None, which is logged once, where this version of JAX has another."""
+    """JAX's module that imports SciPy for LAPACK; None, logged once, if this version of JAX has no such function."""
     try:
         linalg = importlib.import_module(LINALG)
     except ImportError:
@@ -189,7 +189,7 @@ def _with_lapack() -> Any:
 
 
 def _traced(function: Callable[..., Any], structure: Any, leaves: list[Any]) -> bytes:
-    """The form of a function's result, a line of JSON, and its trace."""
+    """The structure of a function's result as one line of JSON, followed by its trace."""
     from jax import export
 
     results: list[Any] = []
@@ -205,7 +205,7 @@ def _traced(function: Callable[..., Any], structure: Any, leaves: list[Any]) -> 
 
 
 def _read(content: bytes | None) -> tuple[Any, Any] | None:
-    """The structure of a result and its trace; None where there are none, or they were cut off."""
+    """The structure of a result and its trace; None if missing or truncated."""
     if content is None:
         return None
     from jax import export
@@ -213,7 +213,7 @@ def _read(content: bytes | None) -> tuple[Any, Any] | None:
     form, _, trace = content.partition(b"\n")
     try:
         return jax.tree.structure(_of_form(json.loads(form))), export.deserialize(bytearray(trace))
-    except Exception:  # whatever a reader of bytes raises on the wrong ones
+    except Exception:  # deserialisers raise anything on damaged bytes
         return None
 
 
@@ -222,10 +222,10 @@ def _plain(function: Any) -> Any:
 
 
 def _named(value: Any) -> str:
-    """A static argument in words that are the same in each process.
+    """A text for a static argument that is the same in every process.
 
     Raises:
-        TypeError: there are none, or its source is not known.
+        TypeError: it has no such text, or its source is not identified.
     """
     if isinstance(value, functools.partial):
         return f"{_named(value.func)}({_named(value.args)}, {_named(tuple(sorted(value.keywords.items())))})"
@@ -247,7 +247,7 @@ def _name_of(value: Any) -> str:
 
 
 def _form(tree: Any) -> Any:
-    """A tree as JSON: its containers by name, and 0 for each leaf."""
+    """The structure of a tree as JSON: containers by name, 0 for each leaf."""
     if tree is None or type(tree) is int:
         return tree
     if isinstance(tree, dict):

@@ -1,11 +1,12 @@
-"""What a fit minimises, in the forms that are fast; equal to `model/mixture.py` in value and gradient by test.
+"""What a fit minimises, in fast forms; tests hold value and gradient to `model/mixture.py`.
 
 `log_likelihood` is the plain form: terms laid out as [K, n], which keeps the long axis contiguous, and autodiff.
 `fused_log_likelihood` is what fits use on CPUs. One pass over the data carries all 3K + 1 sums that value and gradient
 need (the log-likelihood; Σ r, Σ r z and Σ r z² of each component), so that nothing of size K × n is ever stored. The
-data lie in blocks of at most 2,048, which also keeps float32 sums exact to a few units: unblocked, a million data
-lose a hundred nats. The price: the formula is written twice, with powers and reciprocals of its own, K is unrolled into
-the program, the reduction is vectorised only with the options of `compiler_options`, and there is no second derivative.
+data are in blocks of at most 2,048, which also keeps float32 sums accurate to a few units in the last place: without
+blocks, a million observations lose a hundred nats. The price: the formula is written twice, with its own powers and
+reciprocals, K is unrolled into the program, the reduction is vectorised only with the options of `compiler_options`,
+and there is no second derivative.
 """
 
 import math
@@ -24,7 +25,7 @@ from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
 
 LONGEST_BLOCK = 2048
 MOST_UNROLLED = 32
-"""Components beyond which the unrolled program takes longer to compile than it saves."""
+"""Most components for which the unrolled program saves more time than it takes to compile."""
 
 LN_2 = math.log(2.0)
 
@@ -56,14 +57,14 @@ def log_likelihood(
 
 
 class Blocks(NamedTuple):
-    """Data in rows of equal length; the last row is filled up with data that count nothing."""
+    """Data in rows of equal length; the last row is padded with data of weight 0."""
 
     data: Float[AnyArray, "*B L"]
     sample_weights: Float[AnyArray, "*B L"]
 
 
 class Sums(NamedTuple):
-    """What one pass over the data gives."""
+    """The sums that one pass over the data yields."""
 
     log_likelihood: Float[Array, ""]
     responsibility: Float[Array, " K"]
@@ -129,7 +130,7 @@ RECIPROCAL_GUESS = 0x7EF311C7
 
 
 def _power_of_two(exponents: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
-    """2^t for t ≤ 0, and 0 below the least exponent; in float32 of operations that XLA takes for cheap.
+    """2^t for t ≤ 0, and 0 below the least exponent; in float32, by operations that XLA considers cheap.
 
     It fuses a cheap operation into the loop that uses its result several times, and stores the result of `exp`: K
     arrays of the size of the data, which take three times as long to write and read as to compute.
@@ -142,13 +143,13 @@ def _power_of_two(exponents: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
     value = jnp.full_like(fraction, SERIES[-1])
     for coefficient in reversed(SERIES[:-1]):
         value = value * fraction + coefficient
-    # Added to so large a number, a whole one is the last bits of the sum.
+    # Added to this large number, an integer becomes the last bits of the sum.
     last_bits = jax.lax.bitcast_convert_type(whole + 1.5 * 2.0**MANTISSA_BITS, jnp.int32)
     return value * jax.lax.bitcast_convert_type((last_bits + EXPONENT_BIAS) << MANTISSA_BITS, jnp.float32)
 
 
 def _reciprocal(values: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
-    """1/x for x ≥ 1; in float32 by Newton's method from a guess that negates the exponent, for the reason above."""
+    """1/x for x ≥ 1; in float32 by Newton's method from a guess that negates the exponent."""
     if values.dtype != jnp.float32:
         return jnp.reciprocal(values)
     guess = np.int32(RECIPROCAL_GUESS) - jax.lax.bitcast_convert_type(values, jnp.int32)
@@ -191,12 +192,12 @@ fused_log_likelihood.defvjp(_forward, _backward)
 
 
 def use_fused(n_components: int) -> bool:
-    """Whether the fused form pays: on a CPU, and with few enough components to unroll."""
+    """Whether the fused form is faster: on a CPU, and with few enough components to unroll."""
     return jax.default_backend() == "cpu" and n_components <= MOST_UNROLLED
 
 
 def compiler_options(fused: bool) -> dict[str, bool | int] | None:
-    """What the fused form needs of XLA to be vectorised and to compile soon; None for the plain form."""
+    """XLA options with which the fused form is vectorised and compiles quickly; None for the plain form."""
     if not fused:
         return None
     return {
@@ -207,12 +208,12 @@ def compiler_options(fused: bool) -> dict[str, bool | int] | None:
 
 
 def lay_out(data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:
-    """Data as a form of the log-likelihood takes them: in rows for the fused form, as they are for the plain one.
+    """Lay data out for a form of the log-likelihood: in blocks for the fused form, unchanged for the plain one.
 
     Args:
         data: [n], x.
         sample_weights: [n], c, how often each datum counts.
-        fused: whether the fused form takes them, which needs blocks.
+        fused: whether they are for the fused form.
     """
     return in_blocks(data, sample_weights) if fused else Blocks(data, sample_weights)
 
@@ -225,7 +226,7 @@ def log_likelihood_of(
     Args:
         parameters: the mixture, K components.
         laid_out: data and how often each counts, by `lay_out`.
-        active: false for components that only fill up the arrays: they get no weight and no gradient.
+        active: false for components that only pad the arrays: they get no weight and no gradient.
         fused: whether it is the fused form or the plain one.
     """
     log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)

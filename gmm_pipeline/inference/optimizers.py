@@ -1,10 +1,10 @@
-"""Optimizers and schedules joined; the optimizers themselves are optax's own, named in `conf/optimizer/`.
+"""Optimizers combined with schedules; the optimizers themselves are optax's own, named in `conf/optimizer/`.
 
 A schedule is a factor on the update, from 1 downward, and not an argument of the optimizer: so any optax optimizer
 takes any schedule without a wrapper, and `optimizer.learning_rate` stays one number.
 
-The schedules here are optax's, but take a traced number of steps, which its checks refuse: so a fit of another number
-of steps uses the same program. Any of optax's own works too, and has a program for each number of steps.
+The schedules here have optax's formulas, but accept a traced number of steps, which optax's checks refuse: so fits with
+different numbers of steps share a program. Optax's own schedules work too, with one program per number of steps.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,9 @@ def cosine(*, init_value: float | AnyArray, decay_steps: int | AnyArray, alpha: 
     """Init (α + (1 − α) ½ (1 + cos(π t / T))), then init α (Loshchilov & Hutter 2017).
 
     Args:
-        init_value: init, the factor at first.
+        init_value: init, the initial factor.
         decay_steps: T.
-        alpha: α, the share of it at the end.
+        alpha: α, the factor at the end as a share of the initial one.
     """
     _check_length(decay_steps=decay_steps)
 
@@ -54,9 +54,9 @@ def exponential(
     """Init γ^(t / T), the same factor each step.
 
     Args:
-        init_value: init, the factor at first.
+        init_value: init, the initial factor.
         transition_steps: T.
-        decay_rate: γ, what is left of it after T steps.
+        decay_rate: γ, the share of it that is left after T steps.
     """
     _check_length(transition_steps=transition_steps)
     return lambda step: init_value * jnp.asarray(decay_rate) ** jnp.asarray(step / transition_steps)
@@ -66,7 +66,7 @@ def linear(*, init_value: float | AnyArray, end_value: float | AnyArray, transit
     """Init + (end − init) t / T, then end.
 
     Args:
-        init_value: init, the factor at first.
+        init_value: init, the initial factor.
         end_value: end, the factor from T on.
         transition_steps: T.
     """
@@ -75,7 +75,7 @@ def linear(*, init_value: float | AnyArray, end_value: float | AnyArray, transit
 
 
 def _check_length(**steps: int | AnyArray) -> None:
-    """Refuse a number of steps that is none; one that is traced has no value yet and passes."""
+    """Refuse a number of steps that is not positive; a traced one has no value yet and passes."""
     for name, number in steps.items():
         if isinstance(number, int | float) and not number > 0:
             raise ValueError(f"{name} must be positive")

@@ -1,12 +1,12 @@
-"""Between the numbers that an optimizer moves and the mixture that they stand for.
+"""The map between the numbers that an optimizer moves and the mixture that they stand for.
 
 An optimizer sees `Unconstrained`: numbers without bounds, in which any step lands on a valid mixture. They are log
 weights, or the logits of broken sticks where the prior is one over sticks; locs; log scales, which all components share
-where scales are equal; and the logarithms of what the prior learns. All of it is padded to one shape whatever the run
-asks for, so that runs with equal and with free scales are one program. The price: an equal scale is K numbers that move
-as one, the mean of which counts.
+where scales are equal; and the logarithms of the hyperparameters that the prior learns. The shape is the same for equal
+and for free scales, so that both share a program. The price: an equal scale is stored as K numbers that move together,
+of which the mean counts.
 
-A floor under the scales is a projection after each step: scales that are inside it never feel it.
+The floor of the scales is a projection after each step, which leaves scales above it unchanged.
 """
 
 from typing import NamedTuple
@@ -24,23 +24,23 @@ class Unconstrained(NamedTuple):
     """What an optimizer moves."""
 
     parameters: Parameters
-    """As it is moved: log weights or logits of sticks, locs, log scales."""
+    """Log weights or logits of sticks, locs, log scales."""
     learned: dict[str, Float[AnyArray, "*batch"]]
     """Logarithms of the hyperparameters that the prior learns."""
 
 
 class Constraints(NamedTuple):
-    """What a run asks of its mixture; arrays, so that runs that differ in it share a program."""
+    """Constraints on the mixture of a run; arrays, so that runs that differ in them share a program."""
 
     active: Bool[AnyArray, "*batch K"]
-    """False for components that only fill up the arrays."""
+    """False for components that only pad the arrays."""
     equal_scales: Bool[AnyArray, "*batch"]
     log_floor: Float[AnyArray, "*batch"]
     """Least log scale."""
 
 
 def mixture_of(free: Unconstrained, constraints: Constraints, *, sticks: bool) -> Parameters:
-    """The mixture that free numbers stand for; components that only fill up have the log weight `ABSENT`.
+    """The mixture that free numbers stand for; padding components have the log weight `ABSENT`.
 
     Args:
         free: what the optimizer moves.
@@ -65,7 +65,7 @@ def unconstrained_of(
 
     Args:
         parameters: the mixture, with log weights.
-        learned: hyperparameters that the prior learns, themselves.
+        learned: hyperparameters that the prior learns, not their logarithms.
         constraints: of the run.
         sticks: whether weights are to be logits of sticks.
     """
@@ -94,15 +94,15 @@ def gradient_norm(
     """Norm of a gradient in units of the information that labelled data would carry: ‖g‖ = √(Σ g² / I).
 
     With labels, a component of weight w has the information n w about its log weight, n w / σ² about its loc and 2 n w
-    about its log scale, one datum more keeping it above zero. So ‖g‖ is about the distance from the optimum in standard
-    errors, and ½‖g‖² about the nats that a step of EM gains, whatever n and the units are (Xu & Jordan 1996). What
-    points below the floor does not count, nor do components that only fill up.
+    about its log scale, with one datum more to keep it above zero. So ‖g‖ is about the distance from the optimum in
+    standard errors, and ½‖g‖² about the nats that a step of EM gains, whatever n and the units are (Xu & Jordan 1996).
+    Directions that point below the floor do not count, nor do padding components.
 
     Args:
         gradient: of the log posterior in nats, by free numbers.
         mixture: where it was taken.
         constraints: of the run.
-        total: Σ c, the number of data.
+        total: Σ c, the number of observations.
     """
     active, equal = constraints.active, constraints.equal_scales
     log_weights = jnp.where(active, mixture.log_component_weights, ABSENT)
@@ -122,12 +122,12 @@ def gradient_norm(
 
 
 def over_sticks(log_prior: Plugin) -> bool:
-    """Whether a prior is one over broken sticks, so that the fit moves their logits."""
+    """Whether a prior is defined on broken sticks, so that the fit moves their logits."""
     return traits(log_prior.function).sticks
 
 
 def learned_by(log_prior: Plugin) -> tuple[str, ...]:
-    """Names of the hyperparameters that a prior learns with the rest; their values are where they start."""
+    """Names of the hyperparameters that a prior learns; their values in the config are where they start."""
     return traits(log_prior.function).learned
 
 

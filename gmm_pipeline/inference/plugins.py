@@ -1,8 +1,8 @@
-"""A plain function with its hyperparameters: what a config node with `_target_` becomes.
+"""A plain function with its hyperparameters, made from a config node with `_target_`.
 
 Unlike `functools.partial` it compares and hashes by value, so that two jobs with the same settings share one compiled
-program. Hyperparameters that are to differ between the runs of one program are taken out (`without`) and given back as
-arrays inside it (`given`). The price: hyperparameters must be hashable, which numbers, strings and tuples are.
+program. Hyperparameters that differ between the runs of one program are removed (`without`) and passed back as arrays
+inside it (`given`). The price: hyperparameters must be hashable, which numbers, strings and tuples are.
 """
 
 import functools
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Absent(Enum):
-    """Stands for a hyperparameter that the program is given later."""
+    """Placeholder for a hyperparameter that is passed to the program later."""
 
     LATER = "an argument of the program"
 
@@ -35,7 +35,7 @@ class Plugin:
         return tuple(name for name, value in self.hyperparameters if type(value) in kinds)
 
     def without(self, names: Iterable[str]) -> "Plugin":
-        """The same function with these hyperparameters to be given later."""
+        """The same function without these hyperparameters, which are passed later."""
         return self.given(dict.fromkeys(names, Absent.LATER))
 
     def given(self, values: Mapping[str, Any]) -> "Plugin":

@@ -1,7 +1,8 @@
-"""The best of several starts, and what became of the others.
+"""The best of several starts, and the outcomes of the others.
 
 A likelihood has many optima, and some without bound, where a component shrinks onto a few data. So the answer is the
-best start without such a component, judged in float64, since float32 cannot tell optima of thousands of data apart.
+best start without such a component, judged in float64, since float32 cannot distinguish the optima of thousands of
+observations.
 """
 
 import math
@@ -20,7 +21,7 @@ from gmm_pipeline.model.natural import mean_and_spread
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, REACHED, SAME_OPTIMUM, WORSE
 
 AT_THE_FLOOR = 1.01
-"""A scale up to this many times the floor is held by it."""
+"""A scale of at most this many times the floor counts as being at the floor."""
 
 
 def spread_of(job: FitJob) -> float:
@@ -29,14 +30,14 @@ def spread_of(job: FitJob) -> float:
 
 
 def fewest_data(job: FitJob) -> float:
-    """Data that a component must have: one fewer where scales are equal, where it has one parameter fewer."""
+    """Observations that a component needs: one fewer with equal scales, where it has one parameter fewer."""
     return max(job.fewest_data - 1.0, 0.0) if job.equal_scales else job.fewest_data
 
 
 def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
     """The components at the floor of the scales, or with the weight of too few data (`fewest_data`).
 
-    A prior over sticks empties components by intent.
+    With a prior over sticks, empty components are intended and not degenerate.
 
     Args:
         job: what was fitted.
@@ -64,7 +65,7 @@ def degenerate(job: FitJob, parameters: Parameters, spread: float) -> Bool[np.nd
 
 
 def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
-    """The best start without a degenerate component, or else the best one; with what became of each.
+    """The best start without a degenerate component, or else the best one, with the outcome of each start.
 
     Args:
         job: what was fitted.
@@ -122,7 +123,7 @@ def log_posterior_at(
         job: what was fitted.
         mixture: any.
         learned: hyperparameters that the prior learned; those it starts with, if left out.
-        data: in the units of the fit, where they are known more exactly than to its precision.
+        data: in the units of the fit, if available in a higher precision than that of the job.
     """
     seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, IDENTITY)
     return seen.log_likelihood + log_prior(job, mixture, learned)
@@ -137,7 +138,7 @@ def log_prior(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | N
         learned: hyperparameters that the prior learned; those it starts with, if left out.
     """
     plan, floats = split(job)
-    if plan.log_prior.function is priors.flat:  # spares a run without a prior the compiler
+    if plan.log_prior.function is priors.flat:  # compiles nothing for a run without a prior
         return 0.0
     parameters = Parameters(*(np.asarray(leaf)[None] for leaf in mixture))
     varied = {name: np.array([value]) for name, value in (learned or {}).items()}

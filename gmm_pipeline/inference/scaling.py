@@ -1,6 +1,6 @@
-"""Standardised data inside, the user's units outside.
+"""Standardised data inside a fit, the user's units outside.
 
-Step sizes, starts and float32 sums behave the same in any unit only if the fit sees data of mean 0 and standard
+Step sizes, starts and float32 sums behave the same in every unit only if the fit sees data of mean 0 and standard
 deviation 1. The affine map is exact in both directions: x = centre + spread · z moves the log density by −log spread.
 The price: priors on locs and scales are in units of the spread.
 """

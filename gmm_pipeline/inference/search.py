@@ -1,17 +1,17 @@
 """The search for the best optimum: independent populations of mixtures, improved, varied and improved again.
 
-Starts that are only restarted do not scale: of thousands none may lie in the basin of the best optimum. So a search
-keeps the best distinct sound mixtures that it has, varies them (`search_moves.py`), and improves all by some passes of
-accelerated EM (`search_passes.py`), round by round. A round is one call of one compiled program for all searches of a
-fit (`search_calls.py`); moves are made on the host. Fits that are compared are searched in step: what one alone has all
-of a call for is shared among several of them, with one search each.
+Independent restarts do not scale: of thousands, none may lie in the basin of the best optimum. So a search keeps its
+best distinct sound mixtures, varies them (`search_moves.py`), and improves all by some passes of accelerated EM
+(`search_passes.py`), round by round. A round is one call of one compiled program for all searches of a fit
+(`search_calls.py`); moves are made on the host. Fits that are compared are searched in lockstep and share the calls,
+with one search each.
 
-Several searches run beside each other and know nothing of one another: that they end at the same optimum says that it
-is likely the best there is. They stop where all agree and have gone on for several times the rounds that it took them.
+Several searches run independently: if they end at the same optimum, it is likely the best one. They stop when all agree
+and none has improved for several times the rounds that it took to get there.
 
-A search sees condensed data: groups of neighbours, each at its mean with the number of its data. The best that all
-searches found are improved on all data, until nothing moves. The price: an optimum whose components are narrower than
-the groups can be missed.
+A search sees condensed data: groups of neighbours, each at its mean with the number of its data. The best mixtures of
+all searches are improved on all data until they converge. The price: an optimum whose components are narrower than the
+groups can be missed.
 """
 
 import math
@@ -32,19 +32,19 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Array = np.ndarray
 NEAR = 0.05
-"""Distance below which two mixtures are on their way to one optimum."""
+"""Distance below which two mixtures are taken to lead to the same optimum."""
 MOST_CALLS, FEW_CALLS = 6, 3
-"""Until an optimum is at rest, each of twice the passes of the one before; and in a short search."""
+"""Most calls until an optimum converges, each of twice the passes of the one before; and in a short search."""
 AT_REST = 1e-2 * SAME_OPTIMUM
-"""Nats; passes that gain less lead nowhere."""
+"""Nats; passes that gain less count as no progress."""
 
 
 class Optimum(NamedTuple):
-    """Where the likelihood, or the posterior, has a local maximum; in the units of the fit."""
+    """A local maximum of the likelihood or the posterior, in the units of the fit."""
 
     parameters: Parameters
     log_posterior: float
-    """In nats; of all data, as the program of the search computed it."""
+    """In nats, on all data, in the precision of the fit."""
     gradient_norm: float
     """In standard errors."""
     is_sound: bool
@@ -52,13 +52,13 @@ class Optimum(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """What the searches of a fit found."""
+    """The result of the searches of a fit."""
 
     optima: tuple[Optimum, ...]
     """Distinct ones, the best first."""
     n_searches: int
     n_agreeing: int
-    """Searches that have seen the best optimum of all."""
+    """Searches that reached the best optimum of all."""
     n_rounds: int
     mixtures: Parameters
     """[R, k, K], the best distinct ones that each search kept, on condensed data."""
@@ -82,8 +82,8 @@ def condensed(
 ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
     """Groups of neighbouring data: their means, and how much each counts.
 
-    Equal data are one. Where there are more than `at_most` different ones, groups have equal shares of the data and the
-    range: neither many data nor much of the range is in one.
+    Equal values form one group. Where there are more than `at_most` distinct values, groups are limited both in their
+    share of the data and in their share of the range.
 
     Args:
         data: x.
@@ -107,12 +107,12 @@ def condensed(
 def best_distinct(
     values: Float[Array, "R n"], mixtures: Parameters, at_most: int
 ) -> tuple[Int[Array, "R k"], Int[Array, " R"]]:
-    """The best mixtures of each search that are not near a better one: their numbers, the best first, and how many.
+    """The best mixtures of each search that are not near a better one: their indices, the best first, and their number.
 
     Args:
         values: their log posteriors.
         mixtures: [R, n, K], components in order.
-        at_most: k; where there are fewer, the best is there again.
+        at_most: k; if there are fewer, the best is repeated.
     """
     left, rows = values.copy(), np.arange(len(values))
     chosen, number = np.zeros((len(values), at_most), int), np.zeros(len(values), int)
@@ -121,7 +121,7 @@ def best_distinct(
         is_one = np.isfinite(left[rows, best])
         chosen[:, slot] = np.where(is_one, best, chosen[:, 0])
         number += is_one
-        near = ~(distances(taken(mixtures, best[:, None]), mixtures) >= NEAR)  # also where that is no number
+        near = ~(distances(taken(mixtures, best[:, None]), mixtures) >= NEAR)  # also where the distance is NaN
         left[near] = -np.inf
         left[rows, best] = -np.inf
     return chosen, np.maximum(number, 1)
@@ -135,7 +135,7 @@ def search(
     Args:
         jobs: fits of the same data and key. `restarts` is the number of independent searches; where there are as many
             fits, each has one.
-        plan: how thoroughly.
+        plan: how thorough the search is.
         workers: threads that compute.
         heed: called between rounds; what it raises ends the search.
     """
@@ -151,15 +151,15 @@ def seeded(
     seeds: Sequence[Sequence[Parameters]],
     workers: int = 1,
 ) -> list[SearchResult]:
-    """What was found of each fit, and what mixtures from elsewhere lead to, where that is better.
+    """Improve the search results of fits by mixtures from elsewhere, where these lead to a better optimum.
 
-    They are no search: one that is better than all searches is agreed on by none of them.
+    Seeds do not count as searches: if one leads to a better optimum, no search agrees on it.
 
     Args:
         jobs: fits of the same data and key.
         plan: how thorough their search was.
-        found: by their search.
-        seeds: of each fit, mixtures of as many components; or none.
+        found: the result of each fit's search.
+        seeds: for each fit, mixtures with its number of components, possibly none.
         workers: threads that compute.
     """
     problems = _problems(jobs, plan)
@@ -171,7 +171,7 @@ def seeded(
 
 def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int) -> Search:
     mixtures, values, n_rounds = yield from _evolved(small, plan, n_searches)
-    # What several searches found is improved once.
+    # A mixture that several searches have is improved only once.
     everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
     order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
     finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
@@ -196,7 +196,7 @@ def _seeded(
 
 
 def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, Problem]]:
-    """What the searches of each fit see, and the whole of its data."""
+    """For each fit the condensed data that its searches see, and all of its data."""
     first = jobs[0]
     spread = spread_of(first)
     points = condensed(first.data, first.sample_weights, plan.points)
@@ -209,7 +209,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
 
 
 def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> Search:
-    """How many searches have the best optimum among the mixtures that they kept."""
+    """How many searches have the best optimum among their kept mixtures."""
     here = in_order(_alone(best))
     _, value, _ = yield Request(problem, here, 1)
     return int(((np.abs(values - value) < SAME_OPTIMUM) | (distances(here, mixtures) < NEAR)).any(axis=1).sum())
@@ -220,7 +220,7 @@ def _alone(optimum: Optimum) -> Parameters:
 
 
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
-    """The best mixtures of each search on condensed data, the best first; their values; and after how many rounds."""
+    """The best mixtures of each search on condensed data, the best first; their values; and the number of rounds."""
     job = problem.job
     generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(n_searches)]
     landscape = search_moves.Landscape(
@@ -240,7 +240,8 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
         mixtures, n_rounds = in_order(mixtures), n_rounds + 1
         chosen, n_kept = best_distinct(values, mixtures, plan.kept)
         mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
-        # One that still moves may be on its way to collapse: what counts is where EM's next step gains next to nothing.
+        # A mixture that still moves may be about to collapse: only those where EM's next step gains next to nothing
+        # count.
         is_there = np.take_along_axis(norms, chosen, axis=1) ** 2 < 0.5 * SAME_OPTIMUM
         before, best = best, np.where(is_there, values, -2.0 * UNSOUND).max(axis=1)
         since = n_rounds if (np.abs(best - before) > SAME_OPTIMUM).any() else since
@@ -252,7 +253,7 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
 
 
 def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
-    """Numbers of sum n in proportion to shares, by largest remainder."""
+    """Whole numbers that sum to n, in proportion to shares, by largest remainder."""
     exact = {name: n * share / sum(shares.values()) for name, share in shares.items()}
     numbers = {name: int(value) for name, value in exact.items()}
     by_remainder = sorted(exact, key=lambda name: numbers[name] - exact[name])
@@ -262,7 +263,7 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
 
 
 def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Search:
-    """The optima that mixtures, [n, K], lead to on all data; of a short search, nearly."""
+    """The optima that mixtures, [n, K], lead to on all data; less converged in a short search."""
     found: list[Optimum] = []
     n_calls = MOST_CALLS if plan.rounds > plan.screening else FEW_CALLS
     for first in range(0, len(mixtures.component_mus), problem.width):
@@ -271,7 +272,7 @@ def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Searc
         for call in range(n_calls):
             before, longer = values, norms
             some, values, norms = yield Request(problem, some, plan.passes * 2**call)
-            # Rounding may keep a gradient from getting shorter.
+            # Rounding may stop a gradient from getting shorter.
             stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
             if ((norms < problem.job.gradient_tolerance) | stuck).all():
                 break
@@ -283,7 +284,7 @@ def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Searc
 
 
 def _distinct(optima: Sequence[Optimum]) -> list[Optimum]:
-    """The best first, without those that are the same as a better one."""
+    """The optima without duplicates, the best first."""
     kept: list[Optimum] = []
     for one in sorted(optima, key=lambda one: (one.is_sound, one.log_posterior), reverse=True):
         if not any(_is_same(one, other) for other in kept):

@@ -1,9 +1,9 @@
-"""What searches have improved, and how several of them share the calls that do it.
+"""The calls that improve mixtures, shared by several searches.
 
-A search is a generator: it yields the mixtures that it wants improved (`Request`), and is sent what became of them. So
-searches of one data set go on in step with one another, and what all of them ask for fills a few calls of one compiled
-program, whatever their numbers of components and kinds of scales. Who shares a call is a function of what is asked for,
-never of time.
+A search is a generator: it yields the mixtures that it wants improved (`Request`) and is sent the improved ones. So
+searches on one data set advance in lockstep, and their requests fill a few calls of one compiled program, whatever
+their numbers of components and kinds of scales. Which requests share a call depends on the requests alone, never on
+timing.
 """
 
 import math
@@ -24,10 +24,10 @@ from gmm_pipeline.model.mixture import Parameters
 
 Array = np.ndarray
 UNSOUND = 1e12
-"""Nats by which a mixture with a degenerate component is held to be worse than any without."""
+"""Nats subtracted from a mixture with a degenerate component, so that it ranks below all sound ones."""
 FEW, NARROW = 128, 4
-"""Data, and mixtures at once, up to which components are padded as far as all that they are compared with: to
-compile one more program, or to load it, takes longer than that."""
+"""Observations, and mixtures at once, up to which components are padded to the largest number compared: another program
+would take longer to compile or load."""
 
 
 class Problem(NamedTuple):
@@ -38,7 +38,7 @@ class Problem(NamedTuple):
     job: FitJob
     spread: float
     width: int
-    """Mixtures that a call improves at once; fewer are filled up."""
+    """Mixtures that a call improves at once; a smaller request is padded."""
 
     @property
     def log_floor(self) -> float:
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
 
     @property
     def padded_to(self) -> int:
-        """Components that are computed."""
+        """Number of components including padding."""
         n_components = self.job.plan.n_components
         is_small = len(self.data) <= FEW or self.width <= NARROW
         padded_to = max(n_components, self.job.padded_to) if is_small else n_components
@@ -64,12 +64,12 @@ class Request(NamedTuple):
 
 
 class Improved(NamedTuple):
-    """Mixtures after some passes: the best that was evaluated of each."""
+    """Mixtures after some passes: the best evaluated version of each."""
 
     mixtures: Parameters
     """[..., K]."""
     values: Float[Array, "*S"]
-    """Their log posteriors in nats, worst where a component is degenerate."""
+    """Their log posteriors in nats, lowered by `UNSOUND` where a component is degenerate."""
     gradient_norms: Float[Array, "*S"]
     """In standard errors."""
 
@@ -78,7 +78,7 @@ Search = Generator[Request, Improved, Any]
 
 
 def in_step(searches: Sequence[Search], workers: int = 1, heed: Callable[[], None] | None = None) -> list[Any]:
-    """Carry out searches, each step of all of them in as few calls as can be: their results.
+    """Run searches in lockstep, with as few calls per step as possible; returns their results.
 
     Args:
         searches: any; those that see the same data share calls.
@@ -107,11 +107,11 @@ def in_step(searches: Sequence[Search], workers: int = 1, heed: Callable[[], Non
 
 
 class _Shared(NamedTuple):
-    """What requests have in common that can share a call; hashable."""
+    """What requests must have in common to share a call; hashable."""
 
     data: int
     sample_weights: int
-    """Both by identity."""
+    """Data and sample weights, by identity."""
     padded_to: int
     width: int
     log_prior: Any
@@ -155,11 +155,11 @@ def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
 
 
 def _rows(request: Request) -> tuple[Parameters, Constraints]:
-    """Mixtures as the program takes them, a row each, with what each is held to."""
+    """Mixtures as the program takes them, one per row, with the constraints of each."""
     problem, mixtures = request.problem, request.mixtures
     n_components, dtype = problem.job.plan.n_components, problem.data.dtype.type
     if over_sticks(problem.job.plan.log_prior):
-        # Such a prior expects the heaviest components first.
+        # A prior over sticks expects the heaviest components first.
         order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
         mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
     rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]

@@ -1,4 +1,4 @@
-"""Results of searches, remembered for runs that differ in nothing that a search sees."""
+"""Results of searches, cached for runs that differ in nothing that a search sees."""
 
 import hashlib
 import threading
@@ -12,11 +12,11 @@ from gmm_pipeline.inference.search import SearchResult, search
 from gmm_pipeline.model import inits
 
 KEPT = 512
-"""Results of searches that are remembered."""
+"""Number of search results that are cached."""
 
 
 class _Memory:
-    """Results of searches by what they saw, the last `KEPT`; one that is under way is waited for."""
+    """The last `KEPT` search results by digest; a search that is under way is waited for."""
 
     def __init__(self) -> None:
         self.results: OrderedDict[str, list[SearchResult]] = OrderedDict()
@@ -47,7 +47,7 @@ def remembered_search(
 
     Args:
         jobs: fits of the same data and key.
-        plan: how thoroughly.
+        plan: how thorough the search is.
         workers: threads that compute.
         heed: called between rounds.
     """
@@ -56,7 +56,7 @@ def remembered_search(
 
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:
-    """Of all that a search sees of a fit."""
+    """Digest of everything that a search sees of a fit."""
     seen = (job.plan.n_components, job.padded_to, job.plan.log_prior, job.plan.fused, plan, job.restarts, len(job.data))
     numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())

@@ -1,9 +1,9 @@
-"""How a search makes new mixtures of those it has: a component goes elsewhere, or two mixtures are joined.
+"""How a search makes new mixtures from those it has: a component is moved elsewhere, or two mixtures are joined.
 
-All moves keep the number of components: one component is taken out, and put in where the rest fits worst among a few
+All moves keep the number of components: one component is removed, and inserted where the rest fits worst among a few
 places (swap), as half of another (split), or as a narrow one inside another (nest); or the left part of one mixture is
-joined with the right part of another (join); or a mixture is drawn anew (fresh), as a start is. What comes out need not
-be good, only different: the search improves it. Split and merge are of Ueda et al. (2000), swaps of Zhao et al. (2012);
+joined with the right part of another (join); or a mixture is drawn anew (fresh), as a start is. The result need not be
+good, only different: the search improves it. Split and merge are from Ueda et al. (2000), swaps of Zhao et al. (2012);
 the worst place is where adding a component raises the likelihood fastest (Lindsay 1983).
 """
 
@@ -23,20 +23,20 @@ LEAST_WEIGHT = 1e-12
 
 
 class Landscape(NamedTuple):
-    """What moves know of the data."""
+    """What moves need to know about the data."""
 
     data: inits.Sorted
     equal_scales: bool
     narrowest: float
-    """Log of the least scale that is put in."""
+    """Log of the least scale of an inserted component."""
     places: int
-    """Places that are compared where a component is put in."""
+    """Candidate places that are compared when a component is inserted."""
     starts: Mapping[str, float]
     """Hyperparameters of the starts."""
 
 
 def fresh(generator: np.random.Generator, landscape: Landscape, n: int, n_components: int) -> Parameters:
-    """Mixtures as starts have them, of all kinds, [n, K].
+    """Draw mixtures, [n, K], as starts of all kinds.
 
     Args:
         generator: draws them.
@@ -64,14 +64,14 @@ def varied(
     n_kept: Int[Array, " R"],
     numbers: Mapping[str, int],
 ) -> Parameters:
-    """New mixtures of those that each search has kept, [R, n, K].
+    """Make new mixtures, [R, n, K], from those that each search has kept.
 
     Args:
         generators: of the searches.
         landscape: the data.
         kept: [R, k, K], components in order of loc.
         n_kept: how many of these there are.
-        numbers: of each of `MOVES`.
+        numbers: how many to make by each of `MOVES`.
     """
     n_components = kept.component_mus.shape[-1]
     new = [fresh(generator, landscape, numbers[FRESH], n_components) for generator in generators]
@@ -79,7 +79,7 @@ def varied(
     if n_components == 1:
         return drawn_anew
     moves = [move for move in MOVES if move != FRESH for _ in range(numbers[move])]
-    # The numbers are drawn search by search, so that none depends on how many there are beside it.
+    # Random numbers are drawn search by search, so that none depends on the number of searches.
     uniforms = np.stack([generator.random((len(moves), 7 + 2 * landscape.places)) for generator in generators])
     family = _Family(kept, n_kept, uniforms, _chances_to_go(kept, landscape.data))
     children = [drawn_anew]
@@ -90,13 +90,13 @@ def varied(
 
 
 class _Family(NamedTuple):
-    """The mixtures that children are made of, and the uniform numbers that decide about them."""
+    """The parents of new mixtures, and the uniform numbers that decide about them."""
 
     kept: Parameters
     n_kept: Int[Array, " R"]
     uniforms: Float[Array, "R n u"]
     to_go: Float[Array, "R k K"]
-    """Chances of each component to be the one that is taken out, summed up."""
+    """Cumulative probabilities of each component to be removed."""
 
     def slots(self, which: slice) -> "_Family":
         return self._replace(uniforms=self.uniforms[:, which])
@@ -112,7 +112,7 @@ class _Family(NamedTuple):
         return np.minimum(chosen, self.n_kept[:, None] - 1)
 
     def components(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Indices of a component that is taken out, and of another one."""
+        """Indices of a component to be removed, and of another one."""
         n_components = self.kept.component_mus.shape[-1]
         chances = np.take_along_axis(self.to_go, self._chosen(0)[..., None], axis=1)
         out = np.minimum((chances <= self.uniforms[..., 2, None]).sum(axis=-1), n_components - 1)
@@ -123,9 +123,9 @@ class _Family(NamedTuple):
 
 @np.errstate(over="ignore", invalid="ignore")  # without a floor, a scale may be as small as any
 def _chances_to_go(kept: Parameters, data: inits.Sorted) -> Float[Array, "R k K"]:
-    """Half of them equal, half by rank: each component half as likely as the one that is needed less, summed up.
+    """Cumulative probabilities of removal, half uniform, half by rank: each is half that of the next less needed.
 
-    A component is needed by −Σ_i c_i log(1 − r_ij) nats, what the others lose without it.
+    How much a component is needed is −Σ_i c_i log(1 − r_ij) nats, the loss of likelihood without it.
     """
     log_weights, locs, log_scales = (np.asarray(leaf, np.float32)[..., None] for leaf in kept)
     standardised = (data.data.astype(np.float32) - locs) * np.exp(-log_scales)
@@ -212,7 +212,7 @@ _MOVES = {SWAP: _swap, SPLIT: _split, NEST: _nest, JOIN: _join}
 
 
 def taken(mixtures: Parameters, index: Int[Array, "R n"]) -> Parameters:
-    """Mixtures [R, n, K] of [R, m, K], by their number in each row.
+    """Select mixtures [R, n, K] from [R, m, K] by their index in each row.
 
     Args:
         mixtures: [R, m, K].
@@ -236,7 +236,7 @@ def in_order(mixtures: Parameters) -> Parameters:
 
 @np.errstate(over="ignore", invalid="ignore")
 def distances(one: Parameters, others: Parameters) -> Float[Array, "R n"]:
-    """How far mixtures are apart, components in order: locs in scales, log scales, weights; broadcast.
+    """Distance between mixtures with sorted components, by locs in scales, log scales and weights; broadcasts.
 
     Args:
         one: [..., K], components in order of loc.

@@ -1,10 +1,10 @@
-"""Many mixtures for one data set improved at once: squared-extrapolation EM, a compiled program for all of a search.
+"""Squared-extrapolation EM for many mixtures of one data set at once: one compiled program serves a whole search.
 
-A pass is one evaluation of log posterior and gradient of every mixture. EM's step is read from the gradient, so any
-smooth prior can be part of it: where the gradient vanishes the step does (`em.em_step`). Only what was evaluated is
-handed back, the best of each mixture with its value. Passes, data, floats of the prior, and of each mixture its number
-of components and whether its scales are equal, are arguments; what is compiled is the number of mixtures, the padded
-length of the data and the padded components.
+A pass evaluates the log posterior and its gradient for every mixture. EM's step is derived from the gradient, so any
+smooth prior can take part: the step vanishes where the gradient does (`em.em_step`). The result is the best evaluated
+version of each mixture, with its value. Arguments are the number of passes, the data, floats of the prior, and for each
+mixture its number of components and whether its scales are equal; the program depends on the number of mixtures and the
+padded lengths of data and components.
 """
 
 import functools
@@ -43,7 +43,7 @@ class Problem(NamedTuple):
 
 
 class Improved(NamedTuple):
-    """The best that was evaluated of each mixture."""
+    """The best evaluated version of each mixture."""
 
     parameters: Parameters
     """[S, K]."""
@@ -73,7 +73,7 @@ def _improve(
         value, gradient = jax.value_and_grad(loss)(free, constraints)
         in_nats = jax.tree.map(jnp.negative, gradient)
         norm = gradient_norm(in_nats, mixture_of(free, constraints, sticks=False), constraints, total)
-        # Where rounding cannot tell two values apart, the shorter gradient can.
+        # If two values differ by no more than rounding, the shorter gradient decides.
         same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
         better = jnp.where(same, norm < best[2], value < best[1])
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
@@ -81,7 +81,7 @@ def _improve(
         moved = jax.tree.map(jnp.add, free, updates)
         return projected(moved, constraints), state, best
 
-    # In log weights whatever the prior is: where its density is highest does not depend on it.
+    # In log weights whatever the prior: the location of the maximum does not depend on the parameterisation.
     held_to = problem.constraints
     free = jax.vmap(lambda each, constraints: unconstrained_of(each, {}, constraints, sticks=False))(
         parameters, held_to
@@ -101,5 +101,5 @@ def _improve(
 
 @functools.cache
 def compiled(fused: bool) -> Callable[..., Improved]:
-    """The program."""
+    """The compiled program."""
     return lowered.program(partial(_improve, fused=fused), static="log_prior", compiler_options=compiler_options(fused))

@@ -1,9 +1,9 @@
-"""What can be learned of a fit's plug-ins by tracing them, before any work: whether they work, and which floats vary.
+"""What tracing a fit's plug-ins shows before any work: whether they work, and which of their floats may vary.
 
-A float that a plug-in takes as a traced number is an argument of the compiled program, and so a batch axis: runs that
-differ in it share the program. It is one even in a run alone, since a constant that the compiler folds changes last
-bits. Whether it can be is a function of the plug-in and never of the sweep; one that cannot splits groups. Nothing is
-computed here: JAX evaluates shapes alone.
+A float that a plug-in accepts as a traced number is an argument of the compiled program, and so a batch axis: runs that
+differ in it share the program. It is an argument even in a single run, since constant folding would change last bits.
+Whether this is possible depends on the plug-in, never on the sweep; runs that differ in any other float need separate
+programs. Nothing is computed here: JAX only evaluates shapes.
 """
 
 import functools
@@ -23,23 +23,23 @@ from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.mixture import Parameters
 
 COMPONENTS_STEP = 8
-"""Numbers of components up to a multiple of this share the program of a prior that leaves out components."""
+"""Components are padded to a multiple of this for priors that can leave components out."""
 
 
 class Shape(NamedTuple):
-    """All that tracing needs to know of a fit's data."""
+    """What tracing needs to know about a fit's data."""
 
     n_components: int
     n_data: int
     dtype: str
 
     def parameters(self) -> Parameters:
-        """Parameters of this shape."""
+        """Parameters of this shape, all zero."""
         return Parameters(*[np.zeros(self.n_components, self.dtype)] * 3)
 
 
 def use_init(init: Plugin, shape: Shape) -> Any:
-    """A start for data of this type: starts are drawn on the host, so this one is drawn too.
+    """Draw a start for data of this type; starts are drawn on the host, so there is nothing to trace.
 
     Args:
         init: of `conf/init/`.
@@ -104,27 +104,27 @@ USES: dict[str, Callable[[Plugin, Shape], Any]] = {
     "schedule": use_schedule,
     "optimizer": use_optimizer,
 }
-"""What a fit does with each kind of plug-in, by config group."""
+"""How a fit calls each kind of plug-in, by config group."""
 
 
 def prior_density(log_prior: Plugin, parameters: Parameters, active: Any) -> Any:
     """Log prior density of the active components, in nats.
 
     Args:
-        log_prior: of the parameters alone, or of the parameters and of which components are active.
+        log_prior: takes the parameters, or the parameters and which components are active.
         parameters: K components.
-        active: [K], false for components that only fill up the arrays.
+        active: [K], false for components that only pad the arrays.
     """
     return log_prior(parameters, active) if leaves_out_components(log_prior) else log_prior(parameters)
 
 
 def leaves_out_components(log_prior: Plugin) -> bool:
-    """Whether a prior takes which components are active, beside the parameters, and so works on padded arrays."""
+    """Whether a prior takes a mask of active components and so works on padded arrays."""
     return log_prior.number_of_data() > 1
 
 
 def width_for(log_prior: Plugin, n_components: int) -> int:
-    """Components that a prior is evaluated with by itself: where it leaves some out, most numbers share a program.
+    """Number of components to pad to when a prior is evaluated by itself, so that most numbers share a program.
 
     Args:
         log_prior: of the fit.
@@ -143,7 +143,7 @@ def check(group: str, plugin: Plugin, shape: Shape) -> None:
         shape: number of components, number of observations and dtype.
 
     Raises:
-        InputError: which plug-in, and what it said.
+        InputError: the plug-in fails; the message has its error.
     """
     try:
         USES[group](plugin, shape)
@@ -161,9 +161,9 @@ def check(group: str, plugin: Plugin, shape: Shape) -> None:
 
 
 def varying(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
-    """The names of those floats of a plug-in, and whole numbers of a schedule, that runs of one program may differ in.
+    """Names of the floats of a plug-in, and whole numbers of a schedule, in which runs of one program may differ.
 
-    A schedule's whole numbers are lengths in steps, and no program is for a number of steps.
+    A schedule's whole numbers are lengths in steps, and programs do not depend on the number of steps.
 
     Args:
         group: a key of `USES`.
@@ -171,7 +171,7 @@ def varying(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
         shape: number of components, number of observations and dtype.
     """
     names = _numbers(group, plugin)
-    # Asked without the values first, since the answer then holds for all of them.
+    # Tried without the values first, since the answer then holds for all values.
     return names if _all_vary(group, plugin.without(names), names, shape) else _some_vary(group, plugin, shape)
 
 
@@ -192,7 +192,7 @@ def _some_vary(group: str, plugin: Plugin, shape: Shape) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def has_loop(optimizer: Plugin, shape: Shape) -> bool:
-    """Whether a step of an optimizer, of which some floats may be left out, has a loop of its own.
+    """Whether a step of an optimizer, some of whose floats may be absent, contains a loop.
 
     Args:
         optimizer: of `conf/optimizer/`.
@@ -205,7 +205,7 @@ def has_loop(optimizer: Plugin, shape: Shape) -> bool:
 
 
 def _operations(traced: ClosedJaxpr | Jaxpr) -> Iterator[str]:
-    """The names of all operations of a trace, those inside of others included."""
+    """Names of all operations in a trace, including nested ones."""
     for equation in traced.eqns:
         yield equation.primitive.name
         for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_trace):

@@ -1,7 +1,8 @@
-"""Log densities of one number, normalised, in nats; what priors on locs, scales and sticks are made of.
+"""Normalised log densities of one number, in nats: the building blocks of priors on locs, scales and sticks.
 
-Written in logarithms of what is positive, so that a scale as small as float32 holds is no special case. Which measure a
-density is of is in its name or its docstring: of σ and of log σ differ by log σ, and so do their modes.
+Positive quantities are given as logarithms, so that the smallest scale that float32 holds is no special case. A
+function's name or docstring says which measure its density refers to: densities of σ and of log σ differ by log σ, and
+so do their modes.
 """
 
 import jax.numpy as jnp
@@ -63,8 +64,8 @@ def log_gamma_density(log_value: Scalar, *, shape: Scalar, rate: Scalar) -> Floa
 def log_stick_density(logit: Scalar, *, concentration: Scalar) -> Float[Array, ""]:
     """Beta(1, α) of a share v, as a density of its logit: log α + log v + α log(1 − v).
 
-    It is the density of v times dv/d logit = v (1 − v). That of v alone has its mode at 0 or 1, an end of the line that
-    no optimizer reaches; this one has its only mode at v = 1 / (1 + α).
+    It is the density of v times dv/d logit = v (1 − v). That of v alone has its mode at 0 or 1, an end of the range
+    that no optimizer reaches; this one has its only mode at v = 1 / (1 + α).
 
     Args:
         logit: log(v / (1 − v)).

@@ -1,7 +1,7 @@
-"""What a mixture expects of the log density of its own data: whether other data are like them.
+"""The distribution of the log density of data drawn from a mixture, to judge whether other data resemble them.
 
-The moments are sums over the nodes of a Gauss–Hermite quadrature for each component. The price: where a component is
-far narrower than another that covers it, the nodes of the broad one may miss it; few of its data lie there.
+The moments are sums over the nodes of a Gauss–Hermite quadrature for each component. The price: the nodes of a broad
+component may miss a far narrower one inside it; few data of the broad one lie there.
 """
 
 from statistics import NormalDist
@@ -17,7 +17,7 @@ NODES = 100
 
 
 class Moments(NamedTuple):
-    """Of the log density of a datum that is drawn from the mixture, in nats."""
+    """Moments of the log density of a datum drawn from the mixture, in nats."""
 
     mean: float
     deviation: float
@@ -41,7 +41,7 @@ def log_density_moments(mixture: Mixture) -> Moments:
 
 
 def least_mean(moments: Moments, counts: Float[np.ndarray, " n"], level: float) -> float:
-    """What the mean log density of the mixture's own data is below with a probability of about `level`.
+    """The value that the mean log density of the mixture's own data stays below with probability `level`, about.
 
     The mean of n of them is nearly normal, but skewed; Cornish and Fisher's first term allows for that:
     q = z + (z² − 1) γ / 6, with γ the skewness of the mean.

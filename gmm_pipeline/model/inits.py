@@ -1,9 +1,9 @@
 """Where a fit starts: `(key, data, sample_weights, n_components) -> Parameters`, named by `_target_` in `conf/init/`.
 
 Keyword-only arguments are hyperparameters and come from the config. The data are as the fit sees them: standardised
-where `standardize=true`. Starts know nothing of the optimizer or the prior. They are drawn on the host, by NumPy, so
-that no number of components needs a program of its own; a start that is written in JAX works as well. The functions of
-several starts at once, a row each, are what a search draws its first mixtures from.
+where `standardize=true`. A start depends on neither the optimizer nor the prior. Starts are drawn on the host, by
+NumPy, so that no number of components needs a program of its own; a start written in JAX works as well. A search draws
+its first mixtures from the functions that make several starts at once, one per row.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ from gmm_pipeline.model.mixture import AnyArray, Parameters
 from gmm_pipeline.model.natural import mean_and_spread
 
 Key = Any
-"""A JAX key, typed or as two words."""
+"""A JAX key, typed or as two uint32."""
 Rows = Float[np.ndarray, "S K"]
 
 
 def words_of(key: Key) -> list[int]:
-    """The two words of a key."""
+    """The two uint32 that a key consists of."""
     return np.asarray(jax.random.key_data(key) if isinstance(key, jax.Array) else key, np.uint32).tolist()
 
 
@@ -142,15 +142,15 @@ def various(
     smallest_scale: float,
     narrowest: float,
 ) -> Parameters:
-    """A `quantile`, `kmeans` or `scattered` start, as the key has it: what one kind misses, another may reach.
+    """A `quantile`, `kmeans` or `scattered` start, chosen by the key: what one kind misses, another may reach.
 
     Args:
-        key: chooses, and draws the start.
+        key: chooses the kind and draws the start.
         data: x.
         sample_weights: c, how often each datum counts.
         n_components: K.
         quantile: probability of a quantile start.
-        kmeans: probability of a k-means++ start; what is left is that of a scattered one.
+        kmeans: probability of a k-means++ start; the remainder is that of a scattered one.
         jitter: of a quantile start.
         overlap: of a quantile start.
         smallest_scale: of a k-means++ start.
@@ -181,7 +181,7 @@ def kinds_up_to(quantile: float, kmeans: float) -> tuple[float, float]:
         kmeans: probability of a k-means++ start.
 
     Raises:
-        InputError: where they are no shares of a whole.
+        InputError: they are not between 0 and 1, or sum to more than 1.
     """
     _check(quantile=quantile, kmeans=kmeans)
     if quantile + kmeans > 1.0:
@@ -195,7 +195,7 @@ def kinds_up_to(quantile: float, kmeans: float) -> tuple[float, float]:
 
 
 class Sorted:
-    """Data that count for something, in order, in float64, and what starts want to know of them."""
+    """Data with a positive weight, sorted, in float64, with the statistics that starts need."""
 
     def __init__(self, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> None:
         self.data, self.counts = data, counts
@@ -204,7 +204,7 @@ class Sorted:
 
     @classmethod
     def of(cls, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> "Sorted":
-        """Put data in order.
+        """Sort data and leave out those of weight 0.
 
         Args:
             data: x.
@@ -221,13 +221,13 @@ class Sorted:
         return np.interp(levels, (self.up_to - 0.5 * self.counts) / self.up_to[-1], self.data)
 
     def drawn(self, uniforms: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
-        """Data drawn as often as they count, a uniform number each."""
+        """Data drawn with probability proportional to their weights, one for each uniform number."""
         index = np.searchsorted(self.up_to, uniforms * self.up_to[-1], side="right")
         return self.data[np.minimum(index, len(self.data) - 1)]
 
 
 def quantiles(uniforms: Rows, data: Sorted, *, jitter: float, overlap: float) -> Parameters:
-    """Starts as of `quantile`, a row each: [S, K].
+    """Starts as `quantile` makes them, one per row: [S, K].
 
     Args:
         uniforms: on [0, 1), decide the jitter.
@@ -243,7 +243,7 @@ def quantiles(uniforms: Rows, data: Sorted, *, jitter: float, overlap: float) ->
 
 
 def clusters(uniforms: Rows, data: Sorted, *, smallest_scale: float) -> Parameters:
-    """Starts as of `kmeans`, a row each: [S, K].
+    """Starts as `kmeans` makes them, one per row: [S, K].
 
     Args:
         uniforms: on [0, 1), decide the centres.
@@ -261,7 +261,7 @@ def clusters(uniforms: Rows, data: Sorted, *, smallest_scale: float) -> Paramete
         distances = np.minimum(distances, (values - centres[:, component, None]) ** 2)
         shares = counts * distances
     centres.sort(axis=1)
-    # In order, the data nearest to a centre lie between two borders: sums are differences of running sums.
+    # The data are sorted, so those nearest to a centre lie between two borders: sums are differences of running sums.
     middle = 0.5 * (values[0] + values[-1])
     running = [np.concatenate([[0.0], np.cumsum(counts * (values - middle) ** power)]) for power in range(3)]
     inner = np.searchsorted(values, 0.5 * (centres[:, 1:] + centres[:, :-1]), side="right")
@@ -276,7 +276,7 @@ def clusters(uniforms: Rows, data: Sorted, *, smallest_scale: float) -> Paramete
 
 
 def scatter(of_locs: Rows, of_scales: Rows, data: Sorted, *, narrowest: float) -> Parameters:
-    """Starts as of `scattered`, a row each: [S, K].
+    """Starts as `scattered` makes them, one per row: [S, K].
 
     Args:
         of_locs: on [0, 1), decide the locs.
@@ -294,7 +294,7 @@ def _only(starts: Parameters, data: Float[AnyArray, " n"]) -> Parameters:
 
 
 def _drawn(uniforms: Float[np.ndarray, " S"], shares: Float[np.ndarray, "S n"]) -> np.ndarray:
-    """For each row the index of a datum, with a probability in proportion to its share; never one that has none."""
+    """For each row the index of a datum, drawn with probability proportional to its share; never one of share 0."""
     sums = np.cumsum(shares, axis=1)
     beyond = np.sum(sums <= (uniforms * sums[:, -1])[:, None], axis=1)
     last = shares.shape[1] - 1 - np.argmax(shares[:, ::-1] > 0.0, axis=1)
@@ -302,7 +302,7 @@ def _drawn(uniforms: Float[np.ndarray, " S"], shares: Float[np.ndarray, "S n"]) 
 
 
 MOST = {"jitter": 1.0, "quantile": 1.0, "kmeans": 1.0}
-"""Hyperparameters that have a largest value; those may be 0, the others are positive."""
+"""Hyperparameters with an upper bound; these may be 0, the others must be positive."""
 
 
 def _check(**hyperparameters: float) -> None:

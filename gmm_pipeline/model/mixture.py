@@ -1,8 +1,8 @@
 """One-dimensional Gaussian mixtures: densities, responsibilities and draws.
 
-Everything is written for one datum or one component and mapped outward. Parameters are unconstrained inside a fit, so
-that any gradient step lands on a valid mixture; the price is one redundant direction, since adding a constant to all
-log weights changes nothing.
+Functions are written for one datum or one component and vectorised with `vmap`. Parameters are unconstrained inside a
+fit, so that any gradient step lands on a valid mixture; the price is one redundant direction, since adding a constant
+to all log weights changes nothing.
 
 | symbol | name | shape |
 | --- | --- | --- |
@@ -33,11 +33,11 @@ AnyArray = Array | np.ndarray
 Scalar = Real[AnyArray, ""] | float | int
 
 ABSENT = -1e9
-"""Log weight of a component that only fills up an array: finite, and no weight at all once exponentiated."""
+"""Log weight of a component that only pads an array: finite, and exactly 0 once exponentiated."""
 
 
 class Parameters(NamedTuple):
-    """A mixture as a fit sees it: unconstrained, one entry a component on the last axis."""
+    """A mixture as a fit sees it: unconstrained, with the components on the last axis."""
 
     log_component_weights: Float[AnyArray, "*batch K"]
     component_mus: Float[AnyArray, "*batch K"]
@@ -77,7 +77,7 @@ def loglike_one_component(
 
 
 def normalize_weights(weights: Real[AnyArray, " K"]) -> Float[Array, " K"]:
-    """Positive weights of any sum as probabilities: w_j / Σ w."""
+    """Normalise positive weights to probabilities: w_j / Σ w."""
     return jnp.divide(weights, jnp.sum(weights))
 
 
@@ -171,7 +171,7 @@ def loss_mixture_weights(
 
 
 def responsibilities(parameters: Parameters, datum: Scalar) -> Float[Array, " K"]:
-    """Probability that each component made this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k).
+    """Probability that each component generated this datum: r_j = w_j N(x | μ_j, σ_j) / Σ_k w_k N(x | μ_k, σ_k).
 
     Args:
         parameters: [K], the mixture, unconstrained.
@@ -181,16 +181,16 @@ def responsibilities(parameters: Parameters, datum: Scalar) -> Float[Array, " K"
 
 
 def key_of(seed: int) -> np.ndarray:
-    """The words of `jax.random.PRNGKey(seed)`, without a program that makes them."""
+    """The two uint32 of `jax.random.PRNGKey(seed)`, without a compiled program that makes them."""
     return np.array([seed >> 32, seed & 0xFFFFFFFF], np.uint32)
 
 
 def sample_exact_counts(
     key: PRNGKeyArray | Num[AnyArray, "2"], locs: list[float], scales: list[float], counts: list[int]
 ) -> tuple[Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Draws with a given number from each component, in component order, and the component of each.
+    """Draw a given number from each component, in component order; returns the draws and the component of each.
 
-    The key is split once a component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
+    The key is split once per component; component j's draws are σ_j · normal(key_j) + μ_j, in float32.
 
     Args:
         key: a JAX key, typed or as two words.
@@ -199,7 +199,7 @@ def sample_exact_counts(
         counts: [K], the number of draws from each component.
     """
     noise = _noise(key, tuple(counts))
-    # Rounded after each step; a compiler would do both in one.
+    # NumPy rounds after each step; a compiler would fuse the two.
     draws = [
         np.float32(scale) * np.asarray(one) + np.float32(loc)
         for one, loc, scale in zip(noise, locs, scales, strict=True)
@@ -234,13 +234,13 @@ def sample_multinomial(
 
 
 def exact(parameters: Parameters) -> Parameters:
-    """The same in float64, as NumPy arrays."""
+    """The same parameters in float64, as NumPy arrays."""
     return Parameters(*(np.asarray(leaf, np.float64) for leaf in parameters))
 
 
 def constrain(parameters: Parameters) -> Mixture:
     """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
     log_weights, locs, log_scales = exact(parameters)
-    with np.errstate(over="ignore", invalid="ignore"):  # a diverged fit is infinite, which is what it says then
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverged fit is infinite, and is returned as such
         relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
         return Mixture(relative / relative.sum(axis=-1, keepdims=True), np.asarray(locs), np.exp(log_scales))

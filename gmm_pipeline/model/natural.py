@@ -1,4 +1,4 @@
-"""A mixture in natural parameters, and moments of data: NumPy alone, so that what reads records need not import JAX."""
+"""A mixture in natural parameters, and moments of data; NumPy only, so that reading records does not import JAX."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 
 class Mixture(NamedTuple):
-    """A mixture as people read it: weights that sum to one, locs and scales in the data's units (NumPy, float64)."""
+    """Weights that sum to one, locs and scales in the data's units (NumPy, float64)."""
 
     weights: Float[np.ndarray, "*batch K"]
     locs: Float[np.ndarray, "*batch K"]

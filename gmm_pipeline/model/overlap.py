@@ -1,8 +1,8 @@
 """How much the components of a mixture overlap, exactly, as MixSim measures it.
 
-Data of component i are mistaken for component j where w_j N(x | μ_j, σ_j) is the larger of the two. In one dimension
-the log ratio is a quadratic of x, so the probability is a few values of the normal distribution function at its roots,
-and needs no integration (Maitra & Melnykov 2010; Melnykov, Chen & Maitra 2012).
+Data of component i are misclassified as component j where w_j N(x | μ_j, σ_j) is the larger of the two. In one
+dimension the log ratio is a quadratic of x, so the probability is a few values of the normal distribution function at
+its roots, and no integration is needed (Maitra & Melnykov 2010; Melnykov, Chen & Maitra 2012).
 """
 
 import math
@@ -24,16 +24,16 @@ class Overlap(NamedTuple):
     pairwise: Float[np.ndarray, "K K"]
     """ω_{j|i} + ω_{i|j}; symmetric, 0 on the diagonal. Two equal components have 1."""
     maximum: float
-    """Of the pairs; 0 for a single component."""
+    """Largest pairwise overlap; 0 for a single component."""
     average: float
-    """Over the pairs; 0 for a single component."""
+    """Mean pairwise overlap; 0 for a single component."""
 
 
 def overlap(mixture: Mixture) -> Overlap:
     """Overlap of each pair of components; NaN in the pairs of a component that is not finite or has no scale.
 
     Args:
-        mixture: K components; no unit matters.
+        mixture: K components, in any unit.
     """
     n_components = len(mixture.weights)
     misclassification = np.array(
@@ -73,7 +73,7 @@ def _positive(a: float, b: float, c: float) -> float:
     discriminant = b * b - 4.0 * a * c
     if discriminant <= 0.0:
         return 1.0 if a > 0.0 else 0.0
-    # The roots by the form that subtracts nothing, so that nearly equal scales keep the digits of the near root.
+    # This form of the roots avoids cancellation, so that nearly equal scales keep the digits of the near root.
     far = -0.5 * (b + math.copysign(math.sqrt(discriminant), b))
     low, high = sorted((far / a, c / far))
     if a > 0.0:

@@ -1,11 +1,11 @@
-"""A fitted mixture in NumPy alone; this file is copied as it is into every MLflow model.
+"""A fitted mixture in NumPy alone; this file is copied verbatim into every MLflow model.
 
-So it imports nothing of the package, and a model needs neither JAX nor this project where it is loaded; the functions
-for notebooks and `predict` evaluate with the same lines. Data are taken in chunks that stay in the cache; the price: a
-loop in Python, some microseconds for each 16,384 data.
+So it imports nothing from the package, and a model can be loaded without JAX and without this project; the functions
+for notebooks and `predict` use the same code. Data are processed in chunks that fit into the cache; the price: a loop
+in Python, some microseconds for every 16,384 observations.
 
-Everything is float64. Log densities are summed as logarithms, so that far tails keep theirs: a datum at 100 standard
-deviations has −5,000 nats, and responsibilities that sum to one, where densities would be 0 and 0/0.
+Everything is float64. Densities are summed in logarithms, so that far tails do not underflow: a datum at 100 standard
+deviations has −5,000 nats and responsibilities that sum to one, where densities would give 0 and 0/0.
 """
 
 import json
@@ -19,7 +19,7 @@ CHUNK = 16_384
 
 
 def log_height(log_weights: Any, log_scales: Any) -> Any:
-    """Log joint density of components at their locs: log w − log σ − ½ log 2π, in nats; of NumPy's arrays or JAX's.
+    """Log joint density of components at their locs: log w − log σ − ½ log 2π, in nats; NumPy or JAX arrays.
 
     Args:
         log_weights: log w.
@@ -32,14 +32,14 @@ def log_joint(log_heights: Any, standardised: Any) -> Any:
     """Log joint density of components and data: log w + log N(x | μ, σ) = height − ½ z², in nats.
 
     Args:
-        log_heights: of `log_height`.
+        log_heights: from `log_height`.
         standardised: z = (x − μ) / σ; both broadcast.
     """
     return log_heights - 0.5 * standardised**2
 
 
 def log_normal(standardised: Any, log_scale: Any) -> Any:
-    """Log density of one number: −½ z² − log σ − ½ log 2π, in nats, in the order of sums that fits have had.
+    """Log density of one number: −½ z² − log σ − ½ log 2π, in nats. The order of the sums decides the bits of fits.
 
     Args:
         standardised: z = (x − μ) / σ.
@@ -51,7 +51,7 @@ def log_normal(standardised: Any, log_scale: Any) -> Any:
 def evaluate_chunk(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log densities, [n], and responsibilities, [K, n], of some data.
+    """Log densities, [n], and responsibilities, [K, n], of one chunk of data.
 
     log p(x_i) = log Σ_j w_j N(x_i | μ_j, σ_j), in nats; r_ij = w_j N(x_i | μ_j, σ_j) / p(x_i).
 
@@ -80,7 +80,7 @@ def evaluate_chunk(
 def chunks(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """What `evaluate_chunk` says of each chunk of the data, and which data it is of.
+    """Evaluate data chunk by chunk: the slice of the data, their log densities and their responsibilities.
 
     Args:
         weights: w, of sum one, [K].
@@ -112,7 +112,7 @@ def evaluate(
 
 
 class PortableMixture:
-    """What MLflow loads: predicts a label, responsibilities and a log density for each datum.
+    """The model that MLflow loads: predicts a label, responsibilities and a log density for each datum.
 
     Args:
         weights: of sum one.
@@ -124,11 +124,11 @@ class PortableMixture:
         self.weights, self.locs, self.scales = (np.asarray(values, np.float64) for values in (weights, locs, scales))
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """A DataFrame with a row a datum: label, responsibility_0, …, log_density.
+        """A DataFrame with one row per datum: label, responsibility_0, …, log_density.
 
         Args:
             model_input: a DataFrame with a column `datum`.
-            params: none are known.
+            params: ignored.
 
         Raises:
             ValueError: a datum is missing or infinite.
@@ -146,6 +146,6 @@ class PortableMixture:
 
 
 def _load_pyfunc(path: str) -> PortableMixture:
-    """Read a mixture; the name is the one that MLflow calls."""
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - a path is a text to MLflow
+    """Read a mixture; MLflow calls this function by its name."""
+    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - MLflow passes paths as str
         return PortableMixture(**json.load(stream))

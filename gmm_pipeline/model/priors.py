@@ -2,17 +2,17 @@
 
 A prior takes the parameters and returns one number in nats; its keyword-only arguments are hyperparameters and come
 from the config. It sees the parameters as the fit does: of standardised data where `standardize=true`, which changes
-locs and scales but not weights. So its locs and scales are in units of the data's standard deviation, around their
-mean. A prior of your own is one such function and one YAML; what a fit has to know of it beforehand, it declares
+locs and scales but not weights. Its locs and scales are then in units of the data's standard deviation, around their
+mean. A prior of your own is one such function and one YAML file; it declares what a fit must know about it beforehand
 (`Traits`).
 
-A second positional argument, `active`, says which components count: a prior that takes it is given arrays that are
-filled up with components that do not, so that runs with different numbers of components share one program. One that
-does not take it sees the run's own components alone; the price is a program for each number of them.
+A second positional argument, `active`, says which components count: a prior that takes it gets arrays padded with
+inactive components, so that runs with different numbers of components share one program. A prior that does not take it
+sees the run's own components only; the price is one program per number of components.
 
-Where the mode of a density lies depends on what it is a density of. Here it is of weights, locs and scales or
-variances as people write them, so that a flat prior is maximum likelihood; except for the Dirichlet process, which is
-of the unconstrained numbers, since in weights its mode is at the edge.
+Where the mode of a density lies depends on the variables it is a density of. Here these are weights, locs and scales or
+variances, so that a flat prior gives maximum likelihood; except for the Dirichlet process, whose density is of the
+unconstrained parameters, because in the weights its mode lies on the boundary.
 """
 
 from collections.abc import Callable
@@ -42,14 +42,16 @@ _TRAITS = "prior_traits"
 
 
 class Traits(NamedTuple):
-    """What a fit has to know of a prior before it calls it."""
+    """What a fit must know about a prior before it calls it."""
 
     sticks: bool = False
     """Whether weights are to be optimised as broken sticks (`sticks.py`) rather than as log weights."""
     learned: tuple[str, ...] = ()
-    """Positive hyperparameters that are optimised, as logarithms, with the parameters; the config says where from."""
+    """Positive hyperparameters that are optimised, as logarithms, with the parameters, starting at the config's
+    values."""
     pseudo_count: Callable[..., Scalar] | None = None
-    """Hyperparameters -> how many data the prior adds to each component, where that is all that it does; else None."""
+    """Hyperparameters -> pseudo-observations that the prior adds to each component, if it does nothing else; else
+    None."""
 
 
 def declare(declared: Traits) -> Callable[[Prior], Prior]:
@@ -63,7 +65,7 @@ def declare(declared: Traits) -> Callable[[Prior], Prior]:
 
 
 def traits(prior: Callable[..., object]) -> Traits:
-    """What a prior declares; the usual for one that declares nothing."""
+    """The traits that a prior declares, or the defaults."""
     return getattr(prior, _TRAITS, Traits())
 
 
@@ -113,7 +115,7 @@ def weakly_informative(
     scale_shape: Number,
     scale_scale: Number,
 ) -> Float[Array, ""]:
-    """A prior on everything that rules out nothing plausible: it keeps components from vanishing and from collapsing.
+    """A weak prior on all parameters that keeps components from vanishing and from collapsing.
 
     log Dir(w | α, …, α) + Σ_j [log N(μ_j | m, s) + log IG(σ_j | a, b)], a density of weights, locs and scales, in
     nats. The inverse-gamma falls off as exp(−b/σ), faster than the likelihood of a component on a single datum grows.
@@ -158,7 +160,7 @@ def normal_inverse_gamma(
         parameters: the mixture, of standardised data.
         active: which components count.
         loc: m, around which locs lie.
-        shrinkage: κ, how many data the prior on a loc is worth.
+        shrinkage: κ, how many observations the prior on a loc is worth.
         degrees_of_freedom: ν of the prior on a variance.
         variance: of all data; each component expects its share 1/k² of it.
 
@@ -215,7 +217,7 @@ def variance_penalty(
 ) -> Float[Array, ""]:
     """Penalty that keeps scales from collapsing and leaves estimates consistent (Chen, Tan & Zhang 2008).
 
-    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is no density: nothing normalises it.
+    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is not normalised, so it is not a density.
 
     Args:
         parameters: the mixture, of standardised data.
@@ -257,9 +259,10 @@ def dirichlet_process(
     themselves have their modes at 0 or 1. The logits' measure is Π dw_j/w_j, the same in every order.
 
     Sticks are broken in the order of decreasing weight, which among all labels of the same mixture is the most probable
-    but for the last stick. So permuting components changes nothing, and an order that a start happened to have cannot
-    hold a fit up. A component pays for being narrower than b / a, about a (σ₀/σ − 1 − log σ₀/σ) nats with σ₀ = b / a,
-    and what does not earn that stays wide and light. The price: one normal as wide as all data may come out as several.
+    but for the last stick. So permuting components changes nothing, and the order in which a start happens to come
+    cannot trap a fit. A component pays for being narrower than b / a, about a (σ₀/σ − 1 − log σ₀/σ) nats with σ₀ = b /
+    a, and a component that does not gain as much stays wide and light. The price: one normal as wide as all the data
+    may be fitted by several components.
 
     Args:
         parameters: the mixture, of standardised data.
@@ -269,7 +272,7 @@ def dirichlet_process(
         concentration_rate: of the gamma prior on α.
         loc: m, around which locs lie.
         loc_scale: s, how far from it.
-        scale_shape: a, how dear it is to be narrow.
+        scale_shape: a, how much it costs a component to be narrow.
         scale_scale: b; b / a is the scale of a component without data, and ought to be wider than the data.
 
     Raises:
@@ -306,7 +309,7 @@ def _over_active(
     log_density: Callable[[Scalar, Scalar], Float[Array, ""]], parameters: Parameters, active: Bool[AnyArray, " K"]
 ) -> Float[Array, ""]:
     """Sum of (μ, log σ) -> log density over the active components."""
-    # Replaced before and after: what is left out must not reach the gradient, which multiplies NaN by 0.
+    # Masked before and after: inactive components must not reach the gradient, where NaN times 0 is NaN.
     mus, log_scales = (
         jnp.where(active, leaf, 0.0) for leaf in (parameters.component_mus, parameters.log_component_scales)
     )

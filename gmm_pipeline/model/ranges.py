@@ -1,4 +1,4 @@
-"""Ranges of a prior's hyperparameters; one that is traced has no value yet and passes."""
+"""Range checks for a prior's hyperparameters; a traced one has no value yet and passes."""
 
 from typing import NoReturn
 
@@ -24,7 +24,7 @@ def check_positive(*, remedy: str | None = None, **hyperparameters: Scalar) -> N
 
 
 def check_finite(*, least: float = -INFINITE, **hyperparameters: Scalar) -> None:
-    """Refuse hyperparameters that are not finite or less than they may be.
+    """Refuse hyperparameters that are not finite or are below the least allowed.
 
     Args:
         least: the least allowed.

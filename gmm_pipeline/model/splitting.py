@@ -1,7 +1,7 @@
 """Mixtures with one component more or fewer: a component in two halves, and two components as one.
 
-A mixture of K components split in place is one of K + 1 with the same likelihood, so that what is found of one number
-of components bounds what may be found of the next.
+Splitting a component in place gives a mixture of K + 1 components with the same likelihood, so the best optimum with K
+components is a lower bound for K + 1.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from gmm_pipeline.model.mixture import Parameters, exact
 def split_component(
     parameters: Parameters, component: int, *, apart: float = 0.0, keep_scale: bool = False
 ) -> Parameters:
-    """A mixture of K + 1 components that has one component of K in two halves.
+    """Split one of K components into two halves.
 
     Half the weight each, at μ ± a σ and with scale σ √(1 − a²), which keep mean and variance of the component
     (Richardson & Green 1997). Where a = 0, density and likelihood are the same as before.
@@ -22,7 +22,7 @@ def split_component(
         parameters: of K components.
         component: which, from 0; its halves are this one and the last.
         apart: a, from 0 to below 1.
-        keep_scale: whether the halves have the scale σ, as where all scales are to be equal.
+        keep_scale: whether the halves keep the scale σ, as equal scales require.
     """
     log_weights, mus, log_scales = (np.asarray(leaf) for leaf in parameters)
     step = apart * np.exp(log_scales[component])
@@ -43,13 +43,13 @@ def _in_two(leaf: Float[np.ndarray, " K"], component: int, halves: Float[np.ndar
 
 
 def merged(parameters: Parameters, one: int, other: int, *, keep_scale: bool = False) -> Parameters:
-    """A mixture of K − 1 components that has two of K as one, of their weight, mean and variance.
+    """Merge two of K components into one that has their total weight, mean and variance.
 
     Args:
         parameters: of K components.
-        one: of the two; the merged one is in its place.
-        other: of the two, which is gone.
-        keep_scale: whether the merged one has the scale of the first, as where all scales are to be equal.
+        one: the first; the merged component takes its place.
+        other: the second, which is removed.
+        keep_scale: whether the merged one keeps the scale of the first, as equal scales require.
     """
     log_weights, locs, log_scales = (leaf.copy() for leaf in exact(parameters))
     pair = [one, other]

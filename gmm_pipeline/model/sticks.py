@@ -1,6 +1,6 @@
 """Weights as pieces broken off a stick of length one (Sethuraman 1994), unconstrained and without underflow.
 
-Piece j is the share v_j = 1 / (1 + exp(−logit_j)) of what the pieces before it have left, w_j = v_j Π_{l<j} (1 − v_l);
+Piece j is the share v_j = 1 / (1 + exp(−logit_j)) of what the pieces before it left, w_j = v_j Π_{l<j} (1 − v_l);
 the last one takes the rest, so K weights have K − 1 free logits and the last logit is not used. Both directions stay
 in logarithms, where neither v near 0 nor v near 1 loses a digit. The price: an error of one rounding of the largest
 log weight, so that logits far smaller than the log weights keep fewer digits.
@@ -20,7 +20,7 @@ from gmm_pipeline.model.mixture import ABSENT, AnyArray
 
 @jax.custom_jvp
 def _log_sigmoid(values: Float[AnyArray, " K"]) -> Float[Array, " K"]:
-    """The logarithm of σ(x), whose derivative is taken as σ(−x) itself: JAX's loses digits where that is small."""
+    """The function log σ(x) with the exact derivative σ(−x); JAX's own loses digits where that is small."""
     return log_sigmoid(values)
 
 
@@ -40,7 +40,7 @@ def log_stick_breaking_weights(
         active: which components count, the first ones; None for all.
     """
     free, last = _free_and_last(logits, active)
-    # Replaced before and after: what does not count must not reach the gradient, which multiplies NaN by 0.
+    # Masked before and after: inactive components must not reach the gradient, where NaN times 0 is NaN.
     broken = jnp.where(free, logits, 0.0)
     log_shares = jnp.where(free, _log_sigmoid(broken), 0.0)
     log_left = jnp.where(free, _log_sigmoid(-broken), 0.0)
@@ -64,7 +64,7 @@ def stick_breaking_weights(
 def logits_of_log_weights(
     log_weights: Float[AnyArray, " K"], active: Bool[AnyArray, " K"] | None = None
 ) -> Float[Array, " K"]:
-    """The sticks that give these weights: logit_j = log w_j − log Σ_{l>j} w_l; 0 where there is none to break.
+    """Logits of sticks with these weights: logit_j = log w_j − log Σ_{l>j} w_l; 0 where there is no stick to break.
 
     Args:
         log_weights: log w up to a constant, which changes nothing.
@@ -77,7 +77,7 @@ def logits_of_log_weights(
 
 
 def sticks_of_weights(weights: Float[AnyArray, " K"], active: Bool[AnyArray, " K"] | None = None) -> Float[Array, " K"]:
-    """The share of the rest that each weight is: v_j = w_j / Σ_{l≥j} w_l; 1 for the last active component, 0 beyond.
+    """Share that each takes of the remaining weight: v_j = w_j / Σ_{l≥j} w_l; 1 for the last active one, 0 beyond.
 
     Args:
         weights: w, positive, of any sum.

@@ -1,18 +1,18 @@
-"""Words and thresholds that fits, records, pictures and pages share, so that each is decided once."""
+"""Terms and thresholds shared by fits, records, pictures and pages, each defined once."""
 
 SAME_OPTIMUM = 1e-2
-"""Nats between two fits of one optimum, at most; the tolerances leave about a tenth of this."""
+"""Largest difference in nats between two fits of the same optimum; the tolerances leave about a tenth of this."""
 LINEAR_UP_TO = 10.0
-"""Difference of information criteria that decides (Kass & Raftery 1995); above it the order of magnitude counts."""
+"""Difference of information criteria that is decisive (Kass & Raftery 1995); axes are logarithmic above it."""
 REACHED, WORSE, DEGENERATE, DIVERGED = OUTCOMES = ("reached", "worse", "degenerate", "diverged")
-"""A start reached the best optimum that any did, a worse one, one with a degenerate component, or nothing finite."""
+"""A start ended at the best optimum of all starts, a worse one, one with a degenerate component, or nothing finite."""
 ENDED = {
     REACHED: "reached the best",
     WORSE: "a worse optimum",
     DEGENERATE: "degenerate: left out",
     DIVERGED: "diverged: no value",
 }
-"""What became of a start, as legends have it."""
+"""Outcomes of starts, as legends show them."""
 NAMES = {
     "bic": "BIC",
     "aic": "AIC",
@@ -23,8 +23,8 @@ NAMES = {
     "loss": "loss",
     "log_likelihood": "log-likelihood",
 }
-"""Criteria and objectives, as people call them."""
+"""Display names of criteria and objectives."""
 LARGER_IS_BETTER = frozenset({"held_out", "log_likelihood"})
-"""Of criteria and objectives; of all others less is better."""
+"""Criteria and objectives to maximise; all others are minimised."""
 EITHER_KIND = {False: "free scales", True: "equal scales"}
 """Kinds of scales, by whether they are equal."""
