@@ -1,1 +1,1 @@
-"""What an answer says: estimates and their errors, goodness of fit, recovery, what the runs of a sweep say together."""
+"""What is said about an answer: estimates and errors, goodness of fit, recovery, the runs of a sweep together."""

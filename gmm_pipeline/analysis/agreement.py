@@ -1,13 +1,13 @@
-"""Do the data agree with the fitted mixture: quantiles against quantiles, and the calibration of the CDF.
+"""Do the data agree with the fitted mixture? Quantiles against quantiles, and the calibration of the CDF.
 
-Both are of the data and the answer alone; nothing is fitted again. Kolmogorov's band is of a distribution that was
-fixed beforehand, while this one was fitted to the same data, which draws the two together. What is left of the
-deviation √n (F_n − F) is then a Gaussian process (Durbin 1973): white noise over F without what the parameters took of
-it, its projection on their scores ∂log p/∂θ, summed up to F(x). Its largest value is simulated, in milliseconds. The
-price: it holds for many data and an optimum of the likelihood; a prior that counts against so many data is not in it,
-nor is the choice of the number of components.
+Both need only the data and the answer; nothing is fitted again. Kolmogorov's band holds for a distribution that was
+fixed beforehand, while this one was fitted to the same data, which makes the deviation smaller. The deviation √n (F_n −
+F) is then a Gaussian process (Durbin 1973): white noise over F, without its projection on the scores ∂log p/∂θ of the
+fitted parameters, summed up to F(x). Its largest value is simulated, in milliseconds. The price: this holds for many
+data and an optimum of the likelihood; it does not account for an influential prior, nor for the choice of the number of
+components.
 
-Sample weights are counts: a datum of weight 3 says what three equal data say.
+Sample weights are counts: a datum of weight 3 is equivalent to three equal data.
 """
 
 import math
@@ -20,35 +20,35 @@ from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture
 
 BISECTIONS = 100
-"""Halve an interval of doubles down to neighbours, but for those next to zero, where nothing is drawn."""
+"""Bisections that reduce an interval of doubles to neighbours, except next to zero, where nothing is drawn."""
 FARTHEST = 38.5
 """Standard deviations, beyond which Φ is below every double."""
 CELLS = 400
-"""Of equal probability, over which the process is simulated."""
+"""Number of cells of equal probability over which the process is simulated."""
 CONTINUITY = 0.5826
 """The largest value of a Wiener process between grid points, in √(width of a cell) (Broadie, Glasserman & Kou 1997)."""
 FEW_DATA = 50
-"""Fewer are too few for what holds for many."""
+"""Fewer observations are too few for the asymptotic theory."""
 LEAST_DATA = 10.0
-"""A component on fewer has its parameters from a prior or from chance: it is not counted as fitted."""
+"""The parameters of a component with fewer are due to a prior or to chance: they do not count as fitted."""
 DEPENDENT = 1e-6
-"""Scores that are so much shorter than others once these are taken out say nothing of their own."""
+"""Scores whose relative length after orthogonalisation is smaller than this are dependent on the others."""
 
 
 class Sites(NamedTuple):
-    """The distinct data, increasing, and how often each came."""
+    """The distinct values of the data, increasing, and how often each occurs."""
 
     values: Float[np.ndarray, " S"]
     counts: Float[np.ndarray, " S"]
 
     @property
     def total(self) -> float:
-        """The number of data, n."""
+        """The number of observations, n."""
         return float(self.counts.sum())
 
 
 class Quantiles(NamedTuple):
-    """Data against the mixture at the same probabilities, and where a datum would lie with the level's probability."""
+    """Quantiles of the data and the mixture at the same probabilities, with a pointwise band."""
 
     probabilities: Float[np.ndarray, " Q"]
     data: Float[np.ndarray, " Q"]
@@ -79,26 +79,26 @@ class Calibration(NamedTuple):
 
     @property
     def largest_step(self) -> float:
-        """The largest share of the data that is at one site: rounding alone leaves a D of half of it."""
+        """The largest share of the data at one site: rounding alone leads to a D of half of it."""
         return float(np.max(self.after - self.before))
 
     @property
     def is_rounded(self) -> bool:
-        """Whether data that are equal have a part in D."""
+        """Whether ties in the data contribute to D."""
         return self.largest_step > 0.5 * self.largest and self.total * self.largest_step > 1.5
 
 
 class Null(NamedTuple):
-    """What √n D would be, were the data of the mixture and the mixture fitted to them."""
+    """The distribution of √n D if the data were drawn from the mixture and the mixture fitted to them."""
 
     fitted: float
-    """Not exceeded with the level's probability, where the mixture was fitted to the data."""
+    """The value that √n D does not exceed with the level's probability."""
     p_value: float
-    """Probability of a deviation at least as large."""
+    """Probability of a deviation at least as large as the observed one."""
 
 
 def sites_of(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"] | None) -> Sites:
-    """Data that count, gathered by value.
+    """Group the data of positive weight by value.
 
     Args:
         data: [n], x.
@@ -125,7 +125,7 @@ def cdf(mixture: Mixture, points: Float[np.ndarray, " P"]) -> Float[np.ndarray, 
 
 
 def _normal_cdf(points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-    """Φ, by the standard library's erfc: importing SciPy's takes longer than all that a fit asks of it."""
+    """Φ, by the standard library's erfc: importing SciPy takes longer than all evaluations of a fit."""
     return 0.5 * np.fromiter(map(math.erfc, (-points / math.sqrt(2.0)).tolist()), np.float64, len(points))
 
 
@@ -151,13 +151,13 @@ def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Qua
     """Quantiles of the data against the mixture's, with a pointwise band for each.
 
     The i-th of n uniform data is Beta(i, n + 1 − i); with p = (i − ½)/n this is Beta(np + ½, n(1 − p) + ½), which also
-    serves data that count more than once, at the middle of their step.
+    applies to data that count more than once, at the middle of their step.
 
     Args:
         sites: the data.
         mixture: fitted.
-        level: probability of the band, for each quantile by itself.
-        most: quantiles to give, evenly over the normal scores, so that the tails have theirs.
+        level: probability of the band, pointwise.
+        most: number of quantiles, spaced evenly in normal scores, so that the tails are covered.
     """
     from scipy.special import betaincinv, ndtri
 
@@ -193,7 +193,7 @@ def calibration(sites: Sites, mixture: Mixture) -> Calibration:
 
 
 def kolmogorov(level: float) -> float:
-    """What √n D does not exceed with the level's probability, were the mixture fixed beforehand."""
+    """The value that √n D does not exceed with the level's probability for a mixture fixed beforehand."""
     from scipy.special import kolmogi
 
     return float(kolmogi(1.0 - level))
@@ -209,7 +209,7 @@ def null_of(
     simulations: int,
     seed: int,
 ) -> Null:
-    """How large √n D may be, and how probable one as large is, were the data of the fitted mixture.
+    """The distribution of √n D, and the p-value of the observed one, if the data were drawn from the fitted mixture.
 
     Args:
         largest: D.
@@ -245,13 +245,13 @@ def scores(
 ) -> Float[np.ndarray, "parameters P"]:
     """∂log p/∂θ of a datum, for weights, locs and scales.
 
-    The weights are taken one by one, though they sum to one: the direction too many, Σ_j w_j ∂log p/∂w_j = 1, is that
-    of all distributions, which the process leaves out anyway.
+    The weights are taken one by one, though they sum to one: the superfluous direction, Σ_j w_j ∂log p/∂w_j = 1, is a
+    constant, which the process leaves out anyway.
 
     Args:
         mixture: of K components.
         points: where.
-        fitted: whose parameters are meant; each has some weight.
+        fitted: the components whose parameters count; each has a positive weight.
         equal_scales: one scale, of all components, instead of K.
     """
     _, all_responsibilities = portable.evaluate(*mixture, points)

@@ -1,4 +1,4 @@
-"""What a fit answers, between the units of the fit and those of the user."""
+"""From an estimate in the units of the fit to an answer in those of the user."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ MOST_ELEMENTS_IN_FLOAT64 = 1e8
 
 
 class Interval(NamedTuple):
-    """Ends of intervals of every parameter, and the errors that they come from."""
+    """Ends of the intervals of every parameter, and the standard errors behind them."""
 
     standard_errors: Mixture
     lower: Mixture
@@ -42,14 +42,14 @@ class Answer(NamedTuple):
     equal_scales: bool
     degenerate: tuple[int, ...]
     doubts: tuple[Doubt, ...]
-    """What else speaks against it."""
+    """Other reasons for doubt."""
     learned: dict[str, float]
     """Hyperparameters that the prior learned."""
     asymptotic: Interval
-    """From the observed information; NaN where it gives none."""
+    """From the observed information; NaN where it is undefined."""
     bootstrap: Interval | None
     replicates: Mixture | None
-    """[B, K] of the bootstrap."""
+    """[B, K], of the bootstrap."""
     metrics: dict[str, Any]
     restarts: tuple[Restart, ...]
     searched: Searched | None
@@ -62,12 +62,12 @@ class Answer(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing bars it from being the best of several."""
+        """Whether it may be chosen as the best of several."""
         return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
 
 
 def answer(job: Job, estimate: Estimate) -> Answer:
-    """Judge an estimate in float64 and bring it into the user's units and the order of the locs.
+    """Evaluate an estimate in float64 and convert it to the user's units and the order of the locs.
 
     Args:
         job: what was asked.
@@ -95,7 +95,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
-    # What float32 still holds may be nothing in the user's units, or have no likelihood in float64.
+    # What is finite in float32 may overflow in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
     why = barred(degenerate, doubts, diverged=diverged)
     return Answer(
@@ -135,7 +135,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
         tests=estimate.tests,
         history=History(
             result.steps,
-            # The last is the number in the metrics, whose sum was taken in another order.
+            # The last loss is the one in the metrics, which was summed in another order.
             np.append(_losses_before_the_last(job, result, priors), loss),
             _in_order(constrain(history_parameters), order),
         ),
@@ -145,7 +145,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
 
 
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
-    """Components by their place in the order of the locs."""
+    """Indices of components after sorting by loc."""
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
 
 
@@ -174,7 +174,7 @@ def _of_searches(result: FitResult) -> dict[str, int | float | None]:
 
 
 def _compared(estimate: Estimate) -> dict[str, float | None]:
-    """What was asked of cross-validation, tests and the bootstrap."""
+    """Metrics of cross-validation, tests and the bootstrap, where these were asked for."""
     metrics: dict[str, float | None] = {}
     if estimate.held_out is not None:
         metrics |= {
@@ -209,7 +209,7 @@ def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarr
 
 
 def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
-    """Losses over the steps in the user's units; in float64 too, unless that would take longer than the fit."""
+    """Losses over the steps in the user's units; in float64, unless that would take longer than the fit."""
     dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
     if len(result.steps) * result.parameters.component_mus.shape[-1] * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
         before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))

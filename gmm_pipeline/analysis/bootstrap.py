@@ -1,10 +1,10 @@
-"""The bootstrap: what other samples of the same size would have given, as fits that share one program.
+"""The bootstrap: fits to resampled data sets of the same size, which share one program.
 
-A replicate is the run again with other sample weights: as many data as the sample has, drawn from it with replacement,
-are counts of its data (Efron & Tibshirani 1993). So all replicates have one shape, and the engine takes them as a batch
-axis. They begin at the fit, which keeps them at its optimum, and labels are matched back to it. Counts are drawn by
-NumPy, seeded with the key, a binomial a datum: ten times faster than sorting uniform draws into the data. The price is
-one array of counts for each replicate, and that NumPy may change its draws with a version.
+A replicate is the same run with other sample weights: the counts of as many draws with replacement as the sample has
+data (Efron & Tibshirani 1993). So all replicates have one shape and form a batch. They start at the fit, which keeps
+them at its optimum, and their components are matched to it. NumPy, seeded with the key, draws the counts, one binomial
+per datum: ten times faster than sorting uniform draws into the data. The price is one array of counts for each
+replicate, and that NumPy may change its draws with a version.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 
 
 class BootstrapIntervals(NamedTuple):
-    """What replicates say of a fit; NaN where fewer than two were kept."""
+    """Bootstrap errors and intervals of a fit; NaN where fewer than two replicates were kept."""
 
     lower: Mixture
     upper: Mixture
@@ -35,13 +35,13 @@ class BootstrapIntervals(NamedTuple):
 
 
 def replicates(job: FitJob, result: FitResult, n: int, key: Key) -> list[FitJob]:
-    """The same run on n resampled data sets, each begun once at the fit.
+    """The same run on n resampled data sets, each started once, at the fit.
 
     Args:
         job: the run.
         result: its fit.
         n: how many.
-        key: replicate b draws with `fold_in(key, b)`, and so does not depend on how many there are.
+        key: replicate b draws with `fold_in(key, b)`, and so does not depend on their number.
     """
     return [
         job._replace(
@@ -56,8 +56,8 @@ def replicates(job: FitJob, result: FitResult, n: int, key: Key) -> list[FitJob]
 def resampled(key: Key, sample_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Sample weights of a data set drawn with replacement: Multinomial(m, c / Σ c) with m = Σ c, of sum m.
 
-    A datum of weight c stands for c data. Where Σ c is not whole, the nearest whole number of data are drawn (one at
-    least) and their counts multiplied so that they sum to Σ c again.
+    A datum of weight c stands for c data. If Σ c is not a whole number, the nearest whole number (at least one) is
+    drawn and the counts are scaled to sum to Σ c.
 
     Args:
         key: of this data set.
@@ -67,14 +67,14 @@ def resampled(key: Key, sample_weights: Float[np.ndarray, " n"]) -> Float[np.nda
     total = weights.sum()
     n_draws = max(round(float(total)), 1)
     drawn = np.zeros_like(weights)
-    support = weights > 0.0  # rounding of the shares must not fall on data that do not count
+    support = weights > 0.0  # rounding of the shares must not give counts to data of weight 0
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn[support] = generator.multinomial(n_draws, weights[support] / total)
     return (drawn * (total / n_draws)).astype(sample_weights.dtype)
 
 
 def sound(replicate: FitResult, result: FitResult) -> bool:
-    """Whether a replicate says something of the fit: finite, and degenerate in no component that the fit is not.
+    """Whether a replicate is usable: finite, and with no degenerate component that is not degenerate in the fit.
 
     Args:
         replicate: fit of a resampled data set.
@@ -88,7 +88,7 @@ def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixtur
 
     Args:
         replicate: fit of a resampled data set.
-        result: the fit it began at.
+        result: the fit where it started.
         scaling: from the user's units to the fit's.
     """
     found = constrain(to_user_units(replicate.parameters, scaling))

@@ -1,4 +1,4 @@
-"""The candidates of a selection as its table in a record has them, beside the best: what pictures and pages show."""
+"""The candidates of a selection, read from the table of a record and compared with the best, for pictures and pages."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 
 FALLBACK = "bic"
-"""Shown where candidates were chosen by a sequence of tests, which has no value for each."""
+"""Shown if the choice was made by a sequence of tests, which has no value for each candidate."""
 
 
 class Point(NamedTuple):
@@ -19,26 +19,26 @@ class Point(NamedTuple):
     n_components: int
     equal_scales: bool
     value: float | None
-    """What the criterion says; None or NaN where it says nothing."""
+    """Value of the criterion; None or NaN if it has none."""
     error: float | None
-    """Standard error of the difference to the best; None for none."""
+    """Standard error of the difference from the best; None if there is none."""
     problem: str | None
     """Why it cannot be chosen, such as `degenerate`; None if it can."""
 
 
 class Standing(NamedTuple):
-    """Candidates beside the best of those that can be chosen."""
+    """Candidates compared with the best of those that can be chosen."""
 
     points: Sequence[Point]
     excess: Float[np.ndarray, " C"]
-    """Difference to the best, lower being better whatever the criterion; NaN where there is no value."""
+    """Difference from the best, where lower is better for every criterion; NaN if there is no value."""
     errors: Float[np.ndarray, " C"]
     sound: Bool[np.ndarray, " C"]
     """Whether it can be chosen."""
 
 
 def shown_criterion(columns: Mapping[str, Sequence[Any]], criterion: str) -> str:
-    """The criterion whose values are shown: the one that was used, where it has values.
+    """The criterion whose values are shown: the one that was used, if it has values.
 
     Args:
         columns: of the table of candidates, a value for each.
@@ -59,7 +59,7 @@ def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Poin
     for row in range(len(columns["n_components"])):
         row_values = {name: values[row] for name, values in columns.items()}
         error = row_values.get("held_out_gap_error") if criterion == "held_out" else None
-        # Records of before this column have the two others.
+        # Records older than this column have the two others.
         problem = row_values.get("barred") or next(
             (name for name in ("diverged", "degenerate") if row_values.get(name)), None
         )
@@ -72,11 +72,11 @@ def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Poin
 
 
 def standing(points: Sequence[Point], criterion: str) -> Standing:
-    """Candidates beside the best of those that can be chosen, or of all where none can.
+    """Compare candidates with the best of those that can be chosen, or of all if none can.
 
     Args:
         points: of this criterion.
-        criterion: that decides whether less is better.
+        criterion: decides whether lower is better.
     """
     sign = -1.0 if criterion in LARGER_IS_BETTER else 1.0
     values = np.array([math.nan if point.value is None else sign * point.value for point in points])

@@ -1,12 +1,12 @@
 """Held-out log-likelihood by k-fold cross-validation (Stone 1974; for mixtures Smyth 2000).
 
-A fold is left out by giving its data a sample weight of 0: all fits have the data of the whole, and so share one
-compiled program with it and are a batch. The price is a k-th more of computing than with shorter arrays.
+A fold is left out by giving its data a sample weight of 0: all fits have arrays of full length, and so share one
+compiled program and form a batch. The price is about a k-th more computing than with shorter arrays.
 
-Sample weights are counts, and a datum with all it counts for is in one fold: a datum of weight 5 is never in the
-training and the held-out data at once. Folds have equally many data, whatever these weigh; data of weight 0 are in no
-fold. The fits see data that were standardised as a whole: maximum likelihood does not mind, and priors in units of
-the spread know the spread of the held-out data too.
+Sample weights are counts, and a datum is in one fold with its whole weight: a datum of weight 5 is never in the
+training and the held-out data at once. Folds have equal numbers of data, whatever their weights; data of weight 0 are
+in no fold. The data are standardised as a whole: this does not affect maximum likelihood, but priors in units of the
+spread use the spread of the held-out data too.
 """
 
 from collections.abc import Sequence
@@ -27,17 +27,17 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 
 
 class HeldOut(NamedTuple):
-    """What fits say of data they have not seen, in nats, for data in the user's units and in float64."""
+    """Held-out log-likelihood, in nats, for data in the user's units and in float64."""
 
     log_likelihood: float
-    """Σ_i c_i log p(x_i), each datum by the fit that left it out; NaN where one of the fits diverged."""
+    """Σ_i c_i log p(x_i), each datum under the fit that left it out; NaN if one of the fits diverged."""
     standard_error: float
-    """Of that sum, over the data."""
+    """Standard error of that sum, over the data."""
     by_fold: Float[np.ndarray, " folds"]
     log_densities: Float[np.ndarray, " n"]
-    """log p(x_i) of each datum by the fit that left it out; 0 for data of weight 0, which are in no fold."""
+    """log p(x_i) of each datum under the fit that left it out; 0 for data of weight 0, which are in no fold."""
     n_degenerate: int
-    """Fits with a degenerate component: what they say counts, as what a user of such a fit would get."""
+    """Fits with a degenerate component; their values count, as a user of such a fit would get them."""
 
 
 def folds_of(sample_weights: Float[AnyArray, " n"], n_folds: int, key: Key) -> Int[np.ndarray, " n"]:
@@ -45,7 +45,7 @@ def folds_of(sample_weights: Float[AnyArray, " n"], n_folds: int, key: Key) -> I
 
     Args:
         sample_weights: c, how often each datum counts.
-        n_folds: from 2 to the number of data of positive weight.
+        n_folds: from 2 to the number of observations of positive weight.
         key: draws the folds.
 
     Raises:
@@ -55,9 +55,9 @@ def folds_of(sample_weights: Float[AnyArray, " n"], n_folds: int, key: Key) -> I
     if not 2 <= n_folds <= len(counted):
         raise InputError(
             "folds",
-            expected=f"from 2 to {len(counted)}, the number of data",
+            expected=f"from 2 to {len(counted)}, the number of observations",
             came=str(n_folds),
-            remedy="Use 10 folds, or as many as there are data.",
+            remedy="Use 10 folds, or as many as there are observations.",
         )
     folds = np.full(len(sample_weights), -1)
     folds[counted[np.asarray(jax.random.permutation(key, len(counted)))]] = np.arange(len(counted)) % n_folds
@@ -65,10 +65,10 @@ def folds_of(sample_weights: Float[AnyArray, " n"], n_folds: int, key: Key) -> I
 
 
 def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
-    """The fits of a cross-validation: fold k's leaves the data of fold k out.
+    """The fits of a cross-validation: fit k leaves out the data of fold k.
 
     Jobs of the same sample weights have the same folds with the same key, so that candidates can be compared datum by
-    datum. Each fit starts from a key of its own.
+    datum. Each fit has its own key.
 
     Args:
         job: a candidate.
@@ -85,8 +85,8 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
     if any(np.ptp(job.data[weights > 0]) == 0.0 for weights in training):
         raise InputError(
             "folds",
-            expected="data that differ in each training set",
-            came=f"a training set of {n_folds} folds whose data are all the same",
+            expected="at least two different values in each training set",
+            came=f"a training set of {n_folds} folds in which all values are equal",
             remedy="Use more data, or more folds.",
         )
     return [
@@ -112,10 +112,10 @@ def held_out(
     sample_weights: Float[np.ndarray, " n"],
     scaling: Scaling,
 ) -> HeldOut:
-    """Judge each datum by the fit that left it out.
+    """Evaluate each datum under the fit that left it out.
 
     The standard error is that of a sum over independent data, √(N s²) with N = Σ c and s² the variance of log p(x_i)
-    over the data, each counted c_i times. It leaves out that the fits share data, as is usual.
+    over the data, each counted c_i times. It ignores that the fits share data, as is usual.
 
     Args:
         results: of `fold_jobs`, in their order.
@@ -144,7 +144,7 @@ def held_out(
 def standard_error_of_gap(one: HeldOut, other: HeldOut, sample_weights: Float[np.ndarray, " n"]) -> float:
     """Standard error of the difference of two held-out log-likelihoods of the same data and folds.
 
-    Of the differences datum by datum; 0 of a candidate with itself.
+    Computed from the differences datum by datum; 0 for a candidate and itself.
 
     Args:
         one: of a candidate.
@@ -157,6 +157,6 @@ def standard_error_of_gap(one: HeldOut, other: HeldOut, sample_weights: Float[np
 def _standard_error(values: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> float:
     total = float(counts.sum())
     mean = float(np.sum(counts * values)) / total
-    # Weights need not be counts of data; below two of them there is no variance to speak of.
+    # Weights need not be whole counts; below a total of two the variance is undefined.
     variance = float(np.sum(counts * (values - mean) ** 2)) / (total - 1.0) if total > 1.0 else np.nan
     return float(np.sqrt(total * variance))

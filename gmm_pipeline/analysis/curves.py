@@ -1,7 +1,7 @@
-"""The numbers that pictures are drawn from: bars, densities, distances to the least loss, and which records to show.
+"""The numbers behind pictures: bars, densities, distances from the lowest loss, and which history entries to show.
 
-Apart from the drawing, so that they can be checked without a picture and in no time; recomputed in NumPy, float64, so
-that a picture needs no compiler.
+They are separate from the drawing, so that they can be tested quickly without a picture, and recomputed in NumPy,
+float64, so that a picture needs no compiler.
 """
 
 import math
@@ -22,7 +22,7 @@ LEAST_WIDTH = 1e-290
 CUT_DENSITY = 3.0
 MOST_NAMED = 16
 LEAST_NAMED = 0.01
-"""Of many components those are named that have this weight at least, and not more than fit beside a picture."""
+"""Least weight of a component that is named if there are many, up to as many as fit beside a picture."""
 
 
 class Histogram(NamedTuple):
@@ -34,19 +34,19 @@ class Histogram(NamedTuple):
 
 
 def by_loc(mixture: Mixture) -> Mixture:
-    """The mixture with its components in the order of their locs."""
+    """The mixture with its components sorted by loc."""
     order = np.argsort(mixture.locs, kind="stable")
     return Mixture(*(np.asarray(values, np.float64)[order] for values in mixture))
 
 
 class Named(NamedTuple):
-    """Which components a picture names, and what it calls the others."""
+    """The components that a picture names, and its label for the others."""
 
     chosen: Int[np.ndarray, " N"]
     """Increasing."""
     others: Int[np.ndarray, " M"]
     rest: str
-    """What the others are called; empty where there are none."""
+    """The label of the others; empty if there are none."""
 
 
 def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named:
@@ -54,7 +54,7 @@ def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named
 
     Args:
         weights: of the components; one that is not finite counts as nothing.
-        always: components that are named whatever their weight.
+        always: components that are named regardless of weight.
     """
     if len(weights) <= MOST_NAMED:
         return Named(np.arange(len(weights)), np.arange(0), "")
@@ -69,7 +69,7 @@ def named(weights: Float[np.ndarray, " K"], always: Sequence[int] = ()) -> Named
 
 
 def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Float[np.ndarray, "K G"]:
-    """Weight times density of each component at each point, per unit of the data; NaN if a parameter is no number.
+    """Weight times density of each component at each point, per unit of the data; NaN if a parameter is not finite.
 
     Args:
         mixture: K components.
@@ -85,13 +85,13 @@ def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Flo
 
 
 def window_of(bars: Histogram) -> tuple[float, float]:
-    """What a static picture or a frame shows of the data: the bars, and a fiftieth of their width beside them."""
+    """Range of the x axis of a picture or a frame: the bars, and a fiftieth of their width on both sides."""
     margin = 0.02 * (bars.edges[-1] - bars.edges[0])
     return float(bars.edges[0] - margin), float(bars.edges[-1] + margin)
 
 
 def density_points(window: tuple[float, float], *mixtures: Mixture | None, base: int) -> Float[np.ndarray, " G"]:
-    """Where to evaluate densities: `base` points over the window, and densely across each component, however narrow.
+    """Points at which to evaluate densities: `base` over the window, and dense ones across each component.
 
     Args:
         window: lower and upper end, in the unit of the data.
@@ -109,10 +109,10 @@ def density_points(window: tuple[float, float], *mixtures: Mixture | None, base:
 
 
 def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"] | None) -> Histogram:
-    """Density histogram of the data: half the Freedman-Diaconis width, aligned to rounded data, outliers left outside.
+    """Density histogram of the data: half the Freedman–Diaconis width, aligned to rounded data, without outliers.
 
     Half the width, since the quartiles of a mixture span its modes and the rule would blur them. The bars cover the
-    central quantiles and as much again on both sides, so that one wild datum does not squeeze the others into a bar.
+    central quantiles and as much again on both sides, so that one outlier does not squeeze all others into one bar.
 
     Args:
         data: [n], x; what is not finite is left out.
@@ -127,7 +127,7 @@ def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n
     sites = np.unique(values)
     low, first, third, high = np.quantile(values, [OUTSIDE_QUANTILE, 0.25, 0.75, 1.0 - OUTSIDE_QUANTILE])
     start, stop = float(max(sites[0], low - (high - low))), float(min(sites[-1], high + (high - low)))
-    # Doubles next to each other are as good as equal: no bar can be drawn between them, nor a density be a number.
+    # Adjacent doubles count as equal: no bar fits between them, and its density would overflow.
     least = max(64.0 * float(np.spacing(max(abs(start), abs(stop)))), LEAST_WIDTH)
     if stop - start <= least:
         half = max(0.5e-3 * abs(start), least) if abs(start) > least else 0.5
@@ -138,7 +138,7 @@ def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n
     width = min(max(width, (stop - start) / MAX_BINS, least), (stop - start) / least_bins)
     resolution = float(np.diff(sites).min()) if 1 < sites.size <= values.size // 2 else 0.0
     if resolution > least and (stop - start) / resolution <= 4 * MAX_BINS:
-        # Bars that hold now three, now four of the rounded values would show a comb that is not in the data.
+        # Bars that hold three rounded values here and four there would show a comb that is not in the data.
         width = max(round(width / resolution), 1) * resolution
         start -= 0.5 * resolution
         edges = start + width * np.arange(math.ceil((stop + 0.5 * resolution - start) / width - 1e-9) + 1)
@@ -150,7 +150,7 @@ def histogram(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n
 
 
 def density_top(bars: Histogram, *curves: Float[np.ndarray, "..."]) -> tuple[float, float]:
-    """Top of the density axis and the highest density; a spike above thrice the highest bar is cut off."""
+    """Top of the density axis and the highest density; a spike above three times the highest bar is cut off."""
     highest = max([float(np.nanmax(np.append(curve, 0.0))) for curve in curves], default=0.0)
     tallest = float(bars.densities.max())
     top = min(max(highest, tallest), CUT_DENSITY * tallest) if tallest > 0.0 else highest
@@ -158,7 +158,7 @@ def density_top(bars: Histogram, *curves: Float[np.ndarray, "..."]) -> tuple[flo
 
 
 def loss_excess(losses: Float[np.ndarray, " H"]) -> tuple[Float[np.ndarray, " H"], int | None]:
-    """Distance of each loss to the least, NaN where it is zero or not finite, and the first index of the least."""
+    """Distance of each loss from the lowest, NaN where it is zero or not finite, and the first index of the lowest."""
     finite = np.isfinite(losses)
     if not finite.any():
         return np.full(losses.shape, np.nan), None
@@ -168,15 +168,15 @@ def loss_excess(losses: Float[np.ndarray, " H"]) -> tuple[Float[np.ndarray, " H"
 
 
 def choose_records(history: History, n_chosen: int) -> Int[np.ndarray, " F"]:
-    """Indices of at most `n_chosen` records, strictly increasing, the first and the last among them.
+    """Indices of at most `n_chosen` history entries, strictly increasing, including the first and the last.
 
-    Records are spread evenly over a clock that runs half by the logarithm of the step and half by how far the mixture
-    moves: the length of its path in the Fisher metric of labelled data, which no change of units alters,
-    ds² = Σ_j 4 d(√w_j)² + w_j (dμ_j² + 2 dσ_j²)/σ_j². The path alone would spend all frames on a fit that jitters about
-    its optimum, the logarithm alone would jump over a late escape from a plateau.
+    Entries are spread evenly over a clock that advances half with the logarithm of the step and half with the distance
+    that the mixture moves: the length of its path in the Fisher metric of labelled data, which no change of units
+    alters, ds² = Σ_j 4 d(√w_j)² + w_j (dμ_j² + 2 dσ_j²)/σ_j². The distance alone would spend all frames on jitter about
+    the optimum, the logarithm alone would skip a late escape from a plateau.
 
     Args:
-        history: H records.
+        history: H entries.
         n_chosen: how many are wanted.
     """
     n_records = len(history.steps)

@@ -1,4 +1,4 @@
-"""The reasons that may speak against a fit, which of them bar it from a selection, and their words."""
+"""The reasons to doubt a fit, which of them bar it from a selection, and their wording."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
 class Reason(StrEnum):
-    """What speaks against a fit; the values are those of records and tables."""
+    """A reason to doubt a fit; the values are those of records and tables."""
 
     DIVERGED = "diverged"
     DEGENERATE = "degenerate"
     COLLAPSING = "collapsing"
-    """It has not converged, and a component narrows onto one value of the data, where its likelihood has no bound."""
+    """It has not converged, and a component narrows onto one value of the data, where the likelihood is unbounded."""
     COINCIDENT = "coincident"
-    """Components that are one: as one they have the same likelihood."""
+    """Components that coincide: merged, they have the same likelihood."""
     SADDLE = "saddle"
-    """It converged, and its log posterior rises in some direction."""
+    """It converged, but its log posterior rises in some direction."""
     MISSED = "missed"
     """Its log posterior is below that of a mixture with fewer parameters, which its model contains."""
     REDUNDANT = "redundant"
@@ -28,32 +28,32 @@ class Reason(StrEnum):
     OUTDONE = "outdone"
     """A larger fit, whose components coincide, is a better fit of this model."""
     TIED = "tied"
-    """Many data are one value, at which a component collapses; rounded data are not meant."""
+    """Many data have one value, at which a component collapses; rounded data do not count."""
     UNRESOLVED = "unresolved"
-    """Data that differ are the same to the precision of the fit."""
+    """Data that differ are equal in the precision of the fit."""
 
 
 BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED}
-"""What no criterion may choose; an outdone fit is better than it seems, and data and precision are those of all."""
+"""Reasons that bar a fit; not those by which it is better than it seems, or that apply to all candidates."""
 
 
 BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE})
-"""What only other candidates show."""
+"""Reasons that only other candidates can show."""
 
 
 class Doubt(NamedTuple):
-    """One reason, and what it is about."""
+    """One reason, and its details."""
 
     reason: Reason
     components: tuple[int, ...] = ()
     nats: float = math.nan
-    """How far below a known mixture it is."""
+    """How far the fit is below another mixture, in nats."""
     other: str = ""
-    """The fit that shows it, in words; or the number that does."""
+    """Description of the fit that shows it, or the number that does."""
 
 
 def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool) -> Reason | None:
-    """Why no criterion may choose a fit; None if one may.
+    """The first reason that bars a fit from being chosen; None if there is none.
 
     Args:
         degenerate: degenerate components.
@@ -73,22 +73,22 @@ def clause_of(doubt: Doubt) -> str:
             plural = len(doubt.components) > 1
             return (
                 f"component{'s' * plural} {which} {'were' if plural else 'was'} narrowing onto one value of the data "
-                "when the steps ran out, on the way to a collapse, where a likelihood has no bound; use scales=equal, "
+                "when the steps ran out, so that it may collapse, where the likelihood is unbounded; use scales=equal, "
                 "a prior on scales or fewer components, or more steps to see where it ends"
             )
         case Reason.COINCIDENT:
             return (
-                f"components {which} are at the same place as far as the data can tell: as one they have the same "
-                "log-likelihood, so that this is the fit of fewer components; use fewer, or more restarts"
+                f"components {which} coincide as far as the data can show: merged, they have the same "
+                "log-likelihood, so this is a fit of fewer components; use fewer, or more restarts"
             )
         case Reason.SADDLE:
             return (
-                f"not a maximum: the log posterior rises by {doubt.nats:.2g} nats or more from here without a dip; use "
+                f"not a maximum: the log posterior rises from here by {doubt.nats:.2g} nats or more without a dip; use "
                 "more restarts, or another seed"
             )
         case Reason.MISSED:
             return (
-                f"below a mixture that its model contains: {doubt.other} reach {doubt.nats:.2g} nats more, so that a "
+                f"below a mixture that its model contains: {doubt.other} reach {doubt.nats:.2g} nats more, so a "
                 "better optimum was missed or is degenerate; use more restarts"
             )
         case Reason.REDUNDANT:
@@ -106,7 +106,7 @@ def clause_of(doubt: Doubt) -> str:
             )
         case Reason.TIED:
             return (
-                f"{doubt.other} of the data are at the same place, which no density describes: a component on them "
+                f"{doubt.other} of the data have the same value, which no density describes: a component on them "
                 "collapses; leave them out, or use scales=equal"
             )
         case Reason.UNRESOLVED:
@@ -116,7 +116,7 @@ def clause_of(doubt: Doubt) -> str:
 
 
 def named(n_components: int, *, equal_scales: bool) -> str:
-    """A model in words.
+    """The name of a model.
 
     Args:
         n_components: K.
@@ -128,5 +128,5 @@ def named(n_components: int, *, equal_scales: bool) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a row, as a sentence has them."""
+    """Names joined as in a sentence."""
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1] if names else "") if part)

@@ -1,8 +1,8 @@
-"""From what is asked to what is estimated: candidates, cross-validation, tests and the bootstrap, all of them fits.
+"""From a request to an estimate: candidates, cross-validation, tests and the bootstrap, all of which are fits.
 
-Each is a list of jobs for the one engine, so that hundreds of folds or replicates are a batch like any other, and share
-its programs. Whatever a run asks for besides its fit is drawn from keys of its own: asking for more changes nothing of
-what was there. The price: every candidate is fitted with all its restarts, however hopeless it is.
+Each is a list of jobs for the same engine, so that hundreds of folds or replicates are a batch like any other and share
+programs. Everything that a run asks for besides its fit has random keys of its own, so that asking for more changes no
+other result. The price: every candidate is fitted with all its restarts, even a hopeless one.
 """
 
 import math
@@ -32,45 +32,45 @@ FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
 
 LIKELIHOOD_RATIO = "likelihood_ratio"
 CRITERIA = (*selection.CRITERIA, LIKELIHOOD_RATIO)
-"""By which a number of components can be chosen."""
+"""Criteria by which a number of components can be chosen."""
 OWN_KEYS = 2**31
-"""Beyond the numbers of restarts, whose keys are folded in from 1."""
+"""First number to fold into a key: beyond the numbers of restarts, which count from 1."""
 FOLDS, REPLICATES, TESTS = range(3)
-"""What keys are for."""
+"""The uses of keys."""
 
 
 class Asked(NamedTuple):
-    """What a run asks for besides one fit."""
+    """What a run asks for besides a single fit."""
 
     numbers: tuple[int, ...]
-    """Of components, of which the best is chosen; one where it was given."""
+    """Numbers of components, of which the best is chosen; one if it was given."""
     equal_scales: tuple[bool, ...]
-    """Kinds of scales, likewise."""
+    """Kinds of scales, of which the best is chosen."""
     criterion: str
     folds: int
-    """Of cross-validation; 0 for none."""
+    """Folds of the cross-validation; 0 for none."""
     bootstrap: int
-    """Replicates; 0 for none."""
+    """Replicates of the bootstrap; 0 for none."""
     likelihood_ratio: int
     """Replicates of a test of K components against K + 1; 0 for none."""
     level: float
-    """Of intervals; a test rejects at one less this."""
+    """Level of intervals; a test rejects at one minus this."""
 
 
 class Job(NamedTuple):
-    """A fit, what is asked besides, and what its answer is written with."""
+    """A fit, what else is asked for, and what is needed to convert its answer."""
 
     dataset: Dataset
     scaling: Scaling
     standardised: Float[np.ndarray, " n"]
     """The data in the units of the fit, in float64."""
     fit: FitJob
-    """Of the largest number of components, where there are several."""
+    """The fit with the largest number of components, if there are several."""
     asked: Asked
 
 
 class Resampled(NamedTuple):
-    """What the bootstrap says."""
+    """Results of the bootstrap."""
 
     intervals: BootstrapIntervals
     replicates: Mixture
@@ -78,21 +78,21 @@ class Resampled(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """The fit that was chosen, and what was asked besides."""
+    """The chosen fit, and the results of whatever else was asked for."""
 
     fit: FitJob
     result: FitResult
     candidates: tuple[Candidate, ...]
-    """All that were compared; empty where there was nothing to choose."""
+    """All candidates that were compared; empty if there was nothing to choose."""
     chosen: int
-    """Which of them."""
+    """Index of the chosen one."""
     held_out: HeldOut | None
     tests: tuple[LikelihoodRatioTest, ...]
     resampled: Resampled | None
 
 
 def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int = 1) -> list[Estimate]:
-    """Compute all that jobs ask for; their fits together, and what follows from a fit job by job.
+    """Compute everything that jobs ask for: their fits together, what follows from a fit job by job.
 
     Args:
         jobs: any.
@@ -109,18 +109,18 @@ def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int
 
 
 def candidates_of(job: Job) -> list[FitJob]:
-    """The fits that a job compares; one where there is nothing to choose."""
+    """The fits that a job compares; one if there is nothing to choose."""
     asked = job.asked
     if is_settled(asked):
         return [job.fit]
     found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
-    # One width for all, so that the whole selection is one program; only the one that is chosen is trained.
+    # One width for all, so that the selection is one program; only the chosen fit is trained.
     penalty = selection.penalty(asked.criterion, float(np.sum(job.dataset.counts)))
     return [fit._replace(padded_to=max(asked.numbers), trained=False, penalty=penalty) for fit in found]
 
 
 def is_settled(asked: Asked) -> bool:
-    """Whether number of components and kind of scales are given."""
+    """Whether the number of components and the kind of scales are given."""
     return len(asked.numbers) == 1 and len(asked.equal_scales) == 1
 
 
@@ -167,9 +167,9 @@ def _estimate(
 
 
 def best_of(candidates: Sequence[Candidate], criterion: str) -> int:
-    """Index of the best candidate that may be chosen; of the best of all where none may, which its record then says.
+    """Index of the best candidate that may be chosen; if none may, that of the best of all.
 
-    Of those, one that no collapse has given its likelihood.
+    In that case, candidates whose likelihood is not due to a collapse come first.
 
     Args:
         candidates: at least one.
@@ -213,7 +213,7 @@ def _test_in_sequence(
     job: Job, fits: Sequence[FitJob], results: Sequence[FitResult], fit_tests: FitAll
 ) -> tuple[int, tuple[LikelihoodRatioTest, ...]]:
     if results[0].diverged or results[0].degenerate:
-        # Nothing can be tested against it; its record says what it is.
+        # Nothing can be tested against it.
         return 0, ()
     found = likelihood_ratio.smallest_not_rejected(
         fits,

@@ -1,6 +1,6 @@
-"""Whether the data look like draws of the mixture that was fitted to them, where that can be told.
+"""Whether the data look like draws from the mixture that was fitted to them, where that can be judged.
 
-It can for many data, an optimum, and a mixture in which nothing has collapsed.
+This needs many data, an optimum, and a mixture in which no component has collapsed.
 """
 
 from typing import NamedTuple
@@ -14,15 +14,15 @@ MOST_ELEMENTS = 10**7
 
 
 class Goodness(NamedTuple):
-    """How probable a deviation as large is, were the data of the mixture."""
+    """How probable the deviation would be if the data were drawn from the mixture."""
 
     p_value: float
     is_rounded: bool
-    """Whether data that are equal have a part in the deviation."""
+    """Whether ties in the data contribute to the deviation."""
 
 
 def can_be_judged(job: Job, answer: Answer) -> bool:
-    """Whether the answer is an optimum, and looking at the data does not take long.
+    """Whether the answer is an optimum, and the data are small enough to evaluate quickly.
 
     Args:
         job: with the data.
@@ -33,11 +33,11 @@ def can_be_judged(job: Job, answer: Answer) -> bool:
 
 
 def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
-    """How far the data are from the mixture; None where they are too few.
+    """How far the data are from the mixture; None if there are too few.
 
     Args:
         job: with the data.
-        answer: the answer, of which it can be told.
+        answer: for which `can_be_judged` holds.
         simulations: for the p-value.
         seed: of the simulations.
     """

@@ -2,9 +2,9 @@
 
 The statistic −2 log λ has no chi-squared distribution here, since K components lie on the boundary of K + 1. So its
 distribution is that over replicates: data drawn from the fit of K, each fitted with K and with K + 1 as the observed
-data are (McLachlan 1987; McLachlan & Peel 2000, §6.4). All replicates' fits of a kind are one batch. The price is
-their number: for each replicate the usual restarts twice, one fit more from the mixture that made it, and K more
-from its fit of K with one component split.
+data are (McLachlan 1987; McLachlan & Peel 2000, §6.4). All replicates' fits of a kind are one batch. The price is their
+number: for each replicate twice the usual restarts, one fit started at the mixture that generated it, and K fits
+started at its fit of K with one component split.
 
 K components split in halves are K + 1 with the same likelihood: the statistic of an optimum is never negative. Where
 it is, the search failed, and is repeated several times. The data are searched as each replicate is, and no more: a test
@@ -33,11 +33,11 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
 
 MISSED = 2.0 * SAME_OPTIMUM
-"""A statistic below minus this is that of a failed search; the tolerances of the fits leave less."""
+"""A statistic below minus this means a failed search; the tolerances of the fits cause smaller errors."""
 NEAREST = 10
-"""Replicates next below the data that are fitted again: a bound on the cost."""
+"""Most replicates next below the data that are fitted again, which bounds the cost."""
 TIMES = 4
-"""That they are, each time from other starts."""
+"""How often they are fitted again, each time from other starts."""
 
 
 class LikelihoodRatioTest(NamedTuple):
@@ -48,15 +48,15 @@ class LikelihoodRatioTest(NamedTuple):
     statistic: float
     """−2 log λ = 2 (ℓ_{K+1} − ℓ_K) of the data, in nats; not negative."""
     p_value: float
-    """Replicates whose search failed count as larger than the data: the p-value is this at most."""
+    """Upper bound: replicates whose search failed count as larger than the data's statistic."""
     replicates: Float[np.ndarray, " B"]
-    """The statistic of each replicate; NaN where K components had no sound fit, 0 where the search of K + 1 failed."""
+    """The statistic of each replicate; NaN if K components had no sound fit, 0 if the search of K + 1 failed."""
     n_refitted: int = 0
     """Replicates that were fitted again, several times."""
     n_improved: int = 0
-    """Those of them whose statistic grew: their usual search had missed the optimum."""
+    """Those whose statistic grew, because the usual search had missed the optimum."""
     n_missed: int = 0
-    """Replicates whose larger model still ended below the smaller one: their statistic is not known."""
+    """Replicates whose larger model still ended below the smaller one, so that their statistic is unknown."""
 
     @property
     def n_failed(self) -> int:
@@ -65,7 +65,7 @@ class LikelihoodRatioTest(NamedTuple):
 
     @property
     def least_p_value(self) -> float:
-        """The p-value if the replicates whose search failed were smaller than the data: the least that it may be."""
+        """Lower bound: the p-value if replicates whose search failed were smaller than the data's statistic."""
         return self.p_value - self.n_missed / (1 + len(self.replicates) - self.n_failed)
 
 
@@ -76,7 +76,7 @@ class SequentialTest(NamedTuple):
     n_components: int
     """The smallest K that is not rejected, or the largest there was."""
     all_rejected: bool
-    """Whether each K that could be tested is rejected, so that more components should be allowed."""
+    """Whether every K that could be tested was rejected, so that more components should be allowed."""
 
 
 def bootstrap_test(
@@ -109,9 +109,9 @@ def bootstrap_test(
     if not _is_sound(fitted):
         raise InputError(
             "n_components",
-            expected="a fit to test that neither diverged nor collapsed",
+            expected="a fit that neither diverged nor collapsed",
             came=f"one of {null.plan.n_components} components that did",
-            remedy="Allow fewer components, or raise the least scale.",
+            remedy="Allow fewer components, or raise scale_floor.",
         )
     key_data, key_fits, key_observed = jax.random.split(key, 3)
     of_data = null._replace(key=key_observed)
@@ -145,9 +145,9 @@ def smallest_not_rejected(
     key: Key,
     fit_all: FitAll,
 ) -> SequentialTest:
-    """Test K against K + 1 for growing K, until a test does not reject: that K is enough (McLachlan & Peel 2000, §6.5).
+    """Test K against K + 1 for growing K until a test does not reject; that K is chosen (McLachlan & Peel 2000, §6.5).
 
-    The largest K is not tested, since there is no larger one to choose. A K without a sound fit ends the sequence.
+    The largest K is not tested, since there is none above it. A K without a sound fit ends the sequence.
 
     Args:
         jobs: fits of K, K + 1, K + 2, … components and one kind of scales; two at least.
@@ -166,7 +166,7 @@ def smallest_not_rejected(
             "n_components",
             expected="two or more consecutive numbers of components to test",
             came=str(numbers),
-            remedy="Set bounds that differ.",
+            remedy="Set different bounds.",
         )
     tests: list[LikelihoodRatioTest] = []
     for job, result in zip(jobs[:-1], results[:-1], strict=True):
@@ -183,7 +183,7 @@ def smallest_not_rejected(
 def _fit_nulls(
     null: FitJob, fitted: FitResult, n_replicates: int, key_data: Key, key_fits: Key, fit_all: FitAll
 ) -> tuple[list[FitJob], list[FitResult]]:
-    """Replicates of the data, and the best fit of K components to each: from its usual starts or from the truth."""
+    """Replicates of the data, and the best fit of K components to each: from the usual starts or from the truth."""
     jobs = [
         _one_of_many(null)._replace(data=data, sample_weights=np.ones_like(data), key=key)
         for data, key in zip(
@@ -228,7 +228,7 @@ def _worth_another_search(statistics: Float[np.ndarray, " n"]) -> np.ndarray:
 
 
 def _searched_again(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> np.ndarray:
-    """−2 log λ of each null against one component more, by the best of several fits as the usual one is."""
+    """−2 log λ of each null against one component more, by the best of several repeated fits."""
     jobs = [
         usual._replace(key=jax.random.fold_in(usual.key, 1 + time))
         for usual in map(_usual_alternative, nulls)
@@ -253,7 +253,7 @@ def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
 
 
 def _one_of_many(job: FitJob) -> FitJob:
-    """A fit like another, from wherever its search or its starts lead."""
+    """The same fit for one of many, with a short search or its starts."""
     return job._replace(begin=None, seeds=(), search=job.search and job.search.short, trained=False)
 
 
@@ -266,7 +266,7 @@ def _from(job: FitJob, begin: Parameters) -> FitJob:
 
 
 def _best(job: FitJob, results: Sequence[FitResult]) -> tuple[FitResult | None, float]:
-    """The sound result of highest likelihood and its log-likelihood, in nats and float64; None and −inf of none."""
+    """The sound result of highest likelihood and its log-likelihood, in nats and float64; None and −inf if none is."""
     leaves = zip(*(result.parameters for result in results), strict=True)
     stacked = Parameters(*(np.stack([np.asarray(leaf) for leaf in ours]) for ours in leaves))
     data, sample_weights = np.asarray(job.data, np.float64), np.asarray(job.sample_weights, np.float64)

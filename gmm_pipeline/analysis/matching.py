@@ -1,15 +1,15 @@
-"""Which component of one mixture is which of another, and how far apart the two are.
+"""Match the components of two mixtures, and measure how far apart they are.
 
-The labels of components mean nothing, so a fit can be held to a truth, or a bootstrap replicate to its fit, only after
-matching. The cost of a pair is the Bhattacharyya distance of the components, weights and all, in nats,
+The order of components is arbitrary, so a fit can be compared with a truth, or a bootstrap replicate with its fit, only
+after matching. The cost of a pair is the Bhattacharyya distance of the weighted components, in nats,
 
     −log (∫ √(w_a f_a · w_b f_b) / ½(w_a + w_b)) = ¼ (μ_a − μ_b)² / (σ_a² + σ_b²)
         + ½ log(½(σ_a² + σ_b²) / (σ_a σ_b)) + log(½(w_a + w_b) / √(w_a w_b)),
 
-and an optimal assignment makes the product of the overlaps largest (Bhattacharyya 1943; Kuhn 1955). It is 0 for equal
-components alone, symmetric, and does not depend on units. Unlike Hellinger's distance it goes on growing where
-components no longer touch, and unlike Kullback and Leibler's it does not explode at a collapsed one. With the weights,
-an empty component takes nobody's place where the numbers of components differ.
+and an optimal assignment makes the product of the overlaps largest (Bhattacharyya 1943; Kuhn 1955). It is 0 only for
+equal components, symmetric, and independent of units. Unlike Hellinger's distance it keeps growing when components no
+longer overlap, and unlike Kullback and Leibler's it stays moderate for a collapsed one. Since it includes the weights,
+an empty component does not displace another when the numbers of components differ.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from gmm_pipeline.model.natural import Mixture
 
 TINY = float(np.finfo(np.float64).tiny)
 UNMATCHABLE = 1e300
-"""Cost of a pair that is not finite: more than any other, and still a number."""
+"""Cost of a pair that is not finite: larger than any other, but finite."""
 
 
 class Matching(NamedTuple):
@@ -30,7 +30,7 @@ class Matching(NamedTuple):
     components: Int[np.ndarray, " M"]
     others: Int[np.ndarray, " M"]
     unmatched: tuple[int, ...]
-    """Components that the other mixture has no partner for."""
+    """Components without a partner in the other mixture."""
     unmatched_others: tuple[int, ...]
 
 
@@ -57,7 +57,7 @@ def match(mixture: Mixture, other: Mixture) -> Matching:
 
 
 def _assigned(costs: Float[np.ndarray, "L K"]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the assignment of least cost: each row's cheapest column, where no two rows want the same."""
+    """Rows and columns of the assignment of least cost: each row's cheapest column, unless two rows share one."""
     n_rows, n_columns = costs.shape
     if n_rows > n_columns:
         columns, rows = _assigned(costs.T)
@@ -73,7 +73,7 @@ def _assigned(costs: Float[np.ndarray, "L K"]) -> tuple[np.ndarray, np.ndarray]:
 
 @np.errstate(all="ignore")
 def distances(mixture: Mixture, other: Mixture) -> Float[np.ndarray, "K L"]:
-    """Bhattacharyya distance of each pair of components, weights and all, in nats.
+    """Bhattacharyya distance of each pair of weighted components, in nats.
 
     Args:
         mixture: of K components.
@@ -99,8 +99,8 @@ def z_scores(fitted: Mixture, truth: Mixture, standard_errors: Mixture) -> Mixtu
         standard_errors: of the estimates, K components.
 
     Returns:
-        For each component of the truth; NaN where it has no partner or no standard error, 0 where an estimate without
-        error is right, as the weight of a single component.
+        For each component of the truth; NaN without a partner or a standard error, 0 if an estimate without error is
+        right, such as the weight of a single component.
     """
     found = match(fitted, truth)
     scores = []
@@ -115,7 +115,7 @@ def z_scores(fitted: Mixture, truth: Mixture, standard_errors: Mixture) -> Mixtu
 
 
 def in_order_of(fitted: Mixture, other: Mixture) -> Mixture:
-    """A mixture with its components in the order of those of a fit that they match, NaN where one has no partner.
+    """A mixture with its components in the order of the matching ones of a fit, NaN for those without a partner.
 
     Args:
         fitted: K components, whose order is taken.
@@ -129,7 +129,7 @@ def in_order_of(fitted: Mixture, other: Mixture) -> Mixture:
 
 
 def matched_truth(fitted: Mixture, truth: Mixture | None) -> Mixture | None:
-    """The true parameters of each fitted component, NaN where it has no partner; in order of loc where none is left.
+    """The true parameters of each fitted component, NaN for those without a partner.
 
     Args:
         fitted: K components, in order of loc.
@@ -147,7 +147,7 @@ def adjusted_rand_index(
 
     (Σ_ab C(n_ab, 2) − e) / (½ (Σ_a C(n_a, 2) + Σ_b C(n_b, 2)) − e) with e = Σ_a C(n_a, 2) Σ_b C(n_b, 2) / C(n, 2), the
     expectation with the sizes of the clusters fixed; C(m, 2) = m (m − 1) / 2 is the number of pairs (Hubert & Arabie
-    1985). No names of labels matter. 1 where nothing can differ, as with one cluster on both sides.
+    1985). The names of labels do not matter. It is 1 where nothing can differ, as with one cluster on both sides.
 
     Args:
         labels: the cluster of each datum.

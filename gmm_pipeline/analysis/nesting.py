@@ -1,9 +1,9 @@
-"""What the candidates of a selection say of each other: none is worse than a mixture that its model contains.
+"""What the candidates of a selection show about each other: an optimum is not worse than any mixture of its model.
 
-A model contains the mixtures of those with fewer components, one of which is in two halves, and those of equal scales.
-So a fit whose log posterior is below that of such a mixture is not the best of its model, and one with the likelihood
-of a mixture with fewer parameters gains nothing by the others. And where the components of a fit coincide, it is a fit
-of the smaller model, whose own fit may be worse. The price: a miss that no other candidate shows stays unseen.
+A model contains the mixtures with fewer components, by a component split in two halves, and those with equal scales. So
+a fit whose log posterior is below that of such a mixture is not the best of its model, and one with the likelihood of a
+mixture with fewer parameters gains nothing by the additional ones. If components of a fit coincide, it is a fit of the
+smaller model, whose own fit may be worse. The price: a missed optimum that no other candidate shows is not detected.
 """
 
 import math
@@ -27,7 +27,7 @@ def compared(
     log_likelihoods: Sequence[float],
     doubts: Sequence[tuple[Doubt, ...]],
 ) -> list[tuple[Doubt, ...]]:
-    """The doubts about each candidate of a selection, with those that the others raise.
+    """The doubts about each candidate of a selection, including those that the others raise.
 
     Args:
         jobs: of the same data and prior.
@@ -58,7 +58,7 @@ class _Candidate(NamedTuple):
         return named(self.job.plan.n_components, equal_scales=self.job.equal_scales)
 
     def contains(self, other: "_Candidate") -> bool:
-        """Whether the other's model is a part of this one's."""
+        """Whether the other's model is contained in this one's."""
         own_number, number = self.job.plan.n_components, other.job.plan.n_components
         as_equal = other.job.equal_scales or number == 1
         kinds = as_equal if self.job.equal_scales else True
@@ -79,7 +79,7 @@ def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[
         if own.log_posterior < height - SAME_OPTIMUM:
             return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
     as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]
-    # The least of them is the mixture that this one is.
+    # The one with the fewest parameters is the mixture that this fit equals.
     return (Doubt(Reason.REDUNDANT, other=min(as_good, key=_size).name),) if as_good else ()
 
 
@@ -88,9 +88,9 @@ def _size(candidate: _Candidate) -> int:
 
 
 def _halved(own: _Candidate, other: _Candidate) -> Parameters | None:
-    """The other's mixture with its heaviest components in halves, as many as the own model has.
+    """The other's mixture with its heaviest components split in halves, to as many as this model has.
 
-    None where that leaves a half with too few data.
+    None if that leaves a half with too few data.
     """
     parameters = exact(other.result.parameters)
     for _ in range(own.job.plan.n_components - other.job.plan.n_components):
@@ -107,7 +107,7 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
         alike = other.job.equal_scales == equal and other.job.plan.n_components == number + 1
         if own.is_sound and other.is_sound and alike and pairs:
             parameters = merged(other.result.parameters, *pairs[0], keep_scale=equal)
-            # Merging has left the likelihood as it is, to the same precision.
+            # Merging did not change the likelihood, to the same precision.
             gap = own.at(parameters, other.log_likelihood) - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
     return tuple(found)

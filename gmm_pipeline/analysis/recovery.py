@@ -1,8 +1,9 @@
-"""How far the fits of a sweep are from the mixtures that made their data.
+"""How far the fits of a sweep are from the mixtures that generated their data.
 
-A fit is held to its truth after matching, by its worst parameter, in units that no data set can stretch: the true scale
-for locs and scales, the true weight for weights. Standard errors are no such units: few data make them so wide that any
-estimate lies within a few of them. The price: a mixture with one light component is judged by that one.
+A fit is compared with its truth after matching, by its worst parameter, in units that do not depend on the data set:
+the true scale for locs and scales, the true weight for weights. Standard errors would not do: with few data they are so
+wide that any estimate lies within a few of them. The price: a mixture with one light component is judged by that
+component.
 """
 
 import math
@@ -17,7 +18,7 @@ from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 
 
 def worst_error(fitted: Mixture, truth: Mixture) -> float:
-    """The largest of all |μ̂ − μ|/σ, |σ̂ − σ|/σ and |ŵ − w|/w; infinite where a component has no partner.
+    """The largest of all |μ̂ − μ|/σ, |σ̂ − σ|/σ and |ŵ − w|/w; infinite if a component has no partner.
 
     Args:
         fitted: the estimates, K components.
@@ -35,10 +36,10 @@ def worst_error(fitted: Mixture, truth: Mixture) -> float:
 
 
 def worst_errors(runs: Sequence[SweepRun]) -> dict[int, float]:
-    """Of each run's number its worst error, infinite without a sound fit; empty where a truth is not known.
+    """Worst error by number of the run, infinite without a sound fit; empty if a truth is not known.
 
     Args:
-        runs: of a sweep; those that failed before there were data say nothing and are left out.
+        runs: of a sweep; those that failed before their data were loaded are left out.
     """
     ended = [run for run in runs if run.status in (FINISHED, DIVERGED) and run.fitted is not None]
     if any(run.truth is None for run in ended):

@@ -1,8 +1,8 @@
-"""How often a mixture is found again, over the number of data it is drawn from.
+"""How often a mixture is recovered, as a function of the number of observations.
 
-A line is a setting, named by how much the components of its true mixture overlap, which decides more than their number.
-A share of a few dozen data sets is itself uncertain: its interval is Wilson's, which neither leaves [0, 1] nor closes
-at its ends, as the common one does (Wilson 1927; Brown, Cai & DasGupta 2001).
+A line is a setting, named by the overlap of the components of its true mixture, which matters more than their number. A
+share of a few dozen data sets is itself uncertain: its interval is Wilson's, which, unlike the common one, neither
+leaves [0, 1] nor vanishes at its ends (Wilson 1927; Brown, Cai & DasGupta 2001).
 """
 
 import math
@@ -18,11 +18,11 @@ from gmm_pipeline.records.sweeps import SweepRun, differing_overrides
 TOLERANCE = 0.5
 """Worst relative error of a mixture that counts as recovered: half a true scale, half a true weight."""
 WANTED = 0.9
-"""Share of data sets, for which the number of data is told."""
+"""Share of data sets for which the number of observations needed is reported."""
 REPEATS = ("data.n_draws", "data.seed", "seed")
-"""Overrides that do not make another line."""
+"""Overrides that do not start another line."""
 QUANTILE = 1.959963984540054
-"""Of the standard normal, for intervals of 95 %."""
+"""Quantile of the standard normal for intervals of 95 %."""
 
 
 class Line(NamedTuple):
@@ -31,19 +31,19 @@ class Line(NamedTuple):
     label: str
     overlap: float
     numbers: Int[np.ndarray, " N"]
-    """Of data, increasing."""
+    """Numbers of observations, increasing."""
     recovered: Int[np.ndarray, " N"]
     """Data sets from which the mixture was recovered."""
     tried: Int[np.ndarray, " N"]
 
     @property
     def shares(self) -> Float[np.ndarray, " N"]:
-        """Of the data sets, recovered ones."""
+        """Share of data sets from which the mixture was recovered."""
         return self.recovered / self.tried
 
     @property
     def enough(self) -> int | None:
-        """The least number of data from which on the share is `WANTED` or more; None where there is none."""
+        """The least number of observations from which on the share is at least `WANTED`; None if there is none."""
         short = np.flatnonzero(self.shares < WANTED)
         first = short[-1] + 1 if short.size else 0
         return int(self.numbers[first]) if first < len(self.numbers) else None
@@ -66,7 +66,7 @@ def wilson(
 
 
 def lines_of(runs: Sequence[SweepRun], errors: Mapping[int, float]) -> list[Line]:
-    """The runs whose error is known by setting, the least overlap first.
+    """Group the runs whose error is known by setting, the least overlap first.
 
     Args:
         runs: of a sweep.
@@ -81,7 +81,7 @@ def lines_of(runs: Sequence[SweepRun], errors: Mapping[int, float]) -> list[Line
     found = [_line(setting, members, errors) for setting, members in groups.items()]
     labels = [line.label for line in found]
     if len(set(labels)) < len(labels):
-        # Different mixtures can overlap as much.
+        # Different mixtures can have the same overlap.
         found = [
             line._replace(label="\n".join([line.label.partition("\n")[0], *setting]))
             for line, setting in zip(found, groups, strict=True)
@@ -95,7 +95,7 @@ def _line(setting: tuple[str, ...], runs: Sequence[SweepRun], errors: Mapping[in
     numbers = np.unique(n_data)
     overlaps = [run.metrics.get("true_overlap") for run in runs]
     overlap = max((value for value in overlaps if value is not None), default=math.nan)
-    # What is said of the data is said by the overlap.
+    # The overlap stands for the settings of the data.
     rest = [override for override in setting if not override.startswith("data.")]
     return Line(
         "\n".join([f"overlap {overlap:.2g}", *rest]),

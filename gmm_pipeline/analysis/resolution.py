@@ -1,30 +1,30 @@
-"""How finely data are told apart: by whoever rounded them, and by the precision of a fit.
+"""The resolution of data: the step to which they were rounded, and the precision of a fit.
 
-A mixture of densities takes rounded data for exact ones: a component on ties has a likelihood that grows as it narrows,
-and the clusters it shows are those of the rounding. Both are seen in a sample of the data, which is sorted once.
+A mixture of densities treats rounded data as exact: the likelihood of a component on ties grows as it narrows, and it
+shows clusters that the rounding made. Both kinds of resolution are estimated from a sample of the data, sorted once.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 SAMPLE = 10_000
-"""Data that are looked at for a rounding step: what they do not show, no component is narrow enough to see."""
+"""Size of the sample in which a rounding step is looked for: no component resolves a finer one."""
 FEWEST_VALUES = 3
-"""With two values any step would do."""
+"""Fewest distinct values: with two, any step would fit."""
 WHOLE = 1e-3
-"""Multiples of a rounding step are whole to this."""
+"""Tolerance for multiples of a rounding step to be whole."""
 FEW_TIES, MANY_TIES = 3.0, 0.05
-"""Data of one value, and their share of all, up to which they are no spike."""
+"""Number of equal observations, and their share of all, up to which they are not a spike."""
 LIKE_ITS_NEIGHBOURS = 5.0
-"""Times the next most frequent of rounded data: a density makes no value much more frequent than those beside it."""
+"""A spike in rounded data is this many times as frequent as the next value; densities vary less than that."""
 SPIKE = 0.01
-"""Share of the data in one value of the fit's precision, above which that hides something."""
+"""Share of distinct data that may become equal in the fit's precision before it is reported."""
 
 
 def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
-    """The step to which data were rounded; None where they were not, or where it cannot be seen.
+    """The step to which data were rounded; None if they were not, or if it cannot be determined.
 
-    Rounded data have ties, half of them at least, and whole multiples of the smallest gap between their values.
+    In rounded data at least half of the observations are tied, and values are whole multiples of the smallest gap.
 
     Args:
         data: in any units.
@@ -40,7 +40,7 @@ def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
 
 
 def share_tied(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> float:
-    """Share of the data that are the most frequent value; 0 where they are few, or where rounding makes such ties.
+    """Share of the data that have the most frequent value; 0 if they are few, or if rounding explains the ties.
 
     Args:
         data: x.
@@ -58,7 +58,7 @@ def share_tied(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, 
 
 
 def share_unresolved(data: Float[np.ndarray, " n"], rounded: Float[np.ndarray, " n"]) -> float:
-    """Share of the data that differ among each other, and are one value to the fit; 0 where they are few.
+    """Share of the data whose distinct values become equal in the fit; 0 if they are few.
 
     Args:
         data: in the units of the fit, float64.

@@ -1,7 +1,7 @@
-"""How many digits of an estimate are printed: those that its standard error leaves it, however large an offset it has.
+"""How many digits of an estimate are printed: as many as its standard error justifies, however large the estimate.
 
-The value and its error end at the second digit of the error. Where there is no error, or it is larger than the
-estimate itself, the size of the parameter decides: for a loc that is the scale of its component.
+The value and its error end at the second digit of the error. If there is no error, or it is larger than the estimate
+itself, a reference size decides: for a loc, the scale of its component.
 """
 
 import math
@@ -9,15 +9,15 @@ import math
 DIGITS_OF_ERROR = 2
 DIGITS_WITHOUT_ERROR = 4
 LEAST_DIGITS = 2
-"""Of the size, so that estimates that are uncertain are not printed as 0."""
+"""Digits of the reference size, so that uncertain estimates are not printed as 0."""
 MOST_DECIMALS = 8
-"""More are printed as a power of ten."""
+"""Most digits; longer numbers are printed as a power of ten."""
 MOST_DIGITS = 15
-"""A double has no more."""
+"""Significant digits of a double."""
 
 
 def with_error(value: float, error: float, size: float, *, separator: str = "") -> tuple[str, str, int]:
-    """An estimate and its error as text, and at how many decimals they end; no error is no text.
+    """An estimate and its error as text, and their number of decimals; the text of a missing error is empty.
 
     Args:
         value: the estimate.
@@ -33,7 +33,7 @@ def with_error(value: float, error: float, size: float, *, separator: str = "") 
 
 
 def decimals_of(error: float, size: float) -> int:
-    """At how many decimals an estimate ends; −1 is that it ends at the tens.
+    """The number of decimals of an estimate; −1 means that it is rounded to tens.
 
     Args:
         error: its standard error; NaN or 0 for none.
@@ -47,7 +47,7 @@ def decimals_of(error: float, size: float) -> int:
 
 
 def rounded(value: float, decimals: int, *, separator: str = "") -> str:
-    """A number as text that ends at a decimal; empty for NaN.
+    """A number as text, rounded to a decimal; empty for NaN.
 
     Args:
         value: the number.
@@ -67,10 +67,10 @@ def rounded(value: float, decimals: int, *, separator: str = "") -> str:
 
 
 def shortened(text: str) -> str:
-    """A number without zeros at its end, as one that is exact is written."""
+    """A number without trailing zeros, as for an exact one."""
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _decimals(number: float, digits: int) -> int:
-    """The decimals of a number with so many digits."""
+    """The decimals of a number with this many significant digits."""
     return digits - 1 - math.floor(math.log10(number))

@@ -1,10 +1,10 @@
-"""Choosing the number of components: the candidates, what each criterion says of them, and the best sound one.
+"""Choosing the number of components: the candidates, their values by each criterion, and the best sound one.
 
-A criterion compares optima, and the likelihood of a mixture has none where a component collapses on a datum: a
-candidate that is degenerate or diverged has no say, however well it scores, nor has one that is shown to be none of its
-model's optima or to gain nothing by a component. All numbers are of the user's units, in
-float64. The candidates are jobs like any other, so that a selection is one batch of fits. The price: none is stopped
-early because it is hopeless.
+A criterion compares optima, and the likelihood of a mixture is unbounded where a component collapses on a datum: a
+candidate that is degenerate or diverged cannot be chosen, however well it scores, nor can one that is shown not to be
+an optimum of its model or to gain nothing by a component. All numbers are in the user's units and float64. The
+candidates are jobs like any other, so that a selection is one batch of fits. The price: a hopeless candidate is not
+stopped early.
 """
 
 import math
@@ -28,9 +28,9 @@ from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
-"""What is known of a candidate beside others."""
+"""Fields of a candidate that depend on the other candidates."""
 INFORMATION_CRITERIA = frozenset({"aic", "bic", "icl", "sbic"})
-"""A nat of log-likelihood is two of these."""
+"""Criteria in which a nat of log-likelihood counts as two."""
 
 
 class Candidate(NamedTuple):
@@ -44,25 +44,25 @@ class Candidate(NamedTuple):
     bic: float
     icl: float
     sbic: float | None
-    """None where the fit is no optimum to judge."""
+    """None if the fit is not an optimum."""
     held_out: float | None
-    """Log-likelihood of data that the fit had not seen; None if not asked."""
+    """Held-out log-likelihood; None if it was not asked for."""
     held_out_error: float | None
     """Its standard error over the data."""
     held_out_gap_error: float | None
-    """Standard error of its difference to the best candidate's, datum by datum: the smaller of the two errors, since
-    all candidates find the same data hard."""
+    """Standard error of its difference from the best candidate's, computed datum by datum: the smaller of the two
+    errors, since all candidates find the same data hard."""
     degenerate: tuple[int, ...]
     diverged: bool
     converged: bool
     doubts: tuple[Doubt, ...] = ()
-    """What else speaks against it, by itself and beside the other candidates."""
+    """Other doubts about it, by itself and compared with the other candidates."""
 
 
 def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bool]) -> list[FitJob]:
     """The fits that a selection compares, in the order of their number of components.
 
-    One component has equal scales as well as free ones, and is fitted once.
+    For one component, equal and free scales are the same, so it is fitted once.
 
     Args:
         job: what all of them share.
@@ -70,7 +70,7 @@ def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bo
         equal_scales: which kinds of scales.
 
     Raises:
-        InputError: there is nothing to compare, or a number is no number of components.
+        InputError: there is nothing to compare, or a number is not a valid number of components.
     """
     if not numbers or not equal_scales or min(numbers) < 1:
         raise InputError(
@@ -97,13 +97,13 @@ def penalty(criterion: str, n_data: float) -> float:
 
 
 def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
-    """How undecided responsibilities are: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if well separated.
+    """Entropy of the responsibilities: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if components are well separated.
 
     Args:
         responsibilities: r.
         sample_weights: c, how often each datum counts.
     """
-    # A share of nothing adds nothing, also where its logarithm is infinite.
+    # A responsibility of 0 adds 0, although its logarithm is infinite.
     logs = np.log(np.where(responsibilities > 0.0, responsibilities, 1.0))
     return -float(np.sum(np.sum(responsibilities * logs, axis=1) * sample_weights))
 
@@ -131,7 +131,7 @@ def judge(
     scaling: Scaling,
     held_out: Sequence[HeldOut] | None = None,
 ) -> list[Candidate]:
-    """What every criterion says of every candidate, in the order of the jobs.
+    """Evaluate every criterion for every candidate, in the order of the jobs.
 
     Args:
         jobs: of `candidates_of`.
@@ -152,7 +152,7 @@ def judge(
 def with_result(
     candidate: Candidate, job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling
 ) -> Candidate:
-    """A candidate with the figures of another result of the same optimum; what the others say of it stays.
+    """A candidate with the numbers of another result of the same optimum; fields that depend on other candidates stay.
 
     Args:
         candidate: as it was compared.
@@ -188,7 +188,7 @@ def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scalin
 
 
 def _with_singular_bic(rows: Sequence[Candidate], n_data: float) -> list[Candidate]:
-    """One component begins the chain of equal scales and that of free ones; both give it the same score."""
+    """A single component starts both the chain of equal scales and that of free ones; both give it the same score."""
     scores: dict[int, float] = {}
     for equal in (True, False):
         own = [i for i, row in enumerate(rows) if row.n_components == 1 or row.equal_scales == equal]
@@ -222,12 +222,12 @@ def problem(candidate: Candidate) -> Reason | None:
 
 
 def has_likelihood(candidate: Candidate) -> bool:
-    """Whether its likelihood is bounded; that of coincident components is that of a mixture like any other."""
+    """Whether its likelihood is bounded; this includes fits whose components coincide."""
     return not candidate.degenerate and not candidate.diverged and math.isfinite(candidate.log_likelihood)
 
 
 def score(candidate: Candidate, criterion: str) -> float:
-    """What a criterion says of a candidate, turned so that lower is better; NaN where it says nothing.
+    """Value of a criterion for a candidate, with the sign such that lower is better; NaN if it has none.
 
     Args:
         candidate: fitted and judged.
@@ -255,7 +255,7 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
         criterion: one of `CRITERIA`.
 
     Returns:
-        None where no candidate may be chosen: something bars each of them, or it has no finite score.
+        None if no candidate may be chosen: each is barred or has no finite score.
 
     Raises:
         InputError: there is no such criterion.
@@ -270,12 +270,12 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
 
 
 def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> list[str]:
-    """What speaks against a choice, in clauses: that it is at the edge of what was tried, or another may be better.
+    """Doubts about a choice, as clauses: it is at the edge of what was tried, or another may be better.
 
     Args:
         candidates: all that were compared.
-        chosen: which of them.
-        criterion: by which.
+        chosen: index of the chosen one.
+        criterion: by which it was chosen.
     """
     numbers, best = [candidate.n_components for candidate in candidates], candidates[chosen]
     clauses = []
@@ -291,14 +291,14 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
     ]
     if missed:
         clauses.append(
-            f"a better optimum of {listed(missed)} was missed or is degenerate, so that the choice may be wrong: use "
+            f"a better optimum of {listed(missed)} was missed or is degenerate, so the choice may be wrong: use "
             "more restarts"
         )
     return clauses
 
 
 def _may_win(candidate: Candidate, best: Candidate, doubt: Doubt, criterion: str) -> bool:
-    """Whether a candidate would be chosen if it had the likelihood that it is known to have missed."""
+    """Whether a candidate would be chosen if it had at least the likelihood that its search missed."""
     if criterion not in INFORMATION_CRITERIA:
         return True
     value = score(candidate, criterion)

@@ -1,7 +1,7 @@
-"""Singular BIC (Drton & Plummer 2017): BIC that knows how flat the likelihood of too many components is.
+"""Singular BIC (Drton & Plummer 2017): BIC that accounts for the flat likelihood of superfluous components.
 
-The learning coefficients of Gaussian mixtures with unknown scales are not known; bounds are, which is what is used here
-(eq. 6.11 with φ = 1). The price: the score of a mixture depends on which smaller ones were fitted.
+The learning coefficients of Gaussian mixtures with unknown scales are not known, so known bounds are used instead (eq.
+6.11 with φ = 1). The price: the score of a mixture depends on which smaller ones were fitted.
 """
 
 import math
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 
 def learning_coefficient(n_components: int, n_true: int, *, equal_scales: bool) -> float:
-    """Bound on the learning coefficient of i components where j made the data: λ_ij = ½ (r j + i − 1 + s).
+    """Bound on the learning coefficient of i components if j generated the data: λ_ij = ½ (r j + i − 1 + s).
 
     With r = 2 parameters a component and s = 0 shared ones, or r = 1 and s = 1 where all share one scale: half the
     number of parameters that are fixed where the weights of i − j components vanish. For i = j it is half the number
@@ -32,9 +32,9 @@ def singular_bic(
 ) -> list[float]:
     """Singular BIC, −2 log L_i, of a chain of mixtures (Drton & Plummer 2017), in nats; lower is better.
 
-    BIC punishes a component that is not needed as if it could be estimated; with fewer true components the likelihood
-    is flatter than that. L averages over how many there may be: it is the positive root of
-    L_i² + (Σ_j L_j − L'_ii) L_i = Σ_j L'_ij L_j over all j < i, with log L'_ij = ℓ_i − λ_ij log n.
+    BIC charges an unneeded component as if its parameters were identified; with fewer true components the likelihood is
+    flatter. L averages over the number of true components: it is the positive root of L_i² + (Σ_j L_j − L'_ii) L_i =
+    Σ_j L'_ij L_j over all j < i, with log L'_ij = ℓ_i − λ_ij log n.
 
     Args:
         numbers: of components, ascending.
@@ -68,5 +68,5 @@ def _log_root(log_own: float, log_penalised: Float[np.ndarray, " j"], log_smalle
         b, c = 1.0 - math.exp(log_sum - log_own), math.exp(log_product - 2.0 * log_own)
         return log_own + math.log(0.5 * (b + math.sqrt(b * b + 4.0 * c)))
     b, log_c = math.exp(log_own - log_sum) - 1.0, log_product - 2.0 * log_sum
-    # The form without a difference of two numbers that are almost the same.
+    # The form without cancellation.
     return log_sum + math.log(2.0) + log_c - math.log(math.sqrt(b * b + 4.0 * math.exp(log_c)) - b)

@@ -11,26 +11,26 @@ from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED, SAME_OPTIMUM, WORSE
 
 
 class Starts(NamedTuple):
-    """Starts by what became of them, and where they stand."""
+    """Starts by outcome, and their positions in a picture."""
 
     excess: Float[np.ndarray, " R"]
-    """Nats below the best that may be the answer, `SAME_OPTIMUM` at least; NaN where a start has no value."""
+    """Nats below the best sound start, `SAME_OPTIMUM` at least; NaN if a start has no value."""
     order: list[int]
     """Starts by outcome and value, best first."""
     top: float
-    """Where those without a value stand."""
+    """Position of starts without a value."""
 
 
 def worth_drawing(restarts: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a picture of the starts says more than a sentence: there are several, and they differ."""
+    """Whether a picture of the starts shows more than a sentence: there are several, and they differ."""
     return len(restarts) > 1 and any(one["outcome"] != REACHED for one in restarts)
 
 
 def compared(restarts: Sequence[Mapping[str, Any]]) -> Starts:
-    """Starts beside the best sound one.
+    """Compare starts with the best sound one.
 
-    Those with a degenerate component are not compared: a likelihood has no bound there, and they stand at the foot
-    where they are above the best.
+    Starts with a degenerate component are not compared, since their likelihood is unbounded; if above the best, they
+    are placed at the bottom.
 
     Args:
         restarts: with `log_posterior` in nats, None where it is not finite, and `outcome`.

@@ -1,7 +1,7 @@
-"""What the runs of a sweep say together: settings and how often each reached its best, comparisons, which runs to draw.
+"""The runs of a sweep together: settings and how often each reached its best, comparisons, which runs to draw.
 
-Apart from pictures and terminal, so that both tell the same numbers and these can be checked without either. Nothing is
-compared across data: a loss of other data is another quantity.
+Separate from pictures and terminal, so that both show the same numbers and these can be tested without either. Nothing
+is compared across data sets: losses of different data are different quantities.
 """
 
 import math
@@ -22,21 +22,21 @@ SEED = "seed"
 K = "n_components"
 SEARCH_KEYS = (SEED, "steps", "history_every", "precision", "fused", "average_loss", "threefry_partitionable")
 SEARCH_GROUPS = ("optimizer", "schedule", "init")
-"""Overrides that change how a loss is minimised, but not the loss; all others are taken to change it."""
+"""Overrides that change how a loss is minimised, but not the loss; all others are assumed to change it."""
 
 
 class Setting(NamedTuple):
-    """The runs that differ in their seed alone."""
+    """The runs that differ only in their seed."""
 
     overrides: tuple[str, ...]
     """`key=value` of the overrides that differ between settings."""
     runs: tuple[SweepRun, ...]
     excess: Float[np.ndarray, " R"]
-    """Loss of each run above the best of all that minimise the same one, in nats; infinite where it has no result."""
+    """Loss of each run above the best of all that minimise the same loss, in nats; infinite if it has no result."""
 
     @property
     def reached(self) -> int:
-        """Runs whose loss is the best, to the precision of `SAME_OPTIMUM`."""
+        """Number of runs whose loss is the best, to the precision of `SAME_OPTIMUM`."""
         return int(np.sum(self.excess <= SAME_OPTIMUM))
 
     @property
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
 
 
 def value(run: SweepRun, metric: str) -> float:
-    """A metric of a run, NaN where it has no result.
+    """A metric of a run, NaN if it has no result.
 
     Args:
         run: of a sweep.
@@ -57,14 +57,14 @@ def value(run: SweepRun, metric: str) -> float:
 
 
 def barred(run: SweepRun) -> str | None:
-    """Why a finished run cannot be the best, such as a component that gives it any likelihood; None if it can."""
-    # Records of before that metric have the number alone.
+    """Why a finished run cannot be the best, such as an unbounded likelihood; None if it can."""
+    # Records older than that metric only have the number.
     reason = run.metrics.get("barred") or ("degenerate" if run.metrics.get("n_degenerate") else None)
     return None if reason is None else str(reason)
 
 
 def cost(run: SweepRun, objective: str) -> float:
-    """The objective as something to minimise; infinite where a run has no result, or one that cannot be the best.
+    """The objective with the sign such that lower is better; infinite if a run has no result or cannot be the best.
 
     Args:
         run: of a sweep.
@@ -77,7 +77,7 @@ def cost(run: SweepRun, objective: str) -> float:
 
 
 def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
-    """The runs that finished with a finite metric and that nothing bars: those that can be compared.
+    """The runs that can be compared: finished, with a finite metric, and not barred.
 
     Args:
         runs: of a sweep.
@@ -87,7 +87,7 @@ def with_results(runs: Sequence[SweepRun], metric: str) -> list[SweepRun]:
 
 
 def same_data(runs: Sequence[SweepRun]) -> bool:
-    """Whether all runs that say what data they had, had the same."""
+    """Whether all runs with a digest of their data have the same one."""
     return len({run.data_digest for run in runs if run.data_digest is not None}) <= 1
 
 
@@ -98,7 +98,7 @@ def n_components(run: SweepRun) -> int | None:
 
 
 class Fall(NamedTuple):
-    """A log-likelihood that falls where components are added, as no optimum's does."""
+    """A log-likelihood that falls when components are added, which that of optima never does."""
 
     smaller: SweepRun
     larger: SweepRun
@@ -106,9 +106,10 @@ class Fall(NamedTuple):
 
 
 def falls(runs: Sequence[SweepRun]) -> list[Fall]:
-    """The numbers of components whose best run is below that of fewer, with all else the same: their searches missed.
+    """Numbers of components whose best run is below that of fewer components, all else equal: optima were missed.
 
-    A prior may take some likelihood, and how much is not in the records: what the log priors add up to is allowed.
+    A prior may lower the likelihood by an amount that records do not have, so falls up to the log priors' sum are
+    allowed.
     """
     groups: dict[tuple[object, ...], dict[int, list[SweepRun]]] = {}
     for run in runs:
@@ -128,10 +129,10 @@ def falls(runs: Sequence[SweepRun]) -> list[Fall]:
 
 
 def compared(runs: Sequence[SweepRun]) -> list[SweepRun]:
-    """The runs with what others of the sweep say of them: where the log-likelihood falls, those with more are barred.
+    """Bar runs by comparison with others: where the log-likelihood falls, those with more components are barred.
 
     Args:
-        runs: of a sweep, as their records say of each by itself.
+        runs: of a sweep, as their records have them.
     """
     fallen = {(n_components(fall.larger), *_model(fall.larger, but=K)) for fall in falls(runs)}
     return [
@@ -147,7 +148,7 @@ def _log_likelihood(run: SweepRun) -> float:
 
 
 def _model(run: SweepRun, but: str | None = None) -> tuple[object, ...]:
-    """What a run fits to which data: all that was asked but how it is searched for."""
+    """What a run fits to which data: all overrides except those of how the loss is minimised."""
     asked = override_values(run.overrides).items()
     return run.data_digest, *sorted((key, value) for key, value in asked if not _of_search(key) and key != but)
 
@@ -158,7 +159,7 @@ def jitter(count: int) -> Float[np.ndarray, " R"]:
 
 
 def settings_of(runs: Sequence[SweepRun], objective: str) -> list[Setting]:
-    """The runs grouped by what differs besides the seed, the setting with the best objective first.
+    """Group runs by the overrides that differ, except the seed; the setting with the best objective comes first.
 
     Args:
         runs: of a sweep.
@@ -182,7 +183,7 @@ def settings_of(runs: Sequence[SweepRun], objective: str) -> list[Setting]:
 
 
 def best_of(runs: Sequence[SweepRun], objective: str) -> tuple[float, SweepRun]:
-    """Cost and run of the best, the first of equals; an infinite cost where no run has a result.
+    """Cost and run of the best, the first if equal; the cost is infinite if no run has a result.
 
     Args:
         runs: at least one.
@@ -194,7 +195,7 @@ def best_of(runs: Sequence[SweepRun], objective: str) -> tuple[float, SweepRun]:
 
 
 def excess_of_same_data(runs: Sequence[SweepRun], metric: str) -> Float[np.ndarray, " R"]:
-    """A metric of runs with results, less the lowest among the runs with the same data.
+    """A metric of runs with results, minus the lowest among the runs with the same data.
 
     Args:
         runs: [R], that have results.
@@ -220,7 +221,7 @@ def lowest_of_each(
 
 
 def failures(runs: Sequence[SweepRun], keys: Sequence[str], most: int, *, joined: str) -> list[str]:
-    """The runs without a result, each with what was set and why.
+    """The runs without a result, each with its settings and the reason.
 
     Args:
         runs: of a sweep.
@@ -237,7 +238,7 @@ def failures(runs: Sequence[SweepRun], keys: Sequence[str], most: int, *, joined
 
 
 def settings_within(run: SweepRun, keys: Sequence[str]) -> list[str]:
-    """`key=value` of those overrides of a run that are among the keys, in their order.
+    """`key=value` of the overrides of a run for given keys, in the order of the keys.
 
     Args:
         run: of a sweep.
@@ -248,10 +249,10 @@ def settings_within(run: SweepRun, keys: Sequence[str]) -> list[str]:
 
 
 def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:
-    """Indices of at most `most` runs, increasing, the same number of each label where there are so many, at least one.
+    """Indices of at most `most` runs, increasing, with about the same number, at least one, of each label.
 
-    Runs of a label are chosen by the golden ratio, not each n-th: sweeps count in regular steps, and each n-th run
-    might have the same seed or number of components.
+    Runs of a label are chosen by the golden ratio rather than every n-th: sweeps vary values in regular steps, and
+    every n-th run might have the same seed or number of components.
 
     Args:
         labels: [R], one for each run.
@@ -268,7 +269,7 @@ def even_choice(labels: Sequence[str], most: int) -> Int[np.ndarray, " C"]:
 
 
 def quantile_of_runs(values: Float[np.ndarray, "R S"], share: float) -> Float[np.ndarray, " S"]:
-    """The least value that at least a share of the runs does not exceed: infinities are values, none is averaged.
+    """The least value that at least a share of the runs does not exceed; not averaged, so infinities are allowed.
 
     Args:
         values: [R, S], of R runs at S steps.
@@ -278,10 +279,10 @@ def quantile_of_runs(values: Float[np.ndarray, "R S"], share: float) -> Float[np
 
 
 def best_losses(runs: Sequence[SweepRun]) -> dict[int, float]:
-    """Of each run's number the best loss of all runs that minimise the same one, in nats.
+    """Best loss, by number of the run, of all runs that minimise the same loss, in nats.
 
-    Two runs minimise the same loss where they differ at most in how it is minimised. Runs that diverged have a best
-    too; those that failed, or that no finished run can be compared with, are left out.
+    Two runs minimise the same loss if they differ at most in how it is minimised. Runs that diverged are included;
+    those that failed, or that have no comparable finished run, are left out.
     """
 
     def comparable(run: SweepRun) -> tuple[object, ...]:
@@ -298,7 +299,7 @@ def _of_search(key: str) -> bool:
 
 
 class Band(NamedTuple):
-    """Excess of loss of several runs over the steps, in nats, not below `SAME_OPTIMUM`."""
+    """Excess loss of several runs over the steps, in nats, not below `SAME_OPTIMUM`."""
 
     steps: Int[np.ndarray, " S"]
     low: Float[np.ndarray, " S"]
@@ -310,7 +311,7 @@ class Band(NamedTuple):
 
 
 def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
-    """Median and quartiles of losses less a zero of each run, at the steps of the longest history.
+    """Median and quartiles of losses above each run's zero, at the steps of the longest history.
 
     Args:
         histories: [R], at least one.
@@ -324,7 +325,7 @@ def band(histories: Sequence[History], zeros: Float[np.ndarray, " R"]) -> Band:
 
 
 def losses_at(steps: Int[np.ndarray, " S"], history: History) -> Float[np.ndarray, " S"]:
-    """Losses between the records of a history; infinite from the first that is not finite; the last one is kept.
+    """Interpolate losses between history entries; infinite once a loss is not finite, constant after the last.
 
     Args:
         steps: [S], where losses are wanted.

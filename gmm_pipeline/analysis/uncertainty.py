@@ -1,14 +1,14 @@
 """Standard errors and intervals of a fit, from the curvature of its log posterior, in float64.
 
-The covariance of the estimates is the inverse of the observed information, minus the Hessian of log-likelihood plus
-log prior (Efron & Hinkley 1978). The likelihood's part is in closed form (Louis 1982): the information that the data
-would have if each came with its component, less the variance of the score that not knowing it adds. Both are sums over
-the data of products of r_j, r_j z_j and r_j z_j², which one pass in blocks collects. Next to autodiff nothing is
-compiled, which saves 0.7 s a shape, and a million data take megabytes instead of hundreds. The price: the formula is
-written out, and held to autodiff by test. The prior's part, whatever plug-in it is, is autodiff of K numbers.
+The covariance of the estimates is the inverse of the observed information, minus the Hessian of log-likelihood plus log
+prior (Efron & Hinkley 1978). The likelihood's part is in closed form (Louis 1982): the information that the data would
+have if each came with its component, less the variance of the score that not knowing it adds. Both are sums over the
+data of products of r_j, r_j z_j and r_j z_j², which one pass in blocks collects. Compared with autodiff, nothing is
+compiled, which saves 0.7 s per shape, and a million observations take a few megabytes instead of hundreds. The price:
+the formula is written out, and tests hold it to autodiff. The prior's part, for any plug-in, is autodiff of K numbers.
 
-Sample weights are counts: a datum with weight 2 is worth two data, and errors shrink accordingly. Weights that only
-say how reliable a datum is give the same estimates, but not these errors.
+Sample weights are counts: a datum with weight 2 is worth two data, and errors shrink accordingly. Weights that express
+the reliability of a datum give the same estimates, but these errors do not apply.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,11 +31,11 @@ from gmm_pipeline.model.priors import traits
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
 LEAST_SHARE = 1e-11
-"""Share of the complete-data information below which what is left of it is the rounding of sums over the data."""
+"""Share of the complete-data information below which information is only rounding of sums over the data."""
 
 
 class Peak(NamedTuple):
-    """Where a log posterior is looked at."""
+    """The point at which the curvature of a log posterior is taken."""
 
     parameters: Parameters
     """A fit, in the units of the data."""
@@ -43,13 +43,13 @@ class Peak(NamedTuple):
     sample_weights: Float[AnyArray, " n"]
     """c, how often each datum counts."""
     log_prior: Plugin
-    """Without those of its floats that differ between runs; a constant added to all log weights must not change it."""
+    """Without the floats that differ between runs; invariant to a constant added to all log weights."""
     floats: Mapping[str, float]
-    """These, with what the prior learned; held fixed."""
+    """Those floats, with the hyperparameters that the prior learned; held fixed."""
     equal_scales: bool
     """Whether the components share one scale."""
     degenerate: Iterable[int]
-    """Components at the scale floor or with too few data, whose loc and scale stay where they are."""
+    """Components at the scale floor or with too few data, whose loc and scale are held fixed."""
 
 
 def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Peak:
@@ -68,21 +68,22 @@ def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Pe
 
 
 class Uncertainty(NamedTuple):
-    """How far off a fit may be."""
+    """The uncertainty of a fit."""
 
     standard_errors: Mixture
     """Of weights, locs and scales; NaN where they are undefined."""
     positive_definite: bool
-    """Whether the fit is a strict local maximum of the log posterior, as far as its curvature says."""
+    """Whether the curvature is that of a strict local maximum of the log posterior."""
 
 
 class Curvature(NamedTuple):
     """Minus the Hessian of the log posterior, by its principal directions."""
 
     shares: Float[np.ndarray, " free"]
-    """Its eigenvalues, ascending, as shares of what the information would be if each datum came with its component."""
+    """Its eigenvalues, ascending, as shares of the complete-data information."""
     directions: Float[np.ndarray, "P free"]
-    """A column each, in the order of `Parameters`, as long as a standard error with that information."""
+    """One direction per column, in the order of `Parameters`, of the length of a standard error with that
+    information."""
 
 
 @np.errstate(all="ignore")
@@ -90,12 +91,12 @@ def uncertainty(peak: Peak) -> Uncertainty:
     """Standard errors of weights, locs and scales: √diag(J I⁻¹ Jᵀ), by the delta method.
 
     I is the observed information of the free parameters, J the Jacobian of weights, locs and scales. At a stationary
-    point neither depends on how the free ones are chosen. Nothing is raised for a fit that went wrong: a diverged one,
-    a saddle or a mixture with two components alike has no errors, NaN.
+    point the result does not depend on the parameterisation. Nothing is raised for a failed fit: for a diverged one, a
+    saddle or a mixture with two equal components the errors are NaN.
 
-    A degenerate component is at the edge of what a fit may be, where curvature says nothing of its loc and scale: they
-    are held fixed and have no errors, and the others' errors are those with them held fixed. Its weight is estimated
-    like any other, since how many data it has is as uncertain as how many the others have.
+    A degenerate component is on the boundary, where curvature gives no errors of its loc and scale: they are held fixed
+    and have no errors, and the other components' errors are computed with them held fixed. Its weight is estimated like
+    any other, since its number of data is as uncertain as that of the others.
     """
     parameters = exact(peak.parameters)
     sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(peak.degenerate))
@@ -111,7 +112,7 @@ def uncertainty(peak: Peak) -> Uncertainty:
     variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
     counted = _with_weight(parameters, peak.sample_weights, sound)
-    # A weight of one among none that could vary is fixed by no data: no error is known, rather than one of 0.
+    # If no weight can vary, no data determine them: their errors are unknown rather than 0.
     counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
     errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
     everything = np.arange(len(fitted.locs))
@@ -120,7 +121,7 @@ def uncertainty(peak: Peak) -> Uncertainty:
 
 @np.errstate(all="ignore")
 def curvature(peak: Peak) -> Curvature | None:
-    """How the log posterior bends about a fit, in every direction it may move in; None where that is not finite."""
+    """Curvature of the log posterior at a fit, in every direction in which it may move; None if not finite."""
     parameters, sample_weights = exact(peak.parameters), np.asarray(peak.sample_weights)
     if not np.isfinite(parameters).all():
         return None
@@ -131,7 +132,7 @@ def curvature(peak: Peak) -> Curvature | None:
     free = free_directions(parameters, sound, counted, equal_scales=peak.equal_scales)
     if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
         return None
-    # Relative to the complete information no unit matters, and rounding has one size.
+    # Relative to the complete information, units do not matter and rounding errors have one size.
     most = np.diag(free.T @ complete @ free) + np.abs(np.diag(free.T @ of_prior @ free))
     if not most.size or not most.min() > 0:
         return None
@@ -141,7 +142,7 @@ def curvature(peak: Peak) -> Curvature | None:
 
 
 def _with_weight(parameters: Parameters, sample_weights: Float[AnyArray, " n"], sound: np.ndarray) -> np.ndarray:
-    """The components whose weight is estimated: the sound ones, and of the others those that have a datum at least."""
+    """The components whose weight is estimated: the sound ones, and others with the weight of at least one datum."""
     counts = float(np.sum(sample_weights, dtype=np.float64)) * constrain(parameters).weights
     return np.union1d(sound, np.flatnonzero(counts >= 1.0)).astype(int)
 
@@ -152,8 +153,8 @@ def information(
     """Complete and missing information of the log-likelihood; minus its Hessian is their difference (Louis 1982).
 
     With f_j = (r_j, r_j z_j, r_j z_j²), z_j = (x − μ_j)/σ_j, the complete-data score is linear in the indicator of the
-    component times (1, z, z²). So complete information and the second moment of that score need only Σ c r_j z_j^m up
-    to m = 4, and the square of its expectation Σ c f fᵀ.
+    component times (1, z, z²). So the complete information and the second moment of that score need only Σ c r_j z_j^m
+    up to m = 4, and the square of its expectation needs Σ c f fᵀ.
 
     Args:
         parameters: the mixture, float64.
@@ -213,7 +214,7 @@ def prior_information(
     """
     n_components = len(parameters.component_mus)
     pseudo_count = traits(log_prior.function).pseudo_count
-    if pseudo_count is not None:  # a Σ_j log w_j, whose Hessian is −a K (diag w − w wᵀ): spares the compiler
+    if pseudo_count is not None:  # a Σ_j log w_j has the Hessian −a K (diag w − w wᵀ), so nothing is compiled
         added = float(pseudo_count(**dict(log_prior.given(floats).hyperparameters)))
         weights, found = constrain(parameters).weights, np.zeros((3 * n_components,) * 2)
         found[:n_components, :n_components] = added * n_components * (np.diag(weights) - np.outer(weights, weights))
@@ -243,7 +244,7 @@ def free_directions(
     Args:
         parameters: K components.
         sound: the components whose locs and scales move.
-        counted: those whose weights do.
+        counted: the components whose weights move.
         equal_scales: whether log scales move together.
     """
     weights = constrain(parameters).weights
@@ -272,12 +273,12 @@ def in_user_units(standard_errors: Mixture, scaling: Scaling) -> Mixture:
 
 
 def intervals(fitted: Mixture, standard_errors: Mixture, level: float) -> tuple[Mixture, Mixture]:
-    """Lower and upper ends of intervals that hold each parameter with a probability of `level`, one by one.
+    """Lower and upper ends of intervals that contain each parameter with probability `level`, one at a time.
 
     Symmetric about a loc. About a weight on the logit scale and a scale on the log scale, with errors by the delta
-    method: so the ends stay between 0 and 1, and above 0, and the normal approximation is closer, since the
-    likelihood of a scale or of a small weight has its longer tail upward. A parameter without error, as the weight of
-    a single component, is its own interval.
+    method: so the ends stay between 0 and 1, or above 0, and the normal approximation is better, since the likelihood
+    of a scale or of a small weight is skewed upward. A parameter without error, such as the weight of a single
+    component, is its own interval.
 
     Args:
         fitted: the estimates.

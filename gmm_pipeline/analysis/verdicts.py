@@ -1,13 +1,13 @@
-"""What speaks against a fit, and whether it may win a selection all the same.
+"""Doubts about a fit, by itself.
 
-A fit can have converged and still be no answer: at a saddle, with two components that are one, with a component that is
-an artefact of rounded data, or below a mixture that it contains. Each reason is shown rather than guessed: by a mixture
-with fewer components and the same likelihood, or by a point nearby, or one that the model contains, with a higher
-posterior. So none is raised against a fit that is the best of its model. The price: what no such point shows is not
-seen, such as a better optimum far away.
+A fit can have converged and still not be an answer: at a saddle, with two components that coincide, with a component
+that is an artefact of rounded data, or below a mixture that its model contains. Each reason is verified, not guessed:
+by a mixture with fewer components and the same likelihood, or by a nearby point, or one that the model contains, with a
+higher posterior. So no doubt is raised about the best fit of a model. The price: a better optimum far away is not
+detected.
 
-Everything is float64 NumPy on the host: judging another number of components compiles nothing. One pass over the data
-for the curvature, one more where two components are near each other, some where a direction is flat.
+Everything is float64 NumPy on the host, so that no number of components needs compiling. It takes one pass over the
+data for the curvature, another if two components are near each other, and some more if a direction is flat.
 """
 
 import math
@@ -29,32 +29,32 @@ from gmm_pipeline.model.splitting import merged
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
-"""Scales between two locs, and log of the ratio of their scales, at most, for components that may be one."""
+"""Largest distance of locs in scales, and largest log ratio of scales, of components that may coincide."""
 FLAT = 1e-6
-"""Share of the complete information up to which a direction may lead upward; float64 sums are exact to less."""
+"""Share of the complete information up to which a direction may lead upward; above the rounding of sums."""
 FIRST_STEP, DOUBLINGS = 0.25, 12
-"""Of a walk in such a direction: standard errors of the complete information, up to about √n of a million data."""
+"""Longest walk in such a direction, in standard errors of the complete information: √n for a million data."""
 STEPS_ON_THE_LEVEL = 4
-"""Doublings after which a direction that has gained nothing is level for good."""
+"""Doublings after which a direction without gain is considered level."""
 MOST_DIRECTIONS = 3
-"""In which a walk is tried, from the steepest: a bound on the passes over the data."""
+"""Most directions that are tried, steepest first, which bounds the passes over the data."""
 ROUNDING = 1e-11
-"""Of a log posterior, as a share of the number of data and of itself."""
+"""Rounding error of a log posterior, as a share of the number of observations and of itself."""
 
 
 @np.errstate(all="ignore")
 def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> tuple[Doubt, ...]:
-    """What speaks against a fit by itself; nothing of one that diverged, which is no fit.
+    """Doubts about a fit by itself; none for one that diverged.
 
     Args:
         job: what was fitted.
         result: its answer.
-        data: in the units of the fit, as they were before they were rounded to its precision.
+        data: in the units of the fit, before they were rounded to its precision.
     """
     mixture = constrain(exact(result.parameters))
     if result.diverged or not np.isfinite(mixture).all():
         return ()
-    # A prior over sticks leaves components empty or alike by intent.
+    # With a prior over sticks, empty or equal components are intended.
     by_intent = over_sticks(job.plan.log_prior)
     groups = [] if by_intent else coincident(job, result.parameters, data)
     escape = climb(job, result, data) if result.converged and not by_intent else 0.0
@@ -73,9 +73,9 @@ def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> 
 
 
 def coincident(job: FitJob, parameters: Parameters, data: Float[np.ndarray, " n"]) -> list[tuple[int, ...]]:
-    """Groups of components any two of which, merged into one, leave the log-likelihood as it is.
+    """Groups of components of which any two can be merged without changing the log-likelihood.
 
-    Components of too few data are left to the rule for these.
+    Components with too few data are left out, since they are degenerate.
 
     Args:
         job: what was fitted.
@@ -104,7 +104,7 @@ def _are_near(mixture: Mixture, one: int, other: int) -> bool:
 def _gain_of_merging(
     mixture: Mixture, pair: tuple[int, int], one: Mixture, data: Float[np.ndarray, " n"], counts: np.ndarray
 ) -> float:
-    """Log-likelihood of the mixture with a pair merged, less that with both: Σ c log(1 − r_j − r_k + w f / p)."""
+    """Log-likelihood of the mixture with a pair merged, minus that with both: Σ c log(1 − r_j − r_k + w f / p)."""
     weight, loc, scale = (leaf[pair[0]] for leaf in one)
     total, height = 0.0, portable.log_height(np.log(weight), np.log(scale))
     for here, log_densities, responsibilities in portable.chunks(*mixture, np.asarray(data, np.float64)):
@@ -115,10 +115,10 @@ def _gain_of_merging(
 
 
 def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> float:
-    """Nats that the log posterior rises by on a walk from the fit that never descends; 0 from a maximum.
+    """How many nats the log posterior gains on a walk from the fit that never descends; 0 at a maximum.
 
-    In the directions in which the fit's curvature holds nothing. A walk up to twice as far each time ends at the first
-    point that is lower than the last, so that no dip is crossed: what is found is a slope, not another optimum.
+    Only directions of negligible curvature are tried. A walk doubles its length until the first point that is lower
+    than the last, so that no dip is crossed: it finds a slope, not another optimum.
 
     Args:
         job: what was fitted.
@@ -154,7 +154,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
 
 
 def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, ...]:
-    """The components narrower than the rounding alone would make them, a standard deviation of step / √12; no lone one.
+    """The components narrower than the rounding alone explains, step / √12; none if there is only one.
 
     Args:
         mixture: in the units of the step.

@@ -1,4 +1,4 @@
-"""How far an answer can be trusted, in clauses, as terminal, log and record have them."""
+"""How far an answer can be trusted, as clauses for terminal, log and record."""
 
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.doubts import clause_of
@@ -10,7 +10,7 @@ from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 
 
 def about_choice(asked: Asked, answer: Answer) -> list[str]:
-    """What speaks against the choice of the number of components, where one was made.
+    """Doubts about the choice of the number of components, if one was made.
 
     Args:
         asked: what the run asked for.
@@ -20,7 +20,7 @@ def about_choice(asked: Asked, answer: Answer) -> list[str]:
 
 
 def verdict(asked: Asked, answer: Answer) -> list[str]:
-    """How far an answer can be trusted, in words; what is wrong with it first.
+    """How far an answer can be trusted, as clauses; problems come first.
 
     Args:
         asked: what the run asked for.
@@ -28,13 +28,13 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     """
     metrics, clauses = answer.metrics, []
     if answer.diverged:
-        return ["it diverged: its numbers are no result"]
+        return ["it diverged: its numbers are not a result"]
     if answer.degenerate:
         which = ", ".join(map(str, answer.degenerate))
         clauses.append(
             f"component{'s' * (len(answer.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
-            "few data, where a likelihood has no bound; use fewer components, scales=equal or a prior on scales, or a "
-            "lower scale_floor and fewest_data if they are real"
+            "few observations, where the likelihood is unbounded; use fewer components, scales=equal or a prior on "
+            "scales, or a lower scale_floor and fewest_data if they are real"
         )
     clauses += [clause_of(doubt) for doubt in answer.doubts]
     clauses += about_choice(asked, answer)
@@ -61,31 +61,31 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
 
 def _tested(test: LikelihoodRatioTest) -> str:
     said = (
-        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: "
-        f"statistic {test.statistic:.3f}, p = {test.p_value:.3g} by {len(test.replicates) - test.n_failed:,} replicates"
+        f"likelihood-ratio test of {test.n_components} against {test.n_components + 1} components: statistic "
+        f"{test.statistic:.3f}, p = {test.p_value:.3g} from {len(test.replicates) - test.n_failed:,} replicates"
     )
     if test.n_missed:
         said += f"; the search failed in {test.n_missed:,} of them: p is between {test.least_p_value:.3g} and that"
     if test.n_improved:
         said += (
-            f"; of {test.n_refitted:,} that were fitted again {test.n_improved:,} improved, so that others may too: "
-            "more restarts make p surer, and larger"
+            f"; of {test.n_refitted:,} that were fitted again {test.n_improved:,} improved, so others may too: "
+            "more restarts make p more reliable, and larger"
         )
     return said
 
 
 def _reached(answer: Answer) -> list[str]:
-    """What is known of whether the optimum is the best, and how the training that is shown came to it."""
+    """Whether the optimum is likely the best, and how the training that is shown reached it."""
     outcomes = [restart.outcome for restart in answer.restarts]
     reached, total = outcomes.count(REACHED), len(outcomes)
     searched = answer.searched
     if searched is None and total == 1:
-        return ["one start: whether others reach a better optimum is not known"]
+        return ["one start: whether others would reach a better optimum is unknown"]
     others = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome != REACHED}
     ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
     starts = f"{reached:,} of {total:,} starts"
     if searched is None:
-        return [f"{starts} reached the best optimum that any did{f' ({ended})' if ended else ''}"]
+        return [f"{starts} reached the best optimum of all starts{f' ({ended})' if ended else ''}"]
     clauses = [_of_search(searched)]
     if searched.began == ORDINARY:
         clauses.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
@@ -99,6 +99,6 @@ def _of_search(searched: Searched) -> str:
     if agreeing > 1:
         said = f"{agreeing:,} of {total:,} independent searches found this optimum"
     else:
-        said = "no independent search found this optimum" if not agreeing else "one search alone found this optimum"
+        said = "no independent search found this optimum" if not agreeing else "only one search found this optimum"
         said = f"{said}: whether it is the best is unknown; use more search.rounds"
-    return said if searched.gap is None else f"{said}; the next best seen is {searched.gap:.2f} nats lower"
+    return said if searched.gap is None else f"{said}; the next best optimum is {searched.gap:.2f} nats lower"

@@ -24,7 +24,7 @@ def test_folds_share_the_data_out_evenly(sample_weights, n_folds, seed):
     weights = np.array(sample_weights)
     n_counted = int(np.sum(weights > 0))
     if n_folds > n_counted:
-        with pytest.raises(InputError, match=f"folds: expected from 2 to {n_counted}, the number of data"):
+        with pytest.raises(InputError, match=f"folds: expected from 2 to {n_counted}, the number of observations"):
             cross_validation.folds_of(weights, n_folds, jax.random.PRNGKey(seed))
         return
     folds = cross_validation.folds_of(weights, n_folds, jax.random.PRNGKey(seed))
@@ -48,7 +48,7 @@ def test_a_number_of_folds_that_is_none_is_refused(n_folds):
 
 
 def test_training_data_that_are_all_the_same_are_refused():
-    with pytest.raises(InputError, match="expected data that differ in each training set"):
+    with pytest.raises(InputError, match="expected at least two different values in each training set"):
         cross_validation.fold_jobs(a_job([1.0, 1.0, 1.0, 2.0]), 4, KEY)
     assert len(cross_validation.fold_jobs(a_job([1.0, 1.0, 2.0, 2.0]), 4, KEY)) == 4
 

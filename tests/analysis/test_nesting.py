@@ -123,7 +123,7 @@ def test_a_choice_at_the_edge_and_searches_that_missed_are_told():
     near = found[1]._replace(bic=found[0].bic + 1.0)
     missed = selection.remarks([found[0], near], 0, "bic")[1]
     assert missed.startswith("a better optimum of 3 components with free scales (by ")
-    assert "so that the choice may be wrong" in missed
+    assert "so the choice may be wrong" in missed
     assert selection.remarks(found, 0, "held_out")[1] == missed
     assert "3 components are the most" in selection.remarks(found, 1, "bic")[0]
     one, two = (

@@ -122,7 +122,7 @@ def test_a_fit_that_has_not_converged_says_so_wherever_it_is_seen(fork: Fork, tm
     assert told.startswith("not converged in 5 steps: its gradient is ")
     assert f"{metrics['gradient_norm']:.2g} standard errors" in told
     assert told in ended.stdout
-    assert "one start: whether others reach a better optimum is not known" in ended.stdout
+    assert "one start: whether others would reach a better optimum is unknown" in ended.stdout
     with closing(sqlite3.connect(tmp_path / "outputs/mlflow.db")) as store:
         logged = dict(store.execute("select key, value from latest_metrics").fetchall())
         (note,) = store.execute("select value from tags where key = 'mlflow.note.content'").fetchone()

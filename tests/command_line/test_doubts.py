@@ -12,7 +12,7 @@ from conftest import Fork
 from pyarrow import parquet
 
 QUIET = ("figures=none", "animation=none")
-WORDS = "components 0 and 1 are at the same place as far as the data can tell: as one"
+WORDS = "components 0 and 1 coincide as far as the data can show: merged"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -243,7 +243,7 @@ TOGETHER = [
     ("n_components=auto selection.scales=[]", "error: selection.scales: ", "free, equal or both"),
     ("n_components=auto criterion=held_out", "error: folds: ", "2 or more where criterion=held_out"),
     ("n_components=auto criterion=likelihood_ratio", "error: likelihood_ratio: ", "likelihood_ratio=99"),
-    ("data.n_draws=20 folds=21", "error: folds: ", "from 2 to 20, the number of data, but got 21"),
+    ("data.n_draws=20 folds=21", "error: folds: ", "from 2 to 20, the number of observations, but got 21"),
     (
         "data.n_draws=20 n_components=auto selection.smallest=21 selection.largest=30",
         "error: n_components: ",
