@@ -174,7 +174,7 @@ def _numbers(data: Any) -> Float[np.ndarray, " n"]:
     masked = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else False
     bad = np.flatnonzero(~np.isfinite(numbers) | masked)
     if len(bad):
-        raise _no_data(f"{len(bad)} missing, NaN or infinite values, the first at index {bad[0]}")
+        raise _no_data(f"{len(bad)} that are missing, NaN or infinite, the first at index {bad[0]}")
     return numbers
 
 

@@ -1,1 +1,1 @@
-"""Everything that touches disk or a server."""
+"""Everything on disk: data files, records of runs, and sweeps."""

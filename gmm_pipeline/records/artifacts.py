@@ -1,4 +1,4 @@
-"""The one file that knows names and formats inside a record.
+"""Names and formats of the files of a record, defined only here.
 
 A record is the directory of one run:
 
@@ -9,12 +9,12 @@ A record is the directory of one run:
 | `data.json` | name, unit, digest and size of the data; the true mixture where it is known |
 | `parameters.json` | `weights`, `locs`, `scales`, ordered by loc, in the user's units; standard errors and intervals |
 | `metrics.json` | `loss`, `log_likelihood`, `aic`, `bic`, … |
-| `restarts.json` | what became of each start |
-| `selection.csv` | a row a candidate, where the number of components was chosen |
+| `restarts.json` | the outcome of each start |
+| `selection.csv` | one row per candidate, where the number of components was chosen |
 | `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
-| `loss.csv` | steps and losses once more, for whatever plots a table |
-| `assignments.parquet`, `.csv` | a row a datum: datum, sample weight, label, its uncertainty, responsibilities |
+| `loss.csv` | steps and losses again, as a table that any tool can plot |
+| `assignments.parquet`, `.csv` | one row per datum: datum, sample weight, label, its uncertainty, responsibilities |
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
 | `comparison.json` | of a rerun: what differs from the record that was run again |
@@ -23,8 +23,8 @@ A record is the directory of one run:
 
 The runs of a sweep share `code-<digest>.diff` in the folder of the sweep.
 
-Every file appears whole or not at all, and `record.json` comes once the numbers are there: a directory without it is
-not a result. Pictures follow, since no fit is lost over one.
+Every file appears whole or not at all, and `record.json` is written after the numbers: a directory without it is not a
+result. Pictures follow, so that a failed picture loses no fit.
 """
 
 import hashlib
@@ -61,22 +61,22 @@ HYDRA = ".hydra"
 LOGS = ("fit.log", "rerun.log")
 
 RESULTS = (PARAMETERS, METRICS, RESTARTS, SELECTION, REPLICATES, HISTORY, ASSIGNMENTS)
-"""What a fit found: the same bytes each time, where the record says what it was made with."""
+"""The results of a fit: the same bytes each time, with the same code, versions and device."""
 ASKED = (CONFIG, DATA, LOSS, ASSIGNMENTS_CSV)
-"""What else is whole before `record.json` is written; it may say where the record lay."""
+"""Other files that are complete before `record.json` is written; they may contain the path of the record."""
 FILES = (CONFIG, DATA, *RESULTS, ASSIGNMENTS_CSV, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
 
 def files_of(record: Path) -> list[Path]:
-    """The files of a record, and nothing else: it may lie in a folder of the user's."""
+    """The files of a record, and nothing else that the user may keep in its folder."""
     files = [record / name for name in (*FILES, *LOGS, REPORT)]
     files += [file for name in (HYDRA, FIGURES, ANIMATION) for file in sorted((record / name).rglob("*"))]
     return [file for file in files if file.is_file()]
 
 
 class History(NamedTuple):
-    """How a fit went: the state before step 0, then every `history_every` steps, then the end."""
+    """The history of a fit: the state before step 0, then every `history_every` steps, then the end."""
 
     steps: Int[np.ndarray, " H"]
     """Optimizer steps taken so far."""
@@ -87,7 +87,7 @@ class History(NamedTuple):
 
 
 class Assignments(NamedTuple):
-    """What the fitted mixture says of each datum."""
+    """Label and responsibilities of each datum under the fitted mixture."""
 
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"] | None
@@ -95,11 +95,11 @@ class Assignments(NamedTuple):
     """The most probable component, counted from 0 in the order of locs."""
     responsibilities: Float[np.ndarray, "n K"]
     rows: Int[np.ndarray, " n"] | None = None
-    """Where each datum is among the rows of its file, from 0, where rows were left out."""
+    """The row of each datum in its file, from 0, if rows were left out."""
 
 
 def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
-    """SHA-256 of the bytes of each of the files, results unless others are named, that a record has.
+    """SHA-256 of files of a record, its results unless others are named.
 
     Args:
         record: its folder.
@@ -110,18 +110,18 @@ def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
-    """One SHA-256 for all: of what `sha256sum` prints of the files."""
+    """One SHA-256 for several files: that of the output of `sha256sum`."""
     return hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in digests.items()).encode()).hexdigest()
 
 
 def write_diff(record: Path, diff: str, digest: str | None, *, of_sweep: bool) -> None:
-    """Keep a diff of the code beside a record: once for all runs of a sweep that share it.
+    """Store a diff of the code with a record, once for all runs of a sweep that share it.
 
     Args:
         record: folder of the record.
-        diff: what differs, if anything does.
+        diff: the differences, possibly empty.
         digest: SHA-256 of the diff.
-        of_sweep: whether the record is that of a run of a sweep, in its folder.
+        of_sweep: whether the record belongs to a run of a sweep and lies in the sweep's folder.
     """
     if digest is None:
         return
@@ -131,7 +131,7 @@ def write_diff(record: Path, diff: str, digest: str | None, *, of_sweep: bool) -
 
 
 def find_diff(record: Path, digest: str) -> Path | None:
-    """The file with the diff that a record names, if it is still there.
+    """The file with the diff that a record names, if it still exists.
 
     Args:
         record: its folder.
@@ -146,7 +146,7 @@ def _of_sweep(record: Path, digest: str) -> Path:
 
 
 def mixture_as_json(mixture: Mixture) -> dict[str, Any]:
-    """A mixture under its stable names."""
+    """A mixture as JSON, under its stable names."""
     return {name: np.asarray(values).tolist() for name, values in mixture._asdict().items()}
 
 
@@ -210,13 +210,13 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
-    """Labels, how uncertain each is, and responsibilities, a row a datum.
+    """Labels, how uncertain each is, and responsibilities, one row per datum.
 
     uncertainty_i = 1 − max_j r_ij, the probability of another component, summed over those.
     """
     columns: dict[str, np.ndarray] = {}
     if assignments.rows is not None:
-        columns["row"] = assignments.rows + 1  # as people count
+        columns["row"] = assignments.rows + 1  # rows counted from 1
     columns["datum"] = assignments.data
     if assignments.sample_weights is not None:
         columns["sample_weight"] = assignments.sample_weights

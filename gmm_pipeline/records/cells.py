@@ -1,6 +1,6 @@
 """What a cell of a column means: a number, a missing value, or neither.
 
-A missing value is NaN here; whoever asked for the column decides what becomes of it.
+A missing value is NaN here; the caller decides what to do with it.
 """
 
 import re
@@ -16,16 +16,16 @@ POINT, COMMA = ".", ","
 WITH_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$|^[+-]?(?i:nan|inf|infinity)$"
 GROUPED = r"^[+-]?[1-9]\d{0,2},\d{3}$"
-"""A decimal comma, or a comma between thousands."""
+"""A number with a comma, which is a decimal comma or separates thousands."""
 THOUSANDS = r"^[+-]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)$"
-"""Both: thousands are separated, and decimals follow."""
+"""A number with separated thousands and decimals."""
 
 
 class Cells(NamedTuple):
-    """What the user says of cells."""
+    """How the user describes cells."""
 
     decimal: str | None
-    """`.` or `,`; None where the file shows it."""
+    """`.` or `,`; None to detect it."""
     missing_codes: tuple[str, ...]
     """What stands for a missing value, besides an empty cell and NaN."""
 
@@ -39,25 +39,25 @@ def looks_numeric(text: str, *, commas: bool) -> bool:
 
     Args:
         text: of the cell, stripped.
-        commas: whether its decimals may follow a comma.
+        commas: whether a decimal comma is allowed.
     """
     return is_number(text) or (commas and WITH_COMMA.fullmatch(text) is not None)
 
 
 def arrow_functions() -> Any:
-    """Arrow's functions on columns, which exist once they are imported, so that no checker of types knows them."""
+    """Arrow's functions on columns, which it creates on import, so that type checkers do not see them."""
     from pyarrow import compute
 
     return compute
 
 
 def numbers_of(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
-    """A column of Arrow's or NumPy's as float64, NaN where it has no value.
+    """An Arrow or NumPy column as float64, NaN where it has no value.
 
     Args:
-        column: of numbers, or of texts that read as numbers.
-        where: how a message names it.
-        cells: what the user says of them.
+        column: of numbers, or of text that can be read as numbers.
+        where: name of the column for messages.
+        cells: how the user describes them.
 
     Raises:
         InputError: it holds something else.
@@ -86,13 +86,13 @@ def _of_arrow(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
         raise _no_numbers(where, present[0].as_py() if len(present) else None, str(kind))
     plain = pc.cast(column, kind)
     if pa.types.is_decimal(kind):
-        plain = pc.cast(plain, pa.string())  # which is read to the nearest float64; a cast of decimals is not as exact
-    # Whole numbers beyond 2**53 are rounded, as they are wherever numbers are float64.
+        plain = pc.cast(plain, pa.string())  # reading text gives the nearest float64; a cast of decimals is less exact
+    # Whole numbers beyond 2**53 are rounded, as always in float64.
     return _spread(pc.cast(plain.drop_null(), pa.float64(), safe=False), plain.is_null())
 
 
 def _spread(present: Any, missing: Any) -> Float[np.ndarray, " n"]:
-    """Numbers at their rows, NaN at those that are missing."""
+    """Put numbers at their rows, and NaN at the missing ones."""
     numbers = np.full(len(missing), np.nan)
     numbers[_as_numpy(arrow_functions().cast(missing, "uint8")) == 0] = _as_numpy(present)
     return numbers
@@ -104,7 +104,7 @@ def _as_numpy(column: Any) -> np.ndarray:
 
 
 def is_numeric(kind: Any) -> bool:
-    """Whether a type of Arrow's is one of numbers, also where they are kept in a dictionary."""
+    """Whether an Arrow type is numeric, including dictionaries of numbers."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -130,7 +130,7 @@ def _of_texts(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
 
 
 def _with_points(texts: Any, where: str, cells: Cells) -> Any:
-    """Texts with a point before decimals, where the user says that there are commas."""
+    """Texts with decimal points, if the user says that they have decimal commas."""
     pc = arrow_functions()
     if cells.decimal != COMMA:
         return texts
@@ -142,7 +142,7 @@ def _with_points(texts: Any, where: str, cells: Cells) -> Any:
 
 
 def _has_decimal_commas(texts: Any, where: str) -> bool:
-    """Whether decimals follow a comma in a column, which its cells have to agree in."""
+    """Whether a column has decimal commas; all of its cells must agree."""
     pc = arrow_functions()
     commas = pc.match_substring(texts, COMMA)
     if not pc.any(commas).as_py():
@@ -150,7 +150,7 @@ def _has_decimal_commas(texts: Any, where: str) -> bool:
     fits = pc.match_substring_regex(texts, f"^(?:{WITH_COMMA.pattern})$")
     if not pc.all(pc.or_(pc.invert(commas), fits)).as_py():
         _refuse_thousands(texts, where)
-        return False  # text, of which the message shows some
+        return False  # some cells are text, which another message reports
     points = pc.match_substring(texts, POINT)
     if pc.any(points).as_py():
         raise _in_doubt(where, f"{_first(texts, commas)!r} and {_first(texts, points)!r}")
@@ -168,7 +168,7 @@ def _in_doubt(where: str, came: str) -> InputError:
         where,
         expected="decimals after a point, or all of them after a comma",
         came=came,
-        remedy="If the comma marks decimals, add data.decimal=comma; separators of thousands have to be removed.",
+        remedy="If the comma marks decimals, add data.decimal=comma; separators of thousands must be removed.",
     )
 
 
@@ -180,7 +180,7 @@ def _refuse_thousands(texts: Any, where: str) -> None:
             where,
             expected="numbers without separators of thousands",
             came=repr(_first(texts, thousands)),
-            remedy="Take the separators out of the file.",
+            remedy="Remove the separators from the file.",
         )
 
 

@@ -1,8 +1,8 @@
-"""The state of the code that computes: commit, what differs from it, and a digest of its source.
+"""The state of the code that computes results: commit, differences from it, and a digest of its source.
 
-Only what decides a result counts: the package, `conf/`, the launcher, and the libraries that are asked for. An edited
-README makes no run dirty. A file that git does not know counts as a change, and is part of the diff. The price: git is
-asked once a process; what changes later is not seen, nor does it bear on code that was imported.
+Only what affects a result counts: the package, `conf/`, the launcher, and the required libraries. An edited README does
+not make a run dirty. An untracked file counts as a change and is part of the diff. The price: git is called once per
+process, so later changes are not seen; they do not affect code that is already imported.
 """
 
 import functools
@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 PACKAGE = Path(__file__).parent.parent
 DECIDING = ("gmm_pipeline", "conf", "hydra_plugins", "pyproject.toml", "requirements.lock")
-"""What decides a result, beside the package."""
+"""What affects a result, besides the package."""
 LONGEST_DIFF = 1_000_000
-"""Letters of a diff that are kept, and bytes of a new file that are shown in it."""
+"""Most characters of a diff that are stored, and most bytes of a new file that it shows."""
 
 
 class CodeState(NamedTuple):
-    """What git says of the code; None outside of a checkout."""
+    """The state of the code according to git; None outside of a checkout."""
 
     commit: str | None
     dirty: bool | None
     diff: str
-    """Between the commit and the files, as `git apply` takes it; empty for none."""
+    """Differences between the commit and the files, for `git apply`; empty if there are none."""
 
     @property
     def diff_digest(self) -> str | None:
@@ -41,7 +41,7 @@ def code_state() -> CodeState:
 
 
 def state_of(package: Path) -> CodeState:
-    """The state of a package and of what lies beside it and decides results.
+    """The state of a package and of the files beside it that affect results.
 
     Args:
         package: the folder with `__init__.py`.
@@ -62,7 +62,7 @@ def state_of(package: Path) -> CodeState:
 
 
 def _as_new(root: Path, name: str) -> str:
-    """A file that git does not know, as its diff would show it."""
+    """An untracked file as a diff."""
     header = f"diff --git a/{name} b/{name}\nnew file mode 100644\n"
     try:
         content = (root / name).read_bytes()
@@ -103,7 +103,7 @@ def source_digest(*functions: Callable[..., object]) -> str:
     """SHA-256 of this package's source and of the files of other functions.
 
     Args:
-        functions: plug-ins, whose source counts where they are not a library's.
+        functions: plug-ins, whose source counts unless they belong to a library.
     """
     files = {*PACKAGE.rglob("*.py"), *(file for file in map(_source, functions) if file is not None)}
     sha = hashlib.sha256()
@@ -113,7 +113,7 @@ def source_digest(*functions: Callable[..., object]) -> str:
 
 
 def _source(function: Callable[..., object]) -> Path | None:
-    """The file of a function of the user's; None for one of an installed library, which has a version."""
+    """The file of a user's function; None for one of an installed library, which has a version."""
     try:
         file = Path(inspect.getfile(function))
     except TypeError:  # built in

@@ -1,4 +1,4 @@
-"""One column of numbers of a file, with one of sample weights: chosen, checked, without the rows that lack a value."""
+"""One column of numbers of a file, with one of sample weights: chosen, checked, without rows that lack a value."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -15,33 +15,33 @@ from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.tables import Table, open_table
 
-Text = str | int | float  # what YAML makes of a word on the command line
+Text = str | int | float  # what YAML makes of a value on the command line
 MISSING = ("error", "drop")
 DECIMALS = {"point": POINT, "comma": COMMA}
 MOST_NAMED = 20
-"""Columns that a message names."""
+"""Most columns that a message lists."""
 
 
 class Wanted(NamedTuple):
-    """What is read of a file."""
+    """What is to be read from a file."""
 
     column: str | None
-    """None for the only one with numbers."""
+    """None for the only numeric column."""
     weights_column: str | None
     missing: str
     """`error` or `drop`."""
 
 
 class Read(NamedTuple):
-    """What was read of a file."""
+    """What was read from a file."""
 
     name: str
-    """The column's, or the file's where that has none."""
+    """The column's name, or the file's if that has none."""
     column: str
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"] | None
     rows: Int[np.ndarray, " n"] | None
-    """Where the data are among the rows of the file, from 0; None where they are all of them."""
+    """The rows of the file that the data come from, counted from 0; None for all rows."""
     n_rows: int
 
 
@@ -53,7 +53,7 @@ def asked_of(
     missing_codes: Sequence[Text],
     column: str | None,
 ) -> Asked:
-    """What the keys of a file say of how it is written.
+    """How a file is written, from the keys of its config.
 
     Args:
         header: `data.header`.
@@ -64,7 +64,7 @@ def asked_of(
         column: its name; None for the only one.
 
     Raises:
-        InputError: one of them says nothing.
+        InputError: a key has an invalid value.
     """
     cells = Cells(_meaning("data.decimal", decimal, DECIMALS), tuple(str(code) for code in missing_codes))
     split = _meaning("data.delimiter", delimiter, DELIMITERS)
@@ -76,12 +76,12 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     """One column of numbers, in the order of the rows.
 
     Args:
-        file: with a table.
+        file: that holds a table.
         wanted: which column.
-        asked: what the user says of how the file is written.
+        asked: how the user describes the file.
 
     Raises:
-        InputError: there is no such column, or it holds something else.
+        InputError: there is no such column, or it is not numeric.
     """
     _meaning("data.missing", wanted.missing, {name: name for name in MISSING})
     table = open_table(file, asked)
@@ -95,7 +95,7 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     read = [_numbers(values, where, asked.cells) for values, where in zip(table.read(places), wheres, strict=True)]
     if len(read[0]) == 0:
         remedy = "Choose another file or column."
-        raise InputError(wheres[0], expected="numbers, a row each", came="no rows", remedy=remedy)
+        raise InputError(wheres[0], expected="numbers, one per row", came="no rows", remedy=remedy)
     rows = _complete(read, wheres[0], wanted.missing)
     data, *weights = (values if rows is None else values[rows] for values in read)
     if weights:
@@ -113,7 +113,7 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
 
 
 def _complete(columns: Sequence[Float[np.ndarray, " n"]], where: str, missing: str) -> Int[np.ndarray, " m"] | None:
-    """The rows in which no column lacks a value, or None where those are all."""
+    """The rows in which every column has a value; None for all rows."""
     absent = np.logical_or.reduce([np.isnan(values) for values in columns])
     if not absent.any():
         return None
@@ -122,12 +122,12 @@ def _complete(columns: Sequence[Float[np.ndarray, " n"]], where: str, missing: s
         remedy = "Leaving rows out may change the answer: if that is right, add data.missing=drop."
         raise InputError(where, expected="finite numbers", came=came, remedy=remedy)
     if absent.all():
-        raise InputError(where, expected="finite numbers", came="missing values alone", remedy="Choose another column.")
+        raise InputError(where, expected="finite numbers", came="only missing values", remedy="Choose another column.")
     return np.flatnonzero(~absent)
 
 
 def _meaning(key: str, value: Text | None, choices: Mapping[str, str]) -> Any:
-    """What one of the words, or of the characters that they stand for, means."""
+    """The character that a name stands for; the character itself is accepted too."""
     if value is None:
         return None
     if value not in (*choices, *choices.values()):
@@ -138,7 +138,7 @@ def _meaning(key: str, value: Text | None, choices: Mapping[str, str]) -> Any:
 
 
 def _place(table: Table, file: Path, key: str, column: str) -> int:
-    """Where the column with a name is."""
+    """The index of the column with a name."""
     names = list(table.names)
     if names.count(column) > 1:
         remedy = f"Rename one of them, so that {key} says which."
@@ -154,12 +154,12 @@ def _place(table: Table, file: Path, key: str, column: str) -> int:
 
 
 def _only(table: Table, file: Path, others: Sequence[int]) -> int:
-    """Where the only column of numbers is.
+    """The index of the only numeric column.
 
     Args:
         table: with columns.
         file: that it is in.
-        others: columns that have another part.
+        others: columns that are used otherwise.
 
     Raises:
         InputError: there are several, or none.
@@ -180,11 +180,11 @@ def _only(table: Table, file: Path, others: Sequence[int]) -> int:
     unique = [name for name in names if name and list(table.names).count(name) == 1]
     overrides = [shlex.quote(hydra_override("data.column", name)) for name in unique[:MOST_NAMED]]
     remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give the columns names."
-    if table.numbered and len(table.names) == 2:  # which a comma between them may have made of one
+    if table.numbered and len(table.names) == 2:  # a decimal comma may have split one column into two
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
     raise InputError(
         "data.column",
-        expected=f"one of the columns of {file}" + (", of which several have numbers" if found else ""),
+        expected=f"one of the columns of {file}" + (", several of which are numeric" if found else ""),
         came=f"none, and there are {', '.join(name or 'one without a name' for name in names[:MOST_NAMED])}",
         remedy=remedy,
     )
@@ -209,7 +209,7 @@ def _check_weights(where: str, weights: Float[np.ndarray, " n"]) -> None:
         row = int(np.argmin(weights))
         raise InputError(
             where,
-            expected="sample weights that are 0 or more and not all 0",
+            expected="non-negative sample weights, not all 0",
             came=f"{weights[row]:g} in row {row + 1}",
             remedy="A sample weight says how often a datum counts.",
         )

@@ -1,9 +1,9 @@
-"""Two records side by side: whether they hold the same bits, and if not, which values differ by how much, and why.
+"""Compare two records: whether they hold the same bits, and if not, which values differ, by how much, and why.
 
-The digests decide: a result is the same where its bytes are. Only files that differ are read, as arrays under dotted
-names. A unit in the last place is one of the type that the fit was computed in, since a result in float64 that comes of
-a fit in float32 carries the errors of the latter. The price: of a record whose files are gone or were edited, no more
-can be said than that they differ.
+The digests decide: results are equal if their bytes are. Only files that differ are read, as arrays under dotted names.
+Units in the last place refer to the type in which the fit was computed, since a float64 result of a float32 fit has the
+errors of float32. The price: if the files of a record are missing or were edited, the comparison only shows that they
+differ.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from gmm_pipeline.records.finding import read_part
 from gmm_pipeline.records.provenance import COMPUTING
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-"""Says where programs are kept, and changes none."""
+"""The folder of compiled programs, which does not affect results."""
 MADE_WITH = ("python", "platform", "machine", "cpu", "device", "devices", "jax")
 
 
@@ -29,20 +29,20 @@ class Difference(NamedTuple):
 
     file: str
     key: str
-    """Dotted name in the file; empty where the whole file is meant."""
+    """Dotted name in the file; empty for the whole file."""
     n_values: int
     n_different: int
     largest_absolute: float | None = None
-    """In the units of the values; None for what is no number."""
+    """In the units of the values; None if they are not numbers."""
     largest_relative: float | None = None
     largest_ulps: float | None = None
-    """In units in the last place of the type of the fit; None for what is no float."""
+    """In units in the last place of the type of the fit; None if they are not floats."""
     note: str = ""
-    """What else there is to say."""
+    """A remark."""
 
 
 class Circumstance(NamedTuple):
-    """Something that was not the same, and may be why the results are not."""
+    """Something that changed, and may explain why the results differ."""
 
     what: str
     """code, version, device, setting, data, config or batch."""
@@ -55,10 +55,10 @@ class Circumstance(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A record beside the one that it repeats."""
+    """The comparison of a record with the one that it repeats."""
 
     files: dict[str, bool]
-    """Each result, and whether it has the same bytes."""
+    """Result files, and whether each has the same bytes."""
     differences: list[Difference]
     circumstances: list[Circumstance]
 
@@ -73,8 +73,8 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
 
     Args:
         before: folder of the record that was run again.
-        now: folder of what came of it.
-        without_effect: keys of the config that do not bear on what is fitted.
+        now: folder of the new record.
+        without_effect: keys of the config that do not affect the fit.
 
     Raises:
         InputError: the record that was run again is damaged.
@@ -82,7 +82,7 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
     about, about_now = read_part(before / artifacts.RECORD), read_part(now / artifacts.RECORD)
     expected = about.get("digests", {}).get("results") or artifacts.digests_of(before)
     found = artifacts.digests_of(now)
-    # A result that the record does not have is newer than it.
+    # A result that the record lacks was introduced after it.
     files = {name: sha == found.get(name) for name, sha in expected.items()}
     dtype = np.dtype(read_config(now).get("precision", "float32"))
     differing = [name for name, same in files.items() if not same]
@@ -102,7 +102,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def changed_values(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Dotted keys of two configs whose values differ, with both; None for a key that is not there.
+    """Dotted keys of two configs whose values differ, with both values; None for a missing key.
 
     Args:
         before: a config, nested.
@@ -173,7 +173,7 @@ def _largest(values: np.ndarray) -> float | None:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """What a result holds, as arrays by dotted name."""
+    """The contents of a result as arrays by dotted name."""
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
@@ -205,7 +205,7 @@ def _as_array(content: Any) -> np.ndarray:
 def _circumstances(
     before: Path, now: Path, about: Mapping[str, Any], about_now: Mapping[str, Any]
 ) -> Iterator[Circumstance]:
-    """What was not the same; what an older record does not know is no difference."""
+    """What changed between the records; what an older record does not have is not a difference."""
     made, made_now = about.get("provenance", {}), about_now["provenance"]
     yield from _of_code(about, about_now)
     versions, versions_now = made.get("versions", {}), made_now["versions"]
@@ -225,7 +225,7 @@ def _circumstances(
 
 
 def _of_config(before: Path, now: Path, without_effect: Collection[str]) -> Iterator[Circumstance]:
-    """Values that are not those of the record, such as of a key that is newer than it."""
+    """Values that differ from the record's, including those of keys that were introduced after it."""
     with damage_reported(before, artifacts.CONFIG):
         config = read_config(before)
     for key, old, new in changed_values(config, read_config(now)):

@@ -1,11 +1,11 @@
-"""Compiled programs: where they are kept, how much of them, and whether one is being made.
+"""The cache of compiled programs: its folder, its size, and whether a program is being compiled.
 
-They are the user's, and not those of one outputs folder: JAX finds a program by a digest of the program, its options,
-versions and device, so that any runs and processes can share a folder. What it writes there is executable, so nobody
-else may write to it. JAX has a bound on the folder's size of its own, but takes a lock for each program that it reads,
-and after a process was killed between two of its files it stores nothing any more. So here a process that has compiled
-something removes, when it ends, what was not used for longest. The price: while it runs the folder may outgrow its
-bound.
+The cache belongs to the user, not to one outputs folder: JAX finds a program by a digest of the program, its options,
+versions and device, so that all runs and processes can share a folder. Its contents are executable, so nobody else may
+write to it. JAX can bound the folder's size itself, but then takes a lock for each program that it reads, and if a
+process is killed between writing two files, it never stores anything again. So here a process that has compiled
+something removes the least recently used programs when it ends. The price: the folder may exceed its bound while a
+process runs.
 """
 
 import atexit
@@ -26,55 +26,55 @@ from gmm_pipeline.records.provenance import code_digest
 log = logging.getLogger(__name__)
 
 USER = "user"
-"""Stands for the folder of this user."""
+"""Value of the key that means the folder of this user."""
 MOST_BYTES = 2**29
-"""Of programs in the user's folder; one fit leaves about half a megabyte."""
+"""Most bytes of programs in the user's folder; one fit adds about half a megabyte."""
 KEPT = 0.75
-"""Share of that which is left after programs were removed."""
+"""Share of that to which the folder is reduced."""
 OF_AN_ENTRY = "-cache"
-"""How JAX ends the name of a program's file."""
+"""Suffix that JAX gives to a program's file."""
 OF_A_TRACE = "-trace"
 NOT_USED = re.compile(r"Error (?:reading|writing) persistent compilation cache entry for '([^']+)'")
-"""What JAX warns of."""
+"""JAX's warning about a program that it cannot read or write."""
 LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 FOUND = "/jax/compilation_cache/cache_hits"
 COMPILED = "/jax/core/compile/backend_compile_duration"
 """What JAX reports before it looks for a program, if it found it, and when there is one."""
 
 _begun: dict[int, float] = {}
-"""When threads began to look for a program that is not there yet."""
+"""Start times of threads that are looking for or compiling a program."""
 _own: set[Path] = set()
-"""The user's folder, where this process keeps programs in it."""
+"""The user's folder, if this process uses it."""
 
 
 def user_folder() -> Path:
-    """Where this user's programs are kept."""
+    """The folder of this user's programs."""
     import platformdirs
 
     return platformdirs.user_cache_path("gmm_pipeline", appauthor=False) / "compiled"
 
 
 class Traces:
-    """Traces of programs, beside what they were compiled to."""
+    """A store of traces, in the folder of compiled programs."""
 
     def __init__(self, folder: Path):
-        """Keep them in this folder."""
+        """Store traces in this folder."""
         self._folder = folder
 
     @property
     def code(self) -> str:
-        """A digest of the source, the versions and the device of what is traced."""
+        """A digest of the source, the versions and the device."""
         return code_digest()
 
     def read(self, name: str) -> bytes | None:
-        """What is kept under a name; None for nothing."""
+        """The trace of this name; None if there is none."""
         try:
             return (self._folder / f"{name}{OF_A_TRACE}").read_bytes()
         except OSError:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Keep it, if there is room.
+        """Store a trace, unless the disk is full or not writable.
 
         Args:
             name: a digest, in hexadecimal digits.
@@ -85,13 +85,13 @@ class Traces:
 
 
 def keep_in(folder: str | None) -> Traces | None:
-    """Let JAX keep compiled programs in a folder; in none where it cannot be made, which costs time but no fit.
+    """Let JAX cache compiled programs in a folder; without a cache if the folder cannot be made, which only costs time.
 
     Args:
         folder: its path, `user`, or None for none.
 
     Returns:
-        Where traces can be kept.
+        The store for traces; None without a cache.
     """
     _watch()
     if folder is None:
@@ -115,16 +115,16 @@ def _can_be_used(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        log.warning("compiled programs are not kept: %s", error)
+        log.warning("compiled programs are not cached: %s", error)
         return False
     _replace_what_is_broken(folder)
     return True
 
 
 def _replace_what_is_broken(folder: Path) -> None:
-    """Remove a program that was cut off, by a kill or a full disk; JAX would warn of it in each process to come.
+    """Remove a truncated program, left by a kill or a full disk; JAX would warn about it in every later process.
 
-    Its warning names the program but not the file, so that all files of that name go.
+    JAX's warning names the program but not the file, so all files of that name are removed.
     """
     usual = warnings.showwarning
 
@@ -149,9 +149,9 @@ def _replace_what_is_broken(folder: Path) -> None:
 
 
 def trim(folder: Path, most: int = MOST_BYTES) -> None:
-    """Remove the programs that were not used for longest from a folder that holds too many bytes.
+    """Remove the least recently used programs from a folder that is too large.
 
-    Any number of processes may do so at once, and while others read and write.
+    Any number of processes may do so at once, while others read and write.
 
     Args:
         folder: of the compilation cache.
@@ -176,7 +176,7 @@ def trim(folder: Path, most: int = MOST_BYTES) -> None:
 
 @functools.cache
 def _watch() -> None:
-    """Heed when JAX compiles."""
+    """Record when JAX compiles."""
     from jax import monitoring
 
     def at_event(event: str, **kwargs: Any) -> None:
@@ -199,5 +199,5 @@ def _trim_at_exit() -> None:
 
 
 def seconds_compiling() -> float:
-    """For how long a program has been compiled by now, or looked for, by any thread; 0 where none is."""
+    """For how many seconds a program has been compiled or looked for by any thread; 0 if none is."""
     return max((time.perf_counter() - begun for begun in list(_begun.values())), default=0.0)

@@ -1,9 +1,9 @@
-"""What a finished record says, read back, and what it is known by wherever it lies.
+"""The contents of a finished record, read back, and an identifier that does not depend on its location.
 
-Whatever is told of a record elsewhere (a tracker, a page, a comparison) is read here, so that an older or a damaged
-record is one case, in one place. `record.json` has the digest of each file: what is read is held to it, so that a file
-that was cut off, or that belongs to another record, is refused rather than taken for the answer. Records of earlier
-versions have fewer digests, or none; what they lack is not asked for.
+Whatever is reported of a record elsewhere (a tracker, a page, a comparison) is read here, so that older and damaged
+records are handled in one place. `record.json` has the digest of each file, and files are checked against it, so that a
+file that is truncated, or that belongs to another record, is refused. Records of earlier versions have fewer digests,
+or none; missing digests are not checked.
 """
 
 import contextlib
@@ -37,13 +37,13 @@ LASTING = (
     "provenance",
     "sweep",
 )
-"""What of `record.json` is written once, and is the same wherever the record is moved or copied."""
+"""Keys of `record.json` that are written once and never change, even if the record is moved or copied."""
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""A config of a record is resolved and was written with whatever YAML could mistake in quotes: any reader gives the
-same, and the one in C takes a twentieth of the time."""
+"""The config of a record is resolved, and ambiguous YAML values are quoted: every reader gives the same result, and the
+one in C takes a twentieth of the time."""
 DEEPEST = 100
-"""Levels of a config, of which ours have five: the reader in C ends the process where they are some ten thousand."""
+"""Most levels of a config; ours have five, and the reader in C crashes the process at about ten thousand."""
 
 
 READ = (artifacts.CONFIG, artifacts.DATA, artifacts.PARAMETERS, artifacts.METRICS, artifacts.HISTORY)
@@ -51,11 +51,11 @@ READ = (artifacts.CONFIG, artifacts.DATA, artifacts.PARAMETERS, artifacts.METRIC
 
 
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
-"""What reading and decoding raise at a file that is gone, cut off, or something else."""
+"""Exceptions of reading and decoding a file that is missing, truncated, or of another kind."""
 
 
 class Content(NamedTuple):
-    """What a record says, read once; of a run that failed, its config at most and `record`."""
+    """The contents of a record, read once; for a failed run, `record` and perhaps its config."""
 
     config: dict[str, Any]
     data: dict[str, Any]
@@ -66,7 +66,7 @@ class Content(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a process knows of a record that it has just written, and need not read."""
+    """Contents of a record that this process has just written and need not read again."""
 
     config: dict[str, Any]
     history: artifacts.History
@@ -76,7 +76,7 @@ NO_HISTORY = artifacts.History(np.zeros(0, int), np.zeros(0), Mixture(*3 * (np.z
 
 
 def read_about(record: Path) -> dict[str, Any]:
-    """What `record.json` says, and its `record_id`; of a record without times, the time of the file."""
+    """The content of `record.json`, with its `record_id`; for a record without times, with the time of the file."""
     file = record / artifacts.RECORD
     about = read_json(file)
     return Part({"started": written(file), "ended": written(file), "record_id": record_id(about), **about}, file)
@@ -88,10 +88,10 @@ def written(file: Path) -> str:
 
 
 def record_id(about: Mapping[str, Any]) -> str:
-    """What a record is known by wherever it lies: a digest of what `record.json` says for good.
+    """The identifier of a record, wherever it lies: a digest of the permanent keys of `record.json`.
 
-    Two records are one where nothing in them differs but paths, pictures and time spent: a run is told from another of
-    the same config by when it began, if the record says so.
+    Two records are the same if they differ only in paths, pictures and time spent. Runs of the same config are
+    distinguished by their start time, if the record has it.
     """
     text = json.dumps({key: about[key] for key in LASTING if key in about}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -99,14 +99,14 @@ def record_id(about: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def damage_reported(record: Path, name: str | None = None) -> Iterator[None]:
-    """Turn what the content of a file leads to into one message: reading and decoding alone belong inside.
+    """Turn errors in the content of a file into one message; only reading and decoding belong inside.
 
     Args:
         record: its folder, or that of a sweep.
-        name: the file that is read, where it is one.
+        name: the file that is read, if it is a single one.
 
     Raises:
-        InputError: the record is not whole.
+        InputError: the record is damaged.
     """
     try:
         yield
@@ -133,7 +133,7 @@ def _not_whole(file: Path, came: str) -> InputError:
 
 
 def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | None = None) -> str | None:
-    """The first file of a record that is gone or has not the bytes that it was written with.
+    """The first file of a record that is missing or was changed.
 
     Args:
         record: its folder.
@@ -142,11 +142,11 @@ def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | Non
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: `about` is not what a record says.
+        ValueError: `about` is not the content of a `record.json`.
     """
     results = about.get("digests", {}).get("results", {})
     if not isinstance(results, Mapping):
-        raise ValueError("digests of results are no mapping")
+        raise ValueError("digests of results are not a mapping")
     expected = {**about.get("files", {}), **results}
     asked = [name for name in artifacts.FILES if name in expected and (names is None or name in names)]
     found = artifacts.digests_of(record, asked)
@@ -154,7 +154,7 @@ def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | Non
 
 
 def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None:
-    """Refuse files of a record that are there and have not the bytes that they were written with.
+    """Refuse a record whose existing files were changed.
 
     Args:
         record: its folder.
@@ -162,29 +162,27 @@ def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None
         names: the files that are to be read.
 
     Raises:
-        InputError: which file.
+        InputError: a file was changed.
     """
     with damage_reported(record):
         wrong = altered(record, about, [name for name in names if (record / name).exists()])
     if wrong is not None:
-        raise _not_whole(
-            record / wrong, f"other bytes than were written: its SHA-256 is not that in {artifacts.RECORD}"
-        )
+        raise _not_whole(record / wrong, f"a file that was changed: its SHA-256 is not that in {artifacts.RECORD}")
 
 
 def read(record: Path, written: Written | None = None) -> Content:
-    """Read what is to be logged of a record.
+    """Read the contents of a record.
 
     Args:
         record: its folder.
-        written: what takes long to read, where it is known.
+        written: contents that take long to read, if the caller has them.
 
     Raises:
-        InputError: `record` is not the directory of a run that ended, or a file of it is damaged.
+        InputError: `record` is not the directory of a finished run, or one of its files is damaged.
     """
     with damage_reported(record):
         try:
-            # Last written, first asked for: where it is missing, the rest cannot be trusted.
+            # `record.json` is written last and read first: if it is missing, the rest cannot be trusted.
             about = read_about(record)
             check_unaltered(record, about, *READ)
             if about["status"] == "failed":
@@ -221,12 +219,12 @@ def read_config(record: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{artifacts.CONFIG} is no mapping")
+        raise ValueError(f"{artifacts.CONFIG} is not a mapping")
     return Part(content, record / artifacts.CONFIG)
 
 
 def _refuse_traps(text: str) -> None:
-    """Refuse YAML with more levels or more copies of itself than any reader could take."""
+    """Refuse YAML that is nested too deeply, or expands by references to itself, for any reader."""
     depth = 0
     for event in yaml.parse(text, YAML_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -1,4 +1,4 @@
-"""Whether numbers are a mixture, draws, or data that a mixture can be fitted to."""
+"""Checks of mixtures, draws, and data to which a mixture is to be fitted."""
 
 import sys
 from collections.abc import Sequence
@@ -13,27 +13,28 @@ from gmm_pipeline.errors import InputError
 def check_mixture(
     where: str, weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
 ) -> None:
-    """Refuse lists that are no mixture.
+    """Refuse lists that do not describe a mixture.
 
     Args:
-        where: the key whose parts they are.
+        where: the key that they belong to.
         weights: relative weights, positive.
         locs: means.
         scales: standard deviations, positive.
 
     Raises:
-        InputError: which list.
+        InputError: one of the lists is invalid.
     """
     # locs first: the others are as long.
     for key, values in (("locs", locs), ("weights", weights), ("scales", scales)):
         if not _are_numbers(values):
-            expected, remedy = "a list of finite numbers, one a component", f"For two components: {where}.{key}=[1,5]."
+            expected = "a list of finite numbers, one per component"
+            remedy = f"For two components: {where}.{key}=[1,5]."
         elif len(values) != len(locs):
             expected = f"{len(locs)} numbers, as many as {where}.locs"
             remedy = "Give each component a weight, a loc and a scale."
         elif key != "locs" and min(values) <= 0:
             expected = "positive numbers"
-            remedy = "Leave out a component without weight; a scale is a standard deviation."
+            remedy = "Leave out components without weight; scales are standard deviations."
         else:
             continue
         came = str(list(values)) if isinstance(values, tuple) else repr(values)
@@ -47,10 +48,10 @@ def _are_numbers(values: Any) -> bool:
 
 
 def check_draws(data: Float[np.ndarray, " n"]) -> None:
-    """Refuse draws that float32 cannot hold or tell apart.
+    """Refuse draws that float32 cannot represent or distinguish.
 
     Raises:
-        InputError: they are not finite, or all alike.
+        InputError: they are not finite, or all equal.
     """
     where = "data.locs and data.scales"
     if not np.isfinite(data).all():
@@ -60,18 +61,18 @@ def check_draws(data: Float[np.ndarray, " n"]) -> None:
 
 
 def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:
-    """Refuse data that count for something and have no standard deviation above 0, or none that float64 can hold.
+    """Refuse data whose standard deviation is 0 or beyond float64.
 
     Args:
-        where: how a message names them.
-        data: that count.
-        remedy: where they are all alike.
+        where: their name for messages.
+        data: those of positive weight.
+        remedy: for the message if they are all equal.
 
     Raises:
-        InputError: what is wrong with them.
+        InputError: their standard deviation cannot be used.
     """
     if len(data) < 2 or data.min() == data.max():
-        came = "no rows" if len(data) == 0 else f"{len(data)} rows that all are {data[0]:g}"
+        came = "no rows" if len(data) == 0 else f"{len(data)} rows that are all {data[0]:g}"
         raise InputError(where, expected="at least two different values", came=came, remedy=remedy)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         variance = np.var(data)
@@ -82,16 +83,16 @@ def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> N
 
 
 def whole(where: str, value: int | float, *, least: int, most: int) -> int:
-    """The value, where it is a whole number in its range; 1e4 is a float to YAML.
+    """Check that a value is a whole number in its range; YAML reads 1e4 as a float.
 
     Args:
         where: its key.
         value: as it was given.
-        least: of the range.
-        most: of the range.
+        least: lower end of the range.
+        most: upper end of the range.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if type(value) is int and least <= value <= most:
         return value

@@ -1,8 +1,8 @@
 """Data, from a generating spec or from a file: always float64 and finite.
 
-Generated data are drawn in float32 whatever the precision of the fit, so that the data are a function of their spec
-alone. Files are read as data, never as code. Both kinds end in one `Dataset`; a loader of your own is a function with
-keyword-only arguments that returns one, named by `_target_` in a YAML.
+Generated data are drawn in float32 whatever the precision of the fit, so that they depend only on their spec. Files are
+read as data, never as code. Both yield a `Dataset`; a loader of your own is a function with keyword-only arguments that
+returns one, named by `_target_` in a YAML file.
 """
 
 import hashlib
@@ -23,34 +23,34 @@ from gmm_pipeline.records.files import read_json
 LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10**9
 LEAST_COUNT, LARGEST_COUNT = 2, 1e30
-"""Data in all: two for a scale, and no more than sums in float32 hold."""
+"""Range of the total count: two for a scale, and no more than sums in float32 can represent."""
 
 
 class Dataset(NamedTuple):
-    """n observations and what is known about them."""
+    """The observations and their description."""
 
     name: str
     unit: str | None
     source: str
-    """The absolute path of a file, or how the data were made, in words."""
+    """The absolute path of a file, or a description of how the data were generated."""
     source_type: Literal["file", "generated"]
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"] | None
     """How often each datum counts; None for once each."""
     truth: Mixture | None
-    """The mixture they were drawn from, ordered by loc, where it is known."""
+    """The mixture from which they were drawn, ordered by loc, if known."""
     components: Shaped[np.ndarray, " n"] | None
-    """Which component of the truth made each datum, where it is known."""
+    """The true component of each datum, if known."""
     column: str | None = None
     """Of the file."""
     rows: Int[np.ndarray, " n"] | None = None
-    """Where each datum is among the rows of the file, from 0, where rows without a value were left out."""
+    """The row of each datum in the file, from 0, if rows without a value were left out."""
     n_rows: int | None = None
     """Of the file."""
 
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
-        """How often each datum counts, as an array in every case."""
+        """How often each datum counts; ones if there are no sample weights."""
         return np.ones_like(self.data) if self.sample_weights is None else self.sample_weights
 
     @property
@@ -63,7 +63,7 @@ class Dataset(NamedTuple):
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """What a record says of its data, ready for JSON."""
+    """The description of the data in a record, ready for JSON."""
     return {
         "name": dataset.name,
         "unit": dataset.unit,
@@ -79,7 +79,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def left_out(dataset: Dataset) -> str:
-    """How many rows of the file had no value, in brackets; nothing where all have one."""
+    """How many rows of the file had no value, in brackets; empty if all have one."""
     if dataset.rows is None or dataset.n_rows is None:
         return ""
     return f" ({dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out)"
@@ -88,7 +88,7 @@ def left_out(dataset: Dataset) -> str:
 def ordered_mixture(
     weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
 ) -> Mixture:
-    """A mixture with weights that sum to one and components in the order of their locs.
+    """A mixture with normalised weights and components sorted by loc.
 
     Args:
         weights: [K], positive, of any sum.
@@ -114,18 +114,18 @@ def generate(
     """Draw data from a mixture.
 
     Args:
-        name: what the data are called.
+        name: of the data.
         unit: of the data.
         weights: relative weights of the components, positive.
         locs: means.
         scales: standard deviations, positive.
-        n_draws: how many data in all.
+        n_draws: number of observations in all.
         counts: `exact` gives each component its share of the draws, rounded to the largest remainder, in component
             order; `multinomial` draws the component of each datum.
         seed: of the random key.
 
     Raises:
-        InputError: where the spec is not a mixture, or its draws cannot be fitted.
+        InputError: the spec is not a mixture, or its draws cannot be fitted.
     """
     from gmm_pipeline.model.mixture import key_of, sample_exact_counts, sample_multinomial
 
@@ -134,7 +134,7 @@ def generate(
     seed = whole("data.seed", seed, least=0, most=LARGEST_SEED)
     key = key_of(seed)
     weights, locs, scales = ([float(value) for value in values] for values in (weights, locs, scales))
-    with np.errstate(over="ignore"):  # a loc or scale beyond float32 shows in the draws
+    with np.errstate(over="ignore"):  # a loc or scale beyond float32 leads to draws that are not finite
         if counts == "exact":
             draws, components = sample_exact_counts(key, locs, scales, apportion(n_draws, weights))
         elif counts == "multinomial":
@@ -157,10 +157,10 @@ def generate(
 
 
 def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
-    """Whole shares of a total in proportion to weights: rounded down, the rest to the largest remainders (Hamilton).
+    """Split a total into whole numbers in proportion to weights, by largest remainders (Hamilton's method).
 
     Args:
-        total: what is shared out.
+        total: to be split.
         weights: [K], of any positive sum.
     """
     shares = total * np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
@@ -189,20 +189,20 @@ def from_file(
 
     Args:
         path: the file; its suffix decides the format. A folder holds the Parquet parts of one table.
-        column: name of the column (its number where columns have no names); None for the only one with numbers.
+        column: name of the column (its number where columns have no names); None for the only numeric column.
         weights_column: how often each datum counts; None for once each.
         missing: `error` refuses a column with missing values, `drop` leaves these rows out.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
-        header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: it is looked at.
-        delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: it is looked for.
-        decimal: of CSV: what decimals follow, point or comma; None: it is looked for.
-        comment: of CSV: how lines begin that are no rows; None for no such lines.
+        header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: detected.
+        delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: detected.
+        decimal: of CSV: what decimals follow, point or comma; None: detected.
+        comment: of CSV: how comment lines begin; None if there are none.
         truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.
-        name: what the data are called; None for the column's name, or the file's where it has none.
+        name: of the data; None for the column's name, or the file's if it has none.
         unit: of the data.
 
     Raises:
-        InputError: where a file or column is missing, or holds what cannot be used.
+        InputError: a file or column is missing, or its content cannot be used.
     """
     file = Path(str(path))
     wanted = Wanted(
@@ -234,22 +234,22 @@ def _read_truth(path: Path) -> Mixture:
             "data.truth",
             expected="a JSON file with lists weights, locs and scales",
             came=f"{path} ({type(error).__name__}: {error})",
-            remedy="Such a file is what `simulate` writes beside its data.",
+            remedy="`simulate` writes such a file beside its data.",
         ) from error
     check_mixture(str(path), *(values.tolist() for values in mixture))
     return ordered_mixture(*(values.tolist() for values in mixture))
 
 
 def check_can_be_fitted(dataset: Dataset, where: str) -> None:
-    """Refuse data that a mixture cannot be fitted to, though it can be asked about them.
+    """Refuse data to which no mixture can be fitted, although `predict` could label them.
 
     Args:
         dataset: any.
-        where: how a message names them.
+        where: their name for messages.
 
     Raises:
-        InputError: the data that count are all the same, or float64 cannot hold their variance, or the sample weights
-            are no counts.
+        InputError: all data of positive weight are equal, or float64 cannot represent their variance, or the sample
+            weights are not counts.
     """
     counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
     another = "A mixture cannot be fitted to a constant; choose another column with data.column."
@@ -274,13 +274,11 @@ def _check_counts(dataset: Dataset) -> None:
 
 
 def doubts_about_weights(dataset: Dataset) -> list[str]:
-    """Why sample weights may be no counts, in a sentence; none where nothing speaks against it."""
+    """Why sample weights may not be counts, as a sentence; empty if they may be."""
     weights = dataset.sample_weights
     if weights is None:
         return []
-    remedy = (
-        "A sample weight is taken for how often a datum counts; errors and criteria are wrong if it is something else."
-    )
+    remedy = "Sample weights are interpreted as counts; errors and criteria are wrong if they mean something else."
     if weights.max() < 1:
         return [f"All sample weights are below 1, as relative frequencies or densities are. {remedy}"]
     if abs(weights.sum() - 100) < 0.5 and (weights % 1 != 0).any():

@@ -1,8 +1,8 @@
-"""The columns of a CSV file, also a packed one, in whatever encoding it is.
+"""The columns of a CSV file, possibly compressed, in any common encoding.
 
-Arrow reads it. Every cell is read as text, so that no type is guessed from the first rows, and a blank line is a row
-whose cells are empty, so that rows keep their numbers. The price: the whole file is in memory, once as bytes and once
-as the text of the columns that are read.
+Arrow reads the file. Every cell is read as text, so that no type is guessed from the first rows, and a blank line is a
+row of empty cells, so that rows keep their numbers. The price: the whole file is in memory, once as bytes and once as
+the text of the columns that are read.
 """
 
 import codecs
@@ -17,11 +17,11 @@ from gmm_pipeline.records.dialects import AUTO, BLANKS, LOOKED_AT, TAB, Asked, d
 from gmm_pipeline.records.files import arrow_of, is_number, readable
 
 BLOCK = 1 << 24
-"""Bytes that Arrow reads at once; the longest row has to fit."""
+"""Bytes that Arrow reads at once; the longest row must fit."""
 
 
 class DelimitedTable:
-    """The columns of a CSV file, read as text once they are asked for."""
+    """The columns of a CSV file, read as text on demand."""
 
     def __init__(self, path: Path, asked: Asked):
         self._path, self._asked = path, asked
@@ -43,7 +43,7 @@ class DelimitedTable:
         content, delimiter = self._content[self._dialect.begin :], self._dialect.delimiter
         if delimiter == BLANKS:
             content, delimiter = memoryview(evened(bytes(content))), TAB
-        if len(self.names) > 1:  # a row has delimiters here, so that an empty line at the end is none
+        if len(self.names) > 1:  # a row has delimiters here, so an empty last line is not a row
             end = bytes(content[-LOOKED_AT:])
             content = content[: len(content) - len(end) + len(end.rstrip(b"\r\n"))]
         if not content:
@@ -71,12 +71,12 @@ class DelimitedTable:
         return [table[ids[place]] for place in places]
 
     def _without_remarks(self, table: Any) -> Any:
-        """The rows that are none of the comments which are as wide as rows."""
+        """The rows without comments that have as many cells as rows."""
         pc, asked = arrow_functions(), self._asked
         first = pc.ascii_trim_whitespace(table["0"])
         codes = arrow_of(asked.cells.missing_codes)
         remarks = pc.and_not(pc.starts_with(first, asked.mark), pc.is_in(first, value_set=codes))
-        if not pc.any(remarks).as_py() or pc.all(remarks).as_py():  # where all begin so, it is how rows are called
+        if not pc.any(remarks).as_py() or pc.all(remarks).as_py():  # if all begin so, these are names of rows
             return table
         others = [name for name in table.column_names if name != "0"]
         texts = [text for row in table.filter(remarks).select(others).to_pylist() for text in row.values()]
@@ -91,7 +91,7 @@ class DelimitedTable:
 
 
 def _content_of(path: Path) -> bytes:
-    """The bytes of a file, unpacked where its suffix says that it is packed."""
+    """The bytes of a file, decompressed if its suffix says that it is compressed."""
     import pyarrow as pa
 
     with readable(path), pa.input_stream(str(path)) as stream:
@@ -99,7 +99,7 @@ def _content_of(path: Path) -> bytes:
 
 
 def _as_utf8(path: Path, content: bytes) -> memoryview:
-    """The content as UTF-8, whether it was that, UTF-16, or cp1252 as older programs on Windows write it."""
+    """The content as UTF-8, converted from UTF-16 or from cp1252, as older programs on Windows write it."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif content[1:2] == b"\0" != content[:1]:

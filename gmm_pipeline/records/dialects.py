@@ -1,7 +1,7 @@
-"""How a CSV file is written: delimiter, header, comments, found in its beginning where that leaves no doubt.
+"""How a CSV file is written: delimiter, header, comments, detected from its beginning if unambiguous.
 
-Python's `csv` splits the beginning by each delimiter that comes into question. What is in doubt is refused with the key
-that settles it: a wrong guess would be a wrong answer.
+Python's `csv` splits the beginning by each possible delimiter. An ambiguous file is refused with the key that settles
+it, since a wrong guess would be a wrong answer.
 """
 
 import csv
@@ -17,41 +17,41 @@ from gmm_pipeline.records.files import readable
 
 TAB = "\t"
 BLANKS = " "
-"""Stands for spaces and tabs between cells, however many, and around rows."""
+"""The delimiter `whitespace`: any number of spaces and tabs between cells and around rows."""
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": TAB, "bar": "|", "whitespace": BLANKS}
 AUTO = "auto"
 HEADERS = (AUTO, "first", "none")
 LOOKED_AT = 1 << 17
-"""Bytes that are looked at: as many as Python's `csv` takes in one cell."""
+"""Bytes that are examined: as many as Python's `csv` accepts in one cell."""
 MOST_LINES = 1000
-"""Of them, below what stands above the first row."""
+"""Rows that are examined, after the lines above the first row."""
 
 QUOTED = rb'(?<![^ \t\r\n])("[^"]*(?:""[^"]*)*")'
-"""A cell in quotes, whose blanks are its own."""
+"""A quoted cell, whose blanks belong to it."""
 
 Row = list[str]
 
 
 class Asked(NamedTuple):
-    """What the user says of a file."""
+    """How the user describes a file."""
 
     cells: Cells
     delimiter: str | None
-    """None where the file shows it."""
+    """None to detect it."""
     header: str
-    """`first`: the first row has names; `none`: it has data; `auto`: whichever the file shows."""
+    """`first`: the first row has names; `none`: it has data; `auto`: to be detected."""
     comment: str | None
-    """How lines begin that are no rows; None for no such lines, `auto` for `#` where it leaves no doubt."""
+    """How comment lines begin; None if there are none, `auto` for `#` if unambiguous."""
     column: str | None
-    """That is wanted; None for the only one."""
+    """The name of the column to read; None for the only one."""
 
     @property
     def mark(self) -> str | None:
-        """How lines begin that are no rows."""
+        """How comment lines begin."""
         return "#" if self.comment == AUTO else self.comment
 
     def is_remark(self, text: str) -> bool:
-        """Whether a line or its first cell says that it is no row; `#N/A` in a cell is a missing value."""
+        """Whether a line, or its first cell, is a comment; `#N/A` in a cell is a missing value."""
         text = text.strip()
         return self.mark is not None and text.startswith(self.mark) and not self.cells.is_missing(text)
 
@@ -61,15 +61,15 @@ class Dialect(NamedTuple):
 
     delimiter: str
     names: list[str]
-    """Of the columns, empty where one has none; their numbers where all have none."""
+    """Names of the columns, empty for one without a name; their numbers if none has a name."""
     begin: int
     """The byte at which the rows begin."""
     sample: list[Row]
     """The first rows."""
     numbered: bool
-    """Whether the names are numbers for want of others."""
+    """Whether the names are column numbers, because the file has none."""
     doubtful: bool
-    """Whether what is taken for names has numbers too."""
+    """Whether the row of names contains numbers too."""
 
 
 def dialect_of(path: Path, head: bytes, asked: Asked, *, is_whole: bool) -> Dialect:
@@ -78,13 +78,13 @@ def dialect_of(path: Path, head: bytes, asked: Asked, *, is_whole: bool) -> Dial
     Args:
         path: of the file.
         head: its beginning, in UTF-8.
-        asked: what the user says of it.
+        asked: how the user describes it.
         is_whole: whether this is all of it.
 
     Raises:
-        InputError: it has no rows, or leaves in doubt how it is written.
+        InputError: it has no rows, or is ambiguous.
     """
-    lines = list(io.StringIO(head.decode("latin-1"), newline=""))  # in which a character is a byte
+    lines = list(io.StringIO(head.decode("latin-1"), newline=""))  # an encoding in which each byte is a character
     lines = lines if is_whole or len(lines) < 2 else lines[:-1]
     n_above, announced, remark = _above(lines, asked)
     begin, lines = sum(map(len, lines[:n_above])), lines[n_above:]
@@ -118,7 +118,7 @@ def dialect_of(path: Path, head: bytes, asked: Asked, *, is_whole: bool) -> Dial
 
 
 def _above(lines: Sequence[str], asked: Asked) -> tuple[int, str | None, str]:
-    """How many lines come before the first row, the delimiter that they announce as Excel does, the last comment."""
+    """Number of lines before the first row, the delimiter that they declare (as Excel does), and the last comment."""
     announced, remark = None, ""
     for number, line in enumerate(lines):
         text = line.strip()
@@ -133,7 +133,7 @@ def _above(lines: Sequence[str], asked: Asked) -> tuple[int, str | None, str]:
 
 
 def _split(lines: Iterable[str], delimiter: str, *, is_whole: bool) -> tuple[Row, list[Row], int]:
-    """The first row, the others that are whole, and how many lines the first takes."""
+    """The first row, the other complete ones, and the number of lines of the first."""
     if delimiter == BLANKS:
         lines, delimiter = io.StringIO(evened("".join(lines).encode("latin-1")).decode("latin-1"), newline=""), TAB
     reader = csv.reader(lines, delimiter=delimiter)
@@ -144,7 +144,7 @@ def _split(lines: Iterable[str], delimiter: str, *, is_whole: bool) -> tuple[Row
 
 
 def evened(content: bytes) -> bytes:
-    """Text with a tab in the place of the blanks between cells, and none around rows; quoted cells stay.
+    """Replace the blanks between cells by a tab and remove those around rows; quoted cells stay as they are.
 
     Args:
         content: of a file whose cells are delimited by blanks.
@@ -157,9 +157,9 @@ def evened(content: bytes) -> bytes:
 
 
 def _rows(rows: Iterable[Row], asked: Asked) -> list[Row]:
-    """Those that are neither blank nor comments."""
+    """The rows that are neither blank nor comments."""
     rows = [row for row in rows if row]
-    return [row for row in rows if not asked.is_remark(row[0])] or rows  # where all begin so, it is how rows are called
+    return [row for row in rows if not asked.is_remark(row[0])] or rows  # if all begin so, these are names of rows
 
 
 def _of_width(rows: Iterable[Row], width: int) -> list[Row]:
@@ -167,15 +167,15 @@ def _of_width(rows: Iterable[Row], width: int) -> list[Row]:
 
 
 def _decoded(cells: Iterable[str]) -> Row:
-    """Names as people read them, of the characters that stand for bytes of UTF-8."""
+    """Names decoded from characters that stand for bytes of UTF-8."""
     return [cell.strip().encode("latin-1").decode(errors="replace") for cell in cells]
 
 
 def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool) -> str:
-    """The delimiter by which all rows have as many cells; where none has, one that no line has.
+    """The delimiter with which all rows have equally many cells; if there is none, one that no line contains.
 
     Raises:
-        InputError: several do, and neither gives more numbers.
+        InputError: several do, and none of them gives more numbers.
     """
     fitting: dict[bool, dict[str, int]] = {True: {}, False: {}}
     delimiters = [delimiter for delimiter in DELIMITERS.values() if delimiter != asked.cells.decimal]
@@ -186,42 +186,42 @@ def _delimiter(path: Path, lines: Sequence[str], asked: Asked, *, is_whole: bool
             continue
         body = _rows(body, asked) or [first]
         width = len(body[0])
-        short = len(first) == width - 1  # rows have names of their own, or end in a delimiter
+        short = len(first) == width - 1  # rows have names, or end in a delimiter
         same = width > 1 and all(len(row) == width for row in body) and len(first) in (width, width - 1)
         one = same and short and (_are_decimals(path, delimiter, body, asked) or _are_words(delimiter, lines, body))
         if same and not one:
             cells = [cell.strip() for row in [first, *body] for cell in row]
             fitting[not short][delimiter] = sum(_may_be_datum(cell, delimiter, asked) for cell in cells if cell)
     found = fitting[True] or fitting[False]
-    if list(found) == [BLANKS]:  # other delimiters may have rows with names of their own, and a blank in some cells
+    if list(found) == [BLANKS]:  # with other delimiters, rows may have names, and some cells a blank
         found = {one: score for one, score in fitting[False].items() if score > found[BLANKS]} or found
     if TAB in found:
-        found.pop(BLANKS, None)  # cells between tabs may have spaces
+        found.pop(BLANKS, None)  # cells between tabs may contain spaces
     best = [delimiter for delimiter, score in found.items() if score == max(found.values())]
     if BLANKS in best:
-        best = list(found)  # numbers with spaces in them would be split, and have more numbers
+        best = list(found)  # numbers that contain spaces would be split into more numbers
     if len(best) > 1:
         names = [name for name, delimiter in DELIMITERS.items() if delimiter in best]
         raise InputError(
             str(path),
-            expected="one delimiter by which all rows have as many cells",
+            expected="one delimiter with which all rows have equally many cells",
             came=" and ".join(names),
-            remedy=f"Say which it is: data.delimiter={names[0]}.",
+            remedy=f"Choose one: data.delimiter={names[0]}.",
         )
     if best:
         return best[0]
     single = [delimiter for delimiter in delimiters if delimiter != BLANKS]
     of_header = [delimiter for delimiter in single if delimiter in lines[0]]
     unused = [delimiter for delimiter in single if not any(delimiter in line for line in lines)]
-    # With one that the header has, the row that has another number of cells is named; else there is one column.
+    # With a delimiter of the header, the message names the row with another number of cells; else there is one column.
     return (of_header or unused or single)[0]
 
 
 def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked) -> bool:
-    """Whether what a comma splits below a single name are numbers with decimal commas.
+    """Whether commas below a single column name are decimal commas.
 
     Raises:
-        InputError: they may as well be numbers of rows beside a column.
+        InputError: they may also separate row numbers from a column.
     """
     whole = all(re.fullmatch(r"[+-]?\d*", row[0].strip()) and re.fullmatch(r"\d+", row[-1]) for row in body)
     if delimiter != COMMA or asked.cells.decimal == POINT or len(body[0]) != 2 or not whole:
@@ -229,7 +229,7 @@ def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked)
     if len(body) > 2 and [row[0] for row in body] == [str(number) for number in range(1, len(body) + 1)]:
         raise InputError(
             str(path),
-            expected="decimals, or numbers of rows, before each comma",
+            expected="either decimal commas or row numbers before each comma",
             came=f"{','.join(body[0])}, which may be either",
             remedy="Add data.decimal=comma if these are decimals, or data.delimiter=comma if they are two columns.",
         )
@@ -237,9 +237,9 @@ def _are_decimals(path: Path, delimiter: str, body: Sequence[Row], asked: Asked)
 
 
 def _are_words(delimiter: str, lines: Sequence[str], body: Sequence[Row]) -> bool:
-    """Whether what blanks split below too few names may be the words of one cell, such as `12 mm` or `1 234`.
+    """Whether blanks, with fewer names than cells, may be part of a cell, such as `12 mm` or `1 234`.
 
-    Not where the first cells are in quotes, as R writes the names of rows; nor where they are the numbers of rows.
+    Not if the first cells are quoted, as R writes row names, or are row numbers.
     """
     if delimiter != BLANKS or all(line.lstrip().startswith('"') for line in lines[1:] if line.strip()):
         return False
@@ -258,9 +258,9 @@ def _may_be_datum(text: str, delimiter: str, asked: Asked) -> bool:
 
 
 def _are_names(names: Sequence[str], body: Sequence[Row], asked: Asked) -> bool:
-    """Whether a first row of numbers has names: one that was asked for, or those that pandas gives to columns.
+    """Whether a first row of numbers contains names: one that was asked for, or the default names of pandas.
 
-    Those are 0, 1, 2, …; it writes floats with a point, so that a column of others has its number above it.
+    Those are 0, 1, 2, …; pandas writes floats with a point, so they can be distinguished from data.
     """
     wanted = asked.column
     if wanted is not None and wanted in names and not (wanted.isdigit() and int(wanted) < len(names)):
@@ -275,14 +275,14 @@ def _are_names(names: Sequence[str], body: Sequence[Row], asked: Asked) -> bool:
 
 
 def _as_wide_as(names: Row, body: Sequence[Row]) -> Row:
-    """The names, with an empty one where rows have one cell more: at the end if that is empty, else before them."""
+    """The names, with an empty one added if rows have one cell more: last if that cell is empty, else first."""
     if not body or any(len(row) != len(names) + 1 for row in body):
         return names
     return [*names, ""] if not any(row[-1].strip() for row in body) else ["", *names]
 
 
 def numeric_columns(dialect: Dialect, asked: Asked) -> list[int]:
-    """The columns that look like numbers in the first rows; those without a name only where none has one.
+    """The columns that look numeric in the first rows; those without a name only if no column has one.
 
     Args:
         dialect: how the file is written, with its first rows.

@@ -1,7 +1,7 @@
 """Files: written whole, read as data and never as code.
 
-A file is written beside its place and then renamed, so that it appears whole or not at all; the price is one rename.
-JSON for what people read, CSV and Parquet for columns of numbers, by the suffix of the path.
+A file is written under a temporary name and then renamed, so that it appears whole or not at all; the price is one
+rename. JSON is for people, CSV and Parquet for columns of numbers, by the suffix of the path.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears under its name only once it is complete.
 
     Raises:
-        OSError: with the name of the file, which a disk that is full does not say of itself.
+        OSError: with the name of the file, which the error of a full disk lacks.
     """
     temporary = f"{path.parent}/.{path.name}.{secrets.token_hex(4)}"
     try:
@@ -48,7 +48,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole.
+    """Write a text file, whole or not at all.
 
     Args:
         path: of the file.
@@ -59,7 +59,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
+    """Replace NaN and infinity, which JSON lacks, by null."""
     match value:
         case Mapping():
             return {key: _finite(item) for key, item in value.items()}
@@ -78,7 +78,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON that people can read; numbers that are not finite become null.
+    """Write a mapping as indented JSON; numbers that are not finite become null.
 
     Args:
         path: of the file.
@@ -88,16 +88,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:
-    """A mapping as YAML, in its own order; read by OmegaConf it is the same mapping again.
+    """A mapping as YAML, in its own order; OmegaConf reads it back as the same mapping.
 
-    The runs of a sweep have most of their config in common, so that the text of each key is kept.
+    The text of each key is cached, since the runs of a sweep share most of their config.
     """
     return "".join(_key_as_yaml(key, value) for key, value in content.items()) or "{}\n"
 
 
 _YAML: dict[tuple[str, str], str] = {}
 MOST_KEPT = 4096
-"""Texts of keys, some hundred bytes each."""
+"""Most cached texts of keys, of some hundred bytes each."""
 
 
 def _key_as_yaml(key: str, value: Any) -> str:
@@ -119,7 +119,7 @@ def _dumper() -> Any:
         """libyaml's, which takes a tenth of the time."""
 
     def represent(dumper: Any, text: str) -> Any:
-        # 1e3 is text to YAML 1.1 and a number to OmegaConf.
+        # YAML 1.1 reads 1e3 as text, OmegaConf as a number.
         style = "'" if is_number(text) else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -128,7 +128,7 @@ def _dumper() -> Any:
 
 
 class Part(dict[str, Any]):
-    """What a file of a record says; a key that it lacks is a fault of the file, not of who asks for it."""
+    """A part of a record's file; a missing key is reported as damage of the file."""
 
     def __init__(self, content: Mapping[str, Any], file: Path):
         super().__init__(content)
@@ -140,36 +140,36 @@ class Part(dict[str, Any]):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a record; asked for a key that it lacks, it raises an InputError.
+    """Read a JSON file of a record; the result raises an InputError for a missing key.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or no mapping.
+        ValueError: it is not JSON, or not a mapping.
     """
     return as_part(path.read_bytes(), path)
 
 
 def as_part(text: bytes, path: Path) -> dict[str, Any]:
-    """What the text of a JSON file of a record says.
+    """Parse the text of a JSON file of a record.
 
     Args:
         text: the bytes of the file.
         path: of the file, which messages name.
 
     Raises:
-        ValueError: it is no JSON, or no mapping.
+        ValueError: it is not JSON, or not a mapping.
     """
     try:
         content = json.loads(text, object_hook=lambda content: Part(content, path))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is no mapping")
+        raise ValueError(f"{path.name} is not a mapping")
     return content
 
 
 def column_format(path: Path) -> str:
-    """The suffix of a file that columns can be written to.
+    """The suffix of a file to which columns can be written.
 
     Raises:
         InputError: where the suffix is neither .parquet nor .csv.
@@ -185,7 +185,7 @@ def column_format(path: Path) -> str:
 
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
-    """Write equally long columns as Parquet or CSV, by the suffix of the path; what is missing becomes null.
+    """Write equally long columns as Parquet or CSV, by the suffix of the path; missing values become null.
 
     Args:
         path: ends in .parquet or .csv.
@@ -204,14 +204,14 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
 
 
 def arrow_of(column: Column) -> Any:
-    """A column from its buffers: pa.array would import pandas, which takes longer than many a fit."""
+    """An Arrow column made from buffers: pa.array would import pandas, which takes longer than many fits."""
     import pyarrow as pa
 
     if isinstance(column, np.ndarray):
         missing = np.ma.getmaskarray(column)
         values = np.ascontiguousarray(np.ma.getdata(column))
         kind = pa.from_numpy_dtype(values.dtype)
-        # Arrow has eight truth values in a byte.
+        # Arrow packs eight booleans into a byte.
         buffers = [pa.py_buffer(np.packbits(values, bitorder="little") if values.dtype == bool else values)]
     else:
         missing = np.array([text is None for text in column], bool)
@@ -225,7 +225,7 @@ def arrow_of(column: Column) -> Any:
 def _write_parquet(table: Any, stream: io.BytesIO) -> None:
     import pyarrow.parquet as parquet
 
-    # Floats that all differ gain nothing from a dictionary or compression, which take longer than the rest.
+    # Distinct floats gain nothing from a dictionary or compression, which would take most of the time.
     parquet.write_table(table, stream, use_dictionary=False, compression="none", write_statistics=False)
 
 
@@ -239,7 +239,7 @@ def read_columns(path: Path) -> dict[str, Any]:
     """The columns of a CSV or Parquet file of a record by name, as Arrow arrays.
 
     Raises:
-        InputError: where the file cannot be read, or lacks a column that it is asked for.
+        InputError: the file cannot be read, or a requested column is missing.
     """
     with readable(path):
         if path.suffix == ".csv":
@@ -257,14 +257,14 @@ def read_columns(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises at the content of a file into one message: only its calls belong inside.
+    """Turn whatever a library raises about the content of a file into one message; only its calls belong inside.
 
     Raises:
         InputError: it raised.
     """
     try:
         yield
-    except Exception as error:  # what a damaged file leads to is no library's promise
+    except Exception as error:  # libraries may raise anything on a damaged file
         said = " ".join(str(error).split())
         raise InputError(
             str(path),
@@ -275,7 +275,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text reads as a number."""
+    """Whether a text can be read as a number."""
     try:
         float(text)
     except ValueError:
@@ -284,7 +284,7 @@ def is_number(text: str) -> bool:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a mapping of mappings by dotted keys, in its own order; one that is empty is a leaf.
+    """The leaves of a nested mapping by dotted keys, in its own order; an empty mapping is a leaf.
 
     Args:
         node: the mapping, or a leaf.

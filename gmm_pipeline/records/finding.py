@@ -1,4 +1,4 @@
-"""All records that lie somewhere, and what each says of its fit."""
+"""Find all records below a folder, and read their fits."""
 
 import os
 from pathlib import Path
@@ -18,17 +18,17 @@ COPIES = "mlartifacts"
 
 
 class FoundRecords(NamedTuple):
-    """What lies below a folder."""
+    """The records below a folder."""
 
     records: list[Path]
-    """Of single runs."""
+    """Records of single runs."""
     sweeps: list[Path]
     unfinished: list[Path]
     """Folders of fits that were interrupted."""
 
 
 def find_records(folder: Path) -> FoundRecords:
-    """All records below a folder, however deep, but for MLflow's copies and what begins with a dot."""
+    """All records below a folder, at any depth, except MLflow's copies and hidden folders."""
     found = FoundRecords([], [], [])
     for place, folders, files in os.walk(folder):
         if MANIFEST in files:
@@ -45,7 +45,7 @@ def find_records(folder: Path) -> FoundRecords:
 
 
 def read_fitted(record: Path) -> "Mixture":
-    """The mixture that a record has as its answer, in the user's units.
+    """The fitted mixture of a record, in the user's units.
 
     Raises:
         InputError: the run diverged or failed, or the record is damaged.
@@ -57,7 +57,7 @@ def read_fitted(record: Path) -> "Mixture":
             "run",
             expected="a run that finished",
             came=f"{record} ({about.get('status', 'no status')}{reason})",
-            remedy="Its numbers are no result; choose another run.",
+            remedy="Its numbers are not a result; choose another run.",
         )
     check_unaltered(record, about, artifacts.PARAMETERS)
     parameters = read_part(record / artifacts.PARAMETERS)
@@ -66,7 +66,7 @@ def read_fitted(record: Path) -> "Mixture":
 
 
 def column_of(record: Path) -> str | None:
-    """The column of a file that a record was made of; None where it was of none, or is not known.
+    """The column of the data file of a record; None if the data were not from a file, or it is unknown.
 
     Args:
         record: its folder.
@@ -81,7 +81,7 @@ def column_of(record: Path) -> str | None:
 
 
 def read_part(path: Path) -> dict[str, Any]:
-    """One of the JSON files of a record.
+    """Read one of the JSON files of a record.
 
     Raises:
         InputError: it is damaged.

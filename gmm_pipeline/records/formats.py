@@ -1,4 +1,4 @@
-"""Formats of data files by their suffixes. Nothing heavy is imported, so that the command line can ask."""
+"""Formats of data files by suffix. Nothing heavy is imported, so that the command line can use it."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ SUFFIXES = (*TEXT, *(f"{text}{packed}" for text in TEXT for packed in PACKED), *
 
 
 def has_data_suffix(path: Path | str) -> bool:
-    """Whether a name says that it is one of a file with data."""
+    """Whether a name has the suffix of a data file."""
     return str(path).lower().endswith(SUFFIXES)

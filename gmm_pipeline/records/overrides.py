@@ -1,6 +1,6 @@
-"""Overrides of runs: how they are written, what differs between them, and names that tell them apart.
+"""Overrides of runs: how they are written, which differ between runs, and names made from them.
 
-Overrides are taken as they were typed. The price: two ways of typing one value count as two values.
+Overrides are compared as they were typed. The price: two ways of typing one value count as two values.
 """
 
 import re
@@ -9,21 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST_RUN_NAME = 120
 REMOVED = "~"
-"""Value of an override that removes its key."""
+"""Stands for the value of an override that removes its key."""
 PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 NO_TEXT = ("null", "true", "false", "yes", "no", "on", "off", "nan", "inf")
-"""What Hydra's grammar takes for something else than text, in capitals too."""
+"""Texts that Hydra's grammar does not read as text, in any case."""
 
 
 def hydra_override(key: str, *values: str) -> str:
-    """An override as Hydra's grammar reads it, whatever characters its value has; of several values, a sweep."""
+    """Write an override for Hydra's grammar, whatever characters its value has; several values make a sweep."""
     return f"{key}={','.join(_quoted(value) for value in values)}"
 
 
 def _quoted(text: str) -> str:
-    """A text as Hydra's grammar reads it, and then OmegaConf's.
+    """Quote a text for Hydra's grammar, and then OmegaConf's.
 
-    Hydra undoes backslashes before a quote and at the end alone, OmegaConf those before an interpolation.
+    Hydra removes backslashes only before a quote and at the end, OmegaConf those before an interpolation.
     """
     if PLAIN.fullmatch(text) and text.lower() not in NO_TEXT:
         return text
@@ -35,7 +35,7 @@ def _quoted(text: str) -> str:
 def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     """A name for each run of a sweep, by number: the overrides that not all of them share.
 
-    Below its parent the UI shows a dozen letters of a name: the number of components is K, as in other names.
+    MLflow's UI shows about twelve characters of a child's name, so the number of components is shortened to K.
 
     Args:
         runs: number and overrides of each run.
@@ -58,13 +58,13 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
 
 
 def differing_keys(runs: Sequence[Mapping[str, str]]) -> list[str]:
-    """The keys whose values differ between runs, in the order in which they first occur; none is a value too."""
+    """The keys whose values differ between runs, in order of first occurrence; a missing key counts as a value."""
     keys = dict.fromkeys(key for values in runs for key in values)
     return [key for key in keys if len({values.get(key) for values in runs}) > 1]
 
 
 def override_values(overrides: Iterable[str]) -> dict[str, str]:
-    """Overrides as key and text of the value, without Hydra's prefixes; `REMOVED` for a key that is taken away."""
+    """Overrides as key and text of the value, without Hydra's prefixes; `REMOVED` for a removed key."""
     values = {}
     for override in overrides:
         key, _, value = override.partition("=")
@@ -73,5 +73,5 @@ def override_values(overrides: Iterable[str]) -> dict[str, str]:
 
 
 def last_part(key: str) -> str:
-    """The last part of a dotted key: what is read at a glance."""
+    """The last part of a dotted key, for short labels."""
     return re.split(r"[./]", key)[-1]

@@ -1,7 +1,7 @@
 """What a result was made with: code, versions, machine, device, and the settings of JAX.
 
-Whatever cannot change while a process lasts is found out once, since git and the metadata of packages take longer than
-writing a record.
+What cannot change within a process is determined once, since git and package metadata take longer than writing a
+record.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ SETTINGS = (
     "num_cpu_devices",
     "platforms",
 )
-"""Settings of JAX that bear on a result, without their prefix."""
+"""Settings of JAX that affect a result, without their prefix."""
 NO_GIT = {"commit": None, "dirty": None, "diff": None}
 """Outside of a checkout."""
 
@@ -47,7 +47,7 @@ def provenance(device: str = "") -> dict[str, Any]:
     """Git state of the code, user, versions, machine, device and settings of JAX.
 
     Args:
-        device: the kind of device that the fit ran on, as JAX names it; empty where nothing was computed.
+        device: the kind of device that the fit ran on, as JAX names it; empty if nothing was computed.
     """
     made_with = {**_of_process(), "device": device}
     if device:
@@ -73,7 +73,7 @@ def _of_process() -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     found = {}
     for name in LIBRARIES:
-        # Not every library is asked for by every installation.
+        # Not every installation has every library.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
@@ -91,7 +91,7 @@ def _cpu_model() -> str:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number that has no name
+    except (KeyError, OSError):  # a container may run as a user id without a name
         return str(os.getuid())
 
 
@@ -103,7 +103,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """As they are now: a run sets some of them."""
+    """Current settings of JAX; a run sets some of them."""
     import jax
 
     values = {name: jax.config.values.get(f"jax_{name}") for name in SETTINGS}
@@ -111,7 +111,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """What the environment says to JAX and to XLA."""
+    """Environment variables of JAX and XLA."""
     named = sorted(name for name in os.environ if name.startswith("JAX_") or name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS"))
     return {name: os.environ[name] for name in named}
 
@@ -126,7 +126,7 @@ def code_digest(*functions: Callable[..., Any]) -> str:
     """SHA-256 of what computes: this package's source, the files of other functions, libraries, platform, device.
 
     Args:
-        functions: plug-ins, whose source counts where they are not a library's.
+        functions: plug-ins, whose source counts unless they belong to a library.
     """
     import jax
 

@@ -1,7 +1,7 @@
-"""A record's files as plain objects: what pictures, the film and the page are made of.
+"""A record's files as plain objects, for pictures, the animation and the page.
 
-What an older record has not is None or empty. Labels and responsibilities are left where they are: a page of millions
-of data asks for the data alone.
+What an older record lacks is None or empty. Labels and responsibilities are not read: for millions of observations a
+page needs only the data.
 """
 
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
 
 
 class Intervals(NamedTuple):
-    """Where the parameters lie, by one way to find out; NaN where it gives nothing."""
+    """Intervals of the parameters, by one method; NaN where it gives none."""
 
     lower: Mixture
     upper: Mixture
     level: float
-    """Probability with which an interval holds the true value."""
+    """Probability with which an interval contains the true value."""
     method: str
-    """How they were found: `ASYMPTOTIC` or `BOOTSTRAP`."""
+    """The method: `ASYMPTOTIC` or `BOOTSTRAP`."""
 
 
 class Errors(NamedTuple):
-    """Standard errors and intervals, found in one way."""
+    """Standard errors and intervals, by one method."""
 
     standard_errors: Mixture
     intervals: Intervals
@@ -43,10 +43,10 @@ class Record(NamedTuple):
     """A record, read."""
 
     about: dict[str, Any]
-    """What `record.json` says."""
+    """The content of `record.json`."""
     config: dict[str, Any]
     data_info: dict[str, Any]
-    """What `data.json` says."""
+    """The content of `data.json`."""
     metrics: dict[str, Any]
     fitted: Mixture
     truth: Mixture | None
@@ -58,7 +58,7 @@ class Record(NamedTuple):
     bootstrap: Errors | None
     restarts: list[dict[str, Any]]
     selection: dict[str, list[Any]] | None
-    """Columns of the table of candidates; None where there was nothing to choose."""
+    """Columns of the table of candidates; None if there was nothing to choose."""
     history: History
     data: Float[np.ndarray, " n"]
     sample_weights: Float[np.ndarray, " n"] | None
@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 def read_checked(folder: Path) -> Record:
-    """Read a record whose files are those that were written.
+    """Read a record and check that its files are unchanged.
 
     Args:
         folder: of a run that finished or diverged.
@@ -91,21 +91,21 @@ def read_checked(folder: Path) -> Record:
                 "run",
                 expected="a run with numbers to report",
                 came=f"{folder} ({status}{': ' + about['error'] if about.get('error') else ''})",
-                remedy="Mend what it says and fit again, or choose another run.",
+                remedy="Fix the cause and fit again, or choose another run.",
             )
         contents.check_unaltered(folder, about, artifacts.CONFIG, artifacts.DATA, *artifacts.RESULTS)
         return read(folder)
 
 
 def read(folder: Path) -> Record:
-    """Read a record as it is.
+    """Read a record without checks.
 
     Args:
         folder: of a run that finished or diverged.
 
     Raises:
         OSError: a file is missing.
-        ValueError: one is damaged, or lacks what a record says.
+        ValueError: a file is damaged or incomplete.
     """
     data, parameters = read_json(folder / artifacts.DATA), read_json(folder / artifacts.PARAMETERS)
     truth, level = data.get("truth"), parameters.get("level", 0.0)

@@ -1,8 +1,7 @@
-"""The table of a sweep: a row a run, as Parquet and CSV, the same bytes whenever the records say the same.
+"""The table of a sweep: one row per run, as Parquet and CSV; the same records give the same bytes.
 
-Columns are the overrides, what the metrics hold, and the fitted parameters under one name a component. A column of
-overrides is numeric where every value in it is a number, so that one misspelt value turns it into text; the price of a
-table that never drops what was asked.
+Columns are the overrides, the metrics, and the fitted parameters of each component. A column of overrides is numeric if
+every value in it is a number. The price: one misspelt value turns a column into text.
 """
 
 import math
@@ -20,14 +19,14 @@ from gmm_pipeline.records.sweeps import SweepRun
 PARQUET, CSV = "sweep.parquet", "sweep.csv"
 FLOATS = ("loss", "log_likelihood", "log_prior", "aic", "bic")
 COUNTS = ("n_data", "n_components", "n_parameters", "n_steps")
-# Hydra's grammar: 007 is no number to it, nor is one in quotes, but 1_000 is.
+# As in Hydra's grammar, 007 and quoted numbers are not numbers, but 1_000 is.
 WHOLE = re.compile(r"[+-]?(0|[1-9](_?\d)*)")
 REAL = re.compile(r"[+-]?((\d+\.\d*|\.\d+)(e[+-]?\d+)?|\d+e[+-]?\d+|0|[1-9](_?\d)*|inf|nan)", re.IGNORECASE)
 LARGEST = 2**63 - 1
 
 
 def write_table(folder: Path, runs: Sequence[SweepRun]) -> list[Path]:
-    """Write `sweep.parquet` and `sweep.csv` into the sweep's folder, a row a run; returns the paths.
+    """Write `sweep.parquet` and `sweep.csv` into the sweep's folder, one row per run; returns the paths.
 
     Args:
         folder: of the sweep.
@@ -41,7 +40,7 @@ def write_table(folder: Path, runs: Sequence[SweepRun]) -> list[Path]:
 
 
 def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
-    """The columns of the table; what a run has no value for is masked in numbers and None in text."""
+    """The columns of the table; a missing value is masked in numbers and None in text."""
     metrics = _metrics(runs)
     fixed: dict[str, Column] = {
         "status": [run.status for run in runs],
@@ -57,7 +56,7 @@ def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
         column = typed_column([row.get(key) for row in rows])
         match metrics.get(key), column:
             case np.ma.MaskedArray() as metric, np.ma.MaskedArray() if metric.dtype == column.dtype:
-                # What was asked and what was fitted are one number; a run that failed has only been asked.
+                # The number asked for and the fitted one are equal; a failed run has only the former.
                 values = np.where(metric.mask, column.data, metric.data)
                 asked[key] = np.ma.array(values, mask=metric.mask & column.mask)
                 del fixed[key]
@@ -67,7 +66,7 @@ def table_columns(runs: Sequence[SweepRun]) -> dict[str, Column]:
 
 
 def typed_column(values: Sequence[str | None]) -> Column:
-    """Texts as whole numbers where all are, else as real numbers where all are, else as they stand."""
+    """Texts as whole numbers if all are, else as real numbers if all are, else as text."""
     present = [value for value in values if value is not None]
     if present and all(WHOLE.fullmatch(value) for value in present):
         numbers = [None if value is None else int(value) for value in values]
@@ -109,7 +108,7 @@ def _parameters(runs: Sequence[SweepRun]) -> dict[str, Column]:
                 getattr(mixture, field)[component] if mixture is not None and component < len(mixture.locs) else None
                 for mixture in fitted
             ]
-            # A diverged run's parameters are no numbers, and a table says so by saying nothing.
+            # A diverged run's parameters are not finite, so they are missing in the table.
             columns[f"{name}_{component}"] = _numbers(
                 [float(value) if value is not None and math.isfinite(value) else None for value in values], np.float64
             )

@@ -1,8 +1,8 @@
-"""A sweep on disk: its manifest, and what the records of its runs say.
+"""A sweep on disk: its manifest and the records of its runs.
 
 The manifest `sweep.json` is written before any run, so that an interrupted sweep knows what is missing; everything else
-follows from the records, which stay the only source. Histories and labels are left where they are, so that thousands of
-runs are read in seconds; the price is that a picture that needs a history reads it itself.
+follows from the records, the only source. Histories and labels are not read, so that thousands of runs are read in
+seconds; the price: a picture that needs a history reads it itself.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ SUMMED_UP = (artifacts.DATA, artifacts.METRICS, artifacts.PARAMETERS)
 
 
 class ManifestRun(NamedTuple):
-    """A run that the sweep asks for."""
+    """A run that belongs to the sweep."""
 
     number: int
     overrides: tuple[str, ...]
     digest: str | None
-    """Of config, data and code; None where the config was wrong."""
+    """Of config, data and code; None if the config was invalid."""
 
 
 class Manifest(NamedTuple):
-    """What a sweep is, whether or not its runs are there."""
+    """The description of a sweep, which exists before its runs."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class Manifest(NamedTuple):
 
 
 class SweepRun(NamedTuple):
-    """What the record of a run says, without its history."""
+    """The record of a run, without its history."""
 
     number: int
     overrides: tuple[str, ...]
@@ -54,7 +54,7 @@ class SweepRun(NamedTuple):
     """`finished`, `diverged` or `failed`."""
     error: str | None
     metrics: dict[str, Any]
-    """Empty where the run failed; None for what is not finite."""
+    """Empty if the run failed; None for values that are not finite."""
     fitted: Mixture | None
     truth: Mixture | None
     data_name: str | None
@@ -67,7 +67,7 @@ class SweepRun(NamedTuple):
 
 NO_RESULT: dict[str, Any] = {"metrics": {}, "fitted": None, "truth": None}
 NO_RESULT |= {"data_name": None, "data_digest": None, "unit": None}
-"""What the record of a run that failed does not say."""
+"""Values for what the record of a failed run lacks."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -75,7 +75,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
     Args:
         folder: of the sweep.
-        manifest: what it planned, and what became of each run.
+        manifest: of the sweep.
     """
     content = {"format": FORMAT, **manifest._asdict(), "runs": [run._asdict() for run in manifest.runs]}
     if manifest.tracking is None:
@@ -87,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read what `write_manifest` wrote.
 
     Raises:
-        InputError: the file is missing or broken, or of a format that this version does not know.
+        InputError: the file is missing or damaged, or has a format that this version does not support.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -102,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
         if content["format"] == FORMAT:
             texts = {name: content[name] for name in ("id", "name", "command", "started", "objective")}
             if not all(isinstance(text, str) for text in texts.values()) or not isinstance(content["runs"], list):
-                raise ValueError("id, name, command, started and objective are texts, and runs a list")
+                raise ValueError("id, name, command, started and objective are texts, and runs is a list")
             runs = [_manifest_run(run) for run in content["runs"]]
             return Manifest(**texts, runs=runs, tracking=content.get("tracking"))
         came = f"format {content['format']}"
@@ -118,7 +118,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _manifest_run(content: Any) -> ManifestRun:
     if not isinstance(content, dict):
-        raise ValueError("a run is no mapping")
+        raise ValueError("a run is not a mapping")
     number, overrides, digest = content["number"], content["overrides"], content["digest"]
     if type(number) is not int or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ValueError("a run has a whole number and a list of overrides")
@@ -126,7 +126,7 @@ def _manifest_run(content: Any) -> ManifestRun:
 
 
 def read_runs(folder: Path, manifest: Manifest) -> list[SweepRun]:
-    """What the records of a sweep say, in the order of their numbers; interrupted runs have none and are left out.
+    """Read the records of a sweep, in order of number; runs without a record, such as interrupted ones, are left out.
 
     Args:
         folder: of the sweep.
@@ -162,7 +162,7 @@ def _read_run(
         wrong = contents.altered(directory, record, SUMMED_UP)
         if wrong is not None:
             return _unreadable(asked, f"{wrong} is not the file that was written")
-        # Hundreds of runs share their data, and one description of them.
+        # Hundreds of runs share the same data, whose description is read once.
         text = (directory / artifacts.DATA).read_bytes()
         if text not in described:
             data = as_part(text, directory / artifacts.DATA)
@@ -184,7 +184,7 @@ def _read_run(
 
 
 def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:
-    """A damaged record costs its own run, not the sweep."""
+    """A run with a damaged record counts as failed; the rest of the sweep is not affected."""
     return SweepRun(
         number=asked.number,
         overrides=asked.overrides,
@@ -197,6 +197,6 @@ def _unreadable(asked: ManifestRun, reason: str) -> SweepRun:
 
 
 def differing_overrides(runs: Manifest | Sequence[ManifestRun] | Sequence[SweepRun]) -> list[str]:
-    """Keys of the overrides whose values differ between runs, in the order in which they first occur."""
+    """Keys of the overrides whose values differ between runs, in order of first occurrence."""
     found = runs.runs if isinstance(runs, Manifest) else runs
     return differing_keys([override_values(run.overrides) for run in found])

@@ -1,6 +1,6 @@
-"""Files with data as people have them: CSV and its kin, Parquet, a folder of Parquet parts, Arrow, npy.
+"""Data files of all supported formats: CSV and similar, Parquet, a folder of Parquet parts, Arrow, npy.
 
-A table has names and gives columns once they are asked for, so that a wide file costs what is read of it.
+A table has column names and reads columns on demand, so that unused columns cost nothing.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from gmm_pipeline.records.formats import ARROW, NPY, PARQUET, TEXT, has_data_suf
 
 
 class ArrowTable:
-    """Columns with types: of Parquet, of its parts, or of an Arrow file."""
+    """Typed columns of a Parquet file, of Parquet parts, or of an Arrow file."""
 
     numbered = doubtful = False
-    """Whether numbers stand for names, and whether the names may be data."""
+    """Whether column numbers stand for names, and whether the names may be data."""
 
     def __init__(self, path: Path, parts: Sequence[Path]):
         self._path, self._parts = path, parts
@@ -29,11 +29,11 @@ class ArrowTable:
         self.names = self._schema.names
 
     def numeric(self) -> list[int]:
-        """The columns of numbers."""
+        """The numeric columns."""
         return [place for place, kind in enumerate(self._schema.types) if is_numeric(kind)]
 
     def read(self, places: Sequence[int]) -> list[Any]:
-        """Columns as they are."""
+        """Read columns unchanged."""
         import pyarrow as pa
 
         names = [self.names[place] for place in places]
@@ -48,7 +48,7 @@ class ArrowTable:
             ]
 
     def _read(self, part: Path, *, names: Sequence[str] | None) -> Any:
-        """Columns of a part, or its schema."""
+        """Read columns of a part, or its schema."""
         if part.suffix.lower() in ARROW:
             table = _arrow_table(part)
             return table.schema if names is None else table
@@ -60,7 +60,7 @@ class ArrowTable:
 
 
 def _arrow_table(path: Path) -> Any:
-    """What is in an Arrow file, of either format and of Feather's first version."""
+    """The table in an Arrow file, of either format or Feather's first version."""
     from pyarrow import feather, ipc
 
     with readable(path), path.open("rb") as stream:
@@ -70,7 +70,7 @@ def _arrow_table(path: Path) -> Any:
 
 
 class NpyTable:
-    """Columns of an array, known by their numbers. The file is mapped: its header may say more than there is."""
+    """Columns of an array, named by number. The file is memory-mapped, since its header may claim too much data."""
 
     numbered, doubtful = True, False
 
@@ -82,20 +82,20 @@ class NpyTable:
                 str(path),
                 expected="an array with one axis (data) or two (data, columns)",
                 came=f"shape {self._content.shape}",
-                remedy="Save the column as an array of its own.",
+                remedy="Save the column as a separate array.",
             )
         if self._content.size == 0:
             remedy = "Choose another file with data.path."
-            raise InputError(str(path), expected="numbers, a row each", came="no rows", remedy=remedy)
+            raise InputError(str(path), expected="numbers, one per row", came="no rows", remedy=remedy)
         n_columns = 1 if self._content.ndim == 1 else self._content.shape[1]
         self.names = [str(number) for number in range(n_columns)]
 
     def numeric(self) -> list[int]:
-        """The columns of numbers."""
+        """The numeric columns."""
         return list(range(len(self.names)))
 
     def read(self, places: Sequence[int]) -> list[Any]:
-        """Columns as they are."""
+        """Read columns unchanged."""
         return [self._content if self._content.ndim == 1 else self._content[:, place] for place in places]
 
 
@@ -107,7 +107,7 @@ def open_table(path: Path, asked: Asked) -> Table:
 
     Args:
         path: of the file; its suffix decides the format.
-        asked: what the user says of it, which bears on text alone.
+        asked: how the user describes it; this only matters for text.
 
     Raises:
         InputError: the file is missing, unreadable or of another kind.

@@ -9,7 +9,7 @@ class Timings:
     """Seconds by section, in the order they were first entered."""
 
     def __init__(self, started: float):
-        """Begin with the time since `started` (on the performance counter), spent on start-up and config."""
+        """Start with the time since `started` (a performance counter), spent on start-up and config."""
         self._started = started
         self.seconds: dict[str, float] = {"start_up": time.perf_counter() - started}
 

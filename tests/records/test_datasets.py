@@ -225,7 +225,7 @@ def test_a_file_is_told_by_its_absolute_path_and_a_spec_in_words(table, tmp_path
 @pytest.mark.parametrize(
     ("locs", "scales", "says"),
     [
-        ([5.0, 5.0], [1e-9, 1e-9], "300 rows that all are 5"),
+        ([5.0, 5.0], [1e-9, 1e-9], "300 rows that are all 5"),
         ([1e39, 0.0], [1.0, 1.0], "draws that are not"),
         ([0.0, 0.0], [1e39, 1e39], "draws that are not"),
         ([3e38, 0.0], [3e38, 1.0], "draws that are not"),

@@ -68,7 +68,7 @@ def test_a_folder_without_manifest_is_no_sweep(tmp_path):
     ("content", "came"),
     [
         ("{", "JSONDecodeError"),
-        ("[]", "ValueError: sweep.json is no mapping"),
+        ("[]", "ValueError: sweep.json is not a mapping"),
         ("{}", "none with 'format'"),
         ('{"format": 7}', "format 7"),
         ('{"format": 1, "id": "x"}', "none with 'name'"),
