@@ -1,12 +1,11 @@
 """The configs of a sweep's jobs: equal to Hydra's, at a fraction of the time.
 
-Hydra composes each job from its files, anew for each. Jobs differ in values far more than in the files they choose, so
-here Hydra composes once for each set of choices, which is a base, and a job is a copy of its base on which Hydra's own
-functions put the job's values; where jobs are only looked at, they are put on
-the base itself for the time being, instead of on a copy.
+Hydra composes each job anew from its files. Jobs differ in values far more than in the files they choose, so here Hydra
+composes once for each set of choices, giving a base. A job is a copy of its base on which Hydra's own functions set the
+job's values; to inspect a job, they are set on the base itself temporarily.
 
-The price: private functions of Hydra 1.3 and OmegaConf 2.3 are called, and what Hydra does after it has applied the
-overrides is repeated in `_put_in`; files that change during a sweep are not read again; one thread at a time.
+The price: private functions of Hydra 1.3 and OmegaConf 2.3 are called, and `_put_in` repeats what Hydra does after it
+has applied the overrides; files that change during a sweep are not read again; only one thread at a time.
 """
 
 import copy
@@ -34,21 +33,21 @@ from gmm_pipeline.execution.quick_configs import is_known, quick
 from gmm_pipeline.execution.temporary_overrides import TemporaryOverrides
 
 BASES = 256
-"""Bases that are kept at most; one takes about 0.13 MB."""
+"""Most bases that are cached; each takes about 0.13 MB."""
 
 FILLED_IN = ("hydra.overrides.task", "hydra.job.override_dirname")
 """What Hydra derives from the task's overrides."""
 
 
 class _Job(NamedTuple):
-    """What a job's overrides ask for.
+    """The overrides of a job, sorted by their effect.
 
     Attributes:
         config_name: primary config.
         lines: all overrides as text, in order.
-        choices: those that decide what is read, or set something of Hydra's own; they make the base.
-        values: those that are applied to what was read, in order.
-        task_overrides: the task's own overrides, the choices of files among them.
+        choices: those that decide which files are read, or set keys of Hydra's own; they determine the base.
+        values: those that are applied to the files, in order.
+        task_overrides: the task's own overrides, including choices of files.
     """
 
     config_name: str | None
@@ -59,14 +58,14 @@ class _Job(NamedTuple):
 
 
 class _ElsewhereError(Exception):
-    """An override reaches its key through an interpolation, so what it sets lies elsewhere."""
+    """An override reaches its key through an interpolation, so the value it sets lies elsewhere."""
 
 
 class SweepComposer(ConfigLoader):
     """Hydra's config loader for the jobs of one sweep.
 
     Args:
-        loader: the loader that composed the sweep; asked for everything but jobs.
+        loader: the loader that composed the sweep; used for everything except jobs.
     """
 
     def __init__(self, loader: ConfigLoader):
@@ -80,11 +79,11 @@ class SweepComposer(ConfigLoader):
         self._in_use: set[int] = set()
 
     def compose(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """The config of one job, the caller's own; equal to `ConfigLoaderImpl.load_sweep_config`.
+        """The config of one job, owned by the caller; equal to `ConfigLoaderImpl.load_sweep_config`.
 
         Args:
             master_config: of the sweep.
-            overrides: of the job, as the sweeper gives them: those of the whole command included.
+            overrides: of the job, as the sweeper gives them, including those of the whole command.
 
         Raises:
             Exception: what Hydra raises for such a job: mostly a HydraException, a ValueError for some choices.
@@ -105,10 +104,10 @@ class SweepComposer(ConfigLoader):
 
     @contextmanager
     def in_place(self, master_config: DictConfig, overrides: Sequence[str]) -> Iterator[DictConfig]:
-        """The config of one job to look at; what `compose` gives, without the time of a copy.
+        """The config of one job, for inspection: the same as by `compose`, without copying.
 
-        It is valid inside the `with` only, and nothing may be changed in it. Whoever shows it to Hydra by
-        `HydraConfig.instance().set_config` undoes that, or `${hydra:...}` is the base's afterwards.
+        It is valid only inside the `with` block and must not be changed. A caller that passes it to
+        `HydraConfig.instance().set_config` must undo that, or `${hydra:...}` refers to the base afterwards.
 
         Args:
             master_config: of the sweep.
@@ -139,9 +138,9 @@ class SweepComposer(ConfigLoader):
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The sweep's own config, for any job.
 
-        Sweepers call this once for each job before they launch any, for its exceptions alone: one job that cannot be
-        composed would end the sweep before it began, and each would be composed twice. The launcher calls `compose`,
-        and such a job fails in a record of its own.
+        Sweepers call this for each job before launching any, only for its exceptions: one job that cannot be composed
+        would end the sweep before it began, and every job would be composed twice. The launcher calls `compose`
+        instead, and such a job fails in a record of its own.
 
         Args:
             master_config: of the sweep.
@@ -228,7 +227,7 @@ class SweepComposer(ConfigLoader):
         return self._parsed[line]
 
     def _repository(self, config_name: str | None, parsed: Sequence[Override]) -> IConfigRepository:
-        """Where configs are looked for, folders of the user's own included."""
+        """The repository of config files, including folders of the user."""
         searchpath = next((line.input_line for line in parsed if line.get_key_element() == "hydra.searchpath"), None)
         key = (config_name, searchpath)
         if key not in self._repositories:
@@ -237,7 +236,7 @@ class SweepComposer(ConfigLoader):
         return self._repositories[key]
 
     def _makes_base(self, override: Override, repository: IConfigRepository) -> bool:
-        """Whether Hydra has to compose for this override; the same question as its defaults list asks."""
+        """Whether Hydra must compose for this override, by the criterion of its defaults list."""
         if override.is_hydra_override() or override.key_or_group == "hydra":
             return True
         if isinstance(override.value(), dict):
@@ -248,21 +247,21 @@ class SweepComposer(ConfigLoader):
         return self._groups[key]
 
     def _base(self, job: _Job) -> DictConfig | None:
-        """The composition of the job's choices, or None where Hydra has to compose the job itself."""
+        """The composition of the job's choices, or None if Hydra must compose the job itself."""
         if any(override.is_sweep_override() for override in job.values):
             return None
         key = (job.config_name, job.choices)
         base = self._bases.pop(key, None) if key in self._bases else self._composed(job)
         self._bases[key] = base
         if len(self._bases) > BASES:
-            del self._bases[next(iter(self._bases))]  # the one that was not used for the longest time
+            del self._bases[next(iter(self._bases))]  # the least recently used one
         return base
 
     def _composed(self, job: _Job) -> DictConfig | None:
         try:
             return quick(self._hydra.load_configuration(job.config_name, list(job.choices), RunMode.RUN))
         except Exception:
-            # The choices may be wrong only without the values; if not, Hydra says what is wrong with the whole job.
+            # The choices may be invalid only without the values; otherwise Hydra reports the error of the whole job.
             return None
 
     def _by_hydra(self, master_config: DictConfig, job: _Job) -> DictConfig:
@@ -276,7 +275,7 @@ def _put_in(cfg: DictConfig, job: _Job, prepare: Callable[[str], object]) -> Non
 
     Args:
         cfg: the base, or a copy of it.
-        job: what is asked for.
+        job: its overrides.
         prepare: called with each key before it is set; of a value, with the first part alone.
     """
     try:
@@ -297,7 +296,7 @@ def _put_in(cfg: DictConfig, job: _Job, prepare: Callable[[str], object]) -> Non
 
 
 def _refuse_interpolations(cfg: DictConfig, key: str) -> None:
-    """Raise where a container on the way to `key` is an interpolation: OmegaConf sets the key where that leads."""
+    """Raise if a container on the way to `key` is an interpolation: OmegaConf would set the key at its target."""
     node: Any = cfg
     for part in split_key(key)[:-1]:
         node = _child(node, part)

@@ -1,8 +1,8 @@
 """Batches of runs, computed in threads while the runs before them are saved.
 
-XLA computes outside of the interpreter's lock, and a batch of small fits keeps one core busy: so on a CPU there is a
-thread for each core, and elsewhere one for each device. Results come in the order of the runs, whichever thread was
-first. Only a few batches are ahead of the one that is saved, so that memory does not grow with the sweep.
+XLA computes outside of the interpreter's lock, and a batch of small fits keeps one core busy, so there is one thread
+per core on a CPU, and one per device elsewhere. Results come in the order of the runs, whichever thread finishes first.
+Only a few batches are computed ahead of the one that is saved, so that memory does not grow with the sweep.
 
 A batch that fails is tried again run by run, so that one bad run costs its own result alone.
 """
@@ -17,14 +17,14 @@ from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job, estimate
 
 AHEAD = 2
-"""Batches that wait for each thread besides the one it computes."""
+"""Batches queued per thread besides the one that it computes."""
 
 
 class Outcome(NamedTuple):
-    """What became of a run."""
+    """The outcome of a run."""
 
     job: Job | None
-    """None where it could not be loaded."""
+    """None if it could not be loaded."""
     answer: Answer | None
     error: Exception | None
 
@@ -34,7 +34,7 @@ class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mis
 
 
 def compute(loaded: Iterable[Sequence[Job | Exception]], workers: int) -> Generator[list[Outcome], None, None]:
-    """The outcomes of batches, in order; closed before its end, it stops the fits that are under way.
+    """Yield the outcomes of batches, in order; closing the generator early stops the fits in progress.
 
     Args:
         loaded: the jobs of each batch, or why one could not be loaded; taken from as they are needed, in the caller's

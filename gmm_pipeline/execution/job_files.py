@@ -1,10 +1,10 @@
-"""What Hydra leaves of a job (its three files, its log, its status), put together from parts that jobs share.
+"""What Hydra writes for a job (its three files, its log, its status), assembled from parts that jobs share.
 
-Hydra's own `run_job` copies a job's config five times and dumps all of it for each job, which takes longer than to
-write the record. The jobs of a sweep differ in a few values: here each part of a config becomes values and text once,
-and a job is read once, when it is planned. The price: what `run_job` of Hydra 1.3 does is repeated, for jobs alone
-that ask for nothing but what `conf/` has (no callbacks, no environment, the log of the record); `run_job` has the
-others. A test holds both to the same bytes.
+Hydra's own `run_job` copies a job's config five times and writes all of it for each job, which takes longer than
+writing the record. The jobs of a sweep differ in a few values: here each part of a config is converted to values and
+text once, and a job is read once, when it is planned. The price: this repeats what `run_job` of Hydra 1.3 does, only
+for jobs that use nothing of Hydra beyond `conf/` (no callbacks, no environment, the log of the record); `run_job` runs
+the others. A test holds both to the same bytes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from gmm_pipeline.execution.quick_configs import as_yaml, is_known
 from gmm_pipeline.stages.running import plain, resolved
 
 MOST_PARTS = 4096
-"""Parts that are kept at most, some hundred bytes each."""
+"""Most parts that are cached, of some hundred bytes each."""
 
 OF_THE_JOB = (
     ("overrides", "task"),
@@ -33,7 +33,7 @@ OF_THE_JOB = (
     ("job", "num"),
     ("runtime", "output_dir"),
 )
-"""What differs between the jobs of one base in Hydra's own part of the config."""
+"""Values in Hydra's own part of the config that differ between the jobs of one base."""
 AS_EXPECTED = {
     ("callbacks",): {},
     ("job", "chdir"): False,
@@ -43,26 +43,26 @@ AS_EXPECTED = {
     ("sweep", "subdir"): "${hydra.job.num}",
     ("verbose",): False,
 }
-"""What Hydra is asked for where this module can stand in for `run_job`."""
+"""Values of Hydra's config for which this module can replace `run_job`."""
 
 
 class Pieces(NamedTuple):
     """`hydra.yaml` without what differs between jobs."""
 
     texts: list[str]
-    """Before, between and after the places."""
+    """Text before, between and after the places of the values."""
     places: list[tuple[str, str]]
 
 
 class Asked(NamedTuple):
-    """What is asked of a job, read from its config."""
+    """A job as read from its config."""
 
     content: dict[str, Any]
     """Resolved, without Hydra's own part; parts of it are shared between jobs and must not be changed."""
     texts: tuple[str, ...]
     """Of `config.yaml`, unresolved."""
     pieces: Pieces | None
-    """None where Hydra's `run_job` has to run the job."""
+    """None if Hydra's `run_job` must run the job."""
     overrides: list[str]
     """The task's overrides, resolved as those of a single run are."""
     typed: list[str]
@@ -74,7 +74,7 @@ class Asked(NamedTuple):
 
 class _Part(NamedTuple):
     node: Any
-    """Kept, so that no other node gets its id."""
+    """Referenced, so that no other node gets its id."""
     text: str
     value: Any
     varies: bool
@@ -84,8 +84,8 @@ class _Part(NamedTuple):
 class Reader:
     """Reads the configs of jobs, each part of them once.
 
-    A node is known by its identity: a config composed in place has the nodes of its base, but for those that
-    the job sets.
+    A node is identified by its id: a config composed in place has the nodes of its base, except those that the job
+    sets.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Reader:
         self._pieces: dict[int, tuple[Any, Pieces | None]] = {}
 
     def read(self, cfg: DictConfig) -> Asked:
-        """What a job asks for.
+        """Read a job from its config.
 
         Args:
             cfg: its config, with Hydra's part.
@@ -107,7 +107,7 @@ class Reader:
         nodes = cfg.__dict__["_content"]
         parts = {key: self._part(cfg, key, node) for key, node in nodes.items() if key != "hydra"}
         task, job = cfg.hydra.overrides.task, cfg.hydra.job
-        # A value that is taken from Hydra's part, such as the number of the job, is there once Hydra runs the job.
+        # A value taken from Hydra's part, such as the number of the job, exists only once Hydra runs the job.
         by_hydra = any("hydra" in part.text for part in parts.values() if part.varies)
         return Asked(
             content={key: plain(cfg[key]) if part.varies else part.value for key, part in parts.items()},
@@ -141,7 +141,7 @@ class Reader:
 
 
 def _pieces(content: Any) -> Pieces | None:
-    """The pieces of `hydra.yaml`; None where Hydra is asked for what is not repeated here."""
+    """The pieces of `hydra.yaml`; None if the job uses features of Hydra that are not repeated here."""
     expected = {**AS_EXPECTED, ("job_logging",): _job_logging()}
     if any(_at(content, path) != value for path, value in expected.items()):
         return None
@@ -165,13 +165,13 @@ def _job_logging() -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=MOST_PARTS)
 def _line(section: str, key: str, value: str | int) -> str:
-    """A value where it stands in `hydra.yaml`."""
+    """A value as a line of `hydra.yaml`."""
     return as_yaml({"hydra": {section: {key: value}}}).split("\n", 2)[2]
 
 
 @functools.lru_cache(maxsize=MOST_PARTS)
 def _entries(override: str) -> tuple[str, str]:
-    """An override where it stands in `hydra.yaml`, and in `overrides.yaml`."""
+    """An override as a line of `hydra.yaml` and of `overrides.yaml`."""
     return as_yaml({"hydra": {"overrides": {"task": [override]}}}).split("\n", 3)[3], as_yaml([override])
 
 
@@ -179,7 +179,7 @@ def run(task: Callable[[], Any], asked: Asked, pieces: Pieces, number: int, reco
     """Run a job in its folder, as `run_job` does.
 
     Args:
-        task: what is done; what it raises is the job's failure.
+        task: the work; an exception is the job's failure.
         asked: of the job.
         pieces: of its `hydra.yaml`.
         number: of the job.
@@ -221,7 +221,7 @@ def _write(asked: Asked, pieces: Pieces, number: int, record: Path) -> None:
 
 @contextlib.contextmanager
 def _logged(file: Path) -> Iterator[None]:
-    """Let the log of this process go to a file, as `record.yaml` has it, and afterwards where it went before."""
+    """Send the log of this process to a file, as `record.yaml` does, and restore it afterwards."""
     said, root = _job_logging(), logging.getLogger()
     for name, logger in said["loggers"].items():
         logging.getLogger(name).setLevel(logger["level"])

@@ -1,11 +1,11 @@
 """Hydra's launcher for sweeps: many jobs, few programs.
 
 Hydra's own launcher composes, runs and saves one job after the other. This one composes and checks all of them first,
-groups what may share a compiled program, computes each group in batches, and leaves of each what Hydra's own `run_job`
-would: directory, files, log, callbacks and status. It adds nothing but order: what loads, computes and saves a run are
-the functions of a single fit.
+groups those that may share a compiled program, computes each group in batches, and leaves the same as Hydra's own
+`run_job` for each: directory, files, log, callbacks and status. It only adds order: the functions of a single fit load,
+compute and save each run.
 
-A job whose config is wrong, or that fails later, fails in a record of its own. The price: a job's directory appears
+A job whose config is invalid, or that fails later, fails in a record of its own. The price: a job's directory appears
 only after it was computed; the manifest of the sweep is written before.
 """
 
@@ -51,10 +51,10 @@ _open_sweeps: dict[Path, Sweep] = {}
 
 
 def finish_sweeps() -> None:
-    """Give the answers of the sweeps of this process.
+    """Finish the sweeps of this process and report their answers.
 
     Raises:
-        RunFailed: there are runs without a result, which the summary has named.
+        RunFailed: some runs have no result; the summary has named them.
     """
     failures = []
     while _open_sweeps:
@@ -68,11 +68,11 @@ def finish_sweeps() -> None:
 
 
 class ReportedFailure(JobReturn):
-    """What became of a run that failed: without Hydra's own message, since the summary reports it."""
+    """The return value of a failed run, without Hydra's own message, since the summary reports it."""
 
     @property
     def return_value(self) -> Any:
-        """Raises why the run has no result."""
+        """Raises the reason why the run has no result."""
         raise self._return_value
 
     @return_value.setter
@@ -81,11 +81,11 @@ class ReportedFailure(JobReturn):
 
 
 class BatchLauncher:
-    """What `hydra_plugins.gmm_batch_launcher` hands its calls to.
+    """The launcher to which `hydra_plugins.gmm_batch_launcher` delegates.
 
     Args:
         workers: threads that compute; None for one per core on a CPU, and one per device elsewhere.
-        plan_only: say what would be done, and do nothing.
+        plan_only: print what would be done, and do nothing.
     """
 
     def __init__(self, workers: int | None = None, plan_only: bool = False):
@@ -93,15 +93,15 @@ class BatchLauncher:
         self._plan_only = plan_only
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take over the composition of jobs, of those too that the sweeper composes to check them.
+        """Replace Hydra's composition of jobs, including those that the sweeper composes to check them.
 
         Args:
             hydra_context: whose config loader is replaced.
-            task_function: the stage, for jobs that Hydra has to run.
+            task_function: the stage, for jobs that Hydra must run.
             config: of the whole sweep.
 
         Raises:
-            InputError: name or tracking settings of the sweep cannot be used; nothing was made of either.
+            InputError: the name or the tracking settings of the sweep are invalid; nothing was written.
         """
         if config.sweep is not None:
             check_sweep_name(config.sweep)
@@ -112,14 +112,14 @@ class BatchLauncher:
 
     @quickened()
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run jobs; a job that fails is a return value that says so.
+        """Run jobs; a failed job has a return value that reports it.
 
         Args:
             job_overrides: of each job, as text.
-            initial_job_idx: of the first job; runs have the numbers of the sweep instead.
+            initial_job_idx: ignored; runs have the numbers of the sweep.
 
         Raises:
-            InputError: no job can be fitted, and all for the same reason.
+            InputError: no job can be fitted, for the same reason.
         """
         setup_globals()
         configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
@@ -155,7 +155,7 @@ class BatchLauncher:
         return [returns[run.number] for run in planned.jobs]
 
     def _log_between_jobs(self, sweep: Sweep) -> None:
-        """Let what is logged outside of jobs go to the log of the sweep, not to that of the job before."""
+        """Send what is logged between jobs to the log of the sweep, not to that of the previous job."""
         root = logging.getLogger()
         for handler in list(root.handlers):
             root.removeHandler(handler)
@@ -183,7 +183,7 @@ class BatchLauncher:
         return returns
 
     def _computed(self, sweep: Sweep, group: Group) -> Generator[tuple[Run, Outcome, datetime], None, None]:
-        """The runs of a group with what became of them, as they are computed."""
+        """The runs of a group with their outcomes, as they are computed."""
         configure_jax(group.settings)
         workers = self._workers or default_workers()
         ahead: list[tuple[Sequence[int], datetime]] = []
@@ -211,11 +211,11 @@ class BatchLauncher:
         try:
             with self._in_place(run.overrides) as cfg:
                 return load(cfg)
-        except Exception as error:  # a file may have gone since it was planned
+        except Exception as error:  # a file may have disappeared since the job was planned
             return error
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
-        """Write the record of a run, and what Hydra leaves of a job."""
+        """Write the record of a run, and Hydra's files of the job."""
         record, about = sweep.record(run.number), sweep.about(run.number)
         remove_record(record, ".hydra", "fit")
         reason = (run.mistake if outcome is None else outcome.error) or RunFailed("it was not computed")
@@ -255,7 +255,7 @@ class BatchLauncher:
             if is_full_disk(returned._return_value):
                 raise returned._return_value
         except OSError:
-            # There is no room for the other runs either.
+            # The disk is full for the other runs too.
             remove_record(record, ".hydra", "fit")
             if outcome is not None and outcome.job is not None and outcome.answer is not None:
                 terminal.say(f"{' '.join(run.overrides)}: {summary(outcome.job, outcome.answer)}; not recorded")
@@ -264,11 +264,11 @@ class BatchLauncher:
         return returned
 
     def _is_plain(self, asked: Asked, sweep: Sweep) -> bool:
-        """Whether Hydra would do nothing for a job but write its files."""
+        """Whether Hydra would only write the files of a job."""
         return not self._context.callbacks.callbacks and Path(asked.sweep_dir).absolute() == sweep.folder
 
     def _run_by_hydra(self, job: DictConfig, run: Run, task: Callable[..., float]) -> JobReturn:
-        """Let Hydra run a job whose result is there already."""
+        """Let Hydra run a job whose result exists already."""
 
         @functools.wraps(self._task_function)
         def with_result(cfg: DictConfig) -> float:
@@ -292,7 +292,7 @@ class BatchLauncher:
         return _returned(run, ran.status, ran._return_value)
 
     def _knows_all_runs(self) -> bool:
-        """Whether the sweeper names its runs beforehand, rather than choose them by the results of others."""
+        """Whether the sweeper names all runs beforehand, rather than choosing them by the results of others."""
         return self._master.hydra.sweeper._target_ == BASIC_SWEEPER
 
     def _print_plan(self, job_overrides: Sequence[Sequence[str]]) -> None:
@@ -305,12 +305,12 @@ class BatchLauncher:
         _refuse_if_all_are_wrong(planned)
         plan_report.print_plan(planned, self._workers or default_workers())
         if not self._knows_all_runs():
-            terminal.say("these are the runs that are launched first: the sweeper chooses others by their results")
-            raise SystemExit(0)  # a sweeper that waits for results has nothing to go on with
+            terminal.say("these runs are launched first; the sweeper chooses others by their results")
+            raise SystemExit(0)  # a sweeper that waits for results cannot continue without them
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:
-    """One mistake in what all runs share is a mistake in the command, of which one message is enough."""
+    """Refuse the command if all runs fail for the same reason: one message is enough."""
     messages = {str(run.mistake) for run in planned.jobs}
     mistake = planned.jobs[0].mistake if planned.jobs else None
     if mistake is not None and len(messages) == 1:
@@ -318,7 +318,7 @@ def _refuse_if_all_are_wrong(planned: Plan) -> None:
 
 
 def _returned(run: Run, status: JobStatus, value: Any) -> JobReturn:
-    """What is reported to a sweeper of a run; without the configs, which would fill the memory."""
+    """The return value of a run for the sweeper, without configs, which would fill the memory."""
     returned = JobReturn() if status is JobStatus.COMPLETED else ReportedFailure()
     returned.overrides, returned.status = list(run.overrides), status
     returned.return_value = value

@@ -1,6 +1,6 @@
-"""What a sweep is about to do, in words: for the terminal, for the log of the sweep, and for the command `plan`.
+"""Describe what a sweep is about to do: for the terminal, for the log of the sweep, and for the command `plan`.
 
-Times are those of one machine that was measured, so they say whether to wait or to go home, not when to be back.
+Times are based on measurements on one machine, so they are rough estimates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ from gmm_pipeline.inference.batching import batches, differences, memory_of
 from gmm_pipeline.stages import terminal
 
 NANOSECONDS_AN_ELEMENT = 0.8
-"""Of one core, for loss and gradient of a run, a datum and a component; seen on a 2-core machine with AVX-512."""
+"""Seconds of one core for loss and gradient per run, datum and component; measured on 2 cores with AVX-512."""
 SECONDS_A_RUN = 0.02
-"""To compose a run and write its record."""
+"""Seconds to compose a run and write its record."""
 SECONDS_A_SWEEP = 8.0
-"""To start, compile, draw and track."""
+"""Seconds to start, compile, draw and track."""
 MOST_SHOWN = 10
-"""Runs that cannot be fitted, that a plan lists."""
+"""Most runs that cannot be fitted that a plan lists."""
 
 
 def why_split(groups: Sequence[Group]) -> list[str]:
-    """Why runs are computed in several programs: the keys in which these differ, and their values."""
+    """Why runs need several programs: the keys in which these differ, and their values."""
     lines = []
     for key, values in differences([group.program for group in groups]).items():
         shown = list(dict.fromkeys("none" if value is None else str(value) for value in values))
@@ -35,15 +35,15 @@ def why_split(groups: Sequence[Group]) -> list[str]:
 
 
 def described(group: Group) -> str:
-    """A group in a few words."""
+    """A short description of a group."""
     program = group.program
     optimizer = program.plan.optimizer.function.__qualname__
-    size = f"up to {program.n_data:,} data, up to {program.width.components} components"
+    size = f"up to {program.n_data:,} observations, up to {program.width.components} components"
     return f"{size}, {program.steps:,} steps of {optimizer}"
 
 
 def seconds_of(groups: Sequence[Group], workers: int) -> float:
-    """About how long groups take to compute and save, by what was measured on one machine.
+    """Estimate how many seconds groups take to compute and save.
 
     Args:
         groups: what is to be computed.
@@ -61,7 +61,7 @@ def seconds_of(groups: Sequence[Group], workers: int) -> float:
 
 
 def bytes_of(group: Group, workers: int) -> int:
-    """Bytes of arrays that a group holds at its height, about.
+    """Estimate how many bytes of arrays a group holds at its peak.
 
     Args:
         group: runs that share a program.
@@ -71,7 +71,7 @@ def bytes_of(group: Group, workers: int) -> int:
 
 
 def rows(planned: Plan, workers: int) -> Iterator[tuple[str, ...]]:
-    """A line of text for each group: what, runs, batches, runs in a batch, megabytes, seconds.
+    """A row of text for each group: description, runs, batches, runs in a batch, megabytes, seconds.
 
     Args:
         planned: what the sweep has to do.
@@ -98,7 +98,7 @@ def counts(planned: Plan) -> str:
 
 
 def programs(planned: Plan) -> list[str]:
-    """A line for each program, and why there are several."""
+    """One line per program, and why there are several."""
     return [
         *(f"program of {_counted(len(one.runs), 'run')}: {described(one)}" for one in planned.groups),
         *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)),
@@ -119,7 +119,7 @@ def print_plan(planned: Plan, workers: int) -> None:
         terminal.show(terminal.plan_table(list(rows(planned, workers))))
         terminal.say("", *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)))
         seconds = seconds_of(planned.groups, workers)
-        terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one that was measured")
+        terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one used for the estimates")
     for run in planned.mistaken[:MOST_SHOWN]:
         terminal.say(f"{' '.join(run.overrides)}: {'' if run.mistake is None else reason_of(run.mistake)}")
 
@@ -130,5 +130,5 @@ def _kept_back(planned: Plan) -> list[str]:
 
 
 def _counted(number: int, what: str) -> str:
-    """A number of things in words."""
+    """A number with its noun in the singular or plural."""
     return f"{number:,} {what}{'s' * (number != 1)}"

@@ -1,11 +1,10 @@
-"""What a sweep has to do, found out before any of it: its runs, which are done already, which share a program.
+"""Plan a sweep before anything is computed: its runs, which of them are done, which share a program.
 
-Each job is composed, loaded and checked here; a mistake in one is noted with that job and stops no other. A run is
-identified by the digest of its config, and keeps the number that the sweep gave it, whatever order or selection it is
-asked for in; it is done where its record has the digest of the same config, data and code, and each file the bytes that
-it was written with: reading them all takes a hundredth of the time of computing them anew. The price: where the runs
-have many data sets, these are loaded when a run is planned and again when it is computed, since all of them need not
-fit into memory.
+Each job is composed, loaded and checked here; a mistake in one is noted with that job and does not stop the others. A
+run is identified by the digest of its config and keeps the number that the sweep gave it, in whatever order or
+selection runs are requested. It is done if its record has the digest of the same config, data and code, and its files
+are unchanged: checking them takes a hundredth of the time of recomputing them. The price: if the runs have many data
+sets, these are loaded when a run is planned and again when it is computed, since together they may not fit into memory.
 """
 
 import hashlib
@@ -38,25 +37,25 @@ Progress = Callable[[int, int], None]
 
 
 class Run(NamedTuple):
-    """One job of a sweep, looked at."""
+    """One job of a sweep, checked."""
 
     number: int
     overrides: tuple[str, ...]
     digest: str
-    """Of its config, or of its overrides where it has none; the same in every sweep."""
+    """Of its config, or of its overrides if it has none; the same in every sweep."""
     program: Program | None
     """None where the run cannot be fitted."""
     settings: dict[str, Any]
-    """What JAX must be set to, for all runs that are computed at the same time."""
+    """Settings of JAX that all runs computed at the same time must share."""
     result: str
-    """Digest of all that decides its result: config, data and code."""
+    """Digest of everything that decides its result: config, data and code."""
     job: Job | None
-    """Loaded, where its data are those of many runs; None where it has to be loaded again."""
+    """The loaded job, if many runs share its data; None if it must be loaded again."""
     asked: Asked | None
     """None where the run cannot be fitted."""
     mistake: Exception | None
     done: bool
-    """Whether its record is there, of the same config, data and code."""
+    """Whether its record exists, with the same config, data and code."""
 
 
 class Group(NamedTuple):
@@ -68,14 +67,14 @@ class Group(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a sweep has to do."""
+    """The work of a sweep."""
 
     jobs: list[Run]
-    """A run for each job that was asked for, in order; jobs with equal configs are one run."""
+    """The run of each requested job, in order; jobs with equal configs share a run."""
     groups: list[Group]
-    """What is left to compute."""
+    """The groups that are left to compute."""
     gaps: list[str]
-    """A sentence for each data set that lacks rows of its file."""
+    """One sentence for each data set that lacks rows of its file."""
 
     @property
     def runs(self) -> list[Run]:
@@ -99,7 +98,7 @@ def plan(
 
     Args:
         job_overrides: of each job.
-        compose: the composed config of a job, to look at.
+        compose: gives the composed config of a job, for inspection.
         folder: of the sweep.
         earlier: the runs that the sweep has had before.
         progress: called with (jobs seen, jobs in all).
@@ -124,10 +123,10 @@ def plan(
 
 
 def _gaps_of(dataset: Dataset) -> list[str]:
-    """How many rows of its file a data set lacks, in a sentence; none where it has all."""
+    """How many rows of its file a data set lacks, as a sentence; empty if it has all."""
     missing = left_out(dataset)
     place = f"{shown(Path(dataset.source))}, column {dataset.column!r}"
-    return [f"{place}: {len(dataset.data):,} data{missing}"] if missing else []
+    return [f"{place}: {len(dataset.data):,} observations{missing}"] if missing else []
 
 
 def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader) -> Run:
@@ -146,13 +145,13 @@ def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader) -> Ru
         return Run(-1, overrides, digest, program, settings, result, job, asked, mistake=None, done=False)
     except Exception as error:
         with _no_hydra():
-            mistake = as_mistake(error, "fit") or error  # whatever it is, it is that of one run
+            mistake = as_mistake(error, "fit") or error  # any error concerns this run only
         return Run(-1, overrides, digest, None, {}, "", None, None, mistake, done=False)
 
 
 @contextmanager
 def _no_hydra() -> Iterator[None]:
-    """Put the running Hydra away: what names the nearest keys composes a config of its own."""
+    """Set the running Hydra aside: finding similar keys for a message composes a config."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -186,7 +185,7 @@ def manifest_runs(planned: Plan, earlier: Sequence[ManifestRun]) -> list[Manifes
     """The runs that a sweep has had and has now, in order of number.
 
     Args:
-        planned: what the sweep has to do now.
+        planned: the current work of the sweep.
         earlier: the runs that it has had before.
     """
     asked = {run.number: ManifestRun(run.number, _without_name(run.overrides), run.digest) for run in planned.runs}
@@ -194,5 +193,5 @@ def manifest_runs(planned: Plan, earlier: Sequence[ManifestRun]) -> list[Manifes
 
 
 def _without_name(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides that say something of a run: the name of the sweep says nothing."""
+    """The overrides that describe a run: all except the name of the sweep."""
     return tuple(override for override in overrides if not re.match(r"\+*sweep=", override))

@@ -1,7 +1,7 @@
 """Hydra's plug-ins of this package, registered by name.
 
 Hydra finds plug-ins by looking through the folders of the namespace `hydra_plugins`. It does not see those of a
-checkout where an editable installation works by an import hook, or where another package owns the name.
+checkout if an editable installation works by an import hook, or if another package owns the name.
 """
 
 import importlib
@@ -16,10 +16,10 @@ LAUNCHER = "hydra_plugins.gmm_batch_launcher"
 
 
 def register_plugins() -> None:
-    """Make the launcher `batch` known; call it before `hydra.main`, it does no harm to call it twice."""
+    """Register the launcher `batch`; call this before `hydra.main`. Calling it twice does no harm."""
     from hydra.core.plugins import Plugins
 
-    plugins = Plugins.instance()  # first, since it imports anew what it finds
+    plugins = Plugins.instance()  # first, since it reimports what it finds
     plugins.register(_launcher_module().GmmBatchLauncher)
 
 

@@ -2,8 +2,8 @@
 
 Hydra copies a job's config several times and writes it in three files. OmegaConf copies each node by the general
 machinery of `copy.deepcopy`, writes YAML in Python, and parses an interpolation each time it is read: tens of
-milliseconds a job, and minutes a sweep. A config's nodes are known, and their values are immutable: here they are
-copied field by field, libyaml writes the same bytes, and a parse is kept. The price: private fields of OmegaConf 2.3,
+milliseconds per job, and minutes per sweep. The types of nodes are known and their values immutable, so here they are
+copied field by field, libyaml writes the same bytes, and parses are cached. The price: private fields of OmegaConf 2.3,
 and two of its functions replaced while a sweep is launched; tests hold all of it to what OmegaConf does.
 """
 
@@ -26,7 +26,7 @@ from omegaconf.basecontainer import BaseContainer
 log = logging.getLogger(__name__)
 
 VERSIONS = {"hydra-core": "1.3.", "omegaconf": "2.3."}
-"""Those whose private parts are used, here and in `composition`, `temporary_overrides` and `job_files`."""
+"""Versions whose private parts are used, here and in `composition`, `temporary_overrides` and `job_files`."""
 
 
 @functools.cache
@@ -35,12 +35,12 @@ def is_known() -> bool:
     there = {name: importlib.metadata.version(name) for name in VERSIONS}
     unknown = [f"{name} {there[name]}" for name, known in VERSIONS.items() if not there[name].startswith(known)]
     if unknown:
-        log.info("%s: jobs are composed and written by Hydra itself, which takes longer", ", ".join(unknown))
+        log.info("%s: jobs are composed and written by Hydra itself, which is slower", ", ".join(unknown))
     return not unknown
 
 
 class QuickConfig(DictConfig):
-    """A `DictConfig` in everything but the time that a deep copy takes."""
+    """A `DictConfig` whose deep copies are fast."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "QuickConfig":
         """A copy of this node and all below it; the parent is kept and not copied, as OmegaConf has it."""
@@ -48,7 +48,7 @@ class QuickConfig(DictConfig):
 
 
 def quick(cfg: DictConfig) -> QuickConfig:
-    """The same config, a copy, whose own copies are quick."""
+    """A copy of a config whose own copies are fast."""
     return _copied(cfg, vars(cfg)["_parent"])
 
 

@@ -1,8 +1,8 @@
-"""A sweep that is under way: its folder, its manifest, its tracker, and its answer at the end.
+"""A running sweep: its folder, its manifest, its tracker, and its answer at the end.
 
-The manifest is written before any run, and every run is whole on disk before anything else hears of it; so a sweep
-can be killed at any moment and the same command resumes it. The answer (table, pictures, words, the parent run in
-MLflow) is made from the records alone, so that it is the same after any number of interruptions.
+The manifest is written before any run, and every run is whole on disk before anything else hears of it; so a sweep can
+be killed at any moment and the same command resumes it. The answer (table, pictures, text, the parent run in MLflow) is
+made from the records alone, so that it is the same after any number of interruptions.
 """
 
 import contextlib
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 LOG = "sweep.log"
 LOGGED_AT_ONCE = 250
-"""Records written to the tracker in one go: some megabytes, and a second apart from each other at the fastest."""
+"""Records logged at once: some megabytes, at most once per second."""
 
 
 class Sweep:
     """One sweep of this process."""
 
     def __init__(self, cfg: DictConfig, folder: Path, timings: Timings):
-        """Open a sweep, new or known.
+        """Open a new or an existing sweep.
 
         Args:
             cfg: of the whole sweep.
@@ -67,7 +67,7 @@ class Sweep:
         self._reported: set[str] = set()
 
     def _new_manifest(self) -> Manifest:
-        # A tracker knows sweeps by their id; one that nobody tracks is known by its name alone.
+        # A tracker identifies sweeps by id; an untracked sweep is identified by its name.
         name, timed = self.folder.name, self.cfg.timings or self.cfg.tracking.uri is not None
         return Manifest(
             id=os.urandom(16).hex() if timed else hashlib.sha256(name.encode()).hexdigest()[:32],
@@ -79,14 +79,14 @@ class Sweep:
         )
 
     def begin(self, planned: Plan) -> None:
-        """Write down what is to be done, before it is."""
+        """Write the manifest, before any run."""
         self.manifest = self.manifest._replace(
             command=resume_command(self.folder.name),
             objective=self.cfg.objective,
             runs=manifest_runs(planned, self.manifest.runs),
         )
         sweeps.write_manifest(self.folder, self.manifest)
-        # A process that was killed may have left records that it did not come to log.
+        # A killed process may have left records that it had not logged yet.
         self._unlogged = {self.record(run.number): None for run in planned.runs if run.done}
         self._tracker = None
 
@@ -95,20 +95,20 @@ class Sweep:
         return self.folder / str(number)
 
     def about(self, number: int) -> dict[str, Any]:
-        """What the record of a run says of the sweep."""
+        """What the record of a run says about the sweep."""
         return {"name": self.manifest.name, "id": self.manifest.id, "number": number}
 
     def note(self, *lines: str) -> None:
-        """Add lines to the log of the sweep; where it cannot be written, the sweep goes on without."""
+        """Add lines to the log of the sweep; if it cannot be written, the sweep continues without it."""
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as stream:
             stream.writelines(f"{now} {line}\n" for line in lines)
 
     def report_gaps(self, planned: Plan) -> None:
-        """Say of each data set which lacks rows of its file how many, once in a process.
+        """Report how many rows each data set lacks of its file, once per process.
 
         Args:
-            planned: the runs that are launched, of which a sweeper may launch some after others.
+            planned: the runs that are launched; a sweeper may launch more later.
         """
         lines = [line for line in planned.gaps if line not in self._reported]
         self._reported |= {*lines}
@@ -123,11 +123,11 @@ class Sweep:
         return handler
 
     def log(self, number: int, written: Written | None = None) -> None:
-        """Tell the tracker of a record, in bulk: now and then.
+        """Log a record to the tracker, several at once.
 
         Args:
             number: of the run.
-            written: what is known of its record.
+            written: contents of its record that were just written.
         """
         self._unlogged[self.record(number)] = written
         if len(self._unlogged) >= LOGGED_AT_ONCE:
@@ -154,21 +154,21 @@ class Sweep:
         return self._tracker
 
     def _give_up_tracking(self, error: Exception) -> None:
-        """A tracker that is down costs a warning, which says how to log what is missing."""
+        """Stop tracking after a failure, with a warning that says how to log the missing records."""
         self._tracks = False
-        message = f"{error} Then send them there: {log_command(self.folder, self.cfg.tracking.uri)}"
+        message = f"{error} To log them later: {log_command(self.folder, self.cfg.tracking.uri)}"
         self.note(f"WARNING {message}")
         terminal.warn(message)
 
     def finish(self, *, interrupted: bool = False) -> None:
-        """Give the answer of the sweep: table, pictures, tracker, words.
+        """Write and report the answer of the sweep: table, pictures, tracker, text.
 
         Args:
-            interrupted: what takes long is left out.
+            interrupted: whether to leave out what takes long.
 
         Raises:
-            RunFailed: there are runs without a result, which the summary has named.
-            OSError: the table could not be written; all else has been reported.
+            RunFailed: some runs have no result; the summary has named them.
+            OSError: the table could not be written; everything else has been reported.
         """
         tables, unwritten = [], None
         with self.timings.section("table"):
@@ -202,7 +202,7 @@ class Sweep:
             raise RunFailed(f"{len(lost)} of {len(runs)} runs have no result")
 
     def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
-        """The pictures of the sweep, and those of its best run; says what went wrong rather than raise it."""
+        """Draw the pictures of the sweep and of its best run; an error is reported, not raised."""
         from gmm_pipeline.pictures.sweep_figures import draw_sweep
 
         figures = self.cfg.figures
@@ -251,7 +251,7 @@ class Sweep:
             )
 
     def abandon(self) -> None:
-        """Leave nothing of a new sweep that was not begun."""
+        """Remove the folder of a new sweep that was not begun."""
         if self.is_new:
             for name in ("multirun.yaml", LOG):
                 (self.folder / name).unlink(missing_ok=True)
@@ -263,11 +263,11 @@ FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
 
 
 def resume_command(name: str) -> str:
-    """The command of this process, with the name of the sweep, so that it goes on with it."""
+    """The command of this process with the name of the sweep, to resume it."""
     arguments = [argument for argument in sys.argv[1:] if not re.match(r"\+*sweep=", argument)]
     return f"{program.name()} {shlex.join(['fit', *arguments, hydra_override('sweep', name)])}"
 
 
 def known_runs(folder: Path) -> list[ManifestRun]:
-    """The runs that a sweep has had, if there has been one."""
+    """The runs in the manifest of a sweep; empty if there is none."""
     return sweeps.read_manifest(folder).runs if (folder / sweeps.MANIFEST).exists() else []

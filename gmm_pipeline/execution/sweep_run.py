@@ -1,4 +1,4 @@
-"""One run of a sweep, once it was computed: its record, or why there is none."""
+"""Write the record of one run of a sweep, with its result or the reason for its failure."""
 
 import logging
 import shlex
@@ -38,7 +38,7 @@ def save_fitted(
         content: the resolved config of the run.
         overrides: its overrides.
         job: what was fitted.
-        found: what was found.
+        found: its answer.
         directory: of the record.
         began: when the run's batch was begun.
         sweep: name and id of the sweep and the number of the run.
@@ -74,7 +74,7 @@ def save_failed(
         error: why there is no result.
         directory: of the record.
         overrides: of the run.
-        digest: of its config, or its overrides.
+        digest: of its config, or of its overrides.
         sweep: name and id of the sweep and the number of the run.
     """
     reason = reason_of(error)
@@ -107,7 +107,7 @@ def save_failed(
 def reason_of(error: Exception) -> str:
     """Why a run has no result, in one line."""
     lines = str(error).strip().splitlines() or [""]
-    # XLA hands on what a function that it called has raised as the text of a traceback, which ends with the reason.
+    # XLA passes on an exception of a function that it calls as the text of a traceback, which ends with the reason.
     said = lines[-1] if "Traceback (most recent call last)" in lines[0] else lines[0]
     if isinstance(error, RunFailed | ValueError) and said:
         return said

@@ -1,7 +1,7 @@
-"""A config that carries other values for a while, without a copy and without a trace.
+"""Temporary overrides of a config, without a copy and without side effects.
 
 OmegaConf copies a config in milliseconds and changes a node in place in microseconds, but has no way back. Here the
-contents of the few containers that lead to a change are put aside. The price: private fields of OmegaConf 2.3.
+contents of the few containers that lead to a change are saved. The price: private fields of OmegaConf 2.3.
 """
 
 import copy
@@ -12,10 +12,10 @@ from omegaconf.basecontainer import BaseContainer
 
 
 class TemporaryOverrides:
-    """What was put aside while a base carries the values of one job.
+    """The saved contents of a base while it has the values of one job.
 
     A container on the way to a key stays, with a shallow copy of its content; the node at the key is replaced by a
-    copy, with all that is in it. So nothing of the base is ever changed, and taking back is putting contents back.
+    deep copy. So no node of the base is ever changed, and restoring the contents undoes all changes.
     """
 
     def __init__(self, base: DictConfig):
@@ -25,7 +25,7 @@ class TemporaryOverrides:
         self._own: set[str] = set()
 
     def make_own(self, key: str) -> None:
-        """Let the node at a dotted key be set, deleted or merged into; the containers above it are there."""
+        """Prepare the node at a dotted key to be set, deleted or merged into; the containers above it exist."""
         if key in self._own:
             return
         self._own.add(key)
@@ -40,7 +40,7 @@ class TemporaryOverrides:
             content[last] = copy.deepcopy(content[last])
 
     def take_back(self) -> None:
-        """Leave the base as it was."""
+        """Restore the base."""
         for container, content, flags in self._kept.values():
             vars(container)["_content"] = content
             if container._metadata.flags != flags:

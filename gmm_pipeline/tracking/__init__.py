@@ -1,1 +1,1 @@
-"""Whatever is of MLflow, which no other room imports: records and sweeps written into stores, and found there again."""
+"""Everything about MLflow, which no other package imports: writing runs and sweeps, and finding them again."""

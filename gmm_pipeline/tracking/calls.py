@@ -1,8 +1,9 @@
-"""Runs written through MLflow's own calls: to a server, or into a store whose tables are not known.
+"""Write runs by MLflow's own calls: to a server, or into a store whose tables are not those that `rows` expects.
 
-The price: tens of milliseconds a run, and run ids that MLflow draws. A run that was logged before is found by its tags,
-so that logging again replaces it rather than repeats it; until its status is there it was not logged whole. Nothing
-locks a server: where two log the same at once, each looks again after it made a run, and what both made one removes.
+The price: tens of milliseconds per run, and run ids drawn by MLflow. A run that was logged before is found by its tags,
+so that logging again replaces it instead of adding another; a run without a final status was not logged completely. A
+server cannot be locked: if two processes log the same run at once, each searches again after creating it, and one of
+the duplicates is removed.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ class Entry(NamedTuple):
 
     name: str
     status: str
-    """MLflow's own word: RUNNING, FINISHED or FAILED."""
+    """MLflow's status: RUNNING, FINISHED or FAILED."""
     started: int
     """Milliseconds since 1970."""
     ended: int | None
@@ -44,15 +45,15 @@ class Entry(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """What a store says of a run that it has."""
+    """A run as a store has it."""
 
     run_id: str
     experiment_id: str
     started: int
     complete: bool
-    """Logged whole, and not deleted since."""
+    """Whether it was logged completely and not deleted since."""
     record_id: str | None
-    """Of the record that was logged; None for one of an earlier version."""
+    """Id of the record that was logged; None if an earlier version logged it."""
 
 
 def entry_of(
@@ -62,10 +63,10 @@ def entry_of(
 
     Args:
         record: its folder.
-        content: what it says.
+        content: its contents.
         name: of the run.
         series_points: points of each series.
-        tags: besides those of every record.
+        tags: in addition to those of every record.
     """
     status = content.record["status"]
     return Entry(
@@ -82,7 +83,7 @@ def entry_of(
 
 @contextlib.contextmanager
 def failed_unless_whole(client: "MlflowClient", run_id: str) -> Iterator[None]:
-    """Let a run that cannot be logged whole be seen to have failed.
+    """Mark a run as failed if it cannot be logged completely.
 
     Args:
         client: of the store.
@@ -97,12 +98,12 @@ def failed_unless_whole(client: "MlflowClient", run_id: str) -> Iterator[None]:
 
 
 def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
-    """Log all that an entry says, its status last: a run without it was not logged whole.
+    """Log an entry, its status last: a run without a final status was not logged completely.
 
     Args:
         client: of the store.
         run_id: of a run that was made with the entry's tags.
-        entry: what the run is to say.
+        entry: the content of the run.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -118,22 +119,22 @@ def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
 
 
 class Calls:
-    """Writes the runs of a sweep through a client of MLflow's."""
+    """Writes the runs of a sweep through an MLflow client."""
 
     def __init__(self, client: "MlflowClient"):
         self._client = client
 
     def find(self, sweep_id: str) -> str | None:
-        """The id of the run of a sweep, whatever its experiment."""
+        """The id of the run of a sweep, in any experiment."""
         return next(iter(self._parents(sweep_id)), None)
 
     def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
-        """The id of the run of a sweep, made where the store has none.
+        """The id of the run of a sweep, which is created if the store has none.
 
         Args:
             sweep_id: of the sweep, as its manifest has it.
             experiment_id: where a new run is made.
-            entry: what a new run says.
+            entry: the content of a new run.
         """
         return made_once(
             lambda: self._parents(sweep_id),
@@ -142,7 +143,7 @@ class Calls:
         )
 
     def children(self, parent: str, experiment_id: str) -> dict[int, Logged]:
-        """The runs that the store has under a parent, by number; of those that two have logged at once, one is kept.
+        """The runs that the store has under a parent, by number; of duplicates logged at the same time, one is kept.
 
         Args:
             parent: run id of the sweep.
@@ -161,12 +162,12 @@ class Calls:
     def write(
         self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
     ) -> dict[int, str]:
-        """Write children one by one and give their ids, by number; what an error leaves undone is told by its tags.
+        """Write children one by one and return their ids, by number; the tags show which are incomplete after an error.
 
         Args:
             parent: run id of the sweep.
             experiment_id: of the parent.
-            entries: what each run says and the folder of its record, by number.
+            entries: the content of each run and the folder of its record, by number.
             replaced: earlier runs with some of these numbers, which are deleted.
         """
         ids = {}
@@ -179,7 +180,7 @@ class Calls:
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Set params that a run has not: MLflow lets none change, so that those of the first call stay.
+        """Set params that a run lacks; MLflow does not allow changes, so those of the first call stay.
 
         Args:
             run_id: of the run.
@@ -201,7 +202,7 @@ class Calls:
 
 
 def as_logged(run: "Run") -> Logged:
-    """What a run says of itself."""
+    """A run of MLflow as `Logged`."""
     tags = run.data.tags
     complete = tags.get(STATUS) != INCOMPLETE
     return Logged(run.info.run_id, run.info.experiment_id, run.info.start_time, complete, tags.get(RECORD_ID))
@@ -218,12 +219,12 @@ def experiments_of(client: "MlflowClient") -> list[str]:
 
 
 def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "Iterator[Run]":
-    """Runs that a filter in MLflow's language chooses, page by page.
+    """All runs that match a filter of MLflow, page by page.
 
     Args:
         client: of the store.
         experiments: their ids.
-        chosen: the filter.
+        chosen: the filter, in MLflow's syntax.
     """
     token = None
     while True:
@@ -235,11 +236,11 @@ def search(client: "MlflowClient", experiments: Sequence[str], chosen: str) -> "
 
 
 def made_once(find: Callable[[], Sequence[str]], create: Callable[[], str], delete: Callable[[str], None]) -> str:
-    """A run that is found, or else made, by its id; where two make it at once, both take theirs back and try again.
+    """The id of an existing run, or of a new one; if two processes create it at once, both remove theirs and try again.
 
     Args:
-        find: gives the ids of runs that are there.
-        create: makes one and gives its id.
+        find: gives the ids of existing runs.
+        create: creates one and gives its id.
         delete: removes one.
     """
     while True:
@@ -254,7 +255,7 @@ def made_once(find: Callable[[], Sequence[str]], create: Callable[[], str], dele
 
 
 def dataset_input(fields: Mapping[str, Any]) -> "DatasetInput":
-    """What was fitted, as MLflow's own kind of thing."""
+    """The data of a fit as an MLflow dataset."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     return DatasetInput(Dataset(**fields), [InputTag(*TRAINING)])

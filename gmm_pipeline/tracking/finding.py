@@ -1,4 +1,4 @@
-"""The record of a run that MLflow knows: where it was logged from, or the copies that the tracker has."""
+"""The record of a run in MLflow: the folder from which it was logged, or the copies that the tracker has."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 COPIED = (artifacts.RECORD, artifacts.PARAMETERS)
-"""What tells a fitted mixture."""
+"""Files that describe a fitted mixture."""
 
 
 @collector_paused()
@@ -30,10 +30,10 @@ def record_of_tracked(
 
     Args:
         run_id: of the run.
-        uri: of the store that knows it; None where there is none.
-        folder: where copies are put.
+        uri: of the store that has it; None if there is none.
+        folder: for copies.
         wanted: files to copy.
-        whole: all files are wanted, and the folder of a sweep will do too.
+        whole: whether all files are wanted; the folder of a sweep is accepted too.
 
     Raises:
         InputError: there is no such run, or it has no record.
@@ -42,7 +42,7 @@ def record_of_tracked(
     if uri is None:
         raise InputError(
             "tracking.uri",
-            expected="the store that knows the run",
+            expected="the store that has the run",
             came="null",
             remedy="Leave out tracking=none, or name the folder of the run's record.",
         )
@@ -69,28 +69,28 @@ def record_of_tracked(
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise TrackingError(f"{uri}: the run could not be read: {str(error).splitlines()[0]}") from error
         raise InputError(
-            "run", expected=f"a run that {uri} knows", came=run_id, remedy=f"`{program.name()} ui` shows them."
+            "run", expected=f"a run in {uri}", came=run_id, remedy=f"`{program.name()} ui` lists the runs."
         ) from error
 
 
 def _is_of(record: Path, run: "Run") -> bool:
-    """Whether a record is the one that was logged as this run, so that another in its place is not taken for it."""
+    """Whether a record is the one that was logged as this run, not another one in its place."""
     about = read_part(record / artifacts.RECORD)
     identity = run.data.tags.get(RECORD_ID)
     if identity is not None:
         return record_id(about) == identity
-    return about.get("tracking", {}).get("run_id") == run.info.run_id  # of an earlier version
+    return about.get("tracking", {}).get("run_id") == run.info.run_id  # logged by an earlier version
 
 
 def _of_sweep(tagged: Path, run: "Run") -> Path:
-    """The folder of a sweep; its records are nowhere else."""
+    """The folder of a sweep; its records exist nowhere else."""
     about = read_part(tagged / MANIFEST) if (tagged / MANIFEST).is_file() else {}
     if about.get("id") != run.data.tags["gmm_pipeline.sweep_id"]:
         raise InputError(
             "run",
-            expected="a sweep whose folder is where it was",
+            expected="a sweep whose folder was not moved",
             came=f"{run.info.run_id}, whose folder was {tagged}",
-            remedy="Name the folder of the sweep as it is now.",
+            remedy="Name the current folder of the sweep.",
         )
     return tagged
 
@@ -109,8 +109,8 @@ def _copied(client: "MlflowClient", run: "Run", folder: Path, wanted: Sequence[s
         raise InputError(
             "run",
             expected="a run with a record",
-            came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not know'}",
-            remedy="Name the folder where the record is now.",
+            came=f"{run.info.run_id}, whose record {f'was in {place}' if place else 'MLflow does not have'}",
+            remedy="Name the current folder of the record.",
         )
     for name in ("",) if whole else there.intersection(wanted):
         client.download_artifacts(run.info.run_id, name, str(folder))

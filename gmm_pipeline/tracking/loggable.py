@@ -1,7 +1,7 @@
 """A record in the terms of a tracker: params, metrics, tags, data, a note, a name; nothing here imports mlflow.
 
-Everything follows from the files of the record, so that logging it later, or from another process, says the same. The
-price: a config is flattened to text, and what is longer than a tracker takes is cut (the files are kept, whole).
+Everything follows from the files of the record, so that logging it later, or from another process, gives the same. The
+price: a config is flattened to text, and text longer than a tracker accepts is cut (the files are complete).
 """
 
 import functools
@@ -21,7 +21,7 @@ from gmm_pipeline.records.contents import Content
 from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
 
 RECORD_ID = "gmm_pipeline.record_id"
-"""Tag with what a record is known by."""
+"""Tag with the id of a record."""
 LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
@@ -52,9 +52,9 @@ def params(content: Content) -> dict[str, str]:
 def points(content: Content, series_points: int) -> list[Point]:
     """Final values, and the series of the history thinned to `series_points`; finite ones only.
 
-    A tracker takes the value at the largest step for the value of a metric, so a final value stands in for the last
-    point of its series. One without a series is at step 0, where the UI draws bars that compare runs instead of lines
-    of one point.
+    A tracker takes the value at the largest step as the value of a metric, so a final value replaces the last point of
+    its series. A metric without a series is at step 0, where the UI draws bars that compare runs instead of lines of
+    one point.
 
     Args:
         content: of the record.
@@ -70,7 +70,7 @@ def points(content: Content, series_points: int) -> list[Point]:
     for singular, values in zip(("weight", "loc", "scale"), mixtures, strict=True):
         series |= {f"{singular}_{component}": column for component, column in enumerate(values.T)}
     last = len(steps) - 1
-    # From the end, so that a single point is the last one.
+    # Counted from the end, so that a single point is the last one.
     chosen = np.unique(np.linspace(last, 0, series_points if len(steps) else 0).round().astype(int))
     names = dict.fromkeys([*series, *final])
     renamed = dict(zip(names, accepted(names), strict=True))
@@ -89,7 +89,7 @@ def points(content: Content, series_points: int) -> list[Point]:
 
 
 def tags(record: Path, content: Content) -> dict[str, str]:
-    """What MLflow would find out of the process that logs, from the record instead; and where and how it was made.
+    """The tags that MLflow would take from the logging process, taken from the record instead, and its provenance.
 
     Args:
         record: its folder.
@@ -113,7 +113,7 @@ def tags(record: Path, content: Content) -> dict[str, str]:
 
 
 def _soundness(content: Content) -> dict[str, str]:
-    """What a list of runs can be filtered by; an older record does not know, and has no such tags."""
+    """Tags by which runs can be filtered; an older record lacks them."""
     metrics = content.metrics
     values = {"converged": metrics.get("converged"), "degenerate": metrics.get("n_degenerate")}
     flags = {f"gmm_pipeline.{name}": _text(bool(value)) for name, value in values.items() if value is not None}
@@ -124,7 +124,7 @@ def _soundness(content: Content) -> dict[str, str]:
 
 
 def _digests(content: Content) -> dict[str, str]:
-    """What runs with the same config, data, code or results can be found by; an older record has none."""
+    """Tags to find runs with the same config, data, code or results; an older record has none."""
     digests = dict(content.record.get("digests", {}))
     results = digests.pop("results", None)
     found = digests if results is None else digests | {"results": artifacts.digest_of(results)}
@@ -142,7 +142,7 @@ def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
     """Tags that say who ran which program, of which version, and where.
 
     Args:
-        provenance: as the record has it.
+        provenance: from the record.
         command: that makes the run again.
     """
     rest = dict(provenance)
@@ -153,7 +153,7 @@ def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
         "mlflow.source.name": _program(command),
         "versions": _in_a_row(versions),
         **{f"jax.{kind}": _in_a_row(values) for kind, values in jax.items() if values},
-        # The UI shows the first dozen letters of a name: no prefix.
+        # The UI shows about the first twelve characters of a name, so there is no prefix.
         **dict(_leaves(rest)),
     }
     if git["commit"] is not None:
@@ -168,20 +168,22 @@ def _in_a_row(values: Mapping[str, Any]) -> str:
 
 
 def cut_tags(found: Mapping[str, str]) -> dict[str, str]:
-    """Tags as a tracker takes them."""
+    """Tags cut to the length that a tracker accepts."""
     return {name: _cut(text, LONGEST_TAG) for name, text in accepted(found).items()}
 
 
 def dataset(data: Mapping[str, Any]) -> dict[str, str]:
-    """What was fitted, in the fields of a dataset of MLflow's and of its own kinds, so that it can be loaded there."""
+    """The data of a fit in the fields of an MLflow dataset, so that MLflow can load them."""
     is_file = data["source_type"] == "file"
     named = data.get("column")
     column = {"name": named or data["name"], "type": "double", "required": True}
-    # Columns of one name in two files are two data sets, as are two columns of one file.
+    # Columns of the same name in two files are two data sets, as are two columns of one file.
     name = f"{Path(data['source']).name}: {named}" if named is not None and data["name"] == named else data["name"]
     return {
         "name": name[:LONGEST_DATA_NAME],
-        "digest": data["digest"][:SHOWN_DIGEST],  # whole in the profile; MLflow takes 36 letters and shows them all
+        "digest": data["digest"][
+            :SHOWN_DIGEST
+        ],  # complete in the profile; MLflow accepts 36 characters and shows them all
         "source_type": "local" if is_file else "code",
         "source": json.dumps({"uri": data["source"]} if is_file else {"tags": {"description": data["source"]}}),
         "schema": json.dumps({"mlflow_colspec": [column]}),
@@ -190,7 +192,7 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def note(content: Content) -> str:
-    """How far the fit can be trusted, the fitted mixture or why there is none, and its command, as Markdown."""
+    """The verdict on the fit, the fitted mixture or why there is none, and the command, as Markdown."""
     reason = [content.record["error"], ""] if content.record.get("error") else []
     mixture = _mixture_table(content) if content.parameters else []
     lines = [*_warnings(content), *reason, *_verdict(content), *mixture]
@@ -203,17 +205,17 @@ def _warnings(content: Content) -> list[str]:
     if status == "failed":
         return ["**This run failed.**", ""]
     if status == "diverged":
-        return ["**This run diverged: its numbers are no result.**", ""]
+        return ["**This run diverged: its numbers are not a result.**", ""]
     degenerate = content.parameters.get("degenerate", [])
     lines = []
     if degenerate:
         which = ", ".join(map(str, degenerate))
-        lines += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood says nothing.", ""]
+        lines += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood is meaningless.", ""]
     lines += [
         line
         for doubt in content.record.get("doubts", [])
         if doubt["bars"]
-        for line in (f"**Not to be relied on: {doubt['words']}.**", "")
+        for line in (f"**Not reliable: {doubt['words']}.**", "")
     ]
     if content.metrics.get("converged") is False:
         lines += ["**Not converged: its numbers are not those of an optimum.**", ""]
@@ -221,7 +223,7 @@ def _warnings(content: Content) -> list[str]:
 
 
 def _verdict(content: Content) -> list[str]:
-    # A run that has no result says so above.
+    # For a run without a result, a warning says so above.
     sentences = content.record.get("verdict", []) if content.record["status"] == "finished" else []
     return [*(f"- {sentence}" for sentence in sentences), ""] if sentences else []
 
@@ -230,7 +232,7 @@ def _mixture_table(content: Content) -> list[str]:
     unit = f" ({content.data['unit']})" if content.data["unit"] else ""
     names = ("weights", "locs", "scales")
     values = [content.parameters[name] for name in names]
-    # The errors of the bootstrap lean on less than those of the observed information.
+    # The errors of the bootstrap need fewer assumptions than those of the observed information.
     source = content.parameters.get("bootstrap", content.parameters).get("standard_errors")
     errors = [source[name] for name in names] if source else [[None] * len(column) for column in values]
     rows = [
@@ -247,7 +249,7 @@ def _mixture_table(content: Content) -> list[str]:
         *rows[:NOTE_COMPONENTS],
         "",
         *([f"and {hidden} more", ""] if hidden > 0 else []),
-        f"of {content.data['n_data']:,} data: {content.data['name']}.",
+        f"fitted to {content.data['n_data']:,} observations: {content.data['name']}.",
         "",
     ]
 
@@ -258,9 +260,9 @@ def _estimate(value: float | None, error: float | None) -> str:
 
 
 def run_name(content: Content) -> str:
-    """What tells runs apart: K, optimizer, seed, the other overrides that bear on the fit, and the data.
+    """A name that distinguishes runs: K, optimizer, seed, the other overrides that affect the fit, and the data.
 
-    The UI shows the first two dozen letters in a list, and the data in a column of their own.
+    The UI shows about the first 24 characters in a list, and the data in a separate column.
     """
     if not content.parameters:
         return content.record["name"]
@@ -278,7 +280,7 @@ def run_name(content: Content) -> str:
 
 
 def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
-    """The same values, in the same order, under names that MLflow takes; names that would meet are numbered."""
+    """The same values, in the same order, under names that MLflow accepts; names that would collide are numbered."""
     taken: dict[str, Value] = {}
     for name, value in named.items():
         safe = _accepted(name)
@@ -293,7 +295,7 @@ def accepted(named: Mapping[str, Value]) -> dict[str, Value]:
 @functools.lru_cache(maxsize=1000)  # the runs of a sweep have the same names
 def _accepted(name: str) -> str:
     safe = re.sub(r"[^/\w.\- ]", "_", name)[: LONGEST_NAME - 5] or "_"
-    # A name may be used as a path, and must then lead nowhere else.
+    # A name may be used as a path, and must not lead out of its folder.
     if posixpath.normpath(safe) != safe or safe.startswith(("/", "..")) or safe == ".":
         safe = "_" + re.sub(r"[/.]", "_", safe)
     return safe

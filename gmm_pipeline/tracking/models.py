@@ -1,9 +1,9 @@
-"""A fitted mixture as a pyfunc model of MLflow's: numbers as JSON, code as source, no pickle.
+"""A fitted mixture as an MLflow pyfunc model: numbers as JSON, code as source, no pickle.
 
-The folder is written here rather than by MLflow, whose `save_model` imports pandas and half of MLflow for what are a
-few texts: milliseconds instead of a second. A test loads it with MLflow and compares it with what MLflow writes. The
-code of the model is a copy of `portable`, under a name with its digest, so that models of different versions can be
-loaded side by side.
+The folder is written here rather than by MLflow, whose `save_model` imports pandas and half of MLflow to write a few
+text files: this takes milliseconds instead of a second. A test loads the model with MLflow and compares it with what
+MLflow writes. The code of the model is a copy of `portable`, under a name with its digest, so that models of different
+versions can be loaded side by side.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NAME = "model"
-"""What a run's model is called: it loads as runs:/ID/model."""
+"""Name of a run's model, which loads as runs:/ID/model."""
 MODEL_TYPE = "Gaussian mixture"
 COLUMN = "datum"
 LIBRARIES = ("mlflow", "numpy", "pandas")
@@ -36,14 +36,14 @@ EXAMPLES = 5
 
 
 def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: Mixture) -> str:
-    """Log a fitted mixture as the model of a run and give the model's id; it loads by runs:/ID/model.
+    """Log a fitted mixture as the model of a run and return the model's id; it loads as runs:/ID/model.
 
-    A model that the run has already becomes this one: a run has one model however often it is logged.
+    An existing model of the run is updated: a run has one model however often it is logged.
 
     Args:
         client: of the store or server.
         experiment_id: of the run.
-        run_id: of the run that found the mixture.
+        run_id: of the run that fitted the mixture.
         mixture: in the user's units, ordered by loc.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -68,13 +68,13 @@ def _outputs(client: "MlflowClient", run_id: str) -> list[str]:
 
 
 def write_model(folder: Path, mixture: Mixture, *, model_id: str | None = None, run_id: str | None = None) -> None:
-    """Write a fitted mixture as a folder that `mlflow.pyfunc.load_model` takes.
+    """Write a fitted mixture as a folder that `mlflow.pyfunc.load_model` can load.
 
     Args:
-        folder: empty, or to be made.
+        folder: empty, or to be created.
         mixture: in the user's units, ordered by loc.
-        model_id: by which MLflow knows the model, where it does.
-        run_id: of the run that found the mixture, where MLflow knows it.
+        model_id: of the model in MLflow, if there is one.
+        run_id: of the run that fitted the mixture, if it is in MLflow.
     """
     source = inspect.getsource(portable)
     module = f"gmm_pipeline_portable_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
@@ -128,7 +128,7 @@ def _about(module: str, n_components: int, model_id: str | None, run_id: str | N
 
 
 def _columns(types: dict[str, str]) -> str:
-    """Columns of a signature, as MLflow writes them: a list as JSON in a text."""
+    """Columns of a signature, as MLflow writes them: a list as JSON text."""
     return json.dumps([{"type": kind, "name": name, "required": True} for name, kind in types.items()])
 
 

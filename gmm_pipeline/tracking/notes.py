@@ -1,8 +1,8 @@
 """Where a record was logged, noted in the record itself.
 
-The store is what knows whether it has a record; the note is for people, and for records that an earlier version logged.
-So it names the first store that has the run: one that logged the record later, as another copy, leaves it. A folder
-that cannot be written to, and a record without times, which is to be the same bytes each time, get no note.
+Whether a store has a record is asked of the store itself; the note is for people, and for records that an earlier
+version logged. It names the first store that has the run; logging the record to another store later does not change it.
+A folder that is not writable, and a record without times, which must have the same bytes each time, get no note.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from gmm_pipeline.tracking.store import store_file
 
 
 def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
-    """Note in `record.json` or `sweep.json` where a run was logged, unless it lives in another store already.
+    """Note in `record.json` or `sweep.json` where a run was logged, unless another store has it already.
 
     Args:
         file: the last file of a record, or the manifest of a sweep.
@@ -33,7 +33,7 @@ def write_note(file: Path, tracked: Mapping[str, Any]) -> None:
 
 
 def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
-    """Write a file again, where that is allowed; it keeps its time, by which the newest record is found.
+    """Rewrite a file, if it is writable; it keeps its time, by which the newest record is found.
 
     Args:
         file: that is there.
@@ -49,7 +49,7 @@ def rewrite(file: Path, content: Mapping[str, Any]) -> bool:
 
 
 def _lives_elsewhere(noted: Mapping[str, Any], uri: str) -> bool:
-    """Whether a note names another store that has the run; a server, which may be far away, is believed to have it."""
+    """Whether a note names another store that has the run; a server is assumed to have it, without asking."""
     try:
         file, ours = store_file(noted["uri"]), store_file(uri)
     except (InputError, OSError):

@@ -1,8 +1,9 @@
-"""A record written into a local store as rows, without importing MLflow, which takes longer than the whole fit.
+"""Write a record into a local store as rows, without importing MLflow, which takes longer than a fit.
 
-What `rows` is to the runs of a sweep, with the same check of the tables. A store or an experiment that is not
-there yet, or that has its files elsewhere, and a run that was begun and not ended are left to MLflow's own calls: they
-are told by None. The price: the files of a run that was killed while it was logged stay, and no run has them.
+This is for single runs what `rows` is for the runs of a sweep, with the same check of the tables. A store or an
+experiment that does not exist yet, or that has its files elsewhere, and a run that was not logged completely are left
+to MLflow's own calls: functions return None for them. The price: if logging is killed, files may remain that belong to
+no run.
 """
 
 import contextlib
@@ -23,11 +24,11 @@ from gmm_pipeline.tracking.rows import connected, fits, insert_runs, transaction
 from gmm_pipeline.tracking.store import artifact_root
 
 READY = 2
-"""MLflow's number for a model that is whole."""
+"""MLflow's status number of a complete model."""
 
 
 class InStore(NamedTuple):
-    """Where a store has a run."""
+    """A run in a store: its experiment and its id."""
 
     experiment: str
     experiment_id: str
@@ -52,13 +53,13 @@ def usable_experiment(file: Path, name: str) -> str | None:
 
 
 def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, bool]]:
-    """The runs that a store has of a record, and whether each is whole, whole ones first.
+    """The runs that a store has of a record, and whether each is complete, complete ones first.
 
     By their tag, or by the id that the record notes, as `runs.runs_of_record` asks MLflow.
 
     Args:
         file: of a store that rows can be written to.
-        about: what the record says, and its `record_id`.
+        about: the content of `record.json`, with its `record_id`.
     """
     with connected(file) as connection:
         rows = connection.execute(
@@ -77,14 +78,14 @@ def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, 
 
 
 def write(file: Path, experiment_id: str, record: Path, entry: Entry, mixture: Mixture | None) -> str:
-    """Write a record as a run with its files and its model, all of it or nothing; gives the run's id.
+    """Write a record as a run with its files and its model, completely or not at all; returns the run's id.
 
     Args:
         file: of a store that rows can be written to.
         experiment_id: of an experiment in it.
         record: the folder, whose files are copied.
-        entry: what the run says.
-        mixture: of the model; None where the fit has no result.
+        entry: the content of the run.
+        mixture: of the model; None if the fit has no result.
 
     Raises:
         OSError: the files could not be copied.

@@ -1,9 +1,9 @@
-"""A local store whose folder was moved: the paths in it that MLflow keeps whole, put right.
+"""Fix the absolute paths in a local store whose folder was moved.
 
-MLflow writes where the files of a run are as an absolute path, so that a moved store lists none, silently. Where the
-old folder was follows from the store itself: its artifacts lie beside it, and its runs name their records. Only a path
-whose file really is at the new place is changed, all in one transaction, after a copy of the store. The price: this
-knows which columns hold paths; those of a later version of MLflow would be left as they are.
+MLflow stores absolute paths of the files of a run, so a moved store silently lists none. The old folder follows from
+the store itself: its artifacts lie beside it, and its runs name their records. A path is changed only if its file
+exists at the new place; all changes are made in one transaction, after a copy of the store. The price: the columns that
+hold paths are listed here; columns added by a later version of MLflow would not be changed.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ from gmm_pipeline.tracking.runs import failures_reported
 from gmm_pipeline.tracking.store import SQLITE, one_writer
 
 RECORD_TAG, RECORDS = "gmm_pipeline.record", "records"
-# Table, column, the key of rows that count where there is one, and what people call them.
+# Table, column, the key of the relevant rows if there is one, and a name for messages.
 PLACES = (
     ("experiments", "artifact_location", None, "experiments"),
     ("runs", "artifact_uri", None, "runs"),
@@ -39,50 +39,50 @@ PLACES = (
 
 
 class Move(NamedTuple):
-    """Where a folder was and where it is."""
+    """Old and new place of a folder."""
 
     old: Path
     new: Path
 
 
 class Repair(NamedTuple):
-    """What was put right."""
+    """What was changed."""
 
     moves: list[Move]
     changed: dict[str, int]
-    """Paths, by what they are paths of."""
+    """Number of changed paths, by kind."""
     backup: Path | None
-    """The store as it was; None where nothing was changed."""
+    """The copy of the store before the changes; None if nothing was changed."""
     lost: int
-    """Runs whose record is neither where the store says nor below the folder."""
+    """Runs whose record is neither at the stored path nor below the folder."""
 
 
 def repair(file: Path, outputs: Path) -> Repair:
-    """Put the paths in a store right, and those in the notes of records.
+    """Fix the paths in a store, and those in the notes of records.
 
     Args:
         file: of the store.
-        outputs: folder of the records, where it is now.
+        outputs: the current folder of the records.
 
     Raises:
-        InputError: the file is no store of MLflow's.
-        TrackingError: the store failed; it is as it was.
+        InputError: the file is not an MLflow store.
+        TrackingError: the store failed; it is unchanged.
     """
     uri, outputs = f"{SQLITE}{file}", outputs.resolve()
-    kept = "the store is as it was"
+    kept = "the store is unchanged"
     with failures_reported(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
         with connected(file) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"experiments", "runs", "tags"} <= tables:
                 raise InputError(
-                    "tracking.uri", expected="a store of MLflow's", came=f"{file}, which has no runs", remedy="Name it."
+                    "tracking.uri", expected="an MLflow store", came=f"{file}, which has no runs", remedy="Name it."
                 )
             paths = [path for *_, path in _paths(connection)]
             moves = _moves(paths, _tagged(connection), file, outputs)
             changes = list(_changes(connection, moves))
             backup = _copied(connection, file) if changes else None
         with transaction(file) as connection:
-            # Looked up again: the store is locked now.
+            # Looked up again, now that the store is locked.
             changes = list(_changes(connection, moves))
             for table, column, _, row, value in changes:
                 connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row))  # noqa: S608 - our own names of tables
@@ -93,7 +93,7 @@ def repair(file: Path, outputs: Path) -> Repair:
 
 
 def _columns(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, str]]:
-    """Those of `PLACES` that a store has, with the statement that reads them and the name of what they are."""
+    """The columns of `PLACES` that a store has, each with a statement that reads it and the name for messages."""
     for table, column, key, name in PLACES:
         there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         if column in there:
@@ -138,7 +138,7 @@ def _moves(paths: Sequence[Path], tagged: Sequence[Path], file: Path, outputs: P
 
 
 def _found_below(record: Path, outputs: Path) -> Iterator[Move]:
-    """The folder that a record was moved with, if the record is found by the end of its path, as long as may be."""
+    """The folder with which a record was moved, if the record is found by the longest possible end of its path."""
     for first in range(1, len(record.parts)):
         now = outputs.joinpath(*record.parts[first:])
         if (now / artifacts.RECORD).is_file() or (now / MANIFEST).is_file():
@@ -147,18 +147,18 @@ def _found_below(record: Path, outputs: Path) -> Iterator[Move]:
 
 
 def _moved(path: Path, moves: Sequence[Move]) -> Path | None:
-    """Where a path has gone; None where its file is not there."""
+    """The new place of a path; None if its file is not there."""
     for move in moves:
         if path.is_relative_to(move.old) and move.old != move.new:
             new = move.new / path.relative_to(move.old)
-            # A folder for artifacts is made when the first one comes.
+            # A folder for artifacts is created with its first file.
             if new.exists() or (COPIES in new.parts and not path.exists()):
                 return new
     return None
 
 
 def _copied(connection: sqlite3.Connection, file: Path) -> Path:
-    """A copy of a store beside it, whole whatever else goes on there."""
+    """A consistent copy of a store, made beside it."""
     now = datetime.now().astimezone()
     backup = file.with_name(f"{file.name}.before-repair-{now:%Y-%m-%d_%H-%M-%S}")
     copy = sqlite3.connect(backup)
@@ -170,7 +170,7 @@ def _copied(connection: sqlite3.Connection, file: Path) -> Path:
 
 
 def _repair_notes(outputs: Path, moves: Sequence[Move]) -> int:
-    """Put the store right that records name, where they name it by a whole path; returns how many there were."""
+    """Fix the absolute path of the store in the notes of records; returns how many were changed."""
     if not moves:
         return 0
     found = find_records(outputs)
@@ -182,7 +182,7 @@ def _repair_notes(outputs: Path, moves: Sequence[Move]) -> int:
             content = read_json(file)
             noted = str(content["tracking"]["uri"]).removeprefix(SQLITE)
         except (OSError, ValueError):
-            continue  # of no interest here, and told of by whoever needs it
+            continue  # irrelevant here; commands that need the record report it
         new = _moved(Path(noted), moves) if noted.startswith("/") else None
         if new is not None:
             tracking = {**content["tracking"], "uri": f"{SQLITE}{new}"}

@@ -1,7 +1,7 @@
 """Reports in MLflow: a page beside the other files of a run that was logged before.
 
-The store is the one that knows the run: the one of the command, or else the one that the record names. Nothing is made
-where there is none, and a page whose folder MLflow takes for the run's own is there already.
+The store is the one that has the run: that of the command, or else the one that the record names. No store is created,
+and a page that already lies in the run's artifact folder is not copied.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ def log_report(page: Path, *, tracking: Mapping[str, Any], uri: str) -> str:
 
     Raises:
         InputError: `uri` is no store that can be used.
-        TrackingError: no store knows the run, or it failed.
+        TrackingError: no store has the run, or it failed.
     """
     from mlflow.exceptions import MlflowException
 
@@ -45,13 +45,13 @@ def log_report(page: Path, *, tracking: Mapping[str, Any], uri: str) -> str:
                 client.log_artifact(run_id, str(page))
             return candidate
     raise TrackingError(
-        f"{uri}: it does not know the run {run_id}, so that the report could not be added to it. Nothing is lost: "
-        f"it is in {page}. Name the store that does with tracking.uri, or use tracking=none."
+        f"{uri}: it does not have the run {run_id}, so the report could not be added to it. Nothing is lost: "
+        f"it is in {page}. Name the right store with tracking.uri, or use tracking=none."
     )
 
 
 def _stores(uri: str, recorded: str) -> Iterator[tuple[str, Path | None]]:
-    """Stores to ask, each with its file or None for a server; a local one that is not there knows no run."""
+    """Stores to ask, each with its file, or None for a server; a local one that does not exist is left out."""
     for candidate in dict.fromkeys([uri, recorded]):
         try:
             file = store_file(candidate)
@@ -64,6 +64,6 @@ def _stores(uri: str, recorded: str) -> Iterator[tuple[str, Path | None]]:
 
 
 def _folder(uri: str) -> Path | None:
-    """The folder that a run's files are in, where it is a local one."""
+    """The folder of a run's files, if it is local."""
     parsed = urlparse(uri)
     return Path(unquote(parsed.path)).resolve() if parsed.scheme in ("", "file") else None

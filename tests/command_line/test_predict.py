@@ -145,7 +145,7 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
             "run=outputs/sweeps/study/1",
             "error: run: expected a run that finished, but got outputs/sweeps/study/1 (diver",
         ),
-        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run that sqlite:///outputs/mlflow.db knows"),
+        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run in sqlite:///outputs/mlflow.db"),
         ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
         ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
         ("data.column=unknown", "error: data.column: "),
@@ -180,7 +180,7 @@ def test_a_run_whose_record_is_nowhere(quick: Quick, folder, record, tmp_path):
         said = refused(quick, copy, f"run={run_id_of(hidden)}", "data.path=new.csv", "data.column=minutes")
     finally:
         hidden.rename(member)
-    assert f"whose record was in {member}. Name the folder where the record is now." in said
+    assert f"whose record was in {member}. Name the current folder of the record." in said
 
 
 def test_rows_without_a_value_keep_their_places(quick: Quick, folder, record):

@@ -432,7 +432,9 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     assert ended.stderr == ""
     assert "16 runs, 2 programs, 8 that cannot be fitted" in ended.stdout
     rows = [
-        line.split() for line in ended.stdout.splitlines() if line.startswith("up to 362 data, up to 5 components, 60")
+        line.split()
+        for line in ended.stdout.splitlines()
+        if line.startswith("up to 362 observations, up to 5 components, 60")
     ]
     assert [(row[11], *row[12:15]) for row in rows] == [("adam", "4", "2", "2"), ("sgd", "4", "2", "2")]
     assert all(float(cell) >= 0 for row in rows for cell in row[15:17])
@@ -458,8 +460,8 @@ def test_rows_without_a_value_are_said_once_for_each_data_set(quick: Quick, tmp_
         (tmp_path / f"{name}.csv").write_text("\n".join(["x", *rows, "1"]))
     words = ("few.csv", "none.csv", "more.csv", "--multirun", "data.missing=drop", "seed=1,2", "n_components=1")
     said = [
-        "few.csv, column 'x': 41 data (2 of 43 rows without a value are left out)",
-        "more.csv, column 'x': 41 data (3 of 44 rows without a value are left out)",
+        "few.csv, column 'x': 41 observations (2 of 43 rows without a value are left out)",
+        "more.csv, column 'x': 41 observations (3 of 44 rows without a value are left out)",
     ]
     assert [line for line in quick("plan", *words).stdout.splitlines() if "left out" in line] == said
     swept = quick("fit", *words, *QUIET, "sweep=gaps", "search=none", "steps=12", "restarts=1")
@@ -476,8 +478,8 @@ def test_two_optimizers_are_two_programs_and_the_log_says_why(make):
     assert ended.returncode == 0, ended.stderr
     assert "8 runs, 8 to fit in 2 programs" in ended.stdout
     log = (folder.sweep("two") / "sweep.log").read_text()
-    assert "program of 4 runs: up to 362 data, up to 5 components, 60 steps of adam" in log
-    assert "program of 4 runs: up to 362 data, up to 5 components, 60 steps of sgd" in log
+    assert "program of 4 runs: up to 362 observations, up to 5 components, 60 steps of adam" in log
+    assert "program of 4 runs: up to 362 observations, up to 5 components, 60 steps of sgd" in log
     assert "several programs, since they differ in optimizer._target_: " in log
     assert "learning_rate" not in log
     assert len(folder.records("two")) == 8

@@ -54,7 +54,7 @@ def test_an_error_stays_beside_its_estimate_and_rows_keep_their_names(width, hea
 
 
 def test_texts_are_wrapped_before_a_table_is_split():
-    what = "6,000 data, up to 2 components, 2,000 steps of adam"
+    what = "6,000 observations, up to 2 components, 2,000 steps of adam"
     table = Table([Column("program", [what], "text"), Column("runs", ["1,000"]), Column("time", ["12.5"])])
     (block,) = printed(table, 40)
     assert max(map(len, block)) <= 40

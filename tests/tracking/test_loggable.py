@@ -146,6 +146,6 @@ def test_what_bars_a_fit_is_a_tag_and_comes_first_in_the_note(tmp_path):
     write_json(record / artifacts.METRICS, read_json(record / artifacts.METRICS) | {"barred": "saddle"})
     content = contents.read(record)
     assert loggable.tags(record, content)["gmm_pipeline.barred"] == "saddle"
-    assert loggable.note(content).startswith("**Not to be relied on: not a maximum.**")
+    assert loggable.note(content).startswith("**Not reliable: not a maximum.**")
     assert "raise selection.largest" not in loggable.note(content)
     assert "barred" not in {point.name for point in loggable.points(content, 5)}
