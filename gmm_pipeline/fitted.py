@@ -152,7 +152,7 @@ def _components(mixture: "Mixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _no_mixture(came: str) -> InputError:
     return InputError(
         "mixture",
-        expected="equally many non-negative weights that sum to 1, finite locs and positive scales",
+        expected="weights that are non-negative and sum to 1, and as many finite locs and positive scales",
         came=came,
         remedy="`load` returns a valid mixture.",
     )

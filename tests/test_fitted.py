@@ -174,7 +174,7 @@ def test_what_is_no_mixture_is_refused(change, came):
 
 def test_a_path_is_no_mixture():
     path: Any = "outputs/fit/mine"
-    with pytest.raises(InputError, match=r"mixture: .*`load` gives one"):
+    with pytest.raises(InputError, match=r"mixture: .*`load` returns a valid mixture"):
         log_density(path, [1.0])
 
 

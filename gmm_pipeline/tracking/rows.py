@@ -1,8 +1,8 @@
-"""Runs written into a local store as rows, many in one transaction: all of them appear or none.
+"""Write runs into a local store as rows, many in one transaction: all of them appear or none.
 
-MLflow's own calls take 20 ms a run and draw run ids themselves; rows take a tenth of that, and ids of our own make
-logging repeatable. The price: this knows the tables of one version of MLflow. `fits` compares them with the store's
-before anything is written, and where they differ MLflow's own calls must do.
+MLflow's own calls take 20 ms per run and draw run ids themselves; rows take a tenth of that, and ids of our own make
+logging repeatable. The price: this depends on the tables of one version of MLflow. `fits` compares them with the
+store's before anything is written; if they differ, MLflow's own calls are used.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from gmm_pipeline.tracking.loggable import RECORD_ID
 
 log = logging.getLogger(__name__)
 
-# What was read in the source of MLflow: its versions, the revision of its schema, and what its tables hold.
+# Taken from the source of MLflow: its versions, the revision of its schema, and the columns of its tables.
 VERSIONS = ("3.17.",)
 REVISION = "dc11669786a5"
 COLUMNS = {
@@ -39,15 +39,15 @@ COLUMNS = {
     "logged_models": "model_id experiment_id name artifact_location creation_timestamp_ms last_updated_timestamp_ms "
     "status lifecycle_stage model_type source_run_id status_message",
 }
-# In an order that leaves no row pointing at one that is gone, whether or not the database watches over that.
+# In an order that never leaves a dangling reference, whether or not the database enforces that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
 LOCK_TIMEOUT_S = 60.0
 CACHE_KB = 100_000
-"""For the indices of a large transaction; with SQLite's 2 MB each of their pages is written many times."""
+"""Page cache for large transactions; with SQLite's 2 MB, index pages are written many times."""
 
 
 def fits(file: Path) -> bool:
-    """Whether a store's tables are those that this module knows."""
+    """Whether a store has the tables that this module expects."""
     version = importlib.metadata.version("mlflow")
     if not version.startswith(VERSIONS):
         _note_unknown(f"MLflow {version}")
@@ -65,7 +65,7 @@ def fits(file: Path) -> bool:
 
 @functools.cache
 def _note_unknown(what: str) -> None:
-    log.info("%s: not what is known here, so runs are logged by MLflow's own calls, which take longer", what)
+    log.info("%s: not the expected version, so runs are logged by MLflow's own calls, which are slower", what)
 
 
 class Rows:
@@ -73,14 +73,14 @@ class Rows:
 
     Args:
         file: a store that `fits`.
-        artifacts: URI of the folder below which runs have their files; those of a child are its record.
+        artifacts: URI of the folder with the files of runs; those of a child are its record.
     """
 
     def __init__(self, file: Path, artifacts: str):
         self._file, self._artifacts = file, artifacts
 
     def find(self, sweep_id: str) -> str | None:
-        """The id of the run of a sweep, whatever its experiment: the sweep's, unless MLflow's own calls made it."""
+        """The id of the run of a sweep: the sweep's own id, unless MLflow's calls created the run."""
         with connected(self._file) as connection:
             existing = connection.execute(
                 "SELECT runs.run_uuid FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid "
@@ -91,12 +91,12 @@ class Rows:
         return None if existing is None else existing[0]
 
     def parent(self, sweep_id: str, experiment_id: str, entry: Entry) -> str:
-        """The id of the run of a sweep, made where the store has none: then it is the sweep's.
+        """The id of the run of a sweep, which is created with the sweep's id if the store has none.
 
         Args:
             sweep_id: of the sweep, as its manifest has it.
             experiment_id: where a new run is made.
-            entry: what a new run says.
+            entry: the content of a new run.
         """
         existing = self.find(sweep_id)
         if existing is None:
@@ -119,7 +119,7 @@ class Rows:
                 "LEFT JOIN tags AS status ON status.run_uuid = parent.run_uuid AND status.key = ? "
                 "LEFT JOIN tags AS record ON record.run_uuid = parent.run_uuid AND record.key = ? "
                 "WHERE parent.key = 'mlflow.parentRunId' AND parent.value = ? AND experiment_id = ? "
-                "ORDER BY 4, runs.run_uuid",  # the last one counts: a complete one, if there is any
+                "ORDER BY 4, runs.run_uuid",  # the last one counts: a complete one, if there is one
                 (INCOMPLETE, NUMBER, STATUS, RECORD_ID, parent, experiment_id),
             )
             return {
@@ -130,7 +130,7 @@ class Rows:
     def write(
         self, parent: str, experiment_id: str, entries: Mapping[int, tuple[Entry, Path]], replaced: Mapping[int, Logged]
     ) -> dict[int, str]:
-        """Write children in one transaction and give their ids, by number.
+        """Write children in one transaction and return their ids, by number.
 
         Args:
             parent: run id of the sweep.
@@ -139,7 +139,7 @@ class Rows:
             replaced: earlier runs with some of these numbers, which are deleted.
 
         Raises:
-            sqlite3.Error: nothing was written; among other reasons, others held the store for `LOCK_TIMEOUT_S`.
+            sqlite3.Error: nothing was written, for example because the store was locked for `LOCK_TIMEOUT_S`.
         """
         ids = {number: child_id(parent, number) for number in entries}
         _write(
@@ -151,7 +151,7 @@ class Rows:
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        """Set params of a run, those too that have a value already: MLflow's own calls refuse that.
+        """Set params of a run, even those that have a value already, which MLflow's own calls refuse.
 
         Args:
             run_id: of the run.
@@ -165,7 +165,7 @@ class Rows:
 
 
 def child_id(parent: str, number: int) -> str:
-    """The run id of a run of a sweep: the same whenever it is logged.
+    """The run id of a run of a sweep, which is the same each time that it is logged.
 
     Args:
         parent: run id of the sweep.
@@ -177,7 +177,7 @@ def child_id(parent: str, number: int) -> str:
 def _write(
     file: Path, experiment_id: str, entries: Mapping[str, tuple[Entry, str]], replaced: Sequence[str] = ()
 ) -> None:
-    """Write runs, with the URI of their files, by run id, in the place of those that have the same ids."""
+    """Write runs, with the URI of their files, by run id, replacing those with the same ids."""
     with transaction(file) as connection:
         _delete(connection, {*entries, *replaced})
         insert_runs(connection, experiment_id, entries)
@@ -188,8 +188,8 @@ def insert_runs(connection: sqlite3.Connection, experiment_id: str, entries: Map
 
     Args:
         connection: in a transaction.
-        experiment_id: where they are put.
-        entries: what each run says and the URI of its files, by run id.
+        experiment_id: of the runs.
+        entries: the content of each run and the URI of its files, by run id.
     """
     insert = connection.executemany
     insert(
@@ -224,7 +224,7 @@ def _latest(entry: Entry) -> Iterable[tuple]:
     latest: dict[str, tuple] = {}
     for point in _points(entry):
         latest_point = latest.setdefault(point[0], point)
-        # MLflow's own rule: the largest step, then time, then value; a run logged at once has one time.
+        # MLflow's rule: the largest step, then time, then value; all points of a run logged here have the same time.
         if (point[2], point[1]) > (latest_point[2], latest_point[1]):
             latest[point[0]] = point
     return latest.values()
@@ -236,7 +236,7 @@ def _tags(entry: Entry) -> dict[str, str]:
 
 def _delete(connection: sqlite3.Connection, run_ids: Iterable[str]) -> None:
     ids = [(run_id,) for run_id in run_ids]
-    of_run = "destination_type = 'RUN' AND destination_id = ?"  # nothing of the user's is put into any statement
+    of_run = "destination_type = 'RUN' AND destination_id = ?"  # no statement contains user input
     connection.executemany(
         f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs WHERE {of_run})",  # noqa: S608 - our own names of tables
         ids,
@@ -249,7 +249,7 @@ def _delete(connection: sqlite3.Connection, run_ids: Iterable[str]) -> None:
 def _insert_inputs(
     connection: sqlite3.Connection, experiment_id: str, datasets: Mapping[str, Mapping[str, str] | None]
 ) -> None:
-    """Note which data each run was fitted to; data that an experiment has already are pointed at."""
+    """Link each run to its data; data sets that the experiment already has are reused."""
     users: dict[tuple[str, str], list[str]] = defaultdict(list)
     described = {}
     for run_id, dataset in datasets.items():
@@ -285,7 +285,7 @@ def _insert_inputs(
 @contextlib.contextmanager
 def connected(file: Path) -> Iterator[sqlite3.Connection]:
     """A connection to a store, closed at the end."""
-    # Transactions are opened by hand, so that the lock is waited for before anything is written.
+    # Transactions are opened explicitly, so that the lock is acquired before anything is written.
     with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as connection:
         if "wal" in connection.execute("PRAGMA journal_mode").fetchone():
             connection.execute("PRAGMA synchronous=NORMAL")
@@ -295,7 +295,7 @@ def connected(file: Path) -> Iterator[sqlite3.Connection]:
 
 @contextlib.contextmanager
 def transaction(file: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a store, of which all changes are kept or none."""
+    """A connection to a store in a transaction: all changes are kept or none."""
     with connected(file) as connection:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         connection.execute("BEGIN IMMEDIATE")

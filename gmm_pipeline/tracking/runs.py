@@ -1,9 +1,9 @@
 """Records of single fits in MLflow.
 
-Disk first, tracker second: what is logged is a function of a finished record alone, so that a tracker that is down
-loses nothing and any record can be logged later. Whether a record was logged before is asked of the store, by a tag
-that follows from the record; what was begun and not ended is completed. The price: two searches for each record, and
-the files of a record are copied into the artifact store, so that they outlive the record's own directory.
+Disk first, tracker second: what is logged depends only on a finished record, so nothing is lost when a tracker is down,
+and any record can be logged later. The store is asked whether a record was logged before, by a tag that follows from
+the record; an incomplete run is completed. The price: two searches for each record, and the files of a record are
+copied into the artifact store, so that they outlive the record's own directory.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 100
 LIBRARIES_OF_STORES = ("mlflow", "sqlalchemy", "alembic", "sqlite3")
-"""Whose exceptions say that a store failed; those of connections are OSErrors."""
+"""Libraries whose exceptions mean that a store failed; connection errors are OSErrors."""
 
 
 class TrackingError(RunFailed):
@@ -62,7 +62,7 @@ class TrackedRun(NamedTuple):
     experiment_id: str
     run_id: str
     page: str
-    """The run's page: an address where `uri` is a server's, else the path on whichever server shows the store."""
+    """The run's page: an address if `uri` is a server's, else the path on any server that shows the store."""
 
 
 def log_record(
@@ -74,9 +74,9 @@ def log_record(
     series_points: int,
     sweep_series_points: int = 0,
 ) -> TrackedRun:
-    """Log a record, which is only read, as one MLflow run; one without a result as FAILED.
+    """Log a record as one MLflow run, without changing the record; one without a result is logged as FAILED.
 
-    One that the store has is left as it is there, in whatever experiment; one that it has in part is completed.
+    A run that the store has already, in any experiment, is left unchanged; an incomplete one is completed.
 
     Args:
         record: the directory of a run that ended.
@@ -104,7 +104,7 @@ def log_record(
 def send_record(
     record: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int, sweep_series_points: int
 ) -> tuple[TrackedRun, bool]:
-    """What `log_record` does, and whether the store had the record already.
+    """Log a record as `log_record` does; also returns whether the store had it already.
 
     Args:
         record: the directory of a run that ended.
@@ -152,7 +152,7 @@ def send_record(
 def _send_rows(
     file: Path, experiment: str, record: Path, content: contents.Content, entry: Entry, mixture: Mixture | None
 ) -> tuple[InStore, bool] | None:
-    """Where a record is as rows, and whether it was there already; None where MLflow's own calls must do."""
+    """Write a record as rows; returns its run and whether it existed; None if MLflow's own calls are needed."""
     experiment_id = usable_experiment(file, experiment)
     if experiment_id is None:
         return None
@@ -164,10 +164,10 @@ def _send_rows(
 
 
 def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Path]:
-    """Records that a store has whole as the runs that they note: some of those that it has, found by the hundred.
+    """Records that a store has completely as the runs that they note; asked for in groups, so possibly not all.
 
     Args:
-        abouts: what the records say, and their `record_id`.
+        abouts: contents of `record.json` of each record, with its `record_id`.
         uri: of the store.
 
     Raises:
@@ -191,7 +191,7 @@ def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Pat
 
 
 def answers(uri: str) -> bool:
-    """Whether a store can be asked at all."""
+    """Whether a store can be reached."""
     file = store_file(uri)
     try:
         client_of(uri if file is None else f"{SQLITE}{file}").search_experiments(max_results=1)
@@ -203,7 +203,7 @@ def answers(uri: str) -> bool:
 
 
 def tracked_run(uri: str, experiment: str, experiment_id: str, run_id: str) -> TrackedRun:
-    """Where a run is, with its page.
+    """The location of a run, with its page.
 
     Args:
         uri: of the store.
@@ -216,11 +216,11 @@ def tracked_run(uri: str, experiment: str, experiment_id: str, run_id: str) -> T
 
 
 def runs_of_record(client: "MlflowClient", about: Mapping[str, Any]) -> list[Logged]:
-    """The runs that a store has of a record, whole ones first: by their tag, or by the id that the record notes.
+    """The runs that a store has of a record, complete ones first: by their tag, or by the id that the record notes.
 
     Args:
         client: of the store.
-        about: what the record says, and its `record_id`.
+        about: the content of `record.json`, with its `record_id`.
     """
     experiments, noted = experiments_of(client), about.get("tracking", {}).get("run_id")
     chosen = f"tags.`{loggable.RECORD_ID}` = '{about['record_id']}'"
@@ -234,14 +234,14 @@ def runs_of_record(client: "MlflowClient", about: Mapping[str, Any]) -> list[Log
 
 @contextlib.contextmanager
 def failures_reported(uri: str, file: Path | None, *, what: str, kept: str, done: str = "logged") -> Iterator[None]:
-    """Turn what goes wrong in a store into one message; a fault of ours stays what it is.
+    """Turn a failure of a store into one message; a bug keeps its traceback.
 
     Args:
         uri: of the store.
         file: of a local one.
-        what: was to be logged.
-        kept: is not lost.
-        done: what was to be done with it instead.
+        what: was to be logged, for the message.
+        kept: what is not lost, for the message.
+        done: the verb of the message, instead of `logged`.
 
     Raises:
         TrackingError: the store or the server failed.
@@ -270,7 +270,7 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
 
 
 def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, mixture: Mixture | None) -> None:
-    """Write what a run is to hold, whatever of it is there already."""
+    """Write the complete content of a run, whatever part of it exists already."""
     with failed_unless_whole(client, run.run_id):
         _copy_files(client, run.run_id, record)
         if mixture is not None:
@@ -279,7 +279,7 @@ def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, 
 
 
 def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
-    """Copy the files of a record, and nothing else: it may lie around the store."""
+    """Copy the files of a record, and nothing else: its folder may contain the store."""
     for file in artifacts.files_of(record):
         folder = file.parent.relative_to(record)
         client.log_artifact(run_id, str(file), None if folder == Path() else folder.as_posix())
@@ -292,7 +292,7 @@ def _is_the_stores(error: Exception) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, in the database's own words where it has any: SQLAlchemy begins with its own."""
+    """The first line of an error; the database's own message if there is one, without SQLAlchemy's."""
     own, cause = error, error
     while cause is not None:
         own, cause = getattr(cause, "orig", None) or own, cause.__cause__

@@ -1,9 +1,9 @@
-"""Stores of runs: a local sqlite file, made where it is absent, or the address of a server.
+"""Stores of runs: a local sqlite file, created if absent, or the address of a server.
 
-A local store is built beside its final name, under a lock, and renamed, since processes that build one in place
-together break it for good. It runs in write-ahead mode, which halves the cost of a run; the price: it asks for a local
-disk, and in a process that has it open nothing but SQLite may open its files. mlflow is imported inside functions,
-after the fit: it costs seconds.
+A local store is created under a temporary name and a lock, then renamed, since processes that create one at the same
+time in place would corrupt it. It uses write-ahead mode, which halves the cost of a run; the price: it needs a local
+disk, and in a process that has it open, only SQLite may open its files. mlflow is imported inside functions, after the
+fit, since importing takes seconds.
 """
 
 import atexit
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 STORE_TIMEOUT_S = 120
 
-# Set where the user has not. Left alone, MLflow tries a server that is down eight times, two minutes each.
+# Set unless the user has. By default, MLflow tries a server that is down eight times, two minutes each.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -44,7 +44,7 @@ ENVIRONMENT = {
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Importing makes thousands of objects and frees none: collecting meanwhile would add a seventh to the whole."""
+    """Pause garbage collection: imports free no objects, and collecting would take a seventh more time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -55,7 +55,7 @@ def collector_paused() -> Iterator[None]:
 
 
 def store_file(uri: str) -> Path | None:
-    """The file of a local store, absolute; None where `uri` is a server's address. Cheap: call it before any work.
+    """The absolute path of a local store; None if `uri` is a server's address. Cheap: call it before any work.
 
     Raises:
         InputError: `uri` is neither, holds a password, or names a file that is no database.
@@ -64,7 +64,7 @@ def store_file(uri: str) -> Path | None:
     if uri == os.environ.get("MLFLOW_TRACKING_URI"):
         where += ", from MLFLOW_TRACKING_URI"
     if re.match(r"https?://[^/]", uri):
-        if "@" in uri:  # a record tells its address, so that it must not be a secret
+        if "@" in uri:  # records contain the address, so it must not contain a password
             raise InputError(
                 where,
                 expected="an address without a user name or password",
@@ -81,25 +81,25 @@ def store_file(uri: str) -> Path | None:
             came=repr(_public(uri)),
             remedy="Start `mlflow server` on that database and give its address."
             if database
-            else f"MLflow keeps runs in a database, not in a folder: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+            else f"MLflow keeps runs in a database, not a folder, such as tracking.uri={SQLITE}outputs/mlflow.db.",
         )
     file = Path(home.expanded(where, path)).resolve()
     if file.exists() and not _may_be_database(file):
         raise InputError(
             where,
-            expected="a database of MLflow's, or a new file name",
+            expected="an MLflow database, or a new file name",
             came=f"{file}, which is something else or damaged",
-            remedy=f"Choose another name: tracking.uri={SQLITE}outputs/mlflow.db, for one.",
+            remedy=f"Choose another name, for example tracking.uri={SQLITE}outputs/mlflow.db.",
         )
     return file
 
 
 @contextlib.contextmanager
 def one_writer(file: Path | None) -> Iterator[None]:
-    """Let nobody else look up and log runs in a local store meanwhile; a server's are not kept from it.
+    """Lock a local store against other processes that look up and log runs; a server is not locked.
 
     Args:
-        file: of a local store that is there.
+        file: of an existing local store; None for a server.
     """
     if file is None:
         yield
@@ -117,10 +117,12 @@ def artifact_root(file: Path) -> str:
 
 @functools.cache
 def client_of(uri: str) -> "MlflowClient":
-    """One client a store in this process; a local store is made where it is absent."""
+    """The client of a store, one per process; a local store is created if absent."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what is told in one message
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # tracebacks of errors that are reported in one message
     from mlflow import MlflowClient
 
     if uri.startswith(SQLITE):
@@ -129,10 +131,10 @@ def client_of(uri: str) -> "MlflowClient":
 
 
 def _may_be_database(file: Path) -> bool:
-    """Whether SQLite takes a file for a database.
+    """Whether SQLite accepts a file as a database.
 
-    Looking for oneself would drop every lock that this process has on it: so POSIX has it when a file is closed.
-    Another process would then delete the write-ahead log that this one writes to.
+    Reading the file here would drop every lock of this process on it, since POSIX releases them when a file is closed.
+    Another process could then delete the write-ahead log that this one writes to.
     """
     if not file.is_file():
         return False
@@ -140,7 +142,7 @@ def _may_be_database(file: Path) -> bool:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
-        # Any other is told when something is logged: a file that is in use may be one.
+        # Any other error is reported when something is logged: a file that is in use may be a database.
         return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
     return True
 
@@ -159,10 +161,10 @@ def _prepare_store(file: Path) -> None:
             return
         files = _answers(connection, "database_list")
         if str(unfinished) in files:
-            connection.execute("PRAGMA synchronous=OFF")  # what is lost in a crash is made anew
+            connection.execute("PRAGMA synchronous=OFF")  # what a crash loses is logged again
         elif str(file) in files:
-            atexit.register(connection.close)  # puts the write-ahead log back into the file, which may be copied then
-            if "wal" in _answers(connection, "journal_mode"):  # in which NORMAL is safe
+            atexit.register(connection.close)  # merges the write-ahead log into the file, which can then be copied
+            if "wal" in _answers(connection, "journal_mode"):  # the mode in which NORMAL is safe
                 connection.execute("PRAGMA synchronous=NORMAL")
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,10 +184,10 @@ def _prepare_store(file: Path) -> None:
 
 
 def _set_mode(file: Path) -> None:
-    """Let a store write ahead; it stays with the file, and where others use it, it keeps its mode.
+    """Switch a store to write-ahead mode, which is stored in the file; a store in use keeps its mode.
 
     Raises:
-        sqlite3.Error: it cannot be read; MLflow would try that again and again for minutes.
+        sqlite3.Error: it cannot be read; MLflow would retry for minutes.
     """
     with contextlib.closing(sqlite3.connect(file)) as connection:
         with contextlib.suppress(sqlite3.OperationalError):
@@ -198,7 +200,7 @@ def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
 
 
 def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | None) -> str:
-    """The id of an experiment, which is made where it is absent.
+    """The id of an experiment, which is created if absent.
 
     Args:
         client: of the store.
@@ -208,7 +210,7 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
 
     Raises:
         InputError: it was deleted.
-        OSError: the store was moved, and files of its runs would be put where it was.
+        OSError: the store was moved, and files of its runs would be written to its old place.
     """
     from mlflow.exceptions import MlflowException
 
@@ -221,14 +223,14 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
                 tags={"mlflow.experimentKind": "custom_model_development"},
             )
         except MlflowException:
-            # Another process may have been first.
+            # Another process may have created it first.
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
         raise InputError(
             "tracking.experiment",
-            expected="an experiment that exists or can be made",
+            expected="an experiment that exists or can be created",
             came=f"{name!r}, which was deleted in MLflow",
             remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, or choose another name.",
@@ -239,28 +241,28 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
 
 
 def _refuse_if_moved(location: str, file: Path) -> None:
-    """Refuse a store that was moved: its runs are listed without their files, and new ones would go astray."""
+    """Refuse a store that was moved: its runs are listed without files, and new files would go to the old place."""
     before = Path(unquote(location.removeprefix("file://")))
     if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
         raise OSError(
-            f"the store was moved here from {before.parent}; put its paths right with "
+            f"the store was moved here from {before.parent}; fix its paths with "
             f"`{program.name()} repair {shlex.quote(hydra_override('outputs_dir', str(file.parent)))}`"
         )
 
 
 def _public(uri: str) -> str:
-    """An address without its user and password, wherever a careless one may have put them."""
+    """An address without user and password, wherever these are."""
     return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
 
 
 def check_tracking(tracking: Mapping[str, Any]) -> None:
-    """Refuse settings that nothing can be logged with; cheap, so that it comes before any work.
+    """Refuse invalid tracking settings; cheap, so call it before any work.
 
     Args:
-        tracking: keys and values of the group; with `uri` null they have no effect.
+        tracking: keys and values of the group; ignored if `uri` is null.
 
     Raises:
-        InputError: which key.
+        InputError: a key has an invalid value.
     """
     if tracking["uri"] is None:
         return
@@ -271,11 +273,11 @@ def check_tracking(tracking: Mapping[str, Any]) -> None:
 
 
 def check_points(key: str, points: int | None) -> None:
-    """Refuse a number of points of a series that cannot be.
+    """Refuse an invalid number of points of a series.
 
     Args:
         key: of the group.
-        points: None where each record has its own number.
+        points: None if each record has its own number.
 
     Raises:
         InputError: `points` is negative.

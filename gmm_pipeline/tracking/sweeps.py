@@ -1,10 +1,10 @@
-"""Records of a sweep in MLflow: a parent run, and under it a run for each record; one writer of a sweep.
+"""Records of a sweep in MLflow: a parent run with a child run for each record; only one process writes a sweep.
 
-A record is complete before it is logged, and each call of `log` leaves all of its records in a local store or none, so
-that a sweep that was killed is logged on where it stopped and each run is there once. Nothing is copied for a child:
-its files in MLflow are its record. The price: they go where the record goes, a record that was moved has none there,
-and `mlflow gc` of a child that was deleted in MLflow removes its record. On a server a child has no files but a tag
-that says where its record is. The parent has copies of the sweep's table and pictures.
+A record is complete before it is logged, and each call of `log` writes all of its records into a local store or none,
+so that logging of a killed sweep resumes where it stopped and each run exists once. Nothing is copied for a child: its
+files in MLflow are its record. The price: if a record is moved, MLflow no longer finds its files, and `mlflow gc` of a
+child that was deleted in MLflow removes its record. On a server a child has no files but a tag with the path of its
+record. The parent has copies of the sweep's table and pictures.
 """
 
 import contextlib
@@ -45,21 +45,21 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
-"""Files of a sweep that its parent gets, as patterns."""
+"""Patterns of the sweep's files that are copied to its parent run."""
 OF_A_RUN = ("device", "devices", "jax")
-"""Provenance that the runs of a sweep have for themselves."""
+"""Provenance that differs between the runs of a sweep."""
 VIEW = "gmm_pipeline.view"
-"""A tag that the parent has once it was told the answer."""
+"""A tag of the parent that is set once the answer is logged."""
 
 
 @collector_paused()
 def open_sweep(
     folder: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int, sweep_series_points: int
 ) -> "SweepTracker":
-    """Make the parent run of a sweep, or find it, and set it running.
+    """Create or find the parent run of a sweep, and set its status to running.
 
     Args:
-        folder: of the sweep; `sweep.json` is there.
+        folder: of the sweep, with `sweep.json`.
         uri: sqlite:///FILE or the address of a server.
         experiment: made where it is absent; a sweep that was logged before stays where it was.
         run_name: of the parent; None for the sweep's name.
@@ -91,9 +91,9 @@ def open_sweep(
 
 
 def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] | None:
-    """The records of a sweep that a store has not, which is only looked at; None where it has all, and the answer.
+    """The records of a sweep that a store lacks, without changing it; None if it has all, and the answer.
 
-    A record that is damaged, or of another sweep, is one that the store has not.
+    Damaged records and those of another sweep count as missing.
 
     Args:
         folder: of the sweep.
@@ -125,7 +125,7 @@ def unlogged(folder: Path, records: Sequence[Path], *, uri: str) -> list[Path] |
 
 
 class SweepTracker:
-    """Logs the records of one sweep; made by `open_sweep`, and the only writer of the sweep's runs while it lasts."""
+    """Logs the records of one sweep; created by `open_sweep`, and the only writer of the sweep's runs."""
 
     def __init__(
         self,
@@ -142,16 +142,16 @@ class SweepTracker:
 
     @collector_paused()
     def log(self, records: Sequence[Path], written: Mapping[Path, contents.Written] | None = None) -> int:
-        """Log records of the sweep as children and note in each where; those that the store has are left alone.
+        """Log records of the sweep as children and note in each where; those that the store has are skipped.
 
-        Returns how many it had not.
+        Returns how many were logged.
 
-        What one call logs is held in memory, some 100 kB a record, so that the store is locked briefly; into a local
-        one it goes in one transaction. A record of a run that was fitted again takes the place of the earlier one.
+        All records of a call are held in memory, some 100 kB each, so that the store is locked only briefly; a local
+        store is written in one transaction. A record of a run that was fitted again replaces the earlier one.
 
         Args:
-            records: folders of runs that ended, well or not; one without its last file is no record yet.
-            written: what is known of some of them.
+            records: folders of finished or failed runs; one without `record.json` is skipped.
+            written: contents of records that were just written.
 
         Raises:
             InputError: a record is damaged or of another sweep; nothing was logged.
@@ -187,19 +187,19 @@ class SweepTracker:
         best: Mixture | None = None,
         ended: str | None = None,
     ) -> TrackedRun:
-        """End the parent run: its numbers, the sweep's table and pictures, a view of its runs for the UI, its model.
+        """End the parent run: log its numbers, the sweep's table and pictures, a view for the UI, and its model.
 
-        May be called again, after the sweep was resumed: the latest numbers, files and model count. On a server, params
-        keep the values of the first call.
+        It may be called again after the sweep was resumed; the latest numbers, files and model replace earlier ones. On
+        a server, params keep the values of the first call.
 
         Args:
-            status: MLflow's own word for how the sweep ended.
+            status: MLflow's status of the ended sweep.
             metrics: of the sweep; finite ones are logged.
             params: of the sweep.
             tags: of the sweep.
-            note: what is shown of the run first, as Markdown.
-            best: mixture of the best run, if one is sound, in the user's units and ordered by loc.
-            ended: when the sweep did, where that was not just now; ISO 8601, with offset.
+            note: Markdown that is shown at the top of the run.
+            best: mixture of the best sound run, in the user's units and ordered by loc; None if there is none.
+            ended: end time of the sweep, ISO 8601 with offset; None for now.
 
         Raises:
             TrackingError: the store or the server failed.
@@ -266,23 +266,23 @@ def _about(record: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             str(record),
             expected=f"a record of the sweep {manifest['name']}",
             came="one of another sweep, or of a single fit",
-            remedy="Leave in the folder of a sweep what the sweep wrote there.",
+            remedy="Restore the sweep's own files in its folder.",
         )
     return about
 
 
 def _has(logged_runs: Mapping[int, Logged], about: Mapping[str, Any]) -> bool:
-    """Whether the store has a record as it is, rather than what was fitted under its number before."""
+    """Whether the store has this record, not an earlier one with the same number."""
     logged = logged_runs.get(about["sweep"]["number"])
     if logged is None or not logged.complete:
         return False
-    if logged.record_id is None:  # an earlier version's
+    if logged.record_id is None:  # logged by an earlier version
         return logged.started == contents.milliseconds(about["started"])
     return logged.record_id == about["record_id"]
 
 
 def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the first run of a sweep was made with, so that the parent says the same whoever logs it, but its device."""
+    """Provenance of the first run, without its device, so that the parent does not depend on who logs it."""
     for run in sorted(manifest["runs"], key=lambda run: run["number"]):
         with contextlib.suppress(OSError, ValueError):
             found = read_json(folder / str(run["number"]) / artifacts.RECORD)["provenance"]

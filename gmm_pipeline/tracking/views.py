@@ -1,8 +1,8 @@
-"""A view of a sweep for MLflow's UI: which of its runs are shown, and in which charts.
+"""A shared view of a sweep for MLflow's UI: the runs that are shown, and the charts.
 
-The UI keeps a view that somebody shares as a tag of the experiment, and opens it by the tag's name in the address. What
-it reads there is its own state as JSON, which is written here as it writes it. The price: the format is not promised.
-A UI that does not understand it shows its own charts of the same runs.
+The UI stores a shared view as a tag of the experiment, and opens it by the tag's name in the address. The tag contains
+the UI's state as JSON, which is written here in the same form. The price: the format is not documented. A UI that does
+not understand it shows its own charts of the same runs.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ TAG = "mlflow.sharedViewState."
 MEASURES = ("bic", "loss")
 MOST_COLUMNS = 8
 MOST_RUNS = 1000
-"""In a chart; the UI loads runs by the hundred."""
+"""Most runs in a chart; the UI loads runs by the hundred."""
 
 
 def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str,
     ]
     state = {
         "searchFilter": children_filter(parent),
-        # Ids are digests: the first hundred by id are a sample of all, and not the runs of the last few values.
+        # Ids are digests, so the first hundred by id are a sample of all runs, not those of the last few values.
         "orderByKey": "attributes.run_id",
         "orderByAsc": True,
         "selectedColumns": [*(f"params.`{name}`" for name in swept), *(f"metrics.`{name}`" for name in MEASURES)],
@@ -79,7 +79,7 @@ def view_of(parent: str, assignments: Sequence[Mapping[str, str]]) -> tuple[str,
 
 
 def children_filter(parent: str) -> str:
-    """The runs of a sweep, in MLflow's language of filters."""
+    """The MLflow filter for the runs of a sweep."""
     return f"tags.mlflow.parentRunId = '{parent}'"
 
 
@@ -105,7 +105,7 @@ def view_page(experiment_id: str, key: str) -> str:
 
 
 def _axis(differing: Sequence[str], assignments: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """What BIC is drawn against: the number of components, or else the first number that was swept."""
+    """The x axis of BIC: the number of components, or else the first numeric key that was swept."""
     swept = (
         key
         for key in differing

@@ -146,7 +146,10 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
             "error: run: expected a run that finished, but got outputs/sweeps/study/1 (diver",
         ),
         ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run in sqlite:///outputs/mlflow.db"),
-        ("run=0123456789abcdef0123456789abcdef tracking=none", "error: tracking.uri: expected the store that knows"),
+        (
+            "run=0123456789abcdef0123456789abcdef tracking=none",
+            "error: tracking.uri: expected the store that has the run",
+        ),
         ("output=labels.txt", "error: labels.txt: expected a file name that ends in .parquet or .csv"),
         ("data.column=unknown", "error: data.column: "),
         ("output=new.csv", "error: output: expected another place than that of the data"),

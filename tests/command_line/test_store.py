@@ -23,7 +23,7 @@ def test_a_deleted_experiment_costs_a_warning_and_no_answer(quick: Quick, tmp_pa
     for ended, place in ((fit, "outputs/fit/"), (sweep, "outputs/sweeps/study")):
         assert ended.returncode == 0, ended.stderr
         (warning,) = ended.stderr.splitlines()
-        assert warning.startswith("warning: tracking.experiment: expected an experiment that exists or can be made")
+        assert warning.startswith("warning: tracking.experiment: expected an experiment that exists or can be created")
         assert "experiments restore --experiment-id 1" in warning
         assert f"python -m gmm_pipeline log run={place}" in warning
     assert "± s.e." in fit.stdout
