@@ -77,7 +77,7 @@ def test_components_at_the_same_place_coincide(data, equal_scales):
     job = a_job(data, equal_scales=equal_scales)
     doubts = doubts_of(job, alike(data), job.data.astype(float))
     assert Doubt(Reason.COINCIDENT, (0, 1)) in doubts
-    assert "components 0 and 1 are at the same place" in clause_of(doubts[0])
+    assert "components 0 and 1 coincide" in clause_of(doubts[0])
 
 
 def test_three_of_four_may_coincide():
