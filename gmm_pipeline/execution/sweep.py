@@ -1,6 +1,6 @@
 """A running sweep: its folder, its manifest, its tracker, and its answer at the end.
 
-The manifest is written before any run, and every run is whole on disk before anything else hears of it; so a sweep can
+The manifest is written before any run, and every run is complete on disk before anything else uses it; so a sweep can
 be killed at any moment and the same command resumes it. The answer (table, pictures, text, the parent run in MLflow) is
 made from the records alone, so that it is the same after any number of interruptions.
 """

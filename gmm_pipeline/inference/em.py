@@ -4,7 +4,7 @@ A step of EM is a gradient step with a preconditioner that depends on the parame
 responsibilities can be read from the gradient, and the maximisation follows from these sums. So EM needs no pass over
 the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for flat and Dirichlet
 priors on the weights, which only add pseudo-observations. The price: a sum of responsibilities is the difference of
-larger numbers, exact to the rounding of the number of data.
+larger numbers, exact to the rounding of the number of observations.
 
 SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and undoes an extrapolation that raised
 the loss, so that no cycle of three gradients ends worse than it began.
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
     """What EM needs to know about the objective besides its gradient."""
 
     total: Float[AnyArray, ""]
-    """Σ c, the number of data."""
+    """Σ c, the number of observations."""
     divisor: Float[AnyArray, ""] | float
     """The number by which the objective is divided."""
     pseudo_count: Float[AnyArray, ""] | float

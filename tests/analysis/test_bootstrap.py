@@ -52,7 +52,7 @@ def test_a_replicate_that_degenerates_where_the_fit_does_not_is_no_answer(result
     assert np.isnan(natural(result._replace(diverged=True), fit, IDENTITY)).all()
 
 
-def test_replicates_are_told_in_the_users_units(result):
+def test_replicates_are_in_the_users_units(result):
     found = natural(result, result, Scaling(100.0, 10.0))
     locs = np.asarray(result.parameters.component_mus, np.float64)
     np.testing.assert_allclose(found.locs, 100.0 + 10.0 * locs, rtol=ROUNDING_64)

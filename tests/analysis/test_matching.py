@@ -81,7 +81,7 @@ def test_a_component_is_nearest_to_itself(one):
     assert np.all(found >= -1e-12)
 
 
-def test_components_at_one_place_are_told_by_their_scales():
+def test_components_at_one_place_are_matched_by_their_scales():
     truth = mixture([1, 1], [0, 0], [1, 5])
     assert match(mixture([1, 1], [0.3, -0.2], [4, 1.2]), truth).components.tolist() == [1, 0]
 
@@ -92,7 +92,7 @@ def test_far_components_are_matched_in_order():
     assert match(mixture([1, 1, 1], [2.1e4, 1.1e4, 1e3], [1, 1, 1]), truth).components.tolist() == [2, 1, 0]
 
 
-def test_what_is_left_over_is_told():
+def test_what_is_left_over_is_reported():
     more = match(FOUR, part(FOUR, [3, 0]))
     assert (more.components.tolist(), more.others.tolist()) == ([3, 0], [0, 1])
     assert (more.unmatched, more.unmatched_others) == ((1, 2), ())

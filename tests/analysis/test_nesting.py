@@ -112,7 +112,7 @@ def test_no_criterion_chooses_what_is_barred():
     assert found[1].sbic is not None
 
 
-def test_a_choice_at_the_edge_and_searches_that_missed_are_told():
+def test_a_choice_at_the_edge_and_searches_that_missed_are_reported():
     jobs = selection.candidates_of(a_job(DATA), [2, 3], [False])
     poor = a_result([0.4, 0.2, 0.4], [-1.0, 0.0, 1.0], [4.0, 4.0, 4.0])
     found = selection.judge(jobs, [TWO, poor], DATA, IDENTITY)

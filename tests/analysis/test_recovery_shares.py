@@ -38,7 +38,7 @@ def test_runs_are_counted_by_setting_and_number_of_data():
     assert not lines_of(runs, {})
 
 
-def test_what_is_no_data_is_named_and_what_overlaps_alike_is_told_apart():
+def test_what_is_no_data_is_named_and_what_overlaps_alike_is_distinguished():
     fits = [
         drawn_from(n, f"prior={'flat' if n % 2 else 'dirichlet'} data.n_draws={50 + n // 2}", 50 + n // 2)
         for n in range(4)

@@ -201,7 +201,7 @@ def test_a_component_narrower_than_rounding_is_an_artefact():
     assert narrower_than_rounding(Mixture(np.ones(1), np.zeros(1), np.full(1, 0.1)), None) == ()
 
 
-def test_data_that_float32_cannot_tell_apart_are_told():
+def test_data_that_float32_cannot_tell_apart_are_reported():
     data = np.concatenate([RANDOM.normal(0, 1, 300), 1.0 + RANDOM.normal(0, 1e-9, 300)])
     job = a_job(data)
     (doubt,) = [one for one in doubts_of(job, fit_by_em([job])[0], data) if one.reason == Reason.UNRESOLVED]
@@ -218,7 +218,7 @@ def test_a_diverged_fit_is_nothing_to_judge():
     assert doubts_of(a_job(APART), alike(APART)._replace(diverged=True), APART) == ()
 
 
-def test_the_first_reason_that_bars_is_told():
+def test_the_first_reason_that_bars_is_reported():
     assert barred((), (), diverged=False) is None
     assert barred((1,), (Doubt(Reason.SADDLE),), diverged=False) == Reason.DEGENERATE
     assert barred((1,), (), diverged=True) == Reason.DIVERGED

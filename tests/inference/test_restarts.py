@@ -164,7 +164,7 @@ def test_progress_counts_all_steps(monkeypatch, workers):
     assert calls[-1] == (calls[-1][1],) * 2
 
 
-def test_a_fit_begins_where_it_is_told():
+def test_a_fit_begins_where_it_is_reported():
     begin = Parameters(*(np.array(leaf, np.float32) for leaf in ([0.1, 0.2, 0.3], [-1.0, 0.0, 4.0], [0.5, 0.1, -0.3])))
     result = fits.fit(several(1, begin=begin))
     for leaf, told in zip(result.history.parameters, begin, strict=True):

@@ -213,7 +213,7 @@ def test_extreme_units_that_float64_can_hold_are_read(tmp_path, values):
     assert from_file(str(tmp_path / "far.npy")).data.tolist() == [*values, values[0]]
 
 
-def test_a_file_is_told_by_its_absolute_path_and_a_spec_in_words(table, tmp_path):
+def test_a_file_is_described_by_its_absolute_path_and_a_spec_by_a_text(table, tmp_path):
     described = datasets.describe(from_file(table, "x"))
     assert (described["source_type"], described["source"]) == ("file", str(tmp_path / "table.csv"))
     described = datasets.describe(datasets.generate(**SPEC))
@@ -292,7 +292,7 @@ def test_the_largest_seed_is_one():
         ([True, False], "True (bool)"),
     ],
 )
-def test_a_column_that_is_not_numbers_is_told_by_an_example(tmp_path, column, came):
+def test_a_column_that_is_not_numbers_is_reported_with_an_example(tmp_path, column, came):
     parquet.write_table(pa.table({"x": column}), tmp_path / "text.parquet")
     with pytest.raises(InputError) as raised:
         from_file(str(tmp_path / "text.parquet"))

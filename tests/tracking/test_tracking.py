@@ -181,7 +181,7 @@ def test_names_and_values_that_mlflow_refuses(uri, tmp_path):
     assert run.data.metrics["p_x_ _ 0.5"] == 2.0
 
 
-def test_two_names_that_become_one_are_told_apart():
+def test_two_names_that_become_one_are_distinguished():
     assert loggable.accepted({"a[0]": 1, "a=0=": 2, "a_0_": 3}) == {"a_0_": 1, "a_0__2": 2, "a_0__3": 3}
 
 
