@@ -45,7 +45,7 @@ def test_other_words_stay(word):
 
 
 def test_a_user_who_is_not_there_is_one_message():
-    with pytest.raises(InputError, match=r"run: .* got ~nobody\.such\. .* \./~nobody\.such is what has this name here"):
+    with pytest.raises(InputError, match=r"run: .* got ~nobody\.such\. .* \./~nobody\.such for a file of this name"):
         home.in_arguments(["run=~nobody.such/x"])
 
 

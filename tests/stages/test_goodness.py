@@ -62,7 +62,7 @@ def test_rounded_data_are_said_to_be(fitted):
 @pytest.mark.parametrize(
     ("data", "overrides"),
     [
-        (NORMAL[:40], ()),  # too few for what holds for many
+        (NORMAL[:40], ()),  # too few for the asymptotic theory
         (SKEWED, ("optimizer=adam", "steps=2", "search=none")),  # no optimum
         (np.append(np.zeros(100), NORMAL), ("n_components=2", "prior=flat", "restarts=8", "search=none")),  # degenerate
     ],
