@@ -49,9 +49,9 @@ test: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 
-# Config, records, pictures, pages, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
+# Records, pictures, pages, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
 # written into MLflow's tables is of its newer versions, and has its own calls as the fallback that is tested here.
-QUICK := tests/configuration tests/records tests/pictures tests/report/test_report_pages.py \
+QUICK := tests/records tests/pictures tests/report/test_report_pages.py \
   tests/tracking/test_loggable.py tests/tracking/test_models.py tests/command_line/test_fit.py
 
 oldest: setup

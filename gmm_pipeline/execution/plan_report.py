@@ -38,7 +38,7 @@ def described(group: Group) -> str:
     """A short description of a group."""
     program = group.program
     optimizer = program.plan.optimizer.function.__qualname__
-    size = f"up to {program.n_data:,} observations, up to {program.width.components} components"
+    size = f"up to {program.n_data:,} observations and {program.width.components} components"
     return f"{size}, {program.steps:,} steps of {optimizer}"
 
 

@@ -130,7 +130,7 @@ def test_the_newest_run_of_a_sweep_stands_for_the_sweep(quick: Quick, folder, st
     ("arguments", "says"),
     [
         ("run=nowhere", "error: run: expected the folder of a record, with a record.json, but got nowhere."),
-        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run that sqlite:///outputs/mlflow.db knows"),
+        ("run=0123456789abcdef0123456789abcdef", "error: run: expected a run in sqlite:///outputs/mlflow.db"),
         ("output=page.pdf", "error: output: expected a file name that ends in .html, but got page.pdf."),
         ("output=outputs/mlflow.db/page.html", "expected a place that can be read and written, but got"),
         ("output=folder.html", "error: output: expected the name of a file, but got folder.html, a folder."),

@@ -434,10 +434,10 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     rows = [
         line.split()
         for line in ended.stdout.splitlines()
-        if line.startswith("up to 362 observations, up to 5 components, 60")
+        if line.startswith("up to 362 observations and 5 components, 60")
     ]
-    assert [(row[11], *row[12:15]) for row in rows] == [("adam", "4", "2", "2"), ("sgd", "4", "2", "2")]
-    assert all(float(cell) >= 0 for row in rows for cell in row[15:17])
+    assert [(row[10], *row[11:14]) for row in rows] == [("adam", "4", "2", "2"), ("sgd", "4", "2", "2")]
+    assert all(float(cell) >= 0 for row in rows for cell in row[14:16])
     assert "differ in optimizer._target_: " in ended.stdout
     assert "n_components=0" in ended.stdout
     assert "about " in ended.stdout
@@ -478,8 +478,8 @@ def test_two_optimizers_are_two_programs_and_the_log_says_why(make):
     assert ended.returncode == 0, ended.stderr
     assert "8 runs, 8 to fit in 2 programs" in ended.stdout
     log = (folder.sweep("two") / "sweep.log").read_text()
-    assert "program of 4 runs: up to 362 observations, up to 5 components, 60 steps of adam" in log
-    assert "program of 4 runs: up to 362 observations, up to 5 components, 60 steps of sgd" in log
+    assert "program of 4 runs: up to 362 observations and 5 components, 60 steps of adam" in log
+    assert "program of 4 runs: up to 362 observations and 5 components, 60 steps of sgd" in log
     assert "several programs, since they differ in optimizer._target_: " in log
     assert "learning_rate" not in log
     assert len(folder.records("two")) == 8

@@ -169,7 +169,7 @@ def test_the_width_is_in_the_record(batch):
 def test_a_sweep_says_what_shares_a_program(batch):
     said = (batch.folder / "outputs/sweeps/both/sweep.log").read_text()
     assert "sweep both: 8 runs, 8 to fit in 3 programs" in said
-    assert "program of 4 runs: up to 362 observations, up to 5 components, 1,100 steps of adam" in said
+    assert "program of 4 runs: up to 362 observations and 5 components, 1,100 steps of adam" in said
     assert said.count("program of 2 runs: up to 20,480 observations") == 2
     assert "differ in data (padded to): 362, 20480" in said
     assert "differ in starts at once: 8, 2" in said

@@ -210,7 +210,7 @@ def test_what_differs_in_structure_or_settings_is_a_group_of_its_own_and_says_wh
     rows = list(plan_report.rows(plan, workers=2))
     assert [row[1] for row in rows] == ["3", "1", "1", "1"]
     assert "3 data" not in rows[0][0]
-    assert "64 observations, up to 5 components, 5 steps of adam" in rows[0][0]
+    assert "64 observations and 5 components, 5 steps of adam" in rows[0][0]
 
 
 def test_data_sets_are_kept_only_while_they_are_few(sweep):

@@ -128,7 +128,7 @@ def test_a_run_is_loaded_by_its_id_even_where_its_record_is_gone(uri, tmp_path):
 
 
 def test_an_id_that_no_run_has(uri):
-    with pytest.raises(InputError, match=r"run: expected a run that sqlite:.* knows, but got 0123"):
+    with pytest.raises(InputError, match=r"run: expected a run in sqlite:.*, but got 0123"):
         load("0123456789abcdef" * 2, tracking_uri=uri)
 
 
