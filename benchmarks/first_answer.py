@@ -7,10 +7,10 @@ them alike: trust the ratios, and processor seconds (of all threads and children
 
     python -m benchmarks.first_answer
 
-Seen on 2026-11-28 on 2 quiet cores, medians of 3 in seconds of the clock and multiples of the 0.66 s of importing:
-choosing among 9 numbers of components for the galaxies, nothing cached, 4.0 (6.0), with 2 programs, and of one datum
-more, warm, 2.1 (3.1); of 6,000 data, warm, 2.2; a default fit 1.54 (2.3), with tracking and pictures 2.75; `fit --help`
-0.29, a wrong key 0.38. Of a warm default fit, Python, Hydra and importing take 0.85.
+Seen on 2026-11-28 on 2 quiet cores, medians of 3 in seconds of the clock and multiples of the 0.70 s of importing:
+choosing among 9 numbers of components for the galaxies, nothing cached, 4.0 (5.7), with 2 programs, and of one datum
+more, warm, 2.1 (3.0); of 6,000 data, warm, 2.3; a default fit 1.57 (2.2), with tracking and pictures 2.87; `fit --help`
+0.32, a wrong key 0.31. Of a warm default fit, Python, Hydra and importing take 0.85.
 """
 
 import json
