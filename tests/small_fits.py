@@ -45,3 +45,15 @@ def job(*, steps=40, history_every=1, seed=0, data=DATA, **changes) -> FitJob:
         history_every,
         **{**settings, **own},
     )
+
+
+OVER_STICKS = plugin(
+    priors.dirichlet_process,
+    concentration=1.0,
+    concentration_shape=1.0,
+    concentration_rate=1.0,
+    loc=0.0,
+    loc_scale=1.0,
+    scale_shape=1.0,
+    scale_scale=3.0,
+)

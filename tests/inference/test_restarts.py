@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from small_fits import DATA, job, plugin
+from small_fits import DATA, OVER_STICKS, job, plugin
 from test_batching import same_bits
 
 from gmm_pipeline.inference import batching, em, fits
@@ -221,19 +221,9 @@ def test_components_of_few_data_and_of_narrow_scale_are_degenerate():
 
 
 def test_a_prior_over_sticks_empties_components_by_intent():
-    process = plugin(
-        priors.dirichlet_process,
-        concentration=1.0,
-        concentration_shape=1.0,
-        concentration_rate=1.0,
-        loc=0.0,
-        loc_scale=1.0,
-        scale_shape=1.0,
-        scale_scale=3.0,
-    )
     parameters = Parameters(np.array([0.0, -20.0]), np.zeros(2), np.zeros(2))
     assert degenerate_components(job(fewest_data=2.5), parameters) == (1,)
-    assert degenerate_components(job(fewest_data=2.5, log_prior=process), parameters) == ()
+    assert degenerate_components(job(fewest_data=2.5, log_prior=OVER_STICKS), parameters) == ()
 
 
 def test_a_scale_so_small_that_squares_overflow_is_a_number(template):
