@@ -218,7 +218,8 @@ def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
         axes.plot(x, y, clip_on=False, zorder=4, color=look["color"], **CROSS)
         if y != excess:
             beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **drawing.NOTE}
-            axes.annotate(drawing.signed_text(float(round(excess))), (x, y), (7.0, 3.0), **beside)
+            inwards = (7.0, -11.0 if y == high else 3.0)
+            axes.annotate(drawing.signed_text(float(round(excess))), (x, y), inwards, **beside)
         text = f"{point.problem}: left out"
         handles[text] = Line2D([], [], label=text, **HOLLOW_IN_LEGEND)
     return list(handles.values())
