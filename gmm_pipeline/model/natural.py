@@ -1,9 +1,9 @@
-"""A mixture in natural parameters, and moments of data; NumPy only, so that reading records does not import JAX."""
+"""Mixtures in natural parameters, and moments of data; NumPy only, so that reading records does not import JAX."""
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 
 class Mixture(NamedTuple):
@@ -12,6 +12,64 @@ class Mixture(NamedTuple):
     weights: Float[np.ndarray, "*batch K"]
     locs: Float[np.ndarray, "*batch K"]
     scales: Float[np.ndarray, "*batch K"]
+
+
+class MultivariateMixture(NamedTuple):
+    """Weights that sum to one, locs and covariances of d columns in the data's units (NumPy, float64)."""
+
+    weights: Float[np.ndarray, "*batch K"]
+    locs: Float[np.ndarray, "*batch K d"]
+    covariances: Float[np.ndarray, "*batch K d d"]
+
+    @property
+    def scales(self) -> Float[np.ndarray, "*batch K d"]:
+        """Standard deviation of each column: √Σ_jj."""
+        return np.sqrt(np.diagonal(self.covariances, axis1=-2, axis2=-1))
+
+    @property
+    def correlations(self) -> Float[np.ndarray, "*batch K d d"]:
+        """Correlation of each pair of columns: Σ_ij / √(Σ_ii Σ_jj)."""
+        scales = self.scales
+        return self.covariances / (scales[..., :, None] * scales[..., None, :])
+
+
+AnyMixture = Mixture | MultivariateMixture
+
+
+def order_of(mixture: AnyMixture) -> Int[np.ndarray, " K"]:
+    """The order in which components are numbered: by loc; those of several columns by decreasing weight, then loc.
+
+    Args:
+        mixture: of K components.
+    """
+    if isinstance(mixture, Mixture):
+        return np.argsort(mixture.locs, kind="stable")
+    return np.lexsort((*mixture.locs.T[::-1], -mixture.weights))
+
+
+def taken(mixture: AnyMixture, components: Int[np.ndarray, " L"]) -> AnyMixture:
+    """The mixture with these components, in this order; any leading axes are kept.
+
+    Args:
+        mixture: of K components.
+        components: their numbers.
+    """
+    axis = mixture.weights.ndim - 1
+    return type(mixture)(*(np.take(leaf, components, axis=axis) for leaf in mixture))
+
+
+def mean_and_covariance(
+    data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
+    """Mean and covariance of data, each of weight c: Σ c x / Σ c and Σ c (x − mean)(x − mean)ᵀ / Σ c.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+    """
+    mean = np.average(data, axis=0, weights=sample_weights)
+    centred = data - mean
+    return mean, (centred * (sample_weights / sample_weights.sum())[:, None]).T @ centred
 
 
 def mean_and_spread(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> tuple[float, float]:

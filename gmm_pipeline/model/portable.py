@@ -111,6 +111,37 @@ def evaluate(
     return log_densities, responsibilities
 
 
+def evaluate_multivariate(
+    weights: np.ndarray, locs: np.ndarray, covariances: np.ndarray, data: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log density of each datum of d columns in nats, [n], and its responsibilities, [K, n].
+
+    log N(x | μ, Σ) = −½ ‖L⁻¹ (x − μ)‖² − Σ_i log L_ii − ½ d log 2π with Σ = L Lᵀ.
+
+    Args:
+        weights: w, of sum one, [K].
+        locs: μ, [K, d].
+        covariances: Σ, [K, d, d], positive definite.
+        data: x, finite, [n, d].
+    """
+    factors = np.linalg.cholesky(covariances)
+    whiteners = np.linalg.inv(factors)
+    log_scales = np.log(np.diagonal(factors, axis1=-2, axis2=-1))
+    with np.errstate(divide="ignore"):  # a component may have no weight: −inf
+        heights = np.log(weights) - log_scales.sum(axis=-1) - locs.shape[-1] * HALF_LOG_TWO_PI
+    log_densities, responsibilities = np.empty(len(data)), np.empty((len(weights), len(data)))
+    for begin in range(0, len(data), CHUNK):
+        here = slice(begin, begin + CHUNK)
+        standardised = np.einsum("kij,knj->kni", whiteners, data[here] - locs[:, None])
+        joint = heights[:, None] - 0.5 * np.einsum("kni,kni->kn", standardised, standardised)
+        highest = joint.max(axis=0)
+        relative = np.exp(joint - highest)
+        total = relative.sum(axis=0)
+        log_densities[here] = highest + np.log(total)
+        responsibilities[:, here] = relative / total
+    return log_densities, responsibilities
+
+
 class PortableMixture:
     """The model that MLflow loads: predicts a label, responsibilities and a log density for each datum.
 
