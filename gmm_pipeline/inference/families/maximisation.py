@@ -1,0 +1,174 @@
+"""EM's maximisation for the covariance models: volumes, shapes and orientations from scatter matrices.
+
+Given the scatter W_k of each component about its loc, the expected log-likelihood falls with ½ Σ_k [N_k log |Σ_k| +
+tr(Σ_k⁻¹ W_k)]. Volume, shape and orientation are each improved with the others held, so that it never falls (a
+generalised EM). One pass over the three is already the maximum where the paper has it in closed form (Celeux & Govaert
+1995); for the models that need iterations, the next step of EM goes on where this one ended. Orientations turn by plane
+rotations (Flury & Gautschi 1986), each the best one in its plane for all components that share it. So one program
+serves all models, no eigenvector changes its sign or place between steps, and extrapolation stays possible.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from gmm_pipeline.model.mixture import AnyArray
+
+INNER = 3
+"""Rounds of volume, shape and orientation in a step."""
+
+
+class Scatter(NamedTuple):
+    """What a step of EM knows of the components' covariances."""
+
+    counts: Float[AnyArray, " K"]
+    """N, the data of each."""
+    scatter: Float[AnyArray, "K d d"] | Float[AnyArray, "K d"]
+    """W about the loc, or its diagonal."""
+    present: Bool[AnyArray, " K"]
+    """Components that have data."""
+
+
+class Shared(NamedTuple):
+    """What the components of a model share; arrays, so that models share a program."""
+
+    volume: Bool[AnyArray, "*batch"]
+    shape: Bool[AnyArray, "*batch"]
+    orientation: Bool[AnyArray, "*batch"]
+    round: Bool[AnyArray, "*batch"]
+    """Whether shapes are those of a sphere."""
+
+
+def _over(values: Float[AnyArray, "K ..."], present: Bool[AnyArray, " K"]) -> Float[Array, "..."]:
+    return jnp.sum(jnp.where(present.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0), axis=0)
+
+
+def scaled(
+    squares: Float[AnyArray, "K d"], log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared
+) -> Float[Array, "K d"]:
+    """Log scales along given axes: the shape for given volumes, then the volume for given shapes.
+
+    Args:
+        squares: c, the diagonal of the scatter along the axes of each component.
+        log_scales: from which the volumes are taken.
+        seen: of all components.
+        shared: of the model.
+    """
+    tiny = jnp.finfo(squares.dtype).tiny / jnp.finfo(squares.dtype).eps
+    log_volumes = 2.0 * jnp.mean(log_scales, axis=-1, keepdims=True)
+    pooled = _over(squares * jnp.exp(-log_volumes), seen.present)
+    log_shapes = jnp.log(jnp.maximum(jnp.where(shared.shape, pooled, squares), tiny))
+    log_shapes = log_shapes - jnp.mean(log_shapes, axis=-1, keepdims=True)
+    log_shapes = jnp.where(shared.round, 0.0, log_shapes)
+    sizes = jnp.mean(squares * jnp.exp(-log_shapes), axis=-1)
+    counts = jnp.where(seen.present, seen.counts, 1.0)
+    common = _over(sizes, seen.present) / _over(seen.counts, seen.present)
+    volumes = jnp.where(shared.volume, common, sizes / counts)
+    return 0.5 * (jnp.log(jnp.maximum(volumes, tiny))[:, None] + log_shapes)
+
+
+def rotated(
+    axes: Float[AnyArray, "K d d"], log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared
+) -> tuple[Float[Array, "K d d"], Float[Array, "K d d"]]:
+    """Turn axes once in each plane so that Σ_k tr(Σ_k⁻¹ W_k) is least; returns them and the scatter along them.
+
+    In the plane of axes i and j the sum is a constant plus α cos 2θ + β sin 2θ, with α = ½ Σ_k (p_i − p_j)(c_ii − c_jj)
+    and β = Σ_k (p_i − p_j) c_ij over the components that share the axes, where p = e^{−2s}.
+
+    Args:
+        axes: Q, with the axes of a component as rows.
+        log_scales: s.
+        seen: of all components.
+        shared: of the model.
+    """
+    along = jnp.einsum("kij,kjl,kml->kim", axes, seen.scatter, axes)
+    precisions = jnp.exp(-2.0 * log_scales)
+    left, right = np.triu_indices(axes.shape[-1], 1)
+    if not len(left):
+        return axes, along
+    pairs = jnp.asarray(np.stack([left, right], axis=1))
+
+    def turn(number: Any, carried: Any) -> Any:
+        axes, along = carried
+        i, j = pairs[number, 0], pairs[number, 1]
+        gap = precisions[:, i] - precisions[:, j]
+        alpha = 0.5 * gap * (along[:, i, i] - along[:, j, j])
+        beta = gap * along[:, i, j]
+        alpha, beta = (jnp.where(shared.orientation, _over(value, seen.present), value) for value in (alpha, beta))
+        # Where nothing turns (equal precisions), the angle is zero rather than that of rounding errors.
+        flat = (alpha <= 0.0) & (beta == 0.0)
+        angle = jnp.where(flat, 0.0, 0.5 * jnp.arctan2(-beta, -alpha))
+        cosine, sine = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
+
+        def rows(matrix: Any) -> Any:
+            one, other = matrix[:, i], matrix[:, j]
+            return matrix.at[:, i].set(cosine * one + sine * other).at[:, j].set(cosine * other - sine * one)
+
+        along = jnp.swapaxes(rows(jnp.swapaxes(rows(along), 1, 2)), 1, 2)
+        return rows(axes), along
+
+    return jax.lax.fori_loop(0, len(left), turn, (axes, along))
+
+
+def oriented(
+    axes: Float[AnyArray, "K d d"], log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared
+) -> tuple[Float[Array, "K d"], Float[Array, "K d d"]]:
+    """Log scales and axes after a step, from those before.
+
+    Args:
+        axes: Q.
+        log_scales: s.
+        seen: of all components.
+        shared: of the model.
+    """
+
+    def again(_: Any, carried: Any) -> Any:
+        log_scales, axes = carried
+        axes, along = rotated(axes, log_scales, seen, shared)
+        squares = jnp.diagonal(along, axis1=1, axis2=2)
+        return scaled(squares, log_scales, seen, shared), axes
+
+    squares = jnp.einsum("kij,kjl,kil->ki", axes, seen.scatter, axes)
+    return jax.lax.fori_loop(0, INNER, again, (scaled(squares, log_scales, seen, shared), axes))
+
+
+def along_columns(log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared) -> Float[Array, "K d"]:
+    """Log scales after a step where axes are those of the columns.
+
+    Args:
+        log_scales: s.
+        seen: of all components.
+        shared: of the model.
+    """
+    return jax.lax.fori_loop(0, INNER, lambda _, before: scaled(seen.scatter, before, seen, shared), log_scales)
+
+
+def unstructured(
+    log_scales: Float[AnyArray, "K d"], axes: Float[AnyArray, "K d d"], seen: Scatter, shared: Shared
+) -> tuple[Float[Array, "K d"], Float[Array, "K d d"]]:
+    """Log scales and axes of Σ_k = W_k / N_k, or of Σ W / Σ N: those of its Cholesky factor.
+
+    A matrix that rounding has left without a factor stays as it was before.
+
+    Args:
+        log_scales: s before.
+        axes: Q before.
+        seen: of all components.
+        shared: of the model.
+    """
+    counts = jnp.where(seen.present, seen.counts, 1.0)[:, None, None]
+    common = _over(seen.scatter, seen.present) / _over(seen.counts, seen.present)
+    covariances = jnp.where(shared.volume, common, seen.scatter / counts)
+    factors = jnp.linalg.cholesky(covariances)
+    diagonal = jnp.diagonal(factors, axis1=1, axis2=2)
+    identity = jnp.broadcast_to(jnp.eye(factors.shape[-1], dtype=factors.dtype), factors.shape)
+    whitening = jax.lax.linalg.triangular_solve(factors, identity, left_side=True, lower=True)
+    found = diagonal[:, :, None] * whitening
+    good = jnp.isfinite(found).all(axis=(1, 2))
+    return (
+        jnp.where(good[:, None], jnp.log(jnp.where(good[:, None], diagonal, 1.0)), log_scales),
+        jnp.where(good[:, None, None], found, axes),
+    )

@@ -1,0 +1,190 @@
+"""The log-likelihood of several columns in one pass over the data, with its gradient.
+
+The log joint density is linear in the features 1, x_i, x_i x_j (i ≤ j), and the sums that value and gradient need are
+the features weighted by responsibilities: both are matrix products, and nothing of size n × K × d is stored. The data
+are in blocks, so that what is stored stays in the cache. The price: products of features cancel, so data must be
+centred and of unit spread; float32 then resolves components down to some hundredths of it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import softmax
+from jaxtyping import Array, Bool, Float
+
+from gmm_pipeline.inference.objective import Blocks
+from gmm_pipeline.model.mixture import ABSENT, AnyArray
+from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, whiteners
+
+LONGEST_BLOCK = 4096
+
+
+class MultivariateSums(NamedTuple):
+    """The sums that one pass over the data yields."""
+
+    log_likelihood: Float[Array, ""]
+    responsibility: Float[Array, " K"]
+    """R = Σ_i c_i r_ik."""
+    first: Float[Array, "K d"]
+    """Σ_i c_i r_ik x_i."""
+    second: Float[Array, "K d d"] | Float[Array, "K d"]
+    """Σ_i c_i r_ik x_i x_iᵀ, or its diagonal where axes are those of the columns."""
+
+
+def in_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"]) -> Blocks:
+    """Lay data out in blocks of at most 4,096 rows.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+    """
+    blocks = math.ceil(len(data) / LONGEST_BLOCK)
+    length = math.ceil(len(data) / blocks)
+    missing = (0, blocks * length - len(data))
+    rows = jnp.pad(data, (missing, (0, 0)), mode="edge").reshape(blocks, length, data.shape[-1])
+    return Blocks(rows, jnp.pad(sample_weights, missing).reshape(blocks, length))
+
+
+def _pairs(n_columns: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(n_columns)
+
+
+def _features(rows: Float[AnyArray, "L d"], *, diagonal: bool) -> Float[Array, "L p"]:
+    if diagonal:
+        return jnp.concatenate([rows, rows**2], axis=-1)
+    left, right = _pairs(rows.shape[-1])
+    return jnp.concatenate([rows, rows[:, left] * rows[:, right]], axis=-1)
+
+
+def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"], Float[Array, "K p"]]:
+    """Of the features: log w + log N(x | μ, Σ) = height − ½ μᵀ P μ + (P μ)ᵀ x − ½ xᵀ P x with P = Σ⁻¹."""
+    mus = parameters.component_mus
+    if parameters.axes is None:
+        precisions = jnp.exp(-2.0 * parameters.log_component_scales)
+        linear, quadratic = precisions * mus, -0.5 * precisions
+    else:
+        inverse = whiteners(parameters)
+        precisions = jnp.einsum("kji,kjl->kil", inverse, inverse)
+        linear = jnp.einsum("kij,kj->ki", precisions, mus)
+        left, right = _pairs(mus.shape[-1])
+        quadratic = precisions[:, left, right] * np.where(left == right, -0.5, -1.0).astype(mus.dtype)
+    heights = log_heights(parameters) - 0.5 * jnp.sum(linear * mus, axis=-1)
+    return heights, jnp.concatenate([linear, quadratic], axis=-1)
+
+
+def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> MultivariateSums:
+    """All sums over the data that value and gradient of the log-likelihood need, in one pass.
+
+    Args:
+        parameters: the mixture, K components.
+        blocks: data and how often each counts.
+    """
+    heights, coefficients = _coefficients(parameters)
+    diagonal = parameters.axes is None
+
+    def of_block(total: Any, block: Blocks) -> tuple[Any, None]:
+        features = _features(block.data, diagonal=diagonal)
+        terms = features @ coefficients.T + heights
+        highest = jnp.max(terms, axis=-1, keepdims=True)
+        shares = jnp.exp(terms - highest)
+        density = jnp.sum(shares, axis=-1)
+        log_likelihood = jnp.sum(block.sample_weights * (highest[:, 0] + jnp.log(density)))
+        counted = shares * (block.sample_weights / density)[:, None]
+        found = log_likelihood, jnp.sum(counted, axis=0), counted.T @ features
+        return jax.tree.map(jnp.add, total, found), None
+
+    zeros = jnp.zeros((), heights.dtype), jnp.zeros_like(heights), jnp.zeros_like(coefficients)
+    if blocks.data.shape[0] == 1:
+        (found, _) = of_block(zeros, Blocks(blocks.data[0], blocks.sample_weights[0]))
+    else:
+        found, _ = jax.lax.scan(of_block, zeros, blocks)
+    log_likelihood, responsibility, moments = found
+    n_columns = blocks.data.shape[-1]
+    first, second = moments[:, :n_columns], moments[:, n_columns:]
+    if not diagonal:
+        left, right = _pairs(n_columns)
+        whole = jnp.zeros((len(heights), n_columns, n_columns), heights.dtype)
+        second = whole.at[:, left, right].set(second).at[:, right, left].set(second)
+    return MultivariateSums(log_likelihood, responsibility, first, second)
+
+
+@jax.custom_vjp
+def multivariate_log_likelihood(parameters: MultivariateParameters, blocks: Blocks) -> Float[Array, ""]:
+    """Log-likelihood of all data, Σ_i c_i log Σ_k w_k N(x_i | μ_k, Σ_k), in nats; its gradient costs no second pass.
+
+    With M = Σ c r (x − μ) and W = Σ c r (x − μ)(x − μ)ᵀ: ∂ log w = R − w Σ R, ∂μ = Bᵀ B M, ∂s_i = (B W Bᵀ)_ii − R,
+    ∂Q = −e^{−s} ∘ (B W).
+
+    Args:
+        parameters: the mixture, K components.
+        blocks: data and how often each counts; not differentiated.
+    """
+    return multivariate_sums(parameters, blocks).log_likelihood
+
+
+def _forward(parameters: MultivariateParameters, blocks: Blocks) -> tuple[Float[Array, ""], Any]:
+    found = multivariate_sums(parameters, blocks)
+    return found.log_likelihood, (parameters, blocks, found)
+
+
+def _backward(kept: Any, cotangent: Float[Array, ""]) -> tuple[MultivariateParameters, Blocks]:
+    parameters, blocks, found = kept
+    by_parameters = gradient_of(parameters, found)
+    return jax.tree.map(lambda leaf: cotangent * leaf, by_parameters), jax.tree.map(jnp.zeros_like, blocks)
+
+
+def gradient_of(parameters: MultivariateParameters, found: MultivariateSums) -> MultivariateParameters:
+    """The gradient of the log-likelihood from its sums, as `multivariate_log_likelihood` states it.
+
+    Args:
+        parameters: where they were taken.
+        found: the sums.
+    """
+    mus, counts = parameters.component_mus, found.responsibility
+    away = found.first - counts[:, None] * mus
+    by_weight = counts - softmax(parameters.log_component_weights) * jnp.sum(counts)
+    inverse_scales = jnp.exp(-parameters.log_component_scales)
+    if parameters.axes is None:
+        squares = found.second - 2.0 * mus * found.first + counts[:, None] * mus**2
+        precisions = inverse_scales**2
+        return MultivariateParameters(by_weight, precisions * away, precisions * squares - counts[:, None], None)
+    outer = mus[:, :, None] * found.first[:, None, :]
+    scatter = found.second - outer - jnp.swapaxes(outer, 1, 2)
+    scatter = scatter + counts[:, None, None] * mus[:, :, None] * mus[:, None, :]
+    inverse = whiteners(parameters)
+    seen = jnp.einsum("kij,kjl->kil", inverse, scatter)
+    by_mu = jnp.einsum("kji,kj->ki", inverse, jnp.einsum("kij,kj->ki", inverse, away))
+    by_scale = jnp.einsum("kil,kil->ki", seen, inverse) - counts[:, None]
+    return MultivariateParameters(by_weight, by_mu, by_scale, -inverse_scales[:, :, None] * seen)
+
+
+multivariate_log_likelihood.defvjp(_forward, _backward)
+
+
+def multivariate_log_likelihood_of(
+    parameters: MultivariateParameters, laid_out: Blocks, *, active: Bool[AnyArray, " K"], fused: bool
+) -> Float[Array, ""]:
+    """Log-likelihood of the active components, in nats.
+
+    Args:
+        parameters: the mixture, K components.
+        laid_out: data and how often each counts, by `in_rows`.
+        active: false for components that only pad the arrays: they get no weight and no gradient.
+        fused: not used: there is one form.
+    """
+    log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)
+    return multivariate_log_likelihood(parameters._replace(log_component_weights=log_weights), laid_out)
+
+
+def lay_out_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:
+    """Lay data out for the log-likelihood.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+        fused: not used.
+    """
+    return in_rows(data, sample_weights)
