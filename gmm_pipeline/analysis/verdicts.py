@@ -20,9 +20,10 @@ from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
 from gmm_pipeline.analysis.uncertainty import curvature, peak_of
 from gmm_pipeline.inference.collapse import collapsing
+from gmm_pipeline.inference.families.normal import fewest_data
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.restarts import fewest_data, log_posterior_at, spread_of
+from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
 from gmm_pipeline.model.splitting import merged
@@ -128,7 +129,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
     found = curvature(peak_of(job, result, data))
     if found is None or not found.shares[0] < FLAT:
         return 0.0
-    begin, floor = np.stack(exact(result.parameters)), job.scale_floor * spread_of(job)
+    begin, floor = np.stack(exact(result.parameters)), job.scale_floor * job.plan.family.spread_of(job)
     inside = np.minimum(begin[2], np.log(floor))
 
     def height(step: Float[np.ndarray, " P"]) -> float:

@@ -167,6 +167,7 @@ class SearchConfig:
     """Keys of the group `search`; their meanings stand in its YAML."""
 
     points: int = MISSING
+    rows: int = MISSING
     mixtures: int = MISSING
     kept: int = MISSING
     passes: int = MISSING

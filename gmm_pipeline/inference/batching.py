@@ -85,8 +85,8 @@ def width_of(job: FitJob) -> Width:
     evaluated = padded_length(len(job.data)) * evaluations / _spare()
     if tracing.leaves_out_components(job.plan.log_prior):
         wider = padded_components(components)
-        components = wider if evaluated * wider <= MOST_ELEMENTS_PADDED else components
-    elements = evaluated * components
+        components = wider if evaluated * wider * plan.family.cost <= MOST_ELEMENTS_PADDED else components
+    elements = evaluated * components * plan.family.cost
     runs = max(1.0, min(FEW_RUNS, MOST_ELEMENTS_OF_FEW / elements), min(WIDEST, MOST_ELEMENTS_BATCHED / elements))
     return Width(2 ** int(math.log2(runs)), components)
 
@@ -159,8 +159,10 @@ def memory_of(program: Program) -> int:
     starts, components = program.width
     item = np.dtype(program.dtype).itemsize
     # Data and sample weights, as given, in blocks and on the device.
-    of_data = 6 * program.n_data * (1 if program.plan.fused else 1 + components)
-    of_history = 2 * 3 * components * (program.steps // program.history_every + MOST_ENTRIES)
+    columns = max(1, program.plan.family.n_columns)
+    of_data = 6 * program.n_data * (columns if program.plan.fused else columns + components)
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(program.plan.family.zeros(components, program.dtype)))
+    of_history = 2 * numbers * (program.steps // program.history_every + MOST_ENTRIES)
     return item * (starts * of_data + max(starts, program.restarts) * of_history)
 
 

@@ -22,12 +22,11 @@ from gmm_pipeline.inference import lowered
 from gmm_pipeline.inference.batching import MOST_ENTRIES, Program, batches, group, program_of
 from gmm_pipeline.inference.fitting import Moment, StartInputs, advance, initial, start
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult, HistoryEntry, split
-from gmm_pipeline.inference.objective import compiler_options, lay_out
-from gmm_pipeline.inference.padding import padded
-from gmm_pipeline.inference.parameterization import Constraints
-from gmm_pipeline.inference.restarts import degenerate_components, spread_of
+from gmm_pipeline.inference.objective import compiler_options
+from gmm_pipeline.inference.padding import padded, with_components
+from gmm_pipeline.inference.restarts import degenerate_components
 from gmm_pipeline.model.inits import words_of
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.multivariate import AnyParameters
 
 Progress = Callable[[int, int], None]
 
@@ -63,7 +62,7 @@ def segments_of(program: Program) -> list[Segment]:
 
 
 def _run_segment(
-    parameters: Parameters,
+    parameters: AnyParameters,
     carried: Any,
     inputs: StartInputs,
     first: Any,
@@ -77,7 +76,7 @@ def _run_segment(
 
     A fit begins at step 0 from `parameters`; `carried` is the state that the previous segment ended with.
     """
-    laid_out = jax.vmap(functools.partial(lay_out, fused=plan.fused))(inputs.data, inputs.sample_weights)
+    laid_out = jax.vmap(functools.partial(plan.family.lay_out, fused=plan.fused))(inputs.data, inputs.sample_weights)
     move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
     begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, inputs)
     carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
@@ -109,8 +108,8 @@ def _run(fused: bool) -> Callable[..., Any]:
     return lowered.program(_run_segment, static="plan", compiler_options=compiler_options(fused))
 
 
-def _pad(parameters: Parameters, components: int) -> Parameters:
-    return Parameters(*(np.pad(np.asarray(leaf), (0, components - len(leaf))) for leaf in parameters))
+def _pad(parameters: AnyParameters, components: int) -> AnyParameters:
+    return jax.tree.map(lambda leaf: with_components(np.asarray(leaf), components, 0), parameters)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:
@@ -124,17 +123,16 @@ def keys_of(job: FitJob) -> list[Any]:
     return [job.key, *(sequence.generate_state(2) for sequence in others)]
 
 
-def _started(job: FitJob) -> list[tuple[Parameters, StartInputs]]:
+def _started(job: FitJob) -> list[tuple[AnyParameters, StartInputs]]:
     """Start and inputs of each restart of a run, padded to the width of its program."""
     plan, floats = split(job)
     program, dtype = program_of(job), job.data.dtype.type
     components = program.width.components
     starts = [start(job, key) for key in keys_of(job)] if job.begin is None else [job.begin] * job.restarts
-    with np.errstate(divide="ignore"):
-        log_floor = np.log(job.scale_floor * spread_of(job))
+    family = plan.family
     inputs = StartInputs(
         *padded(job.data, job.sample_weights, program.n_data),
-        Constraints(np.arange(components) < plan.n_components, np.array(job.equal_scales), dtype(log_floor)),
+        family.constraints_of(job, np.arange(components) < plan.n_components, family.spread_of(job)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
         jax.tree.map(dtype, floats),
@@ -143,7 +141,7 @@ def _started(job: FitJob) -> list[tuple[Parameters, StartInputs]]:
 
 
 def _fit_call(
-    program: Program, starts: Sequence[tuple[Parameters, StartInputs]], progress: Callable[[int], None]
+    program: Program, starts: Sequence[tuple[AnyParameters, StartInputs]], progress: Callable[[int], None]
 ) -> list[HistoryEntry]:
     """One batch, computed at the program's width: the history of each start, its end last.
 
@@ -173,7 +171,7 @@ def _fit_call(
     return [jax.tree.map(lambda leaf, start=number: leaf[:, start], history) for number in range(len(starts))]
 
 
-def _nothing_carried(plan: FitPlan, parameters: Parameters, inputs: StartInputs) -> Any:
+def _nothing_carried(plan: FitPlan, parameters: AnyParameters, inputs: StartInputs) -> Any:
     """Stands for what a segment before the first has left."""
     leaves, structure = jax.tree.flatten((parameters, inputs))
     begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
@@ -190,7 +188,7 @@ def _begun(plan: FitPlan, structure: Any, shapes: tuple[tuple[tuple[int, ...], n
 def compile_for(job: FitJob) -> None:
     """Compile a fit's program, by a call of no steps, so that it is there when a search before the fit has ended."""
     program = program_of(job)
-    alone = job._replace(restarts=1, begin=Parameters(*[np.zeros(job.plan.n_components, job.data.dtype)] * 3))
+    alone = job._replace(restarts=1, begin=job.shape.parameters())
     parameters, inputs = _stacked(_started(alone) * program.width.runs)
     carried = _nothing_carried(program.plan, parameters, inputs)
     _run(program.plan.fused)(
@@ -204,14 +202,14 @@ def _result(job: FitJob, history: HistoryEntry) -> FitResult:
     rested = np.flatnonzero(history.converged)
     last = int(rested[0]) if len(rested) else len(taken) - 1
     history = jax.tree.map(lambda leaf: leaf[: last + 1], history)
-    own = Parameters(*(leaf[:, : job.plan.n_components] for leaf in history.parameters))
+    own = jax.tree.map(lambda leaf: leaf[:, : job.plan.n_components], history.parameters)
     history = history._replace(parameters=own)
     return FitResult(
         parameters=jax.tree.map(lambda leaf: leaf[-1], own),
         learned={name: float(values[-1]) for name, values in history.learned.items()},
         steps=taken[: last + 1],
         history=history,
-        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in (*own, history.loss)),
+        diverged=not all(np.isfinite(leaf[-1]).all() for leaf in (*jax.tree.leaves(own), history.loss)),
         converged=bool(history.converged[-1]),
         n_steps=int(taken[last]),
         gradient_norm=float(history.gradient_norm[-1]),

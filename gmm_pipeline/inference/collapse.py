@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.restarts import log_posterior_at, spread_of
+from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
@@ -29,14 +29,14 @@ def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) ->
 
     The log posterior was rising and the scale falling when the steps ran out, most of the component's data are one
     value, and, narrower still at that value, it has a higher posterior. Components on many distinct values are never
-    reported.
+    reported; nor is one of several columns.
 
     Args:
         job: what was fitted.
         result: its answer.
         data: in the units of the fit.
     """
-    if result.converged or job.equal_scales or len(result.steps) < 2:
+    if job.covariance or result.converged or job.equal_scales or len(result.steps) < 2:
         return ()
     parameters, history = exact(result.parameters), result.history
     before = int(np.searchsorted(result.steps, (1.0 - LAST) * result.steps[-1], side="right")) - 1
@@ -72,6 +72,6 @@ def _most_of(
 def _narrower(job: FitJob, parameters: Parameters, component: int, loc: float) -> Parameters:
     log_weights, locs, log_scales = (np.array(leaf) for leaf in parameters)
     with np.errstate(divide="ignore"):
-        floor = np.log(job.scale_floor * spread_of(job))
+        floor = np.log(job.scale_floor * job.plan.family.spread_of(job))
     locs[component], log_scales[component] = loc, max(log_scales[component] - np.log(NARROWER), floor)
     return Parameters(log_weights, locs, log_scales)

@@ -13,11 +13,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from gmm_pipeline.inference.padding import with_components
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.scaling import AnyScaling
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
-from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
+from gmm_pipeline.model.mixture import AnyArray, constrain
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
+from gmm_pipeline.model.natural import Mixture
 
 ENTRIES_AT_ONCE = 64
 """Entries of a history that a prior is evaluated at side by side."""
@@ -34,10 +37,10 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    parameters: Parameters,
-    data: Float[np.ndarray, " n"],
+    parameters: AnyParameters,
+    data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
-    scaling: Scaling,
+    scaling: AnyScaling,
 ) -> Evaluation:
     """Evaluate parameters in float64, by NumPy, so that nothing is compiled for a single evaluation.
 
@@ -47,22 +50,23 @@ def evaluate(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's; moves the log density by −log spread.
     """
-    mixture = constrain(parameters)
-    if not np.isfinite(mixture).all():
+    mixture = natural_of(parameters)
+    if not all(np.isfinite(leaf).all() for leaf in mixture):
         return Evaluation(math.nan, np.full((len(data), len(mixture.locs)), np.nan))
-    log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64))
+    of_data = portable.evaluate if isinstance(mixture, Mixture) else portable.evaluate_multivariate
+    log_densities, responsibilities = of_data(*mixture, np.asarray(data, np.float64))
     counts = np.asarray(sample_weights, np.float64)
     return Evaluation(
-        log_likelihood=float(np.sum(counts * log_densities)) - float(np.sum(counts)) * float(np.log(scaling.spread)),
+        log_likelihood=float(np.sum(counts * log_densities)) - float(np.sum(counts)) * scaling.log_volume,
         responsibilities=responsibilities.T,
     )
 
 
 def log_likelihoods(
-    parameters: Parameters,
-    data: Float[np.ndarray, " n"],
+    parameters: AnyParameters,
+    data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
-    scaling: Scaling,
+    scaling: AnyScaling,
 ) -> Float[np.ndarray, " H"]:
     """Log-likelihood at each entry of a history, for data in the user's units, in nats and float64.
 
@@ -72,6 +76,9 @@ def log_likelihoods(
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
     """
+    if isinstance(parameters, MultivariateParameters):
+        entries = [jax.tree.map(lambda leaf, at=at: leaf[at], parameters) for at in range(len(parameters[0]))]
+        return np.array([evaluate(entry, data, sample_weights, scaling).log_likelihood for entry in entries])
     with np.errstate(all="ignore"):  # the likelihood of an entry that is not finite is NaN
         weights, locs, scales = (leaf[..., None] for leaf in constrain(parameters))
         heights, rates = portable.log_height(np.log(weights), np.log(scales)), 1.0 / scales
@@ -88,26 +95,26 @@ def log_likelihoods(
                 highest[np.isneginf(highest)] = 0.0
                 found[entries] += (np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]) @ counts
     finite = np.all([np.isfinite(leaf).all(axis=-1) for leaf in parameters], axis=0)
-    return np.where(finite, found - np.sum(sample_weights) * np.log(scaling.spread), np.nan)
+    return np.where(finite, found - np.sum(sample_weights) * scaling.log_volume, np.nan)
 
 
 @partial(jax.jit, static_argnames="log_prior")
 def _log_priors(
-    parameters: Parameters,
+    parameters: AnyParameters,
     active: AnyArray,
     learned: dict[str, AnyArray],
     floats: dict[str, AnyArray],
     *,
     log_prior: Plugin,
 ) -> Array:
-    def of_one(parameters: Parameters, learned: dict[str, AnyArray]) -> Array:
+    def of_one(parameters: AnyParameters, learned: dict[str, AnyArray]) -> Array:
         return prior_density(log_prior.given({**floats, **learned}), parameters, active)
 
     return jax.vmap(of_one)(parameters, learned)
 
 
 def log_priors(
-    parameters: Parameters, log_prior: Plugin, floats: Mapping[str, float], learned: Mapping[str, AnyArray]
+    parameters: AnyParameters, log_prior: Plugin, floats: Mapping[str, float], learned: Mapping[str, AnyArray]
 ) -> Float[np.ndarray, " H"]:
     """Log prior density at each entry of a history, in nats and float64.
 
@@ -119,7 +126,7 @@ def log_priors(
         floats: those floats.
         learned: [H] each, hyperparameters that the prior learns.
     """
-    n_entries, n_components = parameters.component_mus.shape
+    n_entries, n_components = parameters.log_component_weights.shape
     if log_prior.function is priors.flat:  # compiles nothing for a run without a prior
         return np.zeros(n_entries)
     width = width_for(log_prior, n_components)
@@ -129,7 +136,7 @@ def log_priors(
         exact = np.asarray(leaf, np.float64)
         return np.concatenate([exact, np.repeat(exact[-1:], missing, axis=0)])
 
-    wide = Parameters(*(np.pad(filled(leaf), ((0, 0), (0, width - n_components))) for leaf in parameters))
+    wide = jax.tree.map(lambda leaf: with_components(filled(leaf), width, 1), parameters)
     varied = {name: filled(values) for name, values in learned.items()}
     exact = {name: np.float64(value) for name, value in floats.items()}
     active, found = np.arange(width) < n_components, []

@@ -10,6 +10,7 @@ SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) an
 the loss, so that no cycle of three gradients ends worse than it began.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -33,10 +34,12 @@ class Problem(NamedTuple):
     """The number by which the objective is divided."""
     pseudo_count: Float[AnyArray, ""] | float
     """Pseudo-observations that the prior adds to each component: α − 1 for a Dirichlet prior."""
-    active: Bool[AnyArray, " K"]
-    equal_scales: Bool[AnyArray, ""]
-    log_floor: Float[AnyArray, ""] | float = -jnp.inf
-    """Least log scale; where EM's maximum lies below, this is the constrained maximum."""
+    constraints: Any
+    """Of the family; where EM's maximum lies below the floor, the step ends at the constrained maximum."""
+    step: Callable[..., Unconstrained]
+    """The family's step of EM: (free, gradient, problem) -> free."""
+    by_mixture: Any = None
+    """Gradient of the objective by the mixture: that by the free numbers hides what each component needs."""
 
 
 def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> Unconstrained:
@@ -50,7 +53,7 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
         gradient: of the loss, the negative log posterior over the divisor.
         problem: what EM needs besides.
     """
-    active, total = problem.active, problem.total
+    active, total = problem.constraints.active, problem.total
     n_active = jnp.sum(active, dtype=total.dtype)
     log_weights, mus, log_scales = free.parameters
     by_weight, by_mu, by_scale = (-problem.divisor * leaf for leaf in gradient.parameters)
@@ -64,14 +67,14 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
     shift = jnp.where(present, by_mu * jnp.exp(log_scales) / divisor, 0.0)
     own = (by_scale + seen) / divisor - shift**2
     within = jnp.sum(jnp.where(active, by_scale, 0.0)) + total - jnp.sum(shift**2 * jnp.where(present, seen, 0.0))
-    variance = jnp.where(problem.equal_scales, within / total, jnp.where(present, own, 1.0))
+    variance = jnp.where(problem.constraints.equal_scales, within / total, jnp.where(present, own, 1.0))
     # Rounding may make the variance of a component on a single point negative; the floor is above this bound.
     variance = jnp.maximum(variance, jnp.finfo(total.dtype).tiny * 1e3)
     tiny = jnp.finfo(total.dtype).tiny / jnp.finfo(total.dtype).eps
     moved = Parameters(
         jnp.where(active, jnp.log(jnp.maximum(counts / everything, tiny)), free.parameters.log_component_weights),
         mus + jnp.exp(log_scales) * shift,
-        jnp.where(active, jnp.maximum(log_scales + 0.5 * jnp.log(variance), problem.log_floor), log_scales),
+        jnp.where(active, jnp.maximum(log_scales + 0.5 * jnp.log(variance), problem.constraints.log_floor), log_scales),
     )
     return Unconstrained(moved, free.learned)
 
@@ -83,7 +86,7 @@ def em() -> optax.GradientTransformationExtraArgs:
         return optax.EmptyState()
 
     def update(updates: Any, state: Any, params: Any = None, **given: Any) -> tuple[Any, Any]:
-        return _difference(em_step(params, updates, given["problem"]), params), state
+        return _difference(given["problem"].step(params, updates, given["problem"]), params), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -114,13 +117,13 @@ def squarem() -> optax.GradientTransformationExtraArgs:
     """
 
     def init(params: Any) -> SquaremState:
-        dtype = params.parameters.component_mus.dtype
+        dtype = params.parameters.log_component_weights.dtype
         zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
         return SquaremState(jnp.zeros((), jnp.int32), params, params, params, zero, one, jnp.zeros((), bool))
 
     def update(updates: Any, state: Any, params: Any = None, **given: Any) -> tuple[Any, SquaremState]:
         free, value = params, given["value"]
-        stepped = em_step(free, updates, given["problem"])
+        stepped = given["problem"].step(free, updates, given["problem"])
         r = _difference(state.first, state.base)
         v = jax.tree.map(lambda new, once: new - once, _difference(stepped, free), r)
         length = _norm(r) / jnp.maximum(_norm(v), jnp.finfo(value.dtype).tiny)

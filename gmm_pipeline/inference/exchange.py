@@ -12,12 +12,10 @@ import numpy as np
 
 from gmm_pipeline.inference.calls import Progress, compile_for, in_threads
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.parameterization import number_of_parameters, over_sticks
+from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.search import SearchResult, seeded
 from gmm_pipeline.inference.search_memory import remembered_search
-from gmm_pipeline.inference.search_moves import in_order
-from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.splitting import merged, split_component
+from gmm_pipeline.model.multivariate import AnyParameters
 
 MOST_EXCHANGES = 3
 """Most rounds in which compared fits improve each other."""
@@ -66,7 +64,7 @@ def _compared(
 
 
 def _improved_by(
-    seeds: Mapping[int, list[Parameters]],
+    seeds: Mapping[int, list[AnyParameters]],
     asked: Mapping[int, tuple[FitJob, SearchPlan]],
     searched: Mapping[int, SearchResult],
     workers: int,
@@ -135,8 +133,7 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) ->
     scores: dict[int, float] = {}
     for number, found in searched.items():
         job = jobs[number]
-        n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
-        scores[number] = found.best.log_posterior - job.penalty * n_parameters if found.best.is_sound else -np.inf
+        scores[number] = found.best.log_posterior - job.penalty * job.n_parameters if found.best.is_sound else -np.inf
 
     def best(job: FitJob) -> float:
         return max(score for number, score in scores.items() if _is_beside(jobs[number], job))
@@ -173,12 +170,13 @@ def _is_beside(one: FitJob, other: FitJob) -> bool:
 
 def _from_others(
     number: int, jobs: Sequence[FitJob], searched: Mapping[int, SearchResult], changed: Collection[int]
-) -> list[Parameters]:
+) -> list[AnyParameters]:
     """Mixtures for a compared fit, made from the best optima of the others that have changed."""
     job = jobs[number]
+    family = job.plan.family
     if job.trained or over_sticks(job.plan.log_prior):
         return []
-    seeds: list[Parameters] = []
+    seeds: list[AnyParameters] = []
     for other in changed:
         beside, best = jobs[other], searched[other].best.parameters
         if other == number or not _is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
@@ -189,11 +187,8 @@ def _from_others(
         if beside.equal_scales != job.equal_scales and 1 not in (beside.plan.n_components, job.plan.n_components):
             continue
         if more == 1:
-            seeds += [
-                split_component(best, component, apart=job.halves_apart, keep_scale=job.equal_scales)
-                for component in range(beside.plan.n_components)
-            ]
+            equal = job.equal_scales
+            seeds += [family.split(job, best, component, equal) for component in range(beside.plan.n_components)]
         if more == -1:
-            ordered = in_order(exact(best))
-            seeds += [merged(ordered, left, left + 1) for left in range(job.plan.n_components)]
+            seeds += family.merges(best)
     return seeds

@@ -11,6 +11,7 @@ fixed.
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from gmm_pipeline.inference.calls import Progress, fit_starts
@@ -18,9 +19,9 @@ from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
 from gmm_pipeline.inference.parameterization import learned_by
-from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at, spread_of
+from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at
 from gmm_pipeline.inference.search import Optimum, SearchResult
-from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLURS = (1.0, 0.5, 0.2)
@@ -81,7 +82,7 @@ def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
     divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
     converged = optimum.gradient_norm < job.gradient_tolerance
     history = HistoryEntry(
-        Parameters(*(leaf[None] for leaf in optimum.parameters)),
+        jax.tree.map(lambda leaf: leaf[None], optimum.parameters),
         {},
         np.array([-optimum.log_posterior / divisor]),
         np.array([optimum.gradient_norm]),
@@ -105,33 +106,16 @@ def _beginning(began: str) -> Searched:
     return Searched(0, 0, (), 0, began)
 
 
-def _in_the_basin(job: FitJob, optimum: Parameters) -> list[FitJob]:
+def _in_the_basin(job: FitJob, optimum: AnyParameters) -> list[FitJob]:
     """Trainings from copies of an optimum, the most blurred first.
 
     With a prior that learns hyperparameters, the last start is the optimum itself, which is one for their initial
     values.
     """
     blurs = (*BLURS, 0.0) if learned_by(job.plan.log_prior) else BLURS
-    spread, alone = spread_of(job), job._replace(restarts=1, search=None)
-    return [alone._replace(begin=blurred_copy(optimum, blur, spread, job.equal_scales)) for blur in blurs]
-
-
-def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: bool) -> Parameters:
-    """Blur an optimum: move its weights towards equal ones and its scales towards 2/K of the data's spread.
-
-    Args:
-        optimum: log weights, locs, log scales.
-        blur: 0 for the optimum, 1 for equal weights and scales.
-        spread: standard deviation of the data.
-        equal_scales: whether there is one scale.
-    """
-    log_weights, locs, log_scales = exact(optimum)
-    widest = np.maximum(log_scales, np.log(2.0 * spread / len(locs)))
-    return Parameters(
-        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
-        locs,
-        log_scales + blur * (widest - log_scales) if not equal_scales else log_scales + blur * np.log(2.0),
-    )
+    family, alone = job.plan.family, job._replace(restarts=1, search=None)
+    spread = family.spread_of(job)
+    return [alone._replace(begin=family.blurred(job, optimum, blur, spread)) for blur in blurs]
 
 
 def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum) -> FitResult:

@@ -24,20 +24,17 @@ from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference import em, tracing
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, HistoryEntry
-from gmm_pipeline.inference.objective import Blocks, log_likelihood_of
+from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import (
-    Constraints,
     Unconstrained,
-    gradient_norm,
     learned_by,
-    mixture_of,
     over_sticks,
     projected,
-    unconstrained_of,
 )
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.priors import traits
 
 LossFunction = Callable[[Any], Float[Array, ""]]
@@ -46,9 +43,11 @@ LossFunction = Callable[[Any], Float[Array, ""]]
 class StartInputs(NamedTuple):
     """The inputs in which starts of one program differ; all arrays."""
 
-    data: Float[AnyArray, "*batch n"]
+    data: Float[AnyArray, "..."]
+    """[..., n], or [..., n, d]."""
     sample_weights: Float[AnyArray, "*batch n"]
-    constraints: Constraints
+    constraints: Any
+    """Of the family."""
     tolerance: Float[AnyArray, "*batch"]
     gradient_tolerance: Float[AnyArray, "*batch"]
     floats: dict[str, dict[str, Float[AnyArray, "*batch"]]]
@@ -81,8 +80,10 @@ class Parts(NamedTuple):
 
     loss_func: LossFunction
     """Unconstrained -> negative log posterior over the divisor."""
+    value_and_grad: Callable[[Unconstrained], tuple[Float[Array, ""], Unconstrained, AnyParameters]]
+    """Unconstrained -> loss, and its gradient by the free numbers and by the mixture."""
     optimizer: optax.GradientTransformationExtraArgs
-    mixture: Callable[[Unconstrained], Parameters]
+    mixture: Callable[[Unconstrained], AnyParameters]
     problem: em.Problem
 
 
@@ -103,27 +104,29 @@ def step(
         optimizer: any optax transformation.
         problem: what EM must know of the loss.
     """
-    moved, info, _, _ = _step(state, loss_func, optimizer, problem)
+    value, gradient = jax.value_and_grad(loss_func)(state.parameters)
+    moved, info, _ = _moved(state, value, gradient, loss_func, optimizer, problem)
     return moved, info
 
 
-def _step(
+def _moved(
     state: State,
+    value: Float[Array, ""],
+    gradient: Any,
     loss_func: LossFunction,
     optimizer: optax.GradientTransformationExtraArgs,
     problem: em.Problem | None,
-) -> tuple[State, StepInfo, Any, Any]:
+) -> tuple[State, StepInfo, Any]:
     def value_fn(parameters: Any, problem: em.Problem | None = None) -> Float[Array, ""]:
         # optax passes all extra arguments to the function too, and refuses those it does not take.
         return loss_func(parameters)
 
-    value, gradient = jax.value_and_grad(loss_func)(state.parameters)
     arguments = {"value": value, "grad": gradient, "value_fn": value_fn, "problem": problem}
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.parameters, **arguments)
     # Optimizers may compute in float32 whatever the type of the parameters; a scan's carry must keep its type.
     moved = optax.apply_updates(state.parameters, updates)
     parameters = jax.tree.map(lambda new, old: new.astype(old.dtype), moved, state.parameters)
-    return State(parameters, optimizer_state), StepInfo(state.parameters, value), gradient, updates
+    return State(parameters, optimizer_state), StepInfo(state.parameters, value), updates
 
 
 def make_step_scannable(
@@ -148,7 +151,7 @@ def make_step_scannable(
 
 def get_loss(
     state: State,
-    get_params_func: Callable[[State], Parameters],
+    get_params_func: Callable[[State], Any],
     loss_func: Callable[..., Float[Array, ""]],
     data: AnyArray,
 ) -> Float[Array, ""]:
@@ -174,20 +177,29 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
     constraints, floats = inputs.constraints, inputs.floats["prior"]
     total = jnp.sum(laid_out.sample_weights)
     divisor = total if plan.average_loss else 1.0
-    mixture = partial(mixture_of, constraints=constraints, sticks=over_sticks(plan.log_prior))
+    mixture = partial(plan.family.mixture_of, constraints=constraints, sticks=over_sticks(plan.log_prior))
+
+    def constrained(free: Unconstrained) -> tuple[AnyParameters, dict[str, Any]]:
+        return mixture(free), {name: jnp.exp(value) for name, value in free.learned.items()}
+
+    def loss_of(parameters: AnyParameters, learned: dict[str, Any]) -> Float[Array, ""]:
+        log_prior = tracing.prior_density(plan.log_prior.given({**floats, **learned}), parameters, constraints.active)
+        form = plan.family.log_likelihood_of
+        return -(form(parameters, laid_out, active=constraints.active, fused=plan.fused) + log_prior) / divisor
 
     def loss_func(free: Unconstrained) -> Float[Array, ""]:
-        parameters = mixture(free)
-        learned = {name: jnp.exp(value) for name, value in free.learned.items()}
-        log_prior = tracing.prior_density(plan.log_prior.given({**floats, **learned}), parameters, constraints.active)
-        log_likelihood = log_likelihood_of(parameters, laid_out, active=constraints.active, fused=plan.fused)
-        return -(log_likelihood + log_prior) / divisor
+        return loss_of(*constrained(free))
+
+    def value_and_grad(free: Unconstrained) -> tuple[Float[Array, ""], Unconstrained, AnyParameters]:
+        where, pulled_back = jax.vjp(constrained, free)
+        value, gradient = jax.value_and_grad(loss_of, argnums=(0, 1))(*where)
+        return value, *pulled_back(gradient), gradient[0]
 
     pseudo_count = traits(plan.log_prior.function).pseudo_count
     added = jnp.nan if pseudo_count is None else pseudo_count(**dict(plan.log_prior.given(floats).hyperparameters))
-    problem = em.Problem(total, divisor, added, *constraints)
+    problem = em.Problem(total, divisor, added, constraints, plan.family.em_step)
     optimizer = build_optimizer(*_given(plan, inputs))
-    return Parts(loss_func, optimizer, mixture, problem)
+    return Parts(loss_func, value_and_grad, optimizer, mixture, problem)
 
 
 def _given(plan: FitPlan, inputs: StartInputs) -> tuple[Plugin, Plugin]:
@@ -195,7 +207,7 @@ def _given(plan: FitPlan, inputs: StartInputs) -> tuple[Plugin, Plugin]:
     return plan.optimizer.given(inputs.floats["optimizer"]), plan.schedule.given(inputs.floats["schedule"])
 
 
-def start(job: FitJob, key: AnyArray) -> Parameters:
+def start(job: FitJob, key: AnyArray) -> AnyParameters:
     """Initial parameters of a start, from the run's init.
 
     Args:
@@ -203,10 +215,10 @@ def start(job: FitJob, key: AnyArray) -> Parameters:
         key: of the start.
     """
     found = job.plan.init(key, job.data, job.sample_weights, job.plan.n_components)
-    return Parameters(*(np.asarray(leaf, job.data.dtype) for leaf in found))
+    return jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), found)
 
 
-def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Carried:
+def initial(parameters: AnyParameters, inputs: StartInputs, *, plan: FitPlan) -> Carried:
     """The state before the first step.
 
     Args:
@@ -215,7 +227,8 @@ def initial(parameters: Parameters, inputs: StartInputs, *, plan: FitPlan) -> Ca
         plan: what it shares with the other starts of its program.
     """
     learned = {name: inputs.floats["prior"][name] for name in learned_by(plan.log_prior)}
-    free = unconstrained_of(parameters, learned, inputs.constraints, sticks=over_sticks(plan.log_prior))
+    sticks = over_sticks(plan.log_prior)
+    free = plan.family.unconstrained_of(parameters, learned, inputs.constraints, sticks=sticks)
     optimizer = build_optimizer(*_given(plan, inputs))
     return Carried(State(free, optimizer.init(free)), jnp.zeros((), bool))
 
@@ -245,11 +258,14 @@ def advance(
     """
     parts = parts_of(inputs, laid_out, plan)
     before = carried.state
-    moved, info, gradient, updates = _step(before, parts.loss_func, parts.optimizer, parts.problem)
+    value, gradient, by_mixture = parts.value_and_grad(before.parameters)
+    problem = parts.problem._replace(by_mixture=by_mixture)
+    moved, info, updates = _moved(before, value, gradient, parts.loss_func, parts.optimizer, problem)
     moved = moved._replace(parameters=projected(moved.parameters, inputs.constraints))
     landed = em.landed(before.optimizer_state, before.parameters, info.loss)
     moved = jax.tree.map(partial(jnp.where, moment.is_over), State(landed, before.optimizer_state), moved)
-    norm = _norm_of(gradient, before.parameters, inputs, parts)
+    in_nats = jax.tree.map(lambda slope: -problem.divisor * slope, gradient)
+    norm = plan.family.gradient_norm(in_nats, before.parameters, parts.mixture(before.parameters), problem)
     # The part of an update that the floor undoes gains nothing.
     updates = _above_floor(updates, before.parameters, inputs.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)
@@ -262,15 +278,10 @@ def advance(
     return Carried(state, converged), _seen(before.parameters, info.loss, norm, converged, parts)
 
 
-def _above_floor(updates: Unconstrained, free: Unconstrained, constraints: Constraints) -> Unconstrained:
+def _above_floor(updates: Unconstrained, free: Unconstrained, constraints: Any) -> Unconstrained:
     least = constraints.log_floor - free.parameters.log_component_scales
     by_scale = jnp.maximum(updates.parameters.log_component_scales, least)
     return updates._replace(parameters=updates.parameters._replace(log_component_scales=by_scale))
-
-
-def _norm_of(gradient: Unconstrained, free: Unconstrained, inputs: StartInputs, parts: Parts) -> Float[Array, ""]:
-    in_nats = jax.tree.map(lambda slope: -parts.problem.divisor * slope, gradient)
-    return gradient_norm(in_nats, parts.mixture(free), inputs.constraints, parts.problem.total)
 
 
 def _seen(

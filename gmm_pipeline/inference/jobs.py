@@ -7,9 +7,13 @@ from jaxtyping import Bool, Float, Int, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import em, tracing
-from gmm_pipeline.inference.parameterization import learned_by
+from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.families.normal import NORMAL
+from gmm_pipeline.inference.parameterization import learned_by, number_of_parameters
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model import covariances
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.priors import traits
 
 
@@ -31,6 +35,7 @@ class FitPlan(NamedTuple):
     """Whether the fused form of the log-likelihood is compiled; see `objective.py`."""
     as_written: bool
     """Whether hyperparameters are constants of the program and components are not padded."""
+    family: Family = NORMAL
 
 
 class Moves(NamedTuple):
@@ -58,7 +63,9 @@ class SearchPlan(NamedTuple):
     """How thorough a search for the best optimum is; hashable. See `search.py`."""
 
     points: int
-    """Most groups of data that a search sees."""
+    """Most groups of data that a search sees, of one column."""
+    rows: int
+    """Most data that a search sees, of several columns."""
     mixtures: int
     """Mixtures of a search at a time."""
     kept: int
@@ -102,7 +109,7 @@ class SearchPlan(NamedTuple):
 class FitJob(NamedTuple):
     """Everything that decides a fit, in the units of the fit."""
 
-    data: Float[np.ndarray, " n"]
+    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     sample_weights: Float[np.ndarray, " n"]
     key: PRNGKeyArray | Num[AnyArray, "2"]
     plan: FitPlan
@@ -123,7 +130,7 @@ class FitJob(NamedTuple):
     """Length of the gradient, in standard errors; a fit with a shorter one may stop."""
     halves_apart: float
     """How far the halves of a split component start from its loc, in its scales; coinciding halves never separate."""
-    begin: Parameters | None = None
+    begin: AnyParameters | None = None
     """Where to start, instead of where the plan's init says."""
     padded_to: int = 0
     """Least number of components to pad to, so that fits with different numbers share a program."""
@@ -133,19 +140,28 @@ class FitJob(NamedTuple):
     """Whether starts are trained as well; if not, the optimum of the search is the result."""
     penalty: float = 0.0
     """Nats that a parameter costs by the criterion of the selection to which the fit belongs."""
-    seeds: tuple[Parameters, ...] = ()
+    seeds: tuple[AnyParameters, ...] = ()
     """Mixtures from elsewhere that the search improves besides its own."""
+    covariance: str = ""
+    """Covariance model of several columns, one of `covariances.MODELS`; empty for one column."""
 
     @property
     def shape(self) -> tracing.Shape:
         """Shape of the data and parameters."""
-        return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype))
+        return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype), self.plan.family)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters of the mixture."""
+        if self.covariance:
+            return covariances.number_of_parameters(self.covariance, self.plan.n_components, self.data.shape[1])
+        return number_of_parameters(self.plan.n_components, equal_scales=self.equal_scales)
 
 
 class HistoryEntry(NamedTuple):
     """An entry of the history."""
 
-    parameters: Parameters
+    parameters: AnyParameters
     learned: dict[str, Float[AnyArray, "*batch"]]
     """Hyperparameters that the prior learns, not their logarithms."""
     loss: Float[AnyArray, "*batch"]
@@ -157,7 +173,7 @@ class HistoryEntry(NamedTuple):
 class FitResult(NamedTuple):
     """Where a start ended and how it got there, in the units of the fit."""
 
-    parameters: Parameters
+    parameters: AnyParameters
     learned: dict[str, float]
     """Hyperparameters that the prior learned."""
     steps: Int[np.ndarray, " H"]

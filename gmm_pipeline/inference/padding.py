@@ -9,6 +9,8 @@ import bisect
 import numpy as np
 from jaxtyping import Float
 
+AnyLeaf = Float[np.ndarray, "..."]
+
 COMPONENTS = (5, 10, 20)
 """Numbers of components that smaller ones are padded to."""
 LENGTHS = (
@@ -30,8 +32,8 @@ def padded_components(n_components: int) -> int:
 
 
 def padded(
-    data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"], length: int
-) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, " n"], length: int
+) -> tuple[Float[np.ndarray, "m ..."], Float[np.ndarray, " m"]]:
     """Pad data with their last value, at weight 0.
 
     Args:
@@ -40,4 +42,17 @@ def padded(
         length: m, n or more.
     """
     more = (0, length - len(data))
-    return np.pad(data, more, mode="edge"), np.pad(sample_weights, more)
+    return np.pad(data, (more, *[(0, 0)] * (data.ndim - 1)), mode="edge"), np.pad(sample_weights, more)
+
+
+def with_components(leaf: AnyLeaf, components: int, axis: int) -> AnyLeaf:
+    """An array of parameters with zeros for the components that it lacks.
+
+    Args:
+        leaf: with the components on an axis.
+        components: how many there are to be.
+        axis: which axis.
+    """
+    more = [(0, 0)] * leaf.ndim
+    more[axis] = (0, components - leaf.shape[axis])
+    return np.pad(leaf, more)

@@ -8,33 +8,19 @@ observations.
 import math
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from gmm_pipeline.inference.diagnostics import evaluate, log_priors
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, split
-from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.scaling import IDENTITY
+from gmm_pipeline.inference.scaling import identity_of
 from gmm_pipeline.model import priors
-from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, REACHED, SAME_OPTIMUM, WORSE
 
-AT_THE_FLOOR = 1.01
-"""A scale of at most this many times the floor counts as being at the floor."""
 
-
-def spread_of(job: FitJob) -> float:
-    """Standard deviation of the data, in the units of the fit."""
-    return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
-
-
-def fewest_data(job: FitJob) -> float:
-    """Observations that a component needs: one fewer with equal scales, where it has one parameter fewer."""
-    return max(job.fewest_data - 1.0, 0.0) if job.equal_scales else job.fewest_data
-
-
-def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...]:
+def degenerate_components(job: FitJob, parameters: AnyParameters) -> tuple[int, ...]:
     """The components at the floor of the scales, or with the weight of too few data (`fewest_data`).
 
     With a prior over sticks, empty components are intended and not degenerate.
@@ -43,25 +29,8 @@ def degenerate_components(job: FitJob, parameters: Parameters) -> tuple[int, ...
         job: what was fitted.
         parameters: where it ended.
     """
-    return tuple(np.flatnonzero(degenerate(job, parameters, spread_of(job))).tolist())
-
-
-def degenerate(job: FitJob, parameters: Parameters, spread: float) -> Bool[np.ndarray, "*S K"]:
-    """Which components are degenerate, of one mixture or many.
-
-    Args:
-        job: what is fitted.
-        parameters: any leading axes.
-        spread: standard deviation of the data.
-    """
-    log_weights, _, log_scales = exact(parameters)
-    with np.errstate(invalid="ignore", over="ignore"):
-        relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-        counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
-        found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
-    if not over_sticks(job.plan.log_prior):
-        found |= counts < fewest_data(job)
-    return found
+    family = job.plan.family
+    return tuple(np.flatnonzero(family.degenerate(job, parameters, family.spread_of(job))).tolist())
 
 
 def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
@@ -113,9 +82,9 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
 
 def log_posterior_at(
     job: FitJob,
-    mixture: Parameters,
+    mixture: AnyParameters,
     learned: Mapping[str, float] | None = None,
-    data: Float[np.ndarray, " n"] | None = None,
+    data: Float[np.ndarray, "n ..."] | None = None,
 ) -> float:
     """Log-likelihood plus log prior of a mixture, in nats and float64, in the units of the fit.
 
@@ -125,11 +94,12 @@ def log_posterior_at(
         learned: hyperparameters that the prior learned; those it starts with, if left out.
         data: in the units of the fit, if available in a higher precision than that of the job.
     """
-    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, IDENTITY)
+    scaling = identity_of(job.plan.family.n_columns)
+    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, scaling)
     return seen.log_likelihood + log_prior(job, mixture, learned)
 
 
-def log_prior(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | None = None) -> float:
+def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] | None = None) -> float:
     """Log prior density of a mixture, in nats and float64, in the units of the fit.
 
     Args:
@@ -140,7 +110,7 @@ def log_prior(job: FitJob, mixture: Parameters, learned: Mapping[str, float] | N
     plan, floats = split(job)
     if plan.log_prior.function is priors.flat:  # compiles nothing for a run without a prior
         return 0.0
-    parameters = Parameters(*(np.asarray(leaf)[None] for leaf in mixture))
+    parameters = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mixture)
     varied = {name: np.array([value]) for name, value in (learned or {}).items()}
     (found,) = log_priors(parameters, plan.log_prior, floats["prior"], varied)
     return float(found)

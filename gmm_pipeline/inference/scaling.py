@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
+from gmm_pipeline.model.natural import mean_and_covariance, mean_and_spread
 
 
 class Scaling(NamedTuple):
@@ -20,8 +22,57 @@ class Scaling(NamedTuple):
     centre: float
     spread: float
 
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of the spread: how much lower log densities are in the user's units."""
+        return float(np.log(self.spread))
 
+
+class LinearScaling(NamedTuple):
+    """The affine map of several columns: x = centre + spread z, in float64."""
+
+    centre: Float[np.ndarray, " d"]
+    spread: Float[np.ndarray, "d d"]
+    """Lower triangular, with a positive diagonal."""
+
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of the determinant of the spread: how much lower log densities are in the user's units."""
+        return float(np.log(np.diagonal(self.spread)).sum())
+
+
+AnyScaling = Scaling | LinearScaling
 IDENTITY = Scaling(0.0, 1.0)
+
+
+def identity_of(n_columns: int) -> AnyScaling:
+    """The map that changes nothing.
+
+    Args:
+        n_columns: d, or 0 where a datum is a number.
+    """
+    return LinearScaling(np.zeros(n_columns), np.eye(n_columns)) if n_columns else IDENTITY
+
+
+def linear_scaling_of(
+    data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], kind: Kind
+) -> LinearScaling:
+    """The map that standardises data as far as the covariance model allows: it must contain its own images.
+
+    Full covariances: mean 0 and covariance I. Diagonal ones: each column to unit spread. Spherical and oriented ones:
+    all columns by one factor, since other maps change what components share.
+
+    Args:
+        data: x, in the user's units.
+        sample_weights: c, how often each datum counts.
+        kind: how components are represented.
+    """
+    centre, covariance = mean_and_covariance(data, sample_weights)
+    if kind is Kind.FULL:
+        return LinearScaling(centre, np.linalg.cholesky(covariance))
+    variances = np.diagonal(covariance)
+    spread = np.sqrt(variances if kind is Kind.DIAGONAL else np.full_like(variances, variances.mean()))
+    return LinearScaling(centre, np.diag(spread))
 
 
 def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
@@ -34,26 +85,45 @@ def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, 
     return Scaling(*mean_and_spread(data, sample_weights))
 
 
-def to_fit_units(data: Float[np.ndarray, " n"], scaling: Scaling) -> Float[np.ndarray, " n"]:
+def to_fit_units(data: Float[np.ndarray, "n ..."], scaling: AnyScaling) -> Float[np.ndarray, "n ..."]:
     """Standardised data, z = (x − centre) / spread.
 
     Args:
         data: [n], x, in the user's unit.
         scaling: of `scaling_of`.
     """
+    if isinstance(scaling, LinearScaling):
+        diagonal = np.diagonal(scaling.spread)
+        if np.array_equal(scaling.spread, np.diag(diagonal)):
+            return (data - scaling.centre) / diagonal
+        return np.linalg.solve(scaling.spread, (data - scaling.centre).T).T
     return (data - scaling.centre) / scaling.spread
 
 
-def to_user_units(parameters: Parameters, scaling: Scaling) -> Parameters:
+def to_user_units(parameters: AnyParameters, scaling: AnyScaling) -> AnyParameters:
     """The same mixture for data in the user's units, as float64; any leading axes are kept.
 
     Args:
         parameters: [..., K], in the units of the fit.
         scaling: with which the data were standardised.
     """
+    if isinstance(parameters, MultivariateParameters):
+        return _linear_to_user_units(parameters, scaling)
     log_component_weights, component_mus, log_component_scales = exact(parameters)
     return Parameters(
         log_component_weights,
         scaling.centre + scaling.spread * component_mus,
         log_component_scales + np.log(scaling.spread),
     )
+
+
+def _linear_to_user_units(parameters: MultivariateParameters, scaling: LinearScaling) -> MultivariateParameters:
+    """B = diag(e^{−s}) Q becomes B L⁻¹, which is split in the same way."""
+    log_weights, mus, log_scales, axes = (None if leaf is None else np.asarray(leaf, np.float64) for leaf in parameters)
+    moved = scaling.centre + mus @ scaling.spread.T
+    diagonal = np.diagonal(scaling.spread)
+    if axes is None or ((diagonal == diagonal[0]).all() and np.array_equal(scaling.spread, np.diag(diagonal))):
+        return MultivariateParameters(log_weights, moved, log_scales + np.log(diagonal), axes)
+    whiteners = np.exp(-log_scales)[..., None] * axes @ np.linalg.inv(scaling.spread)
+    inverse = np.diagonal(whiteners, axis1=-2, axis2=-1)
+    return MultivariateParameters(log_weights, moved, -np.log(inverse), whiteners / inverse[..., None])

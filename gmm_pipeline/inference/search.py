@@ -14,20 +14,19 @@ all searches are improved on all data until they converge. The price: an optimum
 groups can be missed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.inference import search_moves
+from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.restarts import spread_of
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
-from gmm_pipeline.inference.search_moves import distances, in_order, taken
+from gmm_pipeline.inference.search_moves import taken
 from gmm_pipeline.model import inits
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Array = np.ndarray
@@ -42,7 +41,7 @@ AT_REST = 1e-2 * SAME_OPTIMUM
 class Optimum(NamedTuple):
     """A local maximum of the likelihood or the posterior, in the units of the fit."""
 
-    parameters: Parameters
+    parameters: AnyParameters
     log_posterior: float
     """In nats, on all data, in the precision of the fit."""
     gradient_norm: float
@@ -60,7 +59,7 @@ class SearchResult(NamedTuple):
     n_agreeing: int
     """Searches that reached the best optimum of all."""
     n_rounds: int
-    mixtures: Parameters
+    mixtures: AnyParameters
     """[R, k, K], the best distinct ones that each search kept, on condensed data."""
     values: Float[Array, "R k"]
     """Their log posteriors."""
@@ -77,35 +76,8 @@ class SearchResult(NamedTuple):
         return self.best.log_posterior - others[0].log_posterior if others else None
 
 
-def condensed(
-    data: Float[Array, " n"], sample_weights: Float[Array, " n"], at_most: int
-) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-    """Groups of neighbouring data: their means, and how much each counts.
-
-    Equal values form one group. Where there are more than `at_most` distinct values, groups are limited both in their
-    share of the data and in their share of the range.
-
-    Args:
-        data: x.
-        sample_weights: c, how often each datum counts.
-        at_most: m, at most.
-    """
-    counted = sample_weights > 0
-    values, inverse = np.unique(data[counted], return_inverse=True)
-    counts = np.bincount(inverse, sample_weights[counted])
-    if len(values) <= at_most:
-        return values, counts.astype(data.dtype)
-    values = values.astype(np.float64)
-    shares = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
-    along = 0.5 * shares + 0.5 * (values - values[0]) / (values[-1] - values[0])
-    group = np.minimum((along * at_most).astype(int), at_most - 1)
-    total, sums = np.bincount(group, counts, at_most), np.bincount(group, counts * values, at_most)
-    there = total > 0
-    return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
-
-
 def best_distinct(
-    values: Float[Array, "R n"], mixtures: Parameters, at_most: int
+    values: Float[Array, "R n"], mixtures: AnyParameters, at_most: int, family: Family
 ) -> tuple[Int[Array, "R k"], Int[Array, " R"]]:
     """The best mixtures of each search that are not near a better one: their indices, the best first, and their number.
 
@@ -113,6 +85,7 @@ def best_distinct(
         values: their log posteriors.
         mixtures: [R, n, K], components in order.
         at_most: k; if there are fewer, the best is repeated.
+        family: of the components.
     """
     left, rows = values.copy(), np.arange(len(values))
     chosen, number = np.zeros((len(values), at_most), int), np.zeros(len(values), int)
@@ -121,7 +94,7 @@ def best_distinct(
         is_one = np.isfinite(left[rows, best])
         chosen[:, slot] = np.where(is_one, best, chosen[:, 0])
         number += is_one
-        near = ~(distances(taken(mixtures, best[:, None]), mixtures) >= NEAR)  # also where the distance is NaN
+        near = ~(family.distances(taken(mixtures, best[:, None]), mixtures) >= NEAR)  # also where the distance is NaN
         left[near] = -np.inf
         left[rows, best] = -np.inf
     return chosen, np.maximum(number, 1)
@@ -148,7 +121,7 @@ def seeded(
     jobs: Sequence[FitJob],
     plan: SearchPlan,
     found: Sequence[SearchResult],
-    seeds: Sequence[Sequence[Parameters]],
+    seeds: Sequence[Sequence[AnyParameters]],
     workers: int = 1,
 ) -> list[SearchResult]:
     """Improve the search results of fits by mixtures from elsewhere, where these lead to a better optimum.
@@ -172,25 +145,26 @@ def seeded(
 def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int) -> Search:
     mixtures, values, n_rounds = yield from _evolved(small, plan, n_searches)
     # A mixture that several searches have is improved only once.
-    everything = Parameters(*(leaf.reshape(1, -1, leaf.shape[-1]) for leaf in mixtures))
-    order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists)
-    finalists = Parameters(*(leaf[0] for leaf in taken(everything, order[:, : number[0]])))
-    optima = _distinct((yield from _polished(whole, finalists, plan)))
+    family = small.job.plan.family
+    everything = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), mixtures)
+    order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists, family)
+    finalists = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, : number[0]]))
+    optima = _distinct((yield from _polished(whole, finalists, plan)), family)
     agreeing = yield from _agreeing(small, mixtures, values, optima[0])
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
 
 
 def _seeded(
-    small: Problem, whole: Problem, plan: SearchPlan, found: SearchResult, seeds: Sequence[Parameters]
+    small: Problem, whole: Problem, plan: SearchPlan, found: SearchResult, seeds: Sequence[AnyParameters]
 ) -> Search:
-    mixtures = Parameters(*(np.stack([np.asarray(leaf) for leaf in leaves]) for leaves in zip(*seeds, strict=True)))
+    mixtures = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *seeds)
     mixtures, values, _ = yield Request(small, mixtures, plan.passes)
     better = values > found.values.max() + SAME_OPTIMUM
     if not better.any():
         return found
     most = np.argsort(-values)[: min(plan.finalists, int(better.sum()))]
-    polished = yield from _polished(whole, Parameters(*(leaf[most] for leaf in mixtures)), plan)
-    optima = _distinct([*found.optima, *polished])
+    polished = yield from _polished(whole, jax.tree.map(lambda leaf: leaf[most], mixtures), plan)
+    optima = _distinct([*found.optima, *polished], small.job.plan.family)
     agreeing = yield from _agreeing(small, found.mixtures, found.values, optima[0])
     return found._replace(optima=tuple(optima), n_agreeing=agreeing)
 
@@ -198,9 +172,10 @@ def _seeded(
 def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, Problem]]:
     """For each fit the condensed data that its searches see, and all of its data."""
     first = jobs[0]
-    spread = spread_of(first)
-    points = condensed(first.data, first.sample_weights, plan.points)
-    is_whole = len(points[0]) <= FEW and len(points[0]) == len(np.unique(first.data[first.sample_weights > 0]))
+    family = first.plan.family
+    spread = family.spread_of(first)
+    points = family.condensed(first, plan)
+    is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
         small = Problem(*points, job, spread, job.restarts * plan.mixtures)
@@ -208,37 +183,38 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     return found
 
 
-def _agreeing(problem: Problem, mixtures: Parameters, values: Float[Array, "R k"], best: Optimum) -> Search:
+def _distinct_data(job: FitJob) -> Array:
+    return np.unique(job.data[job.sample_weights > 0], axis=0)
+
+
+def _agreeing(problem: Problem, mixtures: AnyParameters, values: Float[Array, "R k"], best: Optimum) -> Search:
     """How many searches have the best optimum among their kept mixtures."""
-    here = in_order(_alone(best))
+    family = problem.job.plan.family
+    here = family.in_order(_alone(best))
     _, value, _ = yield Request(problem, here, 1)
-    return int(((np.abs(values - value) < SAME_OPTIMUM) | (distances(here, mixtures) < NEAR)).any(axis=1).sum())
+    near = family.distances(here, mixtures) < NEAR
+    return int(((np.abs(values - value) < SAME_OPTIMUM) | near).any(axis=1).sum())
 
 
-def _alone(optimum: Optimum) -> Parameters:
-    return Parameters(*(leaf[None, None] for leaf in optimum.parameters))
+def _alone(optimum: Optimum) -> AnyParameters:
+    return jax.tree.map(lambda leaf: leaf[None, None], optimum.parameters)
 
 
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
     """The best mixtures of each search on condensed data, the best first; their values; and the number of rounds."""
     job = problem.job
     generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(n_searches)]
-    landscape = search_moves.Landscape(
-        inits.Sorted.of(problem.data, problem.sample_weights),
-        job.equal_scales,
-        max(math.log(plan.narrowest * problem.spread), problem.log_floor),
-        plan.places,
-        plan.starts._asdict(),
-    )
+    family = job.plan.family
+    landscape = family.landscape(problem.data, problem.sample_weights, job, plan, problem.spread)
     n_new = plan.mixtures - plan.kept
     numbers = _shared_out(n_new, plan.moves._asdict())
-    first = [search_moves.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
-    mixtures = Parameters(*(np.stack(leaves) for leaves in zip(*first, strict=True)))
+    first = [family.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
+    mixtures = jax.tree.map(lambda *leaves: np.stack(leaves), *first)
     best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
     while True:
         mixtures, values, norms = yield Request(problem, mixtures, plan.passes)
-        mixtures, n_rounds = in_order(mixtures), n_rounds + 1
-        chosen, n_kept = best_distinct(values, mixtures, plan.kept)
+        mixtures, n_rounds = family.in_order(mixtures), n_rounds + 1
+        chosen, n_kept = best_distinct(values, mixtures, plan.kept, family)
         mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
         # A mixture that still moves may be about to collapse: only those where EM's next step gains next to nothing
         # count.
@@ -248,8 +224,8 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
         agree = best >= best.max() - SAME_OPTIMUM
         if n_rounds >= plan.rounds or (agree.all() and n_rounds > plan.patience * since):
             return mixtures, values, n_rounds
-        children = search_moves.varied(generators, landscape, mixtures, n_kept, numbers)
-        mixtures = Parameters(*(np.concatenate(both, axis=1) for both in zip(mixtures, children, strict=True)))
+        children = family.varied(generators, landscape, mixtures, n_kept, numbers)
+        mixtures = jax.tree.map(lambda *both: np.concatenate(both, axis=1), mixtures, children)
 
 
 def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
@@ -262,13 +238,13 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
     return numbers
 
 
-def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Search:
+def _polished(problem: Problem, mixtures: AnyParameters, plan: SearchPlan) -> Search:
     """The optima that mixtures, [n, K], lead to on all data; less converged in a short search."""
     found: list[Optimum] = []
     n_calls = MOST_CALLS if plan.rounds > plan.screening else FEW_CALLS
-    for first in range(0, len(mixtures.component_mus), problem.width):
-        some = Parameters(*(leaf[first : first + problem.width] for leaf in mixtures))
-        values = norms = np.full(len(some.component_mus), -np.inf)
+    for first in range(0, len(mixtures.log_component_weights), problem.width):
+        some = jax.tree.map(lambda leaf, first=first: leaf[first : first + problem.width], mixtures)
+        values = norms = np.full(len(some.log_component_weights), -np.inf)
         for call in range(n_calls):
             before, longer = values, norms
             some, values, norms = yield Request(problem, some, plan.passes * 2**call)
@@ -278,21 +254,21 @@ def _polished(problem: Problem, mixtures: Parameters, plan: SearchPlan) -> Searc
                 break
         for slot, value in enumerate(values):
             is_sound = bool(value > -0.5 * UNSOUND)
-            own = Parameters(*(leaf[slot] for leaf in some))
+            own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], some)
             found.append(Optimum(own, float(value) + UNSOUND * (not is_sound), float(norms[slot]), is_sound))
     return found
 
 
-def _distinct(optima: Sequence[Optimum]) -> list[Optimum]:
+def _distinct(optima: Sequence[Optimum], family: Family) -> list[Optimum]:
     """The optima without duplicates, the best first."""
     kept: list[Optimum] = []
     for one in sorted(optima, key=lambda one: (one.is_sound, one.log_posterior), reverse=True):
-        if not any(_is_same(one, other) for other in kept):
+        if not any(_is_same(one, other, family) for other in kept):
             kept.append(one)
     return kept
 
 
-def _is_same(one: Optimum, other: Optimum) -> bool:
+def _is_same(one: Optimum, other: Optimum, family: Family) -> bool:
     if abs(other.log_posterior - one.log_posterior) < SAME_OPTIMUM:
         return True
-    return distances(in_order(_alone(one)), in_order(_alone(other))).item() < NEAR
+    return family.distances(family.in_order(_alone(one)), family.in_order(_alone(other))).item() < NEAR

@@ -6,7 +6,6 @@ their numbers of components and kinds of scales. Which requests share a call dep
 timing.
 """
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,10 +16,9 @@ from jaxtyping import Float
 from gmm_pipeline.inference import search_passes, tracing
 from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.jobs import FitJob, split
-from gmm_pipeline.inference.padding import padded, padded_components, padded_length
-from gmm_pipeline.inference.parameterization import Constraints, over_sticks
-from gmm_pipeline.inference.restarts import degenerate
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.inference.padding import padded, padded_components, padded_length, with_components
+from gmm_pipeline.inference.parameterization import over_sticks
+from gmm_pipeline.model.multivariate import AnyParameters, components_taken
 
 Array = np.ndarray
 UNSOUND = 1e12
@@ -36,14 +34,10 @@ class Problem(NamedTuple):
     data: Array
     sample_weights: Array
     job: FitJob
-    spread: float
+    spread: Any
+    """Of the data; see `Family.spread_of`."""
     width: int
     """Mixtures that a call improves at once; a smaller request is padded."""
-
-    @property
-    def log_floor(self) -> float:
-        """Least log scale."""
-        return math.log(self.job.scale_floor * self.spread) if self.job.scale_floor else -math.inf
 
     @property
     def padded_to(self) -> int:
@@ -58,7 +52,7 @@ class Request(NamedTuple):
     """Mixtures to be improved."""
 
     problem: Problem
-    mixtures: Parameters
+    mixtures: AnyParameters
     """[..., K]."""
     n_passes: int
 
@@ -66,7 +60,7 @@ class Request(NamedTuple):
 class Improved(NamedTuple):
     """Mixtures after some passes: the best evaluated version of each."""
 
-    mixtures: Parameters
+    mixtures: AnyParameters
     """[..., K]."""
     values: Float[Array, "*S"]
     """Their log posteriors in nats, lowered by `UNSOUND` where a component is degenerate."""
@@ -114,6 +108,7 @@ class _Shared(NamedTuple):
     """Data and sample weights, by identity."""
     padded_to: int
     width: int
+    family: Any
     log_prior: Any
     fused: bool
     floats: tuple[tuple[str, float], ...]
@@ -125,7 +120,9 @@ def _shared_by(request: Request) -> _Shared:
     plan, floats = split(problem.job)
     arrays = id(problem.data), id(problem.sample_weights)
     prior = tuple(sorted(floats["prior"].items()))
-    return _Shared(*arrays, problem.padded_to, problem.width, plan.log_prior, plan.fused, prior, request.n_passes)
+    return _Shared(
+        *arrays, problem.padded_to, problem.width, plan.family, plan.log_prior, plan.fused, prior, request.n_passes
+    )
 
 
 def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
@@ -137,7 +134,7 @@ def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
         (shared, jax.tree.map(lambda leaf, first=first, width=shared.width: leaf[first : first + width], stacked))
         for shared, members in groups.items()
         for stacked in [jax.tree.map(lambda *leaves: np.concatenate(leaves), *(rows[number] for number in members))]
-        for first in range(0, len(stacked[0].component_mus), shared.width)
+        for first in range(0, len(stacked[0].log_component_weights), shared.width)
     ]
     first_of = {shared: requests[members[0]].problem for shared, members in groups.items()}
     done = list(in_threads(lambda call: _call(first_of[calls[call][0]], *calls[call]), len(calls), workers))
@@ -147,34 +144,38 @@ def _improved(requests: Sequence[Request], workers: int) -> list[Improved]:
         whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *of_group)
         first = 0
         for number in members:
-            n = len(rows[number][0].component_mus)
+            n = len(rows[number][0].log_component_weights)
             part = jax.tree.map(lambda leaf, first=first, n=n: leaf[first : first + n], whole)
             found[number] = _judged(requests[number], part)
             first += n
     return [found[number] for number in range(len(requests))]
 
 
-def _rows(request: Request) -> tuple[Parameters, Constraints]:
+def _rows(request: Request) -> tuple[AnyParameters, Any]:
     """Mixtures as the program takes them, one per row, with the constraints of each."""
     problem, mixtures = request.problem, request.mixtures
     n_components, dtype = problem.job.plan.n_components, problem.data.dtype.type
     if over_sticks(problem.job.plan.log_prior):
         # A prior over sticks expects the heaviest components first.
         order = np.argsort(-mixtures.log_component_weights, axis=-1, kind="stable")
-        mixtures = Parameters(*(np.take_along_axis(leaf, order, axis=-1) for leaf in mixtures))
-    rows = [np.asarray(leaf, dtype).reshape(-1, n_components) for leaf in mixtures]
-    n, padded_to = len(rows[0]), problem.padded_to
-    constraints = Constraints(
-        np.broadcast_to(np.arange(padded_to) < n_components, (n, padded_to)),
-        np.full(n, problem.job.equal_scales),
-        np.full(n, problem.log_floor, dtype),
-    )
-    return Parameters(*(np.pad(leaf, ((0, 0), (0, padded_to - n_components))) for leaf in rows)), constraints
+        mixtures = components_taken(mixtures, order)
+    leading = mixtures.log_component_weights.ndim - 1
+    padded_to = problem.padded_to
+
+    def row(leaf: Array) -> Array:
+        flat = np.asarray(leaf, dtype).reshape(-1, *leaf.shape[leading:])
+        return with_components(flat, padded_to, 1)
+
+    rows = jax.tree.map(row, mixtures)
+    n = len(rows.log_component_weights)
+    active = np.arange(padded_to) < n_components
+    one = problem.job.plan.family.constraints_of(problem.job, active, problem.spread)
+    return rows, jax.tree.map(lambda leaf: np.broadcast_to(leaf, (n, *np.shape(leaf))), one)
 
 
-def _call(problem: Problem, shared: _Shared, rows: tuple[Parameters, Constraints]) -> search_passes.Improved:
+def _call(problem: Problem, shared: _Shared, rows: tuple[AnyParameters, Any]) -> search_passes.Improved:
     """One call of the program, filled up with copies of its last row."""
-    n = len(rows[0].component_mus)
+    n = len(rows[0].log_component_weights)
     mixtures, constraints = jax.tree.map(
         lambda leaf: np.pad(leaf, ((0, shared.width - n), *[(0, 0)] * (leaf.ndim - 1)), "edge"), rows
     )
@@ -184,15 +185,15 @@ def _call(problem: Problem, shared: _Shared, rows: tuple[Parameters, Constraints
         constraints,
         {name: dtype(value) for name, value in shared.floats},
     )
-    program = search_passes.compiled(shared.fused)
+    program = search_passes.compiled(shared.family, shared.fused)
     found = program(mixtures, arrays, np.int32(shared.n_passes), log_prior=shared.log_prior)
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
 
 
 def _judged(request: Request, found: search_passes.Improved) -> Improved:
-    job, shape = request.problem.job, request.mixtures.component_mus.shape
-    own = Parameters(*(leaf[:, : shape[-1]].reshape(shape) for leaf in found.parameters))
+    job, shape = request.problem.job, request.mixtures.log_component_weights.shape
+    own = jax.tree.map(lambda leaf: leaf[:, : shape[-1]].reshape(*shape, *leaf.shape[2:]), found.parameters)
     values, norms = (np.asarray(leaf).reshape(shape[:-1]) for leaf in (found.log_posterior, found.gradient_norm))
     values = np.where(np.isfinite(values), values, -np.inf).astype(np.float64)
-    sound = ~degenerate(job, own, request.problem.spread).any(axis=-1)
+    sound = ~job.plan.family.degenerate(job, own, request.problem.spread).any(axis=-1)
     return Improved(own, np.where(sound, values, values - UNSOUND), norms)

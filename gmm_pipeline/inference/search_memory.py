@@ -57,8 +57,16 @@ def remembered_search(
 
 def _digest(job: FitJob, plan: SearchPlan) -> str:
     """Digest of everything that a search sees of a fit."""
-    seen = (job.plan.n_components, job.padded_to, job.plan.log_prior, job.plan.fused, plan, job.restarts, len(job.data))
-    numbers = (job.equal_scales, job.scale_floor, job.fewest_data, job.gradient_tolerance)
+    seen = (
+        job.plan.n_components,
+        job.padded_to,
+        job.plan.log_prior,
+        job.plan.fused,
+        plan,
+        job.restarts,
+        job.data.shape,
+    )
+    numbers = (job.equal_scales, job.covariance, job.scale_floor, job.fewest_data, job.gradient_tolerance)
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
     for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):
         sha.update(np.ascontiguousarray(array).tobytes())

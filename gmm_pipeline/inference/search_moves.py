@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from gmm_pipeline.model import inits, portable
 from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.multivariate import AnyParameters, components_taken
 
 Array = np.ndarray
 SWAP, SPLIT, NEST, JOIN, FRESH = MOVES = ("swap", "split", "nest", "join", "fresh")
@@ -211,14 +212,14 @@ def _join(family: _Family, landscape: Landscape) -> Parameters:
 _MOVES = {SWAP: _swap, SPLIT: _split, NEST: _nest, JOIN: _join}
 
 
-def taken(mixtures: Parameters, index: Int[Array, "R n"]) -> Parameters:
+def taken(mixtures: AnyParameters, index: Int[Array, "R n"]) -> AnyParameters:
     """Select mixtures [R, n, K] from [R, m, K] by their index in each row.
 
     Args:
         mixtures: [R, m, K].
         index: [R, n], numbers from 0 to m − 1 in each row.
     """
-    return Parameters(*(np.take_along_axis(leaf, index[..., None], axis=1) for leaf in mixtures))
+    return components_taken(mixtures, index)
 
 
 def weights_of(mixtures: Parameters) -> Float[Array, "*S K"]:

@@ -17,26 +17,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from gmm_pipeline.inference import em, lowered, tracing
-from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
-from gmm_pipeline.inference.parameterization import (
-    Constraints,
-    Unconstrained,
-    gradient_norm,
-    mixture_of,
-    projected,
-    unconstrained_of,
-)
+from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.objective import compiler_options
+from gmm_pipeline.inference.parameterization import Unconstrained, projected
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.model.mixture import AnyArray, Parameters
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.priors import traits
 
 
 class Problem(NamedTuple):
     """What all mixtures of a search share; arrays."""
 
-    data: Float[AnyArray, " n"]
+    data: Float[AnyArray, "n ..."]
     sample_weights: Float[AnyArray, " n"]
-    constraints: Constraints
+    constraints: Any
     """Of each mixture, [S, ...]."""
     floats: dict[str, AnyArray]
     """Hyperparameters of the prior."""
@@ -45,7 +40,7 @@ class Problem(NamedTuple):
 class Improved(NamedTuple):
     """The best evaluated version of each mixture."""
 
-    parameters: Parameters
+    parameters: AnyParameters
     """[S, K]."""
     log_posterior: Float[AnyArray, " S"]
     """Log-likelihood plus log prior, in nats."""
@@ -54,25 +49,35 @@ class Improved(NamedTuple):
 
 
 def _improve(
-    parameters: Parameters, problem: Problem, n_passes: Int[AnyArray, ""], *, log_prior: Plugin, fused: bool
+    parameters: AnyParameters,
+    problem: Problem,
+    n_passes: Int[AnyArray, ""],
+    *,
+    log_prior: Plugin,
+    family: Family,
+    fused: bool,
 ) -> Improved:
-    blocks = lay_out(problem.data, problem.sample_weights, fused=fused)
+    blocks = family.lay_out(problem.data, problem.sample_weights, fused=fused)
     total = jnp.sum(problem.sample_weights)
     given = log_prior.given(problem.floats)
     pseudo_count = traits(log_prior.function).pseudo_count
     added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
     optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
 
-    def loss(free: Unconstrained, constraints: Constraints) -> Float[Array, ""]:
-        mixture = mixture_of(free, constraints, sticks=False)
+    def loss(mixture: AnyParameters, constraints: Any) -> Float[Array, ""]:
         prior = tracing.prior_density(given, mixture, constraints.active)
-        return -(log_likelihood_of(mixture, blocks, active=constraints.active, fused=fused) + prior)
+        form = family.log_likelihood_of
+        return -(form(mixture, blocks, active=constraints.active, fused=fused) + prior)
 
-    def one(constraints: Constraints, free: Unconstrained, state: Any, best: Any) -> tuple[Unconstrained, Any, Any]:
-        of_em = em.Problem(total, 1.0, jnp.asarray(added, total.dtype), *constraints)
-        value, gradient = jax.value_and_grad(loss)(free, constraints)
+    def one(constraints: Any, free: Unconstrained, state: Any, best: Any) -> tuple[Unconstrained, Any, Any]:
+        mixture_of = partial(family.mixture_of, constraints=constraints, sticks=False)
+        mixture, pulled_back = jax.vjp(mixture_of, free)
+        value, by_mixture = jax.value_and_grad(loss)(mixture, constraints)
+        (gradient,) = pulled_back(by_mixture)
+        added_ = jnp.asarray(added, total.dtype)
+        of_em = em.Problem(total, 1.0, added_, constraints, family.em_step, by_mixture)
         in_nats = jax.tree.map(jnp.negative, gradient)
-        norm = gradient_norm(in_nats, mixture_of(free, constraints, sticks=False), constraints, total)
+        norm = family.gradient_norm(in_nats, free, mixture, of_em)
         # If two values differ by no more than rounding, the shorter gradient decides.
         same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
         better = jnp.where(same, norm < best[2], value < best[1])
@@ -83,23 +88,29 @@ def _improve(
 
     # In log weights whatever the prior: the location of the maximum does not depend on the parameterisation.
     held_to = problem.constraints
-    free = jax.vmap(lambda each, constraints: unconstrained_of(each, {}, constraints, sticks=False))(
+    free = jax.vmap(lambda each, constraints: family.unconstrained_of(each, {}, constraints, sticks=False))(
         parameters, held_to
     )
     state = jax.vmap(optimizer.init)(free)
-    n = parameters.component_mus.shape[0]
+    n = parameters.log_component_weights.shape[0]
     worst = jnp.full((n,), jnp.inf, problem.data.dtype)
     best = (free.parameters, worst, worst)
     _, _, (found, value, norm) = jax.lax.fori_loop(
         0, n_passes, lambda _, carried: jax.vmap(one)(held_to, *carried), (free, state, best)
     )
-    mixtures = jax.vmap(lambda each, constraints: mixture_of(Unconstrained(each, {}), constraints, sticks=False))(
-        found, held_to
-    )
+    mixtures = jax.vmap(
+        lambda each, constraints: family.mixture_of(Unconstrained(each, {}), constraints, sticks=False)
+    )(found, held_to)
     return Improved(mixtures, -value, norm)
 
 
 @functools.cache
-def compiled(fused: bool) -> Callable[..., Improved]:
-    """The compiled program."""
-    return lowered.program(partial(_improve, fused=fused), static="log_prior", compiler_options=compiler_options(fused))
+def compiled(family: Family, fused: bool) -> Callable[..., Improved]:
+    """The compiled program of a family.
+
+    Args:
+        family: of the components.
+        fused: whether the log-likelihood is in its fused form.
+    """
+    improve = partial(_improve, family=family, fused=fused)
+    return lowered.program(improve, static="log_prior", compiler_options=compiler_options(fused))

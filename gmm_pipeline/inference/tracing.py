@@ -17,10 +17,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.em import Problem
+from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.plugins import Absent, Plugin
-from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.multivariate import AnyParameters
 
 COMPONENTS_STEP = 8
 """Components are padded to a multiple of this for priors that can leave components out."""
@@ -32,10 +34,11 @@ class Shape(NamedTuple):
     n_components: int
     n_data: int
     dtype: str
+    family: Family = NORMAL
 
-    def parameters(self) -> Parameters:
+    def parameters(self) -> Any:
         """Parameters of this shape, all zero."""
-        return Parameters(*[np.zeros(self.n_components, self.dtype)] * 3)
+        return self.family.zeros(self.n_components, self.dtype)
 
 
 def use_init(init: Plugin, shape: Shape) -> Any:
@@ -46,7 +49,10 @@ def use_init(init: Plugin, shape: Shape) -> Any:
         shape: number of components, number of observations and dtype.
     """
     data = np.linspace(-1.0, 1.0, shape.n_components + 1).astype(shape.dtype)
-    return init(np.zeros(2, np.uint32), data, np.ones_like(data), shape.n_components)
+    sample_weights = np.ones_like(data)
+    if shape.family.n_columns:
+        data = data[:, None] ** np.arange(1, shape.family.n_columns + 1).astype(shape.dtype)
+    return init(np.zeros(2, np.uint32), data, sample_weights, shape.n_components)
 
 
 def use_prior(log_prior: Plugin, shape: Shape) -> Any:
@@ -91,8 +97,8 @@ def _update(optimizer: Plugin, shape: Shape) -> Callable[[Unconstrained], Any]:
             free,
             value=one,
             grad=free,
-            value_fn=lambda free, problem=None: jnp.sum(free.parameters.component_mus),
-            problem=Problem(one, 1.0, 0.0, jnp.ones(shape.n_components, bool), jnp.zeros((), bool)),
+            value_fn=lambda free, problem=None: jnp.sum(free.parameters.log_component_weights),
+            problem=Problem(one, 1.0, 0.0, None, lambda free, gradient, problem: free),
         )
 
     return update
@@ -107,7 +113,7 @@ USES: dict[str, Callable[[Plugin, Shape], Any]] = {
 """How a fit calls each kind of plug-in, by config group."""
 
 
-def prior_density(log_prior: Plugin, parameters: Parameters, active: Any) -> Any:
+def prior_density(log_prior: Plugin, parameters: AnyParameters, active: Any) -> Any:
     """Log prior density of the active components, in nats.
 
     Args:

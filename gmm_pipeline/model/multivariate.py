@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_softmax
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Int, Real
 
 from gmm_pipeline.model.covariances import Kind
-from gmm_pipeline.model.mixture import AnyArray
-from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
+from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 
 
@@ -37,6 +37,27 @@ class MultivariateParameters(NamedTuple):
     log_component_scales: Float[AnyArray, "*batch K d"]
     axes: Float[AnyArray, "*batch K d d"] | None
     """None where they are those of the columns."""
+
+
+AnyParameters = Parameters | MultivariateParameters
+
+
+def components_taken(parameters: AnyParameters, order: Int[np.ndarray, "*batch L"]) -> AnyParameters:
+    """The mixtures with these of their components, in this order.
+
+    Args:
+        parameters: any leading axes.
+        order: numbers of components, with the same leading axes, or ones that broadcast to them.
+    """
+    axis = order.ndim - 1
+
+    def of_leaf(leaf: AnyArray | None) -> AnyArray | None:
+        if leaf is None:
+            return None
+        index = order.reshape(*order.shape, *[1] * (leaf.ndim - order.ndim))
+        return np.take_along_axis(np.asarray(leaf), index, axis=axis)
+
+    return type(parameters)(*(of_leaf(leaf) for leaf in parameters))
 
 
 def whiteners(parameters: MultivariateParameters) -> Float[Array, "*batch K d d"]:
@@ -82,6 +103,13 @@ def constrain_multivariate(parameters: MultivariateParameters) -> MultivariateMi
         factors = _factors(log_scales, parameters.axes)
         covariances = factors @ np.swapaxes(factors, -1, -2)
         return MultivariateMixture(relative / relative.sum(axis=-1, keepdims=True), locs, covariances)
+
+
+def natural_of(parameters: AnyParameters) -> AnyMixture:
+    """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
+    if isinstance(parameters, MultivariateParameters):
+        return constrain_multivariate(parameters)
+    return constrain(parameters)
 
 
 def _factors(log_scales: Float[np.ndarray, "*K d"], axes: AnyArray | None) -> Float[np.ndarray, "*K d d"]:

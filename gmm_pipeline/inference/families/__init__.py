@@ -1,1 +1,64 @@
-"""Families of components: the places that know the shape of a datum and of a component's parameters."""
+"""Families of components: the one place that knows the shape of a datum and of a component's parameters.
+
+Everything else (batches, optimizers, restarts, the search, selection) works for any family. A family is a value of
+functions, so that it can be part of what decides a program.
+
+| stage | functions |
+| --- | --- |
+| inside a program | `mixture_of`, `unconstrained_of`, `em_step`, `gradient_norm`, `lay_out`, `log_likelihood_of` |
+| on the host | `zeros`, `constraints_of`, `natural`, `degenerate`, `spread_of`, `blurred` |
+| the search's moves | `condensed`, `landscape`, `fresh`, `varied`, `in_order`, `distances`, `split`, `merges` |
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Family(NamedTuple):
+    """What a component is."""
+
+    name: str
+    n_columns: int
+    """d, or 0 where a datum is a number."""
+    cost: int
+    """About how many times more work a datum and a component are than those of one column."""
+    zeros: Callable[..., Any]
+    """(n_components, dtype) -> parameters, for their shapes."""
+    mixture_of: Callable[..., Any]
+    """(free, constraints, sticks=) -> parameters."""
+    unconstrained_of: Callable[..., Any]
+    """(parameters, learned, constraints, sticks=) -> free."""
+    em_step: Callable[..., Any]
+    """(free, gradient, problem) -> free; see `em.em_step`."""
+    gradient_norm: Callable[..., Any]
+    """(gradient in nats, free, mixture, problem) -> length in standard errors."""
+    lay_out: Callable[..., Any]
+    """(data, sample_weights, fused=) -> data as the log-likelihood takes them."""
+    log_likelihood_of: Callable[..., Any]
+    """(parameters, laid_out, active=, fused=) -> nats."""
+    spread_of: Callable[..., Any]
+    """job -> spread of its data in the units of the fit: a standard deviation, or a covariance."""
+    constraints_of: Callable[..., Any]
+    """(job, active, spread) -> constraints, arrays."""
+    natural: Callable[..., Any]
+    """parameters -> mixture in natural parameters, float64."""
+    degenerate: Callable[..., Any]
+    """(job, parameters, spread) -> which components are degenerate."""
+    blurred: Callable[..., Any]
+    """(job, parameters, blur, spread) -> parameters: 0 the same, 1 equal weights and wide components."""
+    condensed: Callable[..., Any]
+    """(job, plan) -> fewer data and their weights, for the search."""
+    landscape: Callable[..., Any]
+    """(data, sample_weights, job, plan, spread) -> what moves need to know of the data."""
+    fresh: Callable[..., Any]
+    """(generator, landscape, n, n_components) -> parameters."""
+    varied: Callable[..., Any]
+    """(generators, landscape, kept, n_kept, numbers) -> parameters."""
+    in_order: Callable[..., Any]
+    """parameters -> parameters."""
+    distances: Callable[..., Any]
+    """(one, others) -> distances between mixtures in order."""
+    split: Callable[..., Any]
+    """(job, parameters, component, equal) -> parameters with one component more, whose halves share what is equal."""
+    merges: Callable[..., Any]
+    """parameters -> mixtures with one component fewer."""

@@ -1,0 +1,158 @@
+"""The normal distribution of one column, as a family of components; a datum is a number."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from gmm_pipeline.inference import em, parameterization, search_moves
+from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.objective import lay_out, log_likelihood_of
+from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
+from gmm_pipeline.model import inits
+from gmm_pipeline.model.mixture import Parameters, constrain, exact
+from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.splitting import merged, split_component
+
+AT_THE_FLOOR = 1.01
+"""A scale of at most this many times the floor counts as being at the floor."""
+
+
+def _zeros(n_components: int, dtype: Any) -> Parameters:
+    return Parameters(*[np.zeros(n_components, dtype)] * 3)
+
+
+def _gradient_norm(
+    gradient: Unconstrained, free: Unconstrained, mixture: Parameters, problem: em.Problem
+) -> Float[Array, ""]:
+    return parameterization.gradient_norm(gradient, mixture, problem.constraints, problem.total)
+
+
+def _spread_of(job: Any) -> float:
+    """Standard deviation of the data, in the units of the fit."""
+    return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
+
+
+def _constraints_of(job: Any, active: Bool[np.ndarray, " K"], spread: float) -> Constraints:
+    with np.errstate(divide="ignore"):
+        log_floor = np.log(job.scale_floor * spread)
+    return Constraints(active, np.array(job.equal_scales), job.data.dtype.type(log_floor))
+
+
+def fewest_data(job: Any) -> float:
+    """Observations that a component needs: one fewer with equal scales, where it has one parameter fewer."""
+    return max(job.fewest_data - 1.0, 0.0) if job.equal_scales else job.fewest_data
+
+
+def _degenerate(job: Any, parameters: Parameters, spread: float) -> Bool[np.ndarray, "*S K"]:
+    log_weights, _, log_scales = exact(parameters)
+    with np.errstate(invalid="ignore", over="ignore"):
+        relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+        counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
+        found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
+    if not parameterization.over_sticks(job.plan.log_prior):
+        found |= counts < fewest_data(job)
+    return found
+
+
+def blurred_copy(optimum: Parameters, blur: float, spread: float, equal_scales: bool) -> Parameters:
+    """Blur an optimum: move its weights towards equal ones and its scales towards 2/K of the data's spread.
+
+    Args:
+        optimum: log weights, locs, log scales.
+        blur: 0 for the optimum, 1 for equal weights and scales.
+        spread: standard deviation of the data.
+        equal_scales: whether there is one scale.
+    """
+    log_weights, locs, log_scales = exact(optimum)
+    widest = np.maximum(log_scales, np.log(2.0 * spread / len(locs)))
+    return Parameters(
+        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
+        locs,
+        log_scales + blur * (widest - log_scales) if not equal_scales else log_scales + blur * np.log(2.0),
+    )
+
+
+def _blurred(job: Any, optimum: Parameters, blur: float, spread: float) -> Parameters:
+    return blurred_copy(optimum, blur, spread, job.equal_scales)
+
+
+def condensed(
+    data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"], at_most: int
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """Groups of neighbouring data: their means, and how much each counts.
+
+    Equal values form one group. Where there are more than `at_most` distinct values, groups are limited both in their
+    share of the data and in their share of the range.
+
+    Args:
+        data: x.
+        sample_weights: c, how often each datum counts.
+        at_most: m, at most.
+    """
+    counted = sample_weights > 0
+    values, inverse = np.unique(data[counted], return_inverse=True)
+    counts = np.bincount(inverse, sample_weights[counted])
+    if len(values) <= at_most:
+        return values, counts.astype(data.dtype)
+    values = values.astype(np.float64)
+    shares = (np.cumsum(counts) - 0.5 * counts) / counts.sum()
+    along = 0.5 * shares + 0.5 * (values - values[0]) / (values[-1] - values[0])
+    group = np.minimum((along * at_most).astype(int), at_most - 1)
+    total, sums = np.bincount(group, counts, at_most), np.bincount(group, counts * values, at_most)
+    there = total > 0
+    return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
+
+
+def _condensed(job: Any, plan: Any) -> tuple[np.ndarray, np.ndarray]:
+    return condensed(job.data, job.sample_weights, plan.points)
+
+
+def _landscape(
+    data: np.ndarray, sample_weights: np.ndarray, job: Any, plan: Any, spread: float
+) -> search_moves.Landscape:
+    least = max(plan.narrowest, job.scale_floor) * spread
+    return search_moves.Landscape(
+        inits.Sorted.of(data, sample_weights),
+        job.equal_scales,
+        float(np.log(least)),
+        plan.places,
+        plan.starts._asdict(),
+    )
+
+
+def _split(job: Any, parameters: Parameters, component: int, equal: bool) -> Parameters:
+    return split_component(parameters, component, apart=job.halves_apart, keep_scale=equal)
+
+
+def _merges(parameters: Parameters) -> list[Parameters]:
+    """Neighbours are merged."""
+    ordered = search_moves.in_order(exact(parameters))
+    return [merged(ordered, left, left + 1) for left in range(ordered.component_mus.shape[-1] - 1)]
+
+
+NORMAL = Family(
+    name="normal",
+    n_columns=0,
+    cost=1,
+    zeros=_zeros,
+    mixture_of=parameterization.mixture_of,
+    unconstrained_of=parameterization.unconstrained_of,
+    em_step=em.em_step,
+    gradient_norm=_gradient_norm,
+    lay_out=lay_out,
+    log_likelihood_of=log_likelihood_of,
+    spread_of=_spread_of,
+    constraints_of=_constraints_of,
+    natural=constrain,
+    degenerate=_degenerate,
+    blurred=_blurred,
+    condensed=_condensed,
+    landscape=_landscape,
+    fresh=search_moves.fresh,
+    varied=search_moves.varied,
+    in_order=search_moves.in_order,
+    distances=search_moves.distances,
+    split=_split,
+    merges=_merges,
+)
