@@ -20,11 +20,12 @@ import numpy as np
 
 from gmm_pipeline.inference import lowered
 from gmm_pipeline.inference.batching import MOST_ENTRIES, Program, batches, group, program_of
+from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.fitting import Moment, StartInputs, advance, initial, start
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult, HistoryEntry, split
-from gmm_pipeline.inference.objective import compiler_options
 from gmm_pipeline.inference.padding import padded, with_components
 from gmm_pipeline.inference.restarts import degenerate_components
+from gmm_pipeline.inference.tracing import in_precision
 from gmm_pipeline.model.inits import words_of
 from gmm_pipeline.model.multivariate import AnyParameters
 
@@ -104,8 +105,8 @@ def _run_segment(
 
 
 @functools.cache
-def _run(fused: bool) -> Callable[..., Any]:
-    return lowered.program(_run_segment, static="plan", compiler_options=compiler_options(fused))
+def _run(family: Family, fused: bool) -> Callable[..., Any]:
+    return lowered.program(_run_segment, static="plan", compiler_options=family.compiler_options(fused))
 
 
 def _pad(parameters: AnyParameters, components: int) -> AnyParameters:
@@ -152,13 +153,15 @@ def _fit_call(
     """
     filled = [*starts, *[starts[0]] * (program.width.runs - len(starts))]
     parameters, inputs = _stacked(filled)
-    plan, run = program.plan, _run(program.plan.fused)
+    plan, run = program.plan, _run(program.plan.family, program.plan.fused)
     carried = _nothing_carried(plan, parameters, inputs)
-    inputs = jax.device_put(inputs)
+    with in_precision(program.dtype):
+        inputs = jax.device_put(inputs)
     entries, left, history = [], program.steps, None
     for segment in segments_of(program):
         arguments = (segment.first, segment.until, program.history_every, program.steps)
-        carried, history = run(parameters, carried, inputs, *map(np.int32, arguments), plan=plan)
+        with in_precision(program.dtype):
+            carried, history = run(parameters, carried, inputs, *map(np.int32, arguments), plan=plan)
         entries.append([np.asarray(leaf)[: len(segment.entries)] for leaf in jax.tree.leaves(history)])
         taken = min(segment.until, program.steps) - segment.first
         left -= taken
@@ -174,7 +177,8 @@ def _fit_call(
 def _nothing_carried(plan: FitPlan, parameters: AnyParameters, inputs: StartInputs) -> Any:
     """Stands for what a segment before the first has left."""
     leaves, structure = jax.tree.flatten((parameters, inputs))
-    begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+    with in_precision(parameters.log_component_weights.dtype):
+        begun = _begun(plan, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), begun)
 
 
@@ -191,9 +195,11 @@ def compile_for(job: FitJob) -> None:
     alone = job._replace(restarts=1, begin=job.shape.parameters())
     parameters, inputs = _stacked(_started(alone) * program.width.runs)
     carried = _nothing_carried(program.plan, parameters, inputs)
-    _run(program.plan.fused)(
-        parameters, carried, jax.device_put(inputs), *[np.int32(0)] * 2, *[np.int32(1)] * 2, plan=program.plan
-    )
+    numbers = [np.int32(0)] * 2 + [np.int32(1)] * 2
+    with in_precision(program.dtype):
+        _run(program.plan.family, program.plan.fused)(
+            parameters, carried, jax.device_put(inputs), *numbers, plan=program.plan
+        )
 
 
 def _result(job: FitJob, history: HistoryEntry) -> FitResult:

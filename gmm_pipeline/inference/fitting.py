@@ -33,8 +33,10 @@ from gmm_pipeline.inference.parameterization import (
     projected,
 )
 from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model.covariances import kind_of
 from gmm_pipeline.model.mixture import AnyArray
-from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.multivariate import AnyParameters, parameters_of
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.priors import traits
 
 LossFunction = Callable[[Any], Float[Array, ""]]
@@ -215,6 +217,8 @@ def start(job: FitJob, key: AnyArray) -> AnyParameters:
         key: of the start.
     """
     found = job.plan.init(key, job.data, job.sample_weights, job.plan.n_components)
+    if isinstance(found, MultivariateMixture):
+        found = parameters_of(found, kind_of(job.covariance))
     return jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), found)
 
 
@@ -260,12 +264,14 @@ def advance(
     before = carried.state
     value, gradient, by_mixture = parts.value_and_grad(before.parameters)
     problem = parts.problem._replace(by_mixture=by_mixture)
+    stepped = plan.family.em_step(before.parameters, gradient, problem)
+    problem = problem._replace(step=lambda *_: stepped)
     moved, info, updates = _moved(before, value, gradient, parts.loss_func, parts.optimizer, problem)
     moved = moved._replace(parameters=projected(moved.parameters, inputs.constraints))
     landed = em.landed(before.optimizer_state, before.parameters, info.loss)
     moved = jax.tree.map(partial(jnp.where, moment.is_over), State(landed, before.optimizer_state), moved)
     in_nats = jax.tree.map(lambda slope: -problem.divisor * slope, gradient)
-    norm = plan.family.gradient_norm(in_nats, before.parameters, parts.mixture(before.parameters), problem)
+    norm = plan.family.gradient_norm(in_nats, stepped, parts.mixture(before.parameters), problem)
     # The part of an update that the floor undoes gains nothing.
     updates = _above_floor(updates, before.parameters, inputs.constraints)
     gained = jax.tree.map(lambda slope, update: jnp.sum(slope * update), gradient, updates)

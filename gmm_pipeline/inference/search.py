@@ -34,6 +34,9 @@ NEAR = 0.05
 """Distance below which two mixtures are taken to lead to the same optimum."""
 MOST_CALLS, FEW_CALLS = 6, 3
 """Most calls until an optimum converges, each of twice the passes of the one before; and in a short search."""
+FEW_ROWS = 300
+"""Rows of several columns up to which the program of the search also improves its results: they have another only where
+it saves more time than it takes to compile."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -175,7 +178,8 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     family = first.plan.family
     spread = family.spread_of(first)
     points = family.condensed(first, plan)
-    is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
+    few = FEW_ROWS if family.n_columns else FEW
+    is_whole = len(points[0]) <= few and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
         small = Problem(*points, job, spread, job.restarts * plan.mixtures)

@@ -186,7 +186,8 @@ def _call(problem: Problem, shared: _Shared, rows: tuple[AnyParameters, Any]) ->
         {name: dtype(value) for name, value in shared.floats},
     )
     program = search_passes.compiled(shared.family, shared.fused)
-    found = program(mixtures, arrays, np.int32(shared.n_passes), log_prior=shared.log_prior)
+    with tracing.in_precision(problem.data.dtype):
+        found = program(mixtures, arrays, np.int32(shared.n_passes), log_prior=shared.log_prior)
     return jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
 
 

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Int
 
 from gmm_pipeline.inference import em, lowered, tracing
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.objective import compiler_options
 from gmm_pipeline.inference.parameterization import Unconstrained, projected
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray
@@ -77,7 +76,9 @@ def _improve(
         added_ = jnp.asarray(added, total.dtype)
         of_em = em.Problem(total, 1.0, added_, constraints, family.em_step, by_mixture)
         in_nats = jax.tree.map(jnp.negative, gradient)
-        norm = family.gradient_norm(in_nats, free, mixture, of_em)
+        stepped = family.em_step(free, gradient, of_em)
+        of_em = of_em._replace(step=lambda *_: stepped)
+        norm = family.gradient_norm(in_nats, stepped, mixture, of_em)
         # If two values differ by no more than rounding, the shorter gradient decides.
         same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
         better = jnp.where(same, norm < best[2], value < best[1])
@@ -113,4 +114,4 @@ def compiled(family: Family, fused: bool) -> Callable[..., Improved]:
         fused: whether the log-likelihood is in its fused form.
     """
     improve = partial(_improve, family=family, fused=fused)
-    return lowered.program(improve, static="log_prior", compiler_options=compiler_options(fused))
+    return lowered.program(improve, static="log_prior", compiler_options=family.compiler_options(fused))

@@ -6,6 +6,7 @@ Whether this is possible depends on the plug-in, never on the sweep; runs that d
 programs. Nothing is computed here: JAX only evaluates shapes.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -26,6 +27,20 @@ from gmm_pipeline.model.multivariate import AnyParameters
 
 COMPONENTS_STEP = 8
 """Components are padded to a multiple of this for priors that can leave components out."""
+
+
+@contextlib.contextmanager
+def in_precision(dtype: Any) -> Iterator[None]:
+    """Let JAX use float64 for data of this type, whatever its global setting.
+
+    Args:
+        dtype: of the data of a fit.
+    """
+    if np.dtype(dtype) == np.float64 and not jax.config.jax_enable_x64:
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
 
 
 class Shape(NamedTuple):

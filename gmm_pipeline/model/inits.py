@@ -1,4 +1,4 @@
-"""Where a fit starts: `(key, data, sample_weights, n_components) -> Parameters`, named by `_target_` in `conf/init/`.
+"""Where a fit starts: `(key, data, sample_weights, n_components) -> Start`, named by `_target_` in `conf/init/`.
 
 Keyword-only arguments are hyperparameters and come from the config. The data are as the fit sees them: standardised
 where `standardize=true`. A start depends on neither the optimizer nor the prior. Starts are drawn on the host, by
@@ -14,10 +14,15 @@ from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import AnyArray, Parameters
-from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.multivariate_inits import Cloud, clustered, spread_out
+from gmm_pipeline.model.multivariate_inits import scattered as multivariate_scattered
+from gmm_pipeline.model.natural import MultivariateMixture, mean_and_spread
 
 Key = Any
 """A JAX key, typed or as two uint32."""
+Data = Float[AnyArray, " n"] | Float[AnyArray, "n d"]
+Start = Parameters | MultivariateMixture
+"""Of one column as the fit sees it; of several columns in natural parameters."""
 Rows = Float[np.ndarray, "S K"]
 
 
@@ -31,9 +36,7 @@ def generator_of(key: Key) -> np.random.Generator:
     return np.random.default_rng(words_of(key))
 
 
-def normal(
-    key: Key, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"], n_components: int
-) -> Parameters:
+def normal(key: Key, data: Data, sample_weights: Float[AnyArray, " n"], n_components: int) -> Start:
     """The notebook's start: standard-normal draws of every unconstrained parameter, whatever the data; drawn by JAX.
 
     Args:
@@ -43,19 +46,32 @@ def normal(
         n_components: K.
     """
     key_weights, key_mus, key_scales, _ = jax.random.split(key, 4)
+    if data.ndim > 1:
+        return _standard_normal(key_weights, key_mus, key_scales, data, n_components)
     draws = [jax.random.normal(k, (n_components,), data.dtype) for k in (key_weights, key_mus, key_scales)]
     return Parameters(*draws)
 
 
+def _standard_normal(
+    key_weights: Any, key_mus: Any, key_scales: Any, data: Float[AnyArray, "n d"], n_components: int
+) -> MultivariateMixture:
+    log_weights = np.asarray(jax.random.normal(key_weights, (n_components,)), np.float64)
+    locs = np.asarray(jax.random.normal(key_mus, (n_components, data.shape[1])), np.float64)
+    log_scales = np.asarray(jax.random.normal(key_scales, (n_components, data.shape[1])), np.float64)
+    weights = np.exp(log_weights - log_weights.max())
+    variances = np.exp(2.0 * log_scales)
+    return MultivariateMixture(weights / weights.sum(), locs, variances[..., None] * np.eye(data.shape[1]))
+
+
 def quantile(
     key: Key,
-    data: Float[AnyArray, " n"],
+    data: Data,
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
     jitter: float,
     overlap: float,
-) -> Parameters:
+) -> Start:
     """Locs at evenly spread quantiles of the data, each moved within its share by the key; equal weights and scales.
 
     Loc j lies at the quantile (j + ½ + jitter · u_j) / K with u_j uniform on [−½, ½]; every scale is
@@ -74,17 +90,20 @@ def quantile(
         InputError: where a hyperparameter is out of its range.
     """
     uniforms = generator_of(key).random((1, n_components))
+    if data.ndim > 1:
+        _check(jitter=jitter, overlap=overlap)
+        return spread_out(uniforms[0], Cloud.of(data, sample_weights), jitter=jitter, overlap=overlap)
     return _only(quantiles(uniforms, Sorted.of(data, sample_weights), jitter=jitter, overlap=overlap), data)
 
 
 def kmeans(
     key: Key,
-    data: Float[AnyArray, " n"],
+    data: Data,
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
     smallest_scale: float,
-) -> Parameters:
+) -> Start:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): centres are data, drawn by squared distance to those before.
 
     Weights and scales are those of the data nearest to each centre.
@@ -99,18 +118,22 @@ def kmeans(
     Raises:
         InputError: where it is not positive.
     """
+    if data.ndim > 1:
+        _check(smallest_scale=smallest_scale)
+        uniforms = generator_of(key).random(n_components + 1)
+        return clustered(uniforms, Cloud.of(data, sample_weights), smallest_scale=smallest_scale)
     uniforms = generator_of(key).random((1, n_components))
     return _only(clusters(uniforms, Sorted.of(data, sample_weights), smallest_scale=smallest_scale), data)
 
 
 def scattered(
     key: Key,
-    data: Float[AnyArray, " n"],
+    data: Data,
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
     narrowest: float,
-) -> Parameters:
+) -> Start:
     """Locs at data drawn at random, scales drawn evenly in their logarithm: narrow components inside a broad one.
 
     Every scale is s^u times the standard deviation of the data, u uniform on [0, 1]; weights are equal.
@@ -126,12 +149,15 @@ def scattered(
         InputError: where it is not positive.
     """
     uniforms = generator_of(key).random((2, 1, n_components))
+    if data.ndim > 1:
+        _check(narrowest=narrowest)
+        return multivariate_scattered(*uniforms[:, 0], Cloud.of(data, sample_weights), narrowest=narrowest)
     return _only(scatter(uniforms[0], uniforms[1], Sorted.of(data, sample_weights), narrowest=narrowest), data)
 
 
 def various(
     key: Key,
-    data: Float[AnyArray, " n"],
+    data: Data,
     sample_weights: Float[AnyArray, " n"],
     n_components: int,
     *,
@@ -141,7 +167,7 @@ def various(
     overlap: float,
     smallest_scale: float,
     narrowest: float,
-) -> Parameters:
+) -> Start:
     """A `quantile`, `kmeans` or `scattered` start, chosen by the key: what one kind misses, another may reach.
 
     Args:
@@ -162,6 +188,13 @@ def various(
     _check(jitter=jitter, overlap=overlap, smallest_scale=smallest_scale, narrowest=narrowest)
     quantile_up_to, kmeans_up_to = kinds_up_to(quantile, kmeans)
     choice, generator = generator_of(key).random(), generator_of(key)
+    if data.ndim > 1:
+        cloud = Cloud.of(data, sample_weights)
+        if choice < quantile_up_to:
+            return spread_out(generator.random(n_components), cloud, jitter=jitter, overlap=overlap)
+        if choice < kmeans_up_to:
+            return clustered(generator.random(n_components + 1), cloud, smallest_scale=smallest_scale)
+        return multivariate_scattered(*generator.random((2, n_components)), cloud, narrowest=narrowest)
     in_order = Sorted.of(data, sample_weights)
     if choice < quantile_up_to:
         starts = quantiles(generator.random((1, n_components)), in_order, jitter=jitter, overlap=overlap)

@@ -31,11 +31,13 @@ class Family(NamedTuple):
     em_step: Callable[..., Any]
     """(free, gradient, problem) -> free; see `em.em_step`."""
     gradient_norm: Callable[..., Any]
-    """(gradient in nats, free, mixture, problem) -> length in standard errors."""
+    """(gradient in nats, free after a step of EM, mixture, problem) -> length in standard errors."""
     lay_out: Callable[..., Any]
     """(data, sample_weights, fused=) -> data as the log-likelihood takes them."""
     log_likelihood_of: Callable[..., Any]
     """(parameters, laid_out, active=, fused=) -> nats."""
+    compiler_options: Callable[..., Any]
+    """fused -> options of XLA."""
     spread_of: Callable[..., Any]
     """job -> spread of its data in the units of the fit: a standard deviation, or a covariance."""
     constraints_of: Callable[..., Any]

@@ -70,13 +70,28 @@ def scaled(
     return 0.5 * (jnp.log(jnp.maximum(volumes, tiny))[:, None] + log_shapes)
 
 
+def _rounds(n_columns: int) -> np.ndarray:
+    """A schedule in which each pair of axes meets once: partners, [rounds, d]; who has none is its own partner."""
+    players = [*range(n_columns), *[-1] * (n_columns % 2)]
+    half, rounds = len(players) // 2, []
+    for _ in range(len(players) - 1):
+        partners = np.arange(n_columns)
+        for one, other in zip(players[:half], reversed(players[half:]), strict=True):
+            if min(one, other) >= 0:
+                partners[[one, other]] = other, one
+        rounds.append(partners)
+        players = [players[0], players[-1], *players[1:-1]]
+    return np.array(rounds).reshape(-1, n_columns)
+
+
 def rotated(
     axes: Float[AnyArray, "K d d"], log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared
 ) -> tuple[Float[Array, "K d d"], Float[Array, "K d d"]]:
     """Turn axes once in each plane so that Σ_k tr(Σ_k⁻¹ W_k) is least; returns them and the scatter along them.
 
     In the plane of axes i and j the sum is a constant plus α cos 2θ + β sin 2θ, with α = ½ Σ_k (p_i − p_j)(c_ii − c_jj)
-    and β = Σ_k (p_i − p_j) c_ij over the components that share the axes, where p = e^{−2s}.
+    and β = Σ_k (p_i − p_j) c_ij over the components that share the axes, where p = e^{−2s}. Planes that have no axis in
+    common turn at once.
 
     Args:
         axes: Q, with the axes of a component as rows.
@@ -86,31 +101,27 @@ def rotated(
     """
     along = jnp.einsum("kij,kjl,kml->kim", axes, seen.scatter, axes)
     precisions = jnp.exp(-2.0 * log_scales)
-    left, right = np.triu_indices(axes.shape[-1], 1)
-    if not len(left):
-        return axes, along
-    pairs = jnp.asarray(np.stack([left, right], axis=1))
+    rounds = jnp.asarray(_rounds(axes.shape[-1]))
+    places = jnp.arange(axes.shape[-1])
 
     def turn(number: Any, carried: Any) -> Any:
         axes, along = carried
-        i, j = pairs[number, 0], pairs[number, 1]
-        gap = precisions[:, i] - precisions[:, j]
-        alpha = 0.5 * gap * (along[:, i, i] - along[:, j, j])
-        beta = gap * along[:, i, j]
+        partner = rounds[number]
+        gap = precisions - precisions[:, partner]
+        squares = jnp.diagonal(along, axis1=1, axis2=2)
+        alpha = 0.5 * gap * (squares - squares[:, partner])
+        beta = gap * along[:, places, partner]
         alpha, beta = (jnp.where(shared.orientation, _over(value, seen.present), value) for value in (alpha, beta))
         # Where nothing turns (equal precisions), the angle is zero rather than that of rounding errors.
-        flat = (alpha <= 0.0) & (beta == 0.0)
-        angle = jnp.where(flat, 0.0, 0.5 * jnp.arctan2(-beta, -alpha))
-        cosine, sine = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
+        angle = jnp.where((alpha <= 0.0) & (beta == 0.0), 0.0, 0.5 * jnp.arctan2(-beta, -alpha))
+        cosine, sine = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
 
         def rows(matrix: Any) -> Any:
-            one, other = matrix[:, i], matrix[:, j]
-            return matrix.at[:, i].set(cosine * one + sine * other).at[:, j].set(cosine * other - sine * one)
+            return cosine * matrix + sine * matrix[:, partner]
 
-        along = jnp.swapaxes(rows(jnp.swapaxes(rows(along), 1, 2)), 1, 2)
-        return rows(axes), along
+        return rows(axes), jnp.swapaxes(rows(jnp.swapaxes(rows(along), 1, 2)), 1, 2)
 
-    return jax.lax.fori_loop(0, len(left), turn, (axes, along))
+    return jax.lax.fori_loop(0, len(rounds), turn, (axes, along))
 
 
 def oriented(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference.families.maximisation import Scatter, Shared, along_columns, oriented, unstructured
@@ -169,7 +168,7 @@ def _where_present(is_shared: Any, moves: Any, log_scales: Any, mixture: Multiva
 
 
 def gradient_norm(
-    gradient: Unconstrained, free: Unconstrained, mixture: MultivariateParameters, problem: Any, *, kind: Kind
+    gradient: Unconstrained, stepped: Unconstrained, mixture: MultivariateParameters, problem: Any, *, kind: Kind
 ) -> Float[Array, ""]:
     """Length of the gradient in standard errors: √(2 × the nats that the next step of EM gains, to second order).
 
@@ -178,14 +177,13 @@ def gradient_norm(
 
     Args:
         gradient: of the log posterior in nats, by free numbers.
-        free: where it was taken.
-        mixture: for which the free numbers stand.
+        stepped: the free numbers after a step of EM.
+        mixture: where the gradient was taken.
         problem: what EM needs, with the gradient by the mixture.
         kind: how components are represented.
     """
     active = problem.constraints.active
-    stood = free._replace(parameters=mixture)
-    after = em_step(stood, gradient, problem, kind=kind).parameters
+    after = stepped.parameters
     relative = jax.nn.softmax(jnp.where(active, mixture.log_component_weights, ABSENT))
     counts = problem.total * relative
     by_weight = -problem.divisor * problem.by_mixture.log_component_weights
@@ -206,20 +204,6 @@ def gradient_norm(
     for slope in gradient.learned.values():
         squared = squared + slope**2
     return jnp.sqrt(squared)
-
-
-def constraints_of(active: Bool[np.ndarray, " K"], model: str, log_floor: float, dtype: Any) -> MultivariateConstraints:
-    """The constraints of a covariance model.
-
-    Args:
-        active: which components count.
-        model: one of `covariances.MODELS`.
-        log_floor: least log scale.
-        dtype: of the fit.
-    """
-    volume, shape, orientation = (letter != "V" for letter in model)
-    shared = Shared(*(np.array(value) for value in (volume, shape, orientation, model[1] == "I")))
-    return MultivariateConstraints(active, shared, np.asarray(log_floor, dtype))
 
 
 def _mean(values: Float[AnyArray, "K ..."], active: Bool[AnyArray, " K"]) -> Float[Array, "..."]:

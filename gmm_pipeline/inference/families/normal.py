@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference import em, parameterization, search_moves
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.objective import lay_out, log_likelihood_of
+from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
@@ -23,7 +23,7 @@ def _zeros(n_components: int, dtype: Any) -> Parameters:
 
 
 def _gradient_norm(
-    gradient: Unconstrained, free: Unconstrained, mixture: Parameters, problem: em.Problem
+    gradient: Unconstrained, stepped: Unconstrained, mixture: Parameters, problem: em.Problem
 ) -> Float[Array, ""]:
     return parameterization.gradient_norm(gradient, mixture, problem.constraints, problem.total)
 
@@ -142,6 +142,7 @@ NORMAL = Family(
     gradient_norm=_gradient_norm,
     lay_out=lay_out,
     log_likelihood_of=log_likelihood_of,
+    compiler_options=compiler_options,
     spread_of=_spread_of,
     constraints_of=_constraints_of,
     natural=constrain,

@@ -1,0 +1,172 @@
+"""The multivariate normal as a family of components; a datum is a vector of d numbers."""
+
+import functools
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gmm_pipeline.inference.families import Family, moves, multivariate
+from gmm_pipeline.inference.families.maximisation import Shared
+from gmm_pipeline.inference.families.multivariate_objective import (
+    lay_out_rows,
+    multivariate_log_likelihood_of,
+    quick_to_compile,
+)
+from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
+from gmm_pipeline.inference.parameterization import over_sticks
+from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed
+from gmm_pipeline.model.multivariate import MultivariateParameters, constrain_multivariate, parameters_of
+from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance, taken
+
+Array = np.ndarray
+FEWEST_OF_TWO = 2.5
+"""The value of `fewest_data` for which a component needs half a datum more than makes its likelihood bounded."""
+
+
+@functools.cache
+def normals(n_columns: int, kind: Kind) -> Family:
+    """The family of normals of several columns.
+
+    Args:
+        n_columns: d.
+        kind: how components are represented.
+    """
+    n_features = 2 * n_columns if kind in (Kind.SPHERICAL, Kind.DIAGONAL) else n_columns * (n_columns + 3) // 2
+    return Family(
+        name=f"{kind.value} normal",
+        n_columns=n_columns,
+        cost=max(1, n_features // 2),
+        zeros=partial(_zeros, n_columns=n_columns, kind=kind),
+        mixture_of=partial(multivariate.mixture_of, kind=kind),
+        unconstrained_of=partial(multivariate.unconstrained_of, kind=kind),
+        em_step=partial(multivariate.em_step, kind=kind),
+        gradient_norm=partial(multivariate.gradient_norm, kind=kind),
+        lay_out=lay_out_rows,
+        log_likelihood_of=multivariate_log_likelihood_of,
+        compiler_options=quick_to_compile,
+        spread_of=_spread_of,
+        constraints_of=_constraints_of,
+        natural=constrain_multivariate,
+        degenerate=_degenerate,
+        blurred=_blurred,
+        condensed=_condensed,
+        landscape=moves.landscape,
+        fresh=moves.fresh,
+        varied=moves.varied,
+        in_order=moves.in_order,
+        distances=moves.distances,
+        split=_split,
+        merges=partial(_merges, kind=kind),
+    )
+
+
+def _zeros(n_components: int, dtype: Any, *, n_columns: int, kind: Kind) -> MultivariateParameters:
+    by_column = np.zeros((n_components, n_columns), dtype)
+    axes = None
+    if kind in (Kind.FULL, Kind.ORIENTED):
+        axes = np.broadcast_to(np.eye(n_columns, dtype=dtype), (n_components, n_columns, n_columns))
+    return MultivariateParameters(np.zeros(n_components, dtype), by_column, by_column, axes)
+
+
+def _spread_of(job: Any) -> Float[Array, "d d"]:
+    """Covariance of the data, in the units of the fit."""
+    return mean_and_covariance(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
+
+
+def _constraints_of(
+    job: Any, active: Bool[Array, " K"], spread: Float[Array, "d d"]
+) -> multivariate.MultivariateConstraints:
+    """The floor is a share of the data's spread in the direction where it is least."""
+    volume, shape, orientation = job.covariance
+    shared = Shared(
+        *(np.array(letter != VARIABLE) for letter in (volume, shape, orientation)), np.array(shape == IDENTITY)
+    )
+    least = np.sqrt(max(np.linalg.eigvalsh(spread)[0], 0.0))
+    with np.errstate(divide="ignore"):
+        log_floor = np.log(job.scale_floor * least)
+    return multivariate.MultivariateConstraints(active, shared, job.data.dtype.type(log_floor))
+
+
+@np.errstate(all="ignore")
+def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
+    """Components that are flat: in some direction narrower than the floor, relative to all data; or of too few data.
+
+    The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
+    """
+    log_weights = np.asarray(parameters.log_component_weights, np.float64)
+    relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+    counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
+    stretched = moves.whiteners_of(parameters) @ np.linalg.cholesky(spread)
+    finite = np.isfinite(stretched).all(axis=(-2, -1))
+    singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
+    found = ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
+    if not over_sticks(job.plan.log_prior):
+        found |= counts < fewest_rows(job)
+    return found
+
+
+def fewest_rows(job: Any) -> float:
+    """Data that a component needs: as many as bound its likelihood, and half a datum more or less by `fewest_data`."""
+    return max(rows_needed(job.covariance, job.data.shape[1]) + job.fewest_data - FEWEST_OF_TWO, 0.0)
+
+
+def _blurred(
+    job: Any, optimum: MultivariateParameters, blur: float, spread: Float[Array, "d d"]
+) -> MultivariateParameters:
+    log_weights, mus, log_scales, axes = (None if leaf is None else np.asarray(leaf, np.float64) for leaf in optimum)
+    return MultivariateParameters(
+        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)), mus, log_scales + blur * np.log(2.0), axes
+    )
+
+
+def _condensed(job: Any, plan: Any) -> tuple[Array, Array]:
+    """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters."""
+    counted = job.sample_weights > 0
+    rows, inverse = np.unique(job.data[counted], axis=0, return_inverse=True)
+    counts = np.bincount(inverse.ravel(), job.sample_weights[counted]).astype(job.data.dtype)
+    if len(rows) <= plan.rows:
+        return rows, counts
+    generator = np.random.default_rng([0, len(rows)])
+    some = np.sort(generator.choice(len(rows), plan.rows, replace=False))
+    return rows[some], (counts[some] * (counts.sum() / counts[some].sum())).astype(job.data.dtype)
+
+
+def _split(job: Any, parameters: MultivariateParameters, component: int, equal: bool) -> MultivariateParameters:
+    """Halves of a component along its longest axis, which keep its mean and covariance; see `splitting.py`."""
+    mixture = constrain_multivariate(parameters)
+    loc, covariance = mixture.locs[component], mixture.covariances[component]
+    variances, directions = np.linalg.eigh(covariance)
+    step = job.halves_apart * np.sqrt(variances[-1]) * directions[:, -1]
+    if job.covariance[0] != EQUAL:
+        covariance = covariance - np.outer(step, step)
+    weights = np.append(mixture.weights, 0.5 * mixture.weights[component])
+    weights[component] *= 0.5
+    locs, covariances = np.vstack([mixture.locs, loc + step]), np.concatenate([mixture.covariances, covariance[None]])
+    locs[component], covariances[component] = loc - step, covariance
+    return parameters_of(MultivariateMixture(weights, locs, covariances), kind_of(job.covariance))
+
+
+def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[MultivariateParameters]:
+    """Each component merged with the one that is nearest in its own standard deviations."""
+    mixture = constrain_multivariate(parameters)
+    n_components = len(mixture.weights)
+    away = mixture.locs[:, None] - mixture.locs[None]
+    squares = np.einsum("kli,kij,klj->kl", away, np.linalg.inv(mixture.covariances), away)
+    np.fill_diagonal(squares, np.inf)
+    pairs = {tuple(sorted((one, int(other)))) for one, other in enumerate(squares.argmin(axis=1))}
+    return [parameters_of(_merged(mixture, one, other), kind) for one, other in sorted(pairs) if n_components > 1]
+
+
+def _merged(mixture: MultivariateMixture, one: int, other: int) -> MultivariateMixture:
+    pair = [one, other]
+    weight = mixture.weights[pair].sum()
+    shares = mixture.weights[pair] / weight
+    loc = shares @ mixture.locs[pair]
+    away = mixture.locs[pair] - loc
+    covariance = np.einsum("k,kij->ij", shares, mixture.covariances[pair] + away[:, :, None] * away[:, None, :])
+    rest = taken(mixture, np.delete(np.arange(len(mixture.weights)), other))
+    place = one - (other < one)
+    rest.weights[place], rest.locs[place], rest.covariances[place] = weight, loc, covariance
+    return MultivariateMixture(*rest)
