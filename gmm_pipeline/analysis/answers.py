@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
+from gmm_pipeline.analysis.bootstrap import BootstrapIntervals, is_finite
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
@@ -14,11 +15,12 @@ from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
-from gmm_pipeline.inference.jobs import FitResult, Restart, Searched, split
-from gmm_pipeline.inference.parameterization import number_of_parameters
+from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units
-from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
+from gmm_pipeline.model.mixture import constrain
+from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
+from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture, order_of, taken
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
 
@@ -29,17 +31,19 @@ MOST_ELEMENTS_IN_FLOAT64 = 1e8
 class Interval(NamedTuple):
     """Ends of the intervals of every parameter, and the standard errors behind them."""
 
-    standard_errors: Mixture
-    lower: Mixture
-    upper: Mixture
+    standard_errors: AnyMixture
+    lower: AnyMixture
+    upper: AnyMixture
 
 
 class Answer(NamedTuple):
-    """A result in the user's units, components ordered by loc."""
+    """A result in the user's units, components in the order of `natural.order_of`."""
 
-    fitted: Mixture
-    unconstrained: Parameters
+    fitted: AnyMixture
+    unconstrained: AnyParameters
     equal_scales: bool
+    covariance: str
+    """Covariance model of several columns; empty for one column."""
     degenerate: tuple[int, ...]
     doubts: tuple[Doubt, ...]
     """Other reasons for doubt."""
@@ -48,7 +52,7 @@ class Answer(NamedTuple):
     asymptotic: Interval
     """From the observed information; NaN where it is undefined."""
     bootstrap: Interval | None
-    replicates: Mixture | None
+    replicates: AnyMixture | None
     """[B, K], of the bootstrap."""
     metrics: dict[str, Any]
     restarts: tuple[Restart, ...]
@@ -73,41 +77,47 @@ def answer(job: Job, estimate: Estimate) -> Answer:
         job: what was asked.
         estimate: the estimate, in the units of the fit.
     """
-    dataset, scaling, result, fit = job.dataset, job.scaling, estimate.result, estimate.fit
+    dataset, result, fit = job.dataset, estimate.result, estimate.fit
+    units = job.units_of(fit)
+    scaling = units.scaling
     total = float(np.sum(dataset.counts))
-    evaluation = evaluate(result.parameters, job.standardised, dataset.counts, scaling)
+    evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
     priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
     log_prior = float(priors[-1])
     loss = -(evaluation.log_likelihood + log_prior)
-    order = np.argsort(np.asarray(result.parameters.component_mus), kind="stable")
+    unconstrained = to_user_units(result.parameters, scaling)
+    unordered = natural_of(unconstrained)
+    order = order_of(unordered) if fit.covariance else order_of(constrain(result.parameters))
     history_parameters = to_user_units(result.history.parameters, scaling)
     responsibilities = evaluation.responsibilities[:, order]
     labels = np.argmax(responsibilities, axis=1)
-    n_parameters = number_of_parameters(fit.plan.n_components, equal_scales=fit.equal_scales)
-    fitted = _in_order(constrain(to_user_units(result.parameters, scaling)), order)
+    n_parameters = fit.n_parameters
+    fitted = taken(unordered, order)
     asymptotic = _asymptotic(job, estimate, fitted, order)
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
     own = [
-        one._replace(components=_renumbered(one.components, order)) for one in doubts_of(fit, result, job.standardised)
+        one._replace(components=_renumbered(one.components, order))
+        for one in doubts_of(fit, result, units.standardised)
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
     # What is finite in float32 may overflow in the user's units, or have no likelihood in float64.
-    diverged = result.diverged or not np.isfinite([loss, *np.concatenate(fitted)]).all()
+    diverged = result.diverged or not (np.isfinite(loss) and is_finite(fitted))
     why = barred(degenerate, doubts, diverged=diverged)
     return Answer(
         fitted=fitted,
-        unconstrained=Parameters(*(leaf[order] for leaf in to_user_units(result.parameters, scaling))),
+        unconstrained=components_taken(unconstrained, order),
         equal_scales=fit.equal_scales,
+        covariance=fit.covariance,
         degenerate=degenerate,
         doubts=doubts,
         learned=result.learned,
         asymptotic=asymptotic,
         bootstrap=None if resampled is None else _of_bootstrap(resampled.intervals, order),
-        replicates=None if resampled is None else _in_order(resampled.replicates, order),
+        replicates=None if resampled is None else taken(resampled.replicates, order),
         metrics={
             "loss": loss,
             "log_likelihood": evaluation.log_likelihood,
@@ -136,8 +146,8 @@ def answer(job: Job, estimate: Estimate) -> Answer:
         history=History(
             result.steps,
             # The last loss is the one in the metrics, which was summed in another order.
-            np.append(_losses_before_the_last(job, result, priors), loss),
-            _in_order(constrain(history_parameters), order),
+            np.append(_losses_before_the_last(job, fit, result, priors), loss),
+            taken(natural_of(history_parameters), order),
         ),
         assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows),
         diverged=diverged,
@@ -149,15 +159,19 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
 
 
-def _asymptotic(job: Job, estimate: Estimate, fitted: Mixture, order: np.ndarray) -> Interval:
-    peak = peak_of(estimate.fit, estimate.result, job.standardised)._replace(sample_weights=job.dataset.counts)
+def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray) -> Interval:
+    if isinstance(fitted, MultivariateMixture):
+        unknown = MultivariateMixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+        return Interval(unknown, unknown, unknown)
+    units = job.units_of(estimate.fit)
+    peak = peak_of(estimate.fit, estimate.result, units.standardised)._replace(sample_weights=job.dataset.counts)
     seen = uncertainty(peak)
-    errors = _in_order(in_user_units(seen.standard_errors, job.scaling), order)
+    errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level))
 
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
-    return Interval(*(_in_order(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
+    return Interval(*(taken(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
 
 
 def _of_searches(result: FitResult) -> dict[str, int | float | None]:
@@ -191,7 +205,7 @@ def _compared(estimate: Estimate) -> dict[str, float | None]:
     return metrics
 
 
-def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
+def _recovered(job: Job, fitted: AnyMixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
     """How near the truth is, where it is known."""
     truth, components = job.dataset.truth, job.dataset.components
     if truth is None:
@@ -208,16 +222,14 @@ def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarr
     return metrics
 
 
-def _losses_before_the_last(job: Job, result: FitResult, priors: np.ndarray) -> np.ndarray:
+def _losses_before_the_last(job: Job, fit: FitJob, result: FitResult, priors: np.ndarray) -> np.ndarray:
     """Losses over the steps in the user's units; in float64, unless that would take longer than the fit."""
-    dataset, scaling, plan = job.dataset, job.scaling, job.fit.plan
-    if len(result.steps) * result.parameters.component_mus.shape[-1] * len(dataset.data) <= MOST_ELEMENTS_IN_FLOAT64:
-        before = Parameters(*(leaf[:-1] for leaf in result.history.parameters))
-        return -(log_likelihoods(before, job.standardised, dataset.counts, scaling) + priors[:-1])
+    dataset, plan = job.dataset, fit.plan
+    units = job.units_of(fit)
+    elements = len(result.steps) * plan.n_components * len(dataset.data) * plan.family.cost
+    if elements <= MOST_ELEMENTS_IN_FLOAT64:
+        before = jax.tree.map(lambda leaf: leaf[:-1], result.history.parameters)
+        return -(log_likelihoods(before, units.standardised, dataset.counts, units.scaling) + priors[:-1])
     total = float(np.sum(dataset.counts))
     losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
-    return losses + total * np.log(scaling.spread)
-
-
-def _in_order(mixture: Mixture, order: np.ndarray) -> Mixture:
-    return Mixture(*(values[..., order] for values in mixture))
+    return losses + total * units.scaling.log_volume

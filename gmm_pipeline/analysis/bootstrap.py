@@ -16,8 +16,10 @@ from jaxtyping import Float, Num, PRNGKeyArray
 
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import Scaling, to_user_units
-from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
+from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import natural_of
+from gmm_pipeline.model.natural import AnyMixture
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -25,9 +27,9 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 class BootstrapIntervals(NamedTuple):
     """Bootstrap errors and intervals of a fit; NaN where fewer than two replicates were kept."""
 
-    lower: Mixture
-    upper: Mixture
-    standard_errors: Mixture
+    lower: AnyMixture
+    upper: AnyMixture
+    standard_errors: AnyMixture
     """Standard deviations of the replicates."""
     kept: int
     dropped: int
@@ -83,7 +85,7 @@ def sound(replicate: FitResult, result: FitResult) -> bool:
     return not replicate.diverged and set(replicate.degenerate) <= set(result.degenerate)
 
 
-def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixture:
+def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling) -> AnyMixture:
     """Weights, locs and scales of a replicate, in the user's units; NaN throughout where it is not sound.
 
     Args:
@@ -91,11 +93,16 @@ def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixtur
         result: the fit where it started.
         scaling: from the user's units to the fit's.
     """
-    found = constrain(to_user_units(replicate.parameters, scaling))
-    return found if sound(replicate, result) else Mixture(*(np.full_like(leaf, np.nan) for leaf in found))
+    found = natural_of(to_user_units(replicate.parameters, scaling))
+    return found if sound(replicate, result) else type(found)(*(np.full_like(leaf, np.nan) for leaf in found))
 
 
-def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: float) -> BootstrapIntervals:
+def is_finite(mixture: AnyMixture) -> bool:
+    """Whether every number of a mixture is finite."""
+    return all(np.isfinite(leaf).all() for leaf in mixture)
+
+
+def percentile_intervals(fitted: AnyMixture, replicates: Sequence[AnyMixture], level: float) -> BootstrapIntervals:
     """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a parameter at a time.
 
     They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
@@ -106,12 +113,13 @@ def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: 
         replicates: of K components each, in the same units; those that are not finite are left out.
         level: such as 0.95.
     """
-    matched = [in_order_of(fitted, replicate) for replicate in replicates if np.isfinite(replicate).all()]
+    matched = [in_order_of(fitted, replicate) for replicate in replicates if is_finite(replicate)]
     kept, dropped = len(matched), len(replicates) - len(matched)
     if kept < 2:
-        nothing = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+        nothing = type(fitted)(*(np.full_like(leaf, np.nan) for leaf in fitted))
         return BootstrapIntervals(nothing, nothing, nothing, kept, dropped)
     stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    lower, upper = (Mixture(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
-    return BootstrapIntervals(lower, upper, Mixture(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
+    lower, upper = (type(fitted)(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
+    errors = type(fitted)(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked))
+    return BootstrapIntervals(lower, upper, errors, kept, dropped)

@@ -20,8 +20,10 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
-from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.scaling import AnyScaling
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Parameters, exact
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, constrain_multivariate
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -82,7 +84,7 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
     training = [
         np.where(folds == fold, 0.0, job.sample_weights).astype(job.sample_weights.dtype) for fold in range(n_folds)
     ]
-    if any(np.ptp(job.data[weights > 0]) == 0.0 for weights in training):
+    if any((np.ptp(job.data[weights > 0], axis=0) == 0.0).any() for weights in training):
         raise InputError(
             "folds",
             expected="at least two different values in each training set",
@@ -105,12 +107,18 @@ def _log_densities(parameters: Parameters, data: AnyArray) -> Array:
     return logsumexp(joint_terms(parameters, data), axis=0)
 
 
+def _log_densities_of(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
+    if isinstance(parameters, MultivariateParameters):
+        return portable.evaluate_multivariate(*constrain_multivariate(parameters), data)[0]
+    return np.asarray(_log_densities(exact(parameters), data))
+
+
 def held_out(
     results: Sequence[FitResult],
     folds: Int[np.ndarray, " n"],
-    data: Float[np.ndarray, " n"],
+    data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
-    scaling: Scaling,
+    scaling: AnyScaling,
 ) -> HeldOut:
     """Evaluate each datum under the fit that left it out.
 
@@ -128,7 +136,7 @@ def held_out(
     with jax.enable_x64(True):
         for fold, result in enumerate(results):
             mine = folds == fold
-            found = np.asarray(_log_densities(exact(result.parameters), data))[mine] - np.log(scaling.spread)
+            found = _log_densities_of(result.parameters, data)[mine] - scaling.log_volume
             log_densities[mine] = np.nan if result.diverged else found
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities

@@ -115,13 +115,16 @@ def clause_of(doubt: Doubt) -> str:
             return str(doubt.reason)
 
 
-def named(n_components: int, *, equal_scales: bool) -> str:
+def named(n_components: int, *, equal_scales: bool, covariance: str = "") -> str:
     """The name of a model.
 
     Args:
         n_components: K.
         equal_scales: whether all components share one scale.
+        covariance: covariance model; empty for one column.
     """
+    if covariance:
+        return f"{covariance} with {n_components} component{'s' * (n_components != 1)}"
     if n_components == 1:
         return "1 component"
     return f"{n_components} components with {'equal' if equal_scales else 'free'} scales"

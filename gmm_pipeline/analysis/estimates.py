@@ -6,14 +6,13 @@ other result. The price: every candidate is fitted with all its restarts, even a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio, selection
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
@@ -21,10 +20,13 @@ from gmm_pipeline.analysis.cross_validation import HeldOut
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import Scaling, to_user_units
-from gmm_pipeline.model.mixture import Mixture, constrain
+from gmm_pipeline.inference.scaling import Units, to_user_units
+from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
+from gmm_pipeline.model.multivariate import natural_of
+from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -46,6 +48,8 @@ class Asked(NamedTuple):
     """Numbers of components, of which the best is chosen; one if it was given."""
     equal_scales: tuple[bool, ...]
     """Kinds of scales, of which the best is chosen."""
+    covariances: tuple[str, ...]
+    """Covariance models of several columns, of which the best is chosen; empty for one column."""
     criterion: str
     folds: int
     """Folds of the cross-validation; 0 for none."""
@@ -61,19 +65,22 @@ class Job(NamedTuple):
     """A fit, what else is asked for, and what is needed to convert its answer."""
 
     dataset: Dataset
-    scaling: Scaling
-    standardised: Float[np.ndarray, " n"]
-    """The data in the units of the fit, in float64."""
+    units: Mapping[Kind | None, Units]
+    """The data in the units of fits, by kind of covariance; one column has one, under None."""
     fit: FitJob
     """The fit with the largest number of components, if there are several."""
     asked: Asked
+
+    def units_of(self, fit: FitJob) -> Units:
+        """The data in the units of one of the fits."""
+        return self.units[kind_of(fit.covariance) if fit.covariance else None]
 
 
 class Resampled(NamedTuple):
     """Results of the bootstrap."""
 
     intervals: BootstrapIntervals
-    replicates: Mixture
+    replicates: AnyMixture
     """[B, K], in the user's units and the order of the fit's components; NaN where a replicate is not sound."""
 
 
@@ -113,15 +120,33 @@ def candidates_of(job: Job) -> list[FitJob]:
     asked = job.asked
     if is_settled(asked):
         return [job.fit]
-    found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
+    if job.fit.covariance:
+        found = [
+            _with_covariance(job, fit, model)
+            for fit in selection.candidates_of(job.fit, asked.numbers, (False,))
+            for model in _models(asked.covariances, fit.plan.n_components)
+        ]
+    else:
+        found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
     # One width for all, so that the selection is one program; only the chosen fit is trained.
     penalty = selection.penalty(asked.criterion, float(np.sum(job.dataset.counts)))
     return [fit._replace(padded_to=max(asked.numbers), trained=False, penalty=penalty) for fit in found]
 
 
+def _models(names: Sequence[str], n_components: int) -> list[str]:
+    """Covariance models to compare; those that are the same for one component are fitted once."""
+    return list(dict.fromkeys(map(of_one_component, names) if n_components == 1 else names))
+
+
+def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
+    kind = kind_of(model)
+    family = normals(fit.plan.family.n_columns, kind)
+    return fit._replace(data=job.units[kind].data, plan=fit.plan._replace(family=family), covariance=model)
+
+
 def is_settled(asked: Asked) -> bool:
-    """Whether the number of components and the kind of scales are given."""
-    return len(asked.numbers) == 1 and len(asked.equal_scales) == 1
+    """Whether the number of components is given, and what they share."""
+    return len(asked.numbers) == 1 and len(asked.covariances or asked.equal_scales) == 1
 
 
 def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
@@ -142,7 +167,7 @@ def _estimate(
     chosen, tests = 0, ()
     fit_tests = _fitter(progress, workers, "testing")
     if not is_settled(job.asked):
-        candidates = tuple(selection.judge(fits, results, job.standardised, job.scaling, held_out))
+        candidates = tuple(selection.judge(fits, results, [job.units_of(fit) for fit in fits], held_out))
         if job.asked.criterion == LIKELIHOOD_RATIO:
             chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
         else:
@@ -151,7 +176,7 @@ def _estimate(
     if not fit.trained and fit.search is not None:
         fit = fit._replace(trained=True, seeds=(result.parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
-        row = selection.with_result(candidates[chosen], fit, result, job.standardised, job.scaling)
+        row = selection.with_result(candidates[chosen], fit, result, job.units_of(fit))
         candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)
@@ -197,10 +222,12 @@ def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldO
     key = _key(job, FOLDS)
     folds = cross_validation.folds_of(job.fit.sample_weights, n_folds, key)
     results = fit([one for candidate in fits for one in cross_validation.fold_jobs(candidate, n_folds, key)])
-    data, counts = job.standardised, job.dataset.counts
+    counts = job.dataset.counts
     return [
-        cross_validation.held_out(results[first : first + n_folds], folds, data, counts, job.scaling)
-        for first in range(0, len(results), n_folds)
+        cross_validation.held_out(
+            results[number * n_folds : (number + 1) * n_folds], folds, units.standardised, counts, units.scaling
+        )
+        for number, units in enumerate(map(job.units_of, fits))
     ]
 
 
@@ -230,10 +257,11 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
     if not job.asked.bootstrap or result.diverged:
         return None
     found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
-    mixtures = [bootstrap.natural(one, result, job.scaling) for one in found]
-    fitted = constrain(to_user_units(result.parameters, job.scaling))
-    matched = [in_order_of(fitted, one) if np.isfinite(one).all() else one for one in mixtures]
+    scaling = job.units_of(fit).scaling
+    mixtures = [bootstrap.natural(one, result, scaling) for one in found]
+    fitted = natural_of(to_user_units(result.parameters, scaling))
+    matched = [in_order_of(fitted, one) if bootstrap.is_finite(one) else one for one in mixtures]
     return Resampled(
         bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
-        Mixture(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
+        type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
     )

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason, named
-from gmm_pipeline.inference.families.normal import fewest_data
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import log_prior
-from gmm_pipeline.model.mixture import Parameters, constrain, exact
-from gmm_pipeline.model.splitting import merged, split_component
+from gmm_pipeline.model.covariances import contains, of_one_component
+from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.multivariate import AnyParameters, natural_of
+from gmm_pipeline.model.splitting import merged
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
@@ -56,16 +56,20 @@ class _Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        return named(self.job.plan.n_components, equal_scales=self.job.equal_scales)
+        job = self.job
+        return named(job.plan.n_components, equal_scales=job.equal_scales, covariance=job.covariance)
 
     def contains(self, other: "_Candidate") -> bool:
         """Whether the other's model is contained in this one's."""
         own_number, number = self.job.plan.n_components, other.job.plan.n_components
+        if self.job.covariance:
+            model = of_one_component(other.job.covariance) if number == 1 else other.job.covariance
+            return other is not self and number <= own_number and contains(self.job.covariance, model)
         as_equal = other.job.equal_scales or number == 1
         kinds = as_equal if self.job.equal_scales else True
         return other is not self and number <= own_number and kinds and (number < own_number or as_equal)
 
-    def at(self, parameters: Parameters, log_likelihood: float) -> float:
+    def at(self, parameters: AnyParameters, log_likelihood: float) -> float:
         """Log posterior of a mixture of this model whose log-likelihood is known."""
         return log_likelihood + log_prior(self.job, parameters, self.result.learned)
 
@@ -85,19 +89,21 @@ def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[
 
 
 def _size(candidate: _Candidate) -> int:
-    return number_of_parameters(candidate.job.plan.n_components, equal_scales=candidate.job.equal_scales)
+    return candidate.job.n_parameters
 
 
-def _halved(own: _Candidate, other: _Candidate) -> Parameters | None:
+def _halved(own: _Candidate, other: _Candidate) -> AnyParameters | None:
     """The other's mixture with its heaviest components split in halves, to as many as this model has.
 
     None if that leaves a half with too few data.
     """
-    parameters = exact(other.result.parameters)
+    parameters, family = other.result.parameters, other.job.plan.family
+    if isinstance(parameters, Parameters):
+        parameters = exact(parameters)
     for _ in range(own.job.plan.n_components - other.job.plan.n_components):
-        parameters = split_component(parameters, int(np.argmax(parameters.log_component_weights)))
-    counts = float(np.sum(own.job.sample_weights, dtype=np.float64)) * constrain(parameters).weights
-    return parameters if counts.min() >= fewest_data(own.job) else None
+        parameters = family.halved(parameters, int(np.argmax(parameters.log_component_weights)))
+    counts = float(np.sum(own.job.sample_weights, dtype=np.float64)) * natural_of(parameters).weights
+    return parameters if counts.min() >= family.fewest_data(own.job) else None
 
 
 def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:

@@ -22,8 +22,7 @@ from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.parameterization import number_of_parameters
-from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.scaling import Units
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 
 CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
@@ -57,6 +56,13 @@ class Candidate(NamedTuple):
     converged: bool
     doubts: tuple[Doubt, ...] = ()
     """Other doubts about it, by itself and compared with the other candidates."""
+    covariance: str = ""
+    """Covariance model of several columns; empty for one column."""
+
+    @property
+    def name(self) -> str:
+        """The name of its model."""
+        return named(self.n_components, equal_scales=self.equal_scales, covariance=self.covariance)
 
 
 def candidates_of(job: FitJob, numbers: Sequence[int], equal_scales: Sequence[bool]) -> list[FitJob]:
@@ -127,8 +133,7 @@ def criteria(log_likelihood: float, n_parameters: int, n_data: float, entropy: f
 def judge(
     jobs: Sequence[FitJob],
     results: Sequence[FitResult],
-    data: Float[np.ndarray, " n"],
-    scaling: Scaling,
+    units: Sequence[Units],
     held_out: Sequence[HeldOut] | None = None,
 ) -> list[Candidate]:
     """Evaluate every criterion for every candidate, in the order of the jobs.
@@ -136,39 +141,36 @@ def judge(
     Args:
         jobs: of `candidates_of`.
         results: of these.
-        data: in the units of the fit, float64.
-        scaling: from the user's units to the fit's.
+        units: the data in the units of each.
         held_out: of each candidate, if it was cross-validated.
     """
-    rows = [_judge(job, result, data, scaling) for job, result in zip(jobs, results, strict=True)]
+    rows = [_judge(*one) for one in zip(jobs, results, units, strict=True)]
     if not rows:
         return rows
-    rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
+    if not jobs[0].covariance:  # the learning coefficients of several columns are not known
+        rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
     doubts = nesting.compared(jobs, results, [row.log_likelihood for row in rows], [row.doubts for row in rows])
     rows = [row._replace(doubts=of_row) for row, of_row in zip(rows, doubts, strict=True)]
     return rows if held_out is None else _with_held_out(rows, held_out, jobs[0].sample_weights)
 
 
-def with_result(
-    candidate: Candidate, job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling
-) -> Candidate:
+def with_result(candidate: Candidate, job: FitJob, result: FitResult, units: Units) -> Candidate:
     """A candidate with the numbers of another result of the same optimum; fields that depend on other candidates stay.
 
     Args:
         candidate: as it was compared.
         job: its fit.
         result: the result that is its answer.
-        data: in the units of the fit, float64.
-        scaling: from the user's units to the fit's.
+        units: the data in its units.
     """
     kept = {name: getattr(candidate, name) for name in OF_OTHERS}
-    return _judge(job, result, data, scaling)._replace(**kept)
+    return _judge(job, result, units)._replace(**kept)
 
 
-def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scaling: Scaling) -> Candidate:
+def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
     sample_weights = np.asarray(job.sample_weights, np.float64)
-    seen = diagnostics.evaluate(result.parameters, data, sample_weights, scaling)
-    n_parameters = number_of_parameters(job.plan.n_components, equal_scales=job.equal_scales)
+    seen = diagnostics.evaluate(result.parameters, units.standardised, sample_weights, units.scaling)
+    n_parameters = job.n_parameters
     undecided = entropy_of(seen.responsibilities, sample_weights)
     return Candidate(
         n_components=job.plan.n_components,
@@ -183,7 +185,8 @@ def _judge(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"], scalin
         degenerate=result.degenerate,
         diverged=result.diverged,
         converged=result.converged,
-        doubts=doubts_of(job, result, data),
+        doubts=doubts_of(job, result, units.standardised),
+        covariance=job.covariance,
     )
 
 
@@ -284,7 +287,7 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
     elif best.n_components == min(numbers) > 1:
         clauses.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
     missed = [
-        f"{named(one.n_components, equal_scales=one.equal_scales)} (by {doubt.nats:.2g} nats or more)"
+        f"{one.name} (by {doubt.nats:.2g} nats or more)"
         for one in candidates
         for doubt in one.doubts
         if doubt.reason in (Reason.MISSED, Reason.OUTDONE) and one is not best and _may_win(one, best, doubt, criterion)

@@ -26,6 +26,7 @@ from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
+from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.splitting import merged
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
@@ -44,14 +45,16 @@ ROUNDING = 1e-11
 
 
 @np.errstate(all="ignore")
-def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> tuple[Doubt, ...]:
-    """Doubts about a fit by itself; none for one that diverged.
+def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."]) -> tuple[Doubt, ...]:
+    """Doubts about a fit by itself; none for one that diverged, and, so far, none for one of several columns.
 
     Args:
         job: what was fitted.
         result: its answer.
         data: in the units of the fit, before they were rounded to its precision.
     """
+    if isinstance(result.parameters, MultivariateParameters):
+        return ()
     mixture = constrain(exact(result.parameters))
     if result.diverged or not np.isfinite(mixture).all():
         return ()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class Precision(Enum):
     """Floating-point type of a fit."""
 
+    auto = "auto"
     float32 = "float32"
     float64 = "float64"
 
@@ -136,7 +137,8 @@ class SelectionConfig:
 
     smallest: int = key("number of components to begin with")
     largest: int = key("number of components to end with")
-    scales: list[str] = key("kinds of scales to compare: free, equal or both")
+    scales: list[str] = key("kinds of scales to compare, of one column: free, equal or both")
+    covariances: list[str] = key("covariance models to compare, of several columns, where covariance=auto")
 
 
 @dataclass
@@ -204,7 +206,10 @@ class FitConfig:
     history_every: int = key("steps between two entries of the recorded history")
     seed: int = key("random seed of the starts; the data have their own, data.seed")
     restarts: int = key("independent searches for the best optimum, and starts that are trained")
-    scales: Scales = key("free: each component has its own; equal: all share one")
+    scales: Scales = key("of one column; free: each component has its own; equal: all share one")
+    covariance: str = key(
+        "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models from EII to VVV; auto chooses"
+    )
     scale_floor: float = key("smallest scale of a component, as a share of the data's standard deviation; 0 for none")
     fewest_data: float = key("a component with the weight of fewer observations than this is degenerate")
     tolerance: float = key("a fit may stop when a step gains fewer nats of log posterior than this; 0 never stops")
@@ -217,7 +222,10 @@ class FitConfig:
     objective: str = key("metric that a run is judged by: bic, aic, icl, loss or log_likelihood")
     sweep: str | None = key("name of a sweep and of its folder; the same name resumes it; null makes up a name")
     fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula")
-    precision: Precision = key("float type of the fit: float32 or float64; the final log-likelihood is always float64")
+    precision: Precision = key(
+        "float type of the fit: float32, float64, or auto: float32 for one column, float64 for several; the final "
+        "log-likelihood is always float64"
+    )
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
@@ -544,7 +552,7 @@ def configure_jax(*, threefry_partitionable: bool, precision: Precision, compila
 
     Args:
         threefry_partitionable: whether random bits are those of today's JAX.
-        precision: float type of the fit.
+        precision: float type of the fit; float64 of several columns is set for each fit.
         compilation_cache: folder of compiled programs; `user` for the user's own cache folder, None for none.
     """
     import jax

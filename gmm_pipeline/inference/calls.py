@@ -197,9 +197,8 @@ def compile_for(job: FitJob) -> None:
     carried = _nothing_carried(program.plan, parameters, inputs)
     numbers = [np.int32(0)] * 2 + [np.int32(1)] * 2
     with in_precision(program.dtype):
-        _run(program.plan.family, program.plan.fused)(
-            parameters, carried, jax.device_put(inputs), *numbers, plan=program.plan
-        )
+        run = _run(program.plan.family, program.plan.fused)
+        run(parameters, carried, jax.device_put(inputs), *numbers, plan=program.plan)
 
 
 def _result(job: FitJob, history: HistoryEntry) -> FitResult:

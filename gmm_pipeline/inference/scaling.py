@@ -42,6 +42,18 @@ class LinearScaling(NamedTuple):
 
 
 AnyScaling = Scaling | LinearScaling
+
+
+class Units(NamedTuple):
+    """Data in the units of a fit, and the map to the user's."""
+
+    scaling: AnyScaling
+    standardised: Float[np.ndarray, "n ..."]
+    """In float64."""
+    data: Float[np.ndarray, "n ..."]
+    """In the precision of the fit."""
+
+
 IDENTITY = Scaling(0.0, 1.0)
 
 

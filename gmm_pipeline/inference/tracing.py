@@ -167,7 +167,8 @@ def check(group: str, plugin: Plugin, shape: Shape) -> None:
         InputError: the plug-in fails; the message has its error.
     """
     try:
-        USES[group](plugin, shape)
+        with in_precision(shape.dtype):
+            USES[group](plugin, shape)
     except InputError:
         raise
     except Exception as error:
@@ -220,9 +221,9 @@ def has_loop(optimizer: Plugin, shape: Shape) -> bool:
         shape: number of components, number of observations and dtype.
     """
     absent = {name: 0.5 for name, value in optimizer.hyperparameters if value is Absent.LATER}
-    return "while" in _operations(
-        jax.make_jaxpr(_update(optimizer.given(absent), shape))(Unconstrained(shape.parameters(), {}))
-    )
+    with in_precision(shape.dtype):
+        traced = jax.make_jaxpr(_update(optimizer.given(absent), shape))(Unconstrained(shape.parameters(), {}))
+    return "while" in _operations(traced)
 
 
 def _operations(traced: ClosedJaxpr | Jaxpr) -> Iterator[str]:
@@ -243,7 +244,8 @@ def _works_traced(group: str, plugin: Plugin, names: tuple[str, ...], shape: Sha
         return USES[group](plugin.given(values), shape)
 
     try:
-        jax.eval_shape(use, {name: jax.ShapeDtypeStruct((), shape.dtype) for name in names})
+        with in_precision(shape.dtype):
+            jax.eval_shape(use, {name: jax.ShapeDtypeStruct((), shape.dtype) for name in names})
     except Exception:
         return False
     return True

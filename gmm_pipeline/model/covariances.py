@@ -91,8 +91,18 @@ def number_of_parameters(model: str, n_components: int, n_columns: int) -> int:
     return n_components - 1 + n_components * n_columns + covariances
 
 
+def of_one_component(model: str) -> str:
+    """The first model that is the same for one component, of which there is nothing to share."""
+    return model.replace(VARIABLE, EQUAL)
+
+
 def contains(model: str, other: str) -> bool:
-    """Whether every mixture of another model, with as many components, is one of this model."""
+    """Whether every mixture of another model, with as many components, is one of this model.
+
+    Args:
+        model: one of `MODELS`.
+        other: one of `MODELS`.
+    """
     wider = {EQUAL: (EQUAL, IDENTITY), VARIABLE: (VARIABLE, EQUAL, IDENTITY), IDENTITY: (IDENTITY,)}
     return all(theirs in wider[own] for own, theirs in zip(model, other, strict=True))
 

@@ -84,7 +84,9 @@ def compare(before: Path, now: Path, without_effect: Collection[str]) -> Compari
     found = artifacts.digests_of(now)
     # A result that the record lacks was introduced after it.
     files = {name: sha == found.get(name) for name, sha in expected.items()}
-    dtype = np.dtype(read_config(now).get("precision", "float32"))
+    # What is compared is no more precise than float32 where records do not say more.
+    precise = read_config(now).get("precision") == "float64"
+    dtype = np.dtype("float64" if precise else "float32")
     differing = [name for name, same in files.items() if not same]
     differences = [one for name in differing for one in _of_file(before, now, name, expected, dtype)]
     circumstances = [*_circumstances(before, now, about, about_now), *_of_config(before, now, without_effect)]

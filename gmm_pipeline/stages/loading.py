@@ -20,9 +20,12 @@ from gmm_pipeline.analysis.estimates import LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.families.normal import NORMAL
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
-from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
+from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
@@ -30,6 +33,7 @@ from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory
 from gmm_pipeline.stages.running import resolved, shown
 
+FULL = "full"
 WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not affect what is fitted."""
 
@@ -51,8 +55,7 @@ class _Ready(NamedTuple):
     """Everything that a job is made of, except its seed."""
 
     dataset: Dataset
-    scaling: Scaling
-    standardised: np.ndarray
+    units: Mapping[Kind | None, Units]
     fit: Callable[..., FitJob]
     """(key=) -> the fit."""
     asked: Asked
@@ -81,7 +84,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
     check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
-    return Job(ready.dataset, ready.scaling, ready.standardised, job, ready.asked)
+    return Job(ready.dataset, ready.units, job, ready.asked)
 
 
 def configure_jax(content: Mapping[str, Any]) -> None:
@@ -108,8 +111,12 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     dataset = config.build_dataset(cfg, stamp)
     in_file = "" if dataset.column is None else f", column {dataset.column!r}"
     check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
-    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
-    asked = _asked(cfg, prepared.distinct)
+    n_columns = dataset.data.shape[1] if dataset.data.ndim > 1 else 0
+    models = _models(cfg) if n_columns else ()
+    _check_shared(cfg, n_columns, dataset.name)
+    kinds = tuple(dict.fromkeys(map(kind_of, models))) or (None,)
+    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds)
+    asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
         raise InputError(
             "n_components",
@@ -128,17 +135,19 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
+        family=normals(n_columns, kinds[-1]) if kinds[-1] is not None else NORMAL,
     )
     fit = functools.partial(
         FitJob,
         search=_search_plan(cfg),
-        data=prepared.data,
+        data=prepared.units[kinds[-1]].data,
+        covariance=models[-1] if models else "",
         sample_weights=prepared.sample_weights,
         plan=plan,
         equal_scales=asked.equal_scales[-1],
         **{name: cfg[name] for name in SETTINGS},
     )
-    return _Ready(dataset, prepared.scaling, prepared.standardised, fit, asked)
+    return _Ready(dataset, prepared.units, fit, asked)
 
 
 def _search_plan(cfg: DictConfig) -> SearchPlan | None:
@@ -150,7 +159,34 @@ def _search_plan(cfg: DictConfig) -> SearchPlan | None:
     return SearchPlan(**{**numbers, **nested})
 
 
-def _asked(cfg: DictConfig, distinct: int) -> Asked:
+def _check_shared(cfg: DictConfig, n_columns: int, name: str) -> None:
+    """Refuse a key of one column for several, and the other way round."""
+    if n_columns and cfg.scales == config.Scales.equal.name:
+        raise InputError(
+            "scales",
+            expected=f"free where data have several columns ({name} has {n_columns})",
+            came="equal",
+            remedy="Use covariance=tied (EEE), or covariance=EII for spheres of one size.",
+        )
+    if not n_columns and cfg.covariance not in (FULL, AUTO):
+        raise InputError(
+            "covariance",
+            expected=f"{FULL} or {AUTO} where data have one column, as {name} has",
+            came=repr(cfg.covariance),
+            remedy="Use scales=free or scales=equal.",
+        )
+
+
+def _models(cfg: DictConfig) -> tuple[str, ...]:
+    """Covariance models that are compared, or the one that is fitted."""
+    if cfg.covariance != AUTO:
+        return (model_of(cfg.covariance),)
+    listed = enumerate(cfg.selection.covariances)
+    names = {model_of(name, f"selection.covariances[{number}]") for number, name in listed}
+    return tuple(sorted(names, key=MODELS.index))
+
+
+def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
     """What a run asks for besides one fit; more components than distinct values are not tried."""
     equal = config.Scales.equal.name
     numbers, kinds = (cfg.n_components,), (str(cfg.scales),)
@@ -163,6 +199,7 @@ def _asked(cfg: DictConfig, distinct: int) -> Asked:
         numbers=numbers,
         # Equal scales first: one component has both kinds, and is reported as the simpler one.
         equal_scales=tuple(sorted({kind == equal for kind in kinds}, reverse=True)),
+        covariances=models,
         criterion=cfg.criterion,
         folds=cfg.folds,
         bootstrap=cfg.bootstrap,
@@ -186,34 +223,42 @@ class _ByIdentity:
 
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
-    """Data as a fit takes them."""
+    """Data as fits take them."""
 
-    standardised: np.ndarray
-    """In float64."""
-    data: np.ndarray
-    """In the precision of the fit."""
+    units: Mapping[Kind | None, Units]
     sample_weights: np.ndarray
-    scaling: Scaling
     distinct: int
     """Number of distinct values with a positive weight."""
 
 
 @functools.lru_cache(maxsize=8)
-def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str) -> _Prepared:
-    dataset, dtype = by_identity.dataset, np.dtype(precision)
-    scaling = scaling_of(dataset.data, dataset.counts) if standardize else IDENTITY
+def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...]) -> _Prepared:
+    dataset = by_identity.dataset
+    own = "float32" if dataset.data.ndim == 1 else "float64"
+    dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
+    units = {kind: _units(dataset, standardize, dtype, kind) for kind in kinds}
+    counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
+    return _Prepared(units, counts, len(np.unique(dataset.data[counts > 0], axis=0)))
+
+
+def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None) -> Units:
+    if not standardize:
+        scaling = identity_of(0 if kind is None else dataset.data.shape[1])
+    elif kind is None:
+        scaling = scaling_of(dataset.data, dataset.counts)
+    else:
+        scaling = linear_scaling_of(dataset.data, dataset.counts, kind)
     with np.errstate(over="ignore"):
         standardised = to_fit_units(dataset.data, scaling)
         data = standardised.astype(dtype)
-    if not np.isfinite(data).all() or np.ptp(data) == 0:
+    if not np.isfinite(data).all() or (np.ptp(data, axis=0) == 0).any():
         raise InputError(
             "standardize",
             expected=f"data that {dtype} can distinguish",
             came=f"{dataset.name} from {dataset.data.min():g} to {dataset.data.max():g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
-    return _Prepared(standardised, data, counts, scaling, len(np.unique(dataset.data[counts > 0])))
+    return Units(scaling, standardised, data)
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:

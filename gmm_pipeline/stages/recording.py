@@ -19,6 +19,7 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.analysis.selection import problem
 from gmm_pipeline.analysis.wording import about_choice, verdict
 from gmm_pipeline.inference.batching import width_of
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
@@ -29,7 +30,7 @@ from gmm_pipeline.stages.loading import digests, run_digest
 
 PASSING = ("name", "started", "ended", "timings", "tracking")
 """What differs between two runs of the same config, besides the state of git."""
-NOT_COLUMNS = ("n_components", "equal_scales", "doubts")
+NOT_COLUMNS = ("n_components", "equal_scales", "covariance", "doubts")
 """Fields of a candidate that the table of a selection has under other names."""
 
 
@@ -84,13 +85,25 @@ def parameters_as_json(job: Job, result: Answer) -> dict[str, Any]:
 
     return {
         **artifacts.mixture_as_json(result.fitted),
-        "scales_are": "equal" if result.equal_scales else "free",
+        **_of_model(job, result),
         "degenerate": list(result.degenerate),
         **({"learned": result.learned} if result.learned else {}),
         "level": job.asked.level,
         **interval(result.asymptotic),
         **({} if result.bootstrap is None else {"bootstrap": interval(result.bootstrap)}),
-        "unconstrained": result.unconstrained._asdict(),
+        "unconstrained": {name: leaf for name, leaf in result.unconstrained._asdict().items() if leaf is not None},
+    }
+
+
+def _of_model(job: Job, result: Answer) -> dict[str, Any]:
+    """What components share, and, of several columns, what follows from the covariances."""
+    if not isinstance(result.fitted, MultivariateMixture):
+        return {"scales_are": "equal" if result.equal_scales else "free"}
+    return {
+        "scales": result.fitted.scales.tolist(),
+        "correlations": result.fitted.correlations.tolist(),
+        "columns": list(job.dataset.columns),
+        "covariance_model": result.covariance,
     }
 
 
@@ -99,7 +112,8 @@ def selection_columns(result: Answer) -> dict[str, Any]:
     rows = [
         {
             "n_components": one.n_components,
-            "scales": "equal" if one.equal_scales else "free",
+            **({"covariance": one.covariance} if one.covariance else {}),
+            **({} if one.covariance else {"scales": "equal" if one.equal_scales else "free"}),
             "chosen": index == result.chosen,
             **{name: value for name, value in one._asdict().items() if name not in NOT_COLUMNS},
             "degenerate": len(one.degenerate),

@@ -155,5 +155,7 @@ NORMAL = Family(
     in_order=search_moves.in_order,
     distances=search_moves.distances,
     split=_split,
+    halved=split_component,
+    fewest_data=fewest_data,
     merges=_merges,
 )

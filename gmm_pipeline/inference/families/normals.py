@@ -17,7 +17,12 @@ from gmm_pipeline.inference.families.multivariate_objective import (
 from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed
-from gmm_pipeline.model.multivariate import MultivariateParameters, constrain_multivariate, parameters_of
+from gmm_pipeline.model.multivariate import (
+    MultivariateParameters,
+    components_taken,
+    constrain_multivariate,
+    parameters_of,
+)
 from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance, taken
 
 Array = np.ndarray
@@ -58,6 +63,8 @@ def normals(n_columns: int, kind: Kind) -> Family:
         in_order=moves.in_order,
         distances=moves.distances,
         split=_split,
+        halved=_halved,
+        fewest_data=fewest_rows,
         merges=partial(_merges, kind=kind),
     )
 
@@ -146,6 +153,14 @@ def _split(job: Any, parameters: MultivariateParameters, component: int, equal: 
     locs, covariances = np.vstack([mixture.locs, loc + step]), np.concatenate([mixture.covariances, covariance[None]])
     locs[component], covariances[component] = loc - step, covariance
     return parameters_of(MultivariateMixture(weights, locs, covariances), kind_of(job.covariance))
+
+
+def _halved(parameters: MultivariateParameters, component: int) -> MultivariateParameters:
+    again = np.append(np.arange(len(parameters.log_component_weights)), component)
+    halved = components_taken(parameters, again)
+    log_weights = np.array(halved.log_component_weights, np.float64)
+    log_weights[[component, -1]] -= np.log(2.0)
+    return halved._replace(log_component_weights=log_weights)
 
 
 def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[MultivariateParameters]:
