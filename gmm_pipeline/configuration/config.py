@@ -208,7 +208,7 @@ class FitConfig:
     restarts: int = key("independent searches for the best optimum, and starts that are trained")
     scales: Scales = key("of one column; free: each component has its own; equal: all share one")
     covariance: str = key(
-        "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models from EII to VVV; auto chooses"
+        "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models, EII to VVV; auto chooses"
     )
     scale_floor: float = key("smallest scale of a component, as a share of the data's standard deviation; 0 for none")
     fewest_data: float = key("a component with the weight of fewer observations than this is degenerate")

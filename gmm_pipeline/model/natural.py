@@ -55,7 +55,7 @@ def taken(mixture: AnyMixture, components: Int[np.ndarray, " L"]) -> AnyMixture:
         components: their numbers.
     """
     axis = mixture.weights.ndim - 1
-    return type(mixture)(*(np.take(leaf, components, axis=axis) for leaf in mixture))
+    return type(mixture)(*(leaf[(slice(None),) * axis + (components,)] for leaf in mixture))
 
 
 def mean_and_covariance(
