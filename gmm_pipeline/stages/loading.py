@@ -106,8 +106,9 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     cfg = DictConfig(json.loads(content))
     check_config(cfg)
     dataset = config.build_dataset(cfg, stamp)
-    in_file = "" if dataset.column is None else f", column {dataset.column!r}"
-    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
+    of_column = "" if dataset.column is None else f", column {dataset.column!r}"
+    is_file = dataset.source_type == "file" and dataset.columns
+    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{of_column}" if is_file else dataset.name)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision)
     asked = _asked(cfg, prepared.distinct)
     if max(asked.numbers) > prepared.distinct:
