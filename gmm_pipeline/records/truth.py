@@ -33,13 +33,9 @@ def read_truth(path: Path, columns: tuple[str, ...]) -> AnyMixture:
     """
     try:
         content = read_json(path)
-        if "covariances" not in content:
-            mixture, names = mixture_from_json(content), []
-        else:
-            mixture = as_multivariate(str(path), *(content[name] for name in MultivariateMixture._fields))
-            names = [str(name) for name in content.get("columns", [])]
-    except InputError:
-        raise
+        several = "covariances" in content
+        fields = [content[name] for name in MultivariateMixture._fields] if several else mixture_from_json(content)
+        names = [str(name) for name in content.get("columns", [])] if several else []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "data.truth",
@@ -47,14 +43,15 @@ def read_truth(path: Path, columns: tuple[str, ...]) -> AnyMixture:
             came=f"{path} ({type(error).__name__}: {error})",
             remedy="`simulate` writes such a file beside its data.",
         ) from error
-    if isinstance(mixture, Mixture):
-        check_mixture(str(path), *(values.tolist() for values in mixture))
-        n_columns = 1
-    else:
+    if several:
+        mixture = as_multivariate(str(path), *fields)
         n_columns = mixture.locs.shape[1]
         if len(names) == n_columns and set(columns) <= set(names):
             mixture = _marginal(mixture, [names.index(name) for name in columns])
             n_columns = len(columns)
+    else:
+        check_mixture(str(path), *(values.tolist() for values in fields))
+        mixture, n_columns = Mixture(*fields), 1
     if n_columns != len(columns):
         raise InputError(
             "data.truth",
