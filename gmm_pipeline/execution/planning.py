@@ -24,7 +24,7 @@ from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.datasets import Dataset, left_out
+from gmm_pipeline.records.datasets import Dataset, left_out, taken_columns
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
@@ -110,7 +110,7 @@ def plan(
         run = _look_at(tuple(overrides), compose, reader)
         if run.job is not None:
             datasets.add(id(run.job.dataset))
-            gaps |= dict.fromkeys(_gaps_of(run.job.dataset))
+            gaps |= dict.fromkeys([*taken_columns(run.job.dataset), *_gaps_of(run.job.dataset)])
             run = run if len(datasets) <= DATASETS_KEPT else run._replace(job=None)
         if run.digest not in found:
             number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
@@ -125,7 +125,8 @@ def plan(
 def _gaps_of(dataset: Dataset) -> list[str]:
     """How many rows of its file a data set lacks, as a sentence; empty if it has all."""
     missing = left_out(dataset)
-    place = f"{shown(Path(dataset.source))}, column {dataset.column!r}"
+    of_column = "" if dataset.column is None else f", column {dataset.column!r}"
+    place = f"{shown(Path(dataset.source))}{of_column}"
     return [f"{place}: {len(dataset.data):,} observations{missing}"] if missing else []
 
 

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
 from gmm_pipeline.records.files import Part, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
@@ -82,8 +82,8 @@ class History(NamedTuple):
     """Optimizer steps taken so far."""
     losses: Float[np.ndarray, " H"]
     """Negative log posterior, summed over the data, in nats, for data in the user's units."""
-    mixtures: Mixture
-    """Parameters in the user's units, [H, K]; components in the order of the final locs."""
+    mixtures: AnyMixture
+    """Parameters in the user's units, [H, K] and so on; components in the order of the final mixture."""
 
 
 class Assignments(NamedTuple):
@@ -145,14 +145,19 @@ def _of_sweep(record: Path, digest: str) -> Path:
     return record.parent / DIFFS_OF_SWEEP.replace("*", digest[:12])
 
 
-def mixture_as_json(mixture: Mixture) -> dict[str, Any]:
+def mixture_as_json(mixture: AnyMixture) -> dict[str, Any]:
     """A mixture as JSON, under its stable names."""
     return {name: np.asarray(values).tolist() for name, values in mixture._asdict().items()}
 
 
-def mixture_from_json(content: Mapping[str, Any]) -> Mixture:
-    """The mixture in a mapping with `weights`, `locs` and `scales`."""
-    return Mixture(*(np.asarray(content[name], np.float64) for name in Mixture._fields))
+def mixture_from_json(content: Mapping[str, Any]) -> AnyMixture:
+    """The mixture in a mapping with `weights`, `locs` and `scales`, or `covariances` of several columns."""
+    kind = _kind_in(content)
+    return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
+
+
+def _kind_in(content: Mapping[str, Any]) -> type[AnyMixture]:
+    return MultivariateMixture if "covariances" in content else Mixture
 
 
 def write_history(path: Path, history: History) -> None:
@@ -178,10 +183,10 @@ def write_loss(path: Path, history: History) -> None:
 def read_history(path: Path) -> History:
     """Read what `write_history` wrote."""
     content = _read_npz(path)
-    return History(content["steps"], content["losses"], Mixture(*(content[name] for name in Mixture._fields)))
+    return History(content["steps"], content["losses"], _mixtures_in(content))
 
 
-def write_mixtures(path: Path, mixtures: Mixture) -> None:
+def write_mixtures(path: Path, mixtures: AnyMixture) -> None:
     """Write a stack of mixtures, [B, K], as npz.
 
     Args:
@@ -198,10 +203,14 @@ def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
         stream.write(buffer.getbuffer())
 
 
-def read_mixtures(path: Path) -> Mixture:
+def read_mixtures(path: Path) -> AnyMixture:
     """Read what `write_mixtures` wrote."""
-    content = _read_npz(path)
-    return Mixture(*(content[name] for name in Mixture._fields))
+    return _mixtures_in(_read_npz(path))
+
+
+def _mixtures_in(content: Mapping[str, np.ndarray]) -> AnyMixture:
+    kind = _kind_in(content)
+    return kind(*(content[name] for name in kind._fields))
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

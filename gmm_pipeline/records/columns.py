@@ -1,4 +1,4 @@
-"""One column of numbers of a file, with one of sample weights: chosen, checked, without rows that lack a value."""
+"""Columns of numbers of a file, with one of sample weights: chosen, checked, without rows that lack a value."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,33 +12,43 @@ from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.cells import COMMA, POINT, Cells, numbers_of
 from gmm_pipeline.records.dialects import DELIMITERS, HEADERS, Asked
 from gmm_pipeline.records.files import is_number
-from gmm_pipeline.records.overrides import hydra_override
+from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.records.tables import Table, open_table
 
 Text = str | int | float  # what YAML makes of a value on the command line
 MISSING = ("error", "drop")
 DECIMALS = {"point": POINT, "comma": COMMA}
+COLUMN, COLUMNS = "data.column", "data.columns"
 MOST_NAMED = 20
 """Most columns that a message lists."""
 
 
 class Wanted(NamedTuple):
-    """What is to be read from a file."""
+    """What is to be read from a file; without a name, all numeric columns."""
 
     column: str | None
-    """None for the only numeric column."""
+    columns: tuple[str, ...]
+    """In place of `column`."""
     weights_column: str | None
     missing: str
     """`error` or `drop`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns, as far as the user gives them."""
+        return self.columns if self.column is None else (self.column,)
 
 
 class Read(NamedTuple):
     """What was read from a file."""
 
     name: str
-    """The column's name, or the file's if that has none."""
-    column: str
-    data: Float[np.ndarray, " n"]
+    """The only column's name; the file's if that has none, or if there are several."""
+    columns: tuple[str, ...]
+    all_numeric: bool
+    """Whether these are all numeric columns, several of them, since none was named."""
+    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
+    """[n] of one column, [n, d] of several."""
     sample_weights: Float[np.ndarray, " n"] | None
     rows: Int[np.ndarray, " n"] | None
     """The rows of the file that the data come from, counted from 0; None for all rows."""
@@ -51,7 +61,7 @@ def asked_of(
     decimal: Text | None,
     comment: Text | None,
     missing_codes: Sequence[Text],
-    column: str | None,
+    columns: tuple[str, ...],
 ) -> Asked:
     """How a file is written, from the keys of its config.
 
@@ -61,7 +71,7 @@ def asked_of(
         decimal: `data.decimal`; None to detect it.
         comment: what skipped lines begin with; `auto` for `#` where that is safe, None for no skipped lines.
         missing_codes: cells that stand for a missing number.
-        column: its name; None for the only one.
+        columns: their names, as far as the user gives them.
 
     Raises:
         InputError: a key has an invalid value.
@@ -69,60 +79,89 @@ def asked_of(
     cells = Cells(_meaning("data.decimal", decimal, DECIMALS), tuple(str(code) for code in missing_codes))
     split = _meaning("data.delimiter", delimiter, DELIMITERS)
     _meaning("data.header", header, {name: name for name in HEADERS})
-    return Asked(cells, split, header, None if comment is None else str(comment), column)
+    return Asked(cells, split, header, None if comment is None else str(comment), columns)
 
 
 def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
-    """One column of numbers, in the order of the rows.
+    """Columns of numbers, in the order of the rows.
 
     Args:
         file: that holds a table.
-        wanted: which column.
+        wanted: which columns.
         asked: how the user describes the file.
 
     Raises:
-        InputError: there is no such column, or it is not numeric.
+        InputError: there are no such columns, or they are not numeric.
     """
     _meaning("data.missing", wanted.missing, {name: name for name in MISSING})
+    if wanted.column is not None and wanted.columns:
+        came = f"{hydra_override(COLUMN, wanted.column)} and {hydra_list(COLUMNS, wanted.columns)}"
+        remedy = f"Add {COLUMN}=null to read several columns."
+        raise InputError(COLUMNS, expected=f"either {COLUMN} or {COLUMNS}", came=came, remedy=remedy)
     table = open_table(file, asked)
     others = []
     if wanted.weights_column is not None:
         others = [_place(table, file, "data.weights_column", wanted.weights_column)]
-    place = _only(table, file, others) if wanted.column is None else _place(table, file, "data.column", wanted.column)
-    column = table.names[place]
-    places = [place, *others]
-    wheres = [f"{file}, column {table.names[at]!r}" for at in places]
-    read = [_numbers(values, where, asked.cells) for values, where in zip(table.read(places), wheres, strict=True)]
+    places = _named(table, file, wanted, others) if wanted.names else _numeric(table, file, others)
+    columns, several = tuple(table.names[place] for place in places), len(places) > 1
+    names = [table.names[place] for place in [*places, *others]]
+    wheres = [f"{file}, column {name!r}" for name in names]
+    where = str(file) if several else wheres[0]
+    cells = table.read([*places, *others])
+    read = [_numbers(values, of_one, asked.cells) for values, of_one in zip(cells, wheres, strict=True)]
     if len(read[0]) == 0:
         remedy = "Choose another file or column."
-        raise InputError(wheres[0], expected="numbers, one per row", came="no rows", remedy=remedy)
-    rows = _complete(read, wheres[0], wanted.missing)
-    data, *weights = (values if rows is None else values[rows] for values in read)
-    if weights:
-        _check_weights(wheres[1], weights[0])
+        raise InputError(where, expected="numbers, one per row", came="no rows", remedy=remedy)
+    rows = _complete(read, names if several else [], where, wanted.missing)
+    present = [values if rows is None else values[rows] for values in read]
+    weights = present[-1] if others else None
+    if weights is not None:
+        _check_weights(wheres[-1], weights)
     stem = file.name.split(".")[0] or file.name
-    stem = f"{stem}, column {column}" if len(table.names) > 1 else stem
+    of_one = f"{stem}, column {columns[0]}" if len(table.names) > 1 else stem
+    if columns[0] and not table.numbered:
+        of_one = columns[0]
     return Read(
-        name=column if column and not table.numbered else stem,
-        column=column,
-        data=data,
-        sample_weights=weights[0] if weights else None,
+        name=stem if several else of_one,
+        columns=columns,
+        all_numeric=several and not wanted.names,
+        data=np.stack(present[: len(places)], axis=1) if several else present[0],
+        sample_weights=weights,
         rows=rows,
         n_rows=len(read[0]),
     )
 
 
-def _complete(columns: Sequence[Float[np.ndarray, " n"]], where: str, missing: str) -> Int[np.ndarray, " m"] | None:
-    """The rows in which every column has a value; None for all rows."""
-    absent = np.logical_or.reduce([np.isnan(values) for values in columns])
+def _complete(
+    columns: Sequence[Float[np.ndarray, " n"]], names: Sequence[str], where: str, missing: str
+) -> Int[np.ndarray, " m"] | None:
+    """The rows in which every column has a value; None for all rows.
+
+    Args:
+        columns: NaN where they have no value.
+        names: of the columns, where a message must say which one is meant.
+        where: the columns, for messages.
+        missing: `error` or `drop`.
+    """
+    missing_in = [np.isnan(values) for values in columns]
+    absent = np.logical_or.reduce(missing_in)
     if not absent.any():
         return None
-    came = f"{absent.sum():,} of {len(absent):,} rows with a missing value, the first in row {np.argmax(absent) + 1}"
+    first = int(np.argmax(absent))
     if missing == "error":
+        came = f"{absent.sum():,} of {len(absent):,} rows with a missing value, the first in row {first + 1}"
+        came += "".join(
+            [f", column {name!r}" for name, gaps in zip(names, missing_in, strict=False) if gaps[first]][:1]
+        )
         remedy = "Leaving rows out may change the answer: if that is right, add data.missing=drop."
         raise InputError(where, expected="finite numbers", came=came, remedy=remedy)
     if absent.all():
-        raise InputError(where, expected="finite numbers", came="only missing values", remedy="Choose another column.")
+        came, remedy = "only missing values", "Choose another column."
+        if names:
+            most = int(np.argmax([gaps.sum() for gaps in missing_in]))
+            came = f"a missing value in every row; column {names[most]!r} has {missing_in[most].sum():,}, the most"
+            remedy = "Leave that column out."
+        raise InputError(where, expected="finite numbers", came=came, remedy=remedy)
     return np.flatnonzero(~absent)
 
 
@@ -148,13 +187,39 @@ def _place(table: Table, file: Path, key: str, column: str) -> int:
     if column not in names:
         close = nearest(column, names)
         named = ", ".join(name or "''" for name in names[:MOST_NAMED]) + ", …" * (len(names) > MOST_NAMED)
-        remedy = f"Did you mean {' or '.join(close)}?" if close else f"Set {key} to one of them."
+        choose = f"Set {key} to {'some' if key == COLUMNS else 'one'} of them."
+        remedy = f"Did you mean {' or '.join(close)}?" if close else choose
         raise InputError(key, expected=f"one of the columns of {file}: {named}", came=repr(column), remedy=remedy)
     return names.index(column)
 
 
-def _only(table: Table, file: Path, others: Sequence[int]) -> int:
-    """The index of the only numeric column.
+def _named(table: Table, file: Path, wanted: Wanted, others: Sequence[int]) -> list[int]:
+    """The indices of the columns that the user names.
+
+    Args:
+        table: with columns.
+        file: that it is in.
+        wanted: their names.
+        others: columns that are used otherwise.
+
+    Raises:
+        InputError: one of them is not there, or named twice.
+    """
+    if wanted.column is not None:
+        return [_place(table, file, COLUMN, wanted.column)]
+    names = wanted.columns
+    if len(names) == 1 and names[0] not in table.names:  # columns=a,b
+        names = tuple(name.strip() for name in names[0].split(","))
+    places = [_place(table, file, COLUMNS, name) for name in names]
+    if len({*places, *others}) < len(places) + len(others):
+        came = ", ".join(table.names[place] for place in [*places, *others])
+        remedy = "Name each column once, and that of the sample weights only there."
+        raise InputError(COLUMNS, expected="different columns", came=came, remedy=remedy)
+    return places
+
+
+def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
+    """The indices of the numeric columns; that of the only column, whatever it holds.
 
     Args:
         table: with columns.
@@ -162,28 +227,29 @@ def _only(table: Table, file: Path, others: Sequence[int]) -> int:
         others: columns that are used otherwise.
 
     Raises:
-        InputError: there are several, or none.
+        InputError: there are none, or a name or their number is in doubt.
     """
     found = [place for place in table.numeric() if place not in others]
     if len(table.names) == 1:
         found = [0]
-    if len(found) == 1 and table.doubtful and is_number(table.names[found[0]]):
+    if table.doubtful and any(is_number(table.names[place]) for place in found):
         raise InputError(
             str(file),
             expected="a first row (a header) with the names of the columns",
             came=f"{', '.join(table.names[:5])}, some of which are numbers",
             remedy="Add data.header=none if they are data, or data.header=first if they are names.",
         )
-    if len(found) == 1:
-        return found[0]
     names = [table.names[place] for place in (found or range(len(table.names)))]
     unique = [name for name in names if name and list(table.names).count(name) == 1]
-    overrides = [shlex.quote(hydra_override("data.column", name)) for name in unique[:MOST_NAMED]]
+    if len(found) == 1 or (found and len(unique) == len(found) and not table.may_be_decimals):
+        return found
+    overrides = [shlex.quote(hydra_override(COLUMN, name)) for name in unique[:MOST_NAMED]]
+    overrides += [shlex.quote(hydra_list(COLUMNS, unique))] if found and 1 < len(unique) <= MOST_NAMED else []
     remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give the columns names."
-    if table.numbered and len(table.names) == 2:  # a decimal comma may have split one column into two
+    if table.may_be_decimals:
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
     raise InputError(
-        "data.column",
+        COLUMN,
         expected=f"one of the columns of {file}" + (", several of which are numeric" if found else ""),
         came=f"none, and there are {', '.join(name or 'one without a name' for name in names[:MOST_NAMED])}",
         remedy=remedy,

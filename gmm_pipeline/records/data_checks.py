@@ -8,6 +8,16 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import MultivariateMixture
+
+TO_ROUNDING = float(np.finfo(np.float32).eps)
+"""Columns that differ by less than this share of their standard deviations are the same to float32."""
+NEARLY_ONE = 1.0 - 1e-6
+"""Correlation from which on two columns are compared."""
+NEARLY_ZERO = 1e-6
+"""Coefficient of a standardised column in a linear relation below which the column has no part in it."""
+ASYMMETRY = 1e-9
+"""By how much, as a correlation, an entry of a matrix and its mirror image may differ."""
 
 
 def check_mixture(
@@ -41,23 +51,109 @@ def check_mixture(
         raise InputError(f"{where}.{key}", expected=expected, came=came, remedy=remedy)
 
 
+def as_multivariate(where: str, weights: Any, locs: Any, covariances: Any) -> MultivariateMixture:
+    """The mixture of several columns that lists describe, in their order; its weights have any sum.
+
+    Args:
+        where: the key that they belong to.
+        weights: [K], relative, positive.
+        locs: K rows of d numbers.
+        covariances: of each component: a symmetric positive definite matrix, d rows of d numbers; d variances, for
+            columns that are independent in it; or one variance for all columns.
+
+    Raises:
+        InputError: one of the lists is invalid.
+    """
+    rows = list(locs) if isinstance(locs, list | tuple) else []
+    n_columns = len(rows[0]) if rows and all(map(_are_numbers, rows)) else 0
+    if n_columns < 2 or any(len(row) != n_columns for row in rows):
+        raise InputError(
+            f"{where}.locs",
+            expected="a list of rows, one per component, each of two or more finite numbers, one per column",
+            came=str(_as_lists(locs)),
+            remedy=f"For two components and two columns: {where}.locs=[[1,5],[2,7]].",
+        )
+    if not _are_numbers(weights) or len(weights) != len(rows) or min(weights) <= 0:
+        raise InputError(
+            f"{where}.weights",
+            expected=f"{len(rows)} positive numbers, as many as {where}.locs has rows",
+            came=str(_as_lists(weights)),
+            remedy="Give each component a weight, a row of locs and a covariance.",
+        )
+    if not isinstance(covariances, list | tuple) or len(covariances) != len(rows):
+        raise InputError(
+            f"{where}.covariances",
+            expected=f"a list of {len(rows)}, as many as {where}.locs has rows",
+            came=str(_as_lists(covariances)),
+            remedy="Give each component a weight, a row of locs and a covariance.",
+        )
+    matrices = [_covariance(where, number, one, n_columns) for number, one in enumerate(covariances)]
+    return MultivariateMixture(np.array(weights, np.float64), np.array(rows, np.float64), np.array(matrices))
+
+
+def _covariance(where: str, number: int, given: Any, n_columns: int) -> Float[np.ndarray, "d d"]:
+    """The covariance matrix of a component, from a matrix, variances or one variance."""
+    variances = [given] * n_columns if _are_numbers([given]) else given
+    rows = variances if isinstance(variances, list | tuple) else []
+    if len(rows) == n_columns and _are_numbers(rows):
+        matrix = np.diag(np.array(rows, np.float64))
+    elif len(rows) == n_columns and all(_are_numbers(row) and len(row) == n_columns for row in rows):
+        matrix = np.array(rows, np.float64)
+    else:
+        matrix = None
+    came = str(_as_lists(given))
+    if matrix is not None:
+        scales = np.sqrt(np.abs(np.diag(matrix)))
+        if (np.abs(matrix - matrix.T) > ASYMMETRY * np.outer(scales, scales)).any():
+            came += ", which is not symmetric"
+        elif not (np.diag(matrix) > 0).all() or not _is_positive_definite(matrix / np.outer(scales, scales)):
+            came += ", which is not positive definite"
+        else:
+            return (matrix + matrix.T) / 2
+    raise InputError(
+        f"{where}.covariances",
+        expected=f"for component {number} a variance, {n_columns} variances, or a symmetric positive definite "
+        f"matrix of {n_columns} rows and columns",
+        came=came,
+        remedy="On the diagonal are squares of standard deviations; beside it, their products times the correlation.",
+    )
+
+
+def _is_positive_definite(correlations: Float[np.ndarray, "d d"]) -> bool:
+    try:
+        np.linalg.cholesky(correlations)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _as_lists(values: Any) -> Any:
+    return [_as_lists(value) for value in values] if isinstance(values, list | tuple) else values
+
+
 def _are_numbers(values: Any) -> bool:
     return (isinstance(values, list | tuple) and len(values) > 0) and all(
         type(value) in (int, float) and abs(value) <= sys.float_info.max for value in values
     )
 
 
-def check_draws(data: Float[np.ndarray, " n"]) -> None:
+def check_draws(where: str, data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]) -> None:
     """Refuse draws that float32 cannot represent or distinguish.
 
+    Args:
+        where: the keys that they are drawn from.
+        data: of one column or several.
+
     Raises:
-        InputError: they are not finite, or all equal.
+        InputError: they are not finite, or those of a column are all equal.
     """
-    where = "data.locs and data.scales"
     if not np.isfinite(data).all():
         came = f"{np.count_nonzero(~np.isfinite(data))} draws that are not"
         raise InputError(where, expected="draws that are finite in float32", came=came, remedy="Change their unit.")
-    check_spread(where, data, remedy="Data are drawn in float32: about 7 digits. Use larger scales, or smaller locs.")
+    for column in np.atleast_2d(data.T):
+        check_spread(
+            where, column, remedy="Data are drawn in float32: about 7 digits. Use larger scales, or smaller locs."
+        )
 
 
 def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> None:
@@ -80,6 +176,58 @@ def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> N
         expected = "numbers whose variance float64 can hold well, from 1e-300 to 1e300"
         came = f"numbers from {data.min():g} to {data.max():g}"
         raise InputError(where, expected=expected, came=came, remedy="Change their unit.")
+
+
+def check_columns(where: str, names: Sequence[str], data: Float[np.ndarray, "n d"]) -> None:
+    """Refuse a constant column, and two columns that say the same: y = a + b x to rounding.
+
+    Args:
+        where: the data, for messages.
+        names: of the columns.
+        data: those of positive weight.
+
+    Raises:
+        InputError: which column, or which two.
+    """
+    other = "A mixture cannot be fitted to a constant; choose other columns with data.columns."
+    for name, column in zip(names, data.T, strict=True):
+        check_spread(f"{where}, column {name!r}", column, remedy=other)
+    standardised = _standardised(data)
+    correlations = standardised.T @ standardised / len(data)
+    for first, second in np.argwhere(np.triu(np.abs(correlations) > NEARLY_ONE, 1)):
+        sign = np.sign(correlations[first, second])
+        if np.std(standardised[:, first] - sign * standardised[:, second]) > TO_ROUNDING:
+            continue
+        slope = sign * data[:, second].std() / data[:, first].std()
+        offset = data[:, second].mean() - slope * data[:, first].mean()
+        line = (
+            f"{slope:g} times the first{f' {offset:+g}' if abs(offset) > TO_ROUNDING * np.ptp(data[:, second]) else ''}"
+        )
+        equal = np.array_equal(data[:, first], data[:, second])
+        raise InputError(
+            f"{where}, columns {names[first]!r} and {names[second]!r}",
+            expected="columns that differ by more than their units",
+            came="two that are equal" if equal else f"a second that is {line}",
+            remedy="Leave one of them out with data.columns.",
+        )
+
+
+def dependent_columns(data: Float[np.ndarray, "n d"]) -> list[int]:
+    """The columns among which one is a linear function of others, to rounding; empty if there are none.
+
+    Where an eigenvalue of the correlations is zero, its eigenvector has the coefficients.
+
+    Args:
+        data: without constant columns.
+    """
+    standardised = _standardised(data)
+    values, vectors = np.linalg.eigh(standardised.T @ standardised / len(data))
+    rounding = max(TO_ROUNDING**2, len(values) * np.finfo(np.float64).eps * values[-1])
+    return np.flatnonzero((np.abs(vectors[:, values < rounding]) > NEARLY_ZERO).any(axis=1)).tolist()
+
+
+def _standardised(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    return (data - data.mean(axis=0)) / data.std(axis=0)
 
 
 def whole(where: str, value: int | float, *, least: int, most: int) -> int:

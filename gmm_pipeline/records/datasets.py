@@ -6,6 +6,7 @@ returns one, named by `_target_` in a YAML file.
 """
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,11 +15,19 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
-from gmm_pipeline.records.columns import Text, Wanted, asked_of, read_numbers
-from gmm_pipeline.records.data_checks import check_draws, check_mixture, check_spread, whole
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.model.natural import AnyMixture, Mixture
+from gmm_pipeline.records.artifacts import mixture_as_json
+from gmm_pipeline.records.columns import COLUMNS, MOST_NAMED, Text, Wanted, asked_of, read_numbers
+from gmm_pipeline.records.data_checks import (
+    check_columns,
+    check_draws,
+    check_mixture,
+    check_spread,
+    dependent_columns,
+    whole,
+)
+from gmm_pipeline.records.overrides import hydra_list
+from gmm_pipeline.records.truth import ordered, read_truth
 
 LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10**9
@@ -34,24 +43,32 @@ class Dataset(NamedTuple):
     source: str
     """The absolute path of a file, or a description of how the data were generated."""
     source_type: Literal["file", "generated"]
-    data: Float[np.ndarray, " n"]
+    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
+    """[n] of one column, [n, d] of several."""
     sample_weights: Float[np.ndarray, " n"] | None
     """How often each datum counts; None for once each."""
-    truth: Mixture | None
-    """The mixture from which they were drawn, ordered by loc, if known."""
+    truth: AnyMixture | None
+    """The mixture from which they were drawn, in the order of `order_of`, if known."""
     components: Shaped[np.ndarray, " n"] | None
     """The true component of each datum, if known."""
-    column: str | None = None
-    """Of the file."""
+    columns: tuple[str, ...] = ()
+    """Their names; empty if one column was generated."""
+    all_numeric: bool = False
+    """Whether these are all numeric columns of the file, several of them, since none was named."""
     rows: Int[np.ndarray, " n"] | None = None
     """The row of each datum in the file, from 0, if rows without a value were left out."""
     n_rows: int | None = None
     """Of the file."""
 
     @property
+    def column(self) -> str | None:
+        """The name of the only column; None if there are several, or it has none."""
+        return self.columns[0] if self.data.ndim == 1 and self.columns else None
+
+    @property
     def counts(self) -> Float[np.ndarray, " n"]:
         """How often each datum counts; ones if there are no sample weights."""
-        return np.ones_like(self.data) if self.sample_weights is None else self.sample_weights
+        return np.ones(len(self.data)) if self.sample_weights is None else self.sample_weights
 
     @property
     def digest(self) -> str:
@@ -70,6 +87,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "source": dataset.source,
         "source_type": dataset.source_type,
         "column": dataset.column,
+        **({"columns": list(dataset.columns)} if dataset.data.ndim > 1 else {}),
         "n_data": len(dataset.data),
         "n_missing": 0 if dataset.n_rows is None else dataset.n_rows - len(dataset.data),
         "sample_weights": dataset.sample_weights is not None,
@@ -85,19 +103,13 @@ def left_out(dataset: Dataset) -> str:
     return f" ({dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out)"
 
 
-def ordered_mixture(
-    weights: Sequence[float | int], locs: Sequence[float | int], scales: Sequence[float | int]
-) -> Mixture:
-    """A mixture with normalised weights and components sorted by loc.
-
-    Args:
-        weights: [K], positive, of any sum.
-        locs: [K].
-        scales: [K], in the unit of the locs.
-    """
-    order = np.argsort(np.asarray(locs, np.float64), kind="stable")
-    relative, locs_, scales_ = (np.asarray(values, np.float64)[order] for values in (weights, locs, scales))
-    return Mixture(relative / relative.sum(), locs_, scales_)
+def taken_columns(dataset: Dataset) -> list[str]:
+    """Which columns of a file were taken if none was named, as a sentence; empty if one was, or there is only one."""
+    if not dataset.all_numeric:
+        return []
+    names = ", ".join(dataset.columns[:MOST_NAMED]) + ", …" * (len(dataset.columns) > MOST_NAMED)
+    fewer = shlex.quote(hydra_list(COLUMNS, dataset.columns[:2]))
+    return [f"columns {names} of {Path(dataset.source).name}: all that are numeric; choose with {fewer}"]
 
 
 def generate(
@@ -143,7 +155,7 @@ def generate(
             allowed = "exact or multinomial"
             raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
     data = np.asarray(draws, np.float64)
-    check_draws(data)
+    check_draws("data.locs and data.scales", data)
     return Dataset(
         name=str(name),
         unit=None if unit is None else str(unit),
@@ -151,7 +163,7 @@ def generate(
         source_type="generated",
         data=data,
         sample_weights=None,
-        truth=ordered_mixture(weights, locs, scales),
+        truth=ordered(Mixture(*map(np.asarray, (weights, locs, scales)))),
         components=np.argsort(np.argsort(locs, kind="stable"))[np.asarray(components)],
     )
 
@@ -174,6 +186,7 @@ def from_file(
     *,
     path: Text,
     column: Text | None,
+    columns: Sequence[Text],
     weights_column: Text | None,
     missing: str,
     missing_codes: Sequence[Text],
@@ -185,20 +198,21 @@ def from_file(
     name: Text | None,
     unit: Text | None,
 ) -> Dataset:
-    """Read one column of a CSV, Parquet, Arrow or npy file.
+    """Read one column of a CSV, Parquet, Arrow or npy file, or several.
 
     Args:
         path: the file; its suffix decides the format. A folder holds the Parquet parts of one table.
-        column: name of the column (its number where columns have no names); None for the only numeric column.
+        column: name of the column (its number where columns have no names); None for the only numeric one, or all.
+        columns: names of several columns, in place of `column`; empty for none.
         weights_column: how often each datum counts; None for once each.
-        missing: `error` refuses a column with missing values, `drop` leaves these rows out.
+        missing: `error` refuses columns with missing values, `drop` leaves out each row that has one.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
         header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: detected.
         delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: detected.
         decimal: of CSV: what decimals follow, point or comma; None: detected.
         comment: of CSV: how comment lines begin; None if there are none.
-        truth: JSON file with `weights`, `locs` and `scales`; None where the truth is unknown.
-        name: of the data; None for the column's name, or the file's if it has none.
+        truth: JSON file with `weights`, `locs` and `scales`, or `covariances`; None where the truth is unknown.
+        name: of the data; None for the column's name, or the file's if it has none or there are several.
         unit: of the data.
 
     Raises:
@@ -207,10 +221,11 @@ def from_file(
     file = Path(str(path))
     wanted = Wanted(
         column=None if column is None else str(column),
+        columns=tuple(map(str, columns)),
         weights_column=None if weights_column is None else str(weights_column),
         missing=missing,
     )
-    read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.column))
+    read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.names))
     return Dataset(
         name=str(name) if name is not None else read.name,
         unit=None if unit is None else str(unit),
@@ -218,26 +233,13 @@ def from_file(
         source_type="file",
         data=read.data,
         sample_weights=read.sample_weights,
-        truth=None if truth is None else _read_truth(Path(str(truth))),
+        truth=None if truth is None else read_truth(Path(str(truth)), read.columns),
         components=None,
-        column=read.column,
+        columns=read.columns,
+        all_numeric=read.all_numeric,
         rows=read.rows,
         n_rows=read.n_rows,
     )
-
-
-def _read_truth(path: Path) -> Mixture:
-    try:
-        mixture = mixture_from_json(read_json(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "data.truth",
-            expected="a JSON file with lists weights, locs and scales",
-            came=f"{path} ({type(error).__name__}: {error})",
-            remedy="`simulate` writes such a file beside its data.",
-        ) from error
-    check_mixture(str(path), *(values.tolist() for values in mixture))
-    return ordered_mixture(*(values.tolist() for values in mixture))
 
 
 def check_can_be_fitted(dataset: Dataset, where: str) -> None:
@@ -248,12 +250,15 @@ def check_can_be_fitted(dataset: Dataset, where: str) -> None:
         where: their name for messages.
 
     Raises:
-        InputError: all data of positive weight are equal, or float64 cannot represent their variance, or the sample
-            weights are not counts.
+        InputError: a column is constant for all data of positive weight, float64 cannot represent its variance, two
+            columns are the same but for their unit, or the sample weights are not counts.
     """
     counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
-    another = "A mixture cannot be fitted to a constant; choose another column with data.column."
-    check_spread(where, counted, remedy=another)
+    if counted.ndim == 1:
+        another = "A mixture cannot be fitted to a constant; choose another column with data.column."
+        check_spread(where, counted, remedy=another)
+    else:
+        check_columns(where, dataset.columns, counted)
     _check_counts(dataset)
 
 
@@ -284,3 +289,22 @@ def doubts_about_weights(dataset: Dataset) -> list[str]:
     if abs(weights.sum() - 100) < 0.5 and (weights % 1 != 0).any():
         return [f"The sample weights sum to {weights.sum():g}, as percentages do. {remedy}"]
     return []
+
+
+def doubts_about_columns(dataset: Dataset) -> list[str]:
+    """Why a mixture with full covariances may not be determined by data of several columns, as sentences."""
+    if dataset.data.ndim == 1:
+        return []
+    counted = dataset.data[dataset.counts > 0]
+    n_data, n_columns = counted.shape
+    if n_columns >= n_data:
+        found = f"{n_columns} columns and only {n_data} observations with a positive weight"
+        return [f"{dataset.name} has {found}: full covariances cannot be estimated. Use covariance=diagonal."]
+    together = dependent_columns(counted)
+    if not together:
+        return []
+    names = ", ".join(dataset.columns[place] for place in together[:MOST_NAMED])
+    return [
+        f"{dataset.name}: one of the columns {names} follows from the others, as shares that sum to 1 do: full "
+        "covariances would be singular. Leave one of these columns out, or use covariance=diagonal."
+    ]

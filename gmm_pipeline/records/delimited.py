@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.cells import arrow_functions
-from gmm_pipeline.records.dialects import AUTO, BLANKS, LOOKED_AT, TAB, Asked, dialect_of, evened, numeric_columns
+from gmm_pipeline.records.cells import COMMA, arrow_functions
+from gmm_pipeline.records.dialects import (
+    AUTO,
+    BLANKS,
+    LOOKED_AT,
+    TAB,
+    Asked,
+    Dialect,
+    dialect_of,
+    evened,
+    numeric_columns,
+)
 from gmm_pipeline.records.files import arrow_of, is_number, readable
 
 BLOCK = 1 << 24
@@ -30,6 +40,7 @@ class DelimitedTable:
         self._dialect = dialect_of(path, head, asked, is_whole=len(head) == len(self._content))
         self.names = self._dialect.names
         self.numbered, self.doubtful = self._dialect.numbered, self._dialect.doubtful
+        self.may_be_decimals = _may_be_decimals(self._dialect, asked)
 
     def numeric(self) -> list[int]:
         """The columns that look like numbers."""
@@ -88,6 +99,14 @@ class DelimitedTable:
                 remedy="Add 'data.comment=\"#\"' if they are comments, or data.comment=null if they are rows.",
             )
         return table.filter(pc.invert(remarks))
+
+
+def _may_be_decimals(dialect: Dialect, asked: Asked) -> bool:
+    """Whether two columns without names may be one, whose decimal commas separated them."""
+    in_doubt = dialect.delimiter == COMMA and asked.delimiter is None and asked.cells.decimal is None
+    if not (in_doubt and dialect.numbered and len(dialect.names) == 2):
+        return False
+    return all(re.fullmatch(r"\s*\d*\s*", last) for _, last in dialect.sample)
 
 
 def _content_of(path: Path) -> bytes:

@@ -42,8 +42,8 @@ class Asked(NamedTuple):
     """`first`: the first row has names; `none`: it has data; `auto`: to be detected."""
     comment: str | None
     """How comment lines begin; None if there are none, `auto` for `#` if unambiguous."""
-    column: str | None
-    """The name of the column to read; None for the only one."""
+    columns: tuple[str, ...]
+    """The names of the columns to read, as far as the user gives them."""
 
     @property
     def mark(self) -> str | None:
@@ -258,12 +258,12 @@ def _may_be_datum(text: str, delimiter: str, asked: Asked) -> bool:
 
 
 def _are_names(names: Sequence[str], body: Sequence[Row], asked: Asked) -> bool:
-    """Whether a first row of numbers contains names: one that was asked for, or the default names of pandas.
+    """Whether a first row of numbers contains names: those that were asked for, or the default names of pandas.
 
     Those are 0, 1, 2, …; pandas writes floats with a point, so they can be distinguished from data.
     """
-    wanted = asked.column
-    if wanted is not None and wanted in names and not (wanted.isdigit() and int(wanted) < len(names)):
+    are_numbers = all(wanted.isdigit() and int(wanted) < len(names) for wanted in asked.columns)
+    if set(asked.columns) <= set(names) and not are_numbers:
         return True
     given = [name for name in names if name]
     if given != [str(number) for number in range(len(given))] or not given:

@@ -11,7 +11,7 @@ from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import MANIFEST
 
 if TYPE_CHECKING:
-    from gmm_pipeline.model.natural import Mixture
+    from gmm_pipeline.model.natural import AnyMixture
 
 COPIES = "mlartifacts"
 """Folder beside a local store with the files of its runs."""
@@ -44,7 +44,7 @@ def find_records(folder: Path) -> FoundRecords:
     return found
 
 
-def read_fitted(record: Path) -> "Mixture":
+def read_fitted(record: Path) -> "AnyMixture":
     """The fitted mixture of a record, in the user's units.
 
     Raises:
@@ -65,8 +65,8 @@ def read_fitted(record: Path) -> "Mixture":
         return artifacts.mixture_from_json(parameters)
 
 
-def column_of(record: Path) -> str | None:
-    """The column of the data file of a record; None if the data were not from a file, or it is unknown.
+def columns_of(record: Path) -> tuple[str, ...]:
+    """The names of the columns that a record was fitted to; empty if they have none, or are unknown.
 
     Args:
         record: its folder.
@@ -75,9 +75,10 @@ def column_of(record: Path) -> str | None:
         InputError: the record is damaged.
     """
     if not (record / artifacts.DATA).is_file():
-        return None
-    column = read_part(record / artifacts.DATA).get("column")
-    return column if isinstance(column, str) else None
+        return ()
+    data = read_part(record / artifacts.DATA)
+    columns = data.get("columns", [data.get("column")])
+    return tuple(columns) if all(isinstance(column, str) for column in columns) else ()
 
 
 def read_part(path: Path) -> dict[str, Any]:

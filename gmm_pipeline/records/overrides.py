@@ -20,6 +20,11 @@ def hydra_override(key: str, *values: str) -> str:
     return f"{key}={','.join(_quoted(value) for value in values)}"
 
 
+def hydra_list(key: str, values: Iterable[str]) -> str:
+    """Write an override whose value is a list of texts, whatever characters they have."""
+    return f"{key}=[{','.join(_quoted(value) for value in values)}]"
+
+
 def _quoted(text: str) -> str:
     """Quote a text for Hydra's grammar, and then OmegaConf's.
 

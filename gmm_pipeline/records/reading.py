@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import read_columns, read_json
@@ -24,8 +24,8 @@ ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
 class Intervals(NamedTuple):
     """Intervals of the parameters, by one method; NaN where it gives none."""
 
-    lower: Mixture
-    upper: Mixture
+    lower: AnyMixture
+    upper: AnyMixture
     level: float
     """Probability with which an interval contains the true value."""
     method: str
@@ -35,7 +35,7 @@ class Intervals(NamedTuple):
 class Errors(NamedTuple):
     """Standard errors and intervals, by one method."""
 
-    standard_errors: Mixture
+    standard_errors: AnyMixture
     intervals: Intervals
 
 
@@ -48,8 +48,8 @@ class Record(NamedTuple):
     data_info: dict[str, Any]
     """The content of `data.json`."""
     metrics: dict[str, Any]
-    fitted: Mixture
-    truth: Mixture | None
+    fitted: AnyMixture
+    truth: AnyMixture | None
     degenerate: list[int]
     """Components, in the order of the fitted ones."""
     equal_scales: bool

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import as_part, read_json, write_json
 from gmm_pipeline.records.overrides import differing_keys, override_values
@@ -55,8 +55,8 @@ class SweepRun(NamedTuple):
     error: str | None
     metrics: dict[str, Any]
     """Empty if the run failed; None for values that are not finite."""
-    fitted: Mixture | None
-    truth: Mixture | None
+    fitted: AnyMixture | None
+    truth: AnyMixture | None
     data_name: str | None
     data_digest: str | None
     unit: str | None
@@ -132,14 +132,14 @@ def read_runs(folder: Path, manifest: Manifest) -> list[SweepRun]:
         folder: of the sweep.
         manifest: of the sweep.
     """
-    described: dict[bytes, tuple[dict[str, Any], Mixture | None]] = {}
+    described: dict[bytes, tuple[dict[str, Any], AnyMixture | None]] = {}
     runs = sorted(manifest.runs, key=lambda run: run.number)
     found = (_read_run(folder, run, described) for run in runs)
     return [run for run in found if run is not None]
 
 
 def _read_run(
-    folder: Path, asked: ManifestRun, described: dict[bytes, tuple[dict[str, Any], Mixture | None]]
+    folder: Path, asked: ManifestRun, described: dict[bytes, tuple[dict[str, Any], AnyMixture | None]]
 ) -> SweepRun | None:
     directory = folder / str(asked.number)
     try:

@@ -20,8 +20,8 @@ from gmm_pipeline.records.formats import ARROW, NPY, PARQUET, TEXT, has_data_suf
 class ArrowTable:
     """Typed columns of a Parquet file, of Parquet parts, or of an Arrow file."""
 
-    numbered = doubtful = False
-    """Whether column numbers stand for names, and whether the names may be data."""
+    numbered = doubtful = may_be_decimals = False
+    """Whether column numbers stand for names, the names may be data, and two columns may be one with decimal commas."""
 
     def __init__(self, path: Path, parts: Sequence[Path]):
         self._path, self._parts = path, parts
@@ -72,7 +72,7 @@ def _arrow_table(path: Path) -> Any:
 class NpyTable:
     """Columns of an array, named by number. The file is memory-mapped, since its header may claim too much data."""
 
-    numbered, doubtful = True, False
+    numbered, doubtful, may_be_decimals = True, False, False
 
     def __init__(self, path: Path):
         with readable(path):
@@ -82,7 +82,7 @@ class NpyTable:
                 str(path),
                 expected="an array with one axis (data) or two (data, columns)",
                 came=f"shape {self._content.shape}",
-                remedy="Save the column as a separate array.",
+                remedy="Save the columns as a separate array.",
             )
         if self._content.size == 0:
             remedy = "Choose another file with data.path."

@@ -28,7 +28,7 @@ from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.datasets import doubts_about_weights, left_out
+from gmm_pipeline.records.datasets import doubts_about_columns, doubts_about_weights, left_out, taken_columns
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.goodness import goodness_of_fit
@@ -204,9 +204,11 @@ def objective_of(result: Answer, objective: str) -> float:
 
 
 def note_data(job: Job) -> list[str]:
-    """Write to the log which data are fitted, and doubts about their weights; returns these doubts."""
+    """Write to the log which data are fitted, and doubts about their weights and columns; returns these doubts."""
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
-    doubts = doubts_about_weights(job.dataset)
+    for line in taken_columns(job.dataset):
+        log.info("%s", line)
+    doubts = [*doubts_about_weights(job.dataset), *doubts_about_columns(job.dataset)]
     for doubt in doubts:
         log.warning("%s", doubt)
     return doubts
@@ -280,7 +282,8 @@ def print_answer(cfg: DictConfig, job: Job, result: Answer) -> None:
         job: what was fitted.
         result: of the fit.
     """
-    terminal.say(summary(job, result), under(job), *verdict(job.asked, result), *goodness_of_fit(job, result), "")
+    terminal.say(summary(job, result), *taken_columns(job.dataset), under(job))
+    terminal.say(*verdict(job.asked, result), *goodness_of_fit(job, result), "")
     if result.candidates:
         terminal.show(terminal.selection_table(selection_columns(result), cfg.criterion))
         terminal.say("")

@@ -2,7 +2,7 @@
 
 import math
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO
 from gmm_pipeline.configuration import checks, config
@@ -62,7 +62,8 @@ def check_config(cfg: DictConfig) -> None:
     checks.check_range(cfg, "tracking.series_points", 0)
     n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
     if isinstance(n_draws, int | float):
-        check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW)
+        rows = [row for row in cfg.data.get("locs") or [] if isinstance(row, ListConfig)]
+        check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW * max(map(len, rows), default=1))
 
 
 def _check_search(cfg: DictConfig) -> None:

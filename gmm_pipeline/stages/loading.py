@@ -109,8 +109,9 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     cfg = DictConfig(json.loads(content))
     check_config(cfg)
     dataset = config.build_dataset(cfg, stamp)
-    in_file = "" if dataset.column is None else f", column {dataset.column!r}"
-    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{in_file}" if in_file else dataset.name)
+    of_column = "" if dataset.column is None else f", column {dataset.column!r}"
+    is_file = dataset.source_type == "file" and dataset.columns
+    check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{of_column}" if is_file else dataset.name)
     n_columns = dataset.data.shape[1] if dataset.data.ndim > 1 else 0
     models = _models(cfg) if n_columns else ()
     _check_shared(cfg, n_columns, dataset.name)

@@ -5,6 +5,7 @@ column in total for Parquet.
 """
 
 import logging
+import shlex
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -19,19 +20,19 @@ from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
+from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.files import column_format, write_columns
-from gmm_pipeline.records.finding import column_of, read_fitted
+from gmm_pipeline.records.finding import columns_of, read_fitted
+from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, record_folder
 from gmm_pipeline.stages.running import check_output, latest, output_directory, shown
 from gmm_pipeline.stages.tables import Column, Table
 
 log = logging.getLogger(__name__)
-
-COLUMN = "data.column"
 
 
 class Job(NamedTuple):
@@ -66,31 +67,53 @@ def load(cfg: DictConfig) -> Job:
     with record_folder(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
         run = latest(record) if cfg.run == LATEST else cfg.run
-        column = column_of(record)
+        columns = columns_of(record)
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    dataset = _dataset(cfg, column)
+    dataset = _dataset(cfg, columns, mixture)
     check_output(Path(cfg.output), Path(dataset.source) if dataset.source_type == "file" else None)
     return Job(mixture, run, dataset)
 
 
-def _dataset(cfg: DictConfig, column: str | None) -> Dataset:
-    """The data; of several columns, if the config names none, the one that was fitted.
+def _dataset(cfg: DictConfig, columns: tuple[str, ...], mixture: AnyMixture) -> Dataset:
+    """The data; if the config names no columns, those that were fitted, or else the numeric ones.
+
+    Args:
+        cfg: the composed config.
+        columns: of the record.
+        mixture: that is evaluated at the data.
 
     Raises:
-        InputError: they cannot be read.
+        InputError: they cannot be read, or are of another number of columns than the mixture.
     """
-    try:
-        return config.build_dataset(cfg)
-    except InputError as error:
-        if column is None or error.where != COLUMN or OmegaConf.select(cfg, COLUMN) is not None:
-            raise
-        chosen = OmegaConf.merge(cfg, OmegaConf.create({"data": {"column": column}}))
+    n_columns = mixture.locs.shape[1] if mixture.locs.ndim > 1 else 1
+    key, fitted = (COLUMNS, list(columns)) if n_columns > 1 else (COLUMN, columns[0] if columns else None)
+    if fitted and OmegaConf.select(cfg, COLUMN, default="") is None and not OmegaConf.select(cfg, COLUMNS):
+        chosen = OmegaConf.merge(cfg, OmegaConf.create({"data": {key.removeprefix("data."): fitted}}))
         try:
             return config.build_dataset(cast("DictConfig", chosen))
-        except InputError as other:
-            raise (error if other.where == COLUMN else other) from None  # there is no such column
+        except InputError as error:
+            if error.where not in (COLUMN, COLUMNS):
+                raise
+            # There are no such columns; perhaps they have other names in this file.
+    dataset = config.build_dataset(cfg)
+    found = dataset.data.shape[1] if dataset.data.ndim > 1 else 1
+    if found == n_columns:
+        return dataset
+    named, remedy = dataset.columns[:MOST_NAMED], "Choose other data."
+    if n_columns == 1:
+        arguments = [shlex.quote(hydra_override(COLUMN, name)) for name in named]
+        remedy = f"Add one of these arguments: {'  '.join(arguments)}"
+    elif found > n_columns:
+        remedy = f"For example {shlex.quote(hydra_list(COLUMNS, named[:n_columns]))}."
+    raise InputError(
+        key,
+        expected=f"{'one column' if n_columns == 1 else f'{n_columns} columns'}, as in the fit"
+        + (f" ({', '.join(columns)})" if columns else ""),
+        came=f"{found} of {dataset.name}" + (f": {', '.join(named)}" if named else ""),
+        remedy=remedy if dataset.source_type == "file" else "Choose other data.",
+    )
 
 
 def compute(job: Job) -> Prediction:

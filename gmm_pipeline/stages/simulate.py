@@ -1,5 +1,6 @@
 """`simulate`: draw data from a generating spec; write them, their truth and a picture."""
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -8,11 +9,17 @@ from gmm_pipeline import program
 from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.columns import COLUMN, COLUMNS
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.files import column_format, write_columns, write_json
+from gmm_pipeline.records.overrides import hydra_list
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.running import check_output, drawing, quoted_override, shown
+
+COMPONENT = "component"
+"""Name of the column with the component of each datum."""
 
 
 def load(cfg: DictConfig) -> Dataset:
@@ -32,6 +39,9 @@ def load(cfg: DictConfig) -> Dataset:
         raise InputError(
             "data", expected="a generating spec", came=dataset.source, remedy="Choose one, such as data=two_modes."
         )
+    if COMPONENT in dataset.columns:
+        remedy = "The component of each datum is written under that name."
+        raise InputError(COLUMNS, expected=f"names other than {COMPONENT}", came=COMPONENT, remedy=remedy)
     return dataset
 
 
@@ -45,15 +55,18 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
     output = Path(cfg.output)
     if dataset.truth is None or dataset.components is None:
         return
-    write_columns(output, {"datum": dataset.data, "component": dataset.components})
+    columns = dict(zip(dataset.columns, dataset.data.T, strict=True)) if dataset.columns else {"datum": dataset.data}
+    write_columns(output, {**columns, COMPONENT: dataset.components})
     truth = output.with_name(f"{output.stem}_truth.json")
-    write_json(truth, {**artifacts.mixture_as_json(dataset.truth), "digest": dataset.digest, "source": dataset.source})
+    named = {"columns": dataset.columns} if dataset.columns else {}
+    drawn = {"digest": dataset.digest, "source": dataset.source}
+    write_json(truth, {**artifacts.mixture_as_json(dataset.truth), **named, **drawn})
     terminal.say(
         f"{dataset.name}: {dataset.source}",
         f"data: {shown(output)}",
         f"truth: {shown(truth)}",
     )
-    if cfg.figures.formats:
+    if cfg.figures.formats and isinstance(dataset.truth, Mixture):
         from gmm_pipeline.pictures import figures
 
         with drawing(f"The data are in {shown(output)}."):
@@ -64,9 +77,9 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
             paths = figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
         terminal.say(*(f"picture: {shown(path)}" for path in paths))
     overrides = [quoted_override("data.path", str(shown(output))), quoted_override("data.truth", str(shown(truth)))]
+    overrides += [shlex.quote(hydra_list(COLUMNS, dataset.columns)) if dataset.columns else f"{COLUMN}=datum"]
     terminal.say(
-        f"fit them: {program.name()} fit data=file {' '.join(overrides)} data.column=datum "
-        f"n_components={len(dataset.truth.locs)}"
+        f"fit them: {program.name()} fit data=file {' '.join(overrides)} n_components={len(dataset.truth.weights)}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,22 @@ def test_by_default_it_writes_into_a_folder_of_its_own(quick: Quick, tmp_path):
     (record,) = (tmp_path / "outputs" / "simulate").iterdir()
     names = {path.name for path in record.iterdir()}
     assert names == {"data.parquet", "data_truth.json", "data_histogram.svg", "simulate.log", ".hydra"}
+
+
+def test_several_columns_and_their_truth(quick: Quick, tmp_path):
+    given = ("data=three_clusters", "data.n_draws=60", 'data.columns=[width,"the length"]', "figures=none")
+    finished = quick("simulate", *given, "output=draws.csv")
+    assert finished.returncode == 0, finished.stderr
+    table = csv.read_csv(tmp_path / "draws.csv")
+    assert table.column_names == ["width", "the length", "component"]
+    data = np.stack([table[name].to_numpy() for name in table.column_names[:2]], axis=1)
+    truth = json.loads((tmp_path / "draws_truth.json").read_text())
+    assert truth["digest"] == hashlib.sha256(data.astype("<f8").tobytes()).hexdigest()
+    for component, (loc, covariance) in enumerate(zip(truth["locs"], truth["covariances"], strict=True)):
+        deviations = data[table["component"].to_numpy() == component].mean(axis=0) - loc
+        n_draws = 60 * truth["weights"][component]
+        assert (np.abs(deviations) < 5 * np.sqrt(np.diag(covariance) / n_draws)).all()  # five standard errors
+    words = shlex.split(finished.stdout.split("fit them: python -m gmm_pipeline ")[1])
+    assert words[4:] == ['data.columns=[width,"the length"]', "n_components=3"]
+    refused = quick("simulate", "data=three_clusters", "data.columns=[a,component]", "output=draws.csv")
+    assert (refused.returncode, refused.stderr.split(":")[1]) == (2, " data.columns")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
 
@@ -18,6 +18,23 @@ def test_mixture_has_stable_names_and_comes_back():
     for ours, expected in zip(artifacts.mixture_from_json(json.loads(text)), MIXTURE, strict=True):
         np.testing.assert_array_equal(ours, expected)
         assert ours.dtype == np.float64
+
+
+def test_mixtures_of_several_columns_have_stable_names_and_come_back(tmp_path):
+    stack = MultivariateMixture(RANDOM.random((4, 2)), RANDOM.random((4, 2, 3)), RANDOM.random((4, 2, 3, 3)))
+    content = json.loads(json.dumps(artifacts.mixture_as_json(stack)))
+    assert list(content) == ["weights", "locs", "covariances"]
+    artifacts.write_mixtures(tmp_path / "replicates.npz", stack)
+    artifacts.write_history(tmp_path / "history.npz", History(np.arange(4), np.zeros(4), stack))
+    histories = artifacts.read_history(tmp_path / "history.npz").mixtures
+    for found in (
+        artifacts.mixture_from_json(content),
+        artifacts.read_mixtures(tmp_path / "replicates.npz"),
+        histories,
+    ):
+        assert isinstance(found, MultivariateMixture)
+        for ours, expected in zip(found, stack, strict=True):
+            np.testing.assert_array_equal(ours, expected)
 
 
 def test_history_is_plain_npz_and_comes_back(tmp_path):

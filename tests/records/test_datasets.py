@@ -149,7 +149,7 @@ def test_truth_comes_from_a_file(table, tmp_path):
 @pytest.mark.parametrize(
     ("given", "where", "says"),
     [
-        ({}, "data.column", "Add one of these arguments: data.column=x  data.column=w  'data.column=\"2\"'"),
+        ({}, "table.csv", "but got x, w, 2, some of which are numbers"),
         ({"column": "y"}, "data.column", "but got 'y'"),
         ({"column": "x", "weights_column": "weight"}, "data.weights_column", "x, w, 2"),
         ({"column": "x", "truth": "absent.json"}, "data.truth", "absent.json"),

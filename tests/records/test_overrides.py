@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from gmm_pipeline.records.overrides import hydra_override
+from gmm_pipeline.records.overrides import hydra_list, hydra_override
 
 ODD = st.text(st.sampled_from("aé\\\"'${}[](),:=~+- \t%#;|.0e1nuNl@*?&<>`!^"), max_size=8)
 
@@ -27,6 +27,11 @@ def test_any_text_comes_back(text):
 @given(st.lists(ODD, min_size=2, max_size=4))
 def test_several_texts_are_a_sweep(texts):
     assert read(hydra_override("key", *texts)) == texts
+
+
+@given(st.lists(ODD, max_size=4))
+def test_a_list_of_texts_comes_back(texts):
+    assert read(hydra_list("key", texts)) == [texts]
 
 
 @pytest.mark.parametrize("text", ["waiting.csv", "outputs/fit/2026-11-23_10-00-00-ab12cd", "/data/a-b.npy"])
