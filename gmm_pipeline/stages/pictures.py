@@ -49,7 +49,8 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
 def _draw(cfg: DictConfig, record: Path) -> None:
     from gmm_pipeline.pictures import figures, record_figures
 
-    drawn, replicates = reading.read(record), record / artifacts.REPLICATES
-    mixtures = artifacts.read_mixtures(replicates) if drawn.bootstrap and replicates.exists() else None
-    for name, figure in record_figures.draw_record(drawn, mixtures, size=cfg.size).items():
+    drawn = reading.read(record)
+    has_both = drawn.bootstrap is not None and drawn.asymptotic is not None
+    replicates = artifacts.read_mixtures(record / artifacts.REPLICATES) if has_both else None
+    for name, figure in record_figures.draw_record(drawn, replicates, size=cfg.size).items():
         figures.save_figure(figure, record / artifacts.FIGURES / name, formats=cfg.formats, dpi=cfg.dpi)
