@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason, named
+from gmm_pipeline.inference.families.normal import fewest_data
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import number_of_parameters
-from gmm_pipeline.inference.families.normal import fewest_data
 from gmm_pipeline.inference.restarts import log_prior
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.splitting import merged, split_component
