@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
+from gmm_pipeline.model.covariances import MODELS
+from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER
 
 FALLBACK = "bic"
 """Shown if the choice was made by a sequence of tests, which has no value for each candidate."""
@@ -24,6 +25,19 @@ class Point(NamedTuple):
     """Standard error of the difference from the best; None if there is none."""
     problem: str | None
     """Why it cannot be chosen, such as `degenerate`; None if it can."""
+    covariance: str = ""
+    """Covariance model of several columns; empty for one."""
+
+    @property
+    def kind(self) -> str:
+        """What its components share, besides their number."""
+        return self.covariance or EITHER_KIND[self.equal_scales]
+
+    @property
+    def description(self) -> str:
+        """Number of components and kind; a single component of one column is of both kinds."""
+        number = "1 component" if self.n_components == 1 else f"{self.n_components} components"
+        return number if self.n_components == 1 and not self.covariance else f"{number}, {self.kind}"
 
 
 class Standing(NamedTuple):
@@ -63,12 +77,34 @@ def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Poin
         problem = row_values.get("barred") or next(
             (name for name in ("diverged", "degenerate") if row_values.get(name)), None
         )
-        points.append(
-            Point(
-                int(row_values["n_components"]), row_values["scales"] == "equal", row_values[criterion], error, problem
-            )
-        )
+        number, covariance = int(row_values["n_components"]), row_values.get("covariance") or ""
+        equal = row_values.get("scales") == "equal"
+        points.append(Point(number, equal, row_values[criterion], error, problem, covariance))
     return points
+
+
+def lines_of(points: Sequence[Point]) -> dict[str, list[int]]:
+    """The candidates of each kind, by number of components; one component begins the line of each kind that it is of.
+
+    A kind that was tried with one component alone has no line.
+
+    Args:
+        points: the candidates.
+    """
+    lines: dict[str, list[int]] = {}
+    for kind in dict.fromkeys(point.kind for point in points):
+        own = [i for i, point in enumerate(points) if point.kind == kind]
+        alike = [i for i, point in enumerate(points) if point.n_components == 1 and _alone(point.kind) == _alone(kind)]
+        first = [i for i in own if i in alike][:1] or alike[:1]
+        several = [i for i in own if points[i].n_components > 1]
+        if several:
+            lines[kind] = sorted([*first, *several], key=lambda i: points[i].n_components)
+    return lines
+
+
+def _alone(kind: str) -> str:
+    """What a kind is with one component: all models are spherical, diagonal or full, as their last letters say."""
+    return "" if kind not in MODELS else kind[1:].replace("V", "E") if kind.endswith("I") else "full"
 
 
 def standing(points: Sequence[Point], criterion: str) -> Standing:

@@ -6,14 +6,17 @@ float64, so that a picture needs no compiler.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from gmm_pipeline.analysis import movements
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, order_of, taken
 from gmm_pipeline.records.artifacts import History
+
+SomeMixture = TypeVar("SomeMixture", bound=AnyMixture)
 
 MAX_BINS = 200
 LEAST_BINS = 20
@@ -33,10 +36,10 @@ class Histogram(NamedTuple):
     share_outside: float
 
 
-def by_loc(mixture: Mixture) -> Mixture:
-    """The mixture with its components sorted by loc."""
-    order = np.argsort(mixture.locs, kind="stable")
-    return Mixture(*(np.asarray(values, np.float64)[order] for values in mixture))
+def in_order(mixture: SomeMixture) -> SomeMixture:
+    """The mixture with its components in the order in which they are numbered."""
+    exact = type(mixture)(*(np.asarray(leaf, np.float64) for leaf in mixture))
+    return cast(SomeMixture, taken(exact, order_of(exact)))
 
 
 class Named(NamedTuple):
@@ -171,9 +174,8 @@ def choose_records(history: History, n_chosen: int) -> Int[np.ndarray, " F"]:
     """Indices of at most `n_chosen` history entries, strictly increasing, including the first and the last.
 
     Entries are spread evenly over a clock that advances half with the logarithm of the step and half with the distance
-    that the mixture moves: the length of its path in the Fisher metric of labelled data, which no change of units
-    alters, ds² = Σ_j 4 d(√w_j)² + w_j (dμ_j² + 2 dσ_j²)/σ_j². The distance alone would spend all frames on jitter about
-    the optimum, the logarithm alone would skip a late escape from a plateau.
+    that the mixture moves. The distance alone would spend all frames on jitter about the optimum, the logarithm alone
+    would skip a late escape from a plateau.
 
     Args:
         history: H entries.
@@ -183,12 +185,7 @@ def choose_records(history: History, n_chosen: int) -> Int[np.ndarray, " F"]:
     n_chosen = min(n_chosen, n_records)
     if n_chosen < 2:
         return np.arange(n_records)[-1:]
-    weights, locs, scales = (np.asarray(values, np.float64) for values in history.mixtures)
-    with np.errstate(all="ignore"):
-        middle_scales = np.sqrt(scales[1:] * scales[:-1])
-        squared = (np.diff(locs, axis=0) / middle_scales) ** 2 + 2.0 * np.diff(np.log(scales), axis=0) ** 2
-        squared = 4.0 * np.diff(np.sqrt(weights), axis=0) ** 2 + 0.5 * (weights[1:] + weights[:-1]) * squared
-        moves = np.sqrt(squared.sum(axis=1))
+    moves = movements.moves(history.mixtures)
     path = np.append(0.0, np.cumsum(np.where(np.isfinite(moves) & (moves < 1e6), moves, 0.0)))
     clock = np.log1p(np.arange(n_records)) / np.log1p(n_records - 1) + path / (path[-1] or 1.0)
     ideal = np.searchsorted(clock, np.linspace(0.0, clock[-1], n_chosen))

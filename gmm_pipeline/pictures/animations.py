@@ -1,4 +1,4 @@
-"""The animation of a fit: densities over the data, and the loss, as training proceeds.
+"""The animation of a fit: densities or ellipses over the data, and the loss, as training proceeds.
 
 celluloid's `Camera` collects the artists of each frame, as in the notebook; what does not change is drawn after the
 last snap, belongs to no frame and so stays in all of them. A full drawing of axes, ticks and legend takes ten times as
@@ -22,15 +22,14 @@ import numpy as np
 from celluloid import Camera
 from jaxtyping import Real
 from matplotlib.animation import AbstractMovieWriter, ArtistAnimation
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.pictures import drawing, scenes
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 
@@ -70,19 +69,6 @@ class _StillCanvas(FigureCanvasAgg):
         pass
 
 
-def _parts(mixture: Mixture, window: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Points [G], and the weighted densities [K, G] of the components there."""
-    points = curves.density_points(window, mixture, base=200)
-    return points, curves.weighted_densities(mixture, points)
-
-
-def _draw_mixture(axes: Axes, mixture: Mixture, window: tuple[float, float]) -> None:
-    points, parts = _parts(mixture, window)
-    axes.plot(points, parts.sum(axis=0), **drawing.MIXTURE)
-    for component, part in enumerate(parts if len(parts) > 1 else ()):
-        axes.plot(points, part, **drawing.component_style(component))
-
-
 def _caption(step: int, loss: float, excess: float) -> str:
     if not np.isfinite(loss):
         return f"step {step},  loss not finite"
@@ -93,62 +79,58 @@ def _caption(step: int, loss: float, excess: float) -> str:
 
 def animate_training(
     history: History,
-    data: Real[np.ndarray, " n"],
+    data: Real[np.ndarray, "n ..."],
     sample_weights: Real[np.ndarray, " n"] | None = None,
     *,
     name: str,
     unit: str | None,
+    columns: Sequence[str] = (),
     frames: int,
     size: Sequence[float],
     dpi: float | int,
 ) -> ArtistAnimation:
     """The fitted mixture and its components [K] over the data as training proceeds, with the loss below.
 
+    A mixture of several columns is seen as ellipses, on the two directions that separate its components best at the end
+    if the columns are more than two.
+
     Args:
         history: steps, losses in nats and mixtures; `curves.choose_records` chooses the ones to show.
-        data: x, in `unit`.
+        data: x.
         sample_weights: how often each datum counts; None for once each.
-        name: what the data are, for the axis.
-        unit: unit of the data, or None for none.
+        name: what the data are, for the axis of a single column.
+        unit: of the data, or None for none.
+        columns: names of several columns.
         frames: maximum number of frames.
         size: width and height of the figure, in inches.
         dpi: dots per inch.
     """
-    bars = curves.histogram(data, sample_weights)
+    if isinstance(history.mixtures, MultivariateMixture):
+        scene = scenes.of_columns(history, data, sample_weights, columns=columns, unit=unit)
+    else:
+        scene = scenes.of_numbers(history, data, sample_weights, name=name, unit=unit)
     excess, _ = curves.loss_excess(history.losses)
     chosen = curves.choose_records(history, frames)
     with drawing.style():
         figure = Figure(figsize=(size[0], size[1]), dpi=dpi, layout="constrained")
         _StillCanvas(figure)
-        densities, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
-        window = curves.window_of(bars)
+        upper, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
         camera = Camera(figure)
-        for index in chosen:
-            _draw_mixture(densities, Mixture(*(values[index] for values in history.mixtures)), window)
+        for index in chosen.tolist():
+            scene.draw_entry(upper, index)
             text = _caption(int(history.steps[index]), float(history.losses[index]), float(excess[index]))
-            densities.text(0.0, 1.03, text, transform=densities.transAxes)
+            upper.text(0.0, 1.03, text, transform=upper.transAxes)
             loss.axvline(float(history.steps[index]), color=drawing.COLORS[5], linewidth=1.2)
             for artist in camera.snap():
                 artist.set_animated(True)
-        n_components = history.mixtures.locs.shape[1]
-        drawing.draw_bars(densities, bars, name=name, unit=unit)
-        densities.set_ylim(0.0, _top(history, bars, window))
+        scene.draw_still(upper)
         # An empty title reserves the space of the line of text that changes.
-        densities.set_title(" ", loc="left")
+        upper.set_title(" ", loc="left")
         drawing.draw_excess(loss, history)
         loss.set_ylabel("loss − least\n/ nats")
-        handles = [*densities.patches, *densities.lines[: 1 + (n_components if n_components > 1 else 0)]]
-        labels = ["data", "mixture", *(f"component {component}" for component in range(n_components))]
-        figure.legend(handles, labels[: len(handles)], loc="outside right upper")
+        figure.legend(*scene.legend(upper), loc="outside right upper")
         figure.align_ylabels()
     return camera.animate(blit=True)
-
-
-def _top(history: History, bars: curves.Histogram, window: tuple[float, float]) -> float:
-    # A start is often far higher or lower than the end: the last finite entry decides.
-    finite = np.flatnonzero(np.isfinite(np.stack(history.mixtures)).all(axis=(0, 2)))
-    finals = [Mixture(*(values[index] for values in history.mixtures)) for index in finite[-1:]]
-    return curves.density_top(bars, *(_parts(final, window)[1].sum(axis=0) for final in finals))[0]
 
 
 class _Video:

@@ -5,7 +5,8 @@ parameter whose error is unknown has none, and gets no bar rather than a short o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from gmm_pipeline.analysis import curves, starts
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.analysis import curves, projections, starts
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, SAME_OPTIMUM, WORSE
 from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.reading import Intervals
@@ -28,6 +29,9 @@ ESTIMATE: dict[str, Any] = {"color": "black", "linewidth": 1.4}
 TRUE: dict[str, Any] = {"color": "0.45", "linewidth": 1.6, "linestyle": (0, (1.2, 1.2))}
 MOST_ROWS = 8
 """Components whose replicates are drawn."""
+Panel = tuple[str, Callable[[AnyMixture], np.ndarray]]
+MOST_LOCS = 3
+"""Columns whose locs are drawn."""
 LEAST_BINS, MOST_BINS = 15, 40
 MARGIN = 0.2
 """Room beside the intervals, as a share of what they span."""
@@ -40,35 +44,37 @@ OUTCOMES: dict[str, dict[str, Any]] = {
 
 
 def draw_weights(
-    fitted: Mixture,
-    truth: Mixture | None,
+    fitted: AnyMixture,
+    truth: AnyMixture | None,
     *,
     intervals: Intervals | None = None,
     unit: str | None,
     size: Sequence[float],
 ) -> Figure:
-    """Weight of each fitted component [K], named by its loc, with the true weights beside them where they are known.
+    """Weight of each fitted component [K], with the true weights beside them where they are known.
+
+    A component of one column is named by its loc too.
 
     Args:
-        fitted: the fitted mixture, ordered by loc where there are intervals.
+        fitted: the fitted mixture, its components in their order where there are intervals.
         truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
         intervals: of the fitted mixture, or None.
         unit: unit of the data, or None for none.
         size: width and greatest height of the figure, in inches; few components take less height.
     """
-    fitted = curves.by_loc(fitted)
-    truth = None if truth is None else curves.by_loc(truth)
+    fitted = curves.in_order(fitted)
+    truth = None if truth is None else curves.in_order(truth)
     true_weights = np.empty(0) if truth is None else truth.weights
     matched = len(true_weights) == len(fitted.locs)
     chosen, others, rest = curves.named(fitted.weights)
-    names = [f"component {number}, loc {_loc_labels(fitted, unit)[number]}" for number in chosen.tolist()]
+    names = [f"component {number}{_loc_labels(fitted, unit)[number]}" for number in chosen.tolist()]
     names += [f"{rest}, together"] * bool(rest)
     rest_weight = [float(np.nansum(fitted.weights[others]))] * bool(rest)
     weights = np.append(fitted.weights[chosen], rest_weight)
     heights = np.where(np.isfinite(weights), weights, 0.0)
     true_chosen = chosen if matched else curves.named(true_weights).chosen
     if truth is not None and not matched:
-        names += [f"true component, loc {_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
+        names += [f"true component{_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
     true_rows = np.arange(len(true_chosen)) + (0 if matched else len(weights))
     true_of_row = dict(zip(true_rows.tolist(), true_weights[true_chosen].tolist(), strict=True)) if truth else {}
     with drawing.style():
@@ -103,11 +109,14 @@ def draw_weights(
     return figure
 
 
-def _loc_labels(mixture: Mixture, unit: str | None) -> list[str]:
+def _loc_labels(mixture: AnyMixture, unit: str | None) -> list[str]:
+    """What follows the names of components: their locs, unless these are too long to tell."""
+    if isinstance(mixture, MultivariateMixture):
+        return [""] * len(mixture.locs)
     scales = mixture.scales[np.isfinite(mixture.scales) & (mixture.scales > 0.0)]
     decimals = max(1 - math.floor(math.log10(scales.min())), 0) if scales.size else 2
     texts = [f"{loc:z.{decimals}f}" if decimals <= 5 else f"{loc:.4g}" for loc in mixture.locs]
-    return [text.replace("-", "−") + ("" if unit is None else f" {unit}") for text in texts]
+    return [", loc " + text.replace("-", "−") + ("" if unit is None else f" {unit}") for text in texts]
 
 
 def _draw_intervals(
@@ -130,23 +139,27 @@ def _interval_name(intervals: Intervals) -> str:
 
 
 def draw_bootstrap(
-    replicates: Mixture,
-    fitted: Mixture,
-    truth: Mixture | None,
+    replicates: AnyMixture,
+    fitted: AnyMixture,
+    truth: AnyMixture | None,
     *,
     intervals: Intervals,
     asymptotic: Intervals,
+    columns: Sequence[str] = (),
     unit: str | None,
     size: Sequence[float],
 ) -> Figure:
     """Bootstrap replicates [B, K] of each parameter as a histogram, with both kinds of intervals.
 
+    Of several columns, the locs of those that separate the components best stand for all.
+
     Args:
         replicates: in the order of the fit's components; NaN in those without a sound fit.
-        fitted: the estimates, ordered by loc.
+        fitted: the estimates, components in their order.
         truth: the mixture that made the data; drawn where it has as many components.
         intervals: of the bootstrap.
         asymptotic: from the observed information, to compare.
+        columns: names of several columns.
         unit: unit of the data, or None for none.
         size: width and height of a picture, in inches; this one has a row for each of the
             `MOST_ROWS` heaviest components.
@@ -154,31 +167,30 @@ def draw_bootstrap(
     n_components = len(fitted.locs)
     weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
     rows = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
-    truth = curves.by_loc(truth) if truth is not None and len(truth.locs) == n_components else None
-    sound = np.atleast_1d(np.isfinite(replicates.locs).all(axis=-1))
-    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
+    truth = curves.in_order(truth) if truth is not None and len(truth.locs) == n_components else None
+    sound = np.asarray(np.isfinite(replicates.locs).reshape(len(replicates.locs), -1).all(axis=1))
+    panels = _panels(fitted, columns, unit)
     with drawing.style():
         figure = drawing.blank(size[0], size[1] * (0.3 + 0.3 * len(rows)))
-        grid = figure.subplots(len(rows), 3, squeeze=False)
+        grid = figure.subplots(len(rows), len(panels), squeeze=False)
         beyond = 0
         for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
             axes_of_row[0].set_ylabel(f"component {component}", fontsize=8.0)
-            for axes, name in zip(axes_of_row, Mixture._fields, strict=True):
-                estimate = getattr(fitted, name)[component]
+            for axes, (_, of) in zip(axes_of_row, panels, strict=True):
+                estimate = float(of(fitted)[component])
                 span, other = (
-                    [float(getattr(end, name)[component]) for end in (one.lower, one.upper)]
-                    for one in (intervals, asymptotic)
+                    [float(of(end)[component]) for end in (one.lower, one.upper)] for one in (intervals, asymptotic)
                 )
-                values = getattr(replicates, name)[sound, component]
+                values = of(replicates)[sound, component]
                 beyond += _draw_replicates(axes, values, [estimate, *span, *other], component)
                 if np.isfinite(span).all():
                     axes.axvspan(*span, color="0.9", zorder=0, linewidth=0.0)
                 if np.isfinite(other).all():
                     axes.plot(other, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
                 if truth is not None:
-                    axes.axvline(getattr(truth, name)[component], **TRUE)
+                    axes.axvline(of(truth)[component], **TRUE)
                 axes.axvline(estimate, **ESTIMATE)
-        for axes, label in zip(grid[-1], labels, strict=True):
+        for axes, (label, _) in zip(grid[-1], panels, strict=True):
             axes.set_xlabel(label, parse_math=False)
         level = f"{100.0 * intervals.level:g} %"
         handles = [
@@ -196,6 +208,22 @@ def draw_bootstrap(
         unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
         drawing.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
     return figure
+
+
+def _panels(fitted: AnyMixture, columns: Sequence[str], unit: str | None) -> list[Panel]:
+    """Label of each panel in a row, and the parameter in it, [..., K]."""
+    if isinstance(fitted, Mixture):
+        names = zip(
+            ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit)), Mixture._fields, strict=True
+        )
+        return [(label, operator.attrgetter(name)) for label, name in names]
+
+    def loc_of(column: int) -> Panel:
+        label = drawing.with_unit(f"loc, {columns[column]}", unit)
+        return label, lambda mixture: mixture.locs[..., column]
+
+    chosen = projections.separating_columns(fitted, MOST_LOCS)
+    return [("weight", operator.attrgetter("weights")), *map(loc_of, chosen.tolist())]
 
 
 def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequence[float], component: int) -> int:

@@ -8,7 +8,7 @@ things look is in `drawing.py`; the numbers come from `curves.py`.
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -53,7 +53,7 @@ def draw_density(
     """
     bars = curves.histogram(data, sample_weights)
     front, behind = (truth, None) if fitted is None else (fitted, truth)
-    front, behind = (None if mixture is None else curves.by_loc(mixture) for mixture in (front, behind))
+    front, behind = (None if mixture is None else curves.in_order(mixture) for mixture in (front, behind))
     prefix = "true " if fitted is None else ""
     drawn: list[Float[np.ndarray, " G"]] = []
     with drawing.style():
@@ -126,12 +126,13 @@ def draw_parameter_traces(
         unit: unit of the data, or None for none.
         size: width and height of one picture, in inches; this one is twice as high.
     """
-    references = (np.empty(0),) * 3 if truth is None else curves.by_loc(truth)
-    matched = len(references[1]) == history.mixtures.locs.shape[1]
+    mixtures = cast(Mixture, history.mixtures)
+    references = (np.empty(0),) * 3 if truth is None else curves.in_order(truth)
+    matched = len(references[1]) == mixtures.locs.shape[1]
     with drawing.style():
         figure, rows = drawing.new_figure(size, heights=(0.6, 0.75, 0.65))
         labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
-        for axes, label, values, reference in zip(rows, labels, history.mixtures, references, strict=True):
+        for axes, label, values, reference in zip(rows, labels, mixtures, references, strict=True):
             marker = "o" if len(values) == 1 else ""
             for component, value in enumerate(reference):
                 axes.axhline(
@@ -139,10 +140,10 @@ def draw_parameter_traces(
                 )
             traces = np.where(np.isfinite(values), values, np.nan).T
             look = {"marker": marker, "markersize": 3, "zorder": 3}
-            drawing.draw_components(axes, history.steps, traces, history.mixtures.weights[-1], **look)
+            drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
             axes.set_ylabel(label, parse_math=False)
         rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
-        scales = np.append(history.mixtures.scales, references[2])
+        scales = np.append(mixtures.scales, references[2])
         scales = scales[np.isfinite(scales) & (scales > 0.0)]
         if scales.size and scales.max() > LOG_SCALES_FROM * scales.min():
             rows[2].set_yscale("log")

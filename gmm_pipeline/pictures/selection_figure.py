@@ -17,17 +17,33 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from gmm_pipeline.analysis.candidates import Point, Standing, points_of, shown_criterion, standing
+from gmm_pipeline.analysis.candidates import Point, Standing, lines_of, points_of, shown_criterion, standing
+from gmm_pipeline.model import covariances
 from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER, LINEAR_UP_TO, NAMES
 from gmm_pipeline.pictures import drawing
 
-LINES: dict[bool, dict[str, Any]] = {
-    False: {"color": drawing.COLORS[1], "linestyle": "-", "marker": "o", "markersize": 5.5},
-    True: {"color": drawing.COLORS[0], "linestyle": drawing.LINE_STYLES[1], "marker": "s", "markersize": 5.0},
+LINES: dict[str, dict[str, Any]] = {
+    EITHER_KIND[False]: {"color": drawing.COLORS[1], "linestyle": "-", "marker": "o", "markersize": 5.5},
+    EITHER_KIND[True]: {
+        "color": drawing.COLORS[0],
+        "linestyle": drawing.LINE_STYLES[1],
+        "marker": "s",
+        "markersize": 5.0,
+    },
 }
-"""By whether scales are equal."""
+"""By kind of scales."""
+SHAPES: dict[str, dict[str, Any]] = {
+    "II": {"color": drawing.COLORS[0], "marker": "o"},
+    "EI": {"color": drawing.COLORS[4], "marker": "s"},
+    "VI": {"color": drawing.COLORS[2], "marker": "D"},
+    "EE": {"color": drawing.COLORS[5], "marker": "^"},
+    "VE": {"color": drawing.COLORS[6], "marker": "v"},
+    "EV": {"color": drawing.COLORS[3], "marker": "<"},
+    "VV": {"color": drawing.COLORS[1], "marker": ">"},
+}
+"""By shape and orientation of a covariance model; equal volumes have a broken line."""
 ONE: dict[str, Any] = {"color": "0.35", "linestyle": "-", "marker": "o", "markersize": 5.5}
-"""A single component, which is of both kinds."""
+"""A single component of one column, which is of both kinds."""
 CHOSEN: dict[str, Any] = {
     "marker": "o",
     "markersize": 12.0,
@@ -84,10 +100,10 @@ def draw_selection(
     p_values: Mapping[int, float] | None = None,
     size: Sequence[float],
 ) -> Figure:
-    """A criterion's difference to the best over the number of components, one line per kind of scales.
+    """A criterion's difference to the best over the number of components, one line per kind of scales or covariances.
 
     Args:
-        points: the candidates, one at least; one component stands for both kinds of scales.
+        points: the candidates, one at least; one component stands for all kinds that are the same for it.
         criterion: a key of `NAMES`.
         chosen: index of the candidate that was chosen, or None where none could be.
         p_values: of tests of K components against K + 1, by K, if these made the choice and the criterion did not.
@@ -101,39 +117,35 @@ def draw_selection(
         _set_axes(axes, drawn)
         # Information criteria are in units of twice the log-likelihood.
         axes.set_ylabel(f"highest − {name} / nats" if larger else f"{name} − lowest")
-        handles: list[Artist] = [*_draw_kind(axes, drawn, equal=False), *_draw_kind(axes, drawn, equal=True)]
+        handles: list[Artist] = _draw_lines(axes, drawn)
         handles += [*_draw_sound(axes, drawn), *_draw_unsound(axes, drawn)]
         if chosen is not None:
             axes.plot(drawn.x[chosen], drawn.standing.excess[chosen], zorder=5, **CHOSEN)
             handles.append(Line2D([], [], label="chosen", **{**CHOSEN, "markersize": 9.0}))
             reason = f"{best} {name} {_value(points[chosen])}" if p_values is None else "chosen by tests"
-            axes.set_title(f"{reason}: {_kind(points[chosen])}", loc="right")
+            axes.set_title(f"{reason}: {points[chosen].description}", loc="right")
         if axes.get_yscale() != "linear":
             handles.append(drawing.linear_patch())
         _draw_p_values(axes, p_values or {})
         tests = "p: likelihood-ratio tests of K components against K + 1" if p_values else ""
         drawing.note(figure, [tests, "" if drawn.standing.sound.any() else "no candidate can be chosen"])
-        figure.legend(handles=handles, loc="outside right upper")
+        several = any(point.covariance for point in points)
+        title = "best model first;\nbroken lines: equal volumes" if several else None
+        figure.legend(handles=handles, loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
     return figure
 
 
 def _drawn(candidates: Standing) -> Drawn:
     x = np.array([float(point.n_components) for point in candidates.points])
-    kinds = {point.equal_scales for point in candidates.points if point.n_components > 1}
-    if len(kinds) > 1 and (np.isfinite(candidates.errors).any() or not candidates.sound.all()):
-        aside = np.array([APART if point.equal_scales else -APART for point in candidates.points])
+    kinds = sorted({point.kind for point in candidates.points if point.n_components > 1}, reverse=True)
+    if len(kinds) == 2 and (np.isfinite(candidates.errors).any() or not candidates.sound.all()):
+        aside = np.array([APART if point.kind == kinds[-1] else -APART for point in candidates.points])
         x = np.where(x > 1.0, x + aside, x)
     return Drawn(candidates, x)
 
 
 def _value(point: Point) -> str:
     return "–" if point.value is None else f"{point.value:,.1f}".replace("-", "−")
-
-
-def _kind(point: Point) -> str:
-    if point.n_components == 1:
-        return "1 component"
-    return f"{point.n_components} components, {EITHER_KIND[point.equal_scales]}"
 
 
 def _draw_p_values(axes: Axes, p_values: Mapping[int, float]) -> None:
@@ -144,7 +156,14 @@ def _draw_p_values(axes: Axes, p_values: Mapping[int, float]) -> None:
 
 
 def _look(point: Point) -> dict[str, Any]:
-    return ONE if point.n_components == 1 else LINES[point.equal_scales]
+    return ONE if point.n_components == 1 and not point.covariance else _style(point.kind)
+
+
+def _style(kind: str) -> dict[str, Any]:
+    if kind in LINES:
+        return LINES[kind]
+    line = drawing.LINE_STYLES[1 if kind.startswith(covariances.EQUAL) else 0]
+    return {**SHAPES[kind[1:]], "linestyle": line, "markersize": 4.5}
 
 
 def _set_axes(axes: Axes, drawn: Drawn) -> None:
@@ -175,17 +194,20 @@ def _set_axes(axes: Axes, drawn: Drawn) -> None:
     drawing.set_decision_axis(axes, low, high, high, band_from=max(low, -LINEAR_UP_TO))
 
 
-def _draw_kind(axes: Axes, drawn: Drawn, *, equal: bool) -> list[Artist]:
-    """The line of one kind of scales through its sound candidates, with one component, which begins both lines."""
-    several = [i for i, point in enumerate(drawn.points) if point.equal_scales == equal and point.n_components > 1]
-    if not several:
-        return []
-    line = [
-        i for i in np.flatnonzero(drawn.standing.sound).tolist() if i in several or drawn.points[i].n_components == 1
-    ]
-    line.sort(key=lambda i: drawn.points[i].n_components)
-    axes.plot(drawn.x[line], drawn.standing.excess[line], linewidth=1.3, zorder=3, **{**LINES[equal], "marker": ""})
-    return [Line2D([], [], linewidth=1.3, label=EITHER_KIND[equal], **LINES[equal])]
+def _draw_lines(axes: Axes, drawn: Drawn) -> list[Artist]:
+    """A line through the sound candidates of each kind; of several columns the best kind is named first."""
+    lines = {kind: [i for i in line if drawn.standing.sound[i]] for kind, line in lines_of(drawn.points).items()}
+    if all(kind in LINES for kind in lines):
+        order = [kind for kind in LINES if kind in lines]
+    else:
+        lowest = {kind: min(drawn.standing.excess[line], default=math.inf) for kind, line in lines.items()}
+        order = sorted(lines, key=lambda kind: lowest[kind])
+    handles: list[Artist] = []
+    for kind in order:
+        look, line = _style(kind), lines[kind]
+        axes.plot(drawn.x[line], drawn.standing.excess[line], linewidth=1.3, zorder=3, **{**look, "marker": ""})
+        handles.append(Line2D([], [], linewidth=1.3, label=kind, **look))
+    return handles
 
 
 def _draw_sound(axes: Axes, drawn: Drawn) -> list[Artist]:

@@ -73,6 +73,13 @@ class Record(NamedTuple):
         """Of the data."""
         return self.data_info.get("unit")
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of several columns, counted from 0 where they have none; empty for one column."""
+        if self.data.ndim == 1:
+            return ()
+        return tuple(self.data_info.get("columns") or (f"column {i}" for i in range(self.data.shape[1])))
+
 
 def read_checked(folder: Path) -> Record:
     """Read a record and check that its files are unchanged.

@@ -8,7 +8,8 @@ import numpy as np
 
 from gmm_pipeline.analysis import curves, starts
 from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
-from gmm_pipeline.analysis.candidates import chosen_row, points_of, shown_criterion, standing
+from gmm_pipeline.analysis.candidates import chosen_row, lines_of, points_of, shown_criterion, standing
+from gmm_pipeline.model.covariances import EQUAL
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.model.vocabulary import (
     DEGENERATE,
@@ -43,8 +44,18 @@ OUTCOMES = {
     DEGENERATE: ("--c3", "x"),
     DIVERGED: ("--muted", "x-thin-open"),
 }
-KINDS = {False: ("--c1", "circle", "solid"), True: ("--c5", "square", "dash")}
-"""Looks of the kinds of scales, by whether they are equal."""
+KINDS = {EITHER_KIND[False]: ("--c1", "circle", "solid"), EITHER_KIND[True]: ("--c5", "square", "dash")}
+"""Looks of the kinds of scales."""
+SHAPES = {
+    "II": ("--c0", "circle"),
+    "EI": ("--c4", "square"),
+    "VI": ("--c2", "diamond"),
+    "EE": ("--c5", "triangle-up"),
+    "VE": ("--c6", "triangle-down"),
+    "EV": ("--c3", "triangle-left"),
+    "VV": ("--c1", "triangle-right"),
+}
+"""Looks of covariance models, by their shape and orientation; equal volumes are dashed."""
 NOTHING = {"width": 0, "color": "rgba(0,0,0,0)"}
 QUIET: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
 
@@ -229,7 +240,7 @@ def restarts(run: Record) -> Chart | None:
 
 
 def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | None:
-    """A criterion's difference to the best candidate over the number of components, one line per kind of scales.
+    """A criterion's difference to the best candidate over the number of components, one line per kind.
 
     Args:
         columns: of the record's table of candidates.
@@ -247,24 +258,22 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | N
         f"highest − {name} / nats" if criterion in LARGER_IS_BETTER else f"{name} − lowest", excess
     )
     counts = np.array([point.n_components for point in candidates.points])
-    kinds = np.array([point.equal_scales for point in candidates.points])
     traces: list[dict[str, Any]] = []
-    for kind, (color, symbol, dash) in KINDS.items():
-        # One component has one scale, whichever kind it counts as: both lines begin there.
-        if not (candidates.sound & (kinds == kind) & (counts > 1)).any():
+    for kind, line in lines_of(candidates.points).items():
+        here = [i for i in line if candidates.sound[i]]
+        if not (counts[here] > 1).any():
             continue
-        here = np.flatnonzero(((kinds == kind) | (counts == 1)) & candidates.sound)
-        here = here[np.argsort(counts[here], kind="stable")]
+        color, symbol, dash = _look_of(kind)
         traces.append(
             trace(
                 "lines+markers",
-                EITHER_KIND[kind],
+                kind,
                 counts[here].tolist(),
                 heights[here],
                 customdata=numbers(excess[here]),
                 line={"color": color, "width": 2, "dash": dash},
                 marker={"color": color, "symbol": symbol, "size": 7},
-                hovertemplate=f"%{{x}} components, {EITHER_KIND[kind]}: %{{customdata:+,.2f}}<extra></extra>",
+                hovertemplate=f"%{{x}} components, {kind}: %{{customdata:+,.2f}}<extra></extra>",
             )
         )
     chosen = chosen_row(columns)
@@ -273,6 +282,13 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | N
         at = [int(counts[chosen])], heights[[chosen]]
         traces.append(trace("markers", "chosen", *at, marker=ring, hoverinfo="skip"))
     return chart(traces, x=whole_axis("number of components", counts), y=axis)
+
+
+def _look_of(kind: str) -> tuple[str, str, str]:
+    """Colour, symbol and dashes of a line."""
+    if kind in KINDS:
+        return KINDS[kind]
+    return *SHAPES[kind[1:]], "dash" if kind.startswith(EQUAL) else "solid"
 
 
 def finite(mixture: Mixture) -> bool:

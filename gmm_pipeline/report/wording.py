@@ -261,7 +261,13 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tup
         columns: of the record's table of candidates.
         criterion: the one that the choice was made by.
     """
-    names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "bic", "aic", "icl", "sbic"])]
+    names = [
+        "n_components",
+        "scales",
+        "covariance",
+        "log_likelihood",
+        *dict.fromkeys([criterion, "bic", "aic", "icl", "sbic"]),
+    ]
     names += [name for name in ("held_out", "p_value") if name not in names]
     present = [name for name in names if any(_is_known(value) for value in columns.get(name, []))]
     labels = {"n_components": "components", "log_likelihood": "log-likelihood", "p_value": "p-value"}

@@ -31,6 +31,7 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
         record.sample_weights,
         name=record.data_info["name"],
         unit=record.unit,
+        columns=record.columns,
         frames=animation.frames,
         size=animation.size,
         dpi=animation.dpi,

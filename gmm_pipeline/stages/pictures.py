@@ -8,8 +8,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.analysis import starts
-from gmm_pipeline.analysis.candidates import chosen_row
 from gmm_pipeline.records import artifacts, reading
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.animate import render
@@ -22,7 +20,7 @@ def import_beside() -> None:
 
     def load() -> None:
         with contextlib.suppress(ImportError):
-            importlib.import_module("gmm_pipeline.pictures.estimate_figures")
+            importlib.import_module("gmm_pipeline.pictures.record_figures")
 
     threading.Thread(target=load, daemon=True).start()
 
@@ -49,34 +47,10 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
 
 
 def _draw(cfg: DictConfig, record: Path) -> None:
-    from gmm_pipeline.pictures import estimate_figures, figures
+    from gmm_pipeline.pictures import figures, record_figures
 
-    drawn, size = reading.read(record), cfg.size
-    common = {"unit": drawn.unit, "size": size}
-    surest = drawn.bootstrap or drawn.asymptotic
-    intervals = None if surest is None else surest.intervals
-    density = {"degenerate": drawn.degenerate, "name": drawn.data_info["name"], **common}
-    mixtures = drawn.fitted, drawn.truth
-    pictures = {
-        "fitted_density": figures.draw_density(drawn.data, drawn.sample_weights, *mixtures, **density),
-        "loss": figures.draw_loss(drawn.history, size=size),
-        "parameter_traces": figures.draw_parameter_traces(drawn.history, drawn.truth, **common),
-        "weights": estimate_figures.draw_weights(*mixtures, intervals=intervals, **common),
-    }
-    if starts.worth_drawing(drawn.restarts):
-        pictures["restarts"] = estimate_figures.draw_restarts(drawn.restarts, size=size)
-    if drawn.bootstrap and drawn.asymptotic:
-        pictures["bootstrap"] = estimate_figures.draw_bootstrap(
-            artifacts.read_mixtures(record / artifacts.REPLICATES),
-            *mixtures,
-            intervals=drawn.bootstrap.intervals,
-            asymptotic=drawn.asymptotic.intervals,
-            **common,
-        )
-    if drawn.selection is not None:
-        from gmm_pipeline.pictures.selection_figure import draw_selection_table
-
-        criterion = str(drawn.config.get("criterion"))
-        pictures["selection"] = draw_selection_table(drawn.selection, chosen_row(drawn.selection), criterion, size=size)
-    for name, figure in pictures.items():
+    drawn = reading.read(record)
+    has_both = drawn.bootstrap is not None and drawn.asymptotic is not None
+    replicates = artifacts.read_mixtures(record / artifacts.REPLICATES) if has_both else None
+    for name, figure in record_figures.draw_record(drawn, replicates, size=cfg.size).items():
         figures.save_figure(figure, record / artifacts.FIGURES / name, formats=cfg.formats, dpi=cfg.dpi)

@@ -11,7 +11,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gmm_pipeline.analysis.candidates import Point, points_of
+from gmm_pipeline.analysis.candidates import Point, lines_of, points_of
+from gmm_pipeline.model.covariances import MODELS
 from gmm_pipeline.pictures.selection_figure import draw_selection, draw_selection_table
 
 SIZE = (6.4, 3.6)
@@ -139,6 +140,7 @@ import sys
 from pathlib import Path
 from gmm_pipeline.pictures.figures import save_figure
 from gmm_pipeline.analysis.candidates import Point
+from gmm_pipeline.model.covariances import MODELS
 from gmm_pipeline.pictures.selection_figure import draw_selection
 points = [Point(k, k > 2, 100.0 - k, 0.5, None) for k in range(1, 5)]
 save_figure(draw_selection(points, "bic", 3, size=(6.4, 3.6)), Path(sys.argv[1]), formats=["png", "svg"], dpi=100)
@@ -181,3 +183,44 @@ def test_where_tests_chose_their_p_values_stand_over_a_criterion():
     assert {"p = 0.01": 1.5, "p = 0.4": 2.5}.items() <= said.items()
     assert "K components against K + 1" in texts(figure)
     assert "p =" not in texts(draw_selection_table(columns, 1, "bic", size=SIZE))
+
+
+def candidates_of_models() -> dict[str, list]:
+    """A table of all 14 models for one to four components; EVE has no candidate of one, and VVI wins at three."""
+    rows = [
+        (k, model, 1000.0 - 10.0 * number - 50.0 * (3 - abs(3 - k)))
+        for number, model in enumerate(MODELS)
+        for k in (1, 2, 3, 4)
+        if (k, model) != (1, "EVE")
+    ]
+    rows = [(k, model, 500.0 if (k, model) == (3, "VVI") else value) for k, model, value in rows]
+    number, covariance, bic = map(list, zip(*rows, strict=True))
+    return {"n_components": number, "covariance": covariance, "bic": bic}
+
+
+def test_each_covariance_model_is_a_line_of_its_own_colour_or_dashes():
+    columns = candidates_of_models()
+    chosen = int(np.argmin(columns["bic"]))
+    figure = draw_selection_table(columns, chosen, "bic", size=SIZE)
+    lines = [line for line in figure.axes[0].lines if len(np.ravel(line.get_xdata())) > 2]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
+    assert all(np.asarray(line.get_xdata()).tolist() == [1, 2, 3, 4] for line in lines)
+    assert labels(figure)[0] == "VVI"
+    assert sorted(labels(figure)[:14]) == sorted(MODELS)
+    assert figure.axes[0].get_title(loc="right") == "lowest BIC 500.0: 3 components, VVI"
+    legend = figure.legends[0].get_window_extent()
+    assert legend.height < figure.bbox.height
+
+
+def test_one_component_begins_the_lines_of_all_models_that_are_the_same_for_it():
+    points = points_of(candidates_of_models(), "bic")
+    lines = lines_of(points)
+    assert all(points[line[0]].n_components == 1 for line in lines.values())
+    # EVE with one component has a full covariance.
+    first = points[lines["EVE"][0]]
+    assert first.covariance in ("EEE", "VEE", "VVE", "EEV", "VEV", "EVV", "VVV")
+    assert points[lines["VVI"][0]].covariance == "VVI"
+    alone = [point for point in points if point.n_components > 1 or point.covariance in ("EII", "EEI", "EEE")]
+    assert {kind: alone[line[0]].covariance for kind, line in lines_of(alone).items()} == {
+        model: "EII" if model.endswith("II") else "EEI" if model.endswith("I") else "EEE" for model in MODELS
+    }

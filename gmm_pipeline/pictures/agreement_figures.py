@@ -1,0 +1,130 @@
+"""Do data of several columns agree with the fitted mixture: distances within components, and each column by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from gmm_pipeline.analysis import agreement, columns_agreement
+from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.pictures import drawing
+
+MOST_PANELS = 9
+MOST_LINES = 8
+MOST_QUANTILES = 300
+BAND: dict[str, Any] = {"color": "0.9", "linewidth": 0.0, "zorder": 0}
+EQUAL: dict[str, Any] = {"color": "0.55", "linewidth": 0.8, "zorder": 1}
+
+
+def draw_mahalanobis(
+    found: Sequence[columns_agreement.Distances], *, n_columns: int, level: float, size: Sequence[float]
+) -> Figure:
+    """Squared distances from each component against χ², one panel per component, the heaviest ones first.
+
+    Args:
+        found: of the components, in order.
+        n_columns: degrees of freedom.
+        level: of the bands.
+        size: width and height of a picture of one row of panels, in inches.
+    """
+    shown = found[:MOST_PANELS]
+    with drawing.style():
+        if not shown:
+            figure = drawing.blank(*size)
+            figure.text(0.5, 0.5, "no component has enough observations", ha="center", **drawing.NOTE)
+            return figure
+        figure, grid = drawing.new_panels(len(shown), size, f"quantiles of χ²({n_columns})")
+        for axes, one in zip(grid, shown, strict=True):
+            _draw_quantiles(axes, one)
+            axes.set_title(f"component {one.component}, {one.observations:,.0f} observations", fontsize=8.0)
+        top = 1.06 * max(float(one.expected[-1]) for one in shown)
+        grid[0].set_xlim(0.0, top)
+        beyond = sum(int(np.count_nonzero(one.squared > 2.0 * top)) for one in shown)
+        grid[0].set_ylim(0.0, min(2.0 * top, 1.06 * max(max(one.squared[-1], one.expected[-1]) for one in shown)))
+        figure.supylabel("squared distance from the component", fontsize=9.0)
+        handles = [
+            Line2D([], [], linestyle="", marker="o", markersize=3.5, color="0.3", label="observations"),
+            Line2D([], [], label="equal", **{**EQUAL, "zorder": 1}),
+            Patch(color=BAND["color"], label=f"{100.0 * level:g} % band, for each quantile"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.5)
+        few = f"the first {len(shown)} of {len(found)} components" if len(found) > len(shown) else ""
+        drawing.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else ""])
+    return figure
+
+
+def _draw_quantiles(axes: Axes, one: columns_agreement.Distances) -> None:
+    axes.fill_between(one.expected, one.lower, one.upper, **BAND)
+    axes.plot([0.0, one.expected[-1]], [0.0, one.expected[-1]], **EQUAL)
+    look = {"marker": "o", "markersize": 2.6, "linestyle": "", "rasterized": True}
+    axes.plot(one.expected, one.squared, color=drawing.component_style(one.component)["color"], **look)
+
+
+def draw_marginals(
+    calibrations: Sequence[agreement.Calibration], *, columns: Sequence[str], level: float, size: Sequence[float]
+) -> Figure:
+    """The empirical CDF of each column, at the middle of its steps, less that of its marginal mixture.
+
+    Args:
+        calibrations: of the columns.
+        columns: their names.
+        level: of the band.
+        size: width and height of the figure, in inches.
+    """
+    largest = columns_agreement.deviations(calibrations)
+    shown = np.sort(np.argsort(-largest, kind="stable")[:MOST_LINES])
+    with drawing.style():
+        figure, (axes,) = drawing.new_figure(size)
+        half = agreement.kolmogorov(level) / np.sqrt(calibrations[0].total)
+        axes.axhspan(-half, half, label=f"{100.0 * level:g} % band\n(Kolmogorov)", **BAND)
+        axes.axhline(0.0, **EQUAL)
+        for number, column in enumerate(shown.tolist()):
+            one = calibrations[column]
+            look = {**drawing.component_style(number), "linewidth": 1.3}
+            axes.plot(
+                one.fitted, columns_agreement.departures(one), label=f"{columns[column]}: {largest[column]:.2f}", **look
+            )
+        axes.set_xlim(0.0, 1.0)
+        axes.set_xlabel("fitted CDF of a column, F(x)")
+        axes.set_ylabel("empirical CDF − F(x)")
+        more = len(columns) > len(shown)
+        drawing.note(figure, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else ""])
+        title = "column: largest\ndeviation × √n"
+        figure.legend(loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
+    return figure
+
+
+def draw_agreement(
+    data: Float[np.ndarray, "n d"],
+    sample_weights: Float[np.ndarray, " n"] | None,
+    fitted: MultivariateMixture,
+    responsibilities: Float[np.ndarray, "K n"],
+    *,
+    columns: Sequence[str],
+    level: float,
+    size: Sequence[float],
+) -> dict[str, Figure]:
+    """Both pictures, by name.
+
+    Args:
+        data: of d columns.
+        sample_weights: how often each datum counts; None for once each.
+        fitted: the mixture.
+        responsibilities: of the components for each datum.
+        columns: names of the columns.
+        level: of the bands.
+        size: width and height of a picture, in inches.
+    """
+    found = columns_agreement.distances(
+        data, sample_weights, fitted, responsibilities, level=level, most=MOST_QUANTILES
+    )
+    calibrations = columns_agreement.marginals(data, sample_weights, fitted)
+    return {
+        "mahalanobis": draw_mahalanobis(found, n_columns=len(columns), level=level, size=size),
+        "marginals": draw_marginals(calibrations, columns=columns, level=level, size=size),
+    }
