@@ -19,6 +19,7 @@ from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
+from gmm_pipeline.model.natural import AnyErrors, taken
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
 
@@ -29,9 +30,9 @@ MOST_ELEMENTS_IN_FLOAT64 = 1e8
 class Interval(NamedTuple):
     """Ends of the intervals of every parameter, and the standard errors behind them."""
 
-    standard_errors: Mixture
-    lower: Mixture
-    upper: Mixture
+    standard_errors: AnyErrors
+    lower: AnyErrors
+    upper: AnyErrors
 
 
 class Answer(NamedTuple):
@@ -157,7 +158,7 @@ def _asymptotic(job: Job, estimate: Estimate, fitted: Mixture, order: np.ndarray
 
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
-    return Interval(*(_in_order(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
+    return Interval(*(taken(one, order) for one in (seen.standard_errors, seen.lower, seen.upper)))
 
 
 def _of_searches(result: FitResult) -> dict[str, int | float | None]:

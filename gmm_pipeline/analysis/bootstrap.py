@@ -18,6 +18,7 @@ from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Scaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
+from gmm_pipeline.model.natural import AnyErrors, M, is_finite, reported
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -25,9 +26,9 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 class BootstrapIntervals(NamedTuple):
     """Bootstrap errors and intervals of a fit; NaN where fewer than two replicates were kept."""
 
-    lower: Mixture
-    upper: Mixture
-    standard_errors: Mixture
+    lower: AnyErrors
+    upper: AnyErrors
+    standard_errors: AnyErrors
     """Standard deviations of the replicates."""
     kept: int
     dropped: int
@@ -95,8 +96,8 @@ def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixtur
     return found if sound(replicate, result) else Mixture(*(np.full_like(leaf, np.nan) for leaf in found))
 
 
-def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: float) -> BootstrapIntervals:
-    """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a parameter at a time.
+def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> BootstrapIntervals:
+    """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a number at a time.
 
     They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
     at 0.95 (Efron & Tibshirani 1993, ch. 13). Before, each replicate's components are put in the order of the fit's.
@@ -106,12 +107,14 @@ def percentile_intervals(fitted: Mixture, replicates: Sequence[Mixture], level: 
         replicates: of K components each, in the same units; those that are not finite are left out.
         level: such as 0.95.
     """
-    matched = [in_order_of(fitted, replicate) for replicate in replicates if np.isfinite(replicate).all()]
+    matched = [reported(in_order_of(fitted, replicate)) for replicate in replicates if is_finite(replicate)]
     kept, dropped = len(matched), len(replicates) - len(matched)
+    numbers = reported(fitted)
+    kind = type(numbers)
     if kept < 2:
-        nothing = Mixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
+        nothing = kind(*(np.full_like(leaf, np.nan) for leaf in numbers))
         return BootstrapIntervals(nothing, nothing, nothing, kept, dropped)
     stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    lower, upper = (Mixture(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
-    return BootstrapIntervals(lower, upper, Mixture(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
+    lower, upper = (kind(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
+    return BootstrapIntervals(lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)

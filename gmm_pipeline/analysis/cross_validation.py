@@ -82,7 +82,7 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
     training = [
         np.where(folds == fold, 0.0, job.sample_weights).astype(job.sample_weights.dtype) for fold in range(n_folds)
     ]
-    if any(np.ptp(job.data[weights > 0]) == 0.0 for weights in training):
+    if any(np.min(np.ptp(job.data[weights > 0], axis=0)) == 0.0 for weights in training):
         raise InputError(
             "folds",
             expected="at least two different values in each training set",
