@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real, Shaped
+from jaxtyping import Float, Int, Real, Shaped
 
-from gmm_pipeline.model.natural import AnyMixture, M, Mixture, MultivariateMixture, taken
+from gmm_pipeline.model.natural import AnyMixture, M, Mixture, MultivariateMixture, definite_or_identity, taken
 
 TINY = float(np.finfo(np.float64).tiny)
 UNMATCHABLE = 1e300
@@ -94,23 +94,15 @@ def distances(mixture: AnyMixture, other: AnyMixture) -> Float[np.ndarray, "K L"
 
 
 def _distances_of_normals(mixture: MultivariateMixture, other: MultivariateMixture) -> Float[np.ndarray, "K L"]:
-    (covariances_a, whole_a), (covariances_b, whole_b) = (_definite(one) for one in (mixture, other))
+    (covariances_a, whole_a), (covariances_b, whole_b) = (
+        definite_or_identity(one.covariances) for one in (mixture, other)
+    )
     mean = 0.5 * (covariances_a[:, None] + covariances_b[None, :])
     gaps = mixture.locs[:, None] - other.locs[None, :]
     squares = np.sum(gaps * np.linalg.solve(mean, gaps[..., None])[..., 0], axis=-1)
     log_mean, log_a, log_b = (np.linalg.slogdet(one).logabsdet for one in (mean, covariances_a, covariances_b))
     found = 0.125 * squares + 0.5 * log_mean - 0.25 * (log_a[:, None] + log_b[None, :])
     return np.where(whole_a[:, None] & whole_b[None, :], found, np.nan)
-
-
-def _definite(mixture: MultivariateMixture) -> tuple[Float[np.ndarray, "K d d"], Bool[np.ndarray, " K"]]:
-    """The covariances, and which are positive definite; the others are the identity, which every routine accepts."""
-    covariances, identity = mixture.covariances.copy(), np.eye(mixture.locs.shape[-1])
-    finite = np.all(np.isfinite(covariances), axis=(-2, -1))
-    covariances[~finite] = identity
-    definite = np.linalg.eigvalsh(covariances)[:, 0] > 0.0
-    covariances[~definite] = identity
-    return covariances, finite & definite
 
 
 @np.errstate(all="ignore")

@@ -3,7 +3,7 @@
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 class Mixture(NamedTuple):
@@ -91,6 +91,22 @@ def taken(mixture: T, components: Int[np.ndarray, " L"]) -> T:
     """
     axis = mixture.weights.ndim - 1
     return type(mixture)(*(np.take(leaf, components, axis=axis) for leaf in mixture))
+
+
+def definite_or_identity(
+    covariances: Float[np.ndarray, "K d d"],
+) -> tuple[Float[np.ndarray, "K d d"], Bool[np.ndarray, " K"]]:
+    """The covariances, and which are finite and positive definite; the others become identities, which can be inverted.
+
+    Args:
+        covariances: any symmetric matrices.
+    """
+    replaced, identity = covariances.copy(), np.eye(covariances.shape[-1])
+    finite = np.all(np.isfinite(replaced), axis=(-2, -1))
+    replaced[~finite] = identity
+    definite = np.linalg.eigvalsh(replaced)[:, 0] > 0.0
+    replaced[~definite] = identity
+    return replaced, finite & definite
 
 
 def mean_and_covariance(
