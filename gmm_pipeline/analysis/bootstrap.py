@@ -16,9 +16,10 @@ from jaxtyping import Float, Num, PRNGKeyArray
 
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import Scaling, to_user_units
-from gmm_pipeline.model.mixture import AnyArray, Mixture, constrain
-from gmm_pipeline.model.natural import AnyErrors, M, is_finite, reported
+from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import natural_of
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, M, is_finite, reported
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -84,16 +85,16 @@ def sound(replicate: FitResult, result: FitResult) -> bool:
     return not replicate.diverged and set(replicate.degenerate) <= set(result.degenerate)
 
 
-def natural(replicate: FitResult, result: FitResult, scaling: Scaling) -> Mixture:
-    """Weights, locs and scales of a replicate, in the user's units; NaN throughout where it is not sound.
+def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling) -> AnyMixture:
+    """The mixture of a replicate, in the user's units; NaN throughout where it is not sound.
 
     Args:
         replicate: fit of a resampled data set.
         result: the fit where it started.
         scaling: from the user's units to the fit's.
     """
-    found = constrain(to_user_units(replicate.parameters, scaling))
-    return found if sound(replicate, result) else Mixture(*(np.full_like(leaf, np.nan) for leaf in found))
+    found = natural_of(to_user_units(replicate.parameters, scaling))
+    return found if sound(replicate, result) else type(found)(*(np.full_like(leaf, np.nan) for leaf in found))
 
 
 def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> BootstrapIntervals:

@@ -20,8 +20,10 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
-from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.scaling import AnyScaling
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Parameters, exact
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -101,16 +103,22 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
 
 
 @jax.jit
-def _log_densities(parameters: Parameters, data: AnyArray) -> Array:
+def _in_one_column(parameters: Parameters, data: AnyArray) -> Array:
     return logsumexp(joint_terms(parameters, data), axis=0)
+
+
+def _log_densities(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
+    if isinstance(parameters, MultivariateParameters):
+        return portable.evaluate_multivariate(*natural_of(parameters), data)[0]
+    return np.asarray(_in_one_column(exact(parameters), data))
 
 
 def held_out(
     results: Sequence[FitResult],
     folds: Int[np.ndarray, " n"],
-    data: Float[np.ndarray, " n"],
+    data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
-    scaling: Scaling,
+    scaling: AnyScaling,
 ) -> HeldOut:
     """Evaluate each datum under the fit that left it out.
 
@@ -122,14 +130,16 @@ def held_out(
         folds: of `folds_of`, with the same key.
         data: in the units of the fit, float64.
         sample_weights: c, of all data.
-        scaling: from the user's units to the fit's; moves the log density by −log spread.
+        scaling: from the user's units to the fit's; moves the log density by −`log_volume`.
     """
     log_densities = np.zeros(len(data))
     with jax.enable_x64(True):
         for fold, result in enumerate(results):
             mine = folds == fold
-            found = np.asarray(_log_densities(exact(result.parameters), data))[mine] - np.log(scaling.spread)
-            log_densities[mine] = np.nan if result.diverged else found
+            if result.diverged:
+                log_densities[mine] = np.nan
+            else:
+                log_densities[mine] = _log_densities(result.parameters, data)[mine] - scaling.log_volume
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities
     return HeldOut(

@@ -24,7 +24,8 @@ from gmm_pipeline.analysis.selection import Candidate
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Scaling, to_user_units
-from gmm_pipeline.model.mixture import Mixture, constrain
+from gmm_pipeline.model.multivariate import natural_of
+from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -73,7 +74,7 @@ class Resampled(NamedTuple):
     """Results of the bootstrap."""
 
     intervals: BootstrapIntervals
-    replicates: Mixture
+    replicates: AnyMixture
     """[B, K], in the user's units and the order of the fit's components; NaN where a replicate is not sound."""
 
 
@@ -231,9 +232,9 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
         return None
     found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
     mixtures = [bootstrap.natural(one, result, job.scaling) for one in found]
-    fitted = constrain(to_user_units(result.parameters, job.scaling))
-    matched = [in_order_of(fitted, one) if np.isfinite(one).all() else one for one in mixtures]
+    fitted = natural_of(to_user_units(result.parameters, job.scaling))
+    matched = [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
         bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
-        Mixture(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
+        type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
     )

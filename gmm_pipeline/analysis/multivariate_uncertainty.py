@@ -71,7 +71,7 @@ def multivariate_errors(
     not that of a strict local maximum, and for the loc and covariance of a degenerate component, which are held fixed.
 
     Args:
-        mixture: the fit, in the units in which the model holds.
+        mixture: the fit, in units in which the model holds: those of the user, whichever the fit's are.
         model: one of the 14 names of covariance models, EII to VVV.
         data: x.
         sample_weights: c, how often each datum counts.
@@ -111,20 +111,6 @@ def multivariate_errors(
     for number, leaf in enumerate(errors):
         leaf[np.setdiff1d(np.arange(n_components), sound if number else of_weights)] = np.nan
     return errors._replace(correlations=errors.correlations * (1.0 - np.eye(n_columns)))
-
-
-def in_units_of(errors: MultivariateErrors, spreads: Float[np.ndarray, " d"]) -> MultivariateErrors:
-    """Errors of data that were divided by a spread per column, in the units before.
-
-    Args:
-        errors: in the units of the fit.
-        spreads: s, by which the columns were divided.
-    """
-    return errors._replace(
-        locs=errors.locs * spreads,
-        covariances=errors.covariances * np.outer(spreads, spreads),
-        scales=errors.scales * spreads,
-    )
 
 
 def multivariate_intervals(

@@ -34,7 +34,7 @@ class MultivariateMixture(NamedTuple):
 
 
 AnyMixture = Mixture | MultivariateMixture
-M = TypeVar("M", Mixture, MultivariateMixture)
+M = TypeVar("M", bound=AnyMixture)
 
 
 def is_finite(mixture: AnyMixture) -> bool:
