@@ -9,7 +9,7 @@ from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
-from gmm_pipeline.analysis.matching import adjusted_rand_index, match, z_scores
+from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
@@ -19,7 +19,7 @@ from gmm_pipeline.inference.parameterization import number_of_parameters
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
-from gmm_pipeline.model.natural import AnyErrors, taken
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, MultivariateMixture, taken
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
 
@@ -192,18 +192,22 @@ def _compared(estimate: Estimate) -> dict[str, float | None]:
     return metrics
 
 
-def _recovered(job: Job, fitted: Mixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
+def _recovered(job: Job, fitted: AnyMixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
     """How near the truth is, where it is known."""
     truth, components = job.dataset.truth, job.dataset.components
     if truth is None:
         return {}
-    scores = np.concatenate(z_scores(fitted, truth, asymptotic.standard_errors))
+    scores = np.concatenate([np.ravel(leaf) for leaf in z_scores(fitted, truth, asymptotic.standard_errors)])
     known = len(fitted.locs) == len(truth.locs) and not match(fitted, truth).unmatched
     sure = bool(known and np.isfinite(scores).all())
     metrics: dict[str, float | None] = {
         "largest_z": float(np.abs(scores).max()) if sure else None,
         "true_overlap": overlap(truth).maximum,
     }
+    if isinstance(fitted, MultivariateMixture):
+        errors = largest_errors(fitted, truth)
+        metrics["largest_weight_error"] = None if errors is None else errors.weights
+        metrics["largest_loc_error"] = None if errors is None else errors.locs
     if components is not None:
         metrics["adjusted_rand_index"] = adjusted_rand_index(components, labels, job.dataset.sample_weights)
     return metrics
