@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 
-from gmm_pipeline.analysis.bootstrap import BootstrapIntervals, is_finite
+from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
-from gmm_pipeline.analysis.matching import adjusted_rand_index, match, z_scores
+from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
+from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_errors, multivariate_intervals
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
@@ -18,12 +20,24 @@ from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_pr
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units
+from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import constrain
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
-from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture, order_of, taken
+from gmm_pipeline.model.natural import (
+    AnyErrors,
+    AnyMixture,
+    MultivariateErrors,
+    MultivariateMixture,
+    is_finite,
+    order_of,
+    reported,
+    taken,
+)
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.records.artifacts import Assignments, History
 
+MOST_FREE_NUMBERS = 400
+"""Free numbers of several columns up to which standard errors are computed; beyond, the bootstrap gives them."""
 MOST_ELEMENTS_IN_FLOAT64 = 1e8
 """History entries × data × components: about a second on two cores."""
 
@@ -31,9 +45,9 @@ MOST_ELEMENTS_IN_FLOAT64 = 1e8
 class Interval(NamedTuple):
     """Ends of the intervals of every parameter, and the standard errors behind them."""
 
-    standard_errors: AnyMixture
-    lower: AnyMixture
-    upper: AnyMixture
+    standard_errors: AnyErrors
+    lower: AnyErrors
+    upper: AnyErrors
 
 
 class Answer(NamedTuple):
@@ -83,8 +97,8 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
-    priors = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
-    log_prior = float(priors[-1])
+    heights = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
+    log_prior = float(heights[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     unconstrained = to_user_units(result.parameters, scaling)
     unordered = natural_of(unconstrained)
@@ -146,7 +160,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
         history=History(
             result.steps,
             # The last loss is the one in the metrics, which was summed in another order.
-            np.append(_losses_before_the_last(job, fit, result, priors), loss),
+            np.append(_losses_before_the_last(job, fit, result, heights), loss),
             taken(natural_of(history_parameters), order),
         ),
         assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows),
@@ -161,13 +175,32 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
 
 def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray) -> Interval:
     if isinstance(fitted, MultivariateMixture):
-        unknown = MultivariateMixture(*(np.full_like(leaf, np.nan) for leaf in fitted))
-        return Interval(unknown, unknown, unknown)
+        return _of_several_columns(job, estimate, fitted, order)
     units = job.units_of(estimate.fit)
     peak = peak_of(estimate.fit, estimate.result, units.standardised)._replace(sample_weights=job.dataset.counts)
     seen = uncertainty(peak)
     errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level))
+
+
+def _of_several_columns(job: Job, estimate: Estimate, fitted: MultivariateMixture, order: np.ndarray) -> Interval:
+    fit, dataset = estimate.fit, job.dataset
+    prior, log_prior = fit.plan.log_prior, None
+    if prior.function is priors.dirichlet:
+        log_prior = Partial(_log_weights, dict(prior.hyperparameters)["concentration"] - 1.0)
+    if fit.n_parameters > MOST_FREE_NUMBERS or (log_prior is None and prior.function is not priors.flat):
+        unknown = MultivariateErrors(*(np.full_like(leaf, np.nan) for leaf in reported(fitted)))
+        return Interval(unknown, unknown, unknown)
+    degenerate = _renumbered(estimate.result.degenerate, order)
+    errors = multivariate_errors(
+        fitted, fit.covariance, dataset.data, dataset.counts, log_prior=log_prior, degenerate=degenerate
+    )
+    return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level))
+
+
+def _log_weights(pseudo_count: float, weights: jax.Array, locs: jax.Array, covariances: jax.Array) -> jax.Array:
+    """Log density of a Dirichlet prior, up to a constant."""
+    return pseudo_count * jax.numpy.sum(jax.numpy.log(weights))
 
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
@@ -210,13 +243,17 @@ def _recovered(job: Job, fitted: AnyMixture, asymptotic: Interval, labels: np.nd
     truth, components = job.dataset.truth, job.dataset.components
     if truth is None:
         return {}
-    scores = np.concatenate(z_scores(fitted, truth, asymptotic.standard_errors))
+    scores = np.concatenate([np.ravel(leaf) for leaf in z_scores(fitted, truth, asymptotic.standard_errors)])
     known = len(fitted.locs) == len(truth.locs) and not match(fitted, truth).unmatched
     sure = bool(known and np.isfinite(scores).all())
     metrics: dict[str, float | None] = {
         "largest_z": float(np.abs(scores).max()) if sure else None,
         "true_overlap": overlap(truth).maximum,
     }
+    if isinstance(fitted, MultivariateMixture):
+        errors = largest_errors(fitted, truth)
+        metrics["largest_weight_error"] = None if errors is None else errors.weights
+        metrics["largest_loc_error"] = None if errors is None else errors.locs
     if components is not None:
         metrics["adjusted_rand_index"] = adjusted_rand_index(components, labels, job.dataset.sample_weights)
     return metrics

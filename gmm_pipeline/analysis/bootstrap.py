@@ -19,7 +19,7 @@ from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import natural_of
-from gmm_pipeline.model.natural import AnyMixture
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, M, is_finite, reported
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -27,9 +27,9 @@ Key = PRNGKeyArray | Num[AnyArray, "2"]
 class BootstrapIntervals(NamedTuple):
     """Bootstrap errors and intervals of a fit; NaN where fewer than two replicates were kept."""
 
-    lower: AnyMixture
-    upper: AnyMixture
-    standard_errors: AnyMixture
+    lower: AnyErrors
+    upper: AnyErrors
+    standard_errors: AnyErrors
     """Standard deviations of the replicates."""
     kept: int
     dropped: int
@@ -86,7 +86,7 @@ def sound(replicate: FitResult, result: FitResult) -> bool:
 
 
 def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling) -> AnyMixture:
-    """Weights, locs and scales of a replicate, in the user's units; NaN throughout where it is not sound.
+    """The mixture of a replicate, in the user's units; NaN throughout where it is not sound.
 
     Args:
         replicate: fit of a resampled data set.
@@ -97,13 +97,8 @@ def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling) -> Any
     return found if sound(replicate, result) else type(found)(*(np.full_like(leaf, np.nan) for leaf in found))
 
 
-def is_finite(mixture: AnyMixture) -> bool:
-    """Whether every number of a mixture is finite."""
-    return all(np.isfinite(leaf).all() for leaf in mixture)
-
-
-def percentile_intervals(fitted: AnyMixture, replicates: Sequence[AnyMixture], level: float) -> BootstrapIntervals:
-    """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a parameter at a time.
+def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> BootstrapIntervals:
+    """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a number at a time.
 
     They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
     at 0.95 (Efron & Tibshirani 1993, ch. 13). Before, each replicate's components are put in the order of the fit's.
@@ -113,13 +108,14 @@ def percentile_intervals(fitted: AnyMixture, replicates: Sequence[AnyMixture], l
         replicates: of K components each, in the same units; those that are not finite are left out.
         level: such as 0.95.
     """
-    matched = [in_order_of(fitted, replicate) for replicate in replicates if is_finite(replicate)]
+    matched = [reported(in_order_of(fitted, replicate)) for replicate in replicates if is_finite(replicate)]
     kept, dropped = len(matched), len(replicates) - len(matched)
+    numbers = reported(fitted)
+    kind = type(numbers)
     if kept < 2:
-        nothing = type(fitted)(*(np.full_like(leaf, np.nan) for leaf in fitted))
+        nothing = kind(*(np.full_like(leaf, np.nan) for leaf in numbers))
         return BootstrapIntervals(nothing, nothing, nothing, kept, dropped)
     stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    lower, upper = (type(fitted)(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
-    errors = type(fitted)(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked))
-    return BootstrapIntervals(lower, upper, errors, kept, dropped)
+    lower, upper = (kind(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
+    return BootstrapIntervals(lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)

@@ -23,7 +23,7 @@ from gmm_pipeline.inference.objective import joint_terms
 from gmm_pipeline.inference.scaling import AnyScaling
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Parameters, exact
-from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, constrain_multivariate
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
 
@@ -84,7 +84,7 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
     training = [
         np.where(folds == fold, 0.0, job.sample_weights).astype(job.sample_weights.dtype) for fold in range(n_folds)
     ]
-    if any((np.ptp(job.data[weights > 0], axis=0) == 0.0).any() for weights in training):
+    if any(np.min(np.ptp(job.data[weights > 0], axis=0)) == 0.0 for weights in training):
         raise InputError(
             "folds",
             expected="at least two different values in each training set",
@@ -103,14 +103,14 @@ def fold_jobs(job: FitJob, n_folds: int, key: Key) -> list[FitJob]:
 
 
 @jax.jit
-def _log_densities(parameters: Parameters, data: AnyArray) -> Array:
+def _in_one_column(parameters: Parameters, data: AnyArray) -> Array:
     return logsumexp(joint_terms(parameters, data), axis=0)
 
 
-def _log_densities_of(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
+def _log_densities(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
     if isinstance(parameters, MultivariateParameters):
-        return portable.evaluate_multivariate(*constrain_multivariate(parameters), data)[0]
-    return np.asarray(_log_densities(exact(parameters), data))
+        return portable.evaluate_multivariate(*natural_of(parameters), data)[0]
+    return np.asarray(_in_one_column(exact(parameters), data))
 
 
 def held_out(
@@ -130,14 +130,16 @@ def held_out(
         folds: of `folds_of`, with the same key.
         data: in the units of the fit, float64.
         sample_weights: c, of all data.
-        scaling: from the user's units to the fit's; moves the log density by −log spread.
+        scaling: from the user's units to the fit's; moves the log density by −`log_volume`.
     """
     log_densities = np.zeros(len(data))
     with jax.enable_x64(True):
         for fold, result in enumerate(results):
             mine = folds == fold
-            found = _log_densities_of(result.parameters, data)[mine] - scaling.log_volume
-            log_densities[mine] = np.nan if result.diverged else found
+            if result.diverged:
+                log_densities[mine] = np.nan
+            else:
+                log_densities[mine] = _log_densities(result.parameters, data)[mine] - scaling.log_volume
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities
     return HeldOut(

@@ -26,7 +26,7 @@ from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Units, to_user_units
 from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
 from gmm_pipeline.model.multivariate import natural_of
-from gmm_pipeline.model.natural import AnyMixture
+from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -260,7 +260,7 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
     scaling = job.units_of(fit).scaling
     mixtures = [bootstrap.natural(one, result, scaling) for one in found]
     fitted = natural_of(to_user_units(result.parameters, scaling))
-    matched = [in_order_of(fitted, one) if bootstrap.is_finite(one) else one for one in mixtures]
+    matched = [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
         bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
         type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),

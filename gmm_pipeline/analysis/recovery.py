@@ -9,30 +9,24 @@ component.
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from gmm_pipeline.analysis.matching import match
+from gmm_pipeline.analysis.matching import largest_errors
 from gmm_pipeline.analysis.sweep_answers import barred
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import M
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED, SweepRun
 
 
-def worst_error(fitted: Mixture, truth: Mixture) -> float:
+def worst_error(fitted: M, truth: M) -> float:
     """The largest of all |μ̂ − μ|/σ, |σ̂ − σ|/σ and |ŵ − w|/w; infinite if a component has no partner.
+
+    In several columns, distances and relative errors are those of the worst direction, so that no linear map of the
+    columns changes them.
 
     Args:
         fitted: the estimates, K components.
         truth: what they estimate, L components.
     """
-    found = match(fitted, truth)
-    if found.unmatched or found.unmatched_others:
-        return math.inf
-    weights, locs, scales = (
-        np.abs(estimates[found.components] - truths[found.others])
-        for estimates, truths in zip(fitted, truth, strict=True)
-    )
-    true_weights, _, true_scales = (leaf[found.others] for leaf in truth)
-    return float(np.max([weights / true_weights, locs / true_scales, scales / true_scales]))
+    found = largest_errors(fitted, truth)
+    return math.inf if found is None else max(found)
 
 
 def worst_errors(runs: Sequence[SweepRun]) -> dict[int, float]:

@@ -1,9 +1,9 @@
 """Mixtures in natural parameters, and moments of data; NumPy only, so that reading records does not import JAX."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 class Mixture(NamedTuple):
@@ -34,6 +34,41 @@ class MultivariateMixture(NamedTuple):
 
 
 AnyMixture = Mixture | MultivariateMixture
+M = TypeVar("M", bound=AnyMixture)
+
+
+def is_finite(mixture: AnyMixture) -> bool:
+    """Whether all numbers of a mixture are finite.
+
+    Args:
+        mixture: of any shape.
+    """
+    return all(bool(np.isfinite(leaf).all()) for leaf in mixture)
+
+
+class MultivariateErrors(NamedTuple):
+    """Of every number reported about a mixture of several columns: its standard error, or an end of its interval."""
+
+    weights: Float[np.ndarray, "*batch K"]
+    locs: Float[np.ndarray, "*batch K d"]
+    covariances: Float[np.ndarray, "*batch K d d"]
+    scales: Float[np.ndarray, "*batch K d"]
+    correlations: Float[np.ndarray, "*batch K d d"]
+
+
+AnyErrors = Mixture | MultivariateErrors
+T = TypeVar("T", bound=AnyMixture | MultivariateErrors)
+
+
+def reported(mixture: AnyMixture) -> AnyErrors:
+    """Every number that is reported about a mixture, in the order in which its errors are.
+
+    Args:
+        mixture: of any shape.
+    """
+    if isinstance(mixture, Mixture):
+        return mixture
+    return MultivariateErrors(*mixture, mixture.scales, mixture.correlations)
 
 
 def order_of(mixture: AnyMixture) -> Int[np.ndarray, " K"]:
@@ -47,8 +82,8 @@ def order_of(mixture: AnyMixture) -> Int[np.ndarray, " K"]:
     return np.lexsort((*mixture.locs.T[::-1], -mixture.weights))
 
 
-def taken(mixture: AnyMixture, components: Int[np.ndarray, " L"]) -> AnyMixture:
-    """The mixture with these components, in this order; any leading axes are kept.
+def taken(mixture: T, components: Int[np.ndarray, " L"]) -> T:
+    """The mixture, or the errors, of these components, in this order; any leading axes are kept.
 
     Args:
         mixture: of K components.
@@ -56,6 +91,22 @@ def taken(mixture: AnyMixture, components: Int[np.ndarray, " L"]) -> AnyMixture:
     """
     axis = mixture.weights.ndim - 1
     return type(mixture)(*(leaf[(slice(None),) * axis + (components,)] for leaf in mixture))
+
+
+def definite_or_identity(
+    covariances: Float[np.ndarray, "K d d"],
+) -> tuple[Float[np.ndarray, "K d d"], Bool[np.ndarray, " K"]]:
+    """The covariances, and which are finite and positive definite; the others become identities, which can be inverted.
+
+    Args:
+        covariances: any symmetric matrices.
+    """
+    replaced, identity = covariances.copy(), np.eye(covariances.shape[-1])
+    finite = np.all(np.isfinite(replaced), axis=(-2, -1))
+    replaced[~finite] = identity
+    definite = np.linalg.eigvalsh(replaced)[:, 0] > 0.0
+    replaced[~definite] = identity
+    return replaced, finite & definite
 
 
 def mean_and_covariance(

@@ -2,7 +2,8 @@
 
 Data of component i are misclassified as component j where w_j N(x | μ_j, σ_j) is the larger of the two. In one
 dimension the log ratio is a quadratic of x, so the probability is a few values of the normal distribution function at
-its roots, and no integration is needed (Maitra & Melnykov 2010; Melnykov, Chen & Maitra 2012).
+its roots, and no integration is needed. In several it is a quadratic form of normals (Maitra & Melnykov 2010; Melnykov,
+Chen & Maitra 2012), whose distribution `quadratic_forms` computes.
 """
 
 import math
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, definite_or_identity
+from gmm_pipeline.model.quadratic_forms import chance_of_positive
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -29,15 +31,17 @@ class Overlap(NamedTuple):
     """Mean pairwise overlap; 0 for a single component."""
 
 
-def overlap(mixture: Mixture) -> Overlap:
+def overlap(mixture: AnyMixture) -> Overlap:
     """Overlap of each pair of components; NaN in the pairs of a component that is not finite or has no scale.
 
     Args:
         mixture: K components, in any unit.
     """
     n_components = len(mixture.weights)
-    misclassification = np.array(
-        [[1.0 if i == j else _misclassified(mixture, i, j) for j in range(n_components)] for i in range(n_components)]
+    misclassification = (
+        np.array([[_misclassified(mixture, i, j) for j in range(n_components)] for i in range(n_components)])
+        if isinstance(mixture, Mixture)
+        else _misclassified_in_columns(mixture)
     )
     pairwise = misclassification + misclassification.T
     np.fill_diagonal(pairwise, 0.0)
@@ -56,12 +60,39 @@ def _misclassified(mixture: Mixture, i: int, j: int) -> float:
     With x = μ_i + σ_i z, ρ = σ_i/σ_j and δ = (μ_i − μ_j)/σ_j, twice the log ratio is
     (1 − ρ²) z² − 2 ρ δ z + 2 log(w_j ρ / w_i) − δ², and z is standard normal.
     """
+    if i == j:
+        return 1.0
     if not (np.isfinite([leaf[[i, j]] for leaf in mixture]).all() and mixture.scales[[i, j]].min() > 0.0):
         return math.nan
     (w_i, w_j), (mu_i, mu_j), (sigma_i, sigma_j) = (leaf[[i, j]].tolist() for leaf in mixture)
     rho, delta = sigma_i / sigma_j, (mu_i - mu_j) / sigma_j
     log_odds = math.log(max(w_j, TINY)) - math.log(max(w_i, TINY)) + math.log(sigma_i) - math.log(sigma_j)
     return _positive((1.0 - rho) * (1.0 + rho), -2.0 * rho * delta, 2.0 * log_odds - delta * delta)
+
+
+def _misclassified_in_columns(mixture: MultivariateMixture) -> Float[np.ndarray, "K K"]:
+    """ω_{j|i} of all pairs of components of several columns.
+
+    With x = μ_i + L_i V z, where Σ_i = L_i L_iᵀ and V diag(λ) Vᵀ = L_iᵀ Σ_j⁻¹ L_i, and δ = Vᵀ L_i⁻¹ (μ_i − μ_j), twice
+    the log ratio is Σ_l ((1 − λ_l) z_l² − 2 λ_l δ_l z_l − λ_l δ_l² + log λ_l) + 2 log(w_j / w_i).
+    """
+    n_components = len(mixture.weights)
+    covariances, definite = definite_or_identity(mixture.covariances)
+    sound = definite & np.isfinite(mixture.locs).all(axis=1) & np.isfinite(mixture.weights)
+    factors = np.linalg.cholesky(covariances)
+    whiteners = np.linalg.inv(factors)
+    i, j = np.nonzero(~np.eye(n_components, dtype=bool) & sound[:, None] & sound[None, :])
+    in_units = whiteners[j] @ factors[i]
+    ratios, directions = np.linalg.eigh(np.swapaxes(in_units, -2, -1) @ in_units)
+    # Equal covariances make a linear rule; rounding would leave a quadratic that decides where all else is equal.
+    ratios[np.all(covariances[i] == covariances[j], axis=(-2, -1))] = 1.0
+    gaps = np.einsum("pml,pmk,pk->pl", directions, whiteners[i], mixture.locs[i] - mixture.locs[j])
+    log_weights = np.log(np.maximum(mixture.weights, TINY))
+    constants = 2.0 * (log_weights[j] - log_weights[i]) + np.sum(np.log(ratios) - ratios * gaps**2, axis=1)
+    found = np.full((n_components, n_components), np.nan)
+    np.fill_diagonal(found, 1.0)
+    found[i, j] = chance_of_positive(1.0 - ratios, -2.0 * ratios * gaps, constants)
+    return found
 
 
 def _positive(a: float, b: float, c: float) -> float:
