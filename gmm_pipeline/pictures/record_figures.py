@@ -1,4 +1,4 @@
-"""All pictures of a record: the same names whether its data have one column or several, and more for several."""
+"""All pictures of a record, by whether its data have one column or several."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -59,7 +59,7 @@ def _of_numbers(run: Record, size: Sequence[float]) -> dict[str, Figure]:
 def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     fitted, truth = cast(MultivariateMixture, run.fitted), cast(MultivariateMixture | None, run.truth)
     columns = run.columns
-    drawn = {"parameter_traces": plane_traces.draw_movements(run.history, truth, size=size)}
+    drawn = {"movements": plane_traces.draw_movements(run.history, truth, size=size)}
     if planes.lost(fitted):
         return drawn
     _, responsibilities = portable.evaluate_multivariate(*fitted, run.data)
@@ -67,9 +67,9 @@ def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     marks: dict[str, Any] = {"degenerate": run.degenerate, "size": size}
     if len(columns) == 2:
         labels = planes.labels_of(columns, run.unit)
-        drawn["fitted_density"] = planes.draw_plane(*everything, labels=labels, **marks)
+        drawn["components"] = planes.draw_plane(*everything, labels=labels, **marks)
     else:
-        drawn["fitted_density"] = pairs_figure.draw_projection(*everything, columns=columns, **marks)
+        drawn["components"] = pairs_figure.draw_projection(*everything, columns=columns, **marks)
         drawn["pairs"] = pairs_figure.draw_pairs(*everything, columns=columns, unit=run.unit, **marks)
         drawn["parallel_coordinates"] = pairs_figure.draw_parallel(fitted, columns=columns, size=size)
     agreement: dict[str, Any] = {"columns": columns, "level": float(run.config["level"]), "size": size}

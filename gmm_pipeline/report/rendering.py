@@ -22,9 +22,17 @@ PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 ANIMATION_TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
 PICTURES = {
     "fitted_density": "Histogram of the data with the fitted mixture, its components and, where known, the truth",
+    "components": "Data on two columns, or on the two directions that separate the components best, with ellipses and "
+    "lines of equal density",
+    "pairs": "Each pair of columns with the ellipses of the components, and each column with their densities",
+    "parallel_coordinates": "Locs of the components column by column, with a bar of one standard deviation",
     "loss": "Loss above its least over the optimizer's steps",
     "parameter_traces": "Weights, locs and scales of the components over the optimizer's steps",
+    "movements": "Weights, distances of the locs from their ends and relative sizes of the components over the "
+    "optimizer's steps",
     "weights": "Weight of each component with its interval",
+    "mahalanobis": "Squared distances of the data from each component against quantiles of chi-square",
+    "marginals": "Empirical less fitted cumulative distribution function of each column",
     "restarts": "How far below the best each start ended",
     "bootstrap": "Bootstrap replicates of each parameter, with both kinds of intervals",
     "selection": "Selection criterion of each candidate over the number of components",
