@@ -75,7 +75,7 @@ def components(
     for number, (column, row) in enumerate(panels):
         pair = np.array([chosen[column], chosen[row]])
         seen, mixture = data[np.ix_(shown, pair)], projections.of_columns(fitted, pair)
-        place = {"xaxis": f"x{column + 1}", "yaxis": f"y{row}"}
+        place = {"xaxis": _numbered("x", column + 1), "yaxis": _numbered("y", row)}
         for group, members in [*((str(k), [k]) for k in named.chosen.tolist()), ("rest", named.others.tolist())]:
             if not members:
                 continue
@@ -137,20 +137,18 @@ def _matrix(traces: Sequence[dict[str, Any]], titles: Sequence[dict[str, str]]) 
     width = (1.0 - (count - 1) * GAP) / count
     axes: dict[str, Any] = {}
     for number in range(count):
-        start = number * (width + GAP)
-        across = {**AXIS, **SMALL, "title": titles[number], "domain": [start, start + width], "anchor": f"y{count}"}
+        # Rounded, so that the last one ends at 1 exactly.
+        start, end = (round(number * (width + GAP) + more, 6) for more in (0.0, width))
+        across = {**AXIS, **SMALL, "title": titles[number], "domain": [start, end], "anchor": _numbered("y", count)}
         # Rows are counted from the top.
-        up = {**AXIS, **SMALL, "title": titles[number + 1], "domain": [1.0 - start - width, 1.0 - start], "anchor": "x"}
-        ending = str(number + 1) if number else ""
-        axes |= {f"xaxis{ending}": across, f"yaxis{ending}": up}
-    named = [{**one, "xaxis": one["xaxis"].removesuffix("1") or "x", "yaxis": _first(one["yaxis"])} for one in traces]
-    first = {"x": axes.pop("xaxis"), "y": axes.pop("yaxis")}
-    return chart(named, **first, **axes)
+        up = {**AXIS, **SMALL, "title": titles[number + 1], "domain": [round(1.0 - end, 6), 1.0 - start], "anchor": "x"}
+        axes |= {_numbered("xaxis", number + 1): across, _numbered("yaxis", number + 1): up}
+    return chart(traces, x=axes.pop("xaxis"), y=axes.pop("yaxis"), **axes)
 
 
-def _first(axis: str) -> str:
+def _numbered(axis: str, number: int) -> str:
     """Plotly counts axes as x, x2, x3."""
-    return axis[0] if axis[1:] == "1" else axis
+    return axis if number == 1 else f"{axis}{number}"
 
 
 def mahalanobis(found: Sequence[columns_agreement.Distances], *, n_columns: int, level: float) -> Chart | None:

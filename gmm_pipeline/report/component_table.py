@@ -80,7 +80,7 @@ def _cell(run: Record, truth: Mixture | None, sources: Sequence[Errors], name: s
 def _rows_of_columns(run: Record) -> list[Row]:
     """Rows of weight, and loc and standard deviation of each column; many cells have no room for intervals."""
     source = run.bootstrap or run.asymptotic
-    truth, shown = matched_truth(run.fitted, run.truth), shown_columns(run)
+    truth, shown = None if run.truth is None else matched_truth(run.fitted, run.truth), shown_columns(run)
 
     def cell(name: str, place: tuple[int, ...], size: float) -> Cell:
         value = float(getattr(run.fitted, name)[place])
