@@ -1,4 +1,7 @@
-"""All pictures of a record, by whether its data have one column or several."""
+"""All pictures of a record, by whether its data have one column or several.
+
+Both have a picture of the fitted density and one of the parameters over the steps, under the same names.
+"""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -59,7 +62,7 @@ def _of_numbers(run: Record, size: Sequence[float]) -> dict[str, Figure]:
 def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     fitted, truth = cast(MultivariateMixture, run.fitted), cast(MultivariateMixture | None, run.truth)
     columns = run.columns
-    drawn = {"movements": plane_traces.draw_movements(run.history, truth, size=size)}
+    drawn = {"parameter_traces": plane_traces.draw_movements(run.history, truth, size=size)}
     if planes.lost(fitted):
         return drawn
     _, responsibilities = portable.evaluate_multivariate(*fitted, run.data)
@@ -67,9 +70,9 @@ def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     marks: dict[str, Any] = {"degenerate": run.degenerate, "size": size}
     if len(columns) == 2:
         labels = planes.labels_of(columns, run.unit)
-        drawn["components"] = planes.draw_plane(*everything, labels=labels, **marks)
+        drawn["fitted_density"] = planes.draw_plane(*everything, labels=labels, **marks)
     else:
-        drawn["components"] = pairs_figure.draw_projection(*everything, columns=columns, **marks)
+        drawn["fitted_density"] = pairs_figure.draw_projection(*everything, columns=columns, **marks)
         drawn["pairs"] = pairs_figure.draw_pairs(*everything, columns=columns, unit=run.unit, **marks)
         drawn["parallel_coordinates"] = pairs_figure.draw_parallel(fitted, columns=columns, size=size)
     agreement: dict[str, Any] = {"columns": columns, "level": float(run.config["level"]), "size": size}

@@ -99,9 +99,9 @@ def components(
         caption = f"Observations by their most probable component, and the components' {ellipses}.{part}"
         return Drawn(chart(traces, x={"title": x}, y={"title": y}), alt, caption)
     kept = f"the {len(chosen)} of {len(columns)} columns that separate the components most"
-    which = "all columns" if len(chosen) == len(columns) else kept
-    alt = f"Each pair of {which}: the data by component, with {ellipses}"
-    caption = f"Each pair of {which}: observations by their most probable component, and {ellipses}.{part}"
+    which = "Each pair of columns" if len(chosen) == len(columns) else f"Each pair of {kept}"
+    alt = f"{which}: the data by component, with {ellipses}"
+    caption = f"{which}: observations by their most probable component, and the components' {ellipses}.{part}"
     return Drawn(_matrix(traces, [with_unit(columns[int(column)], unit) for column in chosen]), alt, caption)
 
 
@@ -151,6 +151,13 @@ def _numbered(axis: str, number: int) -> str:
     return axis if number == 1 else f"{axis}{number}"
 
 
+def _in_order(traces: Sequence[dict[str, Any]], **axes: Any) -> Chart:
+    """A plot whose legend has the traces in their order, which an area between two of them would reverse."""
+    drawn = chart(traces, **axes)
+    drawn["layout"]["legend"]["traceorder"] = "normal"
+    return drawn
+
+
 def mahalanobis(found: Sequence[columns_agreement.Distances], *, n_columns: int, level: float) -> Chart | None:
     """Squared distances from each component against quantiles of χ², with the widest of the bands.
 
@@ -172,7 +179,7 @@ def mahalanobis(found: Sequence[columns_agreement.Distances], *, n_columns: int,
         hover = f"component {one.component}: %{{y:.4g}}, expected %{{x:.4g}}<extra></extra>"
         where = numbers(one.expected), one.squared
         traces.append(trace("markers", f"component {one.component}", *where, marker=marker, hovertemplate=hover))
-    return chart(
+    return _in_order(
         traces,
         x={"title": {"text": f"quantiles of χ², {n_columns} degrees of freedom"}, "rangemode": "tozero"},
         y={"title": {"text": "squared distance from the component"}, "rangemode": "tozero"},
@@ -198,7 +205,7 @@ def marginals(calibrations: Sequence[agreement.Calibration], *, columns: Sequenc
         hover = f"{text(columns[int(column)])}: F = %{{x:.3f}}, %{{y:+.4f}}<extra></extra>"
         departures, name = columns_agreement.departures(one)[sites], columns[int(column)]
         traces.append(line_of(numbers(one.fitted[sites]), departures, name, line, hovertemplate=hover))
-    return chart(
+    return _in_order(
         traces,
         x={"title": {"text": "fitted CDF of a column, F(x)"}, "range": [0.0, 1.0]},
         y={"title": {"text": "empirical CDF − F(x)"}, "zeroline": True, "zerolinecolor": "--muted"},

@@ -85,7 +85,7 @@ def page(record: Path, *, place: str, again: str, settings: Settings, animation:
         asked=wording.asked_rows(run),
         selection=selection,
         again=again,
-        pictures=rendering.pictures(record),
+        pictures=rendering.pictures(record, rendering.PICTURES_OF_COLUMNS if run.columns else rendering.PICTURES),
         animation=rendering.animation(record / artifacts.ANIMATION if animation is None else animation),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
