@@ -123,3 +123,16 @@ def deviations(calibrations: Sequence[agreement.Calibration]) -> Float[np.ndarra
         calibrations: of the columns.
     """
     return np.array([math.sqrt(one.total) * float(np.abs(departures(one)).max()) for one in calibrations])
+
+
+def p_value(calibrations: Sequence[agreement.Calibration]) -> float:
+    """Upper limit of the probability that draws of the mixture deviate as far in any column (Kolmogorov, Bonferroni).
+
+    It is a limit, since a mixture that was fitted to the data is closer to them than the one that made them.
+
+    Args:
+        calibrations: of the columns.
+    """
+    from scipy.special import kolmogorov
+
+    return min(1.0, len(calibrations) * float(kolmogorov(deviations(calibrations).max())))

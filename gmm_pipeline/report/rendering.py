@@ -41,8 +41,7 @@ PICTURES = {
 """What each picture shows; any other picture is described by its name."""
 PICTURES_OF_COLUMNS = {
     **PICTURES,
-    "fitted_density": "Data on two columns, or on the two directions that separate the components best, with ellipses and "
-    "lines of equal density",
+    "fitted_density": "Data on two columns, or on the two directions that separate the components best, with ellipses",
     "parameter_traces": "Weights, distances of the locs from their ends, and sizes of the components over the steps",
 }
 """The same for data of several columns."""
