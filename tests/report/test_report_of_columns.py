@@ -10,7 +10,7 @@ import pytest
 from plotly import graph_objects
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture, reported
 from gmm_pipeline.records import reading
 from gmm_pipeline.report import column_charts, component_table, run_page, verdicts
 
@@ -95,7 +95,8 @@ def test_a_page_of_many_observations_shows_a_part_and_says_so(tmp_path):
 
 
 def test_the_table_has_loc_and_deviation_of_each_column_with_their_errors(run):
-    errors = run.fitted._replace(covariances=np.full((2, 4, 4), 0.04))  # whose scales are 0.2
+    errors = MultivariateErrors(*(np.full_like(leaf, 0.1) for leaf in reported(run.fitted)))
+    errors = errors._replace(scales=np.full((2, 4), 0.2))
     ends = reading.Intervals(run.fitted, run.fitted, 0.95, "asymptotic")
     rows = component_table.component_rows(run._replace(asymptotic=reading.Errors(errors, ends)))
     assert component_table.component_headings(run)[:3] == ["weight", "width [cm]", "width, sd [cm]"]
