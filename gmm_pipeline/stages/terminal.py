@@ -123,7 +123,8 @@ def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, er
         named_with_unit(unit), fitted, errors, truth or fitted, strict=True
     ):
         sizes = np.abs(fitted.weights) if values is fitted.weights else fitted.scales
-        columns += _with_errors(name, values, of_values, true_values, sizes, rows=rows, has_truth=truth is not None)
+        shown = (one[rows] for one in (values, of_values, true_values, sizes))
+        columns += _with_errors(name, *shown, truth is not None)
     return Table(columns)
 
 
@@ -143,19 +144,42 @@ def multivariate_table(
         unit: of the data.
         errors: standard errors of the fitted ones; NaN for none.
     """
-    rows, in_unit = _rows(fitted), f" [{unit}]" if unit else ""
+    rows, n_columns = _rows(fitted), len(names)
+    in_unit = f" [{unit}]" if unit else ""
     known = fitted if truth is None else truth
-    quantities = [("weight", fitted.weights, errors.weights, known.weights, fitted.weights)]
-    for j, name in enumerate(names):
-        sizes = fitted.scales[:, j]
-        quantities += [
-            (f"loc {name}{in_unit}", fitted.locs[:, j], errors.locs[:, j], known.locs[:, j], sizes),
-            (f"sd {name}", sizes, errors.scales[:, j], known.scales[:, j], sizes),
+    first_of_each = range(0, n_columns * len(rows), n_columns)
+
+    def long(values: Float[np.ndarray, "K d"]) -> Numbers:
+        return values[rows].ravel()
+
+    def spread_out(column: Column) -> Column:
+        cells = [""] * (n_columns * len(rows))
+        for place, cell in zip(first_of_each, column.cells, strict=True):
+            cells[place] = cell
+        return column._replace(cells=cells)
+
+    by_component = [
+        Column("component", [str(row) for row in rows]),
+        *_with_errors(
+            "weight",
+            fitted.weights[rows],
+            errors.weights[rows],
+            known.weights[rows],
+            fitted.weights[rows],
+            truth is not None,
+        ),
+    ]
+    sizes = long(fitted.scales)
+    return Table(
+        [
+            *map(spread_out, by_component),
+            Column("column", [*names] * len(rows), "text"),
+            *_with_errors(
+                f"loc{in_unit}", long(fitted.locs), long(errors.locs), long(known.locs), sizes, truth is not None
+            ),
+            *_with_errors("sd", sizes, long(errors.scales), long(known.scales), sizes, truth is not None),
         ]
-    columns = [Column("component", [str(row) for row in rows])]
-    for quantity in quantities:
-        columns += _with_errors(*quantity, rows=rows, has_truth=truth is not None)
-    return Table(columns)
+    )
 
 
 def _with_errors(
@@ -164,19 +188,17 @@ def _with_errors(
     errors: Numbers,
     true_values: Numbers,
     sizes: Numbers,
-    *,
-    rows: list[int],
     has_truth: bool,
 ) -> list[Column]:
     """A quantity, its standard error and, if known, its true value."""
-    printed = [with_error(values[row], errors[row], sizes[row]) for row in rows]
+    printed = [with_error(*one) for one in zip(values, errors, sizes, strict=True)]
     columns = [
         Column(name, [value for value, _, _ in printed]),
         Column("± s.e.", [error for _, error, _ in printed], attached=True),
     ]
     if has_truth:
         ends = (end for _, _, end in printed)
-        true = [shortened(rounded(true_values[row], end)) for row, end in zip(rows, ends, strict=True)]
+        true = [shortened(rounded(value, end)) for value, end in zip(true_values, ends, strict=True)]
         columns.append(Column("true", true, attached=True, style="dim"))
     return columns
 
