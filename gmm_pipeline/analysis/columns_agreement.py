@@ -20,6 +20,8 @@ SLACK = 1e-6
 """For rounding errors of sums of responsibilities."""
 LEAST_SHARE = 0.1
 """Data that belong less to a component count, but have no quantile of their own."""
+MOST_SITES = 20_000
+"""Values of a column at which the two functions are compared; between them the empirical one rises by 1/20,000."""
 LEAST_OBSERVATIONS = 10.0
 """Fewer observations of a component give no quantiles worth a look."""
 
@@ -94,17 +96,22 @@ def distances(
 def marginals(
     data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"] | None, mixture: MultivariateMixture
 ) -> list[agreement.Calibration]:
-    """The probability integral transform of each column under its marginal mixture.
+    """The probability integral transform of each column under its marginal mixture, at up to `MOST_SITES` values.
 
     Args:
         data: of d columns.
         sample_weights: how often each datum counts; None for once each.
         mixture: fitted.
     """
-    return [
-        agreement.calibration(agreement.sites_of(column, sample_weights), projections.marginal(mixture, j))
-        for j, column in enumerate(data.T)
-    ]
+    found = []
+    for number, column in enumerate(data.T):
+        sites = agreement.sites_of(column, sample_weights)
+        after = np.cumsum(sites.counts) / sites.total
+        shown = np.unique(np.linspace(0, len(after) - 1, min(len(after), MOST_SITES)).astype(int))
+        fitted = agreement.cdf(projections.marginal(mixture, number), sites.values[shown])
+        before = np.append(0.0, after[:-1])[shown]
+        found.append(agreement.Calibration(fitted, before, after[shown], sites.total))
+    return found
 
 
 def departures(calibration: agreement.Calibration) -> Float[np.ndarray, " S"]:
@@ -123,3 +130,16 @@ def deviations(calibrations: Sequence[agreement.Calibration]) -> Float[np.ndarra
         calibrations: of the columns.
     """
     return np.array([math.sqrt(one.total) * float(np.abs(departures(one)).max()) for one in calibrations])
+
+
+def p_value(calibrations: Sequence[agreement.Calibration]) -> float:
+    """Upper limit of the probability that draws of the mixture deviate as far in any column (Kolmogorov, Bonferroni).
+
+    It is a limit, since a mixture that was fitted to the data is closer to them than the one that made them.
+
+    Args:
+        calibrations: of the columns.
+    """
+    from scipy.special import kolmogorov
+
+    return min(1.0, len(calibrations) * float(kolmogorov(deviations(calibrations).max())))

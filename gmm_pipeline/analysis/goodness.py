@@ -5,9 +5,10 @@ This needs many data, an optimum, and a mixture in which no component has collap
 
 from typing import NamedTuple
 
-from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis import agreement, columns_agreement
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.model.natural import MultivariateMixture
 
 MOST_ELEMENTS = 10**7
 """Data × components: about a second."""
@@ -19,21 +20,23 @@ class Goodness(NamedTuple):
     p_value: float
     is_rounded: bool
     """Whether ties in the data contribute to the deviation."""
+    is_limit: bool = False
+    """Whether the probability is an upper limit, as for several columns."""
 
 
 def can_be_judged(job: Job, answer: Answer) -> bool:
-    """Whether the answer is an optimum, and the data are small enough to evaluate quickly.
+    """Whether the answer is an optimum, of one column, and the data are small enough to evaluate quickly.
 
     Args:
         job: with the data.
         answer: the answer.
     """
     few = len(job.dataset.data) * len(answer.fitted.locs) <= MOST_ELEMENTS
-    return bool(answer.is_sound and answer.metrics["converged"] and few)
+    return bool(not answer.covariance and answer.is_sound and answer.metrics["converged"] and few)
 
 
 def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
-    """How far the data are from the mixture; None if there are too few.
+    """How far the data are from the mixture, of several columns each by itself; None if there are too few.
 
     Args:
         job: with the data.
@@ -42,6 +45,10 @@ def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) ->
         seed: of the simulations.
     """
     dataset = job.dataset
+    if isinstance(answer.fitted, MultivariateMixture):
+        calibrations = columns_agreement.marginals(dataset.data, dataset.sample_weights, answer.fitted)
+        few = calibrations[0].total < agreement.FEW_DATA
+        return None if few else Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)
     seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), answer.fitted)
     if seen.total < agreement.FEW_DATA:
         return None

@@ -15,6 +15,7 @@ from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.search import SearchResult, seeded
 from gmm_pipeline.inference.search_memory import remembered_search
+from gmm_pipeline.model import covariances
 from gmm_pipeline.model.multivariate import AnyParameters
 
 MOST_EXCHANGES = 3
@@ -173,7 +174,6 @@ def _from_others(
 ) -> list[AnyParameters]:
     """Mixtures for a compared fit, made from the best optima of the others that have changed."""
     job = jobs[number]
-    family = job.plan.family
     if job.trained or over_sticks(job.plan.log_prior):
         return []
     seeds: list[AnyParameters] = []
@@ -181,14 +181,25 @@ def _from_others(
         beside, best = jobs[other], searched[other].best.parameters
         if other == number or not _is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
             continue
-        more = job.plan.n_components - beside.plan.n_components
-        if more == 0 and beside.equal_scales:
-            seeds.append(best)
-        if beside.equal_scales != job.equal_scales and 1 not in (beside.plan.n_components, job.plan.n_components):
-            continue
-        if more == 1:
-            equal = job.equal_scales
-            seeds += [family.split(job, best, component, equal) for component in range(beside.plan.n_components)]
-        if more == -1:
-            seeds += family.merges(best)
+        if searched[other].best.is_sound:
+            seeds += _made_from(best, beside, job)
     return seeds
+
+
+def _made_from(best: AnyParameters, beside: FitJob, job: FitJob) -> list[AnyParameters]:
+    """The optimum of another model as it is, with a component split, or with two merged, if the model contains that."""
+    family, more = job.plan.family, job.plan.n_components - beside.plan.n_components
+    is_one = 1 in (beside.plan.n_components, job.plan.n_components)
+    if job.covariance:
+        alike = job.covariance == beside.covariance
+        is_contained = covariances.contains(job.covariance, beside.covariance)
+    else:
+        alike, is_contained = beside.equal_scales == job.equal_scales, beside.equal_scales
+    if more == 0:
+        return [best] if is_contained else []
+    if not (alike or is_one):
+        return []
+    if more == 1:
+        equal, components = job.equal_scales, range(beside.plan.n_components)
+        return [family.split(job, best, component, equal) for component in components]
+    return family.merges(best) if more == -1 else []

@@ -76,22 +76,22 @@ def _misclassified_in_columns(mixture: MultivariateMixture) -> Float[np.ndarray,
     With x = μ_i + L_i V z, where Σ_i = L_i L_iᵀ and V diag(λ) Vᵀ = L_iᵀ Σ_j⁻¹ L_i, and δ = Vᵀ L_i⁻¹ (μ_i − μ_j), twice
     the log ratio is Σ_l ((1 − λ_l) z_l² − 2 λ_l δ_l z_l − λ_l δ_l² + log λ_l) + 2 log(w_j / w_i).
     """
-    n_components = len(mixture.weights)
     covariances, definite = definite_or_identity(mixture.covariances)
-    sound = definite & np.isfinite(mixture.locs).all(axis=1) & np.isfinite(mixture.weights)
+    sound = np.flatnonzero(definite & np.isfinite(mixture.locs).all(axis=1) & np.isfinite(mixture.weights))
     factors = np.linalg.cholesky(covariances)
     whiteners = np.linalg.inv(factors)
-    i, j = np.nonzero(~np.eye(n_components, dtype=bool) & sound[:, None] & sound[None, :])
-    in_units = whiteners[j] @ factors[i]
-    ratios, directions = np.linalg.eigh(np.swapaxes(in_units, -2, -1) @ in_units)
-    # Equal covariances make a linear rule; rounding would leave a quadratic that decides where all else is equal.
-    ratios[np.all(covariances[i] == covariances[j], axis=(-2, -1))] = 1.0
-    gaps = np.einsum("pml,pmk,pk->pl", directions, whiteners[i], mixture.locs[i] - mixture.locs[j])
     log_weights = np.log(np.maximum(mixture.weights, TINY))
-    constants = 2.0 * (log_weights[j] - log_weights[i]) + np.sum(np.log(ratios) - ratios * gaps**2, axis=1)
-    found = np.full((n_components, n_components), np.nan)
+    found = np.full((len(log_weights),) * 2, np.nan)
+    for i in sound:  # one row at a time, so that K rather than K² matrices are in memory
+        j = sound[sound != i]
+        in_units = whiteners[j] @ factors[i]
+        ratios, directions = np.linalg.eigh(np.swapaxes(in_units, -2, -1) @ in_units)
+        # Equal covariances make a linear rule; rounding would leave a quadratic that decides where all else is equal.
+        ratios[np.all(covariances[i] == covariances[j], axis=(-2, -1))] = 1.0
+        gaps = np.einsum("jml,jm->jl", directions, (mixture.locs[i] - mixture.locs[j]) @ whiteners[i].T)
+        constants = 2.0 * (log_weights[j] - log_weights[i]) + np.sum(np.log(ratios) - ratios * gaps**2, axis=1)
+        found[i, j] = chance_of_positive(1.0 - ratios, -2.0 * ratios * gaps, constants)
     np.fill_diagonal(found, 1.0)
-    found[i, j] = chance_of_positive(1.0 - ratios, -2.0 * ratios * gaps, constants)
     return found
 
 

@@ -130,7 +130,7 @@ def draw_ellipses(
             points = planes.outline(mixture.locs[component], mixture.covariances[component], radius).T
             line = {**look, "linewidth": width * (WIDTHS[radius] if component in named.chosen else 0.7)}
             if halo:
-                axes.plot(*points, linewidth=line["linewidth"] + EDGE, **HALO)
+                axes.plot(*points, linewidth=line["linewidth"] + width * EDGE, **HALO)
             axes.plot(*points, zorder=4.0, **line)
         if component in degenerate:
             cross = {"marker": "X", "markersize": 7, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 6}

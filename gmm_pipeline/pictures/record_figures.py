@@ -1,4 +1,7 @@
-"""All pictures of a record: the same names whether its data have one column or several, and more for several."""
+"""All pictures of a record, by whether its data have one column or several.
+
+Both have a picture of the fitted density and one of the parameters over the steps, under the same names.
+"""
 
 from collections.abc import Sequence
 from typing import Any, cast

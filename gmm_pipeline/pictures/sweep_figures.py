@@ -156,7 +156,7 @@ def _titles(panels: Sequence[sweep_answers.Setting]) -> list[str]:
 
 
 def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -> Figure:
-    """Fitted locs and scales of every run against the true ones, one panel per number of components.
+    """Fitted locs and scales of every run of one column against the true ones, one panel per number of components.
 
     A dot is a component, its area follows its weight and its colour the order of locs, as in the pictures of a run.
 
@@ -164,7 +164,7 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
         runs: of a sweep; those without a result are counted in the picture.
         size: width and height of a picture of one row of panels, in inches.
     """
-    drawn = [run for run in sweep_answers.with_results(runs, "loss") if run.fitted is not None]
+    drawn = [run for run in sweep_answers.with_results(runs, "loss") if isinstance(run.fitted, Mixture)]
     counts = np.array([n_components(run) or 0 for run in drawn])
     best = sweep_answers.best_losses(runs)
     near = np.array([value(run, "loss") <= best[run.number] + NEAR for run in drawn], bool)
@@ -262,7 +262,7 @@ def draw_sweep(
     ]
     if settings:
         figures["final_loss"] = draw_final_loss(settings, size=size)
-    if len(finished) > 1:
+    if sum(isinstance(run.fitted, Mixture) for run in finished) > 1:
         figures["fitted_parameters"] = draw_fitted_parameters(runs, size=size)
     swept = sweep_curves.swept_steps(runs)
     if swept and finished:

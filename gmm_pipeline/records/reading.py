@@ -75,10 +75,10 @@ class Record(NamedTuple):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of several columns, counted from 0 where they have none; empty for one column."""
+        """Names of several columns, x1, x2 and so on where they have none; empty for one column."""
         if self.data.ndim == 1:
             return ()
-        return tuple(self.data_info.get("columns") or (f"column {i}" for i in range(self.data.shape[1])))
+        return tuple(self.data_info.get("columns") or (f"x{i + 1}" for i in range(self.data.shape[1])))
 
 
 def read_checked(folder: Path) -> Record:

@@ -1,32 +1,19 @@
 """The interactive plots of a fit."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gmm_pipeline.analysis import curves, starts
 from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
-from gmm_pipeline.analysis.candidates import chosen_row, lines_of, points_of, shown_criterion, standing
-from gmm_pipeline.model.covariances import EQUAL
-from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.model.vocabulary import (
-    DEGENERATE,
-    DIVERGED,
-    EITHER_KIND,
-    ENDED,
-    LARGER_IS_BETTER,
-    NAMES,
-    REACHED,
-    WORSE,
-)
+from gmm_pipeline.model.natural import AnyMixture, Mixture
+from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, WORSE
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.report.plotting import (
     Chart,
     chart,
     component_color,
-    excess_axis,
     line_of,
     log_axis,
     numbers,
@@ -44,18 +31,6 @@ OUTCOMES = {
     DEGENERATE: ("--c3", "x"),
     DIVERGED: ("--muted", "x-thin-open"),
 }
-KINDS = {EITHER_KIND[False]: ("--c1", "circle", "solid"), EITHER_KIND[True]: ("--c5", "square", "dash")}
-"""Looks of the kinds of scales."""
-SHAPES = {
-    "II": ("--c0", "circle"),
-    "EI": ("--c4", "square"),
-    "VI": ("--c2", "diamond"),
-    "EE": ("--c5", "triangle-up"),
-    "VE": ("--c6", "triangle-down"),
-    "EV": ("--c3", "triangle-left"),
-    "VV": ("--c1", "triangle-right"),
-}
-"""Looks of covariance models, by their shape and orientation; equal volumes are dashed."""
 NOTHING = {"width": 0, "color": "rgba(0,0,0,0)"}
 QUIET: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
 
@@ -63,7 +38,7 @@ QUIET: dict[str, Any] = {"hoverinfo": "skip", "hovertemplate": None}
 def density(run: Record) -> Chart:
     """The fitted density and its components over a histogram of the data."""
     bars = curves.histogram(run.data, run.sample_weights)
-    fitted, truth = run.fitted, run.truth
+    fitted, truth = cast(Mixture, run.fitted), cast(Mixture | None, run.truth)
     window = float(bars.edges[0]), float(bars.edges[-1])
     points = curves.density_points(window, fitted, truth, base=BASE_POINTS)
     of_components = curves.weighted_densities(fitted, points)
@@ -112,7 +87,7 @@ def qq(quantiles: Quantiles, unit: str | None, level: float) -> Chart:
     fitted = numbers(quantiles.fitted)
     ends = [quantiles.fitted[0], quantiles.fitted[-1]]
     traces = [
-        *_band(fitted, quantiles.lower, quantiles.upper, f"{100.0 * level:g} % band, for each quantile"),
+        *band(fitted, quantiles.lower, quantiles.upper, f"{100.0 * level:g} % band, for each quantile"),
         line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, **QUIET),
         trace(
             "markers",
@@ -145,7 +120,7 @@ def calibrated(calibration: Calibration, null: Null | None, kolmogorov: float, l
     percent = f"{100.0 * level:g} %"
     ends = [0.0, 1.0]
     half = kolmogorov / root
-    traces = _band(numbers(ends), [-half] * 2, [half] * 2, f"{percent} band (Kolmogorov)")
+    traces = band(numbers(ends), [-half] * 2, [half] * 2, f"{percent} band (Kolmogorov)")
     if null is not None:
         line = {"color": "--c5", "dash": "dash", "width": 1.4}
         name = f"{percent} band, mixture fitted"
@@ -170,8 +145,15 @@ def calibrated(calibration: Calibration, null: Null | None, kolmogorov: float, l
     )
 
 
-def _band(x: list[float | None], lower: Any, upper: Any, name: str) -> list[dict[str, Any]]:
-    """The area between two lines."""
+def band(x: list[float | None], lower: Any, upper: Any, name: str) -> list[dict[str, Any]]:
+    """The area between two lines.
+
+    Args:
+        x: of their points.
+        lower: of the lower line.
+        upper: of the upper line.
+        name: of the area, for the legend.
+    """
     return [
         line_of(x, lower, "lower", NOTHING, showlegend=False, **QUIET),
         line_of(x, upper, name, NOTHING, fill="tonexty", fillcolor="--band", **QUIET),
@@ -239,58 +221,6 @@ def restarts(run: Record) -> Chart | None:
     )
 
 
-def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | None:
-    """A criterion's difference to the best candidate over the number of components, one line per kind.
-
-    Args:
-        columns: of the record's table of candidates.
-        criterion: the one that the choice was made by.
-    """
-    # Tests choose without a value for each candidate.
-    criterion = shown_criterion(columns, criterion)
-    if criterion not in columns:
-        return None
-    candidates = standing(points_of(columns, criterion), criterion)
-    if not candidates.sound.any():
-        return None
-    excess, name = np.where(candidates.sound, candidates.excess, np.nan), NAMES[criterion]
-    heights, axis = excess_axis(
-        f"highest − {name} / nats" if criterion in LARGER_IS_BETTER else f"{name} − lowest", excess
-    )
-    counts = np.array([point.n_components for point in candidates.points])
-    traces: list[dict[str, Any]] = []
-    for kind, line in lines_of(candidates.points).items():
-        here = [i for i in line if candidates.sound[i]]
-        if not (counts[here] > 1).any():
-            continue
-        color, symbol, dash = _look_of(kind)
-        traces.append(
-            trace(
-                "lines+markers",
-                kind,
-                counts[here].tolist(),
-                heights[here],
-                customdata=numbers(excess[here]),
-                line={"color": color, "width": 2, "dash": dash},
-                marker={"color": color, "symbol": symbol, "size": 7},
-                hovertemplate=f"%{{x}} components, {kind}: %{{customdata:+,.2f}}<extra></extra>",
-            )
-        )
-    chosen = chosen_row(columns)
-    if chosen is not None:
-        ring = {"symbol": "circle-open", "size": 16, "color": "--ink", "line": {"width": 2, "color": "--ink"}}
-        at = [int(counts[chosen])], heights[[chosen]]
-        traces.append(trace("markers", "chosen", *at, marker=ring, hoverinfo="skip"))
-    return chart(traces, x=whole_axis("number of components", counts), y=axis)
-
-
-def _look_of(kind: str) -> tuple[str, str, str]:
-    """Colour, symbol and dashes of a line."""
-    if kind in KINDS:
-        return KINDS[kind]
-    return *SHAPES[kind[1:]], "dash" if kind.startswith(EQUAL) else "solid"
-
-
-def finite(mixture: Mixture) -> bool:
+def finite(mixture: AnyMixture) -> bool:
     """Whether a mixture has numbers to draw."""
     return all(bool(np.isfinite(values).all()) for values in mixture)

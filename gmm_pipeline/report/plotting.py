@@ -16,6 +16,17 @@ from gmm_pipeline.model.vocabulary import LINEAR_UP_TO
 Chart = dict[str, Any]
 COLORS = 7
 """Of components, as many as the house's palette has; with five dashes, 35 components stay distinct."""
+AXIS: dict[str, Any] = {
+    "gridcolor": "--line",
+    "zerolinecolor": "--line",
+    "linecolor": "--muted",
+    "tickcolor": "--muted",
+    "ticks": "outside",
+    "ticklen": 4,
+    "showline": True,
+    "automargin": True,
+}
+"""An axis in the page's style."""
 MOST_TICKS = 7
 MOST_WHOLE_TICKS = 12
 
@@ -44,16 +55,6 @@ def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping
         y: the vertical one.
         **layout: more of Plotly's layout.
     """
-    axis: dict[str, Any] = {
-        "gridcolor": "--line",
-        "zerolinecolor": "--line",
-        "linecolor": "--muted",
-        "tickcolor": "--muted",
-        "ticks": "outside",
-        "ticklen": 4,
-        "showline": True,
-        "automargin": True,
-    }
     return {
         "data": list(data),
         "layout": {
@@ -64,8 +65,8 @@ def chart(data: Sequence[Mapping[str, Any]], *, x: Mapping[str, Any], y: Mapping
             "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
             "hovermode": "closest",
-            "xaxis": {**axis, "showgrid": False, "zeroline": False, **x},
-            "yaxis": {**axis, **y},
+            "xaxis": {**AXIS, "showgrid": False, "zeroline": False, **x},
+            "yaxis": {**AXIS, **y},
             **layout,
         },
     }

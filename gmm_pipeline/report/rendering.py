@@ -22,9 +22,13 @@ PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 ANIMATION_TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
 PICTURES = {
     "fitted_density": "Histogram of the data with the fitted mixture, its components and, where known, the truth",
+    "pairs": "Each pair of columns with the ellipses of the components, and each column with their densities",
+    "parallel_coordinates": "Locs of the components column by column, with a bar of one standard deviation",
     "loss": "Loss above its least over the optimizer's steps",
     "parameter_traces": "Weights, locs and scales of the components over the optimizer's steps",
     "weights": "Weight of each component with its interval",
+    "mahalanobis": "Squared distances of the data from each component against quantiles of chi-square",
+    "marginals": "Empirical less fitted cumulative distribution function of each column",
     "restarts": "How far below the best each start ended",
     "bootstrap": "Bootstrap replicates of each parameter, with both kinds of intervals",
     "selection": "Selection criterion of each candidate over the number of components",
@@ -35,6 +39,12 @@ PICTURES = {
     "recovery": "How often the true mixture was recovered, over the number of observations",
 }
 """What each picture shows; any other picture is described by its name."""
+PICTURES_OF_COLUMNS = {
+    **PICTURES,
+    "fitted_density": "Data on two columns, or on the two directions that separate the components best, with ellipses",
+    "parameter_traces": "Weights, distances of the locs from their ends, and sizes of the components over the steps",
+}
+"""The same for data of several columns."""
 
 
 class Picture(NamedTuple):
@@ -89,15 +99,20 @@ def script_json(value: Any) -> str:
     return text
 
 
-def pictures(folder: Path) -> list[Picture]:
-    """The pictures of a record or a sweep, once each, those in `PICTURES` first."""
-    names = list(PICTURES)
+def pictures(folder: Path, described: Mapping[str, str] = PICTURES) -> list[Picture]:
+    """The pictures of a record or a sweep, once each, those with a description first.
+
+    Args:
+        folder: of the record or the sweep.
+        described: what each picture shows.
+    """
+    names = list(described)
     files: dict[str, Path] = {}
     for suffix in reversed(PICTURE_TYPES):
         files |= {path.stem: path for path in sorted((folder / artifacts.FIGURES).glob(f"*{suffix}"))}
     order = sorted(files, key=lambda name: (names.index(name) if name in names else len(names), name))
     return [
-        Picture(name.replace("_", " "), PICTURES.get(name, name.replace("_", " ")), kind, data_uri(files[name], kind))
+        Picture(name.replace("_", " "), described.get(name, name.replace("_", " ")), kind, data_uri(files[name], kind))
         for name in order
         for kind in [PICTURE_TYPES[files[name].suffix]]
     ]

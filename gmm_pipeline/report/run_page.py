@@ -6,13 +6,24 @@ and for Plotly's script; the price of a page that is complete in itself.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis import agreement, columns_agreement
 from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.reading import Record, read_checked
-from gmm_pipeline.report import charts, plotting, rendering, verdicts, wording
+from gmm_pipeline.report import (
+    charts,
+    column_charts,
+    component_table,
+    plotting,
+    rendering,
+    selection_chart,
+    verdicts,
+    wording,
+)
 from gmm_pipeline.report.plotting import Chart
 
 SHOWN_ELSEWHERE = ("format", "status", "error", "name", "command", "overrides", "verdict")
@@ -29,6 +40,9 @@ class Settings(NamedTuple):
     seed: int
 
 
+ONE_COLUMN = "Density of the fitted mixture and its components over a histogram of the data", ""
+
+
 class Answer(NamedTuple):
     """The verdicts and plots of a fit, for the pages about runs and sweeps."""
 
@@ -36,6 +50,8 @@ class Answer(NamedTuple):
     findings: list[verdicts.Finding]
     headline: verdicts.Finding
     charts: dict[str, Chart]
+    components: tuple[str, str] = ONE_COLUMN
+    """What the plot of the components shows, and its caption."""
 
 
 def page(record: Path, *, place: str, again: str, settings: Settings, animation: Path | None = None) -> str:
@@ -57,7 +73,7 @@ def page(record: Path, *, place: str, again: str, settings: Settings, animation:
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
         selection = wording.selection_table(run.selection, criterion)
-        drawn = charts.selection(run.selection, criterion)
+        drawn = selection_chart.selection(run.selection, criterion)
         if drawn is not None:
             judged.charts["selection"] = drawn
     return rendering.render(
@@ -69,7 +85,7 @@ def page(record: Path, *, place: str, again: str, settings: Settings, animation:
         asked=wording.asked_rows(run),
         selection=selection,
         again=again,
-        pictures=rendering.pictures(record),
+        pictures=rendering.pictures(record, rendering.PICTURES_OF_COLUMNS if run.columns else rendering.PICTURES),
         animation=rendering.animation(record / artifacts.ANIMATION if animation is None else animation),
         provenance=rendering.flattened(run.about, SHOWN_ELSEWHERE),
         origin=wording.origin(run.about),
@@ -100,45 +116,76 @@ def answer(run: Record, settings: Settings) -> Answer:
     if not run.finished or not charts.finite(run.fitted):
         drawn = {"loss": charts.loss(run)}
         return Answer(run, [], verdicts.headline(run, []), {name: chart for name, chart in drawn.items() if chart})
-    sites = agreement.sites_of(run.data, run.sample_weights)
-    quantiles = agreement.quantiles(sites, run.fitted, level=settings.level, most=settings.quantiles)
-    calibration = agreement.calibration(sites, run.fitted)
-    null = None
-    if not run.degenerate:
-        null = agreement.null_of(
-            calibration.largest,
-            run.fitted,
-            total=calibration.total,
-            equal_scales=run.equal_scales,
-            level=settings.level,
-            simulations=settings.simulations,
-            seed=settings.seed,
-        )
+    judged = _of_columns(run, settings) if isinstance(run.fitted, MultivariateMixture) else _of_numbers(run, settings)
     recovered = verdicts.recovery(run)
     findings = [
         verdicts.convergence(run),
         verdicts.search(run),
         verdicts.soundness(run),
         *verdicts.doubts(run),
-        verdicts.agreement(run, calibration, null, quantiles, settings.level),
+        judged.finding,
         *([] if recovered is None else [recovered]),
     ]
-    drawn = {
+    drawn = {**judged.charts, "loss": charts.loss(run), "restarts": charts.restarts(run)}
+    shown = {name: chart for name, chart in drawn.items() if chart}
+    return Answer(run, findings, verdicts.headline(run, findings), shown, judged.components)
+
+
+class Agreement(NamedTuple):
+    """What differs between one column and several: plots of the components, and whether the data agree with them."""
+
+    finding: verdicts.Finding
+    charts: dict[str, Chart | None]
+    components: tuple[str, str]
+
+
+def _of_numbers(run: Record, settings: Settings) -> Agreement:
+    fitted = cast(Mixture, run.fitted)
+    sites = agreement.sites_of(run.data, run.sample_weights)
+    quantiles = agreement.quantiles(sites, fitted, level=settings.level, most=settings.quantiles)
+    calibration = agreement.calibration(sites, fitted)
+    null = None
+    if not run.degenerate:
+        null = agreement.null_of(
+            calibration.largest,
+            fitted,
+            total=calibration.total,
+            equal_scales=run.equal_scales,
+            level=settings.level,
+            simulations=settings.simulations,
+            seed=settings.seed,
+        )
+    drawn: dict[str, Chart | None] = {
         "density": charts.density(run),
         "qq": charts.qq(quantiles, run.unit, settings.level),
         "calibration": charts.calibrated(calibration, null, agreement.kolmogorov(settings.level), settings.level),
-        "loss": charts.loss(run),
-        "restarts": charts.restarts(run),
     }
-    return Answer(
-        run, findings, verdicts.headline(run, findings), {name: chart for name, chart in drawn.items() if chart}
+    return Agreement(verdicts.agreement(run, calibration, null, quantiles, settings.level), drawn, ONE_COLUMN)
+
+
+def _of_columns(run: Record, settings: Settings) -> Agreement:
+    fitted, level = cast(MultivariateMixture, run.fitted), settings.level
+    _, responsibilities = portable.evaluate_multivariate(*fitted, run.data)
+    data = run.data, run.sample_weights, fitted
+    distances = columns_agreement.distances(*data, responsibilities, level=level, most=settings.quantiles)
+    calibrations = columns_agreement.marginals(*data)
+    about = {"columns": run.columns, "unit": run.unit, "degenerate": run.degenerate}
+    drawn = column_charts.components(run.data, fitted, responsibilities, **about)
+    return Agreement(
+        verdicts.agreement_of_columns(calibrations, distances, run.columns, level),
+        {
+            "density": drawn.chart,
+            "mahalanobis": column_charts.mahalanobis(distances, n_columns=len(run.columns), level=level),
+            "marginals": column_charts.marginals(calibrations, columns=run.columns, level=level),
+        },
+        (drawn.alt, drawn.caption),
     )
 
 
 def as_content(judged: Answer) -> dict[str, Any]:
     """The variables of the templates for a fit."""
     run = judged.run
-    rows = wording.component_rows(run) if run.finished else []
+    rows = component_table.component_rows(run) if run.finished else []
     heavy = [
         row for row in rows if not wording.many(run) or row.degenerate or run.fitted.weights[row.number] >= LEAST_NAMED
     ]
@@ -148,7 +195,10 @@ def as_content(judged: Answer) -> dict[str, Any]:
         "headline": judged.headline,
         "rows": heavy,
         "light_rows": [row for row in rows if row not in heavy],
-        "intervals": wording.interval_names(run),
+        "headings": component_table.component_headings(run),
+        "ordered_by": "weight" if run.columns else "loc",
+        "about_components": judged.components,
+        "intervals": component_table.interval_names(run),
         "metrics": wording.metric_rows(run.metrics) if run.finished else [],
         "component_color": lambda component: f"var({plotting.component_color(component)})",
         "level": 100.0 * (run.asymptotic.intervals.level if run.asymptotic else 0.0),

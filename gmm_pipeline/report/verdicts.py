@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles
+from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles, kolmogorov
+from gmm_pipeline.analysis.columns_agreement import Distances, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 from gmm_pipeline.records.reading import Record
@@ -179,6 +180,38 @@ def agreement(run: Record, calibration: Calibration, null: Null | None, quantile
     if p_value < 1.0 - level:
         return Finding(CAUTION, "Agreement with the data", f"the data differ from the mixture ({p_text})", words)
     return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({p_text})", words)
+
+
+def agreement_of_columns(
+    calibrations: Sequence[Calibration], distances: Sequence[Distances], columns: Sequence[str], level: float
+) -> Finding:
+    """Whether each column by itself, and the distances within components, look like draws of the mixture.
+
+    Kolmogorov's limit holds for a mixture that was fixed beforehand; a fitted one stays farther below it, so that a
+    column beyond it counts against the mixture, while one below it is no proof. Several columns share the probability.
+
+    Args:
+        calibrations: of the columns.
+        distances: of the components.
+        columns: names of the columns.
+        level: of the bands.
+    """
+    largest = deviations(calibrations)
+    beyond = np.flatnonzero(largest > kolmogorov(1.0 - (1.0 - level) / len(columns)))
+    worst = int(np.argmax(largest))
+    said = f"Of all columns {columns[worst]} deviates most from its marginal mixture, by {largest[worst]:.2f}/√n."
+    if distances:
+        inside = np.concatenate([(one.squared >= one.lower) & (one.squared <= one.upper) for one in distances])
+        share = 100.0 * float(inside.mean())
+        said += (
+            f" {share:.0f} % of the quantiles of squared distances from the components lie in the {100.0 * level:g} % "
+            f"band of χ²({len(columns)})."
+        )
+    if beyond.size:
+        names = ", ".join(columns[column] for column in beyond.tolist())
+        words = f"{said} Draws of the mixture deviate as far in less than {100.0 * (1.0 - level):.2g} % of all cases."
+        return Finding(CAUTION, "Agreement with the data", f"the data differ from the mixture in {names}", words)
+    return Finding(GOOD, "Agreement with the data", "each column agrees with its marginal mixture", said)
 
 
 def recovery(run: Record) -> Finding | None:

@@ -2,19 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gmm_pipeline.analysis import rounding
 from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
-from gmm_pipeline.analysis.matching import matched_truth
-from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.model.vocabulary import NAMES
-from gmm_pipeline.records.reading import ASYMPTOTIC, BOOTSTRAP, Errors, Record
+from gmm_pipeline.records.reading import Record
 
-METHODS = {ASYMPTOTIC: "observed information", BOOTSTRAP: "bootstrap"}
-"""How intervals were found, in words."""
 METRICS = {
     "log_likelihood": ("log-likelihood", "nats, of all data"),
     "log_prior": ("log prior", "nats"),
@@ -29,25 +25,6 @@ METRICS = {
     "largest_z": ("farthest parameter", "standard errors from the truth"),
     "true_overlap": ("overlap of the truth", "share of observations that no rule can label correctly"),
 }
-
-
-class Cell(NamedTuple):
-    """An estimate, what it may be off by, and what is true."""
-
-    estimate: str
-    error: str
-    intervals: tuple[tuple[str, str], ...]
-    """Each interval, with its method if there are several."""
-    truth: str
-
-
-class Row(NamedTuple):
-    """A component in the table of the answer."""
-
-    number: int
-    degenerate: bool
-    cells: tuple[Cell, ...]
-    """Of weight, loc and scale."""
 
 
 def minus(text: str) -> str:
@@ -87,38 +64,6 @@ def with_error(value: float, error: float, size: float = math.nan) -> tuple[str,
         return "–", "", 0
     text, error_text, decimals = rounding.with_error(value, error, size, separator=",")
     return minus(text), minus(error_text), decimals
-
-
-def component_rows(run: Record) -> list[Row]:
-    """The answer, one row per component."""
-    sources = [source for source in (run.bootstrap, run.asymptotic) if source is not None]
-    truth = matched_truth(run.fitted, run.truth)
-    return [
-        Row(k, k in run.degenerate, tuple(_cell(run, truth, sources, name, k) for name in run.fitted._fields))
-        for k in range(len(run.fitted.locs))
-    ]
-
-
-def _cell(run: Record, truth: Mixture | None, sources: Sequence[Errors], name: str, component: int) -> Cell:
-    value = float(getattr(run.fitted, name)[component])
-    error = float(getattr(sources[0].standard_errors, name)[component]) if sources else math.nan
-    size = float((run.fitted.weights if name == "weights" else run.fitted.scales)[component])
-    estimate, error_text, decimals = with_error(value, error, size)
-    intervals = []
-    for source in sources:
-        ends = [float(getattr(end, name)[component]) for end in (source.intervals.lower, source.intervals.upper)]
-        if all(map(math.isfinite, ends)) and ends[1] > ends[0]:
-            texts = [minus(rounding.rounded(end, decimals, separator=",")) for end in ends]
-            intervals.append((" to ".join(texts), METHODS[source.intervals.method] if len(sources) > 1 else ""))
-    true = math.nan if truth is None else float(getattr(truth, name)[component])
-    true_text = minus(rounding.shortened(rounding.rounded(true, decimals, separator=",")))
-    return Cell(estimate, error_text, tuple(intervals), true_text)
-
-
-def interval_names(run: Record) -> list[str]:
-    """What each interval of a cell is."""
-    sources = [source.intervals for source in (run.bootstrap, run.asymptotic) if source is not None]
-    return [f"{100.0 * source.level:g} % interval ({METHODS[source.method]})" for source in sources]
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -177,7 +122,8 @@ def question(run: Record) -> str:
     asked, prior = config.get("n_components"), target(config.get("prior"))
     counts = run.metrics.get("sum_of_weights")
     weighing = f", which count for {number(counts)}," if counts else ""
-    data = f"{info['n_data']:,} observations{weighing} of {info['name']}"
+    of_columns = f" ({plural(len(run.columns), 'column')})" if run.columns else ""
+    data = f"{info['n_data']:,} observations{weighing} of {info['name']}{of_columns}"
     under = "by maximum likelihood" if prior == "flat" else f"under the prior {prior}"
     steps = f"at most {plural(config.get('steps', 0), 'step')} of {target(config.get('optimizer'))}"
     starts, searches = config.get("restarts", 1), run.metrics.get("searches") or 0
@@ -188,14 +134,17 @@ def question(run: Record) -> str:
         tried = f"the best of {tried}"
     if asked == "auto":
         choice = config.get("selection", {})
-        kinds = " or ".join(str(kind) for kind in choice.get("scales", []))
+        kinds = f"{' or '.join(str(kind) for kind in choice.get('scales', []))} scales"
+        if run.columns:
+            models = sorted({str(name) for name in (run.selection or {}).get("covariance", []) if name})
+            kinds = f"the covariance models {', '.join(models)}" if models else "one covariance model"
         criterion = NAMES.get(str(config.get("criterion")), str(config.get("criterion")))
         which = "Those far behind had a short search; that one is" if searches else "Each is"
         return (
-            f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds} scales, were "
+            f"Mixtures of {choice.get('smallest')} to {choice.get('largest')} Gaussians, with {kinds}, were "
             f"fitted to {data} {under}, and one was chosen by {criterion}. {which} {tried}."
         )
-    equal = " with equal scales" if config.get("scales") == "equal" and asked != 1 else ""
+    equal = " with equal scales" if not run.columns and config.get("scales") == "equal" and asked != 1 else ""
     wanted = "A single Gaussian" if asked == 1 else f"A mixture of {asked} Gaussians{equal}"
     return f"{wanted} was fitted to {data} {under}: {tried}."
 
@@ -210,7 +159,11 @@ def asked_rows(run: Record) -> list[tuple[str, str]]:
         ("source", str(info.get("source", ""))),
         ("observations", size),
         ("components", str(config.get("n_components"))),
-        ("scales", str(config.get("scales"))),
+        *(
+            [("columns", ", ".join(run.columns)), ("covariance", str(config.get("covariance")))]
+            if run.columns
+            else [("scales", str(config.get("scales")))]
+        ),
     ]
     for group in ("prior", "optimizer", "schedule", "init"):
         node = config.get(group)

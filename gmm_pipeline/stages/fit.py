@@ -23,6 +23,7 @@ from gmm_pipeline.analysis.matching import matched_truth
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.priors import flat
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state
@@ -243,8 +244,10 @@ def summary(job: Job, result: Answer) -> str:
     """
     metrics = result.metrics
     equal = " with equal scales" if result.equal_scales and metrics["n_components"] != 1 else ""
+    columns = f" of {len(job.dataset.columns)} columns" if result.covariance else ""
+    equal = f" with covariance {result.covariance}" if result.covariance else equal
     return (
-        f"{job.dataset.name}: {metrics['n_data']:,} observations{left_out(job.dataset)}, "
+        f"{job.dataset.name}: {metrics['n_data']:,} observations{columns}{left_out(job.dataset)}, "
         f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}{equal}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )
@@ -288,8 +291,13 @@ def print_answer(cfg: DictConfig, job: Job, result: Answer) -> None:
         terminal.show(terminal.selection_table(selection_columns(result), cfg.criterion))
         terminal.say("")
     errors = result.asymptotic if result.bootstrap is None else result.bootstrap
-    truth = matched_truth(result.fitted, job.dataset.truth)
-    terminal.show(terminal.parameter_table(result.fitted, truth, job.dataset.unit, errors.standard_errors))
+    dataset, fitted = job.dataset, result.fitted
+    truth = matched_truth(fitted, dataset.truth)
+    if isinstance(fitted, MultivariateMixture):
+        names, of_numbers = dataset.columns, errors.standard_errors
+        terminal.show(terminal.multivariate_table(fitted, truth, names, dataset.unit, of_numbers))
+    else:
+        terminal.show(terminal.parameter_table(fitted, truth, dataset.unit, errors.standard_errors))
     terminal.say(*terminal.left_out(result.fitted), "")
 
 

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
 from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
 from gmm_pipeline.stages.tables import Column, Table, blocks
 
+Numbers = Float[np.ndarray, " K"]
 SECONDS_BEFORE_A_BAR = 1.0
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
@@ -121,16 +123,84 @@ def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, er
         named_with_unit(unit), fitted, errors, truth or fitted, strict=True
     ):
         sizes = np.abs(fitted.weights) if values is fitted.weights else fitted.scales
-        printed = [with_error(values[row], of_values[row], sizes[row]) for row in rows]
-        columns += [
-            Column(name, [value for value, _, _ in printed]),
-            Column("± s.e.", [error for _, error, _ in printed], attached=True),
-        ]
-        if truth is not None:
-            ends = (end for _, _, end in printed)
-            true = [shortened(rounded(true_values[row], end)) for row, end in zip(rows, ends, strict=True)]
-            columns.append(Column("true", true, attached=True, style="dim"))
+        shown = (one[rows] for one in (values, of_values, true_values, sizes))
+        columns += _with_errors(name, *shown, truth is not None)
     return Table(columns)
+
+
+def multivariate_table(
+    fitted: MultivariateMixture,
+    truth: MultivariateMixture | None,
+    names: Sequence[str],
+    unit: str | None,
+    errors: MultivariateErrors,
+) -> Table:
+    """Weights, locs and standard deviations of components of several columns, as `parameter_table` shows them.
+
+    Args:
+        fitted: in the order of `natural.order_of`.
+        truth: matched to the fitted components, NaN for those without a partner; None if not known.
+        names: of the columns of the data.
+        unit: of the data.
+        errors: standard errors of the fitted ones; NaN for none.
+    """
+    rows, n_columns = _rows(fitted), len(names)
+    in_unit = f" [{unit}]" if unit else ""
+    known = fitted if truth is None else truth
+    first_of_each = range(0, n_columns * len(rows), n_columns)
+
+    def long(values: Float[np.ndarray, "K d"]) -> Numbers:
+        return values[rows].ravel()
+
+    def spread_out(column: Column) -> Column:
+        cells = [""] * (n_columns * len(rows))
+        for place, cell in zip(first_of_each, column.cells, strict=True):
+            cells[place] = cell
+        return column._replace(cells=cells)
+
+    by_component = [
+        Column("component", [str(row) for row in rows]),
+        *_with_errors(
+            "weight",
+            fitted.weights[rows],
+            errors.weights[rows],
+            known.weights[rows],
+            fitted.weights[rows],
+            truth is not None,
+        ),
+    ]
+    sizes = long(fitted.scales)
+    return Table(
+        [
+            *map(spread_out, by_component),
+            Column("column", [*names] * len(rows), "text"),
+            *_with_errors(
+                f"loc{in_unit}", long(fitted.locs), long(errors.locs), long(known.locs), sizes, truth is not None
+            ),
+            *_with_errors("sd", sizes, long(errors.scales), long(known.scales), sizes, truth is not None),
+        ]
+    )
+
+
+def _with_errors(
+    name: str,
+    values: Numbers,
+    errors: Numbers,
+    true_values: Numbers,
+    sizes: Numbers,
+    has_truth: bool,
+) -> list[Column]:
+    """A quantity, its standard error and, if known, its true value."""
+    printed = [with_error(*one) for one in zip(values, errors, sizes, strict=True)]
+    columns = [
+        Column(name, [value for value, _, _ in printed]),
+        Column("± s.e.", [error for _, error, _ in printed], attached=True),
+    ]
+    if has_truth:
+        ends = (end for _, _, end in printed)
+        true = [shortened(rounded(value, end)) for value, end in zip(true_values, ends, strict=True)]
+        columns.append(Column("true", true, attached=True, style="dim"))
+    return columns
 
 
 def named_with_unit(unit: str | None) -> list[str]:
@@ -139,7 +209,7 @@ def named_with_unit(unit: str | None) -> list[str]:
     return ["weight", f"loc{in_unit}", f"scale{in_unit}"]
 
 
-def left_out(fitted: Mixture) -> list[str]:
+def left_out(fitted: AnyMixture) -> list[str]:
     """A line about the components that the table leaves out, if any."""
     hidden = sorted({*range(len(fitted.locs))} - {*_rows(fitted)})
     if not hidden:
@@ -148,7 +218,7 @@ def left_out(fitted: Mixture) -> list[str]:
     return [f"and {len(hidden)} components below {LEAST_WEIGHT:.0%} each, {together:.2%} together"]
 
 
-def _rows(fitted: Mixture) -> list[int]:
+def _rows(fitted: AnyMixture) -> list[int]:
     few = len(fitted.locs) <= MOST_ROWS
     return [row for row, weight in enumerate(fitted.weights) if few or not weight < LEAST_WEIGHT]
 
@@ -160,7 +230,13 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
         columns: of the record's table of candidates.
         criterion: the one that the choice was made by.
     """
-    names = ["n_components", "scales", "log_likelihood", *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"])]
+    names = [
+        "n_components",
+        "covariance",
+        "scales",
+        "log_likelihood",
+        *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"]),
+    ]
     names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
     names = [name for name in names if name in columns and not _all_missing(columns[name])]
     remarks = []

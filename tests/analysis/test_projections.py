@@ -171,3 +171,19 @@ def test_marginals_are_uniform_under_scipys_cdf():
         np.testing.assert_allclose(one.fitted, sum(parts), rtol=1e-9)
         middles = (np.arange(200) + 0.5) / 200
         np.testing.assert_allclose(columns_agreement.departures(one), middles - sum(parts), atol=1e-9)
+
+
+def test_the_p_value_of_columns_is_kolmogorovs_times_their_number():
+    made = mixture(2, 3)
+    data = draws(made, 300)
+    data[:, 1] += 0.2 * made.scales[0, 1]
+    distances = []
+    for column in range(3):
+        sites = np.sort(data[:, column])
+        parts = [
+            w * stats.norm(m[column], np.sqrt(c[column, column])).cdf(sites) for w, m, c in zip(*made, strict=True)
+        ]
+        distances.append(np.abs((np.arange(300) + 0.5) / 300 - sum(parts)).max())
+    expected = 3.0 * stats.kstwobign.sf(np.sqrt(300.0) * max(distances))
+    assert expected < 1.0
+    assert columns_agreement.p_value(columns_agreement.marginals(data, None, made)) == pytest.approx(expected)

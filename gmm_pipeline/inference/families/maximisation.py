@@ -30,6 +30,8 @@ class Scatter(NamedTuple):
     """W about the loc, or its diagonal."""
     present: Bool[AnyArray, " K"]
     """Components that have data."""
+    log_floor: Float[AnyArray, ""]
+    """Least log scale. Where volumes are equal, one axis without extent would make the others as long as any number."""
 
 
 class Shared(NamedTuple):
@@ -58,6 +60,7 @@ def scaled(
         shared: of the model.
     """
     tiny = jnp.finfo(squares.dtype).tiny / jnp.finfo(squares.dtype).eps
+    squares = jnp.maximum(squares, seen.counts[:, None] * jnp.exp(2.0 * seen.log_floor))
     log_volumes = 2.0 * jnp.mean(log_scales, axis=-1, keepdims=True)
     pooled = _over(squares * jnp.exp(-log_volumes), seen.present)
     log_shapes = jnp.log(jnp.maximum(jnp.where(shared.shape, pooled, squares), tiny))

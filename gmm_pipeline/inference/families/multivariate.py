@@ -144,7 +144,7 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
         scatter = -factors @ (scales[:, :, None] * by.axes)
         scatter = 0.5 * (scatter + jnp.swapaxes(scatter, 1, 2))
         scatter = scatter - divisor[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    data = Scatter(seen, scatter, present)
+    data = Scatter(seen, scatter, present, constraints.log_floor)
     log_scales = mixture.log_component_scales
     if axes is None:
         log_scales = along_columns(log_scales, data, shared)
