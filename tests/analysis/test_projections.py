@@ -5,8 +5,8 @@ import pytest
 from scipy import linalg, stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from gmm_pipeline.analysis import columns_agreement, movements, projections
-from gmm_pipeline.model import portable
+from gmm_pipeline.analysis import columns_agreement, projections
+from gmm_pipeline.model import movements, portable
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 
 
