@@ -196,8 +196,9 @@ def test_a_model_of_several_columns_reads_them_by_their_names(tmp_path):
     np.testing.assert_allclose(found[["responsibility_0", "responsibility_1"]], joint / joint.sum(axis=1)[:, None])
     assert found["label"].tolist() == [0, 1] and found.index.tolist() == [7, 8]
     assert model.metadata.signature.inputs.input_names() == ["eruptions", "waiting"]
-    assert model.input_example.to_dict("list") == {"eruptions": [4.3, 2.0], "waiting": [80.0, 54.0]}
-    assert list(model.predict(model.input_example)) == model.metadata.signature.outputs.input_names()
+    example: Any = model.input_example
+    assert example.to_dict("list") == {"eruptions": [4.3, 2.0], "waiting": [80.0, 54.0]}
+    assert list(model.predict(example)) == model.metadata.signature.outputs.input_names()
     with pytest.raises(ValueError, match="waiting: expected finite numbers, but inf came in row 2"):
         model.predict(pd.DataFrame({"waiting": [79.0, np.inf], "eruptions": [3.6, 1.8]}))
     with pytest.raises(MlflowException, match="waiting"):
