@@ -129,7 +129,7 @@ Method = Callable[[Job, Sequence[int]], Cell]
 
 def judged(job: Job, parameters: Parameters, seconds: float) -> Found:
     """Judge a mixture in the units of the fit, whoever fitted it."""
-    dataset, scaling = job.dataset, job.scaling
+    dataset, scaling = job.dataset, job.units_of(job.fit).scaling
     found = evaluate(parameters, to_fit_units(dataset.data, scaling), dataset.counts, scaling).log_likelihood
     return Found(found, not math.isfinite(found) or bool(degenerate_components(job.fit, parameters)), seconds)
 
@@ -152,7 +152,7 @@ def theirs(job: Job, seeds: Sequence[int], **options: Any) -> Cell:
     """scikit-learn's, on the data as they are."""
     from sklearn.mixture import GaussianMixture
 
-    data, found, scaling = job.dataset.data[:, None], [], job.scaling
+    data, found, scaling = job.dataset.data[:, None], [], job.units_of(job.fit).scaling
     for seed in seeds:
         model: Any = GaussianMixture(job.fit.plan.n_components, random_state=seed, **options)
         began = time.process_time()

@@ -32,9 +32,11 @@ DATA_SETS = {"two_modes": 2, "four_modes": 4}
 def z_scores(job: Job, result: FitResult) -> Mixture:
     """Distance of each parameter from the truth in standard errors; infinite where those are undefined."""
     assert job.dataset.truth is not None  # noqa: S101 - for the type checker; generated data have a truth
-    found = uncertainty(peak_of(job.fit, result, job.standardised)._replace(sample_weights=job.dataset.counts))
-    errors = in_user_units(found.standard_errors, job.scaling)
-    fitted = constrain(to_user_units(result.parameters, job.scaling))
+    found = uncertainty(
+        peak_of(job.fit, result, job.units_of(job.fit).standardised)._replace(sample_weights=job.dataset.counts)
+    )
+    errors = in_user_units(found.standard_errors, job.units_of(job.fit).scaling)
+    fitted = constrain(to_user_units(result.parameters, job.units_of(job.fit).scaling))
     scores = matching.z_scores(fitted, job.dataset.truth, errors)
     return Mixture(*(np.where(np.isfinite(score), score, np.inf) for score in scores))
 

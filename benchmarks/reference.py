@@ -42,7 +42,7 @@ import numpy as np
 from benchmarks import ROOT, best_posterior, fit_all, loaded, parser, print_table, some_of, with_seeds
 from gmm_pipeline.analysis.selection import Candidate, candidates_of, choose, judge
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import to_fit_units, to_user_units
+from gmm_pipeline.inference.scaling import to_user_units
 from gmm_pipeline.model.mixture import constrain
 from gmm_pipeline.model.vocabulary import REACHED
 from gmm_pipeline.stages.fit import Job
@@ -86,7 +86,8 @@ class Row(NamedTuple):
     def expected(self) -> float:
         """Its log-likelihood in the units of the fit."""
         n_data, per_unit = len(self.job.dataset.data), self.source.per_unit
-        return self.known["log_likelihood"] + n_data * math.log(self.job.scaling.spread * per_unit)
+        spread = self.job.units_of(self.job.fit).scaling.spread
+        return self.known["log_likelihood"] + n_data * math.log(spread * per_unit)
 
 
 class Tally(NamedTuple):
@@ -111,8 +112,8 @@ def tally(row: Row, results: Sequence[FitResult]) -> Tally:
 
 
 def _error(row: Row, result: FitResult) -> float:
-    spread, known = row.job.scaling.spread, row.known
-    found = constrain(to_user_units(result.parameters, row.job.scaling))
+    spread, known = row.job.units_of(row.job.fit).scaling.spread, row.known
+    found = constrain(to_user_units(result.parameters, row.job.units_of(row.job.fit).scaling))
     weights, locs, scales = (leaf[np.argsort(found.locs)] for leaf in found)
     return max(
         float(np.max(np.abs(weights - known["weights"]))),
@@ -197,9 +198,8 @@ def winners(job: Job, n_seeds: int) -> list[Candidate | None]:
         for seeded in with_seeds(job.fit, range(n_seeds))
     ]
     results = fit_all([candidate for candidates in each for candidate in candidates])
-    data = to_fit_units(job.dataset.data, job.scaling)
     return [
-        choose(judge(candidates, found, data, job.scaling), "bic")
+        choose(judge(candidates, found, [job.units_of(one) for one in candidates]), "bic")
         for candidates, found in zip(each, _slices(results, len(each[0])), strict=True)
     ]
 

@@ -82,7 +82,7 @@ def main() -> None:
         settings = [f"data={name}", "data.counts=multinomial", "prior=flat", *arguments.overrides]
         for seed in range(arguments.seeds):
             loaded_job = loaded(*settings, f"n_components={DATA_SETS[name]}", f"data.seed={seed}")
-            data = to_fit_units(loaded_job.dataset.data, loaded_job.scaling)
+            data = to_fit_units(loaded_job.dataset.data, loaded_job.units_of(loaded_job.fit).scaling)
             jobs = candidates_of(loaded_job.fit, range(1, DATA_SETS[name] + 1), [False])
             results = fit_all(jobs)
             barred += bool(results[-1].degenerate)

@@ -25,14 +25,14 @@ class Goodness(NamedTuple):
 
 
 def can_be_judged(job: Job, answer: Answer) -> bool:
-    """Whether the answer is an optimum, of one column, and the data are small enough to evaluate quickly.
+    """Whether the answer is an optimum, and the data are small enough to evaluate quickly.
 
     Args:
         job: with the data.
         answer: the answer.
     """
     few = len(job.dataset.data) * len(answer.fitted.locs) <= MOST_ELEMENTS
-    return bool(not answer.covariance and answer.is_sound and answer.metrics["converged"] and few)
+    return bool(answer.is_sound and answer.metrics["converged"] and few)
 
 
 def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from gmm_pipeline.analysis import projections, rounding
 from gmm_pipeline.analysis.matching import matched_truth
-from gmm_pipeline.model.natural import Mixture, MultivariateMixture
+from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.records.reading import ASYMPTOTIC, BOOTSTRAP, Errors, Record
 from gmm_pipeline.report.wording import minus, with_error
 
@@ -61,7 +61,7 @@ def component_rows(run: Record) -> list[Row]:
     ]
 
 
-def _cell(run: Record, truth: Mixture | None, sources: Sequence[Errors], name: str, component: int) -> Cell:
+def _cell(run: Record, truth: AnyMixture | None, sources: Sequence[Errors], name: str, component: int) -> Cell:
     value = float(getattr(run.fitted, name)[component])
     error = float(getattr(sources[0].standard_errors, name)[component]) if sources else math.nan
     size = float((run.fitted.weights if name == "weights" else run.fitted.scales)[component])
@@ -80,7 +80,7 @@ def _cell(run: Record, truth: Mixture | None, sources: Sequence[Errors], name: s
 def _rows_of_columns(run: Record) -> list[Row]:
     """Rows of weight, and loc and standard deviation of each column; many cells have no room for intervals."""
     source = run.bootstrap or run.asymptotic
-    truth, shown = None if run.truth is None else matched_truth(run.fitted, run.truth), shown_columns(run)
+    truth, shown = matched_truth(run.fitted, run.truth), shown_columns(run)
 
     def cell(name: str, place: tuple[int, ...], size: float) -> Cell:
         value = float(getattr(run.fitted, name)[place])

@@ -74,6 +74,7 @@ def _check_search(cfg: DictConfig) -> None:
                 raise checks.unknown_key(f"{place}.{name}", place, str(name), keys)
     for name, least in (
         ("points", 16),
+        ("rows", 16),
         ("kept", 1),
         ("passes", 1),
         ("rounds", 0),

@@ -26,9 +26,10 @@ def goodness_of_fit(job: Job, result: Answer) -> list[str]:
     if test is None:
         return []
     if test.is_limit:
-        found = "differ from" if test.p_value < 1.0 - job.asked.level else "agree with"
+        differ = test.p_value < 1.0 - job.asked.level
         limit = "p < 0.001" if test.p_value < 0.001 else f"p ≤ {test.p_value:.2g}"
-        return [f"data {found} the mixture column by column, {limit} (by Kolmogorov's distances of the columns)"]
+        said = f"data differ from the mixture, {limit}" if differ else "each column agrees with the mixture"
+        return [f"{said} (by Kolmogorov's distances of the columns from their marginal mixtures)"]
     differ = "differ from" if test.p_value < 1.0 - job.asked.level else "agree with"
     p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.2g}"
     method = "by Kolmogorov's distance, allowing for the fitted parameters"

@@ -8,7 +8,7 @@ from small_fits import plugin
 from gmm_pipeline.analysis import estimates, selection
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.nesting import compared
-from gmm_pipeline.inference.scaling import IDENTITY
+from gmm_pipeline.inference.scaling import IDENTITY, Units
 from gmm_pipeline.model import priors
 
 RANDOM = np.random.default_rng(13)
@@ -103,7 +103,7 @@ def test_halves_with_too_few_data_contain_nothing():
 def test_no_criterion_chooses_what_is_barred():
     jobs = [a_job(DATA, 2), a_job(DATA, 3)]
     poor = a_result([0.4, 0.2, 0.4], [-1.0, 0.0, 1.0], [4.0, 4.0, 4.0], converged=False)
-    found = selection.judge(jobs, [TWO, poor], DATA, IDENTITY)
+    found = selection.judge(jobs, [TWO, poor], [Units(IDENTITY, DATA, DATA)] * len(jobs))
     best_by_luck = found[1]._replace(icl=-1e9, held_out=1e9)
     for criterion in ("icl", "held_out"):
         sound = found[0]._replace(held_out=0.0)
@@ -115,7 +115,7 @@ def test_no_criterion_chooses_what_is_barred():
 def test_a_choice_at_the_edge_and_searches_that_missed_are_reported():
     jobs = selection.candidates_of(a_job(DATA), [2, 3], [False])
     poor = a_result([0.4, 0.2, 0.4], [-1.0, 0.0, 1.0], [4.0, 4.0, 4.0])
-    found = selection.judge(jobs, [TWO, poor], DATA, IDENTITY)
+    found = selection.judge(jobs, [TWO, poor], [Units(IDENTITY, DATA, DATA)] * len(jobs))
     assert selection.remarks(found, 0, "bic") == [
         "2 components are the fewest that were tried: lower selection.smallest"
     ]
@@ -128,14 +128,14 @@ def test_a_choice_at_the_edge_and_searches_that_missed_are_reported():
     assert "3 components are the most" in selection.remarks(found, 1, "bic")[0]
     one, two = (
         candidate._replace(doubts=())
-        for candidate in selection.judge([a_job(DATA, 1), jobs[0]], [ONE, TWO], DATA, IDENTITY)
+        for candidate in selection.judge([a_job(DATA, 1), jobs[0]], [ONE, TWO], [Units(IDENTITY, DATA, DATA)] * 2)
     )
     assert selection.remarks([one, two, found[1]._replace(doubts=())], 1, "bic") == []
 
 
 def test_selections_of_converged_fits_have_no_doubts():
     jobs = selection.candidates_of(a_job(DATA), [1, 2], [True, False])
-    found = selection.judge(jobs, fit_by_em(jobs), DATA, IDENTITY)
+    found = selection.judge(jobs, fit_by_em(jobs), [Units(IDENTITY, DATA, DATA)] * len(jobs))
     assert [candidate.doubts for candidate in found] == [()] * 3
 
 
@@ -143,7 +143,7 @@ def test_where_nothing_may_be_chosen_no_collapse_is_chosen_either():
     jobs = [a_job(DATA, 2), a_job(DATA, 3)]
     twice = a_result([0.5, 0.5], [DATA.mean()] * 2, [DATA.std()] * 2)
     collapsed = a_result([0.4, 0.3, 0.3], [-4.0, 4.0, DATA[0]], [1.0, 1.0, 1e-3], degenerate=(2,))
-    both = selection.judge(jobs, [twice, collapsed], DATA, IDENTITY)
+    both = selection.judge(jobs, [twice, collapsed], [Units(IDENTITY, DATA, DATA)] * len(jobs))
     found = [one._replace(bic=bic) for one, bic in zip(both, (9.0, 5.0), strict=True)]
     assert selection.choose(found, "bic") is None
     assert estimates.best_of(found, "bic") == 0

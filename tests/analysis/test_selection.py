@@ -12,7 +12,7 @@ from gmm_pipeline.analysis import cross_validation, selection
 from gmm_pipeline.analysis.selection import Candidate
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.parameterization import number_of_parameters
-from gmm_pipeline.inference.scaling import IDENTITY, Scaling, scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import IDENTITY, Scaling, Units, scaling_of, to_fit_units
 from gmm_pipeline.model.mixture import constrain
 
 RANDOM = np.random.default_rng(5)
@@ -47,7 +47,7 @@ def test_criteria_equal_scikit_learn_and_a_double_loop(n_components):
     sklearn = GaussianMixture(n_components, random_state=0).fit(DATA[:, None])
     result = of_scikit_learn(sklearn)
     weights, locs, scales = constrain(result.parameters)
-    (found,) = selection.judge([a_job(DATA, n_components)], [result], DATA, IDENTITY)
+    (found,) = selection.judge([a_job(DATA, n_components)], [result], [Units(IDENTITY, DATA, DATA)])
     np.testing.assert_allclose(found.aic, sklearn.aic(DATA[:, None]), rtol=1e-9)
     np.testing.assert_allclose(found.bic, sklearn.bic(DATA[:, None]), rtol=1e-9)
     undecided = 0.0
@@ -140,7 +140,7 @@ def test_candidates_are_judged_in_the_users_units():
     scaling = scaling_of(DATA, ONES)
     data = to_fit_units(DATA, scaling)
     jobs = selection.candidates_of(a_job(data), [1, 2], [False])
-    found = selection.judge(jobs, fit_by_em(jobs), data, scaling)
+    found = selection.judge(jobs, fit_by_em(jobs), [Units(scaling, data, data)] * len(jobs))
     assert found[0].log_likelihood == pytest.approx(
         float(np.sum(-0.5 * ((DATA - DATA.mean()) / DATA.std()) ** 2 - np.log(DATA.std() * np.sqrt(2 * np.pi)))),
         rel=1e-6,
@@ -149,7 +149,9 @@ def test_candidates_are_judged_in_the_users_units():
     assert found[1].sbic is not None
     assert found[1].sbic < found[1].bic
     # Of other units the criteria differ by the same constant, and so the differences not at all.
-    metres = selection.judge(jobs, fit_by_em(jobs), data, Scaling(scaling.centre, 1000 * scaling.spread))
+    metres = selection.judge(
+        jobs, fit_by_em(jobs), [Units(Scaling(scaling.centre, 1000 * scaling.spread), data, data)] * len(jobs)
+    )
     for criterion in ("aic", "bic", "icl", "sbic"):
         gap = selection.score(found[1], criterion) - selection.score(found[0], criterion)
         other = selection.score(metres[1], criterion) - selection.score(metres[0], criterion)
@@ -159,9 +161,13 @@ def test_candidates_are_judged_in_the_users_units():
 def test_counts_count_as_often_as_the_data_they_stand_for():
     counts = np.random.default_rng(1).integers(0, 4, len(DATA))
     result = a_result([0.4, 0.6], [-2.0, 3.0], [1.0, 2.0])
-    (counted,) = selection.judge([a_job(DATA, sample_weights=counts)], [result], DATA, IDENTITY)
+    (counted,) = selection.judge(
+        [a_job(DATA, sample_weights=counts)],
+        [result],
+        [Units(IDENTITY, DATA, DATA)],
+    )
     repeated = np.repeat(DATA, counts)
-    (whole,) = selection.judge([a_job(repeated)], [result], repeated, IDENTITY)
+    (whole,) = selection.judge([a_job(repeated)], [result], [Units(IDENTITY, repeated, repeated)])
     for criterion in ("aic", "bic", "icl"):
         assert selection.score(counted, criterion) == pytest.approx(selection.score(whole, criterion), rel=1e-9)
 
@@ -171,10 +177,14 @@ def test_a_candidate_that_is_not_sound_has_no_part_in_singular_bic():
     results = fit_by_em(jobs)
     without = [job.plan.n_components == 2 for job in jobs]
     broken = [result._replace(degenerate=(0,)) if out else result for result, out in zip(results, without, strict=True)]
-    found = selection.judge(jobs, broken, DATA, IDENTITY)
+    found = selection.judge(jobs, broken, [Units(IDENTITY, DATA, DATA)] * len(jobs))
     assert [one.sbic is None for one in found] == without
     kept = [index for index, out in enumerate(without) if not out]
-    fewer = selection.judge([jobs[i] for i in kept], [results[i] for i in kept], DATA, IDENTITY)
+    fewer = selection.judge(
+        [jobs[i] for i in kept],
+        [results[i] for i in kept],
+        [Units(IDENTITY, DATA, DATA)] * len(kept),
+    )
     assert [found[i].sbic for i in kept] == [one.sbic for one in fewer]
 
 
@@ -185,7 +195,7 @@ def test_held_out_log_likelihood_has_the_error_of_its_gap_to_the_best():
     for job in jobs:
         results = fit_by_em(cross_validation.fold_jobs(job, 5, job.key))
         seen.append(cross_validation.held_out(results, folds, DATA, ONES, IDENTITY))
-    found = selection.judge(jobs, fit_by_em(jobs), DATA, IDENTITY, seen)
+    found = selection.judge(jobs, fit_by_em(jobs), [Units(IDENTITY, DATA, DATA)] * len(jobs), seen)
     assert selection.choose(found, "held_out") is found[1]
     assert found[1].held_out_gap_error == 0.0
     other = found[0]

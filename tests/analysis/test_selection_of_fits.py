@@ -14,7 +14,7 @@ from small_fits import plugin
 from gmm_pipeline.analysis import cross_validation, selection
 from gmm_pipeline.analysis.likelihood_ratio import bootstrap_test, smallest_not_rejected
 from gmm_pipeline.inference import batching, em, fits
-from gmm_pipeline.inference.scaling import IDENTITY, scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import IDENTITY, Units, scaling_of, to_fit_units
 from gmm_pipeline.model import inits
 
 VARIOUS = plugin(
@@ -38,7 +38,7 @@ def test_a_selection_by_bic_has_the_known_winner(name, restarts, most, winner):
     scaling = scaling_of(data, np.ones(len(data)))
     standardised = to_fit_units(data, scaling)
     jobs = selection.candidates_of(job(standardised, restarts=restarts), range(1, most + 1), [True, False])
-    found = selection.judge(jobs, fit_all(jobs), standardised, scaling)
+    found = selection.judge(jobs, fit_all(jobs), [Units(scaling, standardised, standardised)] * len(jobs))
     best = selection.choose(found, "bic")
     assert best is not None
     assert (best.n_components, best.equal_scales) == winner

@@ -143,7 +143,7 @@ def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, opt
     numbers = [found.metrics[name] for name in ("loss", "log_likelihood", "log_prior", "bic", "gradient_norm")]
     assert np.isfinite(numbers).all()
     # The final loss is that of the optimizer, summed over the data and in the user's units.
-    in_nats = len(job.fit.data) * (losses[-1] + np.log(job.scaling.spread))
+    in_nats = len(job.fit.data) * (losses[-1] + np.log(job.units_of(job.fit).scaling.spread))
     np.testing.assert_allclose(found.metrics["loss"], in_nats, rtol=1e-5)
     learned = traits(job.fit.plan.log_prior.function).learned
     assert set(found.learned) == set(learned)

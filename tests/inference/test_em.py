@@ -56,7 +56,7 @@ def engine_step(parameters, constraints, data, sample_weights, alpha, divisor, *
         return -(log_likelihood + priors.dirichlet(mixture, constraints.active, concentration=alpha)) / divisor
 
     free = unconstrained_of(parameters, {}, constraints, sticks=False)
-    problem = em.Problem(jnp.sum(sample_weights), divisor, alpha - 1.0, constraints.active, constraints.equal_scales)
+    problem = em.Problem(jnp.sum(sample_weights), divisor, alpha - 1.0, constraints, em.em_step)
     return mixture_of(em.em_step(free, jax.grad(loss)(free), problem), constraints, sticks=False)
 
 

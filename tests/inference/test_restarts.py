@@ -20,7 +20,6 @@ from gmm_pipeline.inference.restarts import (
     degenerate_components,
     hit_rate,
     log_posterior,
-    spread_of,
 )
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters
@@ -178,7 +177,7 @@ def test_the_spread_has_the_units_of_the_data(unit):
     sample_weights = np.random.default_rng(0).choice([1.0, 2.0], 300).astype(np.float32)
     chosen = job(data=(DATA * unit).astype(np.float32))._replace(sample_weights=sample_weights)
     repeated = np.repeat(DATA.astype(np.float64), sample_weights.astype(int))
-    assert spread_of(chosen) == pytest.approx(repeated.std() * unit, rel=1e-5)
+    assert chosen.plan.family.spread_of(chosen) == pytest.approx(repeated.std() * unit, rel=1e-5)
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
@@ -201,7 +200,7 @@ def test_a_component_on_ties_ends_at_the_floor_and_is_degenerate_in_any_units(un
 
 def test_components_of_few_data_and_of_narrow_scale_are_degenerate():
     chosen = job(fewest_data=2.5, scale_floor=0.01)
-    floor = 0.01 * spread_of(chosen)
+    floor = 0.01 * chosen.plan.family.spread_of(chosen)
 
     def of(counts, scales, chosen=chosen):
         log_weights = np.log(np.array(counts)) + 3.0  # any constant

@@ -12,6 +12,7 @@ from small_fits import plugin
 from gmm_pipeline.inference import fits, search, search_calls, search_memory, search_moves
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
+from gmm_pipeline.inference.families import normal
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FirstMixtures, FitJob, FitPlan, Moves, SearchPlan
 from gmm_pipeline.inference.restarts import SAME_OPTIMUM, log_posterior, log_posterior_at
 from gmm_pipeline.model import inits, priors
@@ -20,6 +21,7 @@ from gmm_pipeline.model.vocabulary import REACHED
 
 SEARCH = SearchPlan(
     points=64,
+    rows=64,
     mixtures=16,
     kept=4,
     passes=24,
@@ -75,7 +77,7 @@ def test_condensed_data_keep_weight_and_mean_and_have_no_wide_or_heavy_group(val
     counts = np.arange(len(data)) % 4 * 0.5 if weighted else np.ones(len(data))
     if not counts.any():
         counts = counts + 1.0
-    found, weights = search.condensed(data, counts, at_most)
+    found, weights = normal.condensed(data, counts, at_most)
     assert len(found) <= at_most
     np.testing.assert_allclose(weights.sum(), counts.sum())
     np.testing.assert_allclose(found @ weights, data @ counts, atol=1e-9 * np.abs(data).max() * counts.sum())
