@@ -6,12 +6,14 @@
     labels(mixture, [-2.0, 0.5, 40.0])           # the most probable component of each
     sample(mixture, 1000, seed=1)
 
-Data can be anything one-dimensional that NumPy reads as numbers: lists, arrays, columns of data frames. Anything else
-raises an `InputError`, which is a ValueError. Nothing here needs a config or JAX settings.
+Data can be anything that NumPy reads as numbers: lists, arrays, columns of data frames. For a mixture of several
+columns, which has `covariances`, they are a table with a row per datum, its columns in the order of the fit. Anything
+else raises an `InputError`, which is a ValueError. Nothing here needs a config or JAX settings.
 """
 
 import operator
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,16 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 
 if TYPE_CHECKING:
-    from gmm_pipeline.model.natural import Mixture
+    from gmm_pipeline.model.natural import AnyMixture
 
 ROUNDING = 1e-6
 """How far from one the sum of hand-typed weights may be."""
 
 
-def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: str | None = None) -> "Mixture":
+def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: str | None = None) -> "AnyMixture":
     """The fitted mixture of a run, as `weights`, `locs` and `scales` in the data's units, ordered by loc.
+
+    One of several columns has `covariances`, and `scales` and `correlations` that follow; it is ordered by weight.
 
     Args:
         run: the folder of a record, `latest` for the newest one under `outputs_dir` (after a sweep its
@@ -52,138 +56,174 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
         return read_fitted(record)
 
 
-def density(mixture: "Mixture", data: Any) -> Float[np.ndarray, " n"]:
+def density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
     """Density of each datum: p(x_i) = Σ_j w_j N(x_i | μ_j, σ_j), per unit of the data.
 
     It underflows to 0 below 1e-308; `log_density` does not.
 
     Args:
-        mixture: weights, locs and scales.
-        data: x.
+        mixture: weights, locs and scales, or covariances of several columns.
+        data: x, [n], or [n, d] of d columns.
 
     Raises:
-        InputError: `mixture` is none, or `data` are not finite numbers in one dimension.
+        InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
     return np.exp(log_density(mixture, data))
 
 
-def log_density(mixture: "Mixture", data: Any) -> Float[np.ndarray, " n"]:
+def log_density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
     """Log density of each datum: log Σ_j w_j N(x_i | μ_j, σ_j), in nats, for a density per unit of the data.
 
     Their sum is the log-likelihood of the data.
 
     Args:
-        mixture: weights, locs and scales.
-        data: x.
+        mixture: weights, locs and scales, or covariances of several columns.
+        data: x, [n], or [n, d] of d columns.
 
     Raises:
-        InputError: `mixture` is none, or `data` are not finite numbers in one dimension.
+        InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
-    found = [log_densities for _, log_densities, _ in portable.chunks(*_components(mixture), _numbers(data))]
+    found = [log_densities for _, log_densities, _ in _chunks(mixture, data)]
     return np.concatenate(found) if found else np.empty(0)
 
 
-def responsibilities(mixture: "Mixture", data: Any) -> Float[np.ndarray, "n K"]:
+def responsibilities(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, "n K"]:
     """Probability that each component made each datum: r_ij = w_j N(x_i | μ_j, σ_j) / Σ_k w_k N(x_i | μ_k, σ_k).
 
     Args:
-        mixture: weights, locs and scales.
-        data: x.
+        mixture: weights, locs and scales, or covariances of several columns.
+        data: x, [n], or [n, d] of d columns.
 
     Raises:
-        InputError: `mixture` is none, or `data` are not finite numbers in one dimension.
+        InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
-    return portable.evaluate(*_components(mixture), _numbers(data))[1].T
+    components = _components(mixture)
+    return portable.evaluate(*components, _numbers(data, _n_columns(components)))[1].T
 
 
-def labels(mixture: "Mixture", data: Any) -> Int[np.ndarray, " n"]:
+def labels(mixture: "AnyMixture", data: Any) -> Int[np.ndarray, " n"]:
     """The most probable component of each datum, counted from 0 in the order of the mixture; ties go to the first.
 
     Args:
-        mixture: weights, locs and scales.
-        data: x.
+        mixture: weights, locs and scales, or covariances of several columns.
+        data: x, [n], or [n, d] of d columns.
 
     Raises:
-        InputError: `mixture` is none, or `data` are not finite numbers in one dimension.
+        InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
-    found = [np.argmax(chunk, axis=0) for _, _, chunk in portable.chunks(*_components(mixture), _numbers(data))]
+    found = [np.argmax(chunk, axis=0) for _, _, chunk in _chunks(mixture, data)]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def sample(mixture: "Mixture", n: int, seed: int) -> Float[np.ndarray, " n"]:
+def sample(mixture: "AnyMixture", n: int, seed: int) -> Float[np.ndarray, "n ..."]:
     """Independent draws: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z); the same for the same seed and version of NumPy.
 
     Args:
-        mixture: weights, locs and scales.
+        mixture: weights, locs and scales, or covariances of several columns.
         n: how many.
         seed: a whole number, 0 or more.
 
     Raises:
         InputError: `mixture` is none, or `n` or `seed` are not whole numbers of 0 or more.
     """
-    weights, locs, scales = _components(mixture)
+    weights, locs, spreads = _components(mixture)
     random = np.random.default_rng(_whole("seed", seed))
     components = random.choice(len(weights), size=_whole("n", n), p=weights)
-    return locs[components] + scales[components] * random.standard_normal(len(components))
+    whitened = random.standard_normal((len(components), *locs.shape[1:]))
+    if locs.ndim == 1:
+        return locs[components] + spreads[components] * whitened
+    return locs[components] + np.einsum("nij,nj->ni", np.linalg.cholesky(spreads)[components], whitened)
 
 
-def _components(mixture: "Mixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, locs and scales in float64, checked to be a mixture."""
+def _chunks(mixture: "AnyMixture", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    components = _components(mixture)
+    return portable.chunks(*components, _numbers(data, _n_columns(components)))
+
+
+def _n_columns(components: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int | None:
+    """Of data that are rows; None for data in one dimension."""
+    _, locs, _ = components
+    return locs.shape[1] if locs.ndim > 1 else None
+
+
+def _components(mixture: "AnyMixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, locs, and scales or covariances in float64, checked to be a mixture."""
+    spread = "covariances" if hasattr(mixture, "covariances") else "scales"
     try:
-        arrays = [np.asarray(getattr(mixture, name), np.float64) for name in ("weights", "locs", "scales")]
+        arrays = [np.asarray(getattr(mixture, name), np.float64) for name in ("weights", "locs", spread)]
     except (AttributeError, TypeError, ValueError) as error:
         raise _no_mixture(f"{type(mixture).__name__} ({error})") from error
-    weights, locs, scales = arrays
-    if not (locs.ndim == 1 and len(locs) and weights.shape == locs.shape == scales.shape):
-        raise _no_mixture(f"shapes {weights.shape}, {locs.shape} and {scales.shape}")
+    weights, locs, spreads = arrays
+    dimensions = locs.shape[1:] if spread == "covariances" else ()
+    right = (len(weights), *dimensions) == locs.shape and (*locs.shape, *dimensions) == spreads.shape
+    if not (weights.ndim == 1 and len(weights) and right):
+        raise _no_mixture(f"shapes {weights.shape}, {locs.shape} and {spreads.shape}")
     for name, values, wrong in (
         ("weights", weights, ~(weights >= 0)),
         ("locs", locs, ~np.isfinite(locs)),
-        ("scales", scales, ~(np.isfinite(scales) & (scales > 0))),
+        (spread, spreads, ~np.isfinite(spreads)),
+        *([("scales", spreads, ~(spreads > 0))] if spread == "scales" else []),
     ):
         if wrong.any():
             raise _no_mixture(f"{name} with {values[wrong][0]:g}")
+    if spread == "covariances":
+        _check_covariances(spreads)
     total = weights.sum()
     if not abs(total - 1.0) <= ROUNDING:
         raise _no_mixture(f"weights that sum to {total:g}")
-    return weights / total, locs, scales
+    return weights / total, locs, spreads
+
+
+def _check_covariances(covariances: Float[np.ndarray, "K d d"]) -> None:
+    sizes = np.sqrt(np.abs(np.diagonal(covariances, axis1=1, axis2=2)))
+    skew = np.abs(covariances - covariances.swapaxes(1, 2)) > ROUNDING * sizes[:, :, None] * sizes[:, None, :]
+    for component, matrix in enumerate(covariances):
+        if skew[component].any():
+            raise _no_mixture(f"covariances of which that of component {component} is not symmetric")
+        try:
+            np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError as error:
+            raise _no_mixture(f"covariances of which that of component {component} is not positive definite") from error
 
 
 def _no_mixture(came: str) -> InputError:
     return InputError(
         "mixture",
-        expected="weights that are non-negative and sum to 1, and as many finite locs and positive scales",
+        expected="weights that are non-negative and sum to 1, and as many finite locs and positive scales, or positive "
+        "definite covariances",
         came=came,
         remedy="`load` returns a valid mixture.",
     )
 
 
-def _numbers(data: Any) -> Float[np.ndarray, " n"]:
-    """Data in float64, checked to be finite numbers in one dimension."""
+def _numbers(data: Any, n_columns: int | None) -> Float[np.ndarray, "n ..."]:
+    """Data in float64, checked to be finite numbers: in one dimension, or rows of so many columns."""
     try:
         values = np.asarray(data)
     except ValueError as error:  # lists of different lengths
-        raise _no_data(str(error).splitlines()[0]) from error
-    if values.ndim != 1:
-        raise _no_data(f"an array of shape {values.shape}")
-    if len(values) == 0:
-        return np.empty(0)
+        raise _no_data(n_columns, str(error).splitlines()[0]) from error
+    if values.shape == (0,):
+        return np.empty((0,) if n_columns is None else (0, n_columns))
+    if values.shape[1:] != (() if n_columns is None else (n_columns,)) or values.ndim == 0:
+        raise _no_data(n_columns, f"an array of shape {values.shape}")
     if values.dtype.kind not in "iuf":
-        raise _no_data(f"{type(values[0]).__name__} {values[0]!r}")
+        first = values.ravel()[0]
+        raise _no_data(n_columns, f"{type(first).__name__} {first!r}")
     numbers = values.astype(np.float64)
     masked = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else False
-    bad = np.flatnonzero(~np.isfinite(numbers) | masked)
+    bad = np.unique(np.nonzero(~np.isfinite(numbers) | masked)[0])
     if len(bad):
-        raise _no_data(f"{len(bad)} that are missing, NaN or infinite, the first at index {bad[0]}")
+        raise _no_data(n_columns, f"{len(bad)} that are missing, NaN or infinite, the first at index {bad[0]}")
     return numbers
 
 
-def _no_data(came: str) -> InputError:
+def _no_data(n_columns: int | None, came: str) -> InputError:
+    one = n_columns is None
     return InputError(
         "data",
-        expected="finite numbers in one dimension",
+        expected="finite numbers in one dimension" if one else f"rows of {n_columns} finite numbers, as in the fit",
         came=came,
-        remedy="Pass a list, an array or a column without missing values.",
+        remedy=f"Pass a list, an array or {'a column' if one else 'columns'} without missing values.",
     )
 
 

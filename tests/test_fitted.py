@@ -19,6 +19,7 @@ import gmm_pipeline
 from gmm_pipeline import density, fitted, labels, load, log_density, responsibilities, sample
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.portable import CHUNK
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import write_json
@@ -76,6 +77,81 @@ def test_everything_equals_scikit_learn():
 def test_the_density_integrates_to_one():
     found, _ = integrate.quad(lambda x: density(MIXTURE, [x])[0], -40, 40, points=MIXTURE.locs.tolist())
     assert found == pytest.approx(1.0, rel=1e-8)  # what the quadrature promises
+
+
+OF_COLUMNS = MultivariateMixture(
+    np.array([0.1, 0.6, 0.3]),
+    np.array([[-5.0, 2.0], [0.5, 0.0], [8.0, -3.0]]),
+    np.array([[[4.0, 1.5], [1.5, 1.0]], [[0.5, 0.0], [0.0, 2.0]], [[2.0, -1.0], [-1.0, 1.0]]]),
+)
+ROWS = np.stack(np.meshgrid(np.linspace(-20.0, 20.0, 9), [-7.0, 0.0, 4.5]), axis=-1).reshape(-1, 2)
+
+
+def test_several_columns_equal_scikit_learn_and_scipy():
+    peer = GaussianMixture(3)
+    peer.weights_, peer.means_, peer.covariances_ = OF_COLUMNS
+    peer.precisions_cholesky_ = np.linalg.cholesky(np.linalg.inv(OF_COLUMNS.covariances))
+    for rows in (ROWS, ROWS.tolist(), pd.DataFrame(ROWS)):
+        np.testing.assert_allclose(log_density(OF_COLUMNS, rows), peer.score_samples(ROWS), rtol=1e-10)
+    np.testing.assert_allclose(responsibilities(OF_COLUMNS, ROWS), peer.predict_proba(ROWS), rtol=1e-9, atol=1e-300)
+    np.testing.assert_array_equal(labels(OF_COLUMNS, ROWS), peer.predict(ROWS))
+    joint = [w * stats.multivariate_normal(loc, c).pdf(ROWS) for w, loc, c in zip(*OF_COLUMNS, strict=True)]
+    np.testing.assert_allclose(density(OF_COLUMNS, ROWS), np.sum(joint, axis=0), rtol=1e-9)
+    assert log_density(OF_COLUMNS, []).shape == (0,) and responsibilities(OF_COLUMNS, np.empty((0, 2))).shape == (0, 3)
+
+
+def test_one_column_of_several_equals_one_column():
+    alone = MultivariateMixture(MIXTURE.weights, MIXTURE.locs[:, None], MIXTURE.scales[:, None, None] ** 2)
+    np.testing.assert_allclose(log_density(alone, DATA[:, None]), log_density(MIXTURE, DATA), rtol=1e-10)
+    far = np.array([1e200, -1e200, 1e308])
+    assert log_density(alone, far[:, None]).tolist() == 3 * [-np.inf]
+    np.testing.assert_array_equal(responsibilities(alone, far[:, None]), responsibilities(MIXTURE, far))
+
+
+def test_draws_of_several_columns_are_those_of_the_mixture():
+    n = 40_000
+    draws = sample(OF_COLUMNS, n, seed=3)
+    mean = OF_COLUMNS.weights @ OF_COLUMNS.locs
+    second = np.einsum("k,kij->ij", OF_COLUMNS.weights, OF_COLUMNS.covariances) + np.einsum(
+        "k,ki,kj->ij", OF_COLUMNS.weights, OF_COLUMNS.locs, OF_COLUMNS.locs
+    )
+    errors = draws[:, :, None] * draws[:, None, :] - second
+    # five standard errors
+    assert (np.abs(draws.mean(axis=0) - mean) < 5 * draws.std(axis=0) / np.sqrt(n)).all()
+    assert (np.abs(errors.mean(axis=0)) < 5 * errors.std(axis=0) / np.sqrt(n)).all()
+    assert sample(OF_COLUMNS, 0, seed=3).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        ([1.0, 2.0], "an array of shape (2,)"),
+        (np.zeros((4, 3)), "an array of shape (4, 3)"),
+        ([[1.0, 2.0], [np.nan, 1.0]], "1 that are missing, NaN or infinite, the first at index 1"),
+        ([["1", "2"]], "str"),
+    ],
+)
+def test_rows_that_are_no_numbers_are_refused(data, came):
+    with pytest.raises(InputError, match="data: expected rows of 2 finite numbers, as in the fit, but got") as caught:
+        log_density(OF_COLUMNS, data)
+    assert came in caught.value.came
+
+
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [
+        ({"locs": np.zeros(3)}, "shapes (3,), (3,) and (3, 2, 2)"),
+        ({"covariances": np.ones((3, 2))}, "shapes (3,), (3, 2) and (3, 2)"),
+        ({"covariances": np.full((3, 2, 2), np.nan)}, "covariances with nan"),
+        ({"covariances": np.ones((3, 2, 2))}, "component 0 is not positive definite"),
+        ({"covariances": np.tile([[1.0, 0.5], [0.0, 1.0]], (3, 1, 1))}, "component 0 is not symmetric"),
+    ],
+)
+def test_what_is_no_mixture_of_several_columns_is_refused(change, came):
+    mixture: Any = SimpleNamespace(**(OF_COLUMNS._asdict() | change))
+    with pytest.raises(InputError, match="positive definite covariances, but got") as caught:
+        log_density(mixture, ROWS)
+    assert came in caught.value.came
 
 
 @given(mixtures(), st.lists(FINITE, min_size=1, max_size=5))

@@ -163,7 +163,9 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             np.append(_losses_before_the_last(job, fit, result, heights), loss),
             taken(natural_of(history_parameters), order),
         ),
-        assignments=Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows),
+        assignments=Assignments(
+            dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows, dataset.columns
+        ),
         diverged=diverged,
     )
 

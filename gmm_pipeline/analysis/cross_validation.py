@@ -109,7 +109,7 @@ def _in_one_column(parameters: Parameters, data: AnyArray) -> Array:
 
 def _log_densities(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
     if isinstance(parameters, MultivariateParameters):
-        return portable.evaluate_multivariate(*natural_of(parameters), data)[0]
+        return portable.evaluate(*natural_of(parameters), data)[0]
     return np.asarray(_in_one_column(exact(parameters), data))
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from gmm_pipeline.analysis import movements
-from gmm_pipeline.model import portable
+from gmm_pipeline.model import movements, portable
 from gmm_pipeline.model.natural import AnyMixture, Mixture, order_of, taken
 from gmm_pipeline.records.artifacts import History
 

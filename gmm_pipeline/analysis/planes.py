@@ -131,4 +131,4 @@ def _density(mixture: MultivariateMixture, points: Float[np.ndarray, "P 2"]) -> 
     if not used.any():
         return np.zeros(len(points))
     weights, locs, covariances = (leaf[used] for leaf in mixture)
-    return np.exp(portable.evaluate_multivariate(weights, locs, covariances, points)[0])
+    return np.exp(portable.evaluate(weights, locs, covariances, points)[0])

@@ -20,7 +20,6 @@ from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
-from gmm_pipeline.model.natural import Mixture
 
 ENTRIES_AT_ONCE = 64
 """Entries of a history that a prior is evaluated at side by side."""
@@ -53,8 +52,7 @@ def evaluate(
     mixture = natural_of(parameters)
     if not all(np.isfinite(leaf).all() for leaf in mixture):
         return Evaluation(math.nan, np.full((len(data), len(mixture.locs)), np.nan))
-    of_data = portable.evaluate if isinstance(mixture, Mixture) else portable.evaluate_multivariate
-    log_densities, responsibilities = of_data(*mixture, np.asarray(data, np.float64))
+    log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64))
     counts = np.asarray(sample_weights, np.float64)
     return Evaluation(
         log_likelihood=float(np.sum(counts * log_densities)) - float(np.sum(counts)) * scaling.log_volume,

@@ -1,6 +1,7 @@
 """The distribution of the log density of data drawn from a mixture, to judge whether other data resemble them.
 
-The moments are sums over the nodes of a Gauss–Hermite quadrature for each component. The price: the nodes of a broad
+The moments are sums over nodes for each component: those of a Gauss–Hermite quadrature, or, of several columns, of a
+low-discrepancy sequence, whose number need not grow with the number of columns. The price: the nodes of a broad
 component may miss a far narrower one inside it; few data of the broad one lie there.
 """
 
@@ -11,9 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture
 
 NODES = 100
+LOG2_NODES_OF_COLUMNS = 11
+"""Of the number of nodes of several columns."""
+SCRAMBLE = 0
+"""Seed of their scrambling, without which columns reach their ends together."""
 
 
 class Moments(NamedTuple):
@@ -24,20 +29,39 @@ class Moments(NamedTuple):
     skewness: float
 
 
-def log_density_moments(mixture: Mixture) -> Moments:
+def log_density_moments(mixture: AnyMixture) -> Moments:
     """Mean, standard deviation and skewness of log p(x) for x drawn from p.
 
-    E[g] = Σ_j w_j Σ_m ω_m g(log p(μ_j + σ_j t_m)) with nodes t_m and weights ω_m of the standard normal.
+    E[g] = Σ_j w_j Σ_m ω_m g(log p(μ_j + L_j t_m)) with nodes t_m and weights ω_m of the standard normal, and L_j the
+    standard deviation, or the Cholesky factor of the covariance, of component j.
+
+    Args:
+        mixture: in any units.
     """
-    nodes, node_weights = np.polynomial.hermite_e.hermegauss(NODES)
-    drawn = mixture.locs[:, None] + mixture.scales[:, None] * nodes
-    share = mixture.weights[:, None] * node_weights / node_weights.sum()
-    log_densities, _ = portable.evaluate(*mixture, drawn.ravel())
-    share = share.ravel()
+    if isinstance(mixture, Mixture):
+        nodes, node_weights = np.polynomial.hermite_e.hermegauss(NODES)
+        drawn = mixture.locs[:, None] + mixture.scales[:, None] * nodes
+    else:
+        nodes = _normal_sequence(mixture.locs.shape[1])
+        node_weights = np.ones(len(nodes))
+        drawn = mixture.locs[:, None] + nodes @ np.linalg.cholesky(mixture.covariances).swapaxes(-1, -2)
+    share = (mixture.weights[:, None] * node_weights / node_weights.sum()).ravel()
+    log_densities, _ = portable.evaluate(*mixture, drawn.reshape(len(share), *mixture.locs.shape[1:]))
     mean = float(share @ log_densities)
     centred = log_densities - mean
     deviation = float(np.sqrt(share @ centred**2))
     return Moments(mean, deviation, float(share @ centred**3) / deviation**3)
+
+
+def _normal_sequence(n_columns: int) -> Float[np.ndarray, "m d"]:
+    """Scrambled points of Sobol's as quantiles of the standard normal; each column has mean zero and variance one."""
+    from scipy.special import ndtri
+    from scipy.stats.qmc import Sobol  # imports for a second, which one column need not spend
+
+    sequence = Sobol(n_columns, seed=SCRAMBLE)  # pyright: ignore[reportCallIssue] - `rng` since SciPy 1.15
+    points = sequence.random_base2(LOG2_NODES_OF_COLUMNS)
+    nodes = ndtri(points + 2.0**-31)  # they are multiples of 2⁻³⁰, which may be zero
+    return (nodes - nodes.mean(axis=0)) / nodes.std(axis=0)
 
 
 def least_mean(moments: Moments, counts: Float[np.ndarray, " n"], level: float) -> float:

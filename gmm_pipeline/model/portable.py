@@ -9,13 +9,16 @@ deviations has −5,000 nats and responsibilities that sum to one, where densiti
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 CHUNK = 16_384
+COLUMN = "datum"
+"""Name of the only column of data."""
 
 
 def log_height(log_weights: Any, log_scales: Any) -> Any:
@@ -84,13 +87,50 @@ def chunks(
 
     Args:
         weights: w, of sum one, [K].
-        locs: μ, [K].
-        scales: σ, [K].
-        data: x, finite, [n].
+        locs: μ, [K], or [K, d] of d columns.
+        scales: σ, [K]; of d columns their covariances Σ, [K, d, d].
+        data: x, finite, [n] or [n, d].
     """
+    one_column = partial(evaluate_chunk, weights, locs, scales)
+    of_chunk = one_column if locs.ndim == 1 else _of_columns(weights, locs, scales)
     for begin in range(0, len(data), CHUNK):
         here = slice(begin, begin + CHUNK)
-        yield here, *evaluate_chunk(weights, locs, scales, data[here])
+        yield here, *of_chunk(data[here])
+
+
+def _of_columns(
+    weights: np.ndarray, locs: np.ndarray, covariances: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Of d columns, what `evaluate_chunk` is of one.
+
+    log N(x | μ, Σ) = −½ ‖L⁻¹ (x − μ)‖² − Σ_i log L_ii − ½ d log 2π with Σ = L Lᵀ.
+    """
+    factors = np.linalg.cholesky(covariances)
+    whiteners = np.linalg.inv(factors)
+    log_scales = np.log(np.diagonal(factors, axis1=-2, axis2=-1))
+    with np.errstate(divide="ignore"):  # a component may have no weight: −inf
+        heights = np.log(weights) - log_scales.sum(axis=-1) - locs.shape[-1] * HALF_LOG_TWO_PI
+
+    def distances(data: np.ndarray, locs: np.ndarray) -> np.ndarray:
+        standardised = np.einsum("kij,knj->kni", whiteners, data - locs)
+        return np.einsum("kni,kni->kn", standardised, standardised)
+
+    def of_chunk(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            joint = heights[:, None] - 0.5 * distances(data, locs[:, None])
+        highest = joint.max(axis=0)
+        lost = ~np.isfinite(highest)
+        if lost.any():  # a unit in which squares are finite
+            unit = np.maximum(np.abs(data[lost]).max(axis=1, keepdims=True), np.abs(locs).max())
+            squares = distances(data[lost] / unit, locs[:, None] / unit)
+            squares[weights == 0] = np.inf
+            joint[:, lost] = np.where(squares == squares.min(axis=0), 0.0, -np.inf)
+            highest[lost] = -np.inf
+        relative = np.exp(joint - np.where(lost, 0.0, highest))
+        total = relative.sum(axis=0)
+        return highest + np.log(total), relative / total
+
+    return of_chunk
 
 
 def evaluate(
@@ -100,9 +140,9 @@ def evaluate(
 
     Args:
         weights: w, of sum one, [K].
-        locs: μ, [K].
-        scales: σ, [K].
-        data: x, finite, [n].
+        locs: μ, [K], or [K, d] of d columns.
+        scales: σ, [K]; of d columns their covariances Σ, [K, d, d], positive definite.
+        data: x, finite, [n] or [n, d].
     """
     log_densities, responsibilities = np.empty(len(data)), np.empty((len(locs), len(data)))
     for here, log_densities_here, responsibilities_here in chunks(weights, locs, scales, data):
@@ -111,54 +151,34 @@ def evaluate(
     return log_densities, responsibilities
 
 
-def evaluate_multivariate(
-    weights: np.ndarray, locs: np.ndarray, covariances: np.ndarray, data: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log density of each datum of d columns in nats, [n], and its responsibilities, [K, n].
-
-    log N(x | μ, Σ) = −½ ‖L⁻¹ (x − μ)‖² − Σ_i log L_ii − ½ d log 2π with Σ = L Lᵀ.
-
-    Args:
-        weights: w, of sum one, [K].
-        locs: μ, [K, d].
-        covariances: Σ, [K, d, d], positive definite.
-        data: x, finite, [n, d].
-    """
-    factors = np.linalg.cholesky(covariances)
-    whiteners = np.linalg.inv(factors)
-    log_scales = np.log(np.diagonal(factors, axis1=-2, axis2=-1))
-    with np.errstate(divide="ignore"):  # a component may have no weight: −inf
-        heights = np.log(weights) - log_scales.sum(axis=-1) - locs.shape[-1] * HALF_LOG_TWO_PI
-    log_densities, responsibilities = np.empty(len(data)), np.empty((len(weights), len(data)))
-    for begin in range(0, len(data), CHUNK):
-        here = slice(begin, begin + CHUNK)
-        standardised = np.einsum("kij,knj->kni", whiteners, data[here] - locs[:, None])
-        joint = heights[:, None] - 0.5 * np.einsum("kni,kni->kn", standardised, standardised)
-        highest = joint.max(axis=0)
-        relative = np.exp(joint - highest)
-        total = relative.sum(axis=0)
-        log_densities[here] = highest + np.log(total)
-        responsibilities[:, here] = relative / total
-    return log_densities, responsibilities
-
-
 class PortableMixture:
     """The model that MLflow loads: predicts a label, responsibilities and a log density for each datum.
 
     Args:
         weights: of sum one.
-        locs: means, in ascending order.
-        scales: standard deviations.
+        locs: means, in the order of the components; of several columns a list for each component.
+        scales: standard deviations, of one column.
+        covariances: of several columns, in place of scales.
+        columns: names of the columns of data that `predict` reads.
     """
 
-    def __init__(self, weights: list[float], locs: list[float], scales: list[float]):
-        self.weights, self.locs, self.scales = (np.asarray(values, np.float64) for values in (weights, locs, scales))
+    def __init__(
+        self,
+        weights: list[float],
+        locs: list[Any],
+        scales: list[float] | None = None,
+        covariances: list[list[list[float]]] | None = None,
+        columns: Sequence[str] = (COLUMN,),
+    ):
+        spreads = scales if covariances is None else covariances
+        self.weights, self.locs, self.spreads = (np.asarray(values, np.float64) for values in (weights, locs, spreads))
+        self.columns = list(columns)
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """A DataFrame with one row per datum: label, responsibility_0, …, log_density.
 
         Args:
-            model_input: a DataFrame with a column `datum`.
+            model_input: a DataFrame with a column `datum`, or with the columns that were fitted.
             params: ignored.
 
         Raises:
@@ -166,11 +186,13 @@ class PortableMixture:
         """
         import pandas as pd
 
-        data = np.asarray(model_input["datum"], np.float64)
-        bad = np.flatnonzero(~np.isfinite(data))
-        if len(bad):
-            raise ValueError(f"datum: expected finite numbers, but {data[bad[0]]} came in row {bad[0] + 1}")
-        log_densities, responsibilities = evaluate(self.weights, self.locs, self.scales, data)
+        read = [np.asarray(model_input[name], np.float64) for name in self.columns]
+        for name, values in zip(self.columns, read, strict=True):
+            bad = np.flatnonzero(~np.isfinite(values))
+            if len(bad):
+                raise ValueError(f"{name}: expected finite numbers, but {values[bad[0]]} came in row {bad[0] + 1}")
+        data = read[0] if self.locs.ndim == 1 else np.stack(read, axis=1)
+        log_densities, responsibilities = evaluate(self.weights, self.locs, self.spreads, data)
         columns = {"label": np.argmax(responsibilities, axis=0).astype(np.int32)}
         columns |= {f"responsibility_{component}": column for component, column in enumerate(responsibilities)}
         return pd.DataFrame({**columns, "log_density": log_densities}, index=model_input.index)

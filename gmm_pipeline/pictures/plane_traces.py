@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gmm_pipeline.analysis import movements
+from gmm_pipeline.model import movements
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.pictures import drawing
 from gmm_pipeline.records.artifacts import History

@@ -65,7 +65,7 @@ def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     drawn = {"parameter_traces": plane_traces.draw_movements(run.history, truth, size=size)}
     if planes.lost(fitted):
         return drawn
-    _, responsibilities = portable.evaluate_multivariate(*fitted, run.data)
+    _, responsibilities = portable.evaluate(*fitted, run.data)
     everything = run.data, run.sample_weights, fitted, truth, responsibilities
     marks: dict[str, Any] = {"degenerate": run.degenerate, "size": size}
     if len(columns) == 2:

@@ -11,15 +11,17 @@ A record is the directory of one run:
 | `metrics.json` | `loss`, `log_likelihood`, `aic`, `bic`, … |
 | `restarts.json` | the outcome of each start |
 | `selection.csv` | one row per candidate, where the number of components was chosen |
-| `replicates.npz` | weights, locs and scales of each bootstrap replicate, where there are any |
+| `replicates.npz` | the mixture of each bootstrap replicate, where there are any |
 | `history.npz` | steps, losses and parameters, thinned |
 | `loss.csv` | steps and losses again, as a table that any tool can plot |
-| `assignments.parquet`, `.csv` | one row per datum: datum, sample weight, label, its uncertainty, responsibilities |
+| `assignments.parquet`, `.csv` | one row per datum: the data, sample weight, label, its uncertainty, responsibilities |
 | `figures/`, `animation/` | pictures |
 | `code.diff` | what differs between the code that ran and its commit, if anything does |
 | `comparison.json` | of a rerun: what differs from the record that was run again |
 | `report.html` | the page that `report` wrote, if it did |
 | `record.json` | status, command, versions, digests, timings, where it was tracked |
+
+A mixture of several columns has `covariances` in place of `scales`, and its components are ordered by weight.
 
 The runs of a sweep share `code-<digest>.diff` in the folder of the sweep.
 
@@ -29,6 +31,7 @@ result. Pictures follow, so that a failed picture loses no fit.
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
 from gmm_pipeline.records.files import Part, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
@@ -67,6 +70,13 @@ ASKED = (CONFIG, DATA, LOSS, ASSIGNMENTS_CSV)
 FILES = (CONFIG, DATA, *RESULTS, ASSIGNMENTS_CSV, LOSS, CODE_DIFF, COMPARISON, RECORD)
 FORMAT = 1
 
+DATUM = "datum"
+"""The only column of data in a table of assignments; several have their own names."""
+OWN = re.compile(r"row|sample_weight|label|uncertainty|log_density|responsibility_\d+")
+"""Names of the other columns of such a table."""
+OF_DATA = "data_"
+"""What precedes the name of a column of data that is one of these."""
+
 
 def files_of(record: Path) -> list[Path]:
     """The files of a record, and nothing else that the user may keep in its folder."""
@@ -89,13 +99,15 @@ class History(NamedTuple):
 class Assignments(NamedTuple):
     """Label and responsibilities of each datum under the fitted mixture."""
 
-    data: Float[np.ndarray, " n"]
+    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     sample_weights: Float[np.ndarray, " n"] | None
     labels: Int[np.ndarray, " n"]
-    """The most probable component, counted from 0 in the order of locs."""
+    """The most probable component, counted from 0 in the order of the mixture."""
     responsibilities: Float[np.ndarray, "n K"]
     rows: Int[np.ndarray, " n"] | None = None
     """The row of each datum in its file, from 0, if rows were left out."""
+    columns: tuple[str, ...] = ()
+    """Names of several columns; those of one column are not used."""
 
 
 def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
@@ -145,14 +157,20 @@ def _of_sweep(record: Path, digest: str) -> Path:
     return record.parent / DIFFS_OF_SWEEP.replace("*", digest[:12])
 
 
-def mixture_as_json(mixture: AnyMixture) -> dict[str, Any]:
-    """A mixture as JSON, under its stable names."""
+def mixture_as_json(mixture: AnyMixture | AnyErrors) -> dict[str, Any]:
+    """A mixture, or the errors of one, as JSON, under its stable names."""
     return {name: np.asarray(values).tolist() for name, values in mixture._asdict().items()}
 
 
 def mixture_from_json(content: Mapping[str, Any]) -> AnyMixture:
     """The mixture in a mapping with `weights`, `locs` and `scales`, or `covariances` of several columns."""
     kind = _kind_in(content)
+    return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
+
+
+def errors_from_json(content: Mapping[str, Any]) -> AnyErrors:
+    """Standard errors, or ends of intervals, of every number that is reported of a mixture; NaN for null."""
+    kind = MultivariateErrors if "covariances" in content else Mixture
     return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
 
 
@@ -226,7 +244,7 @@ def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
     columns: dict[str, np.ndarray] = {}
     if assignments.rows is not None:
         columns["row"] = assignments.rows + 1  # rows counted from 1
-    columns["datum"] = assignments.data
+    columns |= _columns_of_data(assignments)
     if assignments.sample_weights is not None:
         columns["sample_weight"] = assignments.sample_weights
     columns["label"] = assignments.labels.astype(np.int32)
@@ -236,6 +254,28 @@ def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
     for component, column in enumerate(assignments.responsibilities.T):
         columns[f"responsibility_{component}"] = np.ascontiguousarray(column)
     return columns
+
+
+def _columns_of_data(assignments: Assignments) -> dict[str, np.ndarray]:
+    if assignments.data.ndim == 1:
+        return {DATUM: assignments.data}
+    columns: dict[str, np.ndarray] = {}
+    for name, values in zip(assignments.columns, assignments.data.T, strict=True):
+        unique = name
+        while OWN.fullmatch(unique) or unique in columns or (unique != name and unique in assignments.columns):
+            unique = OF_DATA + unique
+        columns[unique] = np.ascontiguousarray(values)
+    return columns
+
+
+def data_in(columns: Mapping[str, Any]) -> Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]:
+    """The data in a table of assignments, [n] of one column, [n, d] of several.
+
+    Args:
+        columns: of the table, as Arrow's arrays.
+    """
+    found = [column.to_numpy().astype(np.float64) for name, column in columns.items() if not OWN.fullmatch(name)]
+    return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
 def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) -> None:

@@ -197,11 +197,18 @@ def _arrays_of_json(content: Any, prefix: str = "") -> Iterator[tuple[str, np.nd
 
 def _as_array(content: Any) -> np.ndarray:
     values = content if isinstance(content, list) else [content]
+    if values and all(isinstance(value, list) for value in values):
+        return _stacked([_as_array(value) for value in values])
     if all(type(value) is int for value in values):
         return np.array(values, np.int64)
     if all(isinstance(value, int | float | None) and type(value) is not bool for value in values):
         return np.array([np.nan if value is None else value for value in values], np.float64)
     return np.array([str(value) for value in values])
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of the same shape as one array; others as text."""
+    return np.stack(rows) if len({row.shape for row in rows}) == 1 else np.array([str(row.tolist()) for row in rows])
 
 
 def _circumstances(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import AnyMixture
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import read_columns, read_json
@@ -24,8 +24,8 @@ ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
 class Intervals(NamedTuple):
     """Intervals of the parameters, by one method; NaN where it gives none."""
 
-    lower: AnyMixture
-    upper: AnyMixture
+    lower: AnyErrors
+    upper: AnyErrors
     level: float
     """Probability with which an interval contains the true value."""
     method: str
@@ -35,7 +35,7 @@ class Intervals(NamedTuple):
 class Errors(NamedTuple):
     """Standard errors and intervals, by one method."""
 
-    standard_errors: AnyMixture
+    standard_errors: AnyErrors
     intervals: Intervals
 
 
@@ -60,7 +60,7 @@ class Record(NamedTuple):
     selection: dict[str, list[Any]] | None
     """Columns of the table of candidates; None if there was nothing to choose."""
     history: History
-    data: Float[np.ndarray, " n"]
+    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     sample_weights: Float[np.ndarray, " n"] | None
 
     @property
@@ -136,7 +136,7 @@ def read(folder: Path) -> Record:
         if selection.exists()
         else None,
         history=artifacts.read_history(folder / artifacts.HISTORY),
-        data=columns["datum"].to_numpy().astype(np.float64),
+        data=artifacts.data_in(columns),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
     )
 
@@ -145,5 +145,5 @@ def _errors(content: Mapping[str, Any], level: float, method: str) -> Errors | N
     if "lower" not in content:
         return None
     names = ("standard_errors", "lower", "upper")
-    errors, lower, upper = (artifacts.mixture_from_json(content[name]) for name in names)
+    errors, lower, upper = (artifacts.errors_from_json(content[name]) for name in names)
     return Errors(errors, Intervals(lower, upper, level, method))

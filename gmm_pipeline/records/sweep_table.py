@@ -99,17 +99,22 @@ def _metrics(runs: Sequence[SweepRun]) -> dict[str, Column]:
 
 
 def _parameters(runs: Sequence[SweepRun]) -> dict[str, Column]:
-    fitted = [run.fitted for run in runs]
-    most = max((len(mixture.locs) for mixture in fitted if mixture is not None), default=0)
-    columns: dict[str, Column] = {}
-    for component in range(most):
-        for name, field in (("weight", "weights"), ("loc", "locs"), ("scale", "scales")):
-            values = [
-                getattr(mixture, field)[component] if mixture is not None and component < len(mixture.locs) else None
-                for mixture in fitted
-            ]
-            # A diverged run's parameters are not finite, so they are missing in the table.
-            columns[f"{name}_{component}"] = _numbers(
-                [float(value) if value is not None and math.isfinite(value) else None for value in values], np.float64
-            )
-    return columns
+    rows = [_named(run) for run in runs]
+    # A diverged run's parameters are not finite, so they are missing in the table.
+    finite = [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _numbers([row.get(name) for row in finite], np.float64) for name in names}
+
+
+def _named(run: SweepRun) -> dict[str, float]:
+    """The weight, loc and scale of each component; those of several columns have their names too."""
+    if run.fitted is None:
+        return {}
+    ends = [f"_{column}" for column in run.columns] or [""]
+    numbers: dict[str, float] = {}
+    for component, weight in enumerate(run.fitted.weights.tolist()):
+        numbers[f"weight_{component}"] = weight
+        for name, values in (("loc", run.fitted.locs), ("scale", run.fitted.scales)):
+            of_columns = np.atleast_1d(values[component]).tolist()
+            numbers |= {f"{name}_{component}{end}": value for end, value in zip(ends, of_columns, strict=True)}
+    return numbers

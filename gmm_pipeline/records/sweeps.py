@@ -63,6 +63,8 @@ class SweepRun(NamedTuple):
     digest: str | None
     record: str
     """The record's folder, relative to the sweep's."""
+    columns: tuple[str, ...] = ()
+    """Names of several columns; empty for one column."""
 
 
 NO_RESULT: dict[str, Any] = {"metrics": {}, "fitted": None, "truth": None}
@@ -177,6 +179,7 @@ def _read_run(
             data_name=data["name"],
             data_digest=data["digest"],
             unit=data.get("unit"),
+            columns=tuple(data.get("columns", ())),
         )
     except (ValueError, OSError) as error:
         said = f"{error.where}: {error.came}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -165,7 +165,7 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
 
 def _of_columns(run: Record, settings: Settings) -> Agreement:
     fitted, level = cast(MultivariateMixture, run.fitted), settings.level
-    _, responsibilities = portable.evaluate_multivariate(*fitted, run.data)
+    _, responsibilities = portable.evaluate(*fitted, run.data)
     data = run.data, run.sample_weights, fitted
     distances = columns_agreement.distances(*data, responsibilities, level=level, most=settings.quantiles)
     calibrations = columns_agreement.marginals(*data)

@@ -6,6 +6,7 @@ column in total for Parquet.
 
 import logging
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 class Job(NamedTuple):
     """A mixture and the data to evaluate it at."""
 
-    mixture: Mixture
+    mixture: AnyMixture
     run: str
     """Which run fitted the mixture, for messages."""
     dataset: Dataset
@@ -122,7 +123,7 @@ def compute(job: Job) -> Prediction:
     log_densities, responsibilities = portable.evaluate(*job.mixture, dataset.data)
     labels = np.argmax(responsibilities, axis=0)
     return Prediction(
-        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities.T),
+        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities.T, columns=dataset.columns),
         log_densities,
     )
 
@@ -171,8 +172,16 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
         return None
     return (
         f"{job.dataset.name} is alien to this mixture: mean log density {mean:.4g} nats, while its own data have "
-        f"{moments.mean:.4g} ± {moments.deviation:.2g}. Check column and unit; the labels mean little."
+        f"{moments.mean:.4g} ± {moments.deviation:.2g}. Check {_columns_read(job.dataset)} and unit; "
+        "the labels mean little."
     )
+
+
+def _columns_read(dataset: Dataset) -> str:
+    if dataset.data.ndim == 1:
+        return "column"
+    names = dataset.columns[:MOST_NAMED]
+    return f"columns ({', '.join(names)}{', …' * (len(names) < len(dataset.columns))})"
 
 
 def mean_log_density(job: Job, prediction: Prediction) -> float:
@@ -204,22 +213,34 @@ def component_table(job: Job, prediction: Prediction) -> Table:
     """The components and the share of the data with the label of each, one row per component.
 
     Args:
-        job: the mixture, ordered by loc.
+        job: the mixture, in the order of its record.
         prediction: of the data.
     """
     dataset, mixture = job.dataset, job.mixture
     counts = np.bincount(prediction.assignments.labels, dataset.counts, minlength=len(mixture.locs))
     columns = [Column("component", [str(component) for component in range(len(mixture.locs))])]
-    for name, values in zip(terminal.named_with_unit(dataset.unit), mixture, strict=True):
-        sizes = mixture.weights if values is mixture.weights else mixture.scales
-        columns.append(
-            Column(name, [with_error(one, np.nan, size)[0] for one, size in zip(values, sizes, strict=True)])
-        )
+    for name, values, sizes in _parameters(mixture, dataset):
+        cells = [with_error(one, np.nan, size)[0] for one, size in zip(values, sizes, strict=True)]
+        columns.append(Column(name, cells, optional=mixture.locs.ndim > 1))
     columns += [
         Column("labelled", [f"{count:,.10g}" for count in counts]),
         Column("share", [f"{count / counts.sum():.1%}" for count in counts]),
     ]
     return Table(columns)
+
+
+def _parameters(mixture: AnyMixture, dataset: Dataset) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Names and values of parameters, and the size of what each is measured by."""
+    weight, loc, scale = terminal.named_with_unit(dataset.unit)
+    yield weight, mixture.weights, mixture.weights
+    if isinstance(mixture, Mixture):
+        yield loc, mixture.locs, mixture.scales
+        yield scale, mixture.scales, mixture.scales
+        return
+    for name, locs, scales in zip(dataset.columns, mixture.locs.T, mixture.scales.T, strict=True):
+        yield f"{name}: {loc}", locs, scales
+    for name, scales in zip(dataset.columns, mixture.scales.T, strict=True):
+        yield f"{name}: {scale.replace('scale', 'sd')}", scales, scales
 
 
 def run(cfg: DictConfig, *, started: float) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gmm_pipeline.analysis.sweep_answers import best_of
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
+from gmm_pipeline.tracking.models import model_of
 
 if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
@@ -69,6 +70,6 @@ def end_parent(
         {"command": manifest.command, "objective": manifest.objective},
         {},
         f"{note}\n\n```sh\n{manifest.command}\n```",
-        best=None if best is None else best.fitted,
+        best=None if best is None or best.fitted is None else model_of(best.fitted, best.columns),
         ended=ended,
     )

@@ -10,15 +10,18 @@ import math
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from gmm_pipeline.model import movements
+from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Content
 from gmm_pipeline.records.overrides import LONGEST_RUN_NAME, last_part
+from gmm_pipeline.tracking.description import note
 
 RECORD_ID = "gmm_pipeline.record_id"
 """Tag with the id of a record."""
@@ -27,7 +30,8 @@ LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
 SHOWN_DIGEST = 12
-NOTE_COMPONENTS = 50
+MOST_COLUMNS = 6
+"""Columns up to which the scales of components are series."""
 UNNAMED = ("n_components", "outputs_dir", "compilation_cache", "figures", "animation", "tracking", "timings", "hydra")
 
 AS_TEXT = json.JSONEncoder(ensure_ascii=False, default=str)
@@ -66,9 +70,7 @@ def points(content: Content, series_points: int) -> list[Point]:
         for name, value in content.metrics.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-    series = {"loss": losses}
-    for singular, values in zip(("weight", "loc", "scale"), mixtures, strict=True):
-        series |= {f"{singular}_{component}": column for component, column in enumerate(values.T)}
+    series = {"loss": losses, **_series(mixtures, content.data.get("columns", ()))}
     last = len(steps) - 1
     # Counted from the end, so that a single point is the last one.
     chosen = np.unique(np.linspace(last, 0, series_points if len(steps) else 0).round().astype(int))
@@ -86,6 +88,19 @@ def points(content: Content, series_points: int) -> list[Point]:
         Point(renamed[name], value, int(steps[last]) if name in series and len(chosen) else 0)
         for name, value in final.items()
     ]
+
+
+def _series(mixtures: AnyMixture, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """The numbers of each component over the steps; of several columns only a few of them."""
+    if isinstance(mixtures, Mixture):
+        named = {"weight": mixtures.weights, "loc": mixtures.locs, "scale": mixtures.scales}
+        return {f"{name}_{k}": column for name, values in named.items() for k, column in enumerate(values.T)}
+    named = {"weight": mixtures.weights, "moved": movements.distances_moved(mixtures)}
+    series = {f"{name}_{k}": column for name, values in named.items() for k, column in enumerate(values.T)}
+    if len(columns) <= MOST_COLUMNS:
+        scales = enumerate(np.moveaxis(mixtures.scales, 0, -1))
+        series |= {f"scale_{k}_{name}": one for k, of_one in scales for name, one in zip(columns, of_one, strict=True)}
+    return series
 
 
 def tags(record: Path, content: Content) -> dict[str, str]:
@@ -176,7 +191,7 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
     """The data of a fit in the fields of an MLflow dataset, so that MLflow can load them."""
     is_file = data["source_type"] == "file"
     named = data.get("column")
-    column = {"name": named or data["name"], "type": "double", "required": True}
+    columns = data.get("columns") or [named or data["name"]]
     # Columns of the same name in two files are two data sets, as are two columns of one file.
     name = f"{Path(data['source']).name}: {named}" if named is not None and data["name"] == named else data["name"]
     return {
@@ -186,77 +201,11 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
         ],  # complete in the profile; MLflow accepts 36 characters and shows them all
         "source_type": "local" if is_file else "code",
         "source": json.dumps({"uri": data["source"]} if is_file else {"tags": {"description": data["source"]}}),
-        "schema": json.dumps({"mlflow_colspec": [column]}),
+        "schema": json.dumps(
+            {"mlflow_colspec": [{"name": column, "type": "double", "required": True} for column in columns]}
+        ),
         "profile": json.dumps({"num_rows": data["n_data"], **{key: data[key] for key in ("unit", "truth", "digest")}}),
     }
-
-
-def note(content: Content) -> str:
-    """The verdict on the fit, the fitted mixture or why there is none, and the command, as Markdown."""
-    reason = [content.record["error"], ""] if content.record.get("error") else []
-    mixture = _mixture_table(content) if content.parameters else []
-    lines = [*_warnings(content), *reason, *_verdict(content), *mixture]
-    return "\n".join([*lines, "Run it again:", "", "```sh", content.record["command"], "```"])
-
-
-def _warnings(content: Content) -> list[str]:
-    """What must be read before any number."""
-    status = content.record["status"]
-    if status == "failed":
-        return ["**This run failed.**", ""]
-    if status == "diverged":
-        return ["**This run diverged: its numbers are not a result.**", ""]
-    degenerate = content.parameters.get("degenerate", [])
-    lines = []
-    if degenerate:
-        which = ", ".join(map(str, degenerate))
-        lines += [f"**Degenerate: component{'s' * (len(degenerate) > 1)} {which}.** Its likelihood is meaningless.", ""]
-    lines += [
-        line
-        for doubt in content.record.get("doubts", [])
-        if doubt["bars"]
-        for line in (f"**Not reliable: {doubt['words']}.**", "")
-    ]
-    if content.metrics.get("converged") is False:
-        lines += ["**Not converged: its numbers are not those of an optimum.**", ""]
-    return lines
-
-
-def _verdict(content: Content) -> list[str]:
-    # For a run without a result, a warning says so above.
-    sentences = content.record.get("verdict", []) if content.record["status"] == "finished" else []
-    return [*(f"- {sentence}" for sentence in sentences), ""] if sentences else []
-
-
-def _mixture_table(content: Content) -> list[str]:
-    unit = f" ({content.data['unit']})" if content.data["unit"] else ""
-    names = ("weights", "locs", "scales")
-    values = [content.parameters[name] for name in names]
-    # The errors of the bootstrap need fewer assumptions than those of the observed information.
-    source = content.parameters.get("bootstrap", content.parameters).get("standard_errors")
-    errors = [source[name] for name in names] if source else [[None] * len(column) for column in values]
-    rows = [
-        f"| {component} | " + " | ".join(map(_estimate, row, errors_of_row)) + " |"
-        for component, (row, errors_of_row) in enumerate(
-            zip(zip(*values, strict=True), zip(*errors, strict=True), strict=True)
-        )
-    ]
-    hidden = len(rows) - NOTE_COMPONENTS
-    with_errors = " ± s.e." if source else ""
-    return [
-        f"| component | weight{with_errors} | loc{unit}{with_errors} | scale{unit}{with_errors} |",
-        "| ---: | ---: | ---: | ---: |",
-        *rows[:NOTE_COMPONENTS],
-        "",
-        *([f"and {hidden} more", ""] if hidden > 0 else []),
-        f"fitted to {content.data['n_data']:,} observations: {content.data['name']}.",
-        "",
-    ]
-
-
-def _estimate(value: float | None, error: float | None) -> str:
-    text = "–" if value is None else f"{value:.4g}"
-    return text if error is None else f"{text} ± {error:.2g}"
 
 
 def run_name(content: Content) -> str:

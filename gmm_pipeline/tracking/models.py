@@ -13,14 +13,15 @@ import json
 import platform
 import tempfile
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records.artifacts import mixture_as_json
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 
@@ -30,12 +31,29 @@ if TYPE_CHECKING:
 NAME = "model"
 """Name of a run's model, which loads as runs:/ID/model."""
 MODEL_TYPE = "Gaussian mixture"
-COLUMN = "datum"
 LIBRARIES = ("mlflow", "numpy", "pandas")
 EXAMPLES = 5
 
 
-def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: Mixture) -> str:
+class Model(NamedTuple):
+    """A fitted mixture, in the user's units and the order of its record."""
+
+    mixture: AnyMixture
+    columns: tuple[str, ...]
+    """Names of the columns that it reads."""
+
+
+def model_of(mixture: AnyMixture, columns: Sequence[str]) -> Model:
+    """The model of a record.
+
+    Args:
+        mixture: that was fitted.
+        columns: names of several columns; empty for one, which has the same name whatever it was read from.
+    """
+    return Model(mixture, tuple(columns) or (portable.COLUMN,))
+
+
+def log_model(client: "MlflowClient", experiment_id: str, run_id: str, fitted: Model) -> str:
     """Log a fitted mixture as the model of a run and return the model's id; it loads as runs:/ID/model.
 
     An existing model of the run is updated: a run has one model however often it is logged.
@@ -44,7 +62,7 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: 
         client: of the store or server.
         experiment_id: of the run.
         run_id: of the run that fitted the mixture.
-        mixture: in the user's units, ordered by loc.
+        fitted: the mixture and its columns.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -54,7 +72,7 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, mixture: 
     else:
         model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type=MODEL_TYPE)
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
-        write_model(Path(folder), mixture, model_id=model.model_id, run_id=run_id)
+        write_model(Path(folder), fitted, model_id=model.model_id, run_id=run_id)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     if not existing or model.model_id not in _outputs(client, run_id):
@@ -67,30 +85,32 @@ def _outputs(client: "MlflowClient", run_id: str) -> list[str]:
     return [] if outputs is None else [output.model_id for output in outputs.model_outputs]
 
 
-def write_model(folder: Path, mixture: Mixture, *, model_id: str | None = None, run_id: str | None = None) -> None:
+def write_model(folder: Path, fitted: Model, *, model_id: str | None = None, run_id: str | None = None) -> None:
     """Write a fitted mixture as a folder that `mlflow.pyfunc.load_model` can load.
 
     Args:
         folder: empty, or to be created.
-        mixture: in the user's units, ordered by loc.
+        fitted: the mixture and its columns.
         model_id: of the model in MLflow, if there is one.
         run_id: of the run that fitted the mixture, if it is in MLflow.
     """
     source = inspect.getsource(portable)
     module = f"gmm_pipeline_portable_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     requirements = [f"{library}=={importlib.metadata.version(library)}" for library in LIBRARIES]
-    example = {"columns": [COLUMN], "data": [[datum] for datum in _examples(mixture)]}
+    mixture, columns = fitted
+    example = {"columns": list(columns), "data": _examples(mixture)}
     write_text(folder / "code" / f"{module}.py", source)
-    write_json(folder / "data" / "mixture.json", mixture_as_json(mixture))
+    named = {"columns": columns} if mixture.locs.ndim > 1 else {}
+    write_json(folder / "data" / "mixture.json", {**mixture_as_json(mixture), **named})
     write_json(folder / "input_example.json", example)
     write_json(folder / "serving_input_example.json", {"dataframe_split": example})
     write_text(folder / "requirements.txt", "".join(f"{requirement}\n" for requirement in requirements))
     write_text(folder / "python_env.yaml", as_yaml(_python_env()))
     write_text(folder / "conda.yaml", as_yaml(_conda(requirements)))
-    write_text(folder / "MLmodel", as_yaml(_about(module, len(mixture.locs), model_id, run_id)))
+    write_text(folder / "MLmodel", as_yaml(_about(module, fitted, model_id, run_id)))
 
 
-def _about(module: str, n_components: int, model_id: str | None, run_id: str | None) -> dict[str, Any]:
+def _about(module: str, fitted: Model, model_id: str | None, run_id: str | None) -> dict[str, Any]:
     return {
         "flavors": {
             "python_function": {
@@ -113,11 +133,11 @@ def _about(module: str, n_components: int, model_id: str | None, run_id: str | N
             "type": "dataframe",
         },
         "signature": {
-            "inputs": _columns({COLUMN: "double"}),
+            "inputs": _columns(dict.fromkeys(fitted.columns, "double")),
             "outputs": _columns(
                 {
                     "label": "integer",
-                    **{f"responsibility_{component}": "double" for component in range(n_components)},
+                    **{f"responsibility_{component}": "double" for component in range(len(fitted.mixture.locs))},
                     "log_density": "double",
                 }
             ),
@@ -132,10 +152,10 @@ def _columns(types: dict[str, str]) -> str:
     return json.dumps([{"type": kind, "name": name, "required": True} for name, kind in types.items()])
 
 
-def _examples(mixture: Mixture) -> list[float]:
-    """Data for the input example: the locs, at most a few."""
+def _examples(mixture: AnyMixture) -> list[list[float]]:
+    """Rows of the input example: the locs, at most a few."""
     chosen = np.unique(np.linspace(0, len(mixture.locs) - 1, EXAMPLES).round().astype(int))
-    return mixture.locs[chosen].tolist()
+    return mixture.locs[chosen].reshape(len(chosen), -1).tolist()
 
 
 def _python_env() -> dict[str, Any]:

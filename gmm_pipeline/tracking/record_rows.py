@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.finding import COPIES
 from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry
 from gmm_pipeline.tracking.loggable import RECORD_ID
-from gmm_pipeline.tracking.models import MODEL_TYPE, NAME, write_model
+from gmm_pipeline.tracking.models import MODEL_TYPE, NAME, Model, write_model
 from gmm_pipeline.tracking.rows import connected, fits, insert_runs, transaction
 from gmm_pipeline.tracking.store import artifact_root
 
@@ -77,7 +76,7 @@ def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, 
     ]
 
 
-def write(file: Path, experiment_id: str, record: Path, entry: Entry, mixture: Mixture | None) -> str:
+def write(file: Path, experiment_id: str, record: Path, entry: Entry, fitted: Model | None) -> str:
     """Write a record as a run with its files and its model, completely or not at all; returns the run's id.
 
     Args:
@@ -85,7 +84,7 @@ def write(file: Path, experiment_id: str, record: Path, entry: Entry, mixture: M
         experiment_id: of an experiment in it.
         record: the folder, whose files are copied.
         entry: the content of the run.
-        mixture: of the model; None if the fit has no result.
+        fitted: what the model is of; None if the fit has no result.
 
     Raises:
         OSError: the files could not be copied.
@@ -99,11 +98,11 @@ def write(file: Path, experiment_id: str, record: Path, entry: Entry, mixture: M
             copy = files / "artifacts" / one.relative_to(record)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(one, copy)
-        if mixture is not None:
-            write_model(model / "artifacts", mixture, model_id=model_id, run_id=run_id)
+        if fitted is not None:
+            write_model(model / "artifacts", fitted, model_id=model_id, run_id=run_id)
         with transaction(file) as connection:
             insert_runs(connection, experiment_id, {run_id: (entry, f"{artifact_root(file)}/{run_id}/artifacts")})
-            if mixture is not None:
+            if fitted is not None:
                 now, place = round(time.time() * 1000), f"{artifact_root(file)}/models/{model_id}/artifacts"
                 connection.execute(
                     "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, "

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import RunFailed
-from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.tracking import loggable
 from gmm_pipeline.tracking.calls import (
@@ -28,7 +27,7 @@ from gmm_pipeline.tracking.calls import (
     made_once,
     search,
 )
-from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.models import Model, log_model, model_of
 from gmm_pipeline.tracking.record_rows import InStore, usable_experiment, write
 from gmm_pipeline.tracking.record_rows import runs_of_record as rows_of_record
 from gmm_pipeline.tracking.store import (
@@ -124,9 +123,10 @@ def send_record(
     content = contents.read(record)
     entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
     finished = content.record["status"] == "finished"
-    mixture = artifacts.mixture_from_json(content.parameters) if finished else None
+    fitted = artifacts.mixture_from_json(content.parameters) if finished else None
+    model = None if fitted is None else model_of(fitted, content.data.get("columns", ()))
     with failures_reported(uri, file, what="the run", kept=f"the record at {record} is complete"):
-        by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, mixture)
+        by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, model)
         if by_rows is not None:
             run, was_there = by_rows
             return tracked_run(uri, *run), was_there
@@ -144,13 +144,13 @@ def send_record(
             )
             found = as_logged(client.get_run(run_id))
             if not found.complete:
-                _log_whole(client, found, record, entry, mixture)
+                _log_whole(client, found, record, entry, model)
         name = experiment if found.experiment_id == new_id else client.get_experiment(found.experiment_id).name
     return tracked_run(uri, name, found.experiment_id, run_id), found.complete
 
 
 def _send_rows(
-    file: Path, experiment: str, record: Path, content: contents.Content, entry: Entry, mixture: Mixture | None
+    file: Path, experiment: str, record: Path, content: contents.Content, entry: Entry, model: Model | None
 ) -> tuple[InStore, bool] | None:
     """Write a record as rows; returns its run and whether it existed; None if MLflow's own calls are needed."""
     experiment_id = usable_experiment(file, experiment)
@@ -160,7 +160,7 @@ def _send_rows(
         found = rows_of_record(file, content.record)
         if found:
             return found[0] if found[0][1] else None
-        return InStore(experiment, experiment_id, write(file, experiment_id, record, entry, mixture)), False
+        return InStore(experiment, experiment_id, write(file, experiment_id, record, entry, model)), False
 
 
 def records_there(abouts: Mapping[Path, Mapping[str, Any]], uri: str) -> set[Path]:
@@ -269,12 +269,12 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
     return "/".join(parts) + "?workflowType=machine_learning"
 
 
-def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, mixture: Mixture | None) -> None:
+def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, model: Model | None) -> None:
     """Write the complete content of a run, whatever part of it exists already."""
     with failed_unless_whole(client, run.run_id):
         _copy_files(client, run.run_id, record)
-        if mixture is not None:
-            log_model(client, run.experiment_id, run.run_id, mixture)
+        if model is not None:
+            log_model(client, run.experiment_id, run.run_id, model)
         log_entry(client, run.run_id, entry)
 
 

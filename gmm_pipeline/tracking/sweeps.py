@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.overrides import names_within, override_values
@@ -25,7 +24,7 @@ from gmm_pipeline.records.sweep_table import CSV, PARQUET
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking import loggable, rows
 from gmm_pipeline.tracking.calls import NUMBER, SWEEP_ID, Calls, Entry, Logged, entry_of
-from gmm_pipeline.tracking.models import log_model
+from gmm_pipeline.tracking.models import Model, log_model
 from gmm_pipeline.tracking.notes import write_note
 from gmm_pipeline.tracking.rows import Rows
 from gmm_pipeline.tracking.runs import TrackedRun, failures_reported, tracked_run
@@ -184,7 +183,7 @@ class SweepTracker:
         params: Mapping[str, str],
         tags: Mapping[str, str],
         note: str,
-        best: Mixture | None = None,
+        best: Model | None = None,
         ended: str | None = None,
     ) -> TrackedRun:
         """End the parent run: log its numbers, the sweep's table and pictures, a view for the UI, and its model.
@@ -198,7 +197,7 @@ class SweepTracker:
             params: of the sweep.
             tags: of the sweep.
             note: Markdown that is shown at the top of the run.
-            best: mixture of the best sound run, in the user's units and ordered by loc; None if there is none.
+            best: the model of the best sound run; None if there is none.
             ended: end time of the sweep, ISO 8601 with offset; None for now.
 
         Raises:

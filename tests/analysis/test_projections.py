@@ -5,8 +5,8 @@ import pytest
 from scipy import linalg, stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from gmm_pipeline.analysis import columns_agreement, movements, projections
-from gmm_pipeline.model import portable
+from gmm_pipeline.analysis import columns_agreement, projections
+from gmm_pipeline.model import movements, portable
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 
 
@@ -121,7 +121,7 @@ def draws(made: MultivariateMixture, n: int) -> np.ndarray:
 def test_distances_of_draws_follow_chi_squared():
     made = mixture(3, 4)
     data = draws(made, 4000)
-    responsibilities = portable.evaluate_multivariate(*made, data)[1]
+    responsibilities = portable.evaluate(*made, data)[1]
     found = columns_agreement.distances(data, None, made, responsibilities, level=0.999, most=200)
     assert [one.component for one in found] == [0, 1, 2]
     for one in found:
@@ -145,7 +145,7 @@ def test_sample_weights_are_counts():
     made = mixture(2, 2)
     data = draws(made, 40)
     counts = np.random.default_rng(6).integers(1, 4, 40)
-    responsibilities = portable.evaluate_multivariate(*made, data)[1]
+    responsibilities = portable.evaluate(*made, data)[1]
     told = {"level": 0.95, "most": 500}
     weighted = columns_agreement.distances(data, counts.astype(float), made, responsibilities, **told)
     repeated = columns_agreement.distances(

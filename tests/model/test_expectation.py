@@ -7,6 +7,7 @@ from scipy import stats
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import MultivariateMixture
 
 MIXTURES = [
     Mixture(np.array([1.0]), np.array([3.0]), np.array([2.0])),
@@ -56,3 +57,33 @@ def test_weights_count_by_their_shares():
     twice = least_mean(moments, np.array([2.0, 2.0, 4.0]), 1e-3)
     assert twice == pytest.approx(least_mean(moments, np.array([1.0, 1.0, 2.0]), 1e-3), rel=1e-12)
     assert least_mean(moments, np.ones(100), 1e-3) > least_mean(moments, np.array([100.0, *np.ones(99)]), 1e-3)
+
+
+@pytest.mark.parametrize("n_columns", [2, 7])
+def test_moments_of_several_columns_are_those_of_draws(n_columns):
+    random = np.random.default_rng(n_columns)
+    bends = random.normal(size=(3, n_columns, 2 * n_columns))
+    mixture = MultivariateMixture(
+        np.array([0.5, 0.3, 0.2]), 3.0 * random.normal(size=(3, n_columns)), bends @ bends.swapaxes(1, 2)
+    )
+    components = random.choice(3, 50_000, p=mixture.weights)
+    drawn, densities = np.empty((50_000, n_columns)), np.zeros(50_000)
+    normals = [stats.multivariate_normal(*parameters) for parameters in zip(*mixture[1:], strict=True)]
+    for component, normal in enumerate(normals):
+        here = components == component
+        drawn[here] = normal.rvs(here.sum(), random_state=random)
+    for weight, normal in zip(mixture.weights, normals, strict=True):
+        densities += weight * normal.pdf(drawn)
+    expected, found = np.log(densities), log_density_moments(mixture)
+    error = expected.std() / np.sqrt(len(expected))
+    assert found.mean == pytest.approx(expected.mean(), abs=5 * error)  # five standard errors
+    assert found.deviation == pytest.approx(expected.std(), rel=0.02)
+    assert found.skewness == pytest.approx(stats.skew(expected), rel=0.1)
+
+
+def test_moments_of_one_component_of_several_columns_are_known():
+    found = log_density_moments(MultivariateMixture(np.ones(1), np.zeros((1, 5)), 4.0 * np.eye(5)[None]))
+    # log p = −5 log 2√(2π) − χ²/2, and χ² of five degrees of freedom has mean 5, variance 10, skewness √(8/5).
+    assert found.mean == pytest.approx(-5.0 * np.log(2.0 * np.sqrt(2 * np.pi)) - 2.5, rel=1e-9)
+    assert found.deviation == pytest.approx(np.sqrt(2.5), rel=0.02)
+    assert found.skewness == pytest.approx(-np.sqrt(1.6), rel=0.05)

@@ -25,7 +25,7 @@ def draws(truth: MultivariateMixture, n: int) -> tuple[np.ndarray, np.ndarray]:
     factors = np.linalg.cholesky(truth.covariances)
     noise = generator.normal(size=(n, truth.locs.shape[1]))
     data = truth.locs[labels] + np.einsum("nij,nj->ni", factors[labels], noise)
-    return data, portable.evaluate_multivariate(*truth, data)[1]
+    return data, portable.evaluate(*truth, data)[1]
 
 
 def history_towards(end: MultivariateMixture, n_records: int = 12) -> History:

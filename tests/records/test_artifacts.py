@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from pyarrow import parquet
+from pyarrow import csv, parquet
 
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.files import read_columns
 
 RANDOM = np.random.default_rng(6)
 MIXTURE = Mixture(np.array([0.25, 0.75]), np.array([-1.5, 2.5]), np.array([0.5, 1e-300]))
@@ -72,3 +73,17 @@ def test_assignments_come_back_in_the_order_of_components(tmp_path, weighted, n_
     expected = {"datum": written.data, "label": written.labels} | ({"sample_weight": weights} if weighted else {})
     for name, values in (expected | dict(zip(names, responsibilities.T, strict=True))).items():
         np.testing.assert_array_equal(table[name].to_numpy(), values)
+
+
+def test_columns_of_data_have_their_names_beside_the_label_and_come_back(tmp_path):
+    data, responsibilities = RANDOM.normal(size=(5, 4)), RANDOM.dirichlet(np.ones(2), size=5)
+    names = ("label", "width", "data_label", "responsibility_7")
+    written = Assignments(data, None, responsibilities.argmax(axis=1), responsibilities, np.arange(5) + 2, names)
+    artifacts.write_assignments(tmp_path, written, csv_rows=5)
+    of_data = ["data_data_label", "width", "data_label", "data_responsibility_7"]
+    expected = ["row", *of_data, "label", "uncertainty", "responsibility_0", "responsibility_1"]
+    for table in (parquet.read_table(tmp_path / "assignments.parquet"), csv.read_csv(tmp_path / "assignments.csv")):
+        assert table.column_names == expected
+        np.testing.assert_array_equal(np.stack([table[name] for name in of_data], axis=1), data)
+        assert table["row"].to_pylist() == [3, 4, 5, 6, 7]
+    np.testing.assert_array_equal(artifacts.data_in(read_columns(tmp_path / "assignments.parquet")), data)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import sweep_table
 from gmm_pipeline.records.sweeps import SweepRun
 
@@ -146,3 +147,12 @@ def test_parquet_comes_back_as_it_was(tmp_path_factory, rows):
         if name == "loss" or any(value is not None for value in column):
             assert table[name] == column
     assert table["error"] == [row[2] for row in rows]
+
+
+def test_parameters_of_several_columns_have_the_names_of_these(tmp_path):
+    fitted = MultivariateMixture(np.ones(1), np.array([[3.0, 70.0]]), np.array([[[4.0, 1.0], [1.0, 9.0]]]))
+    run = sweep_run(0, ["n_components=1"], {"n_components": 1}, fitted)._replace(columns=("eruptions", "waiting"))
+    table = read(tmp_path, [run, sweep_run(1, ["n_components=2"], {"n_components": 2}, FITTED)])
+    expected = {"weight_0": [1.0, 0.25], "loc_0_eruptions": [3.0, None], "loc_0_waiting": [70.0, None]}
+    expected |= {"scale_0_eruptions": [2.0, None], "scale_0_waiting": [3.0, None], "loc_0": [None, -1.5]}
+    assert {name: table[name] for name in expected} == expected

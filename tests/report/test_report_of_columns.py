@@ -77,7 +77,7 @@ def test_two_columns_are_one_plot_whose_points_say_who_is_responsible(tmp_path):
     assert set(axes_of(chart)) == {"xaxis", "yaxis"}
     assert judged.components[0].startswith("b over a: ")
     points = [one for one in chart["data"] if one["mode"] == "markers"]
-    responsibilities = portable.evaluate_multivariate(*run.fitted, run.data)[1]
+    responsibilities = portable.evaluate(*run.fitted, run.data)[1]
     for component, one in enumerate(points):
         rows = np.flatnonzero(responsibilities.argmax(axis=0) == component)
         np.testing.assert_allclose(one["x"], run.data[rows, 0], rtol=1e-6)

@@ -1,11 +1,14 @@
 """A record in a tracker's terms."""
 
+import json
 import os
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 from waiting_record import write_record
 
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.overrides import names_within
@@ -90,6 +93,53 @@ def test_soundness_can_be_filtered_by(tmp_path):
     values = [{point.name: point.value for point in loggable.points(content, 5)} for content in (bad, good)]
     assert [found["converged"] for found in values] == [0.0, 1.0]
     assert "**" not in loggable.note(good)
+
+
+def of_columns(names: tuple[str, ...]) -> contents.Content:
+    """A record whose loc of component 1 moved by two standard deviations."""
+    d = len(names)
+    locs, covariances = np.zeros((3, 2, d)), np.tile(4.0 * np.eye(d), (3, 2, 1, 1))
+    locs[1:, 1, 0] = 3.0, 4.0
+    mixtures = MultivariateMixture(np.tile([0.75, 0.25], (3, 1)), locs, covariances)
+    final = MultivariateMixture(*(leaf[-1] for leaf in mixtures))
+    parameters = {**artifacts.mixture_as_json(final), "scales": final.scales.tolist(), "covariance_model": "VVI"}
+    errors = {"weights": [0.03, 0.03], "locs": np.full((2, d), 0.5).tolist(), "scales": np.full((2, d), 0.1).tolist()}
+    data = {"name": "table", "unit": None, "columns": list(names), "n_data": 9, "source_type": "file"}
+    data |= {"source": "/here/table.csv", "truth": None, "digest": "0" * 64}
+    return contents.Content(
+        {},
+        data,
+        {**parameters, "standard_errors": {**errors, "covariances": None}},
+        {"loss": 3.5},
+        artifacts.History(np.array([0, 5, 10]), np.array([9.0, 4.0, 3.5]), mixtures),
+        {"status": "finished", "command": "python -m gmm_pipeline fit table.csv"},
+    )
+
+
+def test_a_component_of_several_columns_has_few_series():
+    found: dict[str, list[float]] = {}
+    for point in loggable.points(of_columns(("a (cm)", "b")), 3):
+        found.setdefault(point.name, []).append(point.value)
+    series = {"weight_0": [0.75], "weight_1": [0.25], "moved_0": [0.0], "scale_1_b": [2.0], "scale_0_a _cm_": [2.0]}
+    assert {name: found[name] for name in series} == {name: 3 * values for name, values in series.items()}
+    assert sorted(found["moved_1"]) == [0.0, 1.5, 2.0]  # covariances are 4 in each column
+    assert len(found) == len(series) + len(["loss", "moved_1", "scale_0_b", "scale_1_a _cm_"])
+    many = {point.name for point in loggable.points(of_columns(tuple("abcdefg")), 3)}
+    assert many == {"loss", "weight_0", "weight_1", "moved_0", "moved_1"}
+
+
+def test_the_note_on_several_columns_has_their_names_and_the_first_of_many():
+    lines = loggable.note(of_columns(("a", "b"))).splitlines()
+    assert lines[0] == "| component | weight ± s.e. | a ± s.e. | a, sd ± s.e. | b ± s.e. | b, sd ± s.e. |"
+    assert "| 1 | 0.25 ± 0.03 | 4 ± 0.5 | 2 ± 0.1 | 0 ± 0.5 | 2 ± 0.1 |" in lines
+    assert "fitted to 9 observations of 2 columns, covariance model VVI: table." in lines
+    many = loggable.note(of_columns(tuple("abcdefg")))
+    assert "| f ± s.e. |" in many and "| g ± s.e. |" not in many and "The first 6 of 7 columns." in many
+
+
+def test_a_dataset_has_all_columns():
+    schema = json.loads(loggable.dataset(of_columns(("a", "b")).data)["schema"])
+    assert [(one["name"], one["type"]) for one in schema["mlflow_colspec"]] == [("a", "double"), ("b", "double")]
 
 
 def test_an_older_record_claims_nothing(tmp_path):

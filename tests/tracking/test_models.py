@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROUNDING_64
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
+from scipy import stats
 from test_tracking import log
 from waiting_record import write_record
 
@@ -22,9 +24,10 @@ from gmm_pipeline import load, log_density, responsibilities
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.tracking import store as tracking_store
-from gmm_pipeline.tracking.models import write_model
+from gmm_pipeline.tracking.models import model_of, write_model
 
 MIXTURE = Mixture(np.array([0.1, 0.9]), np.array([-5.0, 0.5]), np.array([2.0, 0.7]))
 DATA = [-40.0, -5.0, -1.5, 0.5, 300.0]
@@ -75,7 +78,7 @@ def uri(empty_store, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    write_model(tmp_path / "model", MIXTURE)
+    write_model(tmp_path / "model", model_of(MIXTURE, ()))
     return tmp_path / "model"
 
 
@@ -164,7 +167,7 @@ def test_the_code_of_a_model_is_named_by_what_it_is(folder):
 
 def test_the_input_example_of_many_components_is_short(tmp_path):
     many = Mixture(np.full(40, 1 / 40), np.arange(40.0), np.ones(40))
-    write_model(tmp_path / "many", many)
+    write_model(tmp_path / "many", model_of(many, ()))
     assert json.loads((tmp_path / "many" / "input_example.json").read_text())["data"] == [[0], [10], [20], [29], [39]]
 
 
@@ -176,3 +179,27 @@ def test_missing_data_are_refused(folder):
     assert found["label"].dtype == np.int32
     expected = portable.evaluate(*MIXTURE, np.array([0.5]))[0]
     np.testing.assert_allclose(found["log_density"], expected, rtol=ROUNDING_64)
+
+
+def test_a_model_of_several_columns_reads_them_by_their_names(tmp_path):
+    mixture = MultivariateMixture(
+        np.array([0.6, 0.4]),
+        np.array([[4.3, 80.0], [2.0, 54.0]]),
+        np.array([[[0.2, 1.0], [1.0, 36.0]], [[0.1, 0.0], [0.0, 30.0]]]),
+    )
+    write_model(tmp_path / "model", model_of(mixture, ("eruptions", "waiting")))
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    found = model.predict(pd.DataFrame({"day": [1, 2], "waiting": [79.0, 54.0], "eruptions": [3.6, 1.8]}, [7, 8]))
+    peers = [stats.multivariate_normal(*one) for one in zip(mixture.locs, mixture.covariances, strict=True)]
+    joint = mixture.weights * np.stack([peer.pdf([[3.6, 79.0], [1.8, 54.0]]) for peer in peers], axis=1)
+    np.testing.assert_allclose(found["log_density"], np.log(joint.sum(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(found[["responsibility_0", "responsibility_1"]], joint / joint.sum(axis=1)[:, None])
+    assert found["label"].tolist() == [0, 1] and found.index.tolist() == [7, 8]
+    assert model.metadata.signature.inputs.input_names() == ["eruptions", "waiting"]
+    example: Any = model.input_example
+    assert example.to_dict("list") == {"eruptions": [4.3, 2.0], "waiting": [80.0, 54.0]}
+    assert list(model.predict(example)) == model.metadata.signature.outputs.input_names()
+    with pytest.raises(ValueError, match="waiting: expected finite numbers, but inf came in row 2"):
+        model.predict(pd.DataFrame({"waiting": [79.0, np.inf], "eruptions": [3.6, 1.8]}))
+    with pytest.raises(MlflowException, match="waiting"):
+        model.predict(pd.DataFrame({"eruptions": [3.6]}))

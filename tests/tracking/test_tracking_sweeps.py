@@ -24,6 +24,7 @@ from gmm_pipeline.tracking import runs as tracking
 from gmm_pipeline.tracking import store as tracking_store
 from gmm_pipeline.tracking import views as tracking_views
 from gmm_pipeline.tracking.calls import Calls
+from gmm_pipeline.tracking.models import model_of
 from gmm_pipeline.tracking.rows import Rows
 from gmm_pipeline.tracking.sweeps import SweepTracker, open_sweep, unlogged
 
@@ -280,7 +281,7 @@ def test_a_run_of_an_earlier_version_is_known_by_when_it_began(uri, sweep, eithe
 def test_the_best_run_is_the_model_of_the_sweep_and_the_only_one(uri, sweep, either_way):
     tracker = opened(sweep, uri)
     tracker.log(records_of(sweep))
-    first, second = (Mixture(np.ones(k) / k, np.arange(float(k)), np.ones(k)) for k in (1, 2))
+    first, second = (model_of(Mixture(np.ones(k) / k, np.arange(float(k)), np.ones(k)), ()) for k in (1, 2))
     for best in (first, second, None):
         parent = opened(sweep, uri).finish("FINISHED", **NOTHING, best=best).run_id
     client = tracking_store.client_of(uri)

@@ -48,7 +48,20 @@ def distances_from_end(mixtures: MultivariateMixture) -> Float[np.ndarray, "H K"
     Args:
         mixtures: H entries of K components.
     """
-    away = mixtures.locs - mixtures.locs[-1]
+    return _distances(mixtures, mixtures.locs[-1])
+
+
+def distances_moved(mixtures: MultivariateMixture) -> Float[np.ndarray, "H K"]:
+    """How far each loc is from where it began, in standard deviations at the end: √((μ_h − μ_0)ᵀ Σ_H⁻¹ (μ_h − μ_0)).
+
+    Args:
+        mixtures: H entries of K components.
+    """
+    return _distances(mixtures, mixtures.locs[0])
+
+
+def _distances(mixtures: MultivariateMixture, locs: Float[np.ndarray, "K d"]) -> Float[np.ndarray, "H K"]:
+    away = mixtures.locs - locs
     return np.sqrt(np.einsum("hki,kij,hkj->hk", away, _inverse(mixtures.covariances[-1]), away))
 
 
