@@ -222,7 +222,7 @@ def taken(mixtures: AnyParameters, index: Int[Array, "R n"]) -> AnyParameters:
     return components_taken(mixtures, index)
 
 
-def weights_of(mixtures: Parameters) -> Float[Array, "*S K"]:
+def weights_of(mixtures: AnyParameters) -> Float[Array, "*S K"]:
     """Weights of mixtures, of sum one."""
     log_weights = mixtures.log_component_weights
     relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))

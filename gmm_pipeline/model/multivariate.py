@@ -64,7 +64,9 @@ def whiteners(parameters: MultivariateParameters) -> Float[Array, "*batch K d d"
     """B = diag(e^{−s}) Q, so that Σ⁻¹ = Bᵀ B."""
     inverse = jnp.exp(-parameters.log_component_scales)
     if parameters.axes is None:
-        return inverse[..., None] * jnp.eye(inverse.shape[-1], dtype=inverse.dtype)
+        return inverse[..., None] * jnp.broadcast_to(
+            jnp.eye(inverse.shape[-1], dtype=inverse.dtype), (*inverse.shape, inverse.shape[-1])
+        )
     return inverse[..., None] * parameters.axes
 
 
@@ -81,7 +83,7 @@ def joint_loglikes(parameters: MultivariateParameters, datum: Real[AnyArray, " d
         parameters: of K components.
         datum: x, in the units of the locs.
     """
-    standardised = jnp.einsum("kij,kj->ki", whiteners(parameters), datum - parameters.component_mus)
+    standardised = jnp.einsum("kij,kj->ki", whiteners(parameters), datum[None, :] - parameters.component_mus)
     return log_heights(parameters) - 0.5 * jnp.sum(standardised**2, axis=-1)
 
 

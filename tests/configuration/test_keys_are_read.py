@@ -15,9 +15,9 @@ QUIET = ["figures.formats=[]", "animation.formats=[]"]
 IDLE = "+zzz=1"
 LINES = {
     "fit": [
+        ["data=three_clusters", "covariance=auto", "selection.covariances=[EII,EEI]", *SMALL, *QUIET, "tracking=none"],
         [*SMALL, "n_components=auto", "selection.largest=1", "animation.formats=[gif]", "animation.frames=1", IDLE],
         ["--multirun", "seed=0,1", *SMALL, *QUIET, "sweep=two", "n_components=1"],
-        ["data=three_clusters", "covariance=auto", "selection.covariances=[EII,EEI]", *SMALL, *QUIET, "tracking=none"],
     ],
     "simulate": [["data.n_draws=9", IDLE]],
     "predict": [["data=two_modes", "data.n_draws=9", IDLE]],

@@ -44,8 +44,8 @@ class Shared(NamedTuple):
     """Whether shapes are those of a sphere."""
 
 
-def _over(values: Float[AnyArray, "K ..."], present: Bool[AnyArray, " K"]) -> Float[Array, "..."]:
-    return jnp.sum(jnp.where(present.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0), axis=0)
+def _over(values: Float[AnyArray, "K ..."], present: Bool[AnyArray, " K"]) -> Float[Array, "1 ..."]:
+    return jnp.sum(jnp.where(present.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0), axis=0, keepdims=True)
 
 
 def scaled(
@@ -174,7 +174,7 @@ def unstructured(
         shared: of the model.
     """
     counts = jnp.where(seen.present, seen.counts, 1.0)[:, None, None]
-    common = _over(seen.scatter, seen.present) / _over(seen.counts, seen.present)
+    common = _over(seen.scatter, seen.present) / _over(seen.counts, seen.present)[:, None, None]
     covariances = jnp.where(shared.volume, common, seen.scatter / counts)
     factors = jnp.linalg.cholesky(covariances)
     diagonal = jnp.diagonal(factors, axis1=1, axis2=2)

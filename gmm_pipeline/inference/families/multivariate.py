@@ -85,11 +85,10 @@ def unconstrained_of(
     if sticks:
         weights = logits_of_log_weights(weights, active)
     if axes is not None:
-        identity = jnp.eye(mus.shape[-1], dtype=mus.dtype)
-        axes = jnp.where(active[:, None, None], axes, identity)
+        axes = jnp.where(active[:, None, None], axes, _identities(axes))
         if kind is Kind.ORIENTED:
             # The mean of unlike orientations may be anything: all begin at those of the first component.
-            axes = jnp.where(constraints.shared.orientation, axes[0], axes)
+            axes = jnp.where(constraints.shared.orientation, axes[:1], axes)
     moved = MultivariateParameters(jnp.where(active, weights, 0.0), mus, log_scales, axes)
     free = Unconstrained(moved, {name: jnp.log(value) for name, value in learned.items()})
     shared = mixture_of(free, constraints, sticks=sticks, kind=kind)
@@ -196,7 +195,7 @@ def gradient_norm(
         before = whiteners(mixture)
         inverse = jnp.swapaxes(after.axes, 1, 2) if kind is Kind.ORIENTED else _inverse_of_unit_triangular(after.axes)
         factors = before @ (inverse * jnp.exp(after.log_component_scales)[:, None, :])
-        change = factors @ jnp.swapaxes(factors, 1, 2) - jnp.eye(moved.shape[-1], dtype=moved.dtype)
+        change = factors @ jnp.swapaxes(factors, 1, 2) - _identities(factors)
         squares = jnp.sum(jnp.einsum("kij,kj->ki", before, moved) ** 2, axis=-1)
         squares = squares + 0.5 * jnp.sum(change**2, axis=(1, 2))
     terms = by_weight**2 / (counts + 1.0) + counts**2 / (counts + 1.0) * squares
@@ -206,18 +205,21 @@ def gradient_norm(
     return jnp.sqrt(squared)
 
 
-def _mean(values: Float[AnyArray, "K ..."], active: Bool[AnyArray, " K"]) -> Float[Array, "..."]:
+def _mean(values: Float[AnyArray, "K ..."], active: Bool[AnyArray, " K"]) -> Float[Array, "1 ..."]:
     wide = active.reshape(-1, *[1] * (values.ndim - 1))
-    return jnp.sum(jnp.where(wide, values, 0.0), axis=0) / jnp.sum(active, dtype=values.dtype)
+    return jnp.sum(jnp.where(wide, values, 0.0), axis=0, keepdims=True) / jnp.sum(active, dtype=values.dtype)
+
+
+def _identities(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
+    return jnp.broadcast_to(jnp.eye(axes.shape[-1], dtype=axes.dtype), axes.shape)
 
 
 def _unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
-    return jnp.tril(axes, -1) + jnp.eye(axes.shape[-1], dtype=axes.dtype)
+    return jnp.tril(axes, -1) + _identities(axes)
 
 
 def _inverse_of_unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
-    identity = jnp.broadcast_to(jnp.eye(axes.shape[-1], dtype=axes.dtype), axes.shape)
-    return jax.lax.linalg.triangular_solve(axes, identity, left_side=True, lower=True, unit_diagonal=True)
+    return jax.lax.linalg.triangular_solve(axes, _identities(axes), left_side=True, lower=True, unit_diagonal=True)
 
 
 def _orthogonal(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:

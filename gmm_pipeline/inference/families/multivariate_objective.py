@@ -70,7 +70,7 @@ def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"
         precisions = jnp.einsum("kji,kjl->kil", inverse, inverse)
         linear = jnp.einsum("kij,kj->ki", precisions, mus)
         left, right = _pairs(mus.shape[-1])
-        quadratic = precisions[:, left, right] * np.where(left == right, -0.5, -1.0).astype(mus.dtype)
+        quadratic = precisions[:, left, right] * np.where(left == right, -0.5, -1.0).astype(mus.dtype)[None, :]
     heights = log_heights(parameters) - 0.5 * jnp.sum(linear * mus, axis=-1)
     return heights, jnp.concatenate([linear, quadratic], axis=-1)
 
@@ -87,7 +87,7 @@ def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> Mul
 
     def of_block(total: Any, block: Blocks) -> tuple[Any, None]:
         features = _features(block.data, diagonal=diagonal)
-        terms = features @ coefficients.T + heights
+        terms = features @ coefficients.T + heights[None, :]
         highest = jnp.max(terms, axis=-1, keepdims=True)
         shares = jnp.exp(terms - highest)
         density = jnp.sum(shares, axis=-1)
