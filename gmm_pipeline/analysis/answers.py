@@ -97,7 +97,8 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
-    heights = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
+    past = result.history
+    heights = log_priors(past.parameters, plan.log_prior, floats["prior"], past.learned, fit.setting)
     log_prior = float(heights[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     unconstrained = to_user_units(result.parameters, scaling)
