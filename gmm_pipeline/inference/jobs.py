@@ -265,7 +265,9 @@ def check(job: FitJob) -> None:
     declared = traits(plan.log_prior.function)
     is_exact = declared.pseudo_count is not None or (declared.conjugate and bool(job.covariance))
     if plan.optimizer.function in (em.em, em.squarem) and not is_exact:
-        exact = "flat, dirichlet and normal_inverse_wishart" if job.covariance else "flat and dirichlet"
+        exact = (
+            "flat, dirichlet, normal_inverse_wishart and variance_penalty" if job.covariance else "flat and dirichlet"
+        )
         raise InputError(
             "optimizer",
             expected=f"an optimizer that follows gradients, since EM is exact for {exact} priors only",

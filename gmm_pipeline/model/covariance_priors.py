@@ -228,3 +228,89 @@ def conjugate_added(
     """
     each = _conjugate(active, setting, extra_degrees_of_freedom, variance)
     return Added(shrinkage, 1.0 + setting.share(active) * each.observations)
+
+
+def penalty_density(
+    parameters: MultivariateParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting,
+    *,
+    strength: Number,
+    variance: Number,
+) -> Float[Array, ""]:
+    """−a Σ_j [tr(S Σ_j⁻¹) + log(|Σ_j| / |S|)] with S = `variance` C (Chen & Tan 2009), in nats: highest at Σ_j = S.
+
+    Args:
+        parameters: the mixture.
+        active: which components count.
+        setting: of the fit.
+        strength: a.
+        variance: as a multiple of the covariance of all data.
+    """
+    scale = variance * setting.covariance
+    log_determinant = jnp.linalg.slogdet(scale)[1] if scale.ndim > 1 else jnp.sum(jnp.log(scale))
+    each = InverseWishart(2.0 * strength, 2.0 * strength * scale, strength * log_determinant)
+    return log_density_of_covariances(parameters, active, setting, each)
+
+
+def penalty_added(active: Bool[AnyArray, " K"], setting: Setting, *, strength: Number, variance: Number) -> Added:
+    """Observations that the penalty adds to each component: 2 a to a covariance.
+
+    Args:
+        active: which components count.
+        setting: of the fit.
+        strength: a.
+        variance: not used.
+    """
+    return Added(0.0, setting.share(active) * 2.0 * strength)
+
+
+def process_density(
+    parameters: MultivariateParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting,
+    *,
+    loc: Number,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+) -> Float[Array, ""]:
+    """The Dirichlet process's base measure: normal locs, and inverse-Wishart covariances, as a density of log Σ.
+
+    log IW(Σ | ν, Λ) + ½ (d + 1) log |Σ| with ν = a + d − 1 and Λ = ν (b/a)² C, so that b / a is the scale of a
+    component without data, in units of that of all data in the same direction. Where there are variances alone, ν = a.
+
+    Args:
+        parameters: the mixture.
+        active: which components count.
+        setting: of the fit.
+        loc: m, around which locs lie.
+        loc_scale: s, how far from it.
+        scale_shape: a.
+        scale_scale: b.
+    """
+    of_locs = log_density_of_locs(parameters, active, setting, loc=loc, scale=loc_scale)
+    each = _of_process(setting, scale_shape, scale_scale)
+    return of_locs + log_density_of_covariances(parameters, active, setting, each)
+
+
+def _of_process(setting: Setting, scale_shape: Number, scale_scale: Number) -> InverseWishart:
+    columns = setting.covariance.shape[-1] if setting.covariance.ndim > 1 else 1
+    degrees = scale_shape + columns - 1.0
+    each = inverse_wishart(degrees, degrees * (scale_scale / scale_shape) ** 2 * setting.covariance, setting.is_round)
+    return each._replace(observations=each.observations * degrees / (degrees + columns + 1.0))
+
+
+def process_added(
+    active: Bool[AnyArray, " K"], setting: Setting, *, scale_shape: Number, scale_scale: Number, **others: Number
+) -> Added:
+    """Observations that the Dirichlet process adds to each component.
+
+    Args:
+        active: which components count.
+        setting: of the fit.
+        scale_shape: a.
+        scale_scale: b.
+        others: not used.
+    """
+    return Added(0.0, setting.share(active) * _of_process(setting, scale_shape, scale_scale).observations)

@@ -25,7 +25,16 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.model.covariance_priors import conjugate_added, conjugate_density, weak_density, weakly_added
+from gmm_pipeline.model.covariance_priors import (
+    conjugate_added,
+    conjugate_density,
+    penalty_added,
+    penalty_density,
+    process_added,
+    process_density,
+    weak_density,
+    weakly_added,
+)
 from gmm_pipeline.model.densities import (
     log_gamma_density,
     log_half_normal_density,
@@ -238,17 +247,24 @@ def normal_half_normal(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(several_columns=False))
+@declare(Traits(added=penalty_added, conjugate=True))
 def variance_penalty(
-    parameters: Parameters, active: Bool[AnyArray, " K"], *, strength: Number, variance: Number
+    parameters: AnyParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
+    *,
+    strength: Number,
+    variance: Number,
 ) -> Float[Array, ""]:
     """Penalty that keeps scales from collapsing and leaves estimates consistent (Chen, Tan & Zhang 2008).
 
-    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is not normalised, so it is not a density.
+    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is not normalised, so it is not a density. Of
+    several columns it is that of Chen & Tan (2009), with the covariance of all data (`penalty_density`).
 
     Args:
         parameters: the mixture, of standardised data.
         active: which components count.
+        setting: of a fit of several columns; None for one.
         strength: a, not negative; of order 1/n or 1/√n in the paper, and 0 for none.
         variance: s², of all data: 1 where they are standardised.
 
@@ -257,6 +273,8 @@ def variance_penalty(
     """
     check_finite(strength=strength, least=0.0)
     check_positive(variance=variance)
+    if isinstance(parameters, MultivariateParameters):
+        return penalty_density(parameters, active, cast(Setting, setting), strength=strength, variance=variance)
 
     def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
         log_ratio = 2.0 * log_scale - jnp.log(variance)
@@ -265,10 +283,11 @@ def variance_penalty(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(sticks=True, learned=("concentration",), several_columns=False))
+@declare(Traits(sticks=True, learned=("concentration",), added=process_added))
 def dirichlet_process(
-    parameters: Parameters,
+    parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
     *,
     concentration: Number,
     concentration_shape: Number,
@@ -291,9 +310,12 @@ def dirichlet_process(
     a, and a component that does not gain as much stays wide and light. The price: one normal as wide as all the data
     may be fitted by several components.
 
+    Of several columns, covariances are inverse-Wishart, as a density of log Σ (`covariance_priors.process_density`).
+
     Args:
         parameters: the mixture, of standardised data.
         active: which components count; more than are expected to be needed.
+        setting: of a fit of several columns; None for one.
         concentration: α, where learning starts: the weights that a component leaves have a share of α / (1 + α).
         concentration_shape: of the gamma prior on α.
         concentration_rate: of the gamma prior on α.
@@ -324,11 +346,16 @@ def dirichlet_process(
         log_concentration, shape=concentration_shape, rate=concentration_rate
     )
 
+    total_of_sticks = jnp.sum(jnp.where(positions < n_active - 1, of_sticks, 0.0))
+    if isinstance(parameters, MultivariateParameters):
+        numbers = {"loc": loc, "loc_scale": loc_scale, "scale_shape": scale_shape, "scale_scale": scale_scale}
+        of_columns = process_density(parameters, active, cast(Setting, setting), **numbers)
+        return total_of_sticks + of_concentration + of_columns
+
     def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
         of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
         return of_loc + log_scale + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
 
-    total_of_sticks = jnp.sum(jnp.where(positions < n_active - 1, of_sticks, 0.0))
     return total_of_sticks + of_concentration + _over_active(log_density, parameters, active)
 
 

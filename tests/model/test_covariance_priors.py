@@ -23,7 +23,22 @@ MEAN, COVARIANCE = RNG.normal(size=D), ROOTS[K] @ ROOTS[K].T
 MIXTURE = MultivariateMixture(np.array([0.3, 0.7]), RNG.normal(size=(K, D)), SIGMAS)
 CONJUGATE = {"shrinkage": 0.3, "extra_degrees_of_freedom": 1.5, "variance": 1.4}
 WEAKLY = {"concentration": 1.5, "loc": 0.2, "loc_scale": 1.7, "scale_shape": 2.5, "scale_scale": 0.8}
-OF_COLUMNS = {priors.normal_inverse_wishart: CONJUGATE, priors.weakly_informative: WEAKLY}
+PENALTY = {"strength": 0.05, "variance": 1.3}
+PROCESS = {
+    "concentration": 1.3,
+    "concentration_shape": 2.0,
+    "concentration_rate": 0.7,
+    "loc": 0.2,
+    "loc_scale": 1.7,
+    "scale_shape": 2.5,
+    "scale_scale": 4.0,
+}
+OF_COLUMNS = {
+    priors.normal_inverse_wishart: CONJUGATE,
+    priors.weakly_informative: WEAKLY,
+    priors.variance_penalty: PENALTY,
+    priors.dirichlet_process: PROCESS,
+}
 ALL = np.ones(K, bool)
 
 
@@ -68,13 +83,34 @@ def expected(prior, kind: Kind) -> float:
         return sum(of_covariances) + sum(
             stats.multivariate_normal.logpdf(loc, MEAN, one) for loc, one in zip(mixture.locs, around, strict=True)
         )
-    most_probable = (0.8 / 3.5) ** 2 * COVARIANCE
-    scale, of_columns = (2.5 + 2 * D) * most_probable, (2.5 + 2) * most_probable
     covariance = COVARIANCE if kind in (Kind.FULL, Kind.ORIENTED) else np.diag(np.diagonal(COVARIANCE))
+    if prior is priors.variance_penalty:
+        ratios = np.linalg.solve(mixture.covariances, 1.3 * covariance)
+        return float(np.sum(-0.05 * (np.trace(ratios, axis1=1, axis2=2) - np.linalg.slogdet(ratios)[1])))
     around = MEAN + 0.2 * np.sqrt(np.diagonal(COVARIANCE))
     of_locs = stats.multivariate_normal.logpdf(mixture.locs, around, 1.7**2 * covariance).sum()
+    if prior is priors.dirichlet_process:
+        scale = (4.0 / 2.5) ** 2 * COVARIANCE
+        of_covariances = [
+            log_wishart(kind, one, 2.5 + D - 1, 2.5, (2.5 + D - 1) * scale, 2.5 * scale) + log_measure(kind, one)
+            for one in mixture.covariances
+        ]
+        # Stick of the heavier component, as a logit; the concentration, as a logarithm.
+        of_weights = stats.beta.logpdf(0.7, 1, 1.3) + np.log(0.7 * 0.3)
+        of_weights += stats.gamma.logpdf(1.3, 2.0, scale=1 / 0.7) + np.log(1.3)
+        return of_weights + of_locs + sum(of_covariances)
+    most_probable = (0.8 / 3.5) ** 2 * COVARIANCE
+    scale, of_columns = (2.5 + 2 * D) * most_probable, (2.5 + 2) * most_probable
     of_covariances = [log_wishart(kind, one, 2.5 + D - 1, 2.5, scale, of_columns) for one in mixture.covariances]
     return stats.dirichlet.logpdf(mixture.weights, [1.5] * K) + of_locs + sum(of_covariances)
+
+
+def log_measure(kind: Kind, covariance: np.ndarray) -> float:
+    """log |dΣ / d log Σ|, of variances where the kind has no more."""
+    variances = np.diagonal(covariance)
+    if kind in (Kind.SPHERICAL, Kind.DIAGONAL):
+        return float(np.log(variances[:1] if kind is Kind.SPHERICAL else variances).sum())
+    return 0.5 * (D + 1) * float(np.linalg.slogdet(covariance)[1])
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -100,7 +136,7 @@ def test_inactive_components_count_for_nothing_and_have_no_gradient(prior):
     assert all(not np.any(leaf[K]) for leaf in slopes)
 
 
-@pytest.mark.parametrize("prior", OF_COLUMNS, ids=lambda prior: prior.__name__)
+@pytest.mark.parametrize("prior", [priors.normal_inverse_wishart, priors.weakly_informative])
 def test_one_covariance_for_all_components_counts_once(prior):
     same = MIXTURE._replace(covariances=np.stack([SIGMAS[0]] * K))
     parameters = parameters_of(same, Kind.FULL)
