@@ -277,8 +277,8 @@ def process_density(
 ) -> Float[Array, ""]:
     """The Dirichlet process's base measure: normal locs, and inverse-Wishart covariances, as a density of log Σ.
 
-    log IW(Σ | ν, Λ) + ½ (d + 1) log |Σ| with ν = a + d − 1 and Λ = ν (b/a)² C, so that b / a is the scale of a
-    component without data, in units of that of all data in the same direction. Where there are variances alone, ν = a.
+    log IW(Σ | ν, Λ) + ½ (d + 1) log |Σ| with ν = a + d − 1 and Λ = b C, so that √(b/ν) is the scale of a component
+    without data, in units of that of all data in the same direction. Where there are variances alone, ν = a.
 
     Args:
         parameters: the mixture.
@@ -297,7 +297,7 @@ def process_density(
 def _of_process(setting: Setting, scale_shape: Number, scale_scale: Number) -> InverseWishart:
     columns = setting.covariance.shape[-1] if setting.covariance.ndim > 1 else 1
     degrees = scale_shape + columns - 1.0
-    each = inverse_wishart(degrees, degrees * (scale_scale / scale_shape) ** 2 * setting.covariance, setting.is_round)
+    each = inverse_wishart(degrees, scale_scale * setting.covariance, setting.is_round)
     return each._replace(observations=each.observations * degrees / (degrees + columns + 1.0))
 
 

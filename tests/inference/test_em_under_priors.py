@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from small_fits import job, plugin
 
+from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import em, jobs, tracing
 from gmm_pipeline.inference.families.multivariate_objective import in_rows, multivariate_log_likelihood
 from gmm_pipeline.inference.families.normals import normals
@@ -17,6 +18,7 @@ from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import MODELS, kind_of
 from gmm_pipeline.model.multivariate import constrain_multivariate, parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance
+from gmm_pipeline.stages.fit_checks import check_prior
 
 RNG = np.random.default_rng(7)
 N, D, K = 90, 3, 3
@@ -131,3 +133,24 @@ def test_steps_end_where_the_gradient_of_the_log_posterior_vanishes(model, prior
     assert longest < 1e-4
     if prior != "weak":
         assert np.diff(values).min() > -1e-9
+
+
+def test_em_is_refused_where_it_is_not_exact():
+    conjugate, weak = PRIORS["conjugate"], PRIORS["weak"]
+    jobs.check(a_job("VVV", conjugate, optimizer=plugin(em.squarem)))
+    with pytest.raises(InputError, match="flat, dirichlet, normal_inverse_wishart and variance_penalty priors only"):
+        jobs.check(a_job("VVV", weak, optimizer=plugin(em.squarem)))
+    with pytest.raises(
+        InputError, match="exact for flat and dirichlet priors only, but got em"
+    ):
+        jobs.check(job(log_prior=conjugate, optimizer=plugin(em.em)))
+
+
+def test_a_prior_of_one_column_is_refused_for_several_by_name():
+    assert check_prior(PRIORS["weak"], D) is PRIORS["weak"]
+    one = plugin(priors.normal_half_normal, loc=0.0, loc_scale=1.0, scale_scale=1.0)
+    assert check_prior(one, 0) is one
+    with pytest.raises(
+        InputError, match=r"prior: expected flat, .* for several columns, but got normal_half_normal"
+    ):
+        check_prior(one, D)

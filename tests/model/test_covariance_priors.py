@@ -90,9 +90,9 @@ def expected(prior, kind: Kind) -> float:
     around = MEAN + 0.2 * np.sqrt(np.diagonal(COVARIANCE))
     of_locs = stats.multivariate_normal.logpdf(mixture.locs, around, 1.7**2 * covariance).sum()
     if prior is priors.dirichlet_process:
-        scale = (4.0 / 2.5) ** 2 * COVARIANCE
+        scale = 4.0 * COVARIANCE
         of_covariances = [
-            log_wishart(kind, one, 2.5 + D - 1, 2.5, (2.5 + D - 1) * scale, 2.5 * scale) + log_measure(kind, one)
+            log_wishart(kind, one, 2.5 + D - 1, 2.5, scale, scale) + log_measure(kind, one)
             for one in mixture.covariances
         ]
         # Stick of the heavier component, as a logit; the concentration, as a logarithm.
