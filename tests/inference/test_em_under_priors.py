@@ -140,9 +140,7 @@ def test_em_is_refused_where_it_is_not_exact():
     jobs.check(a_job("VVV", conjugate, optimizer=plugin(em.squarem)))
     with pytest.raises(InputError, match="flat, dirichlet, normal_inverse_wishart and variance_penalty priors only"):
         jobs.check(a_job("VVV", weak, optimizer=plugin(em.squarem)))
-    with pytest.raises(
-        InputError, match="exact for flat and dirichlet priors only, but got em"
-    ):
+    with pytest.raises(InputError, match="exact for flat and dirichlet priors only, but got em"):
         jobs.check(job(log_prior=conjugate, optimizer=plugin(em.em)))
 
 
@@ -150,7 +148,5 @@ def test_a_prior_of_one_column_is_refused_for_several_by_name():
     assert check_prior(PRIORS["weak"], D) is PRIORS["weak"]
     one = plugin(priors.normal_half_normal, loc=0.0, loc_scale=1.0, scale_scale=1.0)
     assert check_prior(one, 0) is one
-    with pytest.raises(
-        InputError, match=r"prior: expected flat, .* for several columns, but got normal_half_normal"
-    ):
+    with pytest.raises(InputError, match=r"prior: expected flat, .* for several columns, but got normal_half_normal"):
         check_prior(one, D)
