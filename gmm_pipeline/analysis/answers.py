@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.tree_util import Partial
 
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
@@ -13,6 +12,7 @@ from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
 from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_errors, multivariate_intervals
+from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
@@ -20,7 +20,6 @@ from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_pr
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units
-from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import constrain
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
 from gmm_pipeline.model.natural import (
@@ -97,7 +96,8 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     total = float(np.sum(dataset.counts))
     evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling)
     plan, floats = split(fit)
-    heights = log_priors(result.history.parameters, plan.log_prior, floats["prior"], result.history.learned)
+    past = result.history
+    heights = log_priors(past.parameters, plan.log_prior, floats["prior"], past.learned, fit.setting)
     log_prior = float(heights[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     unconstrained = to_user_units(result.parameters, scaling)
@@ -187,22 +187,15 @@ def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndar
 
 def _of_several_columns(job: Job, estimate: Estimate, fitted: MultivariateMixture, order: np.ndarray) -> Interval:
     fit, dataset = estimate.fit, job.dataset
-    prior, log_prior = fit.plan.log_prior, None
-    if prior.function is priors.dirichlet:
-        log_prior = Partial(_log_weights, dict(prior.hyperparameters)["concentration"] - 1.0)
-    if fit.n_parameters > MOST_FREE_NUMBERS or (log_prior is None and prior.function is not priors.flat):
+    if fit.n_parameters > MOST_FREE_NUMBERS:
         unknown = MultivariateErrors(*(np.full_like(leaf, np.nan) for leaf in reported(fitted)))
         return Interval(unknown, unknown, unknown)
     degenerate = _renumbered(estimate.result.degenerate, order)
+    log_prior = log_prior_in_user_units(fit, job.units_of(fit).scaling, estimate.result.learned)
     errors = multivariate_errors(
         fitted, fit.covariance, dataset.data, dataset.counts, log_prior=log_prior, degenerate=degenerate
     )
     return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level))
-
-
-def _log_weights(pseudo_count: float, weights: jax.Array, locs: jax.Array, covariances: jax.Array) -> jax.Array:
-    """Log density of a Dirichlet prior, up to a constant."""
-    return pseudo_count * jax.numpy.sum(jax.numpy.log(weights))
 
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:

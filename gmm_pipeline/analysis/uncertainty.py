@@ -26,7 +26,7 @@ from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters, constrain, exact
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import traits
 
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
@@ -231,7 +231,7 @@ def prior_information(
 
 @partial(jax.jit, static_argnames="log_prior")
 def _prior_hessian(values: Array, active: Array, floats: dict[str, AnyArray], *, log_prior: Plugin) -> Array:
-    return jax.hessian(lambda values: prior_density(log_prior.given(floats), Parameters(*values), active))(values)
+    return jax.hessian(lambda values: prior_density(log_prior.given(floats), Parameters(*values), active, None))(values)
 
 
 def free_directions(

@@ -20,6 +20,7 @@ from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
+from gmm_pipeline.model.prior_traits import Setting
 
 ENTRIES_AT_ONCE = 64
 """Entries of a history that a prior is evaluated at side by side."""
@@ -102,17 +103,22 @@ def _log_priors(
     active: AnyArray,
     learned: dict[str, AnyArray],
     floats: dict[str, AnyArray],
+    setting: Setting | None,
     *,
     log_prior: Plugin,
 ) -> Array:
     def of_one(parameters: AnyParameters, learned: dict[str, AnyArray]) -> Array:
-        return prior_density(log_prior.given({**floats, **learned}), parameters, active)
+        return prior_density(log_prior.given({**floats, **learned}), parameters, active, setting)
 
     return jax.vmap(of_one)(parameters, learned)
 
 
 def log_priors(
-    parameters: AnyParameters, log_prior: Plugin, floats: Mapping[str, float], learned: Mapping[str, AnyArray]
+    parameters: AnyParameters,
+    log_prior: Plugin,
+    floats: Mapping[str, float],
+    learned: Mapping[str, AnyArray],
+    setting: Setting | None = None,
 ) -> Float[np.ndarray, " H"]:
     """Log prior density at each entry of a history, in nats and float64.
 
@@ -123,6 +129,7 @@ def log_priors(
         log_prior: without those of its floats that differ between runs.
         floats: those floats.
         learned: [H] each, hyperparameters that the prior learns.
+        setting: of a fit of several columns; None for one.
     """
     n_entries, n_components = parameters.log_component_weights.shape
     if log_prior.function is priors.flat:  # compiles nothing for a run without a prior
@@ -137,11 +144,13 @@ def log_priors(
     wide = jax.tree.map(lambda leaf: with_components(filled(leaf), width, 1), parameters)
     varied = {name: filled(values) for name, values in learned.items()}
     exact = {name: np.float64(value) for name, value in floats.items()}
+    if setting is not None:
+        setting = setting._replace(mean=np.float64(setting.mean), covariance=np.float64(setting.covariance))
     active, found = np.arange(width) < n_components, []
     with jax.enable_x64(True):
         for first in range(0, n_entries, ENTRIES_AT_ONCE):
             entries, of_entries = jax.tree.map(lambda leaf, at=first: leaf[at : at + ENTRIES_AT_ONCE], (wide, varied))
-            found.append(np.asarray(_log_priors(entries, active, of_entries, exact, log_prior=log_prior)))
+            found.append(np.asarray(_log_priors(entries, active, of_entries, exact, setting, log_prior=log_prior)))
     return np.concatenate([np.zeros(0), *found])[:n_entries]
 
 

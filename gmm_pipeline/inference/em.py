@@ -2,9 +2,9 @@
 
 A step of EM is a gradient step with a preconditioner that depends on the parameters (Xu & Jordan 1996): sums of
 responsibilities can be read from the gradient, and the maximisation follows from these sums. So EM needs no pass over
-the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for flat and Dirichlet
-priors on the weights, which only add pseudo-observations. The price: a sum of responsibilities is the difference of
-larger numbers, exact to the rounding of the number of observations.
+the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for priors that only add
+pseudo-observations: flat and Dirichlet ones on the weights, and conjugate ones on locs and covariances. The price: a
+sum of responsibilities is the difference of larger numbers, exact to the rounding of the number of observations.
 
 SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and undoes an extrapolation that raised
 the loss, so that no cycle of three gradients ends worse than it began.
@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
+from gmm_pipeline.model.prior_traits import Added
 
 LONGEST_LEAP = 4.0
 """Factor by which the longest extrapolation grows when it succeeded, and shrinks when it raised the loss."""
@@ -40,6 +41,8 @@ class Problem(NamedTuple):
     """The family's step of EM: (free, gradient, problem) -> free."""
     by_mixture: Any = None
     """Gradient of the objective by the mixture: that by the free numbers hides what each component needs."""
+    added: Added | None = None
+    """Observations that the prior adds to locs and covariances of several columns."""
 
 
 def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> Unconstrained:

@@ -37,7 +37,7 @@ from gmm_pipeline.model.covariances import kind_of
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters, parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import traits
 
 LossFunction = Callable[[Any], Float[Array, ""]]
 
@@ -185,7 +185,8 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
         return mixture(free), {name: jnp.exp(value) for name, value in free.learned.items()}
 
     def loss_of(parameters: AnyParameters, learned: dict[str, Any]) -> Float[Array, ""]:
-        log_prior = tracing.prior_density(plan.log_prior.given({**floats, **learned}), parameters, constraints.active)
+        given = plan.log_prior.given({**floats, **learned})
+        log_prior = tracing.prior_density(given, parameters, constraints.active, constraints.setting)
         form = plan.family.log_likelihood_of
         return -(form(parameters, laid_out, active=constraints.active, fused=plan.fused) + log_prior) / divisor
 
@@ -198,8 +199,10 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
         return value, *pulled_back(gradient), gradient[0]
 
     pseudo_count = traits(plan.log_prior.function).pseudo_count
-    added = jnp.nan if pseudo_count is None else pseudo_count(**dict(plan.log_prior.given(floats).hyperparameters))
-    problem = em.Problem(total, divisor, added, constraints, plan.family.em_step)
+    given = plan.log_prior.given(floats)
+    count = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
+    added = tracing.added_by(given, constraints.active, constraints.setting)
+    problem = em.Problem(total, divisor, count, constraints, plan.family.em_step, added=added)
     optimizer = build_optimizer(*_given(plan, inputs))
     return Parts(loss_func, value_and_grad, optimizer, mixture, problem)
 

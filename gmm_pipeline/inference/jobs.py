@@ -14,7 +14,7 @@ from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import covariances
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import Setting, traits
 
 
 class FitPlan(NamedTuple):
@@ -151,6 +151,15 @@ class FitJob(NamedTuple):
         return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype), self.plan.family)
 
     @property
+    def setting(self) -> Setting | None:
+        """What the prior may know of a fit of several columns; None where it does not ask."""
+        family = self.plan.family
+        if not family.n_columns or self.plan.log_prior.number_of_data() < 3:
+            return None
+        active = np.ones(self.plan.n_components, bool)
+        return family.constraints_of(self, active, family.spread_of(self)).setting
+
+    @property
     def n_parameters(self) -> int:
         """Free parameters of the mixture."""
         if self.covariance:
@@ -253,10 +262,15 @@ def check(job: FitJob) -> None:
         ("optimizer", plan.optimizer),
     ):
         tracing.check(group, plugin, job.shape)
-    if plan.optimizer.function in (em.em, em.squarem) and traits(plan.log_prior.function).pseudo_count is None:
+    declared = traits(plan.log_prior.function)
+    is_exact = declared.pseudo_count is not None or (declared.conjugate and bool(job.covariance))
+    if plan.optimizer.function in (em.em, em.squarem) and not is_exact:
+        exact = (
+            "flat, dirichlet, normal_inverse_wishart and variance_penalty" if job.covariance else "flat and dirichlet"
+        )
         raise InputError(
             "optimizer",
-            expected="an optimizer that follows gradients, since EM is exact for flat and dirichlet priors only",
+            expected=f"an optimizer that follows gradients, since EM is exact for {exact} priors only",
             came=f"{plan.optimizer.function.__name__} with the prior {plan.log_prior.function.__name__}",
             remedy="Use prior=flat or prior=dirichlet, or another optimizer, such as optimizer=adam.",
         )

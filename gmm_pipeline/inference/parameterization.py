@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
@@ -37,6 +37,11 @@ class Constraints(NamedTuple):
     equal_scales: Bool[AnyArray, "*batch"]
     log_floor: Float[AnyArray, "*batch"]
     """Least log scale."""
+
+    @property
+    def setting(self) -> None:
+        """What a prior may know of a fit of several columns."""
+        return None
 
 
 def mixture_of(free: Unconstrained, constraints: Constraints, *, sticks: bool) -> Parameters:

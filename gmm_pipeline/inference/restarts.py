@@ -112,5 +112,5 @@ def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] 
         return 0.0
     parameters = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mixture)
     varied = {name: np.array([value]) for name, value in (learned or {}).items()}
-    (found,) = log_priors(parameters, plan.log_prior, floats["prior"], varied)
+    (found,) = log_priors(parameters, plan.log_prior, floats["prior"], varied, job.setting)
     return float(found)

@@ -22,7 +22,7 @@ from gmm_pipeline.inference.parameterization import Unconstrained, projected
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import traits
 
 
 class Problem(NamedTuple):
@@ -60,11 +60,11 @@ def _improve(
     total = jnp.sum(problem.sample_weights)
     given = log_prior.given(problem.floats)
     pseudo_count = traits(log_prior.function).pseudo_count
-    added = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
+    pseudo = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
     optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
 
     def loss(mixture: AnyParameters, constraints: Any) -> Float[Array, ""]:
-        prior = tracing.prior_density(given, mixture, constraints.active)
+        prior = tracing.prior_density(given, mixture, constraints.active, constraints.setting)
         form = family.log_likelihood_of
         return -(form(mixture, blocks, active=constraints.active, fused=fused) + prior)
 
@@ -73,8 +73,9 @@ def _improve(
         mixture, pulled_back = jax.vjp(mixture_of, free)
         value, by_mixture = jax.value_and_grad(loss)(mixture, constraints)
         (gradient,) = pulled_back(by_mixture)
-        added_ = jnp.asarray(added, total.dtype)
-        of_em = em.Problem(total, 1.0, added_, constraints, family.em_step, by_mixture)
+        count = jnp.asarray(pseudo, total.dtype)
+        added = tracing.added_by(given, constraints.active, constraints.setting)
+        of_em = em.Problem(total, 1.0, count, constraints, family.em_step, by_mixture, added)
         in_nats = jax.tree.map(jnp.negative, gradient)
         stepped = family.em_step(free, gradient, of_em)
         of_em = of_em._replace(step=lambda *_: stepped)

@@ -9,6 +9,7 @@ programs. Nothing is computed here: JAX only evaluates shapes.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.prior_traits import Added, Setting, traits
 
 COMPONENTS_STEP = 8
 """Components are padded to a multiple of this for priors that can leave components out."""
@@ -55,6 +57,14 @@ class Shape(NamedTuple):
         """Parameters of this shape, all zero."""
         return self.family.zeros(self.n_components, self.dtype)
 
+    def setting(self) -> Setting | None:
+        """What a prior may know of a fit of this shape; None for one column."""
+        columns = (self.family.n_columns,)
+        if not self.family.n_columns:
+            return None
+        covariance = columns if self.parameters().axes is None else columns * 2
+        return Setting(np.zeros(columns, self.dtype), np.ones(covariance, self.dtype), np.array(False), np.array(False))
+
 
 def use_init(init: Plugin, shape: Shape) -> Any:
     """Draw a start for data of this type; starts are drawn on the host, so there is nothing to trace.
@@ -78,9 +88,8 @@ def use_prior(log_prior: Plugin, shape: Shape) -> Any:
         log_prior: of `conf/prior/`.
         shape: number of components, number of observations and dtype.
     """
-    return jax.eval_shape(
-        lambda parameters: prior_density(log_prior, parameters, jnp.ones(shape.n_components, bool)), shape.parameters()
-    )
+    parameters, active = shape.parameters(), jnp.ones(shape.n_components, bool)
+    return jax.eval_shape(partial(prior_density, log_prior), parameters, active, shape.setting())
 
 
 def use_schedule(schedule: Plugin, shape: Shape) -> Any:
@@ -129,15 +138,28 @@ USES: dict[str, Callable[[Plugin, Shape], Any]] = {
 """How a fit calls each kind of plug-in, by config group."""
 
 
-def prior_density(log_prior: Plugin, parameters: AnyParameters, active: Any) -> Any:
+def prior_density(log_prior: Plugin, parameters: AnyParameters, active: Any, setting: Setting | None) -> Any:
     """Log prior density of the active components, in nats.
 
     Args:
-        log_prior: takes the parameters, or the parameters and which components are active.
+        log_prior: takes the parameters, and perhaps which components are active, and perhaps the setting.
         parameters: K components.
         active: [K], false for components that only pad the arrays.
+        setting: of a fit of several columns; None for one.
     """
-    return log_prior(parameters, active) if leaves_out_components(log_prior) else log_prior(parameters)
+    return log_prior(*(parameters, active, setting)[: log_prior.number_of_data()])
+
+
+def added_by(log_prior: Plugin, active: Any, setting: Setting | None) -> Added | None:
+    """Observations that a prior adds to each component of several columns.
+
+    Args:
+        log_prior: with all its hyperparameters.
+        active: [K], false for components that only pad the arrays.
+        setting: of the fit; None for one column.
+    """
+    added = traits(log_prior.function).added
+    return None if added is None or setting is None else added(active, setting, **dict(log_prior.hyperparameters))
 
 
 def leaves_out_components(log_prior: Plugin) -> bool:

@@ -17,7 +17,7 @@ unconstrained parameters, because in the weights its mode lies on the boundary.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,16 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
+from gmm_pipeline.model.covariance_priors import (
+    conjugate_added,
+    conjugate_density,
+    penalty_added,
+    penalty_density,
+    process_added,
+    process_density,
+    weak_density,
+    weakly_added,
+)
 from gmm_pipeline.model.densities import (
     log_gamma_density,
     log_half_normal_density,
@@ -33,44 +43,17 @@ from gmm_pipeline.model.densities import (
     log_stick_density,
 )
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters, Scalar
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
+from gmm_pipeline.model.prior_traits import Setting, Traits, declare
+from gmm_pipeline.model.prior_traits import traits as traits
 from gmm_pipeline.model.ranges import check_finite, check_positive
 from gmm_pipeline.model.sticks import logits_of_log_weights
 
-Prior = TypeVar("Prior", bound=Callable[..., Float[Array, ""]])
 Number = float | Float[Array, ""]
-_TRAITS = "prior_traits"
-
-
-class Traits(NamedTuple):
-    """What a fit must know about a prior before it calls it."""
-
-    sticks: bool = False
-    """Whether weights are to be optimised as broken sticks (`sticks.py`) rather than as log weights."""
-    learned: tuple[str, ...] = ()
-    """Positive hyperparameters that are optimised, as logarithms, with the parameters, starting at the config's
-    values."""
-    pseudo_count: Callable[..., Scalar] | None = None
-    """Hyperparameters -> pseudo-observations that the prior adds to each component, if it does nothing else; else
-    None."""
-
-
-def declare(declared: Traits) -> Callable[[Prior], Prior]:
-    """Decorate a prior with its traits."""
-
-    def attach(prior: Prior) -> Prior:
-        setattr(prior, _TRAITS, declared)
-        return prior
-
-    return attach
-
-
-def traits(prior: Callable[..., object]) -> Traits:
-    """The traits that a prior declares, or the defaults."""
-    return getattr(prior, _TRAITS, Traits())
 
 
 @declare(Traits(pseudo_count=lambda: 0.0))
-def flat(parameters: Parameters, active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
+def flat(parameters: AnyParameters, active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
     """No prior: a constant 0, so that the estimate is maximum likelihood.
 
     Args:
@@ -81,7 +64,7 @@ def flat(parameters: Parameters, active: Bool[AnyArray, " K"]) -> Float[Array, "
 
 
 @declare(Traits(pseudo_count=lambda *, concentration: concentration - 1.0))
-def dirichlet(parameters: Parameters, active: Bool[AnyArray, " K"], *, concentration: Number) -> Float[Array, ""]:
+def dirichlet(parameters: AnyParameters, active: Bool[AnyArray, " K"], *, concentration: Number) -> Float[Array, ""]:
     """Symmetric Dirichlet prior on the weights: log Dir(w | α, …, α), in nats (Bayesian Data Analysis, 2013).
 
     Over the k active components, Σ_j (α − 1) log w_j + log Γ(k α) − k log Γ(α); equal to `mixture.weights_loglike`.
@@ -105,9 +88,11 @@ def dirichlet(parameters: Parameters, active: Bool[AnyArray, " K"], *, concentra
     return (alpha - 1.0) * jnp.sum(jnp.where(active, log_weights, 0.0)) + normaliser
 
 
+@declare(Traits(added=weakly_added))
 def weakly_informative(
-    parameters: Parameters,
+    parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
     *,
     concentration: Number,
     loc: Number,
@@ -120,9 +105,13 @@ def weakly_informative(
     log Dir(w | α, …, α) + Σ_j [log N(μ_j | m, s) + log IG(σ_j | a, b)], a density of weights, locs and scales, in
     nats. The inverse-gamma falls off as exp(−b/σ), faster than the likelihood of a component on a single datum grows.
 
+    Of several columns, scales are those in any direction, in units of the scale of all data in it: covariances are
+    inverse-Wishart with the same most probable scale (`covariance_priors.weak_density`).
+
     Args:
         parameters: the mixture, of standardised data.
         active: which components count.
+        setting: of a fit of several columns; None for one.
         concentration: α of the weights; 1 is flat.
         loc: m, around which locs lie.
         loc_scale: s, how far from it.
@@ -135,13 +124,19 @@ def weakly_informative(
     check_finite(loc=loc)
     check_positive(loc_scale=loc_scale, scale_shape=scale_shape, scale_scale=scale_scale)
 
+    of_weights = dirichlet(parameters, active, concentration=concentration)
+    if isinstance(parameters, MultivariateParameters):
+        numbers = {"loc": loc, "loc_scale": loc_scale, "scale_shape": scale_shape, "scale_scale": scale_scale}
+        return of_weights + weak_density(parameters, active, cast(Setting, setting), **numbers)
+
     def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
         of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
         return of_loc + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
 
-    return dirichlet(parameters, active, concentration=concentration) + _over_active(log_density, parameters, active)
+    return of_weights + _over_active(log_density, parameters, active)
 
 
+@declare(Traits(several_columns=False))
 def normal_inverse_gamma(
     parameters: Parameters,
     active: Bool[AnyArray, " K"],
@@ -179,6 +174,46 @@ def normal_inverse_gamma(
     return _over_active(log_density, parameters, active)
 
 
+@declare(Traits(added=conjugate_added, conjugate=True))
+def normal_inverse_wishart(
+    parameters: AnyParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
+    *,
+    shrinkage: Number,
+    extra_degrees_of_freedom: Number,
+    variance: Number,
+) -> Float[Array, ""]:
+    """Conjugate prior of mclust on locs and covariances (Fraley & Raftery 2007), flat in the weights.
+
+    Σ_j [log N(μ_j | x̄, Σ_j/κ) + log IW(Σ_j | ν, Λ)] with ν = d + `extra_degrees_of_freedom` and Λ = `variance` C /
+    k^(2/d), where x̄ and C are mean and covariance of all data and k counts the active components; a density of locs and
+    covariances, in nats. To a component's data it adds κ more at x̄, and the scatter Λ. Diagonal models have
+    inverse-gamma variances with ν and the diagonal of Λ, spherical ones with ν and its mean; a covariance that all
+    components have counts once. Of one column it is `normal_inverse_gamma`.
+
+    Args:
+        parameters: the mixture; of standardised data if they have one column.
+        active: which components count.
+        setting: of a fit of several columns; None for one.
+        shrinkage: κ, how many observations the prior on a loc is worth.
+        extra_degrees_of_freedom: ν − d of the prior on a covariance; 2 in mclust.
+        variance: of all data, as a multiple of their covariance; each component expects its share of it.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    check_positive(shrinkage=shrinkage, extra_degrees_of_freedom=extra_degrees_of_freedom, variance=variance)
+    if isinstance(parameters, MultivariateParameters):
+        numbers = {"extra_degrees_of_freedom": extra_degrees_of_freedom, "variance": variance}
+        return conjugate_density(parameters, active, cast(Setting, setting), shrinkage=shrinkage, **numbers)
+    degrees = 1.0 + extra_degrees_of_freedom
+    return normal_inverse_gamma(
+        parameters, active, loc=0.0, shrinkage=shrinkage, degrees_of_freedom=degrees, variance=variance
+    )
+
+
+@declare(Traits(several_columns=False))
 def normal_half_normal(
     parameters: Parameters,
     active: Bool[AnyArray, " K"],
@@ -212,16 +247,24 @@ def normal_half_normal(
     return _over_active(log_density, parameters, active)
 
 
+@declare(Traits(added=penalty_added, conjugate=True))
 def variance_penalty(
-    parameters: Parameters, active: Bool[AnyArray, " K"], *, strength: Number, variance: Number
+    parameters: AnyParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
+    *,
+    strength: Number,
+    variance: Number,
 ) -> Float[Array, ""]:
     """Penalty that keeps scales from collapsing and leaves estimates consistent (Chen, Tan & Zhang 2008).
 
-    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is not normalised, so it is not a density.
+    −a Σ_j (s²/σ_j² + log(σ_j²/s²)), in nats: highest at σ_j = s. It is not normalised, so it is not a density. Of
+    several columns it is that of Chen & Tan (2009), with the covariance of all data (`penalty_density`).
 
     Args:
         parameters: the mixture, of standardised data.
         active: which components count.
+        setting: of a fit of several columns; None for one.
         strength: a, not negative; of order 1/n or 1/√n in the paper, and 0 for none.
         variance: s², of all data: 1 where they are standardised.
 
@@ -230,6 +273,8 @@ def variance_penalty(
     """
     check_finite(strength=strength, least=0.0)
     check_positive(variance=variance)
+    if isinstance(parameters, MultivariateParameters):
+        return penalty_density(parameters, active, cast(Setting, setting), strength=strength, variance=variance)
 
     def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
         log_ratio = 2.0 * log_scale - jnp.log(variance)
@@ -238,10 +283,11 @@ def variance_penalty(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(sticks=True, learned=("concentration",)))
+@declare(Traits(sticks=True, learned=("concentration",), added=process_added))
 def dirichlet_process(
-    parameters: Parameters,
+    parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
     *,
     concentration: Number,
     concentration_shape: Number,
@@ -264,9 +310,12 @@ def dirichlet_process(
     a, and a component that does not gain as much stays wide and light. The price: one normal as wide as all the data
     may be fitted by several components.
 
+    Of several columns, covariances are inverse-Wishart, as a density of log Σ (`covariance_priors.process_density`).
+
     Args:
         parameters: the mixture, of standardised data.
         active: which components count; more than are expected to be needed.
+        setting: of a fit of several columns; None for one.
         concentration: α, where learning starts: the weights that a component leaves have a share of α / (1 + α).
         concentration_shape: of the gamma prior on α.
         concentration_rate: of the gamma prior on α.
@@ -297,11 +346,16 @@ def dirichlet_process(
         log_concentration, shape=concentration_shape, rate=concentration_rate
     )
 
+    total_of_sticks = jnp.sum(jnp.where(positions < n_active - 1, of_sticks, 0.0))
+    if isinstance(parameters, MultivariateParameters):
+        numbers = {"loc": loc, "loc_scale": loc_scale, "scale_shape": scale_shape, "scale_scale": scale_scale}
+        of_columns = process_density(parameters, active, cast(Setting, setting), **numbers)
+        return total_of_sticks + of_concentration + of_columns
+
     def log_density(mu: Scalar, log_scale: Scalar) -> Float[Array, ""]:
         of_loc = log_normal_density(mu, loc=loc, scale=loc_scale)
         return of_loc + log_scale + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
 
-    total_of_sticks = jnp.sum(jnp.where(positions < n_active - 1, of_sticks, 0.0))
     return total_of_sticks + of_concentration + _over_active(log_density, parameters, active)
 
 

@@ -7,6 +7,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO
 from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.model import priors
+from gmm_pipeline.model.prior_traits import is_declared, traits
 from gmm_pipeline.records.provenance import memory
 
 OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
@@ -153,3 +156,25 @@ def check_memory(where: str, wanted: float) -> None:
             came=f"arrays of about {wanted / 1e9:.3g} GB",
             remedy="Use fewer observations, components or steps, or a larger history_every.",
         )
+
+
+def check_prior(prior: Plugin, n_columns: int) -> Plugin:
+    """A prior, if it is one for data of so many columns.
+
+    Args:
+        prior: of the config.
+        n_columns: d, or 0 for one column.
+
+    Raises:
+        InputError: it is not.
+    """
+    if n_columns and not traits(prior.function).several_columns:
+        declared = [function for function in vars(priors).values() if is_declared(function)]
+        known = [prior.__name__ for prior in declared if traits(prior).several_columns]
+        raise InputError(
+            "prior",
+            expected=f"{', '.join(known[:-1])} or {known[-1]} for several columns",
+            came=prior.function.__name__,
+            remedy="Choose one of these; prior=flat is maximum likelihood.",
+        )
+    return prior

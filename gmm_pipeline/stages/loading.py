@@ -30,7 +30,7 @@ from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
-from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory
+from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
 from gmm_pipeline.stages.running import resolved, shown
 
 FULL = "full"
@@ -132,7 +132,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=config.build_plugin(cfg, "init"),
-        log_prior=config.build_plugin(cfg, "prior"),
+        log_prior=check_prior(config.build_plugin(cfg, "prior"), n_columns),
         optimizer=config.build_plugin(cfg, "optimizer"),
         schedule=config.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,

@@ -24,7 +24,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
-from gmm_pipeline.model.priors import traits
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.stages import fit, loading
 
 CONF = ROOT / "conf"

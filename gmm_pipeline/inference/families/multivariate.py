@@ -16,6 +16,7 @@ from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
+from gmm_pipeline.model.prior_traits import Added, Setting
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
@@ -27,6 +28,16 @@ class MultivariateConstraints(NamedTuple):
     shared: Shared
     log_floor: Float[AnyArray, "*batch"]
     """Least log scale."""
+    mean: Float[AnyArray, "*batch d"]
+    """Of all data, in the units of the fit."""
+    covariance: Float[AnyArray, "*batch d d"] | Float[AnyArray, "*batch d"]
+    """Of all data; its diagonal where axes are those of the columns."""
+
+    @property
+    def setting(self) -> Setting:
+        """What a prior may know of the fit."""
+        is_one = self.shared.volume & self.shared.shape & self.shared.orientation
+        return Setting(self.mean, self.covariance, is_one, self.shared.round)
 
 
 def mixture_of(
@@ -111,7 +122,10 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
     """One step of EM, from the gradient of the objective by the mixture; see `em.em_step`.
 
     R + α − 1 = ∂ log w + w (n + K (α − 1)), Σ c r (x − μ) = Σ ∂μ, and the scatter W about μ follows from ∂Q = −e^{−s} ∘
-    (B W), or from ∂s = e^{−2s} ∘ W_ii − R where axes are those of the columns. A component without data stays.
+    (B W) and from ∂s_i = (B W Bᵀ)_ii − N, where N is R and what the prior adds to it. A component without data stays.
+
+    With a conjugate prior, W has the prior's scatter and the step is exact. Whatever N is, the step leaves a mixture in
+    its place if and only if the gradient vanishes: W gets the part of ∂s that N does not explain.
 
     Args:
         free: what the optimizer moves.
@@ -129,11 +143,13 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
     counts = jnp.where(active, by.log_component_weights + weights * everything, 0.0)
     seen = counts - jnp.where(active, problem.pseudo_count, 0.0)
     present = active & (seen > 8.0 * jnp.finfo(total.dtype).eps * total)
-    divisor = jnp.where(present, seen, 1.0)
+    added = Added(0.0, 0.0) if problem.added is None else problem.added
+    divisor = jnp.where(present, seen + added.locs, 1.0)
+    spread_over = seen + jnp.where(active, added.covariances, 0.0)
     scales, axes = jnp.exp(mixture.log_component_scales), mixture.axes
     if axes is None:
         shift = scales**2 * by.component_mus / divisor[:, None]
-        scatter = (by.log_component_scales + seen[:, None]) * scales**2
+        scatter = (by.log_component_scales + spread_over[:, None]) * scales**2
         scatter = jnp.maximum(scatter - divisor[:, None] * shift**2, 0.0)
     else:
         inverse = jnp.swapaxes(axes, 1, 2) if kind is Kind.ORIENTED else _inverse_of_unit_triangular(axes)
@@ -141,9 +157,11 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
         covariances = factors @ jnp.swapaxes(factors, 1, 2)
         shift = jnp.einsum("kij,kj->ki", covariances, by.component_mus) / divisor[:, None]
         scatter = -factors @ (scales[:, :, None] * by.axes)
+        unexplained = by.log_component_scales + jnp.sum(axes * by.axes, axis=-1) + spread_over[:, None]
+        scatter = scatter + (factors * unexplained[:, None, :]) @ jnp.swapaxes(factors, 1, 2)
         scatter = 0.5 * (scatter + jnp.swapaxes(scatter, 1, 2))
         scatter = scatter - divisor[:, None, None] * shift[:, :, None] * shift[:, None, :]
-    data = Scatter(seen, scatter, present, constraints.log_floor)
+    data = Scatter(spread_over, scatter, present, constraints.log_floor)
     log_scales = mixture.log_component_scales
     if axes is None:
         log_scales = along_columns(log_scales, data, shared)

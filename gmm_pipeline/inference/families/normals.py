@@ -93,7 +93,12 @@ def _constraints_of(
     least = np.linalg.svd(factor_of(spread), compute_uv=False)[-1]
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * least)
-    return multivariate.MultivariateConstraints(active, shared, job.data.dtype.type(log_floor))
+    dtype, mean = job.data.dtype.type, np.average(job.data, axis=0, weights=job.sample_weights)
+    by_columns = kind_of(job.covariance) in (Kind.SPHERICAL, Kind.DIAGONAL)
+    covariance = np.diagonal(spread) if by_columns else spread
+    return multivariate.MultivariateConstraints(
+        active, shared, dtype(log_floor), mean.astype(dtype), covariance.astype(dtype)
+    )
 
 
 @np.errstate(all="ignore")
