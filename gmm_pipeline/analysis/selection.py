@@ -284,7 +284,7 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
     clauses = []
     if best.n_components == max(numbers) > min(numbers):
         clauses.append(f"{max(numbers)} components are the most that were tried: raise selection.largest")
-    elif best.n_components == min(numbers) > 1:
+    elif max(numbers) > best.n_components == min(numbers) > 1:
         clauses.append(f"{min(numbers)} components are the fewest that were tried: lower selection.smallest")
     missed = [
         f"{one.name} (by {doubt.nats:.2g} nats or more)"

@@ -8,12 +8,13 @@ screened with short searches first; those that may win are then searched in full
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 
 from gmm_pipeline.inference.calls import Progress, compile_for, in_threads
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.search import SearchResult, seeded
+from gmm_pipeline.inference.search import SearchResult, derived, seeded
 from gmm_pipeline.inference.search_memory import remembered_search
 from gmm_pipeline.model import covariances
 from gmm_pipeline.model.multivariate import AnyParameters
@@ -51,17 +52,59 @@ def _compared(
     selections = _selections(asked)
     several = {number for numbers in selections for number in numbers if len(numbers) > 1}
     screened = {number: (job, plan.screen if number in several else plan) for number, (job, plan) in asked.items()}
-    searched = _searched(screened, selections, workers, progress)
+    searched = _screened(jobs, screened, selections, workers, progress)
     _exchange(jobs, screened, searched, asked, workers)
     again = _contenders(
         jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
     )
     whole = {number: asked[number] for number in again}
-    better = _searched(whole, [[number] for number in again], workers, progress)
+    # The chosen one of several covariance models is searched again, so here one search of each will do.
+    together = [group for group in _selections(whole) if jobs[group[0]].covariance]
+    alone = [[number] for number in again if not jobs[number].covariance]
+    better = _searched(whole, [*together, *alone], workers, progress)
     seeds = {number: [searched[number].best.parameters] for number in again}
     searched |= _improved_by(seeds, whole, better, workers)
     _exchange(jobs, screened, searched, again, workers)
     return searched
+
+
+def _screened(
+    jobs: Sequence[FitJob],
+    screened: Mapping[int, tuple[FitJob, SearchPlan]],
+    selections: Sequence[Sequence[int]],
+    workers: int,
+    progress: Progress | None,
+) -> dict[int, SearchResult]:
+    """Short searches of all fits; of covariance models that are represented alike, only the one with most parameters.
+
+    The others begin with the mixtures that its search kept: models differ in what they share, and less in which data
+    belong together.
+    """
+    widest = {number: _widest(number, group, jobs) for group in selections for number in group}
+    own = {number: one for number, one in screened.items() if widest[number] == number}
+    groups = [[number for number in group if number in own] for group in selections]
+    searched = _searched(own, groups, workers, progress)
+
+    def run(numbers: Sequence[int], workers: int) -> list[SearchResult]:
+        given = [_each(searched[widest[number]].mixtures) for number in numbers]
+        return derived([jobs[number] for number in numbers], screened[numbers[0]][1], given, workers)
+
+    rest = [[number for number in group if number not in own] for group in selections]
+    return searched | _of_each(run, [group for group in rest if group], workers)
+
+
+def _widest(number: int, group: Sequence[int], jobs: Sequence[FitJob]) -> int:
+    """The fit of a selection that has as many components, and of these the most parameters."""
+    if not jobs[number].covariance:
+        return number
+    alike = [other for other in group if jobs[other].plan.n_components == jobs[number].plan.n_components]
+    return max(alike, key=lambda other: jobs[other].n_parameters)
+
+
+def _each(mixtures: AnyParameters) -> list[AnyParameters]:
+    """The mixtures of an array [R, k, K] one by one."""
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), mixtures)
+    return [jax.tree.map(lambda leaf, at=at: leaf[at], flat) for at in range(len(flat.log_component_weights))]
 
 
 def _improved_by(
@@ -84,11 +127,13 @@ def _selections(asked: Mapping[int, tuple[FitJob, SearchPlan]]) -> list[list[int
     """Groups of fits that are searched together: those of one selection, or single ones."""
     found: list[list[int]] = []
     for number, (job, plan) in asked.items():
-        last = asked[found[-1][-1]] if found else None
-        if last is not None and _is_beside(job, last[0]) and plan == last[1]:
-            found[-1].append(number)
-        else:
+        # The candidates of a selection of covariance models alternate between the units of these.
+        before = found if job.covariance else found[-1:]
+        group = next((one for one in before if _is_beside(job, asked[one[-1]][0]) and plan == asked[one[-1]][1]), None)
+        if group is None:
             found.append([number])
+        else:
+            group.append(number)
     return found
 
 

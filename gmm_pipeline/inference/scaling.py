@@ -13,7 +13,7 @@ from jaxtyping import Float
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
-from gmm_pipeline.model.natural import mean_and_covariance, mean_and_spread
+from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread
 
 
 class Scaling(NamedTuple):
@@ -81,7 +81,7 @@ def linear_scaling_of(
     """
     centre, covariance = mean_and_covariance(data, sample_weights)
     if kind is Kind.FULL:
-        return LinearScaling(centre, np.linalg.cholesky(covariance))
+        return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
     spread = np.sqrt(variances if kind is Kind.DIAGONAL else np.full_like(variances, variances.mean()))
     return LinearScaling(centre, np.diag(spread))

@@ -34,9 +34,6 @@ NEAR = 0.05
 """Distance below which two mixtures are taken to lead to the same optimum."""
 MOST_CALLS, FEW_CALLS = 6, 3
 """Most calls until an optimum converges, each of twice the passes of the one before; and in a short search."""
-FEW_ROWS = 300
-"""Rows of several columns up to which the program of the search also improves its results: they have another only where
-it saves more time than it takes to compile."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -145,6 +142,33 @@ def seeded(
     return [ends.get(number, one) for number, one in enumerate(found)]
 
 
+def derived(
+    jobs: Sequence[FitJob], plan: SearchPlan, seeds: Sequence[Sequence[AnyParameters]], workers: int = 1
+) -> list[SearchResult]:
+    """Results without searches: the best optima that mixtures from elsewhere lead to.
+
+    Args:
+        jobs: fits of the same data and key.
+        plan: how thoroughly mixtures are improved.
+        seeds: for each fit, mixtures with its number of components.
+        workers: threads that compute.
+    """
+    problems = _problems(jobs, plan)
+    return in_step([_deriving(*one, plan, some) for one, some in zip(problems, seeds, strict=True)], workers)
+
+
+def _deriving(small: Problem, whole: Problem, plan: SearchPlan, seeds: Sequence[AnyParameters]) -> Search:
+    family = small.job.plan.family
+    mixtures = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves])[None], *seeds)
+    mixtures, values, _ = yield Request(small, mixtures, plan.passes)
+    mixtures = family.in_order(mixtures)
+    chosen, number = best_distinct(values, mixtures, plan.finalists, family)
+    mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
+    finalists = jax.tree.map(lambda leaf: leaf[0, : number[0]], mixtures)
+    optima = _distinct((yield from _polished(whole, finalists, plan)), family)
+    return SearchResult(tuple(optima), 0, 0, 1, mixtures, values)
+
+
 def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int) -> Search:
     mixtures, values, n_rounds = yield from _evolved(small, plan, n_searches)
     # A mixture that several searches have is improved only once.
@@ -178,8 +202,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     family = first.plan.family
     spread = family.spread_of(first)
     points = family.condensed(first, plan)
-    few = FEW_ROWS if family.n_columns else FEW
-    is_whole = len(points[0]) <= few and len(points[0]) == len(_distinct_data(first))
+    is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
         small = Problem(*points, job, spread, job.restarts * plan.mixtures)

@@ -63,11 +63,12 @@ def use_init(init: Plugin, shape: Shape) -> Any:
         init: of `conf/init/`.
         shape: number of components, number of observations and dtype.
     """
-    data = np.linspace(-1.0, 1.0, shape.n_components + 1).astype(shape.dtype)
-    sample_weights = np.ones_like(data)
-    if shape.family.n_columns:
-        data = data[:, None] ** np.arange(1, shape.family.n_columns + 1).astype(shape.dtype)
-    return init(np.zeros(2, np.uint32), data, sample_weights, shape.n_components)
+    n_columns = shape.family.n_columns
+    n_data = shape.n_components + 1 + n_columns
+    data = np.linspace(-1.0, 1.0, n_data)
+    if n_columns:  # columns that are orthogonal, so that their covariance can be inverted
+        data = np.cos(np.pi * (np.arange(n_data)[:, None] + 0.5) * np.arange(1, n_columns + 1) / n_data)
+    return init(np.zeros(2, np.uint32), data.astype(shape.dtype), np.ones(n_data, shape.dtype), shape.n_components)
 
 
 def use_prior(log_prior: Plugin, shape: Shape) -> Any:

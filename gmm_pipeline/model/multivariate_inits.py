@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance
+from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
 
 Array = np.ndarray
 
@@ -43,7 +43,7 @@ class Cloud(NamedTuple):
     def coordinates(self) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
         """The data standardised by column, and whitened."""
         centred = self.data - self.centre
-        factor = np.linalg.cholesky(self.covariance)
+        factor = factor_of(self.covariance)
         return centred / np.sqrt(np.diagonal(self.covariance)), np.linalg.solve(factor, centred.T).T
 
 

@@ -123,6 +123,23 @@ def mean_and_covariance(
     return mean, (centred * (sample_weights / sample_weights.sum())[:, None]).T @ centred
 
 
+LEAST_CORRELATED = 1e-10
+"""Least eigenvalue of a correlation matrix above which columns count as linearly independent."""
+
+
+def factor_of(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
+    """The Cholesky factor of a covariance; that of its diagonal where columns depend on each other linearly.
+
+    Args:
+        covariance: of data whose columns vary.
+    """
+    scales = np.sqrt(np.diagonal(covariance))
+    correlations = covariance / np.outer(scales, scales)
+    if np.linalg.eigvalsh(correlations)[0] <= LEAST_CORRELATED:
+        return np.diag(scales)
+    return scales[:, None] * np.linalg.cholesky(correlations)
+
+
 def mean_and_spread(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """Mean and standard deviation of data, each of weight c: Σ c x / Σ c and √(Σ c (x − mean)² / Σ c).
 

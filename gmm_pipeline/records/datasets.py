@@ -291,20 +291,16 @@ def doubts_about_weights(dataset: Dataset) -> list[str]:
     return []
 
 
-def doubts_about_columns(dataset: Dataset) -> list[str]:
-    """Why a mixture with full covariances may not be determined by data of several columns, as sentences."""
+def why_singular(dataset: Dataset) -> str:
+    """Why data of several columns do not determine full covariances, as a clause; empty if they do."""
     if dataset.data.ndim == 1:
-        return []
+        return ""
     counted = dataset.data[dataset.counts > 0]
     n_data, n_columns = counted.shape
     if n_columns >= n_data:
-        found = f"{n_columns} columns and only {n_data} observations with a positive weight"
-        return [f"{dataset.name} has {found}: full covariances cannot be estimated. Use covariance=diagonal."]
+        return f"{dataset.name} has {n_columns} columns and only {n_data} observations with a positive weight"
     together = dependent_columns(counted)
     if not together:
-        return []
+        return ""
     names = ", ".join(dataset.columns[place] for place in together[:MOST_NAMED])
-    return [
-        f"{dataset.name}: one of the columns {names} follows from the others, as shares that sum to 1 do: full "
-        "covariances would be singular. Leave one of these columns out, or use covariance=diagonal."
-    ]
+    return f"one of the columns {names} of {dataset.name} follows from the others, as shares that sum to 1 do"

@@ -29,7 +29,7 @@ from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.datasets import doubts_about_columns, doubts_about_weights, left_out, taken_columns
+from gmm_pipeline.records.datasets import doubts_about_weights, left_out, taken_columns, why_singular
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.goodness import goodness_of_fit
@@ -209,7 +209,9 @@ def note_data(job: Job) -> list[str]:
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
     for line in taken_columns(job.dataset):
         log.info("%s", line)
-    doubts = [*doubts_about_weights(job.dataset), *doubts_about_columns(job.dataset)]
+    doubts = doubts_about_weights(job.dataset)
+    if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
+        doubts.append(f"Only diagonal and spherical covariance models are compared: {why}.")
     for doubt in doubts:
         log.warning("%s", doubt)
     return doubts

@@ -28,7 +28,7 @@ from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of
 from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
-from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted
+from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory
 from gmm_pipeline.stages.running import resolved, shown
@@ -115,6 +115,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     n_columns = dataset.data.shape[1] if dataset.data.ndim > 1 else 0
     models = _models(cfg) if n_columns else ()
     _check_shared(cfg, n_columns, dataset.name)
+    if models and (why := why_singular(dataset)):
+        models = _without_full(models, why, cfg.covariance)
     kinds = tuple(dict.fromkeys(map(kind_of, models))) or (None,)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds)
     asked = _asked(cfg, prepared.distinct, models)
@@ -158,6 +160,19 @@ def _search_plan(cfg: DictConfig) -> SearchPlan | None:
         return None
     nested = {"moves": Moves(**numbers["moves"]), "starts": FirstMixtures(**numbers["starts"])}
     return SearchPlan(**{**numbers, **nested})
+
+
+def _without_full(models: tuple[str, ...], why: str, asked: str) -> tuple[str, ...]:
+    """The models whose covariances have no axes of their own, which singular data determine too."""
+    left = tuple(model for model in models if kind_of(model) in (Kind.SPHERICAL, Kind.DIAGONAL))
+    if not left:
+        raise InputError(
+            "covariance",
+            expected=f"a diagonal or spherical model, since {why}",
+            came=repr(asked),
+            remedy="Use covariance=diagonal, or leave columns out with data.columns.",
+        )
+    return left
 
 
 def _check_shared(cfg: DictConfig, n_columns: int, name: str) -> None:

@@ -107,4 +107,4 @@ def test_its_data_can_be_described_and_fitted(drawn):
     assert (described["columns"], described["column"]) == (["x1", "x2", "x3"], None)
     assert described["truth"]["covariances"] == COVARIANCES.tolist()
     datasets.check_can_be_fitted(drawn, "spec")
-    assert datasets.doubts_about_columns(drawn) == []
+    assert datasets.why_singular(drawn) == ""

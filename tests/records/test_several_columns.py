@@ -164,7 +164,7 @@ def test_columns_that_differ_by_their_units_alone_are_refused_to_the_rounding_of
     for others in (rounded, seconds):
         path = table(a=minutes, b=others)
         datasets.check_can_be_fitted(read(path), "table")
-        assert datasets.doubts_about_columns(read(path)) == []
+        assert datasets.why_singular(read(path)) == ""
 
 
 def test_commas_that_may_mark_decimals_are_in_doubt(tmp_path):
@@ -198,15 +198,15 @@ def test_columns_of_which_one_follows_from_the_others_are_doubtful(table):
     other = RANDOM.normal(size=60)
     path = table(a=shares[:, 0], free=other, b=100 * shares[:, 1], c=shares[:, 2] + 1e6)
     datasets.check_can_be_fitted(read(path), "table")
-    (doubt,) = datasets.doubts_about_columns(read(path))
-    assert "one of the columns a, b, c follows from the others" in doubt
-    assert datasets.doubts_about_columns(read(path, columns=["a", "b", "free"])) == []
-    assert datasets.doubts_about_columns(read(path, columns=["a"])) == []
+    doubt = datasets.why_singular(read(path))
+    assert "one of the columns a, b, c of table follows from the others" in doubt
+    assert datasets.why_singular(read(path, columns=["a", "b", "free"])) == ""
+    assert datasets.why_singular(read(path, columns=["a"])) == ""
 
 
 def test_fewer_observations_than_columns_are_doubtful(table):
     path = table(a=[1, 2, 4, 3], b=[2, 1, 9, 4], c=[5, 1, 3, 2], w=[1, 1, 1, 0])
-    (doubt,) = datasets.doubts_about_columns(read(path, weights_column="w"))
+    doubt = datasets.why_singular(read(path, weights_column="w"))
     assert "3 columns and only 3 observations with a positive weight" in doubt
     datasets.check_can_be_fitted(read(path, weights_column="w"), "table")
 

@@ -23,7 +23,7 @@ from gmm_pipeline.model.multivariate import (
     constrain_multivariate,
     parameters_of,
 )
-from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance
+from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
 from gmm_pipeline.model.splitting import merged_columns
 
 Array = np.ndarray
@@ -92,7 +92,7 @@ def _constraints_of(
     shared = Shared(
         *(np.array(letter != VARIABLE) for letter in (volume, shape, orientation)), np.array(shape == IDENTITY)
     )
-    least = np.sqrt(max(np.linalg.eigvalsh(spread)[0], 0.0))
+    least = np.linalg.svd(factor_of(spread), compute_uv=False)[-1]
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * least)
     return multivariate.MultivariateConstraints(active, shared, job.data.dtype.type(log_floor))
@@ -107,7 +107,7 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
     log_weights = np.asarray(parameters.log_component_weights, np.float64)
     relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
-    stretched = moves.whiteners_of(parameters) @ np.linalg.cholesky(spread)
+    stretched = moves.whiteners_of(parameters) @ factor_of(spread)
     finite = np.isfinite(stretched).all(axis=(-2, -1))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
     found = ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
