@@ -9,11 +9,14 @@ from scipy import stats
 from sklearn.datasets import load_iris
 from small_fits import job
 
+from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.columns_verdicts import climb_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason, clause_of
+from gmm_pipeline.analysis.estimates import Asked
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.analysis.nesting import compared
 from gmm_pipeline.analysis.verdicts import coincident, doubts_of
+from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.restarts import degenerate_components
@@ -169,3 +172,15 @@ def test_rows_that_are_one_value_are_reported_with_advice_for_several_columns():
     assert doubt == Doubt(Reason.TIED, other="13%")
     assert "the same row" in clause_of(doubt, of_columns=True)
     assert "scales=equal" not in clause_of(doubt, of_columns=True)
+
+
+def test_advice_is_for_several_columns():
+    """Scales of one column are no key of such a fit."""
+    numbers = {"n_steps": 10, "gradient_norm": 0.1, "converged": True}
+    none = dict.fromkeys(Answer._fields, ()) | {"diverged": False, "learned": {}, "searched": None}
+    answer = Answer(**{**none, "degenerate": (1,), "covariance": "VVV", "metrics": numbers})
+    said = verdict(Asked((2,), (False,), ("VVV",), "bic", 0, 0, 0, 0.95), answer)[0]
+    assert said.startswith("component 1 degenerate: at the floor of the scales in some direction")
+    assert "covariance=tied" in said
+    assert "scales=equal" not in said
+    assert "scales=equal" in verdict(Asked((2,), (False,), (), "bic", 0, 0, 0, 0.95), answer._replace(covariance=""))[0]
