@@ -112,9 +112,11 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
+    # Where the curvature of several columns has errors, it is that of a maximum.
+    known = np.isfinite(asymptotic.standard_errors.locs).any() or n_parameters > MOST_FREE_NUMBERS
     own = [
         one._replace(components=_renumbered(one.components, order))
-        for one in doubts_of(fit, result, units.standardised)
+        for one in doubts_of(fit, result, units.standardised, climbs=not (fit.covariance and known))
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))

@@ -65,8 +65,13 @@ def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool
     return next((reason for reason in Reason if reason in reasons & BARRING), None)
 
 
-def clause_of(doubt: Doubt) -> str:
-    """A doubt as a clause: what was seen, what it means and what to do."""
+def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
+    """A doubt as a clause: what was seen, what it means and what to do.
+
+    Args:
+        doubt: about a fit.
+        of_columns: whether it is one of several columns.
+    """
     which = listed([str(component) for component in doubt.components])
     match doubt.reason:
         case Reason.COLLAPSING:
@@ -105,9 +110,10 @@ def clause_of(doubt: Doubt) -> str:
                 "use more restarts"
             )
         case Reason.TIED:
+            tied, remedy = ("row", "covariance=tied") if of_columns else ("value", "scales=equal")
             return (
-                f"{doubt.other} of the data have the same value, which no density describes: a component on them "
-                "collapses; leave them out, or use scales=equal"
+                f"{doubt.other} of the data have the same {tied}, which no density describes: a component on them "
+                f"collapses; leave them out, or use {remedy}"
             )
         case Reason.UNRESOLVED:
             return f"{doubt.other} of the data differ by less than float32 resolves; use precision=float64"

@@ -135,7 +135,8 @@ def candidates_of(job: Job) -> list[FitJob]:
 
 def _models(names: Sequence[str], n_components: int) -> list[str]:
     """Covariance models to compare; those that are the same for one component are fitted once."""
-    return list(dict.fromkeys(map(of_one_component, names) if n_components == 1 else names))
+    several = len(names) > 1  # one alone keeps its name, which says what more components have
+    return list(dict.fromkeys(map(of_one_component, names) if n_components == 1 and several else names))
 
 
 def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:

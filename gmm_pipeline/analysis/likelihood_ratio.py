@@ -25,9 +25,11 @@ from jaxtyping import Float, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import IDENTITY
-from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain, sample_multinomial
-from gmm_pipeline.model.splitting import split_component
+from gmm_pipeline.inference.scaling import identity_of
+from gmm_pipeline.model.mixture import AnyArray, sample_multinomial
+from gmm_pipeline.model.multivariate import AnyParameters, natural_of
+from gmm_pipeline.model.multivariate_draws import draw_multinomial
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 Key = PRNGKeyArray | Num[AnyArray, "2"]
@@ -151,7 +153,7 @@ def smallest_not_rejected(
     The largest K is not tested, since there is none above it. A K without a sound fit ends the sequence.
 
     Args:
-        jobs: fits of K, K + 1, K + 2, … components and one kind of scales; two at least.
+        jobs: fits of K, K + 1, K + 2, … components and one kind of scales or covariances; two at least.
         results: of these; the first is sound.
         level: α, of each test.
         n_replicates: B, of each test.
@@ -186,7 +188,7 @@ def _fit_nulls(
 ) -> tuple[list[FitJob], list[FitResult]]:
     """Replicates of the data, and the best fit of K components to each: from the usual starts or from the truth."""
     jobs = [
-        _one_of_many(null)._replace(data=data, sample_weights=np.ones_like(data), key=key)
+        _one_of_many(null)._replace(data=data, sample_weights=np.ones(len(data), data.dtype), key=key)
         for data, key in zip(
             _replicates(null, fitted, n_replicates, key_data), jax.random.split(key_fits, n_replicates), strict=True
         )
@@ -197,12 +199,15 @@ def _fit_nulls(
     return jobs, [_best(job, results)[0] or results[0] for job, *results in pairs]
 
 
-def _replicates(null: FitJob, fitted: FitResult, n_replicates: int, key: Key) -> Float[np.ndarray, "B n"]:
-    mixture = constrain(fitted.parameters)
-    weights, locs, scales = (leaf.tolist() for leaf in mixture)
+def _replicates(null: FitJob, fitted: FitResult, n_replicates: int, key: Key) -> Float[np.ndarray, "B n ..."]:
+    mixture = natural_of(fitted.parameters)
+    keys = jax.random.split(key, n_replicates)
     n_data = round(float(np.sum(null.sample_weights, dtype=np.float64)))
+    if isinstance(mixture, MultivariateMixture):
+        return np.stack([draw_multinomial(key, mixture, n_data)[0] for key in keys]).astype(null.data.dtype)
+    weights, locs, scales = (leaf.tolist() for leaf in mixture)
     draw = jax.vmap(lambda key: sample_multinomial(key, weights, locs, scales, n_data)[0])
-    return np.asarray(draw(jax.random.split(key, n_replicates)), null.data.dtype)
+    return np.asarray(draw(keys), null.data.dtype)
 
 
 def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> list[float]:
@@ -243,12 +248,9 @@ def _searched_again(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_a
 
 def _alternatives(null: FitJob, result: FitResult) -> list[FitJob]:
     """Fits of K + 1 components: the usual one, and those from the fit of K with each component split."""
-    usual = _usual_alternative(null)
+    usual, split = _usual_alternative(null), null.plan.family.split
     return [usual] + [
-        _from(
-            usual,
-            split_component(result.parameters, component, apart=null.halves_apart, keep_scale=null.equal_scales),
-        )
+        _from(usual, split(null, result.parameters, component, null.equal_scales))
         for component in range(null.plan.n_components)
     ]
 
@@ -262,16 +264,17 @@ def _usual_alternative(null: FitJob) -> FitJob:
     return _one_of_many(null)._replace(plan=null.plan._replace(n_components=null.plan.n_components + 1))
 
 
-def _from(job: FitJob, begin: Parameters) -> FitJob:
-    return job._replace(begin=Parameters(*(np.asarray(leaf, job.data.dtype) for leaf in begin)), restarts=1)
+def _from(job: FitJob, begin: AnyParameters) -> FitJob:
+    return job._replace(begin=jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), begin), restarts=1)
 
 
 def _best(job: FitJob, results: Sequence[FitResult]) -> tuple[FitResult | None, float]:
     """The sound result of highest likelihood and its log-likelihood, in nats and float64; None and −inf if none is."""
-    leaves = zip(*(result.parameters for result in results), strict=True)
-    stacked = Parameters(*(np.stack([np.asarray(leaf) for leaf in ours]) for ours in leaves))
+    stacked = jax.tree.map(
+        lambda *ours: np.stack([np.asarray(leaf) for leaf in ours]), *(result.parameters for result in results)
+    )
     data, sample_weights = np.asarray(job.data, np.float64), np.asarray(job.sample_weights, np.float64)
-    found = diagnostics.log_likelihoods(stacked, data, sample_weights, IDENTITY)
+    found = diagnostics.log_likelihoods(stacked, data, sample_weights, identity_of(job.plan.family.n_columns))
     sound = np.where([_is_sound(result) for result in results], found, -np.inf)
     sound = np.where(np.isnan(sound), -np.inf, sound)
     best = int(np.argmax(sound))

@@ -1,59 +1,22 @@
 """Standard errors of a mixture of several columns, from the curvature of its log posterior, in float64.
 
 As in one column the covariance of the estimates is the inverse of the observed information (Efron & Hinkley 1978; Louis
-1982). Its free numbers are those of the covariance model: log weights, locs, log volumes, log shapes of sum zero, and
-rotations away from the fitted orientations, each equal or variable. The log joint density of a datum and a component is
-linear in 1, z and z zᵀ, so that all that the Hessian needs of the data are sums of their products, collected in NumPy
-block by block; how the coefficients depend on the free numbers is autodiff of a program that sees no data. z is
-standardised by the fitted component, so that nothing is lost to cancellation. The price: (K d²/2)² products a datum,
-and models with orientations of their own have no errors where two axes of a component are equally long.
+1982), here in the free numbers of the covariance model (`multivariate_curvature.py`). The price: models with
+orientations of their own have no errors where two axes of a component are equally long.
 
 Sample weights are counts, as in `uncertainty`.
 """
 
 from collections.abc import Iterable
 from statistics import NormalDist
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.analysis.uncertainty import LEAST_SHARE
-from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture, definite_or_identity
-
-ELEMENTS_AT_ONCE = 2**21
-"""Of the products of a block of data."""
-
-
-class Origin(NamedTuple):
-    """The fit, as the point where all free numbers are zero."""
-
-    log_weights: Float[np.ndarray, " K"]
-    locs: Float[np.ndarray, "K d"]
-    factors: Float[np.ndarray, "K d d"]
-    """L of Σ = L Lᵀ."""
-    log_variances: Float[np.ndarray, "K d"]
-    """Along the axes: log volume and log shape."""
-    orientations: Float[np.ndarray, "K d d"]
-    """Axes, as columns."""
-
-
-class Free(NamedTuple):
-    """The free numbers of a covariance model; a first axis of 1 where the components share them, of 0 for none."""
-
-    log_weights: Float[Array | np.ndarray, " K"]
-    """Added to the log weights, which are then normalised."""
-    locs: Float[Array | np.ndarray, "K d"]
-    """In units of L."""
-    volumes: Float[Array | np.ndarray, " V"]
-    shapes: Float[Array | np.ndarray, "S d-1"]
-    turns: Float[Array | np.ndarray, "D q"]
-    """Angles in the planes of pairs of axes."""
+from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
 
 
 def multivariate_errors(
@@ -79,35 +42,14 @@ def multivariate_errors(
         degenerate: components on the boundary.
     """
     n_components, n_columns = mixture.locs.shape
-    undefined = MultivariateErrors(*(np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2)))
     sound = np.setdiff1d(np.arange(n_components), list(degenerate))
-    finite = all(np.isfinite(leaf).all() for leaf in mixture)
-    if not len(sound) or not finite or not definite_or_identity(mixture.covariances)[1].all():
-        return undefined
-    origin = _origin_of(mixture, model)
-    counts = np.asarray(sample_weights, np.float64)
-    means, products, together = _sums(origin, np.asarray(data, np.float64), counts)
-    with jax.enable_x64(True):
-        zero = _zeros(model, n_components, n_columns)
-        of_complete, of_prior, slopes, reported = (
-            np.asarray(one) for one in _derivatives(zero, origin, means, log_prior)
-        )
-    counted = np.union1d(sound, np.flatnonzero(counts.sum() * mixture.weights >= 1.0)).astype(int)
-    free = _moving(zero, sound, counted, mixture.weights)
-    flat_slopes = slopes.reshape(-1, slopes.shape[-1])[:, free]
-    within = np.einsum("kpf,kpq,kqg->fg", slopes[..., free], products, slopes[..., free], optimize=True)
-    information = flat_slopes.T @ together @ flat_slopes - within - (of_complete + of_prior)[np.ix_(free, free)]
-    most = np.abs(np.diag(of_complete)[free]) + np.abs(np.diag(of_prior)[free])
-    if not np.isfinite(information).all() or not most.min(initial=1.0) > 0.0:
-        return undefined
-    unit = 1.0 / np.sqrt(most)
-    shares, directions = np.linalg.eigh(unit[:, None] * information * unit)
-    if not shares.min(initial=1.0) > LEAST_SHARE:
-        return undefined
-    moved = reported[:, free] @ (unit[:, None] * directions)
-    errors = _split(np.sqrt(np.sum(moved**2 / shares, axis=1)), n_components, n_columns)
+    found = multivariate_curvature(mixture, model, data, sample_weights, log_prior=log_prior, degenerate=degenerate)
+    if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
+        return MultivariateErrors(*(np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2)))
+    moved = found.reported @ found.directions
+    errors = _split(np.sqrt(np.sum(moved**2 / found.shares, axis=1)), n_components, n_columns)
     # If no weight can vary, no data determine them: their errors are unknown rather than 0.
-    of_weights = np.array([], int) if len(counted) == 1 < n_components else counted
+    of_weights = np.array([], int) if len(found.counted) == 1 < n_components else found.counted
     for number, leaf in enumerate(errors):
         leaf[np.setdiff1d(np.arange(n_components), sound if number else of_weights)] = np.nan
     return errors._replace(correlations=errors.correlations * (1.0 - np.eye(n_columns)))
@@ -147,143 +89,6 @@ def multivariate_intervals(
                 )
             )
     return ends[0], ends[1]
-
-
-def _origin_of(mixture: MultivariateMixture, model: str) -> Origin:
-    """Volumes, shapes and orientations of a fit; shared ones are averaged, since a fit has rounding errors."""
-    volume, shape, orientation = model
-    covariances, n_columns = mixture.covariances, mixture.locs.shape[1]
-    if orientation == "I":
-        orientations = np.broadcast_to(np.eye(n_columns), covariances.shape)
-    else:
-        together = covariances
-        if orientation == "E":
-            # Matrices with the same axes; with equal weights, those of opposite shapes could have a sum without any.
-            scaled = covariances / np.trace(covariances, axis1=1, axis2=2)[:, None, None]
-            mixed = np.tensordot(1.0 / (np.arange(len(covariances)) + np.sqrt(2.0)), scaled, 1)
-            together = np.broadcast_to(mixed, covariances.shape)
-        orientations = np.linalg.eigh(together)[1]
-    log_variances = np.log(np.einsum("kji,kjl,kli->ki", orientations, covariances, orientations))
-    volumes = log_variances.mean(axis=1, keepdims=True)
-    shapes = log_variances - volumes
-    if volume == "E":
-        volumes = volumes.mean(axis=0, keepdims=True)
-    if shape != "V":
-        shapes = shapes.mean(axis=0, keepdims=True) if shape == "E" else np.zeros_like(shapes)
-    log_variances = volumes + shapes + np.zeros_like(log_variances)
-    factors = np.linalg.cholesky((orientations * np.exp(log_variances)[:, None]) @ np.swapaxes(orientations, 1, 2))
-    with np.errstate(divide="ignore"):
-        log_weights = np.maximum(np.log(mixture.weights), -700.0)
-    return Origin(log_weights, mixture.locs, factors, log_variances, np.array(orientations))
-
-
-def _zeros(model: str, n_components: int, n_columns: int) -> Free:
-    volumes, shapes, turns = ({"E": 1, "V": n_components, "I": 0}[letter] for letter in model)
-    n_planes = n_columns * (n_columns - 1) // 2
-    sizes = ((n_components,), (n_components, n_columns), (volumes,), (shapes, n_columns - 1), (turns, n_planes))
-    return Free(*(np.zeros(size) for size in sizes))
-
-
-def _moving(zero: Free, sound: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Places of the free numbers in the flat vector: without the heaviest weight, and what is only of fixed ones."""
-    of_components = [np.setdiff1d(counted, [counted[np.argmax(weights[counted])]]), *[sound] * 4]
-    masks = []
-    for leaf, moving in zip(zero, of_components, strict=True):
-        shared = len(leaf) < len(weights)
-        rows = np.full(len(leaf), True) if shared else np.isin(np.arange(len(leaf)), moving)
-        masks.append(np.broadcast_to(rows.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape).ravel())
-    return np.flatnonzero(np.concatenate(masks))
-
-
-def _sums(
-    origin: Origin, data: Float[np.ndarray, "n d"], counts: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "K p"], Float[np.ndarray, "K p p"], Float[np.ndarray, "Kp Kp"]]:
-    """Σ c r_j T_j, Σ c r_j T_j T_jᵀ and Σ c (r T)(r T)ᵀ with T_j = (1, z_j, products of z_j)."""
-    n_components, n_columns = origin.locs.shape
-    rows, columns = np.triu_indices(n_columns)
-    n_features = 1 + n_columns + len(rows)
-    whiteners = np.linalg.inv(origin.factors)
-    heights = origin.log_weights - 0.5 * origin.log_variances.sum(axis=1)
-    means, products = np.zeros((n_components, n_features)), np.zeros((n_components, n_features, n_features))
-    together = np.zeros((n_components * n_features,) * 2)
-    size = max(ELEMENTS_AT_ONCE // (n_components * n_features), 1)
-    for first in range(0, len(data), size):
-        here, counts_here = data[first : first + size], counts[first : first + size]
-        z = np.einsum("kij,knj->kin", whiteners, here - origin.locs[:, None])
-        joint = heights[:, None] - 0.5 * np.sum(z * z, axis=1)
-        r = np.exp(joint - joint.max(axis=0))
-        r = r / r.sum(axis=0)
-        features = np.concatenate([np.ones_like(r)[:, None], z, z[:, rows] * z[:, columns]], axis=1)
-        weighted = features * r[:, None]
-        means += weighted @ counts_here
-        products += (weighted * counts_here) @ np.swapaxes(features, 1, 2)
-        flat = weighted.reshape(n_components * n_features, -1)
-        together += (flat * counts_here) @ flat.T
-    return means, products, together
-
-
-def _axes_at(free: Free, origin: Origin) -> tuple[Array, Array]:
-    """Log variances along the axes, and the axes: orthogonal to second order, which is all that derivatives need."""
-    n_columns = origin.locs.shape[1]
-    contrasts = np.linalg.qr(np.column_stack([np.ones(n_columns), np.eye(n_columns)[:, 1:]]))[0][:, 1:].T
-    log_variances = jnp.asarray(origin.log_variances) + free.volumes[:, None]
-    if free.shapes.shape[0]:
-        log_variances = log_variances + free.shapes @ contrasts
-    axes = jnp.asarray(origin.orientations)
-    if free.turns.shape[0]:
-        rows, columns = np.triu_indices(n_columns, 1)
-        skew = jnp.zeros((free.turns.shape[0], n_columns, n_columns)).at[:, rows, columns].set(free.turns)
-        skew = skew - jnp.swapaxes(skew, 1, 2)
-        axes = axes @ (jnp.eye(n_columns)[None] + skew + 0.5 * skew @ skew)
-    return log_variances, axes
-
-
-def _mixture_at(free: Free, origin: Origin) -> tuple[Array, Array, Array]:
-    log_variances, axes = _axes_at(free, origin)
-    weights = jax.nn.softmax(origin.log_weights + free.log_weights)
-    locs = jnp.asarray(origin.locs) + jnp.einsum("kij,kj->ki", origin.factors, free.locs)
-    return weights, locs, (axes * jnp.exp(log_variances)[:, None]) @ jnp.swapaxes(axes, 1, 2)
-
-
-def _coefficients(free: Free, origin: Origin) -> Array:
-    """Of 1, z and the products of z in the log joint density of each component, [K, p], up to a constant."""
-    log_variances, axes = _axes_at(free, origin)
-    turned = jnp.swapaxes(axes, 1, 2) @ origin.factors
-    precisions = jnp.swapaxes(turned, 1, 2) @ (jnp.exp(-log_variances)[:, :, None] * turned)
-    linear = jnp.einsum("kij,kj->ki", precisions, free.locs)
-    constants = jax.nn.log_softmax(origin.log_weights + free.log_weights)
-    constants = constants - 0.5 * jnp.sum(log_variances, axis=1) - 0.5 * jnp.sum(linear * free.locs, axis=1)
-    rows, columns = np.triu_indices(origin.locs.shape[1])
-    quadratic = jnp.asarray(np.where(rows == columns, -0.5, -1.0))[None] * precisions[:, rows, columns]
-    return jnp.concatenate([constants[:, None], linear, quadratic], axis=1)
-
-
-def _reported(free: Free, origin: Origin) -> Array:
-    weights, locs, covariances = _mixture_at(free, origin)
-    scales = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
-    correlations = covariances / (scales[:, :, None] * scales[:, None, :])
-    return jnp.concatenate([leaf.ravel() for leaf in (weights, locs, covariances, scales, correlations)])
-
-
-@jax.jit
-def _derivatives(
-    zero: Free, origin: Origin, means: Array, log_prior: Partial | None
-) -> tuple[Array, Array, Array, Array]:
-    """Hessians of the complete-data log-likelihood and of the log prior; Jacobians of coefficients and of numbers."""
-    flat, unravel = ravel_pytree(zero)
-
-    def complete(values: Array) -> Array:
-        return jnp.sum(_coefficients(unravel(values), origin) * means)
-
-    def prior(values: Array) -> Array:
-        return jnp.zeros(()) if log_prior is None else log_prior(*_mixture_at(unravel(values), origin))
-
-    return (
-        jax.hessian(complete)(flat),
-        jax.hessian(prior)(flat),
-        jax.jacfwd(lambda values: _coefficients(unravel(values), origin))(flat),
-        jax.jacfwd(lambda values: _reported(unravel(values), origin))(flat),
-    )
 
 
 def _split(values: Float[np.ndarray, " numbers"], n_components: int, n_columns: int) -> MultivariateErrors:

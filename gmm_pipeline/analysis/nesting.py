@@ -18,7 +18,6 @@ from gmm_pipeline.inference.restarts import log_prior
 from gmm_pipeline.model.covariances import contains, of_one_component
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, natural_of
-from gmm_pipeline.model.splitting import merged
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
@@ -107,13 +106,14 @@ def _halved(own: _Candidate, other: _Candidate) -> AnyParameters | None:
 
 
 def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
-    number, equal = own.job.plan.n_components, own.job.equal_scales
+    job = own.job
     found = []
     for other in candidates:
         pairs = [doubt.components[:2] for doubt in other.doubts if doubt.reason == Reason.COINCIDENT]
-        alike = other.job.equal_scales == equal and other.job.plan.n_components == number + 1
+        kinds = ((one.equal_scales, one.covariance) for one in (job, other.job))
+        alike = len({*kinds}) == 1 and other.job.plan.n_components == job.plan.n_components + 1
         if own.is_sound and other.is_sound and alike and pairs:
-            parameters = merged(other.result.parameters, *pairs[0], keep_scale=equal)
+            parameters = other.job.plan.family.merged(other.job, other.result.parameters, *pairs[0])
             # Merging did not change the likelihood, to the same precision.
             gap = own.at(parameters, other.log_likelihood) - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []

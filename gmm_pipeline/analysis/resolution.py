@@ -39,25 +39,28 @@ def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
 
 
-def share_tied(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> float:
+def share_tied(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> float:
     """Share of the data that have the most frequent value; 0 if they are few, or if rounding explains the ties.
+
+    Whether several columns were rounded is not known in the units of a fit, so there rounding is always a possibility.
 
     Args:
         data: x.
         sample_weights: c, how often each datum counts.
     """
     every = max(1, len(data) // SAMPLE)
-    values, inverse = np.unique(np.asarray(data[::every], np.float64), return_inverse=True)
-    counts = np.bincount(inverse, weights=sample_weights[::every])
+    axis = 0 if data.ndim > 1 else None
+    values, inverse = np.unique(np.asarray(data[::every], np.float64), axis=axis, return_inverse=True)
+    counts = np.bincount(inverse.ravel(), weights=sample_weights[::every])
     if len(values) == 1:
         return 0.0
     (next_to_most, most), total = np.sort(counts)[-2:], float(counts.sum())
     few = most <= max(FEW_TIES, MANY_TIES * total)
-    by_rounding = rounding_step(data) is not None and most <= LIKE_ITS_NEIGHBOURS * next_to_most
+    by_rounding = (data.ndim > 1 or rounding_step(data) is not None) and most <= LIKE_ITS_NEIGHBOURS * next_to_most
     return 0.0 if few or by_rounding else float(most) / total
 
 
-def share_unresolved(data: Float[np.ndarray, " n"], rounded: Float[np.ndarray, " n"]) -> float:
+def share_unresolved(data: Float[np.ndarray, "n ..."], rounded: Float[np.ndarray, "n ..."]) -> float:
     """Share of the data whose distinct values become equal in the fit; 0 if they are few.
 
     Args:
@@ -67,7 +70,8 @@ def share_unresolved(data: Float[np.ndarray, " n"], rounded: Float[np.ndarray, "
     if rounded.dtype == np.float64:
         return 0.0
     every = max(1, len(data) // SAMPLE)
-    values = np.unique(np.asarray(data[::every], np.float64))
-    _, sizes = np.unique(values.astype(rounded.dtype), return_counts=True)
+    axis = 0 if data.ndim > 1 else None
+    values = np.unique(np.asarray(data[::every], np.float64), axis=axis)
+    _, sizes = np.unique(values.astype(rounded.dtype), axis=axis, return_counts=True)
     share = float(sizes[sizes > 2].sum() / len(data[::every])) if (sizes > 2).any() else 0.0
     return share if share > SPIKE else 0.0

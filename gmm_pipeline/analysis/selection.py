@@ -185,7 +185,7 @@ def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
         degenerate=result.degenerate,
         diverged=result.diverged,
         converged=result.converged,
-        doubts=doubts_of(job, result, units.standardised),
+        doubts=doubts_of(job, result, units.standardised, climbs=not job.covariance),
         covariance=job.covariance,
     )
 

@@ -6,64 +6,61 @@ by a mixture with fewer components and the same likelihood, or by a nearby point
 higher posterior. So no doubt is raised about the best fit of a model. The price: a better optimum far away is not
 detected.
 
-Everything is float64 NumPy on the host, so that no number of components needs compiling. It takes one pass over the
+Everything is float64 NumPy on the host, so that no number of components needs compiling, but for the curvature of
+several columns (`columns_verdicts.py`). It takes one pass over the
 data for the curvature, another if two components are near each other, and some more if a direction is flat.
 """
 
 import math
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.ascent import FLAT, ascent
+from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
 from gmm_pipeline.analysis.uncertainty import curvature, peak_of
 from gmm_pipeline.inference.collapse import collapsing
-from gmm_pipeline.inference.families.normal import fewest_data
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
-from gmm_pipeline.model.multivariate import MultivariateParameters
-from gmm_pipeline.model.splitting import merged
+from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
+from gmm_pipeline.model.natural import MultivariateMixture, is_finite
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
 """Largest distance of locs in scales, and largest log ratio of scales, of components that may coincide."""
-FLAT = 1e-6
-"""Share of the complete information up to which a direction may lead upward; above the rounding of sums."""
-FIRST_STEP, DOUBLINGS = 0.25, 12
-"""Longest walk in such a direction, in standard errors of the complete information: √n for a million data."""
-STEPS_ON_THE_LEVEL = 4
-"""Doublings after which a direction without gain is considered level."""
-MOST_DIRECTIONS = 3
-"""Most directions that are tried, steepest first, which bounds the passes over the data."""
-ROUNDING = 1e-11
-"""Rounding error of a log posterior, as a share of the number of observations and of itself."""
 
 
 @np.errstate(all="ignore")
-def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."]) -> tuple[Doubt, ...]:
-    """Doubts about a fit by itself; none for one that diverged, and, so far, none for one of several columns.
+def doubts_of(
+    job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."], *, climbs: bool = True
+) -> tuple[Doubt, ...]:
+    """Doubts about a fit by itself; none for one that diverged. One of several columns is never narrower than rounding.
 
     Args:
         job: what was fitted.
         result: its answer.
         data: in the units of the fit, before they were rounded to its precision.
+        climbs: whether it is examined for a saddle, which for several columns compiles a program.
     """
-    if isinstance(result.parameters, MultivariateParameters):
-        return ()
-    mixture = constrain(exact(result.parameters))
-    if result.diverged or not np.isfinite(mixture).all():
+    parameters = result.parameters
+    of_columns = isinstance(parameters, MultivariateParameters)
+    if result.diverged or not is_finite(natural_of(parameters)):
         return ()
     # With a prior over sticks, empty or equal components are intended.
     by_intent = over_sticks(job.plan.log_prior)
-    groups = [] if by_intent else coincident(job, result.parameters, data)
-    escape = climb(job, result, data) if result.converged and not by_intent else 0.0
+    groups = [] if by_intent else coincident(job, parameters, data)
+    climbs = climbs and result.converged and not by_intent
+    escape = (climb_columns if of_columns else climb)(job, result, data) if climbs else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
-    narrow = tuple(sorted({*narrower_than_rounding(mixture, rounding_step(data))} - explained))
+    steps = () if of_columns else narrower_than_rounding(constrain(exact(parameters)), rounding_step(data))
+    narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     hidden, tied = share_unresolved(data, job.data), share_tied(data, np.asarray(job.sample_weights, np.float64))
     return (
@@ -76,7 +73,7 @@ def doubts_of(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."]) 
     )
 
 
-def coincident(job: FitJob, parameters: Parameters, data: Float[np.ndarray, " n"]) -> list[tuple[int, ...]]:
+def coincident(job: FitJob, parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> list[tuple[int, ...]]:
     """Groups of components of which any two can be merged without changing the log-likelihood.
 
     Components with too few data are left out, since they are degenerate.
@@ -86,22 +83,25 @@ def coincident(job: FitJob, parameters: Parameters, data: Float[np.ndarray, " n"
         parameters: where it ended.
         data: in the units of the fit.
     """
-    mixture = constrain(parameters)
+    family = job.plan.family
+    mixture: Any = natural_of(parameters)
     counts = np.asarray(job.sample_weights, np.float64)
-    with_data = counts.sum() * mixture.weights >= fewest_data(job)
+    with_data = counts.sum() * mixture.weights >= family.fewest_data(job)
+    of_columns = isinstance(mixture, MultivariateMixture)
+    near, gain = (columns_are_near, gain_of_merging_columns) if of_columns else (_are_near, _gain_of_merging)
     groups: list[set[int]] = []
     for pair in combinations(range(len(mixture.locs)), 2):
-        if with_data[list(pair)].all() and _are_near(mixture, *pair):
-            one = constrain(merged(parameters, *pair, keep_scale=job.equal_scales))
-            if _gain_of_merging(mixture, pair, one, data, counts) >= -SAME_OPTIMUM:
+        if with_data[list(pair)].all() and near(mixture, pair):
+            one = family.natural(family.merged(job, parameters, *pair))
+            if gain(mixture, pair, one, data, counts) >= -SAME_OPTIMUM:
                 joined = [group for group in groups if group & {*pair}]
                 groups = [group for group in groups if group not in joined] + [set().union(pair, *joined)]
     return sorted(tuple(sorted(group)) for group in groups)
 
 
-def _are_near(mixture: Mixture, one: int, other: int) -> bool:
-    scales = mixture.scales[[one, other]]
-    apart = abs(mixture.locs[one] - mixture.locs[other])
+def _are_near(mixture: Mixture, pair: tuple[int, int]) -> bool:
+    scales = mixture.scales[list(pair)]
+    apart = abs(np.diff(mixture.locs[list(pair)])[0])
     return bool(apart <= NEAR * scales.max() and abs(np.diff(np.log(scales))[0]) <= NEAR)
 
 
@@ -121,8 +121,7 @@ def _gain_of_merging(
 def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> float:
     """How many nats the log posterior gains on a walk from the fit that never descends; 0 at a maximum.
 
-    Only directions of negligible curvature are tried. A walk doubles its length until the first point that is lower
-    than the last, so that no dip is crossed: it finds a slope, not another optimum.
+    Only directions of negligible curvature are tried.
 
     Args:
         job: what was fitted.
@@ -141,20 +140,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
             return -math.inf
         return log_posterior_at(job, Parameters(*point), result.learned, data)
 
-    start = height(np.zeros(begin.size))
-    noise = ROUNDING * (len(data) + abs(start))
-    for direction in found.directions[:, found.shares < FLAT].T[:MOST_DIRECTIONS]:
-        for sign in (FIRST_STEP, -FIRST_STEP):
-            last = start
-            for doubling in range(DOUBLINGS):
-                reached = height(sign * 2.0**doubling * direction)
-                level = doubling > STEPS_ON_THE_LEVEL and reached - start <= noise
-                if level or not reached >= last - noise:
-                    break
-                last = reached
-            if last - start > SAME_OPTIMUM:
-                return last - start
-    return 0.0
+    return ascent(height, found.directions[:, found.shares < FLAT], n_data=len(data))
 
 
 def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, ...]:

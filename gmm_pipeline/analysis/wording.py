@@ -30,13 +30,8 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     if answer.diverged:
         return ["it diverged: its numbers are not a result"]
     if answer.degenerate:
-        which = ", ".join(map(str, answer.degenerate))
-        clauses.append(
-            f"component{'s' * (len(answer.degenerate) > 1)} {which} degenerate: at the floor of the scales or with too "
-            "few observations, where the likelihood is unbounded; use fewer components, scales=equal or a prior on "
-            "scales, or a lower scale_floor and fewest_data if they are real"
-        )
-    clauses += [clause_of(doubt) for doubt in answer.doubts]
+        clauses.append(_degenerate(answer))
+    clauses += [clause_of(doubt, of_columns=bool(answer.covariance)) for doubt in answer.doubts]
     clauses += about_choice(asked, answer)
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
     if metrics["converged"]:
@@ -57,6 +52,17 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     if metrics.get("bootstrap_dropped"):
         clauses.append(f"{metrics['bootstrap_dropped']:,} of {asked.bootstrap:,} replicates had no sound fit")
     return clauses
+
+
+def _degenerate(answer: Answer) -> str:
+    several, which = len(answer.degenerate) > 1, ", ".join(map(str, answer.degenerate))
+    where, remedy = "at the floor of the scales", "scales=equal or a prior on scales"
+    if answer.covariance:
+        where, remedy = f"{where} in some direction", "a smaller covariance model such as covariance=tied"
+    return (
+        f"component{'s' * several} {which} degenerate: {where} or with too few observations, where the likelihood is "
+        f"unbounded; use fewer components, {remedy}, or a lower scale_floor and fewest_data if they are real"
+    )
 
 
 def _tested(test: LikelihoodRatioTest) -> str:

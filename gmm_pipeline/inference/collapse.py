@@ -24,7 +24,7 @@ NARROWER = 10.0
 """Factor by which a component is narrowed to test for a collapse; less if the floor is reached."""
 
 
-def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> tuple[int, ...]:
+def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."]) -> tuple[int, ...]:
     """The components of a fit that used all its steps which were on their way to a collapse.
 
     The log posterior was rising and the scale falling when the steps ran out, most of the component's data are one

@@ -111,26 +111,31 @@ def _of_columns(
     with np.errstate(divide="ignore"):  # a component may have no weight: −inf
         heights = np.log(weights) - log_scales.sum(axis=-1) - locs.shape[-1] * HALF_LOG_TWO_PI
 
-    def distances(data: np.ndarray, locs: np.ndarray) -> np.ndarray:
-        standardised = np.einsum("kij,knj->kni", whiteners, data - locs)
-        return np.einsum("kni,kni->kn", standardised, standardised)
+    return partial(_of_columns_chunk, weights, locs, heights, whiteners)
 
-    def of_chunk(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            joint = heights[:, None] - 0.5 * distances(data, locs[:, None])
-        highest = joint.max(axis=0)
-        lost = ~np.isfinite(highest)
-        if lost.any():  # a unit in which squares are finite
-            unit = np.maximum(np.abs(data[lost]).max(axis=1, keepdims=True), np.abs(locs).max())
-            squares = distances(data[lost] / unit, locs[:, None] / unit)
-            squares[weights == 0] = np.inf
-            joint[:, lost] = np.where(squares == squares.min(axis=0), 0.0, -np.inf)
-            highest[lost] = -np.inf
-        relative = np.exp(joint - np.where(lost, 0.0, highest))
-        total = relative.sum(axis=0)
-        return highest + np.log(total), relative / total
 
-    return of_chunk
+def _of_columns_chunk(
+    weights: np.ndarray, locs: np.ndarray, heights: np.ndarray, whiteners: np.ndarray, data: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        joint = heights[:, None] - 0.5 * _distances(whiteners, data, locs[:, None])
+    highest = joint.max(axis=0)
+    lost = ~np.isfinite(highest)
+    if lost.any():  # a unit in which squares are finite
+        unit = np.maximum(np.abs(data[lost]).max(axis=1, keepdims=True), np.abs(locs).max())
+        squares = _distances(whiteners, data[lost] / unit, locs[:, None] / unit)
+        squares[weights == 0] = np.inf
+        joint[:, lost] = np.where(squares == squares.min(axis=0), 0.0, -np.inf)
+        highest[lost] = -np.inf
+    relative = np.exp(joint - np.where(lost, 0.0, highest))
+    total = relative.sum(axis=0)
+    return highest + np.log(total), relative / total
+
+
+def _distances(whiteners: np.ndarray, data: np.ndarray, locs: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distances, [K, n]."""
+    standardised = np.einsum("kij,knj->kni", whiteners, data - locs)
+    return np.einsum("kni,kni->kn", standardised, standardised)
 
 
 def evaluate(

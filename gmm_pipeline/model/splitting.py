@@ -7,7 +7,9 @@ components is a lower bound for K + 1.
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.model.covariances import IDENTITY, VARIABLE
 from gmm_pipeline.model.mixture import Parameters, exact
+from gmm_pipeline.model.natural import MultivariateMixture, taken
 
 
 def split_component(
@@ -60,3 +62,34 @@ def merged(parameters: Parameters, one: int, other: int, *, keep_scale: bool = F
     log_weights[one], locs[one] = log_weight, loc
     log_scales[one] = log_scales[one] if keep_scale else 0.5 * np.log(variance)
     return Parameters(*(np.delete(leaf, other) for leaf in (log_weights, locs, log_scales)))
+
+
+def merged_columns(mixture: MultivariateMixture, one: int, other: int, model: str = "VVV") -> MultivariateMixture:
+    """Merge two of K components of several columns into one that has their total weight, mean and covariance.
+
+    A model in which components share something allows only some covariances: there it has that of the heavier one. One
+    whose axes are those of the columns keeps the variances alone; a spherical one their mean.
+
+    Args:
+        mixture: of K components.
+        one: the first; the merged component takes its place.
+        other: the second, which is removed.
+        model: covariance model of the mixture.
+    """
+    pair = [one, other]
+    weight = mixture.weights[pair].sum()
+    shares = mixture.weights[pair] / weight
+    loc = shares @ mixture.locs[pair]
+    away = mixture.locs[pair] - loc
+    covariance = np.einsum("k,kij->ij", shares, mixture.covariances[pair] + away[:, :, None] * away[:, None, :])
+    _, shape, orientation = model
+    if not set(model) <= {VARIABLE, IDENTITY}:
+        covariance = mixture.covariances[pair[int(np.argmax(shares))]]
+    elif shape == IDENTITY:
+        covariance = np.eye(len(loc)) * np.trace(covariance) / len(loc)
+    elif orientation == IDENTITY:
+        covariance = np.diag(np.diagonal(covariance))
+    rest = taken(mixture, np.delete(np.arange(len(mixture.weights)), other))
+    place = one - (other < one)
+    rest.weights[place], rest.locs[place], rest.covariances[place] = weight, loc, covariance
+    return rest

@@ -12,6 +12,7 @@ import numpy as np
 from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles, kolmogorov
 from gmm_pipeline.analysis.columns_agreement import Distances, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.report.wording import many, number, plural
@@ -121,9 +122,12 @@ def soundness(run: Record) -> Finding:
     """Whether a component has collapsed."""
     if run.degenerate:
         which = ", ".join(map(str, run.degenerate))
+        where, remedy = "", "scales=equal or a prior on scales"
+        if isinstance(run.fitted, MultivariateMixture):
+            where, remedy = " in some direction", "or a smaller covariance model such as covariance=tied"
         words = (
-            f"Component{'s' * (len(run.degenerate) > 1)} {which}: at the floor of the scales or with too few "
-            "observations, where the likelihood is unbounded. Use fewer components, scales=equal or a prior on scales."
+            f"Component{'s' * (len(run.degenerate) > 1)} {which}: at the floor of the scales{where} or with too few "
+            f"observations, where the likelihood is unbounded. Use fewer components, {remedy}."
         )
         return Finding(BAD, "Components", f"{plural(len(run.degenerate), 'degenerate component')}", words)
     if run.metrics.get("n_degenerate") is None:

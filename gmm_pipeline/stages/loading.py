@@ -184,6 +184,13 @@ def _check_shared(cfg: DictConfig, n_columns: int, name: str) -> None:
             came="equal",
             remedy="Use covariance=tied (EEE), or covariance=EII for spheres of one size.",
         )
+    if n_columns and cfg.criterion == LIKELIHOOD_RATIO and len(_models(cfg)) > 1:
+        raise InputError(
+            "covariance",
+            expected=f"one covariance model where criterion={LIKELIHOOD_RATIO}, which compares numbers of components",
+            came=AUTO,
+            remedy="For example covariance=full, or criterion=bic.",
+        )
     if not n_columns and cfg.covariance not in (FULL, AUTO):
         raise InputError(
             "covariance",

@@ -170,7 +170,10 @@ def about(
 
 def _doubts(job: Job, result: Answer) -> list[dict[str, Any]]:
     """What speaks against the fit or the choice, for whatever shows the record."""
-    by_fit = [(doubt.reason, doubt.reason in BARRING, clause_of(doubt)) for doubt in result.doubts]
+    of_columns = bool(result.covariance)
+    by_fit = [
+        (doubt.reason, doubt.reason in BARRING, clause_of(doubt, of_columns=of_columns)) for doubt in result.doubts
+    ]
     by_choice = [("choice", False, clause) for clause in about_choice(job.asked, result)]
     return [{"reason": reason, "bars": bars, "words": clause} for reason, bars, clause in by_fit + by_choice]
 

@@ -8,12 +8,8 @@ from jax.tree_util import Partial
 from scipy import linalg, stats
 from sklearn.mixture import GaussianMixture
 
-from gmm_pipeline.analysis.multivariate_uncertainty import (
-    _moving,
-    _zeros,
-    multivariate_errors,
-    multivariate_intervals,
-)
+from gmm_pipeline.analysis.multivariate_curvature import _moving, _zeros
+from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_errors, multivariate_intervals
 from gmm_pipeline.model.covariances import MODELS, number_of_parameters
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture, reported, taken
 from gmm_pipeline.model.random_mixtures import random_mixture
@@ -188,7 +184,7 @@ def test_free_numbers_are_those_of_the_model(model):
 def test_errors_do_not_depend_on_blocks_units_or_labels(two, monkeypatch):
     data, mixture = two
     expected = multivariate_errors(mixture, "VVV", data, np.ones(len(data)))
-    monkeypatch.setattr("gmm_pipeline.analysis.multivariate_uncertainty.ELEMENTS_AT_ONCE", 100)
+    monkeypatch.setattr("gmm_pipeline.analysis.multivariate_curvature.ELEMENTS_AT_ONCE", 100)
     spreads, order = np.array([100.0, 1e-3]), np.array([1, 0])
     moved = MultivariateMixture(
         mixture.weights, 1e3 + mixture.locs * spreads, mixture.covariances * np.outer(spreads, spreads)

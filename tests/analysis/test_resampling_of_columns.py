@@ -1,18 +1,21 @@
-"""Held-out log-likelihoods and replicates of several columns, in the user's units, against SciPy's densities."""
+"""Held-out log-likelihoods, replicates and tests of several columns, in the user's units, against SciPy's densities."""
 
 import jax
 import numpy as np
 import pytest
 from conftest import ROUNDING_64
 from scipy import stats
+from sklearn.mixture import GaussianMixture
 from small_fits import job
 
-from gmm_pipeline.analysis import bootstrap, cross_validation
+from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FitResult, HistoryEntry
 from gmm_pipeline.inference.scaling import linear_scaling_of, to_fit_units
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.covariances import kind_of
-from gmm_pipeline.model.multivariate import parameters_of
+from gmm_pipeline.model.multivariate import natural_of, parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture
 
 RANDOM = np.random.default_rng(0)
@@ -69,3 +72,71 @@ def test_a_column_that_is_constant_in_a_training_set_is_refused():
     data = np.column_stack([np.arange(6.0), [1.0, 1.0, 1.0, 1.0, 1.0, 2.0]]).astype(np.float32)
     with pytest.raises(InputError, match="expected at least two different values in each training set"):
         cross_validation.fold_jobs(job()._replace(data=data, sample_weights=np.ones(6)), 6, jax.random.PRNGKey(0))
+
+
+def fit_by_em(jobs) -> list[FitResult]:
+    return [_fit(job) for job in jobs]
+
+
+def _fit(job, steps: int = 60) -> FitResult:
+    """Plain EM in NumPy, from bands along the first column unless told where to begin."""
+    x, k = job.data, job.plan.n_components
+    shares = (np.argsort(np.argsort(x[:, 0])) * k // len(x) == np.arange(k)[:, None]).astype(float)
+    if job.begin is not None:
+        shares = portable.evaluate(*natural_of(job.begin), x)[1]
+    for _ in range(steps if k > 1 else 1):
+        counts = np.maximum(shares.sum(axis=1), 1e-9)
+        locs = shares @ x / counts[:, None]
+        gaps = x - locs[:, None]
+        covariances = np.einsum("kn,kni,knj->kij", shares, gaps, gaps) / counts[:, None, None] + 1e-6 * np.eye(2)
+        found = MultivariateMixture(counts / counts.sum(), locs, covariances)
+        shares = portable.evaluate(*found, x)[1]
+    history = HistoryEntry(*(None for _ in HistoryEntry._fields))
+    few = tuple(np.flatnonzero(found.weights * len(x) < 3).tolist())
+    return FitResult(parameters_of(found, kind_of("VVV")), {}, np.array([0]), history, False, True, 1, 0.0, few)
+
+
+def null_of(data):
+    one = job(covariance="VVV", family=normals(2, kind_of("VVV")), n_components=1, data=data)
+    return one._replace(sample_weights=np.ones(len(data)))
+
+
+def test_one_normal_is_not_two_and_two_apart_are_not_one():
+    """The fits are by EM in NumPy; the observed statistic is scikit-learn's."""
+    shift = np.repeat([[0.0, 0.0], [8.0, 0.0]], 20, axis=0)
+    noise = RANDOM.normal(size=(40, 2))
+    for data, p_values in ((noise, (0.15, 1.0)), (noise + shift, (0.1, 0.1))):
+        null = null_of(data)
+        (fitted,) = fit_by_em([null])
+        tested = likelihood_ratio.bootstrap_test(
+            null, fitted, n_replicates=9, key=jax.random.PRNGKey(0), fit_all=fit_by_em
+        )
+        assert tested.n_failed == 0
+        assert p_values[0] <= tested.p_value <= p_values[1]
+        assert tested.p_value == (1 + np.sum(tested.replicates >= tested.statistic)) / 10
+    heights = [GaussianMixture(k, tol=1e-9, means_init=shift[[0, 39]][:k]).fit(data).score(data) * 40 for k in (1, 2)]
+    assert tested.statistic == pytest.approx(2 * (heights[1] - heights[0]), abs=0.02)
+
+
+def test_replicates_have_the_moments_of_the_null():
+    """As many data as the weights add up to, within five standard errors of the mixture's mean and covariance."""
+    data = RANDOM.normal(size=(50, 2)) @ np.array([[1.0, 0.0], [0.8, 0.6]]).T
+    null = null_of(data)._replace(sample_weights=np.full(50, 3.0))
+    seen = []
+
+    def fit_all(jobs):
+        seen.extend(jobs)
+        return fit_by_em(jobs)
+
+    (fitted,) = fit_by_em([null])
+    likelihood_ratio.bootstrap_test(null, fitted, n_replicates=4, key=jax.random.PRNGKey(1), fit_all=fit_all)
+    drawn = np.stack([one.data for one in seen[:4]])
+    assert drawn.shape == (4, 150, 2)
+    assert all((one.sample_weights == 1.0).all() and len(one.sample_weights) == 150 for one in seen[:4])
+    gaps = drawn.reshape(-1, 2) - data.mean(axis=0)
+    np.testing.assert_allclose(gaps.mean(axis=0), 0.0, atol=5.0 / np.sqrt(600))
+    np.testing.assert_allclose(np.cov(gaps.T), np.cov(data.T, bias=True), atol=5.0 * np.sqrt(2.0 / 600) * 1.3)
+    halves = [one for one in seen if one.begin is not None and one.plan.n_components == 2]
+    assert len(halves) == 5  # of the data and of each replicate
+    for one in halves:
+        np.testing.assert_allclose(natural_of(one.begin).weights, 0.5)

@@ -8,7 +8,7 @@ functions, so that it can be part of what decides a program.
 | inside a program | `mixture_of`, `unconstrained_of`, `em_step`, `gradient_norm`, `lay_out`, `log_likelihood_of` |
 | on the host | `zeros`, `constraints_of`, `natural`, `degenerate`, `spread_of`, `blurred` |
 | the search's moves | `condensed`, `landscape`, `fresh`, `varied`, `in_order`, `distances`, `split`, `merges` |
-| comparisons | `halved`, `fewest_data` |
+| comparisons | `halved`, `merged`, `fewest_data` |
 """
 
 from collections.abc import Callable
@@ -65,6 +65,8 @@ class Family(NamedTuple):
     """(job, parameters, component, equal) -> parameters with one component more, whose halves share what is equal."""
     halved: Callable[..., Any]
     """(parameters, component) -> the same density with the component in two equal halves."""
+    merged: Callable[..., Any]
+    """(job, parameters, one, other) -> parameters with both components as one, which keeps what is shared."""
     fewest_data: Callable[..., Any]
     """job -> data that a component needs."""
     merges: Callable[..., Any]

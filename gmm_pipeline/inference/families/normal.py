@@ -125,6 +125,10 @@ def _split(job: Any, parameters: Parameters, component: int, equal: bool) -> Par
     return split_component(parameters, component, apart=job.halves_apart, keep_scale=equal)
 
 
+def _merged(job: Any, parameters: Parameters, one: int, other: int) -> Parameters:
+    return merged(parameters, one, other, keep_scale=job.equal_scales)
+
+
 def _merges(parameters: Parameters) -> list[Parameters]:
     """Neighbours are merged."""
     ordered = search_moves.in_order(exact(parameters))
@@ -156,6 +160,7 @@ NORMAL = Family(
     distances=search_moves.distances,
     split=_split,
     halved=split_component,
+    merged=_merged,
     fewest_data=fewest_data,
     merges=_merges,
 )

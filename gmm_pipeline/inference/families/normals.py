@@ -23,7 +23,8 @@ from gmm_pipeline.model.multivariate import (
     constrain_multivariate,
     parameters_of,
 )
-from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance, taken
+from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
+from gmm_pipeline.model.splitting import merged_columns
 
 Array = np.ndarray
 FEWEST_OF_TWO = 2.5
@@ -64,6 +65,7 @@ def normals(n_columns: int, kind: Kind) -> Family:
         distances=moves.distances,
         split=_split,
         halved=_halved,
+        merged=_merged,
         fewest_data=fewest_rows,
         merges=partial(_merges, kind=kind),
     )
@@ -168,6 +170,11 @@ def _halved(parameters: MultivariateParameters, component: int) -> MultivariateP
     return halved._replace(log_component_weights=log_weights)
 
 
+def _merged(job: Any, parameters: MultivariateParameters, one: int, other: int) -> MultivariateParameters:
+    mixture = merged_columns(constrain_multivariate(parameters), one, other, job.covariance)
+    return parameters_of(mixture, kind_of(job.covariance))
+
+
 def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[MultivariateParameters]:
     """Each component merged with the one that is nearest in its own standard deviations."""
     mixture = constrain_multivariate(parameters)
@@ -176,17 +183,6 @@ def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[Multivari
     squares = np.einsum("kli,kij,klj->kl", away, np.linalg.inv(mixture.covariances), away)
     np.fill_diagonal(squares, np.inf)
     pairs = {tuple(sorted((one, int(other)))) for one, other in enumerate(squares.argmin(axis=1))}
-    return [parameters_of(_merged(mixture, one, other), kind) for one, other in sorted(pairs) if n_components > 1]
-
-
-def _merged(mixture: MultivariateMixture, one: int, other: int) -> MultivariateMixture:
-    pair = [one, other]
-    weight = mixture.weights[pair].sum()
-    shares = mixture.weights[pair] / weight
-    loc = shares @ mixture.locs[pair]
-    away = mixture.locs[pair] - loc
-    covariance = np.einsum("k,kij->ij", shares, mixture.covariances[pair] + away[:, :, None] * away[:, None, :])
-    rest = taken(mixture, np.delete(np.arange(len(mixture.weights)), other))
-    place = one - (other < one)
-    rest.weights[place], rest.locs[place], rest.covariances[place] = weight, loc, covariance
-    return MultivariateMixture(*rest)
+    return [
+        parameters_of(merged_columns(mixture, one, other), kind) for one, other in sorted(pairs) if n_components > 1
+    ]
