@@ -9,13 +9,14 @@ of which the mean counts.
 The floor of the scales is a projection after each step, which leaves scales above it unchanged.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
@@ -23,7 +24,7 @@ from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_
 class Unconstrained(NamedTuple):
     """What an optimizer moves."""
 
-    parameters: Parameters
+    parameters: AnyParameters
     """Log weights or logits of sticks, locs, log scales."""
     learned: dict[str, Float[AnyArray, "*batch"]]
     """Logarithms of the hyperparameters that the prior learns."""
@@ -82,8 +83,8 @@ def unconstrained_of(
     return projected(Unconstrained(moved, {name: jnp.log(value) for name, value in learned.items()}), constraints)
 
 
-def projected(free: Unconstrained, constraints: Constraints) -> Unconstrained:
-    """The nearest numbers whose scales are not below the floor.
+def projected(free: Unconstrained, constraints: Any) -> Unconstrained:
+    """The nearest numbers whose scales are not below the floor, of any family.
 
     Args:
         free: what the optimizer moves.

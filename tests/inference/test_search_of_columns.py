@@ -69,7 +69,8 @@ def test_a_search_finds_the_best_known_optimum_of_old_faithful(model, n_componen
         (found,) = search_all([job], 2).values()
         scaling = linear_scaling_of(FAITHFUL, np.ones(len(FAITHFUL)), kind_of(model))
         seen = evaluate(found.best.parameters, job.data, job.sample_weights, scaling)
-        assert seen.log_likelihood == pytest.approx(BEST_KNOWN[model, n_components], abs=0.01)
+        assert found.best.is_sound
+        assert seen.log_likelihood > BEST_KNOWN[model, n_components] - 0.01
 
 
 def test_a_fit_of_several_columns_is_trained_to_the_optimum_of_its_search():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference.families.maximisation import Scatter, Shared, along_columns, oriented, unstructured
-from gmm_pipeline.inference.parameterization import Unconstrained
+from gmm_pipeline.inference.parameterization import Unconstrained, projected
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
@@ -105,17 +105,6 @@ def unconstrained_of(
     shared = mixture_of(free, constraints, sticks=sticks, kind=kind)
     moved = moved._replace(log_component_scales=shared.log_component_scales, axes=shared.axes)
     return projected(free._replace(parameters=moved), constraints)
-
-
-def projected(free: Unconstrained, constraints: MultivariateConstraints) -> Unconstrained:
-    """The nearest numbers whose scales are not below the floor.
-
-    Args:
-        free: what the optimizer moves.
-        constraints: of the run.
-    """
-    log_scales = jnp.maximum(free.parameters.log_component_scales, constraints.log_floor)
-    return free._replace(parameters=free.parameters._replace(log_component_scales=log_scales))
 
 
 def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind: Kind) -> Unconstrained:
