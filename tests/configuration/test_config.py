@@ -163,7 +163,7 @@ def test_every_schedule_is_a_share_of_the_full_step(option):
 @pytest.mark.parametrize("option", options("prior"))
 def test_every_prior_is_a_log_density(option, n_components):
     active = np.ones(n_components, bool)
-    log_prior = partial(prior_density, build_plugin(composed("fit", f"prior={option}"), "prior"), active=active)
+    log_prior = partial(prior_density, build_plugin(composed("fit", f"prior={option}"), "prior"), active=active, setting=None)
     draws = jax.random.normal(jax.random.PRNGKey(0), (3, n_components))
     value, slope = jax.value_and_grad(log_prior)(Parameters(*draws))
     assert value.shape == ()
@@ -179,8 +179,8 @@ def test_every_prior_can_be_batched_over_its_floats_and_leave_out_components(opt
     assert set(varying("prior", log_prior, Shape(2, 10, "float32"))) == set(log_prior.numbers(float))
     draws = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
     padded = Parameters(*(jnp.append(leaf, jnp.array([7.0, -7.0])) for leaf in draws))
-    own = prior_density(log_prior, Parameters(*draws), np.ones(2, bool))
-    np.testing.assert_allclose(prior_density(log_prior, padded, np.arange(4) < 2), own, rtol=1e-5, atol=1e-6)
+    own = prior_density(log_prior, Parameters(*draws), np.ones(2, bool), None)
+    np.testing.assert_allclose(prior_density(log_prior, padded, np.arange(4) < 2, None), own, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("option", options("optimizer"))
