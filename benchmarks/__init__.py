@@ -5,6 +5,8 @@
 | `recovery` | how often the default fit finds the true parameters of generated data within 4 standard errors |
 | `reference` | how often it reaches the best optima known, for real data and with the defaults; the winners by BIC |
 | `search` | how often the search finds the best optimum known, and how often its searches agree on another |
+| `multivariate` | several columns: the optima known, beside mclust's and scikit-learn's; the winners by BIC |
+| `multivariate_speed` | seconds of an iteration of EM of several columns, beside scikit-learn's and gmmx's |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
 | `verdicts` | how often what speaks against a fit is said wrongly, and how often where it should be |

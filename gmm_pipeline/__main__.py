@@ -64,7 +64,7 @@ def usage() -> str:
         [
             f"usage: {program.name()} COMMAND [FILE] [key=value ...] [flags]",
             "",
-            "Fits Gaussian mixtures to one-dimensional data, reproducibly.",
+            "Fits Gaussian mixtures to one column of data or several, reproducibly.",
             "",
             "commands:",
             *lines,

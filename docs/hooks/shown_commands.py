@@ -3,7 +3,8 @@
 A fence that opens with `sh run=NAME` holds commands. They run in the order of the page, in a folder of the page's own,
 as a reader would type them, and what they print follows them on the page. `made/NAME/figures/loss.png` is then a file
 of the record that the fence NAME left. A `python run=NAME` fence is run as a script; its output follows it too. A fence
-of any kind that opens with a comment such as `# mine/prior/ridge.yaml` is that file, and is there before all commands.
+of any kind that opens with a comment such as `# mine/prior/ridge.yaml` is that file, and is there before all commands,
+as is `examples/`.
 
 A folder is kept under `.docs_cache/` and used again while neither the page's commands nor the program have changed. The
 price: a change anywhere in the program runs everything again, some commands for each page.
@@ -87,7 +88,7 @@ def run_in_a_process(folder: Path, words: list[str]) -> tuple[int, str, str]:
 def digest_of_the_program() -> str:
     """Of everything that decides what a command prints."""
     seen = hashlib.sha256()
-    patterns = ("gmm_pipeline/**/*.py", "hydra_plugins/*.py", "conf/**/*.yaml", "requirements.lock")
+    patterns = ("gmm_pipeline/**/*.py", "hydra_plugins/*.py", "conf/**/*.yaml", "examples/data/*", "requirements.lock")
     for path in [Path(__file__), *(path for pattern in patterns for path in sorted(ROOT.glob(pattern)))]:
         seen.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     return seen.hexdigest()
@@ -117,6 +118,7 @@ def made_by(uri: str, text: str, program: str, cache: Path = CACHE, run: Run = r
         began = time.perf_counter()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        (folder / "examples").symlink_to(ROOT / "examples")
         write_files(blocks, folder)
         ran = {block.name: _ran(block, folder, uri, run) for block in blocks if block.name}
         kept = {"digest": digest, "ran": ran}

@@ -25,7 +25,7 @@ from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
-from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of
+from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
@@ -117,7 +117,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     _check_shared(cfg, n_columns, dataset.name)
     if models and (why := why_singular(dataset)):
         models = _without_full(models, why, cfg.covariance)
-    kinds = tuple(dict.fromkeys(map(kind_of, models))) or (None,)
+    own = kind_of(models[-1]) if models else None
+    kinds = tuple(dict.fromkeys(map(kind_of, (*models, *map(of_one_component, models))))) or (None,)
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds)
     asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
@@ -138,12 +139,12 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
-        family=normals(n_columns, kinds[-1]) if kinds[-1] is not None else NORMAL,
+        family=NORMAL if own is None else normals(n_columns, own),
     )
     fit = functools.partial(
         FitJob,
         search=_search_plan(cfg),
-        data=prepared.units[kinds[-1]].data,
+        data=prepared.units[own].data,
         covariance=models[-1] if models else "",
         sample_weights=prepared.sample_weights,
         plan=plan,

@@ -164,6 +164,16 @@ def test_a_selection_is_one_program(prior):
     assert len({batching.program_of(one) for one in (*candidates, *folds)}) == 1
 
 
+@pytest.mark.parametrize("model", ["VEV", "EVE"])
+def test_one_component_has_the_units_of_the_model_that_it_is_fitted_with(model):
+    job = job_of("data=three_clusters", "prior=flat", f"covariance={model}", "n_components=auto")
+    one, two = estimates.candidates_of(job)[:2]
+    assert (one.covariance, two.covariance) == ("EEE", model)
+    np.testing.assert_allclose(np.cov(one.data.T, bias=True), np.eye(2), atol=ROUNDING_64)
+    assert np.trace(np.cov(two.data.T, bias=True)) == pytest.approx(2.0)  # by one factor, which keeps orientations
+    assert not np.allclose(np.cov(two.data.T, bias=True), np.eye(2), atol=0.1)
+
+
 def test_more_components_than_distinct_data_are_not_tried(tmp_path):
     (tmp_path / "x.csv").write_text("x\n" + "\n".join(map(str, [1, 2, 2, 3, 4, 4, 4])) + "\n")
     job = job_of("data=file", f"data.path='{tmp_path}/x.csv'", "n_components=auto")
