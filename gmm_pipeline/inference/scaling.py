@@ -5,7 +5,7 @@ deviation 1. The affine map is exact in both directions: x = centre + spread · 
 The price: priors on locs and scales are in units of the spread.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -41,7 +41,8 @@ class LinearScaling(NamedTuple):
         return float(np.log(np.diagonal(self.spread)).sum())
 
 
-AnyScaling = Scaling | LinearScaling
+AnyScaling = Any
+"""`Scaling` or `LinearScaling`: which, only the family of a fit knows."""
 
 
 class Units(NamedTuple):
@@ -131,7 +132,8 @@ def to_user_units(parameters: AnyParameters, scaling: AnyScaling) -> AnyParamete
 
 def _linear_to_user_units(parameters: MultivariateParameters, scaling: LinearScaling) -> MultivariateParameters:
     """B = diag(e^{−s}) Q becomes B L⁻¹, which is split in the same way."""
-    log_weights, mus, log_scales, axes = (None if leaf is None else np.asarray(leaf, np.float64) for leaf in parameters)
+    log_weights, mus, log_scales = (np.asarray(leaf, np.float64) for leaf in parameters[:3])
+    axes = None if parameters.axes is None else np.asarray(parameters.axes, np.float64)
     moved = scaling.centre + mus @ scaling.spread.T
     diagonal = np.diagonal(scaling.spread)
     if axes is None or ((diagonal == diagonal[0]).all() and np.array_equal(scaling.spread, np.diag(diagonal))):

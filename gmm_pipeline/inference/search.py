@@ -205,7 +205,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
-        small = Problem(*points, job, spread, job.restarts * plan.mixtures)
+        small = Problem(points[0], points[1], job, spread, job.restarts * plan.mixtures)
         found.append((small, small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)))
     return found
 

@@ -38,7 +38,7 @@ def in_precision(dtype: Any) -> Iterator[None]:
     Args:
         dtype: of the data of a fit.
     """
-    if np.dtype(dtype) == np.float64 and not jax.config.jax_enable_x64:
+    if np.dtype(dtype) == np.float64 and not jax.config.read("jax_enable_x64"):
         with jax.enable_x64(True):
             yield
     else:

@@ -151,7 +151,8 @@ def scattered(
     uniforms = generator_of(key).random((2, 1, n_components))
     if data.ndim > 1:
         _check(narrowest=narrowest)
-        return multivariate_scattered(*uniforms[:, 0], Cloud.of(data, sample_weights), narrowest=narrowest)
+        of_locs, of_scales = uniforms[:, 0]
+        return multivariate_scattered(of_locs, of_scales, Cloud.of(data, sample_weights), narrowest=narrowest)
     return _only(scatter(uniforms[0], uniforms[1], Sorted.of(data, sample_weights), narrowest=narrowest), data)
 
 
@@ -194,7 +195,8 @@ def various(
             return spread_out(generator.random(n_components), cloud, jitter=jitter, overlap=overlap)
         if choice < kmeans_up_to:
             return clustered(generator.random(n_components + 1), cloud, smallest_scale=smallest_scale)
-        return multivariate_scattered(*generator.random((2, n_components)), cloud, narrowest=narrowest)
+        of_locs, of_scales = generator.random((2, n_components))
+        return multivariate_scattered(of_locs, of_scales, cloud, narrowest=narrowest)
     in_order = Sorted.of(data, sample_weights)
     if choice < quantile_up_to:
         starts = quantiles(generator.random((1, n_components)), in_order, jitter=jitter, overlap=overlap)

@@ -15,7 +15,7 @@ or absent (`Kind.DIAGONAL`).
 | Q_k | `axes` | K × d × d |
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Real
 
 from gmm_pipeline.model.covariances import Kind
-from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
+from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 
@@ -35,11 +35,12 @@ class MultivariateParameters(NamedTuple):
     log_component_weights: Float[AnyArray, "*batch K"]
     component_mus: Float[AnyArray, "*batch K d"]
     log_component_scales: Float[AnyArray, "*batch K d"]
-    axes: Float[AnyArray, "*batch K d d"] | None
-    """None where they are those of the columns."""
+    axes: Any
+    """[*batch, K, d, d]; None where they are those of the columns."""
 
 
-AnyParameters = Parameters | MultivariateParameters
+AnyParameters = Any
+"""`Parameters` or `MultivariateParameters`: which, only the family of a fit knows."""
 
 
 def components_taken(parameters: AnyParameters, order: Int[np.ndarray, "*batch L"]) -> AnyParameters:
@@ -51,7 +52,7 @@ def components_taken(parameters: AnyParameters, order: Int[np.ndarray, "*batch L
     """
     axis = order.ndim - 1
 
-    def of_leaf(leaf: AnyArray | None) -> AnyArray | None:
+    def of_leaf(leaf: Any) -> Any:
         if leaf is None:
             return None
         index = order.reshape(*order.shape, *[1] * (leaf.ndim - order.ndim))
@@ -126,7 +127,7 @@ def _factors(log_scales: Float[np.ndarray, "*K d"], axes: AnyArray | None) -> Fl
 
 def covariance_parameters(
     covariances: Float[np.ndarray, "*K d d"], kind: Kind
-) -> tuple[Float[np.ndarray, "*K d"], Float[np.ndarray, "*K d d"] | None]:
+) -> tuple[Float[np.ndarray, "*K d"], Any]:
     """Log scales and axes of covariances; those of a kind that cannot represent them keep what it can.
 
     Args:

@@ -4,7 +4,7 @@ The functions in `inits.py` call these for data of several columns. All componen
 every covariance model contains or narrows down.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,12 +23,12 @@ class Cloud(NamedTuple):
     covariance: Float[Array, "d d"]
 
     @classmethod
-    def of(cls, data: Float[Array, "n d"], sample_weights: Float[Array, " n"]) -> "Cloud":
+    def of(cls, data: Any, sample_weights: Any) -> "Cloud":
         """Leave out data of weight 0.
 
         Args:
-            data: x.
-            sample_weights: c, how often each datum counts.
+            data: x, [n, d].
+            sample_weights: c, [n], how often each datum counts.
         """
         counts = np.asarray(sample_weights, np.float64)
         values, counts = np.asarray(data, np.float64)[counts > 0], counts[counts > 0]

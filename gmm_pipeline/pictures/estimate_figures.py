@@ -29,7 +29,7 @@ ESTIMATE: dict[str, Any] = {"color": "black", "linewidth": 1.4}
 TRUE: dict[str, Any] = {"color": "0.45", "linewidth": 1.6, "linestyle": (0, (1.2, 1.2))}
 MOST_ROWS = 8
 """Components whose replicates are drawn."""
-Panel = tuple[str, Callable[[AnyMixture], np.ndarray]]
+Panel = tuple[str, Callable[[Any], Any]]
 MOST_LOCS = 3
 """Columns whose locs are drawn."""
 LEAST_BINS, MOST_BINS = 15, 40

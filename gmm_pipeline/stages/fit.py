@@ -294,12 +294,12 @@ def print_answer(cfg: DictConfig, job: Job, result: Answer) -> None:
         terminal.say("")
     errors = result.asymptotic if result.bootstrap is None else result.bootstrap
     dataset, fitted = job.dataset, result.fitted
-    truth = matched_truth(fitted, dataset.truth)
+    truth: Any = matched_truth(fitted, dataset.truth)
+    of_numbers: Any = errors.standard_errors
     if isinstance(fitted, MultivariateMixture):
-        names, of_numbers = dataset.columns, errors.standard_errors
-        terminal.show(terminal.multivariate_table(fitted, truth, names, dataset.unit, of_numbers))
+        terminal.show(terminal.multivariate_table(fitted, truth, dataset.columns, dataset.unit, of_numbers))
     else:
-        terminal.show(terminal.parameter_table(fitted, truth, dataset.unit, errors.standard_errors))
+        terminal.show(terminal.parameter_table(fitted, truth, dataset.unit, of_numbers))
     terminal.say(*terminal.left_out(result.fitted), "")
 
 

@@ -123,8 +123,8 @@ def parameter_table(fitted: Mixture, truth: Mixture | None, unit: str | None, er
         named_with_unit(unit), fitted, errors, truth or fitted, strict=True
     ):
         sizes = np.abs(fitted.weights) if values is fitted.weights else fitted.scales
-        shown = (one[rows] for one in (values, of_values, true_values, sizes))
-        columns += _with_errors(name, *shown, truth is not None)
+        of_rows = values[rows], of_values[rows], true_values[rows], sizes[rows]
+        columns += _with_errors(name, *of_rows, truth is not None)
     return Table(columns)
 
 

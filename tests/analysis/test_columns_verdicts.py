@@ -1,5 +1,8 @@
 """What speaks against a fit of several columns; the oracles are SciPy's densities and the best optima known."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import json
 
 import numpy as np

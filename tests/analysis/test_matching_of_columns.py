@@ -1,5 +1,8 @@
 """Matching of mixtures of several columns, against the densities of SciPy and the formula of one column."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import itertools
 import math
 

@@ -1,5 +1,8 @@
 """Standard errors in several columns: textbook formulas, and finite differences of a log-likelihood in NumPy."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -163,7 +163,8 @@ def test_every_schedule_is_a_share_of_the_full_step(option):
 @pytest.mark.parametrize("option", options("prior"))
 def test_every_prior_is_a_log_density(option, n_components):
     active = np.ones(n_components, bool)
-    log_prior = partial(prior_density, build_plugin(composed("fit", f"prior={option}"), "prior"), active=active, setting=None)
+    plugin = build_plugin(composed("fit", f"prior={option}"), "prior")
+    log_prior = partial(prior_density, plugin, active=active, setting=None)
     draws = jax.random.normal(jax.random.PRNGKey(0), (3, n_components))
     value, slope = jax.value_and_grad(log_prior)(Parameters(*draws))
     assert value.shape == ()

@@ -1,5 +1,8 @@
 """The multivariate normal as a family: held to SciPy, scikit-learn, finite differences and to what models mean."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 from functools import partial
 
 import jax

@@ -45,7 +45,7 @@ def density(concentration: float, parameters: Parameters = PARAMETERS, function:
 
 
 def _density(parameters, active, *, log_prior):
-    return prior_density(log_prior, parameters, active), jax.tree.map(jnp.exp, parameters)
+    return prior_density(log_prior, parameters, active, None), jax.tree.map(jnp.exp, parameters)
 
 
 _density.__module__ = "gmm_pipeline.tests"  # a function of ours, for once

@@ -1,5 +1,8 @@
 """Priors of several columns: held to SciPy's densities, finite differences, and the maxima that papers state."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 from functools import partial
 
 import jax

@@ -1,5 +1,8 @@
 """Pictures of several columns are checked by what is drawn: ellipses against eigenvalues, panels, labels, densities."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection

@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import numpy as np
 import pytest
 from scipy import stats

@@ -1,5 +1,8 @@
 """The page about a fit to several columns: ellipses against eigenvalues, what a row says, and no markup in names."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 import itertools
 import json
 import re

@@ -1,5 +1,8 @@
 """What is printed of the agreement of several columns with their mixture."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+
 from types import SimpleNamespace
 
 import numpy as np

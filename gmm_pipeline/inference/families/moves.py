@@ -206,7 +206,7 @@ def _swap(parents: _Parents, rows: Rows) -> MultivariateParameters:
     elif _has_equal_shapes(rows.model):
         shape = log_scales[other] + (of_all.mean() - log_scales[other].mean(axis=-1))[..., None] * ~own_shape[..., None]
     scales = shape[..., None, :] + sizes[..., None]
-    turned = None
+    turned: Any = None
     if axes is not None:
         is_own = own_shape | _has_equal_axes(rows.model)
         turned = np.where(is_own[..., None, None], axes[other], axes_of_all)
@@ -293,7 +293,7 @@ def _along(parameters: MultivariateParameters, which: tuple[Any, ...], direction
     return np.linalg.solve(inverse, directions[..., None])[..., 0]
 
 
-def _copy(log_scales: Array, axes: Array | None, out: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+def _copy(log_scales: Any, axes: Any, out: tuple[Any, ...], other: tuple[Any, ...]) -> None:
     log_scales[out] = log_scales[other]
     if axes is not None:
         axes[out] = axes[other]
@@ -345,5 +345,6 @@ def distances(one: MultivariateParameters, others: MultivariateParameters) -> Fl
 
 
 def _map(function: Any, *trees: MultivariateParameters) -> MultivariateParameters:
-    leaves = zip(*trees, strict=True)
-    return MultivariateParameters(*(None if one[0] is None else function(*one) for one in leaves))
+    leaves: Any = zip(*trees, strict=True)
+    mapped: list[Any] = [None if one[0] is None else function(*one) for one in leaves]
+    return MultivariateParameters(*mapped)

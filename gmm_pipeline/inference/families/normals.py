@@ -89,9 +89,8 @@ def _constraints_of(
 ) -> multivariate.MultivariateConstraints:
     """The floor is a share of the data's spread in the direction where it is least."""
     volume, shape, orientation = job.covariance
-    shared = Shared(
-        *(np.array(letter != VARIABLE) for letter in (volume, shape, orientation)), np.array(shape == IDENTITY)
-    )
+    volumes, shapes, axes = (np.array(letter != VARIABLE) for letter in (volume, shape, orientation))
+    shared = Shared(volumes, shapes, axes, np.array(shape == IDENTITY))
     least = np.linalg.svd(factor_of(spread), compute_uv=False)[-1]
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * least)
@@ -113,7 +112,7 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
     relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
     stretched = moves.whiteners_of(parameters) @ factor_of(spread)
-    finite = np.isfinite(stretched).all(axis=(-2, -1))
+    finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
     found = ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
     if not over_sticks(job.plan.log_prior):
@@ -129,9 +128,12 @@ def fewest_rows(job: Any) -> float:
 def _blurred(
     job: Any, optimum: MultivariateParameters, blur: float, spread: Float[Array, "d d"]
 ) -> MultivariateParameters:
-    log_weights, mus, log_scales, axes = (None if leaf is None else np.asarray(leaf, np.float64) for leaf in optimum)
+    log_weights, mus, log_scales = (np.asarray(leaf, np.float64) for leaf in optimum[:3])
     return MultivariateParameters(
-        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)), mus, log_scales + blur * np.log(2.0), axes
+        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
+        mus,
+        log_scales + blur * np.log(2.0),
+        optimum.axes,
     )
 
 
