@@ -1,7 +1,7 @@
 """The multivariate normal as a family: held to SciPy, scikit-learn, finite differences and to what models mean."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
 
 from functools import partial
 

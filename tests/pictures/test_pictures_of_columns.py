@@ -1,7 +1,9 @@
 """Pictures of several columns are checked by what is drawn: ellipses against eigenvalues, panels, labels, densities."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnbound=false
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,7 +160,7 @@ def test_an_animation_ends_with_the_final_ellipses(end, tmp_path):
     data, _ = draws(end, 60)
     told = {"name": "made", "columns": NAMES[: end.locs.shape[1]], "unit": "cm", "frames": 3, "size": SIZE, "dpi": 40}
     animation = animations.animate_training(history_towards(end), data, **told)
-    frames = list(animation.new_frame_seq())
+    frames: Any = list(animation.new_frame_seq())
     assert len(frames) == 3
     drawn = [
         artist for artist in frames[-1] if getattr(artist, "axes", None) is not None and hasattr(artist, "get_xydata")
