@@ -133,6 +133,19 @@ def test_blocks_of_rows_do_not_change_the_sums():
         np.testing.assert_allclose(leaf, 40 * part, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("times", [1, 40])  # one block of data, and several
+@pytest.mark.parametrize("runs", [1, 3])
+def test_sums_of_runs_computed_at_once_are_those_of_each(times, runs):
+    parameters = jax.tree.map(jnp.asarray, parameters_of(a_mixture(), Kind.FULL))
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf * (1.0 + 0.1 * run) for run in range(runs)]), parameters)
+    blocks = in_rows(jnp.asarray(np.tile(DATA, (times, 1))), jnp.ones(times * len(DATA)))
+    together = jax.vmap(jax.grad(multivariate_log_likelihood), (0, None))(several, blocks)
+    for run in range(runs):
+        alone = jax.grad(multivariate_log_likelihood)(jax.tree.map(lambda leaf, run=run: leaf[run], several), blocks)
+        for leaf, own in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(leaf[run], own, rtol=1e-9, atol=1e-8)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_gradients_of_every_model_equal_finite_differences(model):
     family, constraints = normals(D, kind_of(model)), constraints_of(model, DATA)

@@ -2,8 +2,10 @@
 
 The log joint density is linear in the features 1, x_i, x_i x_j (i ≤ j), and the sums that value and gradient need are
 the features weighted by responsibilities: both are matrix products, and nothing of size n × K × d is stored. The data
-are in blocks, so that what is stored stays in the cache. The price: products of features cancel, so data must be
-centred and of unit spread; float32 then resolves components down to some hundredths of it.
+are in blocks, so that what is stored stays in the cache, and along the last axis, which is long: features, maxima and
+sums over few columns or components are then over whole vectors, two to three times faster than row by row. The price:
+products of features cancel, so data must be centred and of unit spread; float32 then resolves components down to some
+hundredths of it.
 """
 
 import math
@@ -19,7 +21,7 @@ from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, whiteners
 
-LONGEST_BLOCK = 4096
+LONGEST_BLOCK = 2048
 
 
 class MultivariateSums(NamedTuple):
@@ -35,7 +37,7 @@ class MultivariateSums(NamedTuple):
 
 
 def in_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"]) -> Blocks:
-    """Lay data out in blocks of at most 4,096 rows.
+    """Lay data out in blocks of at most 2,048 rows, [blocks, d, rows].
 
     Args:
         data: x.
@@ -45,18 +47,18 @@ def in_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"])
     length = math.ceil(len(data) / blocks)
     missing = (0, blocks * length - len(data))
     rows = jnp.pad(data, (missing, (0, 0)), mode="edge").reshape(blocks, length, data.shape[-1])
-    return Blocks(rows, jnp.pad(sample_weights, missing).reshape(blocks, length))
+    return Blocks(jnp.swapaxes(rows, 1, 2), jnp.pad(sample_weights, missing).reshape(blocks, length))
 
 
 def _pairs(n_columns: int) -> tuple[np.ndarray, np.ndarray]:
     return np.triu_indices(n_columns)
 
 
-def _features(rows: Float[AnyArray, "L d"], *, diagonal: bool) -> Float[Array, "L p"]:
+def _features(columns: Float[AnyArray, "d L"], *, diagonal: bool) -> Float[Array, "p L"]:
     if diagonal:
-        return jnp.concatenate([rows, rows**2], axis=-1)
-    left, right = _pairs(rows.shape[-1])
-    return jnp.concatenate([rows, rows[:, left] * rows[:, right]], axis=-1)
+        return jnp.concatenate([columns, columns**2])
+    left, right = _pairs(len(columns))
+    return jnp.concatenate([columns, columns[left] * columns[right]])
 
 
 def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"], Float[Array, "K p"]]:
@@ -75,6 +77,7 @@ def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"
     return heights, jnp.concatenate([linear, quadratic], axis=-1)
 
 
+@jax.custom_batching.custom_vmap
 def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> MultivariateSums:
     """All sums over the data that value and gradient of the log-likelihood need, in one pass.
 
@@ -87,13 +90,13 @@ def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> Mul
 
     def of_block(total: Any, block: Blocks) -> tuple[Any, None]:
         features = _features(block.data, diagonal=diagonal)
-        terms = features @ coefficients.T + heights[None, :]
-        highest = jnp.max(terms, axis=-1, keepdims=True)
+        terms = coefficients @ features + heights[:, None]
+        highest = jnp.max(terms, axis=0, keepdims=True)
         shares = jnp.exp(terms - highest)
-        density = jnp.sum(shares, axis=-1)
-        log_likelihood = jnp.sum(block.sample_weights * (highest[:, 0] + jnp.log(density)))
-        counted = shares * (block.sample_weights / density)[:, None]
-        found = log_likelihood, jnp.sum(counted, axis=0), counted.T @ features
+        density = jnp.sum(shares, axis=0)
+        log_likelihood = jnp.sum(block.sample_weights * (highest[0] + jnp.log(density)))
+        counted = shares * (block.sample_weights / density)[None, :]
+        found = log_likelihood, jnp.sum(counted, axis=1), counted @ features.T
         return jax.tree.map(jnp.add, total, found), None
 
     zeros = jnp.zeros((), heights.dtype), jnp.zeros_like(heights), jnp.zeros_like(coefficients)
@@ -102,13 +105,35 @@ def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> Mul
     else:
         found, _ = jax.lax.scan(of_block, zeros, blocks)
     log_likelihood, responsibility, moments = found
-    n_columns = blocks.data.shape[-1]
+    n_columns = blocks.data.shape[-2]
     first, second = moments[:, :n_columns], moments[:, n_columns:]
     if not diagonal:
         left, right = _pairs(n_columns)
         whole = jnp.zeros((len(heights), n_columns, n_columns), heights.dtype)
         second = whole.at[:, left, right].set(second).at[:, right, left].set(second)
     return MultivariateSums(log_likelihood, responsibility, first, second)
+
+
+@multivariate_sums.def_vmap
+def _of_many(
+    axis_size: int, is_batched: Any, parameters: MultivariateParameters, blocks: Blocks
+) -> tuple[MultivariateSums, MultivariateSums]:
+    """Small data of many runs at once, large data of one run after the other: XLA is slow in products of batches."""
+    leaves, structure = jax.tree.flatten((parameters, blocks))
+    batched = jax.tree.leaves(is_batched)
+
+    def of_run(number: Any) -> MultivariateSums:
+        own = [leaf[number] if is_one else leaf for leaf, is_one in zip(leaves, batched, strict=True)]
+        return multivariate_sums(*jax.tree.unflatten(structure, own))
+
+    if axis_size == 1:
+        found = jax.tree.map(lambda leaf: leaf[None], of_run(0))
+    elif blocks.data.shape[-3] > 1:
+        found = jax.lax.map(of_run, jnp.arange(axis_size))
+    else:
+        axes = jax.tree.unflatten(structure, [0 if is_one else None for is_one in batched])
+        found = jax.vmap(multivariate_sums.fun, axes)(parameters, blocks)
+    return found, jax.tree.map(lambda _: True, found)
 
 
 @jax.custom_vjp
