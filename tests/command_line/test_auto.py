@@ -164,11 +164,10 @@ def test_a_selection_is_one_program(prior):
     assert len({batching.program_of(one) for one in (*candidates, *folds)}) == 1
 
 
-@pytest.mark.parametrize("model", ["VEV", "EVE"])
-def test_one_component_has_the_units_of_the_model_that_it_is_fitted_with(model):
-    job = job_of("data=three_clusters", "prior=flat", f"covariance={model}", "n_components=auto")
-    one, two = estimates.candidates_of(job)[:2]
-    assert (one.covariance, two.covariance) == ("EEE", model)
+def test_one_component_has_the_units_of_the_model_that_it_is_fitted_with():
+    models = ("covariance=auto", "selection.covariances=[EEV,VEV]")
+    one, two = estimates.candidates_of(job_of("data=three_clusters", "prior=flat", *models, "n_components=auto"))[:2]
+    assert (one.covariance, two.covariance) == ("EEE", "EEV")
     np.testing.assert_allclose(np.cov(one.data.T, bias=True), np.eye(2), atol=ROUNDING_64)
     assert np.trace(np.cov(two.data.T, bias=True)) == pytest.approx(2.0)  # by one factor, which keeps orientations
     assert not np.allclose(np.cov(two.data.T, bias=True), np.eye(2), atol=0.1)
