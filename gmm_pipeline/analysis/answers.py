@@ -19,7 +19,7 @@ from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
-from gmm_pipeline.inference.scaling import to_user_units
+from gmm_pipeline.inference.scaling import to_user_units, total_log_volume
 from gmm_pipeline.model.mixture import constrain
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
 from gmm_pipeline.model.natural import (
@@ -266,4 +266,4 @@ def _losses_before_the_last(job: Job, fit: FitJob, result: FitResult, priors: np
         return -(log_likelihoods(before, units.standardised, dataset.counts, units.scaling) + priors[:-1])
     total = float(np.sum(dataset.counts))
     losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
-    return losses + total * units.scaling.log_volume
+    return losses + total_log_volume(units.scaling, units.standardised, dataset.counts)

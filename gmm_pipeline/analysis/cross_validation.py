@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
-from gmm_pipeline.inference.scaling import AnyScaling
+from gmm_pipeline.inference.scaling import AnyScaling, log_volumes
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
@@ -132,14 +132,14 @@ def held_out(
         sample_weights: c, of all data.
         scaling: from the user's units to the fit's; moves the log density by −`log_volume`.
     """
-    log_densities = np.zeros(len(data))
+    log_densities, volumes = np.zeros(len(data)), log_volumes(scaling, data)
     with jax.enable_x64(True):
         for fold, result in enumerate(results):
             mine = folds == fold
             if result.diverged:
                 log_densities[mine] = np.nan
             else:
-                log_densities[mine] = _log_densities(result.parameters, data)[mine] - scaling.log_volume
+                log_densities[mine] = (_log_densities(result.parameters, data) - volumes)[mine]
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities
     return HeldOut(

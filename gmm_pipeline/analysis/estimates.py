@@ -141,7 +141,7 @@ def _models(names: Sequence[str], n_components: int) -> list[str]:
 
 def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
     kind = kind_of(model)
-    family = normals(fit.plan.family.n_columns, kind)
+    family = normals(fit.plan.family.n_columns, kind, incomplete=job.dataset.n_incomplete > 0)
     return fit._replace(data=job.units[kind].data, plan=fit.plan._replace(family=family), covariance=model)
 
 

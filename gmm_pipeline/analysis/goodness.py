@@ -5,6 +5,8 @@ This needs many data, an optimum, and a mixture in which no component has collap
 
 from typing import NamedTuple
 
+import numpy as np
+
 from gmm_pipeline.analysis import agreement, columns_agreement
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
@@ -38,6 +40,8 @@ def can_be_judged(job: Job, answer: Answer) -> bool:
 def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
     """How far the data are from the mixture, of several columns each by itself; None if there are too few.
 
+    Rows with missing cells are left out.
+
     Args:
         job: with the data.
         answer: for which `can_be_judged` holds.
@@ -46,9 +50,12 @@ def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) ->
     """
     dataset = job.dataset
     if isinstance(answer.fitted, MultivariateMixture):
-        calibrations = columns_agreement.marginals(dataset.data, dataset.sample_weights, answer.fitted)
-        few = calibrations[0].total < agreement.FEW_DATA
-        return None if few else Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)
+        complete = ~np.isnan(dataset.data).any(axis=1)
+        counts = dataset.counts[complete]
+        if counts.sum() < agreement.FEW_DATA:
+            return None
+        calibrations = columns_agreement.marginals(dataset.data[complete], counts, answer.fitted)
+        return Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)
     seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), answer.fitted)
     if seen.total < agreement.FEW_DATA:
         return None

@@ -2,10 +2,10 @@
 
 Those are log weights, locs, log volumes, log shapes of sum zero, and rotations away from the fitted orientations, each
 equal or variable. The log joint density of a datum and a component is linear in 1, z and z zᵀ, so that all that the
-Hessian needs of the data are sums of their products, collected in NumPy block by block; how the coefficients depend on
-the free numbers is autodiff of a program that sees no data. z is standardised by the fitted component, so that nothing
-is lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile the program of each model and
-number of components.
+Hessian needs of the data are sums of their products, collected in NumPy block by block (`feature_sums.py`); how the
+coefficients depend on the free numbers is autodiff of a program that sees no data. z is standardised by the fitted
+component, so that nothing is lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile
+the program of each model and number of components.
 """
 
 from collections.abc import Iterable
@@ -19,23 +19,8 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
-
-ELEMENTS_AT_ONCE = 2**21
-"""Of the products of a block of data."""
-
-
-class Origin(NamedTuple):
-    """The fit, as the point where all free numbers are zero."""
-
-    log_weights: Float[np.ndarray, " K"]
-    locs: Float[np.ndarray, "K d"]
-    factors: Float[np.ndarray, "K d d"]
-    """L of Σ = L Lᵀ."""
-    log_variances: Float[np.ndarray, "K d"]
-    """Along the axes: log volume and log shape."""
-    orientations: Float[np.ndarray, "K d d"]
-    """Axes, as columns."""
 
 
 class Free(NamedTuple):
@@ -101,7 +86,7 @@ def multivariate_curvature(
     n_components, n_columns = mixture.locs.shape
     origin = _origin_of(mixture, model)
     counts = np.asarray(sample_weights, np.float64)
-    means, products, together = _sums(origin, np.asarray(data, np.float64), counts)
+    means, products, together = feature_sums(origin, np.asarray(data, np.float64), counts)
     with jax.enable_x64(True):
         zero = _zeros(model, n_components, n_columns)
         of_complete, of_prior, slopes, reported = (
@@ -166,33 +151,6 @@ def _moving(zero: Free, sound: np.ndarray, counted: np.ndarray, weights: np.ndar
         rows = np.full(len(leaf), True) if shared else np.isin(np.arange(len(leaf)), moving)
         masks.append(np.broadcast_to(rows.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.shape).ravel())
     return np.flatnonzero(np.concatenate(masks))
-
-
-def _sums(
-    origin: Origin, data: Float[np.ndarray, "n d"], counts: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "K p"], Float[np.ndarray, "K p p"], Float[np.ndarray, "Kp Kp"]]:
-    """Σ c r_j T_j, Σ c r_j T_j T_jᵀ and Σ c (r T)(r T)ᵀ with T_j = (1, z_j, products of z_j)."""
-    n_components, n_columns = origin.locs.shape
-    rows, columns = np.triu_indices(n_columns)
-    n_features = 1 + n_columns + len(rows)
-    whiteners = np.linalg.inv(origin.factors)
-    heights = origin.log_weights - 0.5 * origin.log_variances.sum(axis=1)
-    means, products = np.zeros((n_components, n_features)), np.zeros((n_components, n_features, n_features))
-    together = np.zeros((n_components * n_features,) * 2)
-    size = max(ELEMENTS_AT_ONCE // (n_components * n_features), 1)
-    for first in range(0, len(data), size):
-        here, counts_here = data[first : first + size], counts[first : first + size]
-        z = np.einsum("kij,knj->kin", whiteners, here - origin.locs[:, None])
-        joint = heights[:, None] - 0.5 * np.sum(z * z, axis=1)
-        r = np.exp(joint - joint.max(axis=0))
-        r = r / r.sum(axis=0)
-        features = np.concatenate([np.ones_like(r)[:, None], z, z[:, rows] * z[:, columns]], axis=1)
-        weighted = features * r[:, None]
-        means += weighted @ counts_here
-        products += (weighted * counts_here) @ np.swapaxes(features, 1, 2)
-        flat = weighted.reshape(n_components * n_features, -1)
-        together += (flat * counts_here) @ flat.T
-    return means, products, together
 
 
 def _axes_at(free: Free, origin: Origin) -> tuple[Array, Array]:

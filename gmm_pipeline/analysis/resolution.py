@@ -7,6 +7,8 @@ shows clusters that the rounding made. Both kinds of resolution are estimated fr
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.model.incomplete import distinct_rows
+
 SAMPLE = 10_000
 """Size of the sample in which a rounding step is looked for: no component resolves a finer one."""
 FEWEST_VALUES = 3
@@ -49,9 +51,8 @@ def share_tied(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarra
         sample_weights: c, how often each datum counts.
     """
     every = max(1, len(data) // SAMPLE)
-    axis = 0 if data.ndim > 1 else None
-    values, inverse = np.unique(np.asarray(data[::every], np.float64), axis=axis, return_inverse=True)
-    counts = np.bincount(inverse.ravel(), weights=sample_weights[::every])
+    values, inverse = distinct_rows(np.asarray(data[::every], np.float64))
+    counts = np.bincount(inverse, weights=sample_weights[::every])
     if len(values) == 1:
         return 0.0
     (next_to_most, most), total = np.sort(counts)[-2:], float(counts.sum())
@@ -70,8 +71,7 @@ def share_unresolved(data: Float[np.ndarray, "n ..."], rounded: Float[np.ndarray
     if rounded.dtype == np.float64:
         return 0.0
     every = max(1, len(data) // SAMPLE)
-    axis = 0 if data.ndim > 1 else None
-    values = np.unique(np.asarray(data[::every], np.float64), axis=axis)
-    _, sizes = np.unique(values.astype(rounded.dtype), axis=axis, return_counts=True)
+    values, _ = distinct_rows(np.asarray(data[::every], np.float64))
+    sizes = np.bincount(distinct_rows(values.astype(rounded.dtype))[1])
     share = float(sizes[sizes > 2].sum() / len(data[::every])) if (sizes > 2).any() else 0.0
     return share if share > SPIKE else 0.0

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.padding import with_components
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.inference.scaling import AnyScaling
+from gmm_pipeline.inference.scaling import AnyScaling, total_log_volume
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray, constrain
@@ -56,7 +56,7 @@ def evaluate(
     log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64))
     counts = np.asarray(sample_weights, np.float64)
     return Evaluation(
-        log_likelihood=float(np.sum(counts * log_densities)) - float(np.sum(counts)) * scaling.log_volume,
+        log_likelihood=float(np.sum(counts * log_densities)) - total_log_volume(scaling, data, counts),
         responsibilities=responsibilities.T,
     )
 

@@ -45,6 +45,32 @@ AnyScaling = Any
 """`Scaling` or `LinearScaling`: which, only the family of a fit knows."""
 
 
+def log_volumes(scaling: AnyScaling, data: Float[np.ndarray, "n ..."]) -> float | Float[np.ndarray, " n"]:
+    """How much lower log densities are in the user's units: of each datum, if some lack columns, or of all alike.
+
+    Args:
+        scaling: of `scaling_of` or `linear_scaling_of`.
+        data: NaN where a value is missing.
+    """
+    if isinstance(scaling, Scaling) or not np.isnan(data).any():
+        return scaling.log_volume
+    return ~np.isnan(data) @ np.log(np.diagonal(scaling.spread))
+
+
+def total_log_volume(
+    scaling: AnyScaling, data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, " n"]
+) -> float:
+    """How much lower the log-likelihood is in the user's units.
+
+    Args:
+        scaling: of `scaling_of` or `linear_scaling_of`.
+        data: NaN where a value is missing.
+        sample_weights: c, how often each datum counts.
+    """
+    volumes, counts = log_volumes(scaling, data), np.asarray(sample_weights, np.float64)
+    return float(np.sum(counts)) * volumes if isinstance(volumes, float) else float(counts @ volumes)
+
+
 class Units(NamedTuple):
     """Data in the units of a fit, and the map to the user's."""
 
@@ -73,18 +99,19 @@ def linear_scaling_of(
     """The map that standardises data as far as the covariance model allows: it must contain its own images.
 
     Full covariances: mean 0 and covariance I. Diagonal ones: each column to unit spread. Spherical and oriented ones:
-    all columns by one factor, since other maps change what components share.
+    all columns by one factor, since other maps change what components share. Where values are missing, full ones are
+    treated as diagonal ones, since what mixes columns needs them all.
 
     Args:
-        data: x, in the user's units.
+        data: x, in the user's units, NaN where a value is missing.
         sample_weights: c, how often each datum counts.
         kind: how components are represented.
     """
     centre, covariance = mean_and_covariance(data, sample_weights)
-    if kind is Kind.FULL:
+    if kind is Kind.FULL and not np.isnan(data).any():
         return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
-    spread = np.sqrt(variances if kind is Kind.DIAGONAL else np.full_like(variances, variances.mean()))
+    spread = np.sqrt(variances if kind in (Kind.FULL, Kind.DIAGONAL) else np.full_like(variances, variances.mean()))
     return LinearScaling(centre, np.diag(spread))
 
 

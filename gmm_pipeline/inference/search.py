@@ -26,6 +26,7 @@ from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import taken
 from gmm_pipeline.model import inits
+from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
@@ -211,7 +212,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
 
 
 def _distinct_data(job: FitJob) -> Array:
-    return np.unique(job.data[job.sample_weights > 0], axis=0)
+    return distinct_rows(job.data[job.sample_weights > 0])[0]
 
 
 def _agreeing(problem: Problem, mixtures: AnyParameters, values: Float[Array, "R k"], best: Optimum) -> Search:

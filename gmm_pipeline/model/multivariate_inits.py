@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from gmm_pipeline.model.incomplete import filled
 from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
 
 Array = np.ndarray
@@ -18,6 +19,7 @@ class Cloud(NamedTuple):
     """Data of positive weight in float64, with what starts need to know of them."""
 
     data: Float[Array, "n d"]
+    """With expectations of missing values: starts need not be exact."""
     counts: Float[Array, " n"]
     centre: Float[Array, " d"]
     covariance: Float[Array, "d d"]
@@ -27,12 +29,13 @@ class Cloud(NamedTuple):
         """Leave out data of weight 0.
 
         Args:
-            data: x, [n, d].
+            data: x, [n, d], NaN where a value is missing.
             sample_weights: c, [n], how often each datum counts.
         """
         counts = np.asarray(sample_weights, np.float64)
         values, counts = np.asarray(data, np.float64)[counts > 0], counts[counts > 0]
-        return cls(values, counts, *mean_and_covariance(values, counts))
+        centre, covariance = mean_and_covariance(values, counts)
+        return cls(filled(values, centre, covariance), counts, centre, covariance)
 
     def drawn(self, uniforms: Float[Array, "*S"]) -> Float[Array, "*S d"]:
         """Data drawn with probability proportional to their weights, one for each uniform number."""

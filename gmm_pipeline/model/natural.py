@@ -5,6 +5,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gmm_pipeline.model.incomplete import best_normal
+
 
 class Mixture(NamedTuple):
     """Weights that sum to one, locs and scales in the data's units (NumPy, float64)."""
@@ -116,10 +118,15 @@ def mean_and_covariance(
 ) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "d d"]]:
     """Mean and covariance of data, each of weight c: Σ c x / Σ c and Σ c (x − mean)(x − mean)ᵀ / Σ c.
 
+    Where values are missing, those of the one normal that fits what is there best.
+
     Args:
-        data: x.
+        data: x, NaN where a value is missing.
         sample_weights: c, how often each datum counts.
     """
+    missing = np.isnan(data)
+    if missing.any():
+        return best_normal(data, missing, sample_weights)
     mean = np.average(data, axis=0, weights=sample_weights)
     centred = data - mean
     return mean, (centred * (sample_weights / sample_weights.sum())[:, None]).T @ centred

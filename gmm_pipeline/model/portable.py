@@ -89,10 +89,14 @@ def chunks(
         weights: w, of sum one, [K].
         locs: μ, [K], or [K, d] of d columns.
         scales: σ, [K]; of d columns their covariances Σ, [K, d, d].
-        data: x, finite, [n] or [n, d].
+        data: x, finite, [n] or [n, d]; NaN where one of d columns has no value.
     """
     one_column = partial(evaluate_chunk, weights, locs, scales)
-    of_chunk = one_column if locs.ndim == 1 else _of_columns(weights, locs, scales)
+    if locs.ndim == 1:
+        of_chunk = one_column
+    else:
+        of_columns = _of_incomplete if np.isnan(data).any() else _of_columns
+        of_chunk = of_columns(weights, locs, scales)
     for begin in range(0, len(data), CHUNK):
         here = slice(begin, begin + CHUNK)
         yield here, *of_chunk(data[here])
@@ -138,6 +142,32 @@ def _distances(whiteners: np.ndarray, data: np.ndarray, locs: np.ndarray) -> np.
     return np.einsum("kni,kni->kn", standardised, standardised)
 
 
+def _of_incomplete(
+    weights: np.ndarray, locs: np.ndarray, covariances: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """What `_of_columns` is, of rows with missing cells: the mixture of the columns that each row has.
+
+    Rows that have the same columns are evaluated together; one without any has log density 0 and the weights.
+    """
+    parts: dict[bytes, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {}
+
+    def of_chunk(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        present = ~np.isnan(data)
+        log_densities = np.zeros(len(data))
+        responsibilities = np.repeat(weights[:, None], len(data), axis=1)
+        for has in np.unique(present, axis=0):
+            rows = np.flatnonzero((present == has).all(axis=1))
+            if not has.any():
+                continue
+            if has.tobytes() not in parts:
+                of_these = covariances[:, has][:, :, has]
+                parts[has.tobytes()] = _of_columns(weights, locs[:, has], of_these)
+            log_densities[rows], responsibilities[:, rows] = parts[has.tobytes()](data[np.ix_(rows, has)])
+        return log_densities, responsibilities
+
+    return of_chunk
+
+
 def evaluate(
     weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +177,7 @@ def evaluate(
         weights: w, of sum one, [K].
         locs: μ, [K], or [K, d] of d columns.
         scales: σ, [K]; of d columns their covariances Σ, [K, d, d], positive definite.
-        data: x, finite, [n] or [n, d].
+        data: x, finite, [n] or [n, d]; NaN where one of d columns has no value, and is integrated out.
     """
     log_densities, responsibilities = np.empty(len(data)), np.empty((len(locs), len(data)))
     for here, log_densities_here, responsibilities_here in chunks(weights, locs, scales, data):
@@ -186,14 +216,17 @@ class PortableMixture:
             model_input: a DataFrame with a column `datum`, or with the columns that were fitted.
             params: ignored.
 
+        Of several columns, a row may lack some (NaN): it is judged by those it has.
+
         Raises:
-            ValueError: a datum is missing or infinite.
+            ValueError: a value is infinite, or a row has none.
         """
         import pandas as pd
 
         read = [np.asarray(model_input[name], np.float64) for name in self.columns]
+        lacking = np.isnan(read).all(axis=0)
         for name, values in zip(self.columns, read, strict=True):
-            bad = np.flatnonzero(~np.isfinite(values))
+            bad = np.flatnonzero(np.isinf(values) | lacking)
             if len(bad):
                 raise ValueError(f"{name}: expected finite numbers, but {values[bad[0]]} came in row {bad[0] + 1}")
         data = read[0] if self.locs.ndim == 1 else np.stack(read, axis=1)

@@ -22,7 +22,12 @@ EQUAL: dict[str, Any] = {"color": "0.55", "linewidth": 0.8, "zorder": 1}
 
 
 def draw_mahalanobis(
-    found: Sequence[columns_agreement.Distances], *, n_columns: int, level: float, size: Sequence[float]
+    found: Sequence[columns_agreement.Distances],
+    *,
+    n_columns: int,
+    level: float,
+    size: Sequence[float],
+    omitted: str = "",
 ) -> Figure:
     """Squared distances from each component against χ², one panel per component, the heaviest ones first.
 
@@ -31,6 +36,7 @@ def draw_mahalanobis(
         n_columns: degrees of freedom.
         level: of the bands.
         size: width and height of a picture of one row of panels, in inches.
+        omitted: which observations are not shown, or nothing.
     """
     shown = found[:MOST_PANELS]
     with drawing.style():
@@ -54,7 +60,7 @@ def draw_mahalanobis(
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.5)
         few = f"the first {len(shown)} of {len(found)} components" if len(found) > len(shown) else ""
-        drawing.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else ""])
+        drawing.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else "", omitted])
     return figure
 
 
@@ -66,7 +72,12 @@ def _draw_quantiles(axes: Axes, one: columns_agreement.Distances) -> None:
 
 
 def draw_marginals(
-    calibrations: Sequence[agreement.Calibration], *, columns: Sequence[str], level: float, size: Sequence[float]
+    calibrations: Sequence[agreement.Calibration],
+    *,
+    columns: Sequence[str],
+    level: float,
+    size: Sequence[float],
+    omitted: str = "",
 ) -> Figure:
     """The empirical CDF of each column, at the middle of its steps, less that of its marginal mixture.
 
@@ -75,6 +86,7 @@ def draw_marginals(
         columns: their names.
         level: of the band.
         size: width and height of the figure, in inches.
+        omitted: which observations are not shown, or nothing.
     """
     largest = columns_agreement.deviations(calibrations)
     shown = np.sort(np.argsort(-largest, kind="stable")[:MOST_LINES])
@@ -93,7 +105,7 @@ def draw_marginals(
         axes.set_xlabel("fitted CDF of a column, F(x)")
         axes.set_ylabel("empirical CDF − F(x)")
         more = len(columns) > len(shown)
-        drawing.note(figure, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else ""])
+        drawing.note(figure, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else "", omitted])
         title = "column: largest\ndeviation × √n"
         figure.legend(loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
     return figure
@@ -107,6 +119,7 @@ def draw_agreement(
     *,
     columns: Sequence[str],
     level: float,
+    omitted: str = "",
     size: Sequence[float],
 ) -> dict[str, Figure]:
     """Both pictures, by name.
@@ -118,6 +131,7 @@ def draw_agreement(
         responsibilities: of the components for each datum.
         columns: names of the columns.
         level: of the bands.
+        omitted: which observations are not shown, or nothing.
         size: width and height of a picture, in inches.
     """
     found = columns_agreement.distances(
@@ -125,6 +139,6 @@ def draw_agreement(
     )
     calibrations = columns_agreement.marginals(data, sample_weights, fitted)
     return {
-        "mahalanobis": draw_mahalanobis(found, n_columns=len(columns), level=level, size=size),
-        "marginals": draw_marginals(calibrations, columns=columns, level=level, size=size),
+        "mahalanobis": draw_mahalanobis(found, n_columns=len(columns), level=level, size=size, omitted=omitted),
+        "marginals": draw_marginals(calibrations, columns=columns, level=level, size=size, omitted=omitted),
     }

@@ -47,6 +47,7 @@ def draw_pairs(
     columns: Sequence[str],
     unit: str | None,
     degenerate: Sequence[int] = (),
+    omitted: str = "",
     size: Sequence[float],
 ) -> Figure:
     """Each pair of columns with projected ellipses, and on the diagonal each column with its marginal densities.
@@ -60,6 +61,7 @@ def draw_pairs(
         columns: their names.
         unit: of the columns, or None for none.
         degenerate: components that are marked as degenerate.
+        omitted: which observations are not shown, or nothing.
         size: width of the figure, in inches; it is almost as high.
     """
     chosen = projections.separating_columns(fitted, MOST_COLUMNS)
@@ -102,7 +104,7 @@ def draw_pairs(
         title = "component: weight\nellipses at 1 and 2 standard deviations"
         figure.legend(handles=handles, loc="upper right", title=title, alignment="left", title_fontsize=8.0)
         kept = f"the {count} of {len(columns)} columns that separate the components most"
-        drawing.note(figure, [kept if count < len(columns) else "", lost(fitted)])
+        drawing.note(figure, [kept if count < len(columns) else "", lost(fitted), omitted])
     return figure
 
 
@@ -132,6 +134,7 @@ def draw_projection(
     *,
     columns: Sequence[str],
     degenerate: Sequence[int] = (),
+    omitted: str = "",
     size: Sequence[float],
 ) -> Figure:
     """The data and the components on the two directions that separate the components best.
@@ -144,6 +147,7 @@ def draw_projection(
         responsibilities: of the components for each datum.
         columns: their names.
         degenerate: components that are marked as degenerate.
+        omitted: which observations are not shown, or nothing.
         size: width and height of the figure, in inches.
     """
     projection = projections.separating_directions(fitted)
@@ -156,6 +160,7 @@ def draw_projection(
         labels=direction_labels(projection, columns),
         degenerate=degenerate,
         explained="\naxes: sums of columns in\nstandard deviations\nwithin components",
+        omitted=omitted,
         size=size,
     )
 

@@ -245,6 +245,7 @@ def draw_plane(
     labels: Sequence[str],
     degenerate: Sequence[int] = (),
     explained: str = "",
+    omitted: str = "",
     size: Sequence[float],
 ) -> Figure:
     """Two columns or directions of the data, with the fitted components and the lines of equal density.
@@ -258,6 +259,7 @@ def draw_plane(
         labels: of both axes.
         degenerate: components that are marked as degenerate.
         explained: what the axes are, for the legend.
+        omitted: which observations are not shown, or nothing.
         size: width and height of the figure, in inches.
     """
     window = planes.window_of(data, sample_weights, fitted)
@@ -271,7 +273,7 @@ def draw_plane(
         draw_ellipses(axes, fitted, degenerate=degenerate, halo=len(data) > MOST_POINTS)
         axes.set_xlabel(labels[0], parse_math=False)
         axes.set_ylabel(labels[1], parse_math=False)
-        drawing.note(figure, [lost(fitted)])
+        drawing.note(figure, [lost(fitted), omitted])
         handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None)
         title = f"component: weight\nellipses at 1 and 2\nstandard deviations{explained}"
         figure.legend(handles=handles, loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)

@@ -61,13 +61,14 @@ def _of_numbers(run: Record, size: Sequence[float]) -> dict[str, Figure]:
 
 def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
     fitted, truth = cast(MultivariateMixture, run.fitted), cast(MultivariateMixture | None, run.truth)
-    columns = run.columns
+    columns, omitted = run.columns, run.incomplete
     drawn = {"parameter_traces": plane_traces.draw_movements(run.history, truth, size=size)}
-    if planes.lost(fitted):
+    run = run.of_complete_rows
+    if planes.lost(fitted) or not len(run.data):
         return drawn
     _, responsibilities = portable.evaluate(*fitted, run.data)
     everything = run.data, run.sample_weights, fitted, truth, responsibilities
-    marks: dict[str, Any] = {"degenerate": run.degenerate, "size": size}
+    marks: dict[str, Any] = {"degenerate": run.degenerate, "omitted": omitted, "size": size}
     if len(columns) == 2:
         labels = planes.labels_of(columns, run.unit)
         drawn["fitted_density"] = planes.draw_plane(*everything, labels=labels, **marks)
@@ -75,6 +76,11 @@ def _of_columns(run: Record, size: Sequence[float]) -> dict[str, Figure]:
         drawn["fitted_density"] = pairs_figure.draw_projection(*everything, columns=columns, **marks)
         drawn["pairs"] = pairs_figure.draw_pairs(*everything, columns=columns, unit=run.unit, **marks)
         drawn["parallel_coordinates"] = pairs_figure.draw_parallel(fitted, columns=columns, size=size)
-    agreement: dict[str, Any] = {"columns": columns, "level": float(run.config["level"]), "size": size}
+    agreement: dict[str, Any] = {
+        "columns": columns,
+        "level": float(run.config["level"]),
+        "omitted": omitted,
+        "size": size,
+    }
     drawn |= agreement_figures.draw_agreement(run.data, run.sample_weights, fitted, responsibilities, **agreement)
     return drawn

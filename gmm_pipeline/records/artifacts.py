@@ -264,12 +264,13 @@ def _columns_of_data(assignments: Assignments) -> dict[str, np.ndarray]:
         unique = name
         while OWN.fullmatch(unique) or unique in columns or (unique != name and unique in assignments.columns):
             unique = OF_DATA + unique
-        columns[unique] = np.ascontiguousarray(values)
+        missing = np.isnan(values)
+        columns[unique] = np.ma.array(values, mask=missing) if missing.any() else np.ascontiguousarray(values)
     return columns
 
 
 def data_in(columns: Mapping[str, Any]) -> Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]:
-    """The data in a table of assignments, [n] of one column, [n, d] of several.
+    """The data in a table of assignments, [n] of one column, [n, d] of several, NaN where a cell is empty.
 
     Args:
         columns: of the table, as Arrow's arrays.

@@ -1,4 +1,4 @@
-"""Columns of numbers of a file, with one of sample weights: chosen, checked, without rows that lack a value."""
+"""Columns of numbers of a file, with one of sample weights: chosen, checked, without rows that cannot be used."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.records.tables import Table, open_table
 
 Text = str | int | float  # what YAML makes of a value on the command line
-MISSING = ("error", "drop")
+ERROR, DROP, MARGINALISE = MISSING = ("error", "drop", "marginalise")
 DECIMALS = {"point": POINT, "comma": COMMA}
 COLUMN, COLUMNS = "data.column", "data.columns"
 MOST_NAMED = 20
@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
     """In place of `column`."""
     weights_column: str | None
     missing: str
-    """`error` or `drop`."""
+    """One of `MISSING`."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Read(NamedTuple):
     all_numeric: bool
     """Whether these are all numeric columns, several of them, since none was named."""
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
-    """[n] of one column, [n, d] of several."""
+    """[n] of one column, [n, d] of several, NaN where a value is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
     rows: Int[np.ndarray, " n"] | None
     """The rows of the file that the data come from, counted from 0; None for all rows."""
@@ -112,7 +112,13 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     if len(read[0]) == 0:
         remedy = "Choose another file or column."
         raise InputError(where, expected="numbers, one per row", came="no rows", remedy=remedy)
-    rows = _complete(read, names if several else [], where, wanted.missing)
+    needed, needed_names = read, names if several else []
+    if several and wanted.missing == MARGINALISE:
+        # One value of a datum is enough.
+        has_none = np.isnan(np.stack(read[: len(places)])).all(axis=0)
+        needed = [np.where(has_none, np.nan, 0.0), *read[len(places) :]]
+        needed_names = []
+    rows = _complete(needed, needed_names, where, wanted.missing)
     present = [values if rows is None else values[rows] for values in read]
     weights = present[-1] if others else None
     if weights is not None:
@@ -141,19 +147,21 @@ def _complete(
         columns: NaN where they have no value.
         names: of the columns, where a message must say which one is meant.
         where: the columns, for messages.
-        missing: `error` or `drop`.
+        missing: one of `MISSING`.
     """
     missing_in = [np.isnan(values) for values in columns]
     absent = np.logical_or.reduce(missing_in)
     if not absent.any():
         return None
     first = int(np.argmax(absent))
-    if missing == "error":
+    if missing == ERROR:
         came = f"{absent.sum():,} of {len(absent):,} rows with a missing value, the first in row {first + 1}"
         came += "".join(
             [f", column {name!r}" for name, gaps in zip(names, missing_in, strict=False) if gaps[first]][:1]
         )
         remedy = "Leaving rows out may change the answer: if that is right, add data.missing=drop."
+        if names:
+            remedy += " data.missing=marginalise uses what these rows have."
         raise InputError(where, expected="finite numbers", came=came, remedy=remedy)
     if absent.all():
         came, remedy = "only missing values", "Choose another column."

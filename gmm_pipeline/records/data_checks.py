@@ -1,5 +1,6 @@
 """Checks of mixtures, draws, and data to which a mixture is to be fitted."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -184,42 +185,71 @@ def check_columns(where: str, names: Sequence[str], data: Float[np.ndarray, "n d
     Args:
         where: the data, for messages.
         names: of the columns.
-        data: those of positive weight.
+        data: those of positive weight, NaN where a value is missing.
 
     Raises:
         InputError: which column, or which two.
     """
     other = "A mixture cannot be fitted to a constant; choose other columns with data.columns."
     for name, column in zip(names, data.T, strict=True):
-        check_spread(f"{where}, column {name!r}", column, remedy=other)
-    standardised = _standardised(data)
-    correlations = standardised.T @ standardised / len(data)
-    for first, second in np.argwhere(np.triu(np.abs(correlations) > NEARLY_ONE, 1)):
-        sign = np.sign(correlations[first, second])
-        if np.std(standardised[:, first] - sign * standardised[:, second]) > TO_ROUNDING:
+        check_spread(f"{where}, column {name!r}", column[~np.isnan(column)], remedy=other)
+    for first, second in _nearly_proportional(data):
+        x, y = data[~np.isnan(data[:, [first, second]]).any(axis=1)][:, [first, second]].T
+        standardised = _standardised(np.stack([x, y], axis=1))
+        sign = np.sign(standardised[:, 0] @ standardised[:, 1])
+        if np.std(standardised[:, 0] - sign * standardised[:, 1]) > TO_ROUNDING:
             continue
-        slope = sign * data[:, second].std() / data[:, first].std()
-        offset = data[:, second].mean() - slope * data[:, first].mean()
-        line = (
-            f"{slope:g} times the first{f' {offset:+g}' if abs(offset) > TO_ROUNDING * np.ptp(data[:, second]) else ''}"
-        )
-        equal = np.array_equal(data[:, first], data[:, second])
+        slope = sign * y.std() / x.std()
+        offset = y.mean() - slope * x.mean()
+        line = f"{slope:g} times the first{f' {offset:+g}' if abs(offset) > TO_ROUNDING * np.ptp(y) else ''}"
         raise InputError(
             f"{where}, columns {names[first]!r} and {names[second]!r}",
             expected="columns that differ by more than their units",
-            came="two that are equal" if equal else f"a second that is {line}",
+            came="two that are equal" if np.array_equal(x, y) else f"a second that is {line}",
             remedy="Leave one of them out with data.columns.",
         )
+
+
+def _nearly_proportional(data: Float[np.ndarray, "n d"]) -> list[tuple[int, int]]:
+    """Pairs of columns whose correlation is almost 1 or −1, in the rows that have both."""
+    missing = np.isnan(data)
+    if not missing.any():
+        standardised = _standardised(data)
+        near = np.abs(standardised.T @ standardised / len(data)) > NEARLY_ONE
+        return [(int(first), int(second)) for first, second in np.argwhere(np.triu(near, 1))]
+    found = []
+    for first, second in itertools.combinations(range(data.shape[1]), 2):
+        both = data[~(missing[:, first] | missing[:, second])][:, [first, second]]
+        # Any two rows are on a line.
+        if len(both) > 2 and (np.ptp(both, axis=0) > 0.0).all() and abs(np.corrcoef(both.T)[0, 1]) > NEARLY_ONE:
+            found.append((first, second))
+    return found
+
+
+def never_together(data: Float[np.ndarray, "n d"]) -> tuple[int, int] | None:
+    """Two columns that no row has both of, so that data say nothing about their correlation; None if there are none.
+
+    Args:
+        data: NaN where a value is missing.
+    """
+    present = (~np.isnan(data)).astype(float)
+    apart = np.argwhere(present.T @ present == 0.0)
+    return (int(apart[0][0]), int(apart[0][1])) if len(apart) else None
 
 
 def dependent_columns(data: Float[np.ndarray, "n d"]) -> list[int]:
     """The columns among which one is a linear function of others, to rounding; empty if there are none.
 
-    Where an eigenvalue of the correlations is zero, its eigenvector has the coefficients.
+    Where an eigenvalue of the correlations is zero, its eigenvector has the coefficients. Rows with a missing value are
+    not used.
 
     Args:
         data: without constant columns.
     """
+    if np.isnan(data).any():
+        data = data[~np.isnan(data).any(axis=1)]
+        if len(data) <= data.shape[1] or (np.ptp(data, axis=0) == 0.0).any():
+            return []
     standardised = _standardised(data)
     values, vectors = np.linalg.eigh(standardised.T @ standardised / len(data))
     rounding = max(TO_ROUNDING**2, len(values) * np.finfo(np.float64).eps * values[-1])

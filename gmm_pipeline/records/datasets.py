@@ -1,4 +1,4 @@
-"""Data, from a generating spec or from a file: always float64 and finite.
+"""Data, from a generating spec or from a file: always float64, and finite, but for NaN in missing cells of rows.
 
 Generated data are drawn in float32 whatever the precision of the fit, so that they depend only on their spec. Files are
 read as data, never as code. Both yield a `Dataset`; a loader of your own is a function with keyword-only arguments that
@@ -24,6 +24,7 @@ from gmm_pipeline.records.data_checks import (
     check_mixture,
     check_spread,
     dependent_columns,
+    never_together,
     whole,
 )
 from gmm_pipeline.records.overrides import hydra_list
@@ -44,7 +45,7 @@ class Dataset(NamedTuple):
     """The absolute path of a file, or a description of how the data were generated."""
     source_type: Literal["file", "generated"]
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
-    """[n] of one column, [n, d] of several."""
+    """[n] of one column, [n, d] of several, NaN where a value is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
     """How often each datum counts; None for once each."""
     truth: AnyMixture | None
@@ -64,6 +65,11 @@ class Dataset(NamedTuple):
     def column(self) -> str | None:
         """The name of the only column; None if there are several, or it has none."""
         return self.columns[0] if self.data.ndim == 1 and self.columns else None
+
+    @property
+    def n_incomplete(self) -> int:
+        """Rows of which some values are missing, and others not."""
+        return int(np.isnan(self.data).any(axis=1).sum()) if self.data.ndim > 1 else 0
 
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
@@ -90,6 +96,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         **({"columns": list(dataset.columns)} if dataset.data.ndim > 1 else {}),
         "n_data": len(dataset.data),
         "n_missing": 0 if dataset.n_rows is None else dataset.n_rows - len(dataset.data),
+        **({"n_incomplete": dataset.n_incomplete} if dataset.n_incomplete else {}),
         "sample_weights": dataset.sample_weights is not None,
         "digest": dataset.digest,
         "truth": None if dataset.truth is None else mixture_as_json(dataset.truth),
@@ -97,10 +104,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def left_out(dataset: Dataset) -> str:
-    """How many rows of the file had no value, in brackets; empty if all have one."""
-    if dataset.rows is None or dataset.n_rows is None:
-        return ""
-    return f" ({dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out)"
+    """How many rows of the file had no value, and how many not all, in brackets; empty if all have all."""
+    said = []
+    if dataset.rows is not None and dataset.n_rows is not None:
+        said.append(f"{dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out")
+    if dataset.n_incomplete:
+        said.append(f"{dataset.n_incomplete:,} of {len(dataset.data):,} rows have missing cells")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def taken_columns(dataset: Dataset) -> list[str]:
@@ -205,7 +215,8 @@ def from_file(
         column: name of the column (its number where columns have no names); None for the only numeric one, or all.
         columns: names of several columns, in place of `column`; empty for none.
         weights_column: how often each datum counts; None for once each.
-        missing: `error` refuses columns with missing values, `drop` leaves out each row that has one.
+        missing: `error` refuses columns with missing values, `drop` leaves out each row that has one, `marginalise`
+            keeps rows of several columns that have some, and leaves out those that have none.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
         header: of CSV; `first`: the first row names the columns, `none`: it has data, `auto`: detected.
         delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: detected.
@@ -299,6 +310,10 @@ def why_singular(dataset: Dataset) -> str:
     n_data, n_columns = counted.shape
     if n_columns >= n_data:
         return f"{dataset.name} has {n_columns} columns and only {n_data} observations with a positive weight"
+    apart = never_together(counted)
+    if apart is not None:
+        first, second = (dataset.columns[place] for place in apart)
+        return f"no row of {dataset.name} has both {first} and {second}, so that nothing says how they are correlated"
     together = dependent_columns(counted)
     if not together:
         return ""

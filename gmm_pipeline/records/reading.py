@@ -61,6 +61,7 @@ class Record(NamedTuple):
     """Columns of the table of candidates; None if there was nothing to choose."""
     history: History
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
+    """NaN where a cell is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
 
     @property
@@ -72,6 +73,21 @@ class Record(NamedTuple):
     def unit(self) -> str | None:
         """Of the data."""
         return self.data_info.get("unit")
+
+    @property
+    def of_complete_rows(self) -> "Record":
+        """The same with the rows that have all columns, which are those that a plot can show."""
+        if self.data.ndim == 1 or not np.isnan(self.data).any():
+            return self
+        complete = ~np.isnan(self.data).any(axis=1)
+        weights = None if self.sample_weights is None else self.sample_weights[complete]
+        return self._replace(data=self.data[complete], sample_weights=weights)
+
+    @property
+    def incomplete(self) -> str:
+        """How many rows such a plot leaves out, as a clause; empty if it shows all."""
+        missing = 0 if self.data.ndim == 1 else int(np.isnan(self.data).any(axis=1).sum())
+        return f"{missing:,} of {len(self.data):,} rows have missing cells and are not shown" if missing else ""
 
     @property
     def columns(self) -> tuple[str, ...]:

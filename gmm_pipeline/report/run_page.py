@@ -164,21 +164,27 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
 
 
 def _of_columns(run: Record, settings: Settings) -> Agreement:
-    fitted, level = cast(MultivariateMixture, run.fitted), settings.level
+    fitted, level, omitted = cast(MultivariateMixture, run.fitted), settings.level, run.incomplete
+    run = run.of_complete_rows
+    if not len(run.data):
+        return Agreement(verdicts.NO_COMPLETE_ROW, {}, ("", ""))
     _, responsibilities = portable.evaluate(*fitted, run.data)
     data = run.data, run.sample_weights, fitted
     distances = columns_agreement.distances(*data, responsibilities, level=level, most=settings.quantiles)
     calibrations = columns_agreement.marginals(*data)
     about = {"columns": run.columns, "unit": run.unit, "degenerate": run.degenerate}
     drawn = column_charts.components(run.data, fitted, responsibilities, **about)
+    finding = verdicts.agreement_of_columns(calibrations, distances, run.columns, level)
+    if omitted:
+        finding = finding._replace(words=f"{finding.words} Only rows without missing cells are compared.")
     return Agreement(
-        verdicts.agreement_of_columns(calibrations, distances, run.columns, level),
+        finding,
         {
             "density": drawn.chart,
             "mahalanobis": column_charts.mahalanobis(distances, n_columns=len(run.columns), level=level),
             "marginals": column_charts.marginals(calibrations, columns=run.columns, level=level),
         },
-        (drawn.alt, drawn.caption),
+        (drawn.alt, f"{drawn.caption} {omitted}." if omitted else drawn.caption),
     )
 
 

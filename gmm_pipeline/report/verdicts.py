@@ -186,6 +186,14 @@ def agreement(run: Record, calibration: Calibration, null: Null | None, quantile
     return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({p_text})", words)
 
 
+NO_COMPLETE_ROW = Finding(
+    UNKNOWN,
+    "Agreement with the data",
+    "not compared",
+    "Each row has missing cells, and only rows without are compared.",
+)
+
+
 def agreement_of_columns(
     calibrations: Sequence[Calibration], distances: Sequence[Distances], columns: Sequence[str], level: float
 ) -> Finding:

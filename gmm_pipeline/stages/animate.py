@@ -21,7 +21,8 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
         record: the data, and how the fit went.
         folder: for the animation.
     """
-    if not animation.formats:
+    record = record.of_complete_rows
+    if not animation.formats or not len(record.data):
         return []
     from gmm_pipeline.pictures.animations import animate_training, save_animation
 

@@ -26,6 +26,7 @@ from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, S
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
 from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of, of_one_component
+from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
@@ -139,7 +140,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
-        family=NORMAL if own is None else normals(n_columns, own),
+        family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0),
     )
     fit = functools.partial(
         FitJob,
@@ -262,7 +263,7 @@ def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str, kinds
     dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
     units = {kind: _units(dataset, standardize, dtype, kind) for kind in kinds}
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
-    return _Prepared(units, counts, len(np.unique(dataset.data[counts > 0], axis=0)))
+    return _Prepared(units, counts, len(distinct_rows(dataset.data[counts > 0])[0]))
 
 
 def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None) -> Units:
@@ -275,11 +276,14 @@ def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | No
     with np.errstate(over="ignore"):
         standardised = to_fit_units(dataset.data, scaling)
         data = standardised.astype(dtype)
-    if not np.isfinite(data).all() or (np.ptp(data, axis=0) == 0).any():
+    if (
+        not np.isfinite(data[~np.isnan(dataset.data)]).all()
+        or (np.nanmin(data, axis=0) == np.nanmax(data, axis=0)).any()
+    ):
         raise InputError(
             "standardize",
             expected=f"data that {dtype} can distinguish",
-            came=f"{dataset.name} from {dataset.data.min():g} to {dataset.data.max():g}, as they are",
+            came=f"{dataset.name} from {np.nanmin(dataset.data):g} to {np.nanmax(dataset.data):g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
     return Units(scaling, standardised, data)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.rounding import with_error
@@ -154,20 +154,27 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
 def _in_rows(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ma.MaskedArray:
     """Values at their rows of the whole table; the other rows are missing."""
     spread, missing = np.zeros(n_rows, values.dtype), np.ones(n_rows, bool)
-    spread[rows], missing[rows] = values, False
+    spread[rows], missing[rows] = values, np.ma.getmaskarray(values)
     return np.ma.MaskedArray(spread, missing)
 
 
 def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
     """A warning that the data are unlike what the mixture was fitted to; None if they may be like it.
 
+    Rows with missing cells are not considered: their densities are of fewer columns.
+
     Args:
         cfg: the composed config, with `alien_level` and `alien_gap`.
         job: the mixture and the data.
         prediction: what the mixture says of the data.
     """
-    mean, moments = mean_log_density(job, prediction), log_density_moments(job.mixture)
-    least = least_mean(moments, job.dataset.counts, cfg.alien_level)
+    whole = _of_complete_rows(job.dataset)
+    if not whole.any():
+        return None
+    weights = None if job.dataset.sample_weights is None else job.dataset.sample_weights[whole]
+    mean = float(np.average(prediction.log_densities[whole], weights=weights))
+    moments = log_density_moments(job.mixture)
+    least = least_mean(moments, job.dataset.counts[whole], cfg.alien_level)
     if mean >= min(least, moments.mean - cfg.alien_gap):
         return None
     return (
@@ -175,6 +182,12 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
         f"{moments.mean:.4g} ± {moments.deviation:.2g}. Check {_columns_read(job.dataset)} and unit; "
         "the labels mean little."
     )
+
+
+def _of_complete_rows(dataset: Dataset) -> Bool[np.ndarray, " n"]:
+    """Which data have no missing cells; none if those have no weight."""
+    complete = ~np.isnan(dataset.data.reshape(len(dataset.data), -1)).any(axis=1)
+    return complete & (dataset.counts[complete].sum() > 0.0)
 
 
 def _columns_read(dataset: Dataset) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROUNDING_64
 from jax.tree_util import Partial
-from scipy import linalg, stats
+from scipy import linalg, optimize, stats
 from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.analysis.multivariate_curvature import _moving, _zeros
@@ -61,15 +61,24 @@ def flat(mixture: MultivariateMixture) -> np.ndarray:
     return np.concatenate([leaf.ravel() for leaf in reported(mixture)])
 
 
+def log_likelihood(mixture: MultivariateMixture, data) -> float:
+    """Of what is there: rows that have the same columns together."""
+    total = 0.0
+    for here in np.unique(~np.isnan(data), axis=0):
+        locs, covariances = mixture.locs[:, here], mixture.covariances[:, here][:, :, here]
+        gaps = data[(~np.isnan(data) == here).all(axis=1)][:, here] - locs[:, None]
+        squares = np.einsum("kni,kij,knj->kn", gaps, np.linalg.inv(covariances), gaps)
+        heights = np.log(mixture.weights) - 0.5 * np.linalg.slogdet(2 * np.pi * covariances)[1]
+        total += np.logaddexp.reduce(heights[:, None] - 0.5 * squares).sum()
+    return total
+
+
 def errors_by_differences(mixture_at, n: int, data, log_prior=lambda mixture: 0.0) -> np.ndarray:
     """Of all that is reported, for a parametrisation of n numbers about zero."""
 
     def minus_log_posterior(values):
         mixture = mixture_at(values)
-        gaps = data - mixture.locs[:, None]
-        squares = np.einsum("kni,kij,knj->kn", gaps, np.linalg.inv(mixture.covariances), gaps)
-        heights = np.log(mixture.weights) - 0.5 * np.linalg.slogdet(2 * np.pi * mixture.covariances)[1]
-        return -np.logaddexp.reduce(heights[:, None] - 0.5 * squares).sum() - log_prior(mixture)
+        return -log_likelihood(mixture, data) - log_prior(mixture)
 
     covariance = np.linalg.inv(hessian_of(minus_log_posterior, n))
     jacobian = np.stack(
@@ -94,6 +103,44 @@ def two() -> tuple[np.ndarray, MultivariateMixture]:
     )
     fit = GaussianMixture(2, tol=1e-12, max_iter=10_000, reg_covar=0.0, random_state=0).fit(data)
     return data, MultivariateMixture(fit.weights_, fit.means_, fit.covariances_)
+
+
+def at_maximum(mixture_at, n: int, data) -> MultivariateMixture:
+    found = optimize.minimize(lambda values: -log_likelihood(mixture_at(values), data), np.zeros(n), tol=1e-9)
+    return mixture_at(found.x)
+
+
+@pytest.mark.parametrize("model", ["VVV", "EEE", "VVI"])
+def test_missing_cells_widen_errors_as_a_numerical_hessian_says(two, model):
+    data, start = two
+    data = np.where(np.random.default_rng(2).random(data.shape) < 0.2, np.nan, data)
+    data = data[~np.isnan(data).all(axis=1)]
+    rows, columns = np.triu_indices(2)
+
+    def around(mixture):
+        def mixture_at(values):
+            odds = mixture.weights * np.exp([0.0, values[0]])
+            changes = np.zeros((2, 2, 2))
+            own = values[5:].reshape(-1, 3 if model != "VVI" else 2)
+            if model == "VVI":
+                changes[:, [0, 1], [0, 1]] = own
+            else:
+                changes[:, rows, columns] = changes[:, columns, rows] = own
+            return MultivariateMixture(
+                odds / odds.sum(), mixture.locs + values[1:5].reshape(2, 2), mixture.covariances + changes
+            )
+
+        return mixture_at
+
+    covariances = {
+        "VVV": start.covariances,
+        "EEE": np.broadcast_to(start.covariances.mean(axis=0), (2, 2, 2)),
+        "VVI": start.covariances * np.eye(2),
+    }[model]
+    n = number_of_parameters(model, 2, 2)
+    fitted = at_maximum(around(start._replace(covariances=covariances)), n, data)
+    errors = multivariate_errors(fitted, model, data, np.ones(len(data)))
+    compare(errors, errors_by_differences(around(fitted), n, data))
 
 
 @pytest.mark.parametrize("added", [0.0, 3.0])
@@ -187,7 +234,7 @@ def test_free_numbers_are_those_of_the_model(model):
 def test_errors_do_not_depend_on_blocks_units_or_labels(two, monkeypatch):
     data, mixture = two
     expected = multivariate_errors(mixture, "VVV", data, np.ones(len(data)))
-    monkeypatch.setattr("gmm_pipeline.analysis.multivariate_curvature.ELEMENTS_AT_ONCE", 100)
+    monkeypatch.setattr("gmm_pipeline.analysis.feature_sums.ELEMENTS_AT_ONCE", 100)
     spreads, order = np.array([100.0, 1e-3]), np.array([1, 0])
     moved = MultivariateMixture(
         mixture.weights, 1e3 + mixture.locs * spreads, mixture.covariances * np.outer(spreads, spreads)

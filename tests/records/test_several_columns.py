@@ -116,6 +116,34 @@ def test_a_row_with_a_missing_cell_is_refused_or_dropped(table):
     assert "a missing value in every row; column 'a' has 2, the most" in said
 
 
+def test_rows_that_have_some_cells_are_kept_and_counted(table):
+    path = table(a=[1.0, None, None, 4.0, 7.0], b=[None, 5.0, None, 2.0, 3.0], w=[1.0, 2.0, 3.0, 4.0, None])
+    found = read(path, missing="marginalise", columns=["a", "b"])
+    np.testing.assert_array_equal(found.data, [[1.0, np.nan], [np.nan, 5.0], [4.0, 2.0], [7.0, 3.0]])
+    described = datasets.describe(found)
+    assert (described["n_data"], described["n_incomplete"], described["n_missing"]) == (4, 2, 1)
+    said = "1 of 5 rows without a value are left out; 2 of 4 rows have missing cells"
+    assert datasets.left_out(found) == f" ({said})"
+    weighted = read(path, missing="marginalise", weights_column="w")
+    assert (weighted.rows.tolist(), weighted.counts.tolist()) == ([0, 1, 3], [1.0, 2.0, 4.0])
+    one = read(path, missing="marginalise", column="a")
+    assert one.data.tolist() == [1.0, 4.0, 7.0]
+    nothing = table(a=[None, None], b=[None, None])
+    assert "only missing values" in str(refusal(nothing, missing="marginalise", columns=["a", "b"]))
+
+
+def test_checks_of_columns_use_the_cells_that_are_there(table):
+    gone = {"missing": "marginalise"}
+    found = refusal(table(a=[1.0, None, 1.0, 1.0], b=[3.0, 5.0, None, 2.0]), **gone)
+    assert "column 'a': expected at least two different values, but got 3 rows that are all 1" in str(found)
+    found = refusal(table(a=[1.0, None, 3.0, 4.0, 7.0], b=[3.0, 5.0, None, 9.0, 15.0], c=[1, 2, 2, 1, 1]), **gone)
+    assert "columns 'a' and 'b'" in str(found)
+    assert "a second that is 2 times the first +1." in str(found)
+    apart = read(table(a=[1.0, None, 3.0, None, 2.0], b=[None, 5.0, None, 9.0, None]), **gone)
+    datasets.check_can_be_fitted(apart, "apart")
+    assert "no row of table has both a and b" in datasets.why_singular(apart)
+
+
 @pytest.mark.parametrize(
     ("columns", "given", "where", "says"),
     [

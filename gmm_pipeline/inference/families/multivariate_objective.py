@@ -170,15 +170,34 @@ def gradient_of(parameters: MultivariateParameters, found: MultivariateSums) -> 
     """
     mus, counts = parameters.component_mus, found.responsibility
     away = found.first - counts[:, None] * mus
-    by_weight = counts - softmax(parameters.log_component_weights) * jnp.sum(counts)
-    inverse_scales = jnp.exp(-parameters.log_component_scales)
     if parameters.axes is None:
         squares = found.second - 2.0 * mus * found.first + counts[:, None] * mus**2
-        precisions = inverse_scales**2
-        return MultivariateParameters(by_weight, precisions * away, precisions * squares - counts[:, None], None)
+        return gradient_by_moments(parameters, counts, away, squares)
     outer = mus[:, :, None] * found.first[:, None, :]
     scatter = found.second - outer - jnp.swapaxes(outer, 1, 2)
     scatter = scatter + counts[:, None, None] * mus[:, :, None] * mus[:, None, :]
+    return gradient_by_moments(parameters, counts, away, scatter)
+
+
+def gradient_by_moments(
+    parameters: MultivariateParameters,
+    counts: Float[Array, " K"],
+    away: Float[Array, "K d"],
+    scatter: Float[Array, "K d d"] | Float[Array, "K d"],
+) -> MultivariateParameters:
+    """The gradient of the log-likelihood from moments about the locs.
+
+    Args:
+        parameters: where they were taken.
+        counts: R.
+        away: M.
+        scatter: W, or its diagonal where axes are those of the columns.
+    """
+    by_weight = counts - softmax(parameters.log_component_weights) * jnp.sum(counts)
+    inverse_scales = jnp.exp(-parameters.log_component_scales)
+    if parameters.axes is None:
+        precisions = inverse_scales**2
+        return MultivariateParameters(by_weight, precisions * away, precisions * scatter - counts[:, None], None)
     inverse = whiteners(parameters)
     seen = jnp.einsum("kij,kjl->kil", inverse, scatter)
     by_mu = jnp.einsum("kji,kj->ki", inverse, jnp.einsum("kij,kj->ki", inverse, away))

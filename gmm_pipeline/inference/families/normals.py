@@ -15,8 +15,10 @@ from gmm_pipeline.inference.families.multivariate_objective import (
     quick_to_compile,
 )
 from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
+from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed
+from gmm_pipeline.model.incomplete import distinct_rows, means_of
 from gmm_pipeline.model.multivariate import (
     MultivariateParameters,
     components_taken,
@@ -32,16 +34,20 @@ FEWEST_OF_TWO = 2.5
 
 
 @functools.cache
-def normals(n_columns: int, kind: Kind) -> Family:
+def normals(n_columns: int, kind: Kind, *, incomplete: bool = False) -> Family:
     """The family of normals of several columns.
 
     Args:
         n_columns: d.
         kind: how components are represented.
+        incomplete: whether values are missing, as NaN in the data.
     """
-    n_features = 2 * n_columns if kind in (Kind.SPHERICAL, Kind.DIAGONAL) else n_columns * (n_columns + 3) // 2
+    by_column = kind in (Kind.SPHERICAL, Kind.DIAGONAL)
+    n_features = 2 * n_columns if by_column else n_columns * (n_columns + 3) // 2
+    if incomplete and not by_column:
+        n_features = n_columns**3
     return Family(
-        name=f"{kind.value} normal",
+        name=f"{kind.value} normal" + " of incomplete data" * incomplete,
         n_columns=n_columns,
         cost=max(1, n_features // 2),
         zeros=partial(_zeros, n_columns=n_columns, kind=kind),
@@ -49,8 +55,8 @@ def normals(n_columns: int, kind: Kind) -> Family:
         unconstrained_of=partial(multivariate.unconstrained_of, kind=kind),
         em_step=partial(multivariate.em_step, kind=kind),
         gradient_norm=partial(multivariate.gradient_norm, kind=kind),
-        lay_out=lay_out_rows,
-        log_likelihood_of=multivariate_log_likelihood_of,
+        lay_out=lay_out_observed if incomplete else lay_out_rows,
+        log_likelihood_of=observed_log_likelihood_of if incomplete else multivariate_log_likelihood_of,
         compiler_options=quick_to_compile,
         spread_of=_spread_of,
         constraints_of=_constraints_of,
@@ -94,7 +100,7 @@ def _constraints_of(
     least = np.linalg.svd(factor_of(spread), compute_uv=False)[-1]
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * least)
-    dtype, mean = job.data.dtype.type, np.average(job.data, axis=0, weights=job.sample_weights)
+    dtype, mean = job.data.dtype.type, means_of(job.data, job.sample_weights)
     by_columns = kind_of(job.covariance) in (Kind.SPHERICAL, Kind.DIAGONAL)
     covariance = np.diagonal(spread) if by_columns else spread
     return multivariate.MultivariateConstraints(
@@ -140,8 +146,8 @@ def _blurred(
 def _condensed(job: Any, plan: Any) -> tuple[Array, Array]:
     """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters."""
     counted = job.sample_weights > 0
-    rows, inverse = np.unique(job.data[counted], axis=0, return_inverse=True)
-    counts = np.bincount(inverse.ravel(), job.sample_weights[counted]).astype(job.data.dtype)
+    rows, inverse = distinct_rows(job.data[counted])
+    counts = np.bincount(inverse, job.sample_weights[counted]).astype(job.data.dtype)
     if len(rows) <= plan.rows:
         return rows, counts
     generator = np.random.default_rng([0, len(rows)])

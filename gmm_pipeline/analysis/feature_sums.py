@@ -1,0 +1,144 @@
+"""Sums of the features 1, z and z zᵀ over data, of which the curvature of a likelihood is made.
+
+By Louis' identity (1982) the information of incomplete data is that of complete data, expected given what is observed,
+less the variance of the complete gradient. What is not observed is the component of a datum and, where cells are
+missing, their values, which are normal given the component and the cells that are there.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gmm_pipeline.model.incomplete import patterns
+
+ELEMENTS_AT_ONCE = 2**21
+"""Of the products of a block of data."""
+
+
+class Origin(NamedTuple):
+    """The fit, as the point where all free numbers are zero."""
+
+    log_weights: Float[np.ndarray, " K"]
+    locs: Float[np.ndarray, "K d"]
+    factors: Float[np.ndarray, "K d d"]
+    """L of Σ = L Lᵀ."""
+    log_variances: Float[np.ndarray, "K d"]
+    """Along the axes: log volume and log shape."""
+    orientations: Float[np.ndarray, "K d d"]
+    """Axes, as columns."""
+
+
+def feature_sums(
+    origin: Origin, data: Float[np.ndarray, "n d"], counts: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "K p"], Float[np.ndarray, "K p p"], Float[np.ndarray, "Kp Kp"]]:
+    """Σ c r_j E T_j, Σ c r_j E T_j T_jᵀ and Σ c (r E T)(r E T)ᵀ with T_j = (1, z_j, products of z_j).
+
+    Args:
+        origin: the fit.
+        data: x, NaN where a cell is missing.
+        counts: c, how often each datum counts.
+    """
+    n_components, n_columns = origin.locs.shape
+    rows, columns = np.triu_indices(n_columns)
+    n_features = 1 + n_columns + len(rows)
+    means, products = np.zeros((n_components, n_features)), np.zeros((n_components, n_features, n_features))
+    together = np.zeros((n_components * n_features,) * 2)
+    size = max(ELEMENTS_AT_ONCE // (n_components * n_features), 1)
+    for gaps, members in _alike(data):
+        given = _of_incomplete(origin, gaps) if gaps.any() else _of_complete(origin)
+        of_all, counts_of_all = data[members], counts[members]
+        for first in range(0, len(of_all), size):
+            here, counts_here = of_all[first : first + size], counts_of_all[first : first + size]
+            z, joint = given.means_of(here)
+            r = np.exp(joint - joint.max(axis=0))
+            r = r / r.sum(axis=0)
+            features = np.concatenate([np.ones_like(r)[:, None], z, z[:, rows] * z[:, columns]], axis=1)
+            if given.within is not None:
+                features[:, 1 + n_columns :] += given.within[:, rows, columns][:, :, None]
+                products += _varying(given.within, z, r * counts_here)
+            weighted = features * r[:, None]
+            means += weighted @ counts_here
+            products += (weighted * counts_here) @ np.swapaxes(features, 1, 2)
+            flat = weighted.reshape(n_components * n_features, -1)
+            together += (flat * counts_here) @ flat.T
+    return means, products, together
+
+
+class _Given(NamedTuple):
+    """What is known of z, for rows that lack the same columns."""
+
+    means_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    """data -> E z, [K, d, n], and the log joint density up to a constant of the row, [K, n]."""
+    within: Float[np.ndarray, "K d d"] | None
+    """Covariance of z; None where nothing is missing."""
+
+
+def _alike(data: Float[np.ndarray, "n d"]) -> Iterable[tuple[np.ndarray, Any]]:
+    """Rows that lack the same columns."""
+    missing = np.isnan(data)
+    return patterns(missing) if missing.any() else [(np.zeros(data.shape[1], bool), slice(None))]
+
+
+def _of_complete(origin: Origin) -> _Given:
+    whiteners = np.linalg.inv(origin.factors)
+    heights = origin.log_weights - 0.5 * origin.log_variances.sum(axis=1)
+
+    def means_of(here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = np.einsum("kij,knj->kin", whiteners, here - origin.locs[:, None])
+        return z, heights[:, None] - 0.5 * np.sum(z * z, axis=1)
+
+    return _Given(means_of, None)
+
+
+def _of_incomplete(origin: Origin, gaps: Bool[np.ndarray, " d"]) -> _Given:
+    """Z = L⁻¹ (x − μ), of x_m that is normal about μ_m + Σ_mo Σ_oo⁻¹ (x_o − μ_o)."""
+    covariances = origin.factors @ np.swapaxes(origin.factors, 1, 2)
+    of_both, of_seen = covariances[:, gaps][:, :, ~gaps], covariances[:, ~gaps][:, :, ~gaps]
+    slopes = of_both @ np.linalg.inv(of_seen)
+    whiteners = np.linalg.inv(origin.factors)
+    rest = covariances[:, gaps][:, :, gaps] - slopes @ np.swapaxes(of_both, 1, 2)
+    within = whiteners[:, :, gaps] @ rest @ np.swapaxes(whiteners[:, :, gaps], 1, 2)
+    from_seen = whiteners[:, :, ~gaps] + whiteners[:, :, gaps] @ slopes
+    factors = np.linalg.cholesky(of_seen)
+    heights = origin.log_weights - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    standardise = np.linalg.inv(factors)
+
+    def means_of(here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        away = here[:, ~gaps] - origin.locs[:, None, ~gaps]
+        squares = np.sum(np.einsum("kij,knj->kin", standardise, away) ** 2, axis=1)
+        return np.einsum("kij,knj->kin", from_seen, away), heights[:, None] - 0.5 * squares
+
+    return _Given(means_of, within)
+
+
+def _varying(
+    within: Float[np.ndarray, "K d d"], z: Float[np.ndarray, "K d n"], counted: Float[np.ndarray, "K n"]
+) -> Float[np.ndarray, "K p p"]:
+    """Σ c r Cov T of a normal z (Isserlis 1918), since E T Tᵀ = E T E Tᵀ + Cov T.
+
+    With C = Cov z and m = E z: Cov(z_a, z_b z_c) = m_b C_ac + m_c C_ab, and Cov(z_a z_b, z_c z_d) = m_a m_c C_bd +
+    m_b m_d C_ac + C_ac C_bd, and the same with c and d exchanged.
+
+    Args:
+        within: C.
+        z: m.
+        counted: c r.
+    """
+    n_columns = within.shape[-1]
+    rows, columns = np.triu_indices(n_columns)
+    total = counted.sum(axis=1)[:, None, None]
+    first = np.einsum("kn,kin->ki", counted, z)
+    squares = np.einsum("kn,kin,kjn->kij", counted, z, z)
+    outer = np.einsum("kac,kbd->kabcd", squares + total * within, within)
+    outer = outer + np.einsum("kac,kbd->kabcd", within, squares)
+    outer = outer + np.swapaxes(outer, 3, 4)
+    mixed = np.einsum("kb,kac->kabc", first, within) + np.einsum("kc,kab->kabc", first, within)
+    found = np.zeros((len(within), 1 + n_columns + len(rows), 1 + n_columns + len(rows)))
+    linear, quadratic = slice(1, 1 + n_columns), slice(1 + n_columns, None)
+    found[:, linear, linear] = total * within
+    found[:, linear, quadratic] = mixed[:, :, rows, columns]
+    found[:, quadratic, linear] = np.swapaxes(found[:, linear, quadratic], 1, 2)
+    found[:, quadratic, quadratic] = outer[:, rows, columns][:, :, rows, columns]
+    return found
