@@ -125,7 +125,7 @@ def test_rows_that_have_some_cells_are_kept_and_counted(table):
     said = "1 of 5 rows without a value are left out; 2 of 4 rows have missing cells"
     assert datasets.left_out(found) == f" ({said})"
     weighted = read(path, missing="marginalise", weights_column="w")
-    assert (weighted.rows.tolist(), weighted.counts.tolist()) == ([0, 1, 3], [1.0, 2.0, 4.0])
+    assert (weighted.rows.tolist(), weighted.counts.tolist()) == ([0, 1, 3], [1.0, 2.0, 4.0])  # pyright: ignore[reportOptionalMemberAccess]
     one = read(path, missing="marginalise", column="a")
     assert one.data.tolist() == [1.0, 4.0, 7.0]
     nothing = table(a=[None, None], b=[None, None])
