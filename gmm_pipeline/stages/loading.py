@@ -120,6 +120,13 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         models = _without_full(models, why, cfg.covariance)
     own = kind_of(models[-1]) if models else None
     kinds = tuple(dict.fromkeys(map(kind_of, (*models, *map(of_one_component, models))))) or (None,)
+    if cfg.likelihood_ratio and dataset.n_incomplete:
+        raise InputError(
+            "likelihood_ratio",
+            expected=f"0 where rows have missing cells, as {dataset.n_incomplete:,} of {dataset.name} have",
+            came=str(cfg.likelihood_ratio),
+            remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
+        )
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds)
     asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
