@@ -221,7 +221,7 @@ def test_a_mistake_is_said_in_one_line(quick: Quick, folder, record, arguments, 
     ("change", "says"),
     [
         ({"stepz": 5}, "stepz: expected a key of fit, but got an unknown name. Did you mean steps"),
-        ({"precision": "half"}, "precision: expected one of float32, float64, but got 'half'"),
+        ({"precision": "half"}, "precision: expected one of auto, float32, float64, but got 'half'"),
         ({"selection": {"smalest": 1}}, "selection.smalest: expected one of smallest, largest, scales"),
         ({"search": {"moves": {"foo": 1}}}, "search.moves.foo: expected one of swap, split, nest, join, fresh"),
         ({"search": {"moves": {"spilt": 1}}}, "search.moves.spilt: .* Did you mean search.moves.split"),

@@ -18,7 +18,7 @@ NORMAL = MultivariateMixture(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
 def lines(data: np.ndarray) -> list[str]:
     """Printed of data under a standard normal."""
     nothing = Job(*[None] * len(Job._fields)), Answer(*[None] * len(Answer._fields))
-    dataset = SimpleNamespace(data=data, sample_weights=None)
+    dataset = SimpleNamespace(data=data, sample_weights=None, counts=np.ones(len(data)))
     job = nothing[0]._replace(dataset=dataset, asked=SimpleNamespace(level=0.95))
     answer = nothing[1]._replace(
         fitted=NORMAL, candidates=(), degenerate=(), doubts=(), diverged=False, metrics={"converged": True}
