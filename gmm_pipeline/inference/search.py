@@ -178,7 +178,13 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
     order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists, family)
     finalists = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, : number[0]]))
     optima = _distinct((yield from _polished(whole, finalists, plan)), family)
-    agreeing = yield from _agreeing(small, mixtures, values, optima[0])
+    if family.n_columns and len(small.data) >= plan.rows:
+        # Some of the data have other optima than all: where each search leads is seen on all.
+        ends = yield from _polished(whole, jax.tree.map(lambda leaf: leaf[:, 0], mixtures), plan)
+        optima = _distinct([*optima, *ends], family)
+        agreeing = sum(_is_same(one, optima[0], family) for one in ends)
+    else:
+        agreeing = yield from _agreeing(small, mixtures, values, optima[0])
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
 
 
