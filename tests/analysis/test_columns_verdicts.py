@@ -1,7 +1,7 @@
 """What speaks against a fit of several columns; the oracles are SciPy's densities and the best optima known."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# scikit-learn's loader is typed as a tuple, too.
+# pyright: reportAttributeAccessIssue=false
 
 import json
 

@@ -1,7 +1,8 @@
 """Matching of mixtures of several columns, against the densities of SciPy and the formula of one column."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# SciPy's results have no types, and what is compared here is never None.
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false
 
 import itertools
 import math

@@ -1,7 +1,7 @@
 """Standard errors in several columns: textbook formulas, and finite differences of a log-likelihood in NumPy."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# SciPy's and scikit-learn's results have no types.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,7 @@
 """The multivariate normal as a family: held to SciPy, scikit-learn, finite differences and to what models mean."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# SciPy's logsumexp and jax.flatten_util have no types.
+# pyright: reportAttributeAccessIssue=false
 
 from functools import partial
 

@@ -1,7 +1,7 @@
 """Priors of several columns: held to SciPy's densities, finite differences, and the maxima that papers state."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# SciPy's stubs take a matrix for a whole number.
+# pyright: reportArgumentType=false
 
 from functools import partial
 

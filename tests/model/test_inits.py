@@ -1,5 +1,5 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# The starts here are of one column; the same functions return those of several.
+# pyright: reportAttributeAccessIssue=false
 
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,5 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# Hyperparameters are unpacked from a dict, which might name the setting.
+# pyright: reportArgumentType=false
 
 import functools
 import inspect

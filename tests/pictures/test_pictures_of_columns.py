@@ -1,7 +1,8 @@
 """Pictures of several columns are checked by what is drawn: ellipses against eigenvalues, panels, labels, densities."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# Matplotlib's artists are typed as their bases.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOptionalMemberAccess=false
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# Generated data always have a truth.
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalMemberAccess=false
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """The page about a fit to several columns: ellipses against eigenvalues, what a row says, and no markup in names."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# Plotly's figures are typed as the names of their parts.
+# pyright: reportAttributeAccessIssue=false
 
 import itertools
 import json

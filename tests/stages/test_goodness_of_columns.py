@@ -1,7 +1,7 @@
 """What is printed of the agreement of several columns with their mixture."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
-# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
+# A job and an answer with only what is read.
+# pyright: reportArgumentType=false
 
 from types import SimpleNamespace
 
