@@ -152,7 +152,7 @@ def weak_density(
 
 
 def _weak(setting: Setting, scale_shape: Number, scale_scale: Number) -> InverseWishart:
-    columns = setting.covariance.shape[-1] if setting.covariance.ndim > 1 else 1
+    columns = setting.columns_together
     most_probable = (scale_scale / (scale_shape + 1.0)) ** 2 * setting.covariance
     scale = (scale_shape + 2.0 * columns) * most_probable
     return inverse_wishart(scale_shape + columns - 1.0, scale, setting.is_round)
@@ -295,7 +295,7 @@ def process_density(
 
 
 def _of_process(setting: Setting, scale_shape: Number, scale_scale: Number) -> InverseWishart:
-    columns = setting.covariance.shape[-1] if setting.covariance.ndim > 1 else 1
+    columns = setting.columns_together
     degrees = scale_shape + columns - 1.0
     each = inverse_wishart(degrees, scale_scale * setting.covariance, setting.is_round)
     return each._replace(observations=each.observations * degrees / (degrees + columns + 1.0))

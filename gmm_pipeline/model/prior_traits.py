@@ -24,6 +24,11 @@ class Setting(NamedTuple):
     is_round: Bool[AnyArray, ""]
     """Whether covariances are multiples of the identity."""
 
+    @property
+    def columns_together(self) -> int:
+        """How many columns have one covariance matrix: d, or 1 where axes are those of the columns."""
+        return self.covariance.shape[-1] if self.covariance.ndim > 1 else 1
+
     def share(self, active: Bool[AnyArray, " K"]) -> Float[Array, ""]:
         """The share that each component has in the density of a covariance: 1/K where there is one for all."""
         return jnp.where(self.is_one, 1.0 / jnp.sum(active, dtype=self.mean.dtype), 1.0)

@@ -7,7 +7,7 @@ returns one, named by `_target_` in a YAML file.
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -157,13 +157,11 @@ def generate(
     key = key_of(seed)
     weights, locs, scales = ([float(value) for value in values] for values in (weights, locs, scales))
     with np.errstate(over="ignore"):  # a loc or scale beyond float32 leads to draws that are not finite
-        if counts == "exact":
-            draws, components = sample_exact_counts(key, locs, scales, apportion(n_draws, weights))
-        elif counts == "multinomial":
-            draws, components = sample_multinomial(key, weights, locs, scales, n_draws)
-        else:
-            allowed = "exact or multinomial"
-            raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
+        draws, components = by_counts(
+            counts,
+            exact=lambda: sample_exact_counts(key, locs, scales, apportion(n_draws, weights)),
+            multinomial=lambda: sample_multinomial(key, weights, locs, scales, n_draws),
+        )
     data = np.asarray(draws, np.float64)
     check_draws("data.locs and data.scales", data)
     return Dataset(
@@ -176,6 +174,24 @@ def generate(
         truth=ordered(Mixture(*map(np.asarray, (weights, locs, scales)))),
         components=np.argsort(np.argsort(locs, kind="stable"))[np.asarray(components)],
     )
+
+
+def by_counts(counts: str, *, exact: Callable[[], Any], multinomial: Callable[[], Any]) -> Any:
+    """Draws of one of the two kinds.
+
+    Args:
+        counts: of the config, `exact` or `multinomial`.
+        exact: draws with the share of each component.
+        multinomial: draws with the component of each datum.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    kinds = {"exact": exact, "multinomial": multinomial}
+    if counts not in kinds:
+        allowed = " or ".join(kinds)
+        raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
+    return kinds[counts]()
 
 
 def apportion(total: int, weights: Sequence[float | int]) -> list[int]:

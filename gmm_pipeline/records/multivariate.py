@@ -9,7 +9,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import order_of
 from gmm_pipeline.records.columns import Text
 from gmm_pipeline.records.data_checks import as_multivariate, check_draws, whole
-from gmm_pipeline.records.datasets import LARGEST_SEED, MOST_DRAWS, Dataset, apportion
+from gmm_pipeline.records.datasets import LARGEST_SEED, MOST_DRAWS, Dataset, apportion, by_counts
 from gmm_pipeline.records.truth import ordered
 
 
@@ -52,13 +52,11 @@ def generate(
     seed = whole("data.seed", seed, least=0, most=LARGEST_SEED)
     key = key_of(seed)
     with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 leads to draws that are not finite
-        if counts == "exact":
-            draws, components = draw_exact_counts(key, mixture, apportion(n_draws, list(weights)))
-        elif counts == "multinomial":
-            draws, components = draw_multinomial(key, mixture, n_draws)
-        else:
-            allowed = "exact or multinomial"
-            raise InputError("data.counts", expected=allowed, came=repr(counts), remedy="Set data.counts=exact.")
+        draws, components = by_counts(
+            counts,
+            exact=lambda: draw_exact_counts(key, mixture, apportion(n_draws, list(weights))),
+            multinomial=lambda: draw_multinomial(key, mixture, n_draws),
+        )
     data = np.asarray(draws, np.float64)
     check_draws("data.locs and data.covariances", data)
     return Dataset(
