@@ -1,25 +1,49 @@
 """Reproducible Gaussian-mixture experiments: Hydra config in, a record and MLflow runs out.
 
-For notebooks: `load` a fitted mixture, then ask it for `density`, `log_density`, `responsibilities` and `labels` of
-data, or for a `sample`; NumPy in and out. They are imported when they are first used, so that importing the package
+From Python: `fit` data in memory; `load` a fitted mixture, then ask it for `density`, `log_density`, `responsibilities`
+and `labels` of data, or for a `sample`. These are imported when they are first used, so that importing the package
 costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gmm_pipeline.api.fitting import fit
+    from gmm_pipeline.api.results import Fit
+    from gmm_pipeline.errors import InputError
     from gmm_pipeline.fitted import density, labels, load, log_density, responsibilities, sample
 
-__all__ = ["density", "labels", "load", "log_density", "responsibilities", "sample"]
+_PLACES = {
+    "Fit": "gmm_pipeline.api.results",
+    "InputError": "gmm_pipeline.errors",
+    "fit": "gmm_pipeline.api.fitting",
+    **dict.fromkeys(("density", "labels", "load", "log_density", "responsibilities", "sample"), "gmm_pipeline.fitted"),
+}
+
+__all__ = [
+    "Fit",
+    "InputError",
+    "density",
+    "fit",
+    "labels",
+    "load",
+    "log_density",
+    "responsibilities",
+    "sample",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gmm_pipeline import fitted
+    if name == "__version__":
+        from gmm_pipeline import program
 
-    return getattr(fitted, name)
+        return program.version()
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PLACES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, "__version__"])

@@ -82,13 +82,15 @@ def read_flags(arguments: Sequence[str], command: str) -> argparse.Namespace:
     return flags
 
 
-def as_mistake(error: Exception, command: str) -> InputError | None:
+def as_mistake(error: Exception, command: str, arguments: Sequence[str] | None = None) -> InputError | None:
     """The user's mistake behind an error; None if the fault is the program's.
 
     Args:
         error: what was raised.
         command: the command that was running.
+        arguments: its overrides and flags; None for those of the command line.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     import yaml
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
@@ -132,7 +134,7 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     if of_config:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         if unknown:
-            return _unknown_key(unknown.group(1), command)
+            return _unknown_key(unknown.group(1), command, arguments)
     environment = re.search(r"invalid truth value '(.*)' for environment '(JAX_\w+)'", str(error))
     if environment:
         came, variable = environment.groups()
@@ -145,7 +147,7 @@ def as_mistake(error: Exception, command: str) -> InputError | None:
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
     if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
         return None
-    mistake = advice.mistaken_override(sys.argv[1:], command)
+    mistake = advice.mistaken_override(arguments, command)
     if mistake is not None:
         return mistake
     if of_config:
@@ -276,15 +278,15 @@ def _missing_option(error: Any, command: str) -> InputError:
     )
 
 
-def _unknown_key(key: str, command: str) -> InputError:
+def _unknown_key(key: str, command: str, arguments: Sequence[str]) -> InputError:
     from gmm_pipeline.configuration.command_help import keys_of, options_with_key
 
-    keys = keys_of(command, sys.argv[1:])
+    keys = keys_of(command, arguments)
     parent = key.rpartition(".")[0]
     siblings = [name for name in keys if parent and name.rpartition(".")[0] == parent]
     close = [f"{parent}.{name}" for name in nearest(key.rpartition(".")[2], [n.rpartition(".")[2] for n in siblings])]
     close = close if siblings else nearest(key, keys)
-    elsewhere = options_with_key(key, sys.argv[1:])
+    elsewhere = options_with_key(key, arguments)
     if elsewhere:
         remedy = f"It belongs to {' and '.join(elsewhere)}: choose that first."
     elif close:

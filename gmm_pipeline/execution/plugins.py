@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import gmm_pipeline
-
 LAUNCHER = "hydra_plugins.gmm_batch_launcher"
 
 
@@ -30,7 +28,7 @@ def _launcher_module() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name not in ("hydra_plugins", LAUNCHER):
             raise
-    path = Path(str(gmm_pipeline.__file__)).parent.parent / f"{LAUNCHER.replace('.', '/')}.py"
+    path = Path(__file__).parents[2] / f"{LAUNCHER.replace('.', '/')}.py"
     spec = importlib.util.spec_from_file_location(LAUNCHER, path)
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"{path} cannot be imported", name=LAUNCHER)

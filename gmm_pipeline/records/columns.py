@@ -93,12 +93,32 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     Raises:
         InputError: there are no such columns, or they are not numeric.
     """
+    _check(wanted)
+    return numbers_in(open_table(file, asked), file, wanted, asked.cells)
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse keys without a meaning before any file is opened."""
     _meaning("data.missing", wanted.missing, {name: name for name in MISSING})
     if wanted.column is not None and wanted.columns:
         came = f"{hydra_override(COLUMN, wanted.column)} and {hydra_list(COLUMNS, wanted.columns)}"
         remedy = f"Add {COLUMN}=null to read several columns."
         raise InputError(COLUMNS, expected=f"either {COLUMN} or {COLUMNS}", came=came, remedy=remedy)
-    table = open_table(file, asked)
+
+
+def numbers_in(table: Table, file: Path, wanted: Wanted, codes: Cells) -> Read:
+    """Columns of numbers of a table, in the order of the rows.
+
+    Args:
+        table: from a file, or passed from Python.
+        file: that it is in, or its name for messages.
+        wanted: which columns.
+        codes: how the user describes cells.
+
+    Raises:
+        InputError: there are no such columns, or they are not numeric.
+    """
+    _check(wanted)
     others = []
     if wanted.weights_column is not None:
         others = [_place(table, file, "data.weights_column", wanted.weights_column)]
@@ -108,7 +128,7 @@ def read_numbers(file: Path, wanted: Wanted, asked: Asked) -> Read:
     wheres = [f"{file}, column {name!r}" for name in names]
     where = str(file) if several else wheres[0]
     cells = table.read([*places, *others])
-    read = [_numbers(values, of_one, asked.cells) for values, of_one in zip(cells, wheres, strict=True)]
+    read = [_numbers(values, of_one, codes) for values, of_one in zip(cells, wheres, strict=True)]
     if len(read[0]) == 0:
         remedy = "Choose another file or column."
         raise InputError(where, expected="numbers, one per row", came="no rows", remedy=remedy)

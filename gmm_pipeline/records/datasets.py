@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.records.artifacts import mixture_as_json
-from gmm_pipeline.records.columns import COLUMNS, MOST_NAMED, Text, Wanted, asked_of, read_numbers
+from gmm_pipeline.records.columns import COLUMNS, MOST_NAMED, Read, Text, Wanted, asked_of, read_numbers
 from gmm_pipeline.records.data_checks import (
     check_columns,
     check_draws,
@@ -42,8 +42,8 @@ class Dataset(NamedTuple):
     name: str
     unit: str | None
     source: str
-    """The absolute path of a file, or a description of how the data were generated."""
-    source_type: Literal["file", "generated"]
+    """The absolute path of a file, a description of how the data were generated, or that Python passed them."""
+    source_type: Literal["file", "generated", "passed"]
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     """[n] of one column, [n, d] of several, NaN where a value is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
@@ -114,8 +114,8 @@ def left_out(dataset: Dataset) -> str:
 
 
 def taken_columns(dataset: Dataset) -> list[str]:
-    """Which columns of a file were taken if none was named, as a sentence; empty if one was, or there is only one."""
-    if not dataset.all_numeric:
+    """Which columns of a file were taken if none was named, as a sentence; empty if some were, or there is only one."""
+    if not dataset.all_numeric or dataset.source_type != "file":
         return []
     names = ", ".join(dataset.columns[:MOST_NAMED]) + ", …" * (len(dataset.columns) > MOST_NAMED)
     fewer = shlex.quote(hydra_list(COLUMNS, dataset.columns[:2]))
@@ -253,11 +253,36 @@ def from_file(
         missing=missing,
     )
     read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.names))
+    return as_dataset(read, name, unit, truth, source=str(file.absolute()), source_type="file")
+
+
+def as_dataset(
+    read: Read,
+    name: Text | None,
+    unit: Text | None,
+    truth: Text | None,
+    *,
+    source: str,
+    source_type: Literal["file", "passed"],
+) -> Dataset:
+    """What was read, as a dataset.
+
+    Args:
+        read: columns of numbers.
+        name: of the data; None for that of what was read.
+        unit: of the data.
+        truth: JSON file with the mixture that they were drawn from; None if unknown.
+        source: where they come from.
+        source_type: its kind.
+
+    Raises:
+        InputError: the truth cannot be read.
+    """
     return Dataset(
         name=str(name) if name is not None else read.name,
         unit=None if unit is None else str(unit),
-        source=str(file.absolute()),
-        source_type="file",
+        source=source,
+        source_type=source_type,
         data=read.data,
         sample_weights=read.sample_weights,
         truth=None if truth is None else read_truth(Path(str(truth)), read.columns),

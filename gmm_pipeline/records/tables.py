@@ -3,6 +3,7 @@
 A table has column names and reads columns on demand, so that unused columns cost nothing.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,56 @@ class NpyTable:
         return [self._content if self._content.ndim == 1 else self._content[:, place] for place in places]
 
 
-Table = ArrowTable | NpyTable | DelimitedTable
+class PassedTable:
+    """Columns that were passed from Python, as NumPy or Arrow arrays."""
+
+    doubtful = may_be_decimals = False
+
+    def __init__(self, names: Sequence[str], columns: Sequence[Any], *, numbered: bool):
+        """Keep columns.
+
+        Args:
+            names: of the columns; their numbers, from 0, where they have none.
+            columns: as many arrays of one length.
+            numbered: whether numbers stand for names.
+        """
+        self.names, self._columns, self.numbered = list(names), list(columns), numbered
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of names, types and content."""
+        sha = hashlib.sha256(repr((self.names, self.numbered)).encode())
+        for column in self._columns:
+            if isinstance(column, np.ndarray):
+                sha.update(column.dtype.str.encode() + np.ascontiguousarray(column).tobytes())
+            else:
+                sha.update(_as_stream(column))
+        return sha.hexdigest()
+
+    def numeric(self) -> list[int]:
+        """The numeric columns."""
+        return [
+            place
+            for place, column in enumerate(self._columns)
+            if (column.dtype.kind in "iuf" if isinstance(column, np.ndarray) else is_numeric(column.type))
+        ]
+
+    def read(self, places: Sequence[int]) -> list[Any]:
+        """Columns unchanged."""
+        return [self._columns[place] for place in places]
+
+
+def _as_stream(column: Any) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    table = pa.table({"": column}).combine_chunks()  # how a column is cut does not change what it says
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+Table = ArrowTable | NpyTable | DelimitedTable | PassedTable
 
 
 def open_table(path: Path, asked: Asked) -> Table:

@@ -149,7 +149,7 @@ def multivariate_table(
     known = fitted if truth is None else truth
     first_of_each = range(0, n_columns * len(rows), n_columns)
 
-    def long(values: Float[np.ndarray, "K d"]) -> Numbers:
+    def long(values: Float[np.ndarray, "K d"]) -> Float[np.ndarray, " rows"]:
         return values[rows].ravel()
 
     def spread_out(column: Column) -> Column:
@@ -223,7 +223,7 @@ def _rows(fitted: AnyMixture) -> list[int]:
     return [row for row, weight in enumerate(fitted.weights) if few or not weight < LEAST_WEIGHT]
 
 
-def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Table:
+def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
     """The candidates of a selection, one row each, with a mark on the chosen one and remarks on unsound ones.
 
     Args:
@@ -258,7 +258,7 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> Tab
     )
 
 
-def _all_missing(values: Sequence[Any]) -> bool:
+def _all_missing(values: Any) -> bool:
     return all(isinstance(value, float) and math.isnan(value) for value in values)
 
 

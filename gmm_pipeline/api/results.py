@@ -1,0 +1,240 @@
+"""What a fit from Python gives: estimates, errors, verdict, and the mixture at new data."""
+
+import contextlib
+import html
+import io
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from jaxtyping import Float, Int
+from omegaconf import DictConfig
+
+from gmm_pipeline import fitted
+from gmm_pipeline.analysis.answers import Answer
+from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_intervals
+from gmm_pipeline.analysis.rounding import with_error
+from gmm_pipeline.analysis.uncertainty import intervals
+from gmm_pipeline.analysis.wording import verdict
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateMixture
+from gmm_pipeline.stages.fit import print_answer, summary
+from gmm_pipeline.stages.goodness import goodness_of_fit
+from gmm_pipeline.stages.recording import selection_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ASYMPTOTIC, BOOTSTRAP = METHODS = ("asymptotic", "bootstrap")
+
+
+class Fit:
+    """A fitted mixture, with its errors and how far it can be trusted; components of one column are ordered by loc.
+
+    Those of several columns are ordered by weight. Printed, it reads as the answer of the command line does; in a
+    notebook it is a table.
+    """
+
+    def __init__(self, config: dict[str, Any], job: Job, answer: Answer):
+        """Keep an answer.
+
+        Args:
+            config: resolved.
+            job: what was fitted.
+            answer: its answer.
+        """
+        self.config = config
+        self._job, self._answer = job, answer
+
+    @property
+    def mixture(self) -> AnyMixture:
+        """Weights, locs, and scales or covariances, in the data's units."""
+        return self._answer.fitted
+
+    @property
+    def weights(self) -> Float[np.ndarray, " K"]:
+        """They sum to 1."""
+        return self.mixture.weights
+
+    @property
+    def locs(self) -> Float[np.ndarray, " K"] | Float[np.ndarray, "K d"]:
+        """Means, in the data's units."""
+        return self.mixture.locs
+
+    @property
+    def scales(self) -> Float[np.ndarray, " K"] | Float[np.ndarray, "K d"]:
+        """Standard deviations, in the data's units."""
+        return self.mixture.scales
+
+    @property
+    def covariances(self) -> Float[np.ndarray, "K ..."]:
+        """[K, d, d] of several columns; [K] variances of one, in the squared units of the data."""
+        return self.mixture.covariances if isinstance(self.mixture, MultivariateMixture) else self.scales**2
+
+    @property
+    def correlations(self) -> Float[np.ndarray, "K d d"]:
+        """Of several columns.
+
+        Raises:
+            AttributeError: the data have one column.
+        """
+        return cast(MultivariateMixture, self.mixture).correlations
+
+    @property
+    def covariance_model(self) -> str:
+        """One of mclust's names, EII to VVV; E or V of one column."""
+        return self._answer.covariance or ("E" if self._answer.equal_scales else "V")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, as far as they have names."""
+        return self._job.dataset.columns
+
+    @property
+    def standard_errors(self) -> AnyErrors:
+        """Of every parameter, from the observed information; NaN where it is undefined."""
+        return self._answer.asymptotic.standard_errors
+
+    def intervals(self, level: float | None = None, *, method: str = ASYMPTOTIC) -> tuple[AnyErrors, AnyErrors]:
+        """Lower and upper ends of intervals for each parameter, one at a time.
+
+        Args:
+            level: probability with which an interval contains the true value; None for the config's `level`, which is
+                also the only one that a bootstrap gives.
+            method: `asymptotic`, on the logit scale of weights and the log scale of scales, or `bootstrap`.
+
+        Raises:
+            InputError: a value is none of these, or there was no bootstrap.
+        """
+        own = float(self.config["level"])
+        level = own if level is None else level
+        if not 0.0 < level < 1.0:
+            raise InputError("level", expected="a number between 0 and 1", came=repr(level), remedy="Use 0.95.")
+        if method not in METHODS:
+            raise InputError("method", expected=" or ".join(METHODS), came=repr(method), remedy=f"Use {ASYMPTOTIC!r}.")
+        if method == BOOTSTRAP:
+            found = self._answer.bootstrap
+            if found is None or level != own:
+                came = "none" if found is None else f"level {level:g}, and the bootstrap was made for {own:g}"
+                remedy = f"Fit with bootstrap=500, level={level:g}."
+                raise InputError("method", expected="a fit with a bootstrap of this level", came=came, remedy=remedy)
+            return found.lower, found.upper
+        of_fit: Any = self.mixture, self.standard_errors, level
+        return intervals(*of_fit) if isinstance(self.mixture, Mixture) else multivariate_intervals(*of_fit)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As a record's `metrics.json` has them: `log_likelihood`, `bic` and `loss` in nats, `hit_rate`, and others."""
+        return dict(self._answer.metrics)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit stopped by its tolerances."""
+        return bool(self._answer.metrics["converged"])
+
+    @cached_property
+    def verdict(self) -> tuple[str, ...]:
+        """How far the answer can be trusted, in clauses; problems come first."""
+        if self._answer.diverged:
+            return tuple(verdict(self._job.asked, self._answer))
+        return (*verdict(self._job.asked, self._answer), *goodness_of_fit(self._job, self._answer))
+
+    @property
+    def selection(self) -> "pd.DataFrame | None":
+        """The candidates that were compared, one row each; None if there was nothing to choose."""
+        if not self._answer.candidates:
+            return None
+        import pandas as pd
+
+        return pd.DataFrame(selection_columns(self._answer))
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """The most probable component of each datum of the fit."""
+        return self._answer.assignments.labels
+
+    @property
+    def responsibilities(self) -> Float[np.ndarray, "n K"]:
+        """Probability that each component made each datum of the fit."""
+        return self._answer.assignments.responsibilities
+
+    @property
+    def rows(self) -> Int[np.ndarray, " n"] | None:
+        """The row of each datum, from 0, if rows without a value were left out."""
+        return self._answer.assignments.rows
+
+    def predict(self, data: Any) -> Int[np.ndarray, " n"]:
+        """The most probable component of each new datum; see `gmm_pipeline.labels`.
+
+        Args:
+            data: [n], or [n, d] with the columns of the fit.
+
+        Raises:
+            InputError: they are not finite numbers of these columns.
+        """
+        return fitted.labels(self.mixture, data)
+
+    def log_density(self, data: Any) -> Float[np.ndarray, " n"]:
+        """Log density of each new datum, in nats; see `gmm_pipeline.log_density`.
+
+        Args:
+            data: [n], or [n, d] with the columns of the fit.
+
+        Raises:
+            InputError: they are not finite numbers of these columns.
+        """
+        return fitted.log_density(self.mixture, data)
+
+    def sample(self, n: int, *, seed: int) -> Float[np.ndarray, "n ..."]:
+        """Independent draws; see `gmm_pipeline.sample`.
+
+        Args:
+            n: how many.
+            seed: a whole number, 0 or more.
+
+        Raises:
+            InputError: either is not a whole number of 0 or more.
+        """
+        return fitted.sample(self.mixture, n, seed)
+
+    def __repr__(self) -> str:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            print_answer(DictConfig(self.config), self._job, self._answer)
+        return printed.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        """Parameters with their errors, the verdict and BIC, for a notebook."""
+        unit = f" [{self._job.dataset.unit}]" if self._job.dataset.unit else ""
+        heads, rows = self._table(unit)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        said = "".join(f"<li>{html.escape(clause)}</li>" for clause in self.verdict)
+        return (
+            f"<p>{html.escape(summary(self._job, self._answer))}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
+        )
+
+    def _table(self, unit: str) -> tuple[list[str], list[list[str]]]:
+        errors: Any = self.standard_errors
+        several = self.locs.ndim > 1
+        names = list(self.columns) if several else [""]
+        heads = ["component", "weight"]
+        for name in names:
+            heads += [f"loc {name}{unit}".strip(), f"sd {name}{unit}" if several else f"scale{unit}"]
+        locs, scales = self.locs.reshape(len(self.weights), -1), self.scales.reshape(len(self.weights), -1)
+        of_locs, of_scales = (np.reshape(values, locs.shape) for values in (errors.locs, errors.scales))
+        rows = []
+        for k, weight in enumerate(self.weights):
+            row = [str(k), _cell(weight, errors.weights[k], weight)]
+            for j in range(locs.shape[1]):
+                row.append(_cell(locs[k, j], of_locs[k, j], scales[k, j]))
+                row.append(_cell(scales[k, j], of_scales[k, j], scales[k, j]))
+            rows.append(row)
+        return heads, rows
+
+
+def _cell(value: float, error: float, size: float) -> str:
+    shown, uncertain, _ = with_error(value, error, size)
+    return f"{shown} ± {uncertain}" if uncertain else shown

@@ -1,0 +1,149 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import gmm_pipeline as gmm
+from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.passed import NAME, table_of
+
+FAITHFUL = Path(__file__).parents[2] / "examples" / "data" / "faithful.csv"
+TABLE = pd.read_csv(FAITHFUL)
+WAITING: Any = TABLE["waiting"]
+NOTHING_BESIDE = ("figures=none", "animation=none", "tracking=none", "hydra.run.dir=record")
+
+
+@pytest.fixture(scope="module")
+def fit() -> gmm.Fit:
+    return gmm.fit(TABLE["waiting"], n_components="auto", prior="flat", overrides=["selection.largest=3"])
+
+
+@pytest.mark.parametrize(
+    ("data", "column", "keys"),
+    [
+        (TABLE["waiting"], "data.column=waiting", {"prior": "flat", "steps": 500}),
+        (TABLE["waiting"], "data.column=waiting", {"optimizer": "squarem", "seed": 3, "scales": "equal"}),
+        (TABLE[["eruptions", "waiting"]], "data.columns=[eruptions,waiting]", {"covariance": "tied", "prior": "flat"}),
+    ],
+)
+def test_the_bits_are_those_of_the_command(
+    quick: Callable[..., Any], tmp_path: Path, data: Any, column: str, keys: dict[str, Any]
+) -> None:
+    ended = quick("fit", str(FAITHFUL), column, *NOTHING_BESIDE, *(f"{key}={value}" for key, value in keys.items()))
+    assert ended.returncode == 0, ended.stderr
+    found = gmm.fit(data, **keys)
+    parameters = read_json(tmp_path / "record" / "parameters.json")
+    assert found.weights.tolist() == parameters["weights"]
+    assert found.locs.tolist() == parameters["locs"]
+    assert found.standard_errors.locs.tolist() == parameters["standard_errors"]["locs"]
+    metrics = read_json(tmp_path / "record" / "metrics.json")
+    assert json.loads(json.dumps(found.metrics)) == dict(metrics)
+    # All that the command prints of the answer, but for what it says of the record.
+    assert set(repr(found).splitlines()[1:]) <= {*ended.stdout.splitlines()}
+
+
+def test_whatever_holds_the_numbers_gives_the_same_table() -> None:
+    waiting = TABLE["waiting"].to_numpy(np.float64)
+    without_name = [waiting, waiting.tolist(), pd.Series(waiting), pa.array(waiting), pa.chunked_array([waiting])]
+    for held in without_name:
+        table, weights = table_of(held)
+        assert (table.names, table.numbered, weights) == (["0"], True, None)
+        np.testing.assert_array_equal(np.asarray(table.read([0])[0]), waiting)
+    frame = {"eruptions": TABLE["eruptions"], "waiting": TABLE["waiting"]}
+    digests = {table_of(held)[0].digest for held in (frame, pa.table(frame), pa.table(frame).combine_chunks())}
+    assert len(digests) == 1
+    assert table_of(TABLE)[0].names == list(TABLE.columns)
+    assert table_of(waiting)[0].digest != table_of(waiting[::-1])[0].digest
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_missing_values_are_refused_or_left_out(missing: float | None) -> None:
+    values = [1.0, missing, *TABLE["waiting"].tolist()]
+    with pytest.raises(gmm.InputError, match=r"missing value, the first in row 2"):
+        gmm.fit(values)
+    left = gmm.fit(values, n_components=1, overrides=["data.missing=drop"])
+    assert left.metrics["n_data"] == 1 + len(TABLE)
+    assert left.rows is not None
+    assert left.rows.tolist() == [0, *range(2, len(values))]
+
+
+def test_sample_weights_are_counts() -> None:
+    values, counts = np.unique(TABLE["waiting"], return_counts=True)
+    weighted = gmm.fit(values, sample_weight=counts, n_components=1, prior="flat")
+    np.testing.assert_allclose(weighted.locs, [WAITING.mean()], rtol=1e-5)
+    np.testing.assert_allclose(weighted.covariances, [WAITING.var(ddof=0)], rtol=1e-4)
+    with pytest.raises(gmm.InputError, match="sample_weight"):
+        gmm.fit(values, sample_weight=counts[:-1])
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"n_componnts": 2}, "Did you mean n_components"),
+        ({"prior": "flt"}, "Did you mean prior=flat"),
+        ({"n_components": -1}, "n_components: expected a whole number, 1 or more, but got -1"),
+        ({"n_components": 2.5}, "n_components"),
+        ({"optimizer": {"learning_rat": 0.1}}, "learning_rate"),
+        ({"steps": "many"}, "steps: expected a whole number, but got 'many'"),
+        ({"seed": object()}, "seed: expected a number"),
+    ],
+)
+def test_a_wrong_key_is_one_error_with_the_remedy(keys: dict[str, Any], said: str) -> None:
+    with pytest.raises(gmm.InputError, match=said):
+        gmm.fit(TABLE["waiting"], **keys)
+
+
+@pytest.mark.parametrize("data", [[], ["a", "b"], np.zeros((2, 2, 2)), object(), 5.0, [1.0, np.inf, 2.0]])
+def test_what_is_no_table_of_numbers_is_refused(data: Any) -> None:
+    with pytest.raises(gmm.InputError, match=NAME):
+        gmm.fit(data)
+
+
+def test_settings_of_jax_stay_those_of_the_caller() -> None:
+    with jax.enable_x64(True):
+        gmm.fit("two_modes", n_components=1, overrides=["data.n_draws=100"])
+        assert jax.config.values["jax_enable_x64"]
+
+
+def test_an_answer_says_what_the_command_says(fit: gmm.Fit) -> None:
+    assert len(fit.weights) == fit.metrics["n_components"] == 2
+    assert fit.converged
+    assert any("independent searches found this optimum" in clause for clause in fit.verdict)
+    assert repr(fit).startswith("waiting: 272 observations, 2 components with equal scales")
+    table = fit.selection
+    assert table is not None
+    assert table.loc[table["chosen"], "n_components"].tolist() == [2]
+    assert table.loc[table["chosen"], "bic"].item() == table["bic"].min()
+
+
+def test_intervals_are_of_any_level(fit: gmm.Fit) -> None:
+    lower, upper = fit.intervals(0.6826894921370859)  # one standard error on each side
+    np.testing.assert_allclose(upper.locs - fit.locs, fit.standard_errors.locs, rtol=1e-9)
+    np.testing.assert_allclose(fit.locs - lower.locs, fit.standard_errors.locs, rtol=1e-9)
+    assert (fit.intervals()[1].scales > upper.scales).all()
+    with pytest.raises(gmm.InputError, match="bootstrap=500"):
+        fit.intervals(method="bootstrap")
+    with pytest.raises(gmm.InputError, match="level"):
+        fit.intervals(95.0)
+
+
+def test_new_data_are_evaluated_as_those_of_the_fit(fit: gmm.Fit) -> None:
+    np.testing.assert_array_equal(fit.predict(WAITING), fit.labels)
+    np.testing.assert_allclose(fit.log_density(TABLE["waiting"]).sum(), fit.metrics["log_likelihood"], rtol=1e-12)
+    np.testing.assert_allclose(fit.responsibilities.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_array_equal(fit.sample(5, seed=1), gmm.sample(fit.mixture, 5, seed=1))
+
+
+def test_a_notebook_shows_a_table_and_no_markup_of_the_data() -> None:
+    named = pd.Series(TABLE["waiting"].to_numpy(), name="<b>x</b>")
+    shown = gmm.fit(named, n_components=1, overrides=["data.unit='<i>'"])._repr_html_()
+    assert shown.count("<tr>") == 2
+    assert "±" in shown
+    assert "<b>" not in shown
+    assert "<i>" not in shown
