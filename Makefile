@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 STAMP := $(VENV)/.set-up
+# What the tests need besides the default installation; `make setup` installs these and what builds the documentation.
+TESTED := arviz,dev,report,sklearn,video
+COMMA := ,
 
 .PHONY: help setup fit test oldest docs lock
 
@@ -57,12 +60,12 @@ QUICK := tests/records tests/pictures tests/report/test_report_pages.py \
 oldest: setup
 	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(VENV)-oldest 2>/dev/null || \
 	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
-	VIRTUAL_ENV=$(VENV)-oldest $(BIN)/uv pip install --quiet --resolution lowest-direct --editable ".[dev]"
+	VIRTUAL_ENV=$(VENV)-oldest $(BIN)/uv pip install --quiet --resolution lowest-direct --editable ".[$(TESTED)]"
 	$(VENV)-oldest/bin/python -m pytest $(QUICK)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --extra dvc --extra docs --generate-hashes \
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 $(patsubst %,--extra %,$(subst $(COMMA), ,$(TESTED),docs,dvc)) --generate-hashes \
 	  --no-header --no-annotate --output-file requirements.lock pyproject.toml

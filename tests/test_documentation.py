@@ -1,7 +1,9 @@
 """The documentation builds without a warning, loads nothing from elsewhere, and everything it shows works."""
 
+import ast
 import importlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -226,6 +228,24 @@ def test_scripts_for_bash_are_bash():
     assert scripts
     for script in scripts:
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_the_messages_that_are_explained_are_those_of_the_program():
+    """Each heading in backticks is part of a text in the code."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "gmm_pipeline").rglob("*.py"))]
+    texts = [
+        part.value
+        for tree in trees
+        for part in ast.walk(tree)
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+    parts = [
+        message.removeprefix("expected ")  # put before what the code expects
+        for heading in re.findall(r"^### (`.*)$", PAGES["troubleshooting.md"], flags=re.MULTILINE)
+        for message in re.findall(r"`([^`]+)`", heading)
+    ]
+    assert len(parts) > 15
+    assert [part for part in parts if not any(part in text for text in texts)] == []
 
 
 def test_commands_run_again_only_after_a_change(tmp_path):

@@ -1,4 +1,4 @@
-"""The API of a room: a marker in a page becomes an entry for each of its modules, by name."""
+"""The API of a package: a marker in a page becomes an entry for each of its modules, by name."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill in the markers."""
 
     def modules(found: re.Match[str]) -> str:
-        room = found.group(1)
-        names = sorted(path.stem for path in (ROOT / "gmm_pipeline" / room).glob("[!_]*.py"))
-        return "\n\n".join(f"::: gmm_pipeline.{room}.{name}" for name in names)
+        package = found.group(1)
+        names = sorted(path.stem for path in (ROOT / "gmm_pipeline" / package).glob("[!_]*.py"))
+        return "\n\n".join(f"::: gmm_pipeline.{package}.{name}" for name in names)
 
     return MARKER.sub(modules, markdown)

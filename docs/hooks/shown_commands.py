@@ -2,9 +2,9 @@
 
 A fence that opens with `sh run=NAME` holds commands. They run in the order of the page, in a folder of the page's own,
 as a reader would type them, and what they print follows them on the page. `made/NAME/figures/loss.png` is then a file
-of the record that the fence NAME left. A `python run=NAME` fence is run as a script; its output follows it too. A fence
-of any kind that opens with a comment such as `# mine/prior/ridge.yaml` is that file, and is there before all commands,
-as is `examples/`.
+of the record that the fence NAME left; `howto/data/made/NAME/…` is one that a fence of `howto/data.md` left. A `python
+run=NAME` fence is run as a script; its output follows it too. A fence of any kind that opens with a comment such as
+`# mine/prior/ridge.yaml` is that file, and is there before all commands, as is `examples/`.
 
 A folder is kept under `.docs_cache/` and used again while neither the page's commands nor the program have changed. The
 price: a change anywhere in the program runs everything again, some commands for each page.
@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -31,7 +32,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".docs_cache"
 FENCE = re.compile(r"^```(\w+)(?: run=(\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-MADE = re.compile(r"\bmade/(\w+)/([\w./-]+)")
+MADE = re.compile(r"(?<=\()((?:[\w.]+/)*)made/(\w+)/([\w./-]+)")
 FOLDER_PRINTED = re.compile(r"^records?: (.+)$", re.MULTILINE)
 PROGRAM = "python -m gmm_pipeline "
 
@@ -162,15 +163,25 @@ def on_files(files: Any, config: Any) -> Any:
     program = digest_of_the_program()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         made = list(pool.map(lambda file: made_by(file.src_uri, file.content_string, program), pages))
-    for file, ran in zip(pages, made, strict=True):
-        config.extra.setdefault("ran", {})[file.src_uri] = {name: each.printed for name, each in ran.items()}
-        for name, wanted in sorted(set(MADE.findall(file.content_string))):
-            source = ran[name].folder / wanted if name in ran else None
-            if source is None or not source.is_file():
-                raise PluginError(f"{file.src_uri}: there is no made/{name}/{wanted}")
-            uri = f"{Path(file.src_uri).parent.as_posix()}/made/{name}/{wanted}".removeprefix("./")
-            files.append(File.generated(config, uri, content=source.read_bytes()))
+    ran_by = {file.src_uri: ran for file, ran in zip(pages, made, strict=True)}
+    config.extra["ran"] = {uri: {name: each.printed for name, each in ran.items()} for uri, ran in ran_by.items()}
+    for uri, source in _files_shown(pages, ran_by).items():
+        files.append(File.generated(config, uri, content=source.read_bytes()))
     return files
+
+
+def _files_shown(pages: list[Any], ran_by: dict[str, dict[str, Ran]]) -> dict[str, Path]:
+    """The files of records that pages refer to, by where the pages want them."""
+    shown = {}
+    for file in pages:
+        for page, name, wanted in set(MADE.findall(file.content_string)):
+            folder = posixpath.dirname(file.src_uri)
+            owner = posixpath.join(folder, f"{page.removesuffix('/')}.md") if page else file.src_uri
+            ran = ran_by.get(posixpath.normpath(owner), {}).get(name)
+            if ran is None or not (ran.folder / wanted).is_file():
+                raise PluginError(f"{file.src_uri}: there is no {page}made/{name}/{wanted}")
+            shown[posixpath.normpath(posixpath.join(folder, page, "made", name, wanted))] = ran.folder / wanted
+    return shown
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gmm_pipeline import program
+from gmm_pipeline import extras, program
 from gmm_pipeline.configuration.checks import for_nothing
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import hydra_override
@@ -57,8 +57,7 @@ def to_install(group: str, option: str) -> str:
         option: the name that was chosen for it.
     """
     kind = group.removeprefix("hydra/")
-    extra = program.extra_with(f"hydra-{option}-{kind}") if kind in ("sweeper", "launcher") else None
-    return "" if extra is None else f'Install it: pip install "{program.MODULE}[{extra}]".'
+    return extras.to_install(f"hydra-{option}-{kind}") if kind in ("sweeper", "launcher") else ""
 
 
 def with_point(key: str, value: str) -> str:

@@ -1,1 +1,1 @@
-"""Static pictures and the animation of a fit, drawn with Matplotlib, which no other room imports."""
+"""Static pictures and the animation of a fit, drawn with Matplotlib, which no other package imports."""

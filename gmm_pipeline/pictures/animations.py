@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-import imageio_ffmpeg
 import numpy as np
 from celluloid import Camera
 from jaxtyping import Real
@@ -26,8 +25,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from gmm_pipeline import extras
 from gmm_pipeline.analysis import curves
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.pictures import drawing, scenes
 from gmm_pipeline.records.artifacts import History
@@ -137,16 +136,10 @@ class _Video:
     """Frames on their way into an encoder process; `finish` gives the mp4."""
 
     def __init__(self, width: int, height: int, fps: float | int):
-        try:
-            program = imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError as error:
-            remedy = "Name one in IMAGEIO_FFMPEG_EXE, or set animation.formats=[gif]."
-            expected, came = "an ffmpeg program for mp4 and html", str(error).splitlines()[0]
-            raise InputError("animation.formats", expected=expected, came=came, remedy=remedy) from error
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name) / "video.mp4"
         source = ("-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}", "-r", f"{fps}", "-i", "-")
-        command = [program, "-y", "-loglevel", "error", "-nostats", *source, *ENCODER, str(self._path)]
+        command = [extras.ffmpeg(), "-y", "-loglevel", "error", "-nostats", *source, *ENCODER, str(self._path)]
         self._process = subprocess.Popen(  # noqa: S603 (no shell, and no argument is the user's)
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -189,7 +182,7 @@ class _Writer(AbstractMovieWriter):
         self._canvas.draw()
         self._background = self._canvas.copy_from_bbox(fig.bbox)
         self.size = self._canvas.get_width_height()
-        if {"mp4", "html"} & set(self._formats):
+        if set(extras.ENCODED_BY_FFMPEG) & set(self._formats):
             self._video = _Video(*self.size, self._rate)
 
     def grab_frame(self, **savefig_kwargs: Any) -> None:
@@ -258,7 +251,7 @@ def save_animation(
         progress: called with (frames done, frames in total) after each frame.
 
     Raises:
-        InputError: no ffmpeg can be found for mp4 and html.
+        InputError: there is no ffmpeg for mp4 and html.
     """
     if not formats:
         return []

@@ -1,9 +1,12 @@
 """`animate`: render the animation of a record, again or with other settings."""
 
+import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import extras
+from gmm_pipeline.configuration import animation_formats
 from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
@@ -11,6 +14,8 @@ from gmm_pipeline.records.reading import Record, read_checked
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, best_of_sweep, find_record
 from gmm_pipeline.stages.running import drawing, latest, shown
+
+log = logging.getLogger(__name__)
 
 
 def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
@@ -24,6 +29,10 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
     record = record.of_complete_rows
     if not animation.formats or not len(record.data):
         return []
+    formats = animation_formats.possible(animation.formats)
+    if len(formats) < len(animation.formats):
+        left_out = " or ".join(sorted({*animation.formats} - {*formats}))
+        log.warning("no ffmpeg program, so no animation as %s. %s", left_out, extras.to_install("imageio-ffmpeg"))
     from gmm_pipeline.pictures.animations import animate_training, save_animation
 
     training = animate_training(
@@ -41,7 +50,7 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
         return save_animation(
             training,
             folder,
-            formats=animation.formats,
+            formats=formats,
             fps=animation.fps,
             hold=animation.hold,
             progress=progress,
@@ -63,6 +72,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
             came="none",
             remedy="Choose animation=default.",
         )
+    animation_formats.possible(cfg.animation.formats)
     record = find_record(cfg.run, cfg.outputs_dir)
     content = read_checked(record)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)

@@ -5,7 +5,7 @@ import math
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gmm_pipeline.analysis.estimates import CRITERIA, LIKELIHOOD_RATIO
-from gmm_pipeline.configuration import checks, config
+from gmm_pipeline.configuration import animation_formats, checks, config
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import priors
@@ -62,6 +62,7 @@ def check_config(cfg: DictConfig) -> None:
         )
     checks.check_pictures(cfg, "figures")
     checks.check_pictures(cfg, "animation")
+    animation_formats.possible(cfg.animation.formats)
     checks.check_range(cfg, "tracking.series_points", 0)
     n_draws = cfg.data.get("n_draws") if isinstance(cfg.data, DictConfig) else None
     if isinstance(n_draws, int | float):

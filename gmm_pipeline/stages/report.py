@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gmm_pipeline import extras
 from gmm_pipeline.analysis.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.configuration.checks import check_range, check_real
 from gmm_pipeline.errors import InputError
@@ -30,7 +31,12 @@ def run(cfg: DictConfig, *, started: float) -> None:
     Args:
         cfg: the composed config.
         started: when the program began, on the performance counter; not used.
+
+    Raises:
+        InputError: a setting is out of its range, there is no such run, or a package of the extra is not installed.
     """
+    extras.require("plotly", "plotly", where="report", purpose="the plots of the page")
+    extras.require("jinja2", "jinja2", where="report", purpose="the templates of the page")
     check(cfg)
     with requested(cfg) as folder:
         page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)

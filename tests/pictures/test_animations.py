@@ -150,7 +150,7 @@ def test_no_format_writes_nothing(tmp_path):
 def test_a_missing_ffmpeg_is_explained(tmp_path, monkeypatch):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "")
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: (_ for _ in ()).throw(RuntimeError("none here")))
-    with pytest.raises(InputError, match="IMAGEIO_FFMPEG_EXE"):
+    with pytest.raises(InputError, match=r'pip install "gmm_pipeline\[video\]"'):
         animations.save_animation(film_of(history_of(3, 2), 3), tmp_path, formats=["mp4"], fps=10, hold=1.0)
 
 
