@@ -335,7 +335,7 @@ def test_an_id_wants_a_store_that_is_there(tmp_path):
 def test_the_door_has_what_it_says():
     assert {name for name in gmm_pipeline.__all__ if callable(getattr(gmm_pipeline, name))} == set(gmm_pipeline.__all__)
     assert set(gmm_pipeline.__all__) <= set(dir(gmm_pipeline))
-    assert all(getattr(fitted, name).__doc__ for name in gmm_pipeline.__all__)
+    assert all(getattr(gmm_pipeline, name).__doc__ for name in gmm_pipeline.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         gmm_pipeline.nothing  # noqa: B018
 

@@ -43,7 +43,7 @@ def test_command_runs(command, folder, fork, compilation_cache):
     assert finished.stdout
 
 
-@pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python" and "from gmm_pipeline" in body])
+@pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python" and "import gmm_pipeline" in body])
 def test_python_runs(body, folder):
     # After the commands, which have left records.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

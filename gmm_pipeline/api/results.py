@@ -68,9 +68,13 @@ class Fit:
         return self.mixture.scales
 
     @property
-    def covariances(self) -> Float[np.ndarray, "K ..."]:
-        """[K, d, d] of several columns; [K] variances of one, in the squared units of the data."""
-        return self.mixture.covariances if isinstance(self.mixture, MultivariateMixture) else self.scales**2
+    def covariances(self) -> Float[np.ndarray, "K d d"]:
+        """Of several columns, in the products of their units.
+
+        Raises:
+            AttributeError: the data have one column.
+        """
+        return cast(MultivariateMixture, self.mixture).covariances
 
     @property
     def correlations(self) -> Float[np.ndarray, "K d d"]:

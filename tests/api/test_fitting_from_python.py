@@ -77,7 +77,7 @@ def test_sample_weights_are_counts() -> None:
     values, counts = np.unique(TABLE["waiting"], return_counts=True)
     weighted = gmm.fit(values, sample_weight=counts, n_components=1, prior="flat")
     np.testing.assert_allclose(weighted.locs, [WAITING.mean()], rtol=1e-5)
-    np.testing.assert_allclose(weighted.covariances, [WAITING.var(ddof=0)], rtol=1e-4)
+    np.testing.assert_allclose(weighted.scales, [WAITING.std(ddof=0)], rtol=1e-4)
     with pytest.raises(gmm.InputError, match="sample_weight"):
         gmm.fit(values, sample_weight=counts[:-1])
 
