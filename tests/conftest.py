@@ -89,48 +89,6 @@ def hurried(cache: Path) -> dict[str, str]:
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 Quick = Callable[..., "Ended"]
 
-# Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code;
-# nothing has started a thread before the fork.
-SERVER = """
-import json, os, resource, sys, time, traceback
-import hydra, jax, optax, pyarrow.csv, pyarrow.parquet
-from gmm_pipeline import __main__ as program
-from gmm_pipeline.configuration import command_errors, command_help
-from gmm_pipeline.tracking import store as tracking_store
-from gmm_pipeline.stages import animate, fit, log, simulate, ui
-
-for name, value in tracking_store.ENVIRONMENT.items():
-    os.environ.setdefault(name, value)
-import mlflow.store.tracking.sqlalchemy_store
-
-def run(folder, arguments, environment, largest):
-    os.chdir(folder)
-    os.environ.update(environment)
-    if largest is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = [program.__file__, *arguments]
-    program.STARTED = time.perf_counter()
-    program.main()
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        code = 0
-        try:
-            run(*json.loads(line))
-        except SystemExit as ended:
-            code = ended.code
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 class Ended(NamedTuple):
     """How a forked command ended."""
@@ -144,9 +102,11 @@ Fork = Callable[..., Ended]
 
 
 @pytest.fixture(scope="session")
-def server(compilation_cache: Path) -> Iterator[subprocess.Popen[str]]:
+def server(compilation_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    # As a command and not as a file: modules are looked for in the folder where a child is, as by `python -m`.
+    script = (ROOT / "tests" / "command_server.py").read_text(encoding="utf-8")
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        [sys.executable, "-c", script, str(tmp_path_factory.mktemp("store") / "empty.db")],
         env=hurried(compilation_cache),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
