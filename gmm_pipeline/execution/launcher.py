@@ -20,11 +20,11 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.analysis.estimates import Job
-from gmm_pipeline.errors import RunFailed, is_full_disk
+from gmm_pipeline.errors import InputError, RunFailed, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
@@ -46,6 +46,8 @@ from gmm_pipeline.tracking.store import check_tracking
 log = logging.getLogger(__name__)
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+OF_RUNS = "${hydra.job.num}"
+"""The only `hydra.sweep.subdir`: the folder of a run is its number."""
 
 _open_sweeps: dict[Path, Sweep] = {}
 
@@ -101,8 +103,9 @@ class BatchLauncher:
             config: of the whole sweep.
 
         Raises:
-            InputError: the name or the tracking settings of the sweep are invalid; nothing was written.
+            InputError: the name, the folders or the tracking settings of the sweep are invalid; nothing was written.
         """
+        _check_folders(config)
         if config.sweep is not None:
             check_sweep_name(config.sweep)
         check_tracking(config.tracking)
@@ -307,6 +310,19 @@ class BatchLauncher:
         if not self._knows_all_runs():
             terminal.say("these runs are launched first; the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results cannot continue without them
+
+
+def _check_folders(config: DictConfig) -> None:
+    """Refuse folders of runs with other names than their numbers, by which a sweep is resumed and read."""
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if subdir != OF_RUNS:
+        raise InputError(
+            "hydra.sweep.subdir",
+            expected=OF_RUNS,
+            came=str(subdir),
+            remedy="Leave it out: a sweep finds its runs again by their numbers, and sweep.csv has the settings of each. "
+            "hydra.sweep.dir names the folder of the sweep.",
+        )
 
 
 def _refuse_if_all_are_wrong(planned: Plan) -> None:

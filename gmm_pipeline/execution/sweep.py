@@ -86,8 +86,8 @@ class Sweep:
             runs=manifest_runs(planned, self.manifest.runs),
         )
         sweeps.write_manifest(self.folder, self.manifest)
-        # A killed process may have left records that it had not logged yet.
-        self._unlogged = {self.record(run.number): None for run in planned.runs if run.done}
+        # A killed process may have left records that it had not logged yet, and a sweeper may launch several batches.
+        self._unlogged = {self.record(run.number): None for run in planned.runs if run.done} | self._unlogged
         self._tracker = None
 
     def record(self, number: int) -> Path:

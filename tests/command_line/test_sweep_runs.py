@@ -486,6 +486,13 @@ def test_two_optimizers_are_two_programs_and_the_log_says_why(make):
     assert len(folder.records("two")) == 8
 
 
+def test_folders_of_runs_that_are_not_their_numbers_are_refused(quick: Quick, tmp_path):
+    ended = quick("fit", "--multirun", "seed=0,1", "hydra.sweep.subdir=run_${hydra.job.num}", *QUIET, *SMALL)
+    assert ended.returncode == 2
+    assert "hydra.sweep.subdir: expected ${hydra.job.num}, but got run_${hydra.job.num}. Leave it out" in ended.stderr
+    assert not list(tmp_path.glob("outputs/sweeps/*"))
+
+
 OPTUNA = ("hydra/sweeper=optuna", "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler.seed=1")
 
 
@@ -496,7 +503,7 @@ def test_optuna_leads_a_sweep_by_the_objective(make):
     assert planned.returncode == 0, planned.stderr
     assert "2 runs, 1 program" in planned.stdout
     assert not (folder.path / "outputs").exists()
-    ended = folder.run("fit", "--multirun", *OPTUNA, "hydra.sweeper.n_trials=4", *axes, *QUIET, *SMALL)
+    ended = folder.run("fit", "--multirun", *OPTUNA, "hydra.sweeper.n_trials=4", *axes, *PICTURELESS, *SMALL)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout.count("sweep led, 4 runs: 4 finished") == 1  # one summary of two launches
@@ -510,6 +517,9 @@ def test_optuna_leads_a_sweep_by_the_objective(make):
     rates = table["optimizer.learning_rate"].to_pylist()
     assert rates[aic.index(min(aic))] == best["best_params"]["optimizer.learning_rate"]
     assert manifest(folder.sweep("led"))["objective"] == "aic"
+    with closing(sqlite3.connect(folder.path / "outputs/mlflow.db")) as store:
+        logged = store.execute("SELECT value FROM tags WHERE key = 'gmm_pipeline.number' ORDER BY value").fetchall()
+    assert [number for (number,) in logged] == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("tolerant", [False, True])
