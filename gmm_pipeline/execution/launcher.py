@@ -314,13 +314,14 @@ class BatchLauncher:
 
 def _check_folders(config: DictConfig) -> None:
     """Refuse folders of runs with other names than their numbers, by which a sweep is resumed and read."""
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    written: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir = written["subdir"]
     if subdir != OF_RUNS:
         raise InputError(
             "hydra.sweep.subdir",
             expected=OF_RUNS,
             came=str(subdir),
-            remedy="Leave it out: a sweep finds its runs again by their numbers, and sweep.csv has the settings of each. "
+            remedy="Leave it out: a sweep finds its runs again by their numbers, and sweep.csv has their settings. "
             "hydra.sweep.dir names the folder of the sweep.",
         )
 
