@@ -4,6 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := $(VENV)-oldest
 # The first of these that runs and is 3.11 to 3.13; override with `make setup PYTHON=/path/to/python`.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
@@ -17,7 +18,7 @@ COMMA := ,
 help:
 	@echo "make fit     set up, then fit the two-component example (python -m gmm_pipeline fit optimizer=adam steps=1000)"
 	@echo "make test    set up, then run every check and test"
-	@echo "make oldest  the quick tests with the oldest versions that pyproject.toml allows, in $(VENV)-oldest"
+	@echo "make oldest  the quick tests with the oldest versions that pyproject.toml allows, in $(OLDEST)"
 	@echo "make docs    set up, then build the documentation into site/"
 	@echo "make setup   the virtual environment $(VENV) with the locked dependencies and this package"
 	@echo "make lock    resolve requirements.lock anew after a change of pyproject.toml"
@@ -45,23 +46,30 @@ $(STAMP): pyproject.toml requirements.lock
 fit: setup
 	$(BIN)/python -m gmm_pipeline fit optimizer=adam steps=1000
 
+# Types are checked beside the tests: on one core, which the other checks and the start of the tests leave idle. What it
+# says stands in one piece, as soon as it is known and again at the end where types are wrong.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright --level error
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest
+	{ $(BIN)/basedpyright --level error >$(VENV)/types.log 2>&1 || { code=$$?; cat $(VENV)/types.log >&2; exit $$code; }; } & types=$$!; \
+	$(BIN)/python -m pytest || tests=$$?; \
+	wait $$types || { types=$$?; cat $(VENV)/types.log >&2; exit $$types; }; \
+	tail -n 1 $(VENV)/types.log; exit $${tests:-0}
 
 # Records, pictures, pages, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
 # written into MLflow's tables is of its newer versions, and has its own calls as the fallback that is tested here.
 QUICK := tests/records tests/pictures tests/report/test_report_pages.py \
   tests/tracking/test_loggable.py tests/tracking/test_models.py tests/command_line/test_fit.py
 
-oldest: setup
-	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(VENV)-oldest 2>/dev/null || \
-	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
-	VIRTUAL_ENV=$(VENV)-oldest $(BIN)/uv pip install --quiet --resolution lowest-direct --editable ".[$(TESTED)]"
-	$(VENV)-oldest/bin/python -m pytest $(QUICK)
+oldest: $(OLDEST)/.set-up
+	$(OLDEST)/bin/python -m pytest $(QUICK)
+
+$(OLDEST)/.set-up: pyproject.toml $(STAMP)
+	$(BIN)/uv venv --quiet --clear --no-python-downloads --python 3.11 $(OLDEST) 2>/dev/null || \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(OLDEST)
+	VIRTUAL_ENV=$(OLDEST) $(BIN)/uv pip install --quiet --resolution lowest-direct --editable ".[$(TESTED)]"
+	touch $@
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build

@@ -221,7 +221,7 @@ def test_a_sweep_goes_on_where_it_is_and_fits_what_is_new_or_changed(make):
     )
 
 
-KILLED = (*PICTURELESS, *SMALL, "n_components=1,2,3", "seed=range(0,4)", "sweep=killed")
+KILLED = (*PICTURELESS, *SMALL, "n_components=1,2,3", "seed=0,1", "sweep=killed")
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_a_killed_sweep_ends_as_one_that_was_not(make, uninterrupted):
     done = folder.written("killed")
     recorded = set(folder.records("killed"))
     assert len(recorded) == 3
-    half = folder.sweep("killed") / str(min(set(range(12)) - recorded))
+    half = folder.sweep("killed") / str(min(set(range(6)) - recorded))
     for name in (".parameters.json.k1ll3d", "parameters.json", ".hydra/config.yaml", "figures/loss.png"):
         (half / name).parent.mkdir(parents=True, exist_ok=True)
         (half / name).write_text("half of it")
@@ -269,19 +269,19 @@ def test_a_killed_sweep_ends_as_one_that_was_not(make, uninterrupted):
 
     ended = folder.run("fit", "--multirun", *KILLED)
     assert ended.returncode == 0, ended.stderr
-    assert "12 runs, 3 done before" in ended.stdout
+    assert "6 runs, 3 done before" in ended.stdout
     again = folder.written("killed")
     assert {number: again[number] for number in recorded} == {number: done[number] for number in recorded}
     ours, whole = folder.sweep("killed"), uninterrupted.sweep("killed")
     for name in ("sweep.parquet", "sweep.csv"):
         assert (ours / name).read_bytes() == (whole / name).read_bytes()
-    for number in range(12):
+    for number in range(6):
         files = [{path.relative_to(sweep) for path in (sweep / str(number)).rglob("*")} for sweep in (ours, whole)]
         assert files[0] == files[1]
         for name in ("parameters.json", "history.npz", "assignments.parquet"):
             assert (ours / str(number) / name).read_bytes() == (whole / str(number) / name).read_bytes()
     for one in (folder, uninterrupted):
-        check_store(one, "killed", Counter(FINISHED=12))
+        check_store(one, "killed", Counter(FINISHED=6))
         assert status_of_parent(one, "killed") == "FINISHED"
 
 
@@ -451,7 +451,7 @@ def test_plan_says_what_a_sweep_would_do_and_does_nothing(uninterrupted, make):
     state = files()
     grown = uninterrupted.run("plan", *KILLED, "n_components=1,2,3,4")
     assert grown.returncode == 0, grown.stderr
-    assert "16 runs, 1 program, 12 done before" in grown.stdout
+    assert "8 runs, 1 program, 6 done before" in grown.stdout
     assert files() == state
 
 

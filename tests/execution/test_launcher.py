@@ -30,7 +30,7 @@ OTHER_ORDER = (
         "prior.concentration=1.5,2.0",
         "n_components=3,2",
     ),
-    *("optimizer.learning_rate=0.1", "seed=9,4"),
+    *("optimizer.learning_rate=0.1", "seed=4"),
 )
 ALONE = ("n_components=3", "seed=4", "optimizer.learning_rate=0.1", f"steps={STEPS}")
 RESULTS = ("parameters.json", "metrics.json", "data.json", "config.yaml", "history.npz", "assignments.parquet")
@@ -134,7 +134,7 @@ def test_a_sweep_gives_the_bits_of_hydras_own_launcher(batch, basic):
 
 
 def test_another_order_and_other_neighbours_change_no_bits(batch, other):
-    assert len(other.records) == 16
+    assert len(other.records) == 8
     common = batch.records.keys() & other.records.keys()
     assert len(common) == 4
     for what in common:
