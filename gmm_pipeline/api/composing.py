@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline import home
-from gmm_pipeline.configuration import command_help, config
+from gmm_pipeline.configuration import command_help, config, config_files
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.plugins import register_plugins
@@ -22,7 +22,7 @@ _composing = threading.Lock()
 
 
 def overrides_of(keys: Mapping[str, Any]) -> list[str]:
-    """Keywords as overrides: `prior="flat"`, `search={"rounds": 40}`, `data={"missing": "drop"}`.
+    """Keywords as overrides: `prior="flat"` is `prior=flat`, `search={"rounds": 40}` is `search.rounds=40`.
 
     Args:
         keys: values by key; a mapping sets the keys below it.
@@ -96,7 +96,8 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     config.register()
     command_help.register()
     register_plugins()
+    primary = config_files.primary_of(COMMAND, overrides)
     with home.in_configs(), initialize_config_dir(str(config.config_directory()), version_base="1.3"):
-        cfg = compose(COMMAND, overrides)
+        cfg = compose(primary, overrides)
     check(cfg, overrides)
     return resolved(cfg)

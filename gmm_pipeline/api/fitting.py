@@ -12,9 +12,11 @@ from gmm_pipeline.api.results import Fit
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import hydra_override
-from gmm_pipeline.records.passed import hold, table_of
+from gmm_pipeline.records.passed import NAME, hold, table_of
+from gmm_pipeline.records.tables import PassedTable
 from gmm_pipeline.stages.fit import compute, note_data
 from gmm_pipeline.stages.loading import load_resolved
+from gmm_pipeline.stages.recording import divergence
 from gmm_pipeline.stages.terminal import progress_bar
 
 FROM_PYTHON = "gmm_pipeline.records.passed.from_python"
@@ -46,7 +48,8 @@ def fit(
         progress: show a progress bar, on a terminal.
         **keys: any key of `fit`, such as `n_components="auto"`, `prior="flat"` or `covariance="tied"`; a mapping sets
             the keys below one, as in `optimizer={"learning_rate": 0.05}`. Keys of data, which have a name of their own
-            here, are overrides: `overrides=["data.missing=drop", "data.unit=minutes"]`.
+            here, are overrides: `overrides=["data.missing=drop", "data.unit=minutes"]`. Those of pictures, tracking
+            and folders have no effect.
 
     Raises:
         InputError: data or a key cannot be used. It is a ValueError.
@@ -63,13 +66,15 @@ def fit(
                 )
             content = composed([*_of_name(data), *lines], config_dir)
             return _fitted(content, progress)
+        chosen = next((line for line in lines if line.startswith("data=")), None)
+        if chosen is not None:
+            remedy = "Leave it out, or pass the name of the spec in place of the data."
+            raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
         table, weights_column = table_of(data, sample_weight)
         digest, held = hold(table)
         content = composed(["data=file", "data.path=passed", *lines], config_dir)
-        content["data"] = _node(content["data"], digest, weights_column)
-        found = _fitted(content, progress)
-        del held
-        return found
+        content["data"] = _node(content["data"], digest, held, weights_column)
+        return _fitted(content, progress)
 
 
 def _of_name(data: str | Path) -> list[str]:
@@ -80,22 +85,33 @@ def _of_name(data: str | Path) -> list[str]:
     return ["data=file", hydra_override("data.path", str(data))]
 
 
-def _node(of_file: Mapping[str, Any], digest: str, weights_column: str | None) -> dict[str, Any]:
+def _node(of_file: Mapping[str, Any], digest: str, table: PassedTable, weights_column: str | None) -> dict[str, Any]:
     """The data of a config, for a table in memory in place of a file."""
     node = {name: of_file[name] for name in OF_TABLE}
     if weights_column is not None:
+        if node["weights_column"] is not None:
+            raise InputError(
+                "sample_weight",
+                expected="None where data.weights_column names a column",
+                came=f"both, and data.weights_column={node['weights_column']}",
+                remedy="Give the weights once.",
+            )
         node["weights_column"] = weights_column
-        node["name"] = node["name"] if node["name"] is not None else "data"
+        # Otherwise an array without a name would be called by the number of its column.
+        node["name"] = NAME if node["name"] is None and table.numbered else node["name"]
     return {"_target_": FROM_PYTHON, "digest": digest, **node}
 
 
 def _fitted(content: dict[str, Any], progress: bool) -> Fit:
     job = load_resolved(content)
     for doubt in note_data(job):
-        warnings.warn(doubt, stacklevel=4)
+        warnings.warn(doubt, stacklevel=3)
     with progress_bar("fitting", "steps") if progress else contextlib.nullcontext() as advance:
         (computed,) = compute([job], advance)
-    return Fit(content, job, answer(job, computed))
+    found = answer(job, computed)
+    if found.diverged:
+        warnings.warn(f"The fit diverged: {divergence(job)}. Its numbers are not a result.", stacklevel=3)
+    return Fit(content, job, found)
 
 
 @contextlib.contextmanager

@@ -80,6 +80,30 @@ def test_sample_weights_are_counts() -> None:
     np.testing.assert_allclose(weighted.scales, [WAITING.std(ddof=0)], rtol=1e-4)
     with pytest.raises(gmm.InputError, match="sample_weight"):
         gmm.fit(values, sample_weight=counts[:-1])
+    with pytest.raises(gmm.InputError, match="Give the weights once"):
+        gmm.fit(values, sample_weight=counts, overrides=["data.weights_column=1"])
+
+
+def test_data_keep_their_name_beside_weights() -> None:
+    named = gmm.fit(pd.Series([1.0, 2.0, 4.0, 8.0], name="waiting"), sample_weight=[5, 5, 5, 5], n_components=1)
+    assert repr(named).startswith("waiting: 4 observations")
+
+
+def test_data_are_not_passed_and_generated() -> None:
+    with pytest.raises(gmm.InputError, match="data: expected no other data"):
+        gmm.fit([1.0, 2.0, 4.0], overrides=["data=two_modes"])
+
+
+def test_a_config_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("n_components: 1\nsteps: 77\n")
+    assert gmm.fit([1.0, 2.0, 4.0, 8.0], config=file).config["steps"] == 77
+
+
+def test_a_fit_that_diverged_warns() -> None:
+    with pytest.warns(UserWarning, match="The fit diverged"):
+        found = gmm.fit(TABLE["waiting"], search="none", optimizer="sgd", overrides=["optimizer.learning_rate=1e30"])
+    assert found.verdict == ("it diverged: its numbers are not a result",)
 
 
 @pytest.mark.parametrize(
