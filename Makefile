@@ -10,7 +10,7 @@ PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 STAMP := $(VENV)/.set-up
 # What the tests need besides the default installation; `make setup` installs these and what builds the documentation.
-TESTED := arviz,dev,report,sklearn,video
+TESTED := dev,report,video
 COMMA := ,
 
 .PHONY: help setup fit test oldest docs lock
