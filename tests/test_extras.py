@@ -50,8 +50,10 @@ def test_each_extra_is_named_by_its_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert {"video", "report", "optuna"} <= set(project["optional-dependencies"])
     for package, extra in (
-        *(("imageio-ffmpeg", "video"), ("plotly", "report"), ("jinja2", "report")),
-        *(("hydra-optuna-sweeper", "optuna")),
+        ("imageio-ffmpeg", "video"),
+        ("plotly", "report"),
+        ("jinja2", "report"),
+        ("hydra-optuna-sweeper", "optuna"),
     ):
         assert program.extra_with(package) == extra
         assert not [one for one in project["dependencies"] if one.startswith(package)]
