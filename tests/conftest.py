@@ -69,6 +69,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         compiled.trim(PROGRAMS)
 
 
+def _jax_settings_put_back() -> Iterator[None]:
+    before = {name: jax.config.values[name] for name in ("jax_enable_x64", "jax_threefry_partitionable")}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+# What a command in this process, or a fixture of a file, sets of JAX's global state is not there for the next one.
+after_each_test = pytest.fixture(autouse=True)(_jax_settings_put_back)
+after_each_file = pytest.fixture(scope="module", autouse=True)(_jax_settings_put_back)
+
+
 @pytest.fixture(scope="session")
 def compilation_cache() -> Path:
     """Compiled programs, for all processes of these tests."""

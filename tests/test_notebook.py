@@ -27,8 +27,6 @@ WEIGHTS, LOCS, SCALES = jnp.array([1, 5]), jnp.array([-2.0, 5.0]), jnp.array([1.
 @pytest.fixture(scope="module", autouse=True)
 def legacy_bits():
     jax.config.update("jax_threefry_partitionable", False)
-    yield
-    jax.config.update("jax_threefry_partitionable", True)
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from conftest import ROOT, ROUNDING_64, Ended, Fork
@@ -187,13 +186,6 @@ def test_a_dirichlet_process_reports_what_it_learned(fork: Fork, tmp_path):
 
 
 # --- what must not change an answer ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def jax_settings() -> Iterator[None]:
-    before = jax.config.values["jax_enable_x64"]
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 @pytest.fixture

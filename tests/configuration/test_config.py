@@ -1,6 +1,6 @@
 """Every YAML of `conf/` is found by globbing and goes through what a fit asks of it, so a new one is tested at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from itertools import cycle
@@ -56,15 +56,6 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., fit
     return lambda *overrides: loading.load(composed("fit", *SMALL, *overrides))
 
 
-@pytest.fixture
-def jax_settings() -> Iterator[None]:
-    """Puts back what a test sets of JAX's global state."""
-    before = {name: getattr(jax.config, name) for name in ("jax_threefry_partitionable", "jax_enable_x64")}
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 EVERY = [(command, group, option) for command in SCHEMAS for group in groups(command) for option in options(group)]
 PLUGINS = [(group, option) for group in ("data", "prior", "init", "optimizer", "schedule") for option in options(group)]
 
@@ -103,7 +94,7 @@ def test_every_plugin_is_accepted_by_a_fit(loaded, group, option):
 
 
 @pytest.mark.parametrize("option", options("experiment"))
-def test_every_experiment_can_start(jax_settings, option):
+def test_every_experiment_can_start(option):
     cfg = composed("fit", f"experiment={option}", "compilation_cache=null")
     job = loading.load(cfg)
     assert job.fit.steps == cfg.steps
@@ -303,7 +294,7 @@ def test_plugin_that_cannot_be_built_names_its_key(node, where, says):
     assert says in str(raised.value)
 
 
-def test_precision_and_random_bits_are_set_as_asked(jax_settings):
+def test_precision_and_random_bits_are_set_as_asked():
     config.configure_jax(threefry_partitionable=False, precision=Precision.float64, compilation_cache=None)
     assert jnp.ones(()).dtype == jnp.float64
     notebook = jax.random.normal(jax.random.PRNGKey(7), (3,), jnp.float32)

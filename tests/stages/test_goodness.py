@@ -2,7 +2,6 @@
 
 import re
 
-import jax
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -15,13 +14,6 @@ from gmm_pipeline.stages.goodness import goodness_of_fit
 
 RANDOM = np.random.default_rng(5)
 SKEWED, NORMAL = RANDOM.exponential(3.0, 300), RANDOM.normal(4.0, 2.0, 300)
-
-
-@pytest.fixture(autouse=True)
-def jax_settings():
-    before = jax.config.values["jax_enable_x64"]
-    yield
-    jax.config.update("jax_enable_x64", before)
 
 
 @pytest.fixture
