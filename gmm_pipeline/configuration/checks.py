@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.errors import InputError, nearest
 
-PICTURE_FORMATS = {"figures": ("png", "svg"), "animation": ("gif", "mp4", "html")}
+PICTURE_FORMATS = {"figures": ("png", "svg", "pdf"), "animation": ("gif", "mp4", "html")}
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
+PICTURE_STYLES = ("default", "none")
 PICTURED_RUNS = ("best", "all", "none")
 NOTHING = ("", "none", "null", "no", "off", "false")
 """What people write to switch something off."""
@@ -26,6 +27,7 @@ OF_EVERY_OPTION = {"figures.formats": "figures", "animation.formats": "animation
 MOST_PIXELS = 20_000
 LEAST_DPI = 20
 """At fewer dots per inch, fonts are too small to be drawn."""
+LEAST_FONT, LARGEST_FONT = 4, 40
 LEAST_FPS, MOST_FPS = 0.01, 50
 """What the formats of animations can hold."""
 MOST_STEPS = 10**9
@@ -212,6 +214,8 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
         InputError: which key.
     """
     node, formats = cfg[group], PICTURE_FORMATS[group]
+    if "style" in node:
+        check_choice(cfg, f"{group}.style", PICTURE_STYLES)
     if "sweep" in node:
         check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
     for suffix in node.formats:
@@ -238,6 +242,11 @@ def check_pictures(cfg: DictConfig, group: str) -> None:
         )
     for name, allowed, right in (
         ("dpi", f"a whole number, {LEAST_DPI} or more", lambda dpi: dpi >= LEAST_DPI),
+        (
+            "font_size",
+            f"a number of points, {LEAST_FONT} to {LARGEST_FONT}",
+            lambda points: LEAST_FONT <= points <= LARGEST_FONT,
+        ),
         ("frames", "a whole number, 1 or more", lambda frames: frames >= 1),
         (
             "fps",

@@ -54,6 +54,8 @@ class SingleFiguresConfig:
     formats: list[str] = MISSING
     dpi: int = MISSING
     size: list[float] = MISSING
+    font_size: float = MISSING
+    style: str = MISSING
 
 
 @dataclass
@@ -64,6 +66,8 @@ class FiguresConfig:
     sweep: str = MISSING
     dpi: int = MISSING
     size: list[float] = MISSING
+    font_size: float = MISSING
+    style: str = MISSING
 
 
 @dataclass

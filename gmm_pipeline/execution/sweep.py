@@ -203,6 +203,7 @@ class Sweep:
 
     def _draw(self, runs: Sequence[SweepRun]) -> tuple[list[Path], str]:
         """Draw the pictures of the sweep and of its best run; an error is reported, not raised."""
+        from gmm_pipeline.pictures.pages import Paper
         from gmm_pipeline.pictures.sweep_figures import draw_sweep
 
         figures = self.cfg.figures
@@ -215,7 +216,7 @@ class Sweep:
                     runs,
                     objective=self.manifest.objective,
                     formats=figures.formats,
-                    size=figures.size,
+                    paper=Paper(figures.size, figures.font_size, figures.style),
                     dpi=figures.dpi,
                     errors=worst_errors(runs),
                 )

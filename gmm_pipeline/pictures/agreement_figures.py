@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gmm_pipeline.analysis import agreement, columns_agreement
 from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages
 
 MOST_PANELS = 9
 MOST_LINES = 8
@@ -26,42 +26,40 @@ def draw_mahalanobis(
     *,
     n_columns: int,
     level: float,
-    size: Sequence[float],
+    figure: Figure | SubFigure,
     omitted: str = "",
-) -> Figure:
+) -> list[Axes]:
     """Squared distances from each component against χ², one panel per component, the heaviest ones first.
 
     Args:
         found: of the components, in order.
         n_columns: degrees of freedom.
         level: of the bands.
-        size: width and height of a picture of one row of panels, in inches.
+        figure: where to draw.
         omitted: which observations are not shown, or nothing.
     """
     shown = found[:MOST_PANELS]
-    with drawing.style():
-        if not shown:
-            figure = drawing.blank(*size)
-            figure.text(0.5, 0.5, "no component has enough observations", ha="center", **drawing.NOTE)
-            return figure
-        figure, grid = drawing.new_panels(len(shown), size, f"quantiles of χ²({n_columns})")
-        for axes, one in zip(grid, shown, strict=True):
-            _draw_quantiles(axes, one)
-            axes.set_title(f"component {one.component}, {one.observations:,.0f} observations", fontsize=8.0)
-        top = 1.06 * max(float(one.expected[-1]) for one in shown)
-        grid[0].set_xlim(0.0, top)
-        beyond = sum(int(np.count_nonzero(one.squared > 2.0 * top)) for one in shown)
-        grid[0].set_ylim(0.0, min(2.0 * top, 1.06 * max(max(one.squared[-1], one.expected[-1]) for one in shown)))
-        figure.supylabel("squared distance from the component", fontsize=9.0)
-        handles = [
-            Line2D([], [], linestyle="", marker="o", markersize=3.5, color="0.3", label="observations"),
-            Line2D([], [], label="equal", **{**EQUAL, "zorder": 1}),
-            Patch(color=BAND["color"], label=f"{100.0 * level:g} % band, for each quantile"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.5)
-        few = f"the first {len(shown)} of {len(found)} components" if len(found) > len(shown) else ""
-        drawing.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else "", omitted])
-    return figure
+    if not shown:
+        figure.text(0.5, 0.5, "no component has enough observations", ha="center", **pages.NOTE)
+        return []
+    grid = drawing.panels_of(figure, len(shown), f"quantiles of χ²({n_columns})")
+    for axes, one in zip(grid, shown, strict=True):
+        _draw_quantiles(axes, one)
+        axes.set_title(f"component {one.component}, n = {one.observations:,.0f}", fontsize="small")
+    top = 1.06 * max(float(one.expected[-1]) for one in shown)
+    grid[0].set_xlim(0.0, top)
+    beyond = sum(int(np.count_nonzero(one.squared > 2.0 * top)) for one in shown)
+    grid[0].set_ylim(0.0, min(2.0 * top, 1.06 * max(max(one.squared[-1], one.expected[-1]) for one in shown)))
+    figure.supylabel("squared distance from the component", fontsize="medium")
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=3.5, color="0.3", label="observations"),
+        Line2D([], [], label="equal", **{**EQUAL, "zorder": 1}),
+        Patch(color=BAND["color"], label=f"{100.0 * level:g} % band, for each quantile"),
+    ]
+    pages.put_legend(figure, handles, below=True, handlelength=1.5)
+    few = f"the first {len(shown)} of {len(found)} components" if len(found) > len(shown) else ""
+    pages.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else "", omitted])
+    return grid
 
 
 def _draw_quantiles(axes: Axes, one: columns_agreement.Distances) -> None:
@@ -76,39 +74,36 @@ def draw_marginals(
     *,
     columns: Sequence[str],
     level: float,
-    size: Sequence[float],
+    ax: Axes,
     omitted: str = "",
-) -> Figure:
+) -> Axes:
     """The empirical CDF of each column, at the middle of its steps, less that of its marginal mixture.
 
     Args:
         calibrations: of the columns.
         columns: their names.
         level: of the band.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
         omitted: which observations are not shown, or nothing.
     """
     largest = columns_agreement.deviations(calibrations)
     shown = np.sort(np.argsort(-largest, kind="stable")[:MOST_LINES])
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        half = agreement.kolmogorov(level) / np.sqrt(calibrations[0].total)
-        axes.axhspan(-half, half, label=f"{100.0 * level:g} % band\n(Kolmogorov)", **BAND)
-        axes.axhline(0.0, **EQUAL)
-        for number, column in enumerate(shown.tolist()):
-            one = calibrations[column]
-            look = {**drawing.component_style(number), "linewidth": 1.3}
-            axes.plot(
-                one.fitted, columns_agreement.departures(one), label=f"{columns[column]}: {largest[column]:.2f}", **look
-            )
-        axes.set_xlim(0.0, 1.0)
-        axes.set_xlabel("fitted CDF of a column, F(x)")
-        axes.set_ylabel("empirical CDF − F(x)")
-        more = len(columns) > len(shown)
-        drawing.note(figure, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else "", omitted])
-        title = "column: largest\ndeviation × √n"
-        figure.legend(loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
-    return figure
+    half = agreement.kolmogorov(level) / np.sqrt(calibrations[0].total)
+    ax.axhspan(-half, half, label=f"{100.0 * level:g} % band\n(Kolmogorov)", **BAND)
+    ax.axhline(0.0, **EQUAL)
+    for number, column in enumerate(shown.tolist()):
+        one = calibrations[column]
+        look = {**drawing.component_style(number), "linewidth": 1.3}
+        ax.plot(
+            one.fitted, columns_agreement.departures(one), label=f"{columns[column]}: {largest[column]:.2f}", **look
+        )
+    ax.set_xlim(0.0, 1.0)
+    ax.set_xlabel("fitted CDF of a column, F(x)")
+    ax.set_ylabel("empirical CDF − F(x)")
+    more = len(columns) > len(shown)
+    pages.put_legend(ax, title="column: largest\ndeviation × √n")
+    pages.note(ax, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else "", omitted])
+    return ax
 
 
 def draw_agreement(
@@ -120,8 +115,8 @@ def draw_agreement(
     columns: Sequence[str],
     level: float,
     omitted: str = "",
-    size: Sequence[float],
-) -> dict[str, Figure]:
+    paper: pages.Paper,
+) -> dict[str, pages.Page]:
     """Both pictures, by name.
 
     Args:
@@ -132,13 +127,13 @@ def draw_agreement(
         columns: names of the columns.
         level: of the bands.
         omitted: which observations are not shown, or nothing.
-        size: width and height of a picture, in inches.
+        paper: of the pages.
     """
     found = columns_agreement.distances(
         data, sample_weights, fitted, responsibilities, level=level, most=MOST_QUANTILES
     )
     calibrations = columns_agreement.marginals(data, sample_weights, fitted)
     return {
-        "mahalanobis": draw_mahalanobis(found, n_columns=len(columns), level=level, size=size, omitted=omitted),
-        "marginals": draw_marginals(calibrations, columns=columns, level=level, size=size, omitted=omitted),
+        "mahalanobis": paper.on_figure(draw_mahalanobis, found, n_columns=len(columns), level=level, omitted=omitted),
+        "marginals": paper.on_axes(draw_marginals, calibrations, columns=columns, level=level, omitted=omitted),
     }

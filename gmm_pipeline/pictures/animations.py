@@ -29,12 +29,15 @@ from gmm_pipeline import extras
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.pictures import drawing, scenes
+from gmm_pipeline.pictures.pages import styled
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
 
 STEM = "training"
 """Name of the files without suffix."""
 SHARE_LOSS = 0.3
+FONT_SIZE = 9.0
+"""In points."""
 GIF_COLORS = 128
 # Browsers slow down a gif whose frames last less than two hundredths of a second.
 LEAST_GIF_MILLISECONDS = 20
@@ -110,7 +113,7 @@ def animate_training(
         scene = scenes.of_numbers(history, data, sample_weights, name=name, unit=unit)
     excess, _ = curves.loss_excess(history.losses)
     chosen = curves.choose_records(history, frames)
-    with drawing.style():
+    with styled(FONT_SIZE):
         figure = Figure(figsize=(size[0], size[1]), dpi=dpi, layout="constrained")
         _StillCanvas(figure)
         upper, loss = figure.subplots(2, 1, height_ratios=(1.0 - SHARE_LOSS, SHARE_LOSS))
@@ -259,7 +262,7 @@ def save_animation(
     n_frames = sum(1 for _ in animation.new_frame_seq())
     done = iter(range(1, n_frames + 1))
     writer = _Writer(formats, fps, hold, lambda: progress(next(done), n_frames) if progress else None)
-    with drawing.style():
+    with styled(FONT_SIZE):
         animation.save(str(directory / STEM), writer=writer)
     contents = {"gif": writer.gif, "mp4": writer.video, "html": _page(writer.video, writer.size, STEM)}
     paths = []

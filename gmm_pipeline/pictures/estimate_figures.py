@@ -1,6 +1,6 @@
 """Pictures of estimates and of how sure they are: weights with intervals, bootstrap replicates, what starts reached.
 
-As in `figures.py`, a picture is a pure function from arrays to a `Figure`. An interval is drawn where there is one: a
+An interval is drawn where there is one: a
 parameter whose error is unknown has none, and gets no bar rather than a short one.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from gmm_pipeline.analysis import curves, projections, starts
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, SAME_OPTIMUM, WORSE
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages, ticks
 from gmm_pipeline.records.reading import Intervals
 
 INTERVAL: dict[str, Any] = {"fmt": "none", "ecolor": "black", "elinewidth": 1.1, "capsize": 2.5, "zorder": 4}
@@ -30,7 +30,7 @@ TRUE: dict[str, Any] = {"color": "0.45", "linewidth": 1.6, "linestyle": (0, (1.2
 MOST_ROWS = 8
 """Components whose replicates are drawn."""
 Panel = tuple[str, Callable[[Any], Any]]
-MOST_LOCS = 3
+MOST_LOCS, MOST_LOCS_OF_NARROW = 3, 2
 """Columns whose locs are drawn."""
 LEAST_BINS, MOST_BINS = 15, 40
 MARGIN = 0.2
@@ -49,8 +49,8 @@ def draw_weights(
     *,
     intervals: Intervals | None = None,
     unit: str | None,
-    size: Sequence[float],
-) -> Figure:
+    ax: Axes,
+) -> Axes:
     """Weight of each fitted component [K], with the true weights beside them where they are known.
 
     A component of one column is named by its loc too.
@@ -60,7 +60,7 @@ def draw_weights(
         truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
         intervals: of the fitted mixture, or None.
         unit: unit of the data, or None for none.
-        size: width and greatest height of the figure, in inches; few components take less height.
+        ax: where to draw; a page gets a height for the number of rows.
     """
     fitted = curves.in_order(fitted)
     truth = None if truth is None else curves.in_order(truth)
@@ -77,36 +77,33 @@ def draw_weights(
         names += [f"true component{_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
     true_rows = np.arange(len(true_chosen)) + (0 if matched else len(weights))
     true_of_row = dict(zip(true_rows.tolist(), true_weights[true_chosen].tolist(), strict=True)) if truth else {}
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(
-            size, heights=(max(1.0, len(names) / 14) if len(names) > 6 else 0.25 + 0.12 * len(names),)
-        )
-        colors = [drawing.component_style(component)["color"] for component in chosen.tolist()] + ["0.62"] * bool(rest)
-        outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
-        if true_of_row:
-            axes.barh(list(true_of_row), list(true_of_row.values()), height=0.72, color="0.85", label="true")
-        axes.barh(np.arange(len(weights)), heights, height=0.36, color=colors, **outline)
-        ends = heights.copy()
-        if intervals is not None:
-            ends[: len(chosen)] = _draw_intervals(axes, weights[: len(chosen)], intervals, chosen)
-        for row in range(len(names)):
-            text, place = (f"{weights[row]:.3f}", ends[row]) if row < len(weights) else ("", 0.0)
-            if row < len(weights) and np.isnan(weights[row]):
-                text = "not finite"
-            if row in true_of_row:
-                text = f"{text} (true {true_of_row[row]:.3f})" if text else f"true {true_of_row[row]:.3f}"
-                place = max(place, true_of_row[row])
-            axes.annotate(text, (place, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        axes.set_yticks(np.arange(len(names)), names, parse_math=False)
-        axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_xlim(0.0, (1.4 if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
-        # The space for the text beside a bar extends beyond one; ticks do not.
-        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(1.0, axes.get_xlim()[1])])
-        axes.set_xlabel("weight")
-        if truth is not None or intervals is not None:
-            figure.legend(loc="outside right upper")
-    return figure
+    pages.stretch(pages.figure_of(ax), max(1.0, len(names) / 14) if len(names) > 6 else 0.25 + 0.12 * len(names))
+    colors = [drawing.component_style(component)["color"] for component in chosen.tolist()] + ["0.62"] * bool(rest)
+    outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
+    if true_of_row:
+        ax.barh(list(true_of_row), list(true_of_row.values()), height=0.72, color="0.85", label="true")
+    ax.barh(np.arange(len(weights)), heights, height=0.36, color=colors, **outline)
+    ends = heights.copy()
+    if intervals is not None:
+        ends[: len(chosen)] = _draw_intervals(ax, weights[: len(chosen)], intervals, chosen)
+    for row in range(len(names)):
+        text, place = (f"{weights[row]:.3f}", ends[row]) if row < len(weights) else ("", 0.0)
+        if row < len(weights) and np.isnan(weights[row]):
+            text = "not finite"
+        if row in true_of_row:
+            text = f"{text} (true {true_of_row[row]:.3f})" if text else f"true {true_of_row[row]:.3f}"
+            place = max(place, true_of_row[row])
+        ax.annotate(text, (place, row), (4, 0), textcoords="offset points", va="center", fontsize="small")
+    ax.set_yticks(np.arange(len(names)), names, parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlim(0.0, (1.4 if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
+    # The space for the text beside a bar extends beyond one; ticks do not.
+    ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(1.0, ax.get_xlim()[1])])
+    ax.set_xlabel("weight")
+    if truth is not None or intervals is not None:
+        pages.put_legend(ax)
+    return ax
 
 
 def _loc_labels(mixture: AnyMixture, unit: str | None) -> list[str]:
@@ -147,8 +144,8 @@ def draw_bootstrap(
     asymptotic: Intervals,
     columns: Sequence[str] = (),
     unit: str | None,
-    size: Sequence[float],
-) -> Figure:
+    figure: Figure | SubFigure,
+) -> list[Axes]:
     """Bootstrap replicates [B, K] of each parameter as a histogram, with both kinds of intervals.
 
     Of several columns, the locs of those that separate the components best stand for all.
@@ -161,56 +158,52 @@ def draw_bootstrap(
         asymptotic: from the observed information, to compare.
         columns: names of several columns.
         unit: unit of the data, or None for none.
-        size: width and height of a picture, in inches; this one has a row for each of the
-            `MOST_ROWS` heaviest components.
+        figure: where to draw; a page gets a height for the number of rows, the `MOST_ROWS` heaviest components.
     """
     n_components = len(fitted.locs)
     weights = np.where(np.isfinite(fitted.weights), fitted.weights, 0.0)
     rows = np.sort(np.argsort(-weights, kind="stable")[:MOST_ROWS])
     truth = curves.in_order(truth) if truth is not None and len(truth.locs) == n_components else None
     sound = np.asarray(np.isfinite(replicates.locs).reshape(len(replicates.locs), -1).all(axis=1))
-    panels = _panels(fitted, columns, unit)
-    with drawing.style():
-        figure = drawing.blank(size[0], size[1] * (0.3 + 0.3 * len(rows)))
-        grid = figure.subplots(len(rows), len(panels), squeeze=False)
-        beyond = 0
-        for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
-            axes_of_row[0].set_ylabel(f"component {component}", fontsize=8.0)
-            for axes, (_, of) in zip(axes_of_row, panels, strict=True):
-                estimate = float(of(fitted)[component])
-                span, other = (
-                    [float(of(end)[component]) for end in (one.lower, one.upper)] for one in (intervals, asymptotic)
-                )
-                values = of(replicates)[sound, component]
-                beyond += _draw_replicates(axes, values, [estimate, *span, *other], component)
-                if np.isfinite(span).all():
-                    axes.axvspan(*span, color="0.9", zorder=0, linewidth=0.0)
-                if np.isfinite(other).all():
-                    axes.plot(other, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
-                if truth is not None:
-                    axes.axvline(of(truth)[component], **TRUE)
-                axes.axvline(estimate, **ESTIMATE)
-        for axes, (label, _) in zip(grid[-1], panels, strict=True):
-            axes.set_xlabel(label, parse_math=False)
-        level = f"{100.0 * intervals.level:g} %"
-        handles = [
-            Patch(color=drawing.COLORS[0], label="replicates"),
-            Line2D([], [], label="estimate", **ESTIMATE),
-            Patch(color="0.9", label=f"{level}, {intervals.method}"),
-            Line2D([], [], label=f"{level}, {asymptotic.method}", **ASYMPTOTIC),
-        ]
-        handles += [Line2D([], [], label="true", **TRUE)] if truth is not None else []
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.6, columnspacing=1.2
-        )
-        lost = int(np.sum(~sound))
-        few = f"the heaviest {len(rows)} of {n_components} components" if n_components > len(rows) else ""
-        unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
-        drawing.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
-    return figure
+    panels = _panels(fitted, columns, unit, MOST_LOCS_OF_NARROW if pages.is_narrow(figure) else MOST_LOCS)
+    pages.stretch(figure, 0.3 + 0.3 * len(rows))
+    grid = figure.subplots(len(rows), len(panels), squeeze=False)
+    beyond = 0
+    for axes_of_row, component in zip(grid, rows.tolist(), strict=True):
+        axes_of_row[0].set_ylabel(f"component {component}", fontsize="small")
+        for axes, (_, of) in zip(axes_of_row, panels, strict=True):
+            estimate = float(of(fitted)[component])
+            span, other = (
+                [float(of(end)[component]) for end in (one.lower, one.upper)] for one in (intervals, asymptotic)
+            )
+            values = of(replicates)[sound, component]
+            beyond += _draw_replicates(axes, values, [estimate, *span, *other], component)
+            if np.isfinite(span).all():
+                axes.axvspan(*span, color="0.9", zorder=0, linewidth=0.0)
+            if np.isfinite(other).all():
+                axes.plot(other, [0.0, 0.0], transform=axes.get_xaxis_transform(), clip_on=False, **ASYMPTOTIC)
+            if truth is not None:
+                axes.axvline(of(truth)[component], **TRUE)
+            axes.axvline(estimate, **ESTIMATE)
+    for axes, (label, _) in zip(grid[-1], panels, strict=True):
+        axes.set_xlabel(label, parse_math=False)
+    level = f"{100.0 * intervals.level:g} %"
+    handles = [
+        Patch(color=drawing.COLORS[0], label="replicates"),
+        Line2D([], [], label="estimate", **ESTIMATE),
+        Patch(color="0.9", label=f"{level}, {intervals.method}"),
+        Line2D([], [], label=f"{level}, {asymptotic.method}", **ASYMPTOTIC),
+    ]
+    handles += [Line2D([], [], label="true", **TRUE)] if truth is not None else []
+    pages.put_legend(figure, handles, below=True, handlelength=1.6, columnspacing=1.2)
+    lost = int(np.sum(~sound))
+    few = f"the heaviest {len(rows)} of {n_components} components" if n_components > len(rows) else ""
+    unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
+    pages.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
+    return list(grid.ravel())
 
 
-def _panels(fitted: AnyMixture, columns: Sequence[str], unit: str | None) -> list[Panel]:
+def _panels(fitted: AnyMixture, columns: Sequence[str], unit: str | None, most_locs: int) -> list[Panel]:
     """Label of each panel in a row, and the parameter in it, [..., K]."""
     if isinstance(fitted, Mixture):
         names = zip(
@@ -222,7 +215,7 @@ def _panels(fitted: AnyMixture, columns: Sequence[str], unit: str | None) -> lis
         label = drawing.with_unit(f"loc, {columns[column]}", unit)
         return label, lambda mixture: mixture.locs[..., column]
 
-    chosen = projections.separating_columns(fitted, MOST_LOCS)
+    chosen = projections.separating_columns(fitted, most_locs)
     return [("weight", operator.attrgetter("weights")), *map(loc_of, chosen.tolist())]
 
 
@@ -230,8 +223,8 @@ def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequenc
     """The histogram around the other marks; returns how many replicates lie beyond it and are left out."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.tick_params(axis="x", labelsize=7.0)
+    axes.xaxis.set_major_locator(MaxNLocator(2 if pages.is_narrow(pages.figure_of(axes)) else 3))
+    axes.tick_params(axis="x", labelsize="small")
     shown = np.array([mark for mark in marks if math.isfinite(mark)])
     if not values.size or not shown.size:
         return 0
@@ -247,7 +240,7 @@ def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequenc
     return int(np.sum((values < low) | (values > high)))
 
 
-def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float]) -> Figure:
+def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, ax: Axes) -> Axes:
     """How far below the best each start ended, best first, by what became of it.
 
     Starts that end level with each other found the same optimum. Those with a degenerate component are not compared,
@@ -255,31 +248,29 @@ def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, size: Sequence[float
 
     Args:
         restarts: with `log_posterior` in nats, None where it is not finite, `outcome` and `converged`.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     outcomes, seen = [one["outcome"] for one in restarts], starts.compared(restarts)
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        drawing.set_excess_axis(axes, seen.top, SAME_OPTIMUM)
-        axes.axhline(SAME_OPTIMUM, color="0.85", linewidth=0.8, zorder=0)
-        hollow = False
-        for place, index in enumerate(seen.order, start=1):
-            look = OUTCOMES[outcomes[index]]
-            is_hollow = not restarts[index]["converged"] and outcomes[index] != DIVERGED
-            y, face = np.nan_to_num(seen.excess[index], nan=seen.top), "white" if is_hollow else look["color"]
-            axes.plot(place, y, markersize=6.5, markerfacecolor=face, clip_on=False, zorder=3, linestyle="", **look)
-            hollow |= is_hollow
-        axes.set_xlim(0.4, len(restarts) + 0.6)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("starts, best first")
-        axes.set_ylabel("best − log posterior / nats")
-        handles = [
-            Line2D([], [], linestyle="", markersize=6.5, label=f"{ENDED[one]}: {outcomes.count(one)}", **OUTCOMES[one])
-            for one in OUTCOMES
-            if one in outcomes
-        ]
-        if hollow:
-            ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
-            handles.append(Line2D([], [], label="hollow: not converged", **ring))
-        figure.legend(handles=handles, loc="outside right upper", handlelength=1.5)
-    return figure
+    ticks.set_excess_axis(ax, seen.top, SAME_OPTIMUM)
+    ax.axhline(SAME_OPTIMUM, color="0.85", linewidth=0.8, zorder=0)
+    hollow = False
+    for place, index in enumerate(seen.order, start=1):
+        look = OUTCOMES[outcomes[index]]
+        is_hollow = not restarts[index]["converged"] and outcomes[index] != DIVERGED
+        y, face = np.nan_to_num(seen.excess[index], nan=seen.top), "white" if is_hollow else look["color"]
+        ax.plot(place, y, markersize=6.5, markerfacecolor=face, clip_on=False, zorder=3, linestyle="", **look)
+        hollow |= is_hollow
+    ax.set_xlim(0.4, len(restarts) + 0.6)
+    ticks.set_whole_ticks(ax, 1, len(restarts))
+    ax.set_xlabel("starts, best first")
+    ax.set_ylabel("best − log posterior / nats")
+    handles = [
+        Line2D([], [], linestyle="", markersize=6.5, label=f"{ENDED[one]}: {outcomes.count(one)}", **OUTCOMES[one])
+        for one in OUTCOMES
+        if one in outcomes
+    ]
+    if hollow:
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "white", "color": "0.35", "linestyle": ""}
+        handles.append(Line2D([], [], label="hollow: not converged", **ring))
+    pages.put_legend(ax, handles, handlelength=1.5)
+    return ax

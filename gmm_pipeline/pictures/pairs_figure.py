@@ -4,19 +4,20 @@ Columns beyond what can be read are left out: those stay that separate the compo
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.analysis import curves, planes, projections
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages
 from gmm_pipeline.pictures.planes import (
     MOST_POINTS,
     draw_data,
+    draw_doubts,
     draw_ellipses,
     draw_plane,
     draw_truth,
@@ -32,6 +33,8 @@ MOST_PARALLEL = 24
 POINT_SHARE = {3: 0.7, 4: 0.6, 5: 0.5, 6: 0.4}
 """Area of an observation by the number of columns, as a share of that in a single picture."""
 MOST_TERMS, TERMS_OF_LINE = 3, 2
+MOST_TERMS_OF_NARROW = 2
+"""One to a line."""
 LONGEST_NAME = 16
 BOX = 0.2
 """Half of the width that the components share at each column."""
@@ -48,8 +51,8 @@ def draw_pairs(
     unit: str | None,
     degenerate: Sequence[int] = (),
     omitted: str = "",
-    size: Sequence[float],
-) -> Figure:
+    figure: Figure | SubFigure,
+) -> list[Axes]:
     """Each pair of columns with projected ellipses, and on the diagonal each column with its marginal densities.
 
     Args:
@@ -62,50 +65,54 @@ def draw_pairs(
         unit: of the columns, or None for none.
         degenerate: components that are marked as degenerate.
         omitted: which observations are not shown, or nothing.
-        size: width of the figure, in inches; it is almost as high.
+        figure: where to draw; a page is made almost as high as it is wide.
     """
     chosen = projections.separating_columns(fitted, MOST_COLUMNS)
     count, is_many = len(chosen), len(data) > MOST_POINTS
     names = [_short(columns[int(column)]) for column in chosen]
     labels = labels_of(names, unit)
-    label_look: dict[str, Any] = {"parse_math": False, "fontsize": 8.0}
+    label_look: dict[str, Any] = {"parse_math": False, "fontsize": "small"}
     marginals = [projections.marginal(fitted, column) for column in chosen.tolist()]
     limits = [
         planes.limits_of(data[:, column], sample_weights, mixture)
         for column, mixture in zip(chosen.tolist(), marginals, strict=True)
     ]
-    with drawing.style():
-        figure = drawing.blank(size[0], size[0] * 0.92)
-        grid = figure.subplots(count, count, squeeze=False)
-        for row, column in np.ndindex(count, count):
-            axes, pair = cast(Axes, grid[row, column]), chosen[[column, row]]
-            if column > row:
-                axes.set_visible(False)
-                continue
-            if column == row:
-                axes.set_xlim(*limits[row])
-                _draw_marginal(axes, data[:, chosen[row]], sample_weights, marginals[row])
-            else:
-                mixture = projections.of_columns(fitted, pair)
-                axes.set(xlim=limits[column], ylim=limits[row])
-                share = POINT_SHARE.get(count, 1.0)
-                draw_data(axes, data[:, pair], responsibilities, sample_weights, share_of_size=share)
-                if truth is not None:
-                    draw_truth(axes, projections.of_columns(truth, pair), halo=is_many)
-                draw_ellipses(axes, mixture, degenerate=degenerate, halo=is_many, width=0.75)
-            axes.locator_params(nbins=4)
-            axes.tick_params(labelsize=7.0, labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
-            if row == count - 1:
-                axes.set_xlabel(labels[column], **label_look)
-            if column == 0 and row > 0:
-                axes.set_ylabel(labels[row], **label_look)
-        figure.align_labels()
-        handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None, contours=False)
-        title = "component: weight\nellipses at 1 and 2 standard deviations"
-        figure.legend(handles=handles, loc="upper right", title=title, alignment="left", title_fontsize=8.0)
-        kept = f"the {count} of {len(columns)} columns that separate the components most"
-        drawing.note(figure, [kept if count < len(columns) else "", lost(fitted), omitted])
-    return figure
+    if isinstance(figure, pages.Page):
+        figure.set_figheight(0.92 * figure.get_figwidth())
+    narrow = pages.is_narrow(figure)
+    grid = figure.subplots(count, count, squeeze=False)
+    for row, column in np.ndindex(count, count):
+        axes, pair = cast(Axes, grid[row, column]), chosen[[column, row]]
+        if column > row:
+            axes.set_visible(False)
+            continue
+        if column == row:
+            axes.set_xlim(*limits[row])
+            _draw_marginal(axes, data[:, chosen[row]], sample_weights, marginals[row])
+        else:
+            mixture = projections.of_columns(fitted, pair)
+            axes.set(xlim=limits[column], ylim=limits[row])
+            share = POINT_SHARE.get(count, 1.0)
+            draw_data(axes, data[:, pair], responsibilities, sample_weights, share_of_size=share)
+            if truth is not None:
+                draw_truth(axes, projections.of_columns(truth, pair), halo=is_many)
+            draw_ellipses(axes, mixture, degenerate=degenerate, halo=is_many, width=0.75)
+        axes.locator_params(nbins=2 if narrow and count > 2 else 4)
+        axes.tick_params(labelsize="small", labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
+        if row == count - 1:
+            axes.set_xlabel(labels[column], **label_look)
+        if column == 0 and row > 0:
+            axes.set_ylabel(labels[row], **label_look)
+    figure.align_labels()
+    handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None, contours=False)
+    title = "component: weight;\nellipses at 1 and 2 standard deviations"
+    if narrow:
+        pages.put_legend(figure, handles, title=title)
+    else:
+        figure.legend(handles=handles, loc="upper right", title=title, alignment="left")
+    kept = f"the {count} of {len(columns)} columns that separate the components most"
+    pages.note(figure, [kept if count < len(columns) else "", lost(fitted), omitted])
+    return [axes for axes in grid.ravel() if axes.get_visible()]
 
 
 def _draw_marginal(
@@ -125,7 +132,32 @@ def _draw_marginal(
     axes.spines["left"].set_visible(False)
 
 
-def draw_projection(
+class Seen(NamedTuple):
+    """Two columns, or the two directions that separate the components best."""
+
+    matrix: Float[np.ndarray, "d 2"]
+    labels: Sequence[str]
+    explained: str
+    """What the axes are, for a legend; empty for columns."""
+
+
+def seen_on(fitted: MultivariateMixture, columns: Sequence[str], unit: str | None, *, narrow: bool = False) -> Seen:
+    """What a single picture of a mixture shows.
+
+    Args:
+        fitted: the mixture, one component of which can be drawn.
+        columns: their names.
+        unit: of the columns, or None for none.
+        narrow: whether labels have to be short.
+    """
+    if len(columns) == 2:
+        return Seen(np.eye(2), labels_of(columns, unit), "")
+    projection = projections.separating_directions(fitted)
+    explained = ";\naxes: sums of columns in\nstandard deviations\nwithin components"
+    return Seen(projection.matrix, direction_labels(projection, columns, narrow=narrow), explained)
+
+
+def draw_columns(
     data: Float[np.ndarray, "n d"],
     sample_weights: Float[np.ndarray, " n"] | None,
     fitted: MultivariateMixture,
@@ -133,52 +165,95 @@ def draw_projection(
     responsibilities: Float[np.ndarray, "K n"],
     *,
     columns: Sequence[str],
+    unit: str | None,
     degenerate: Sequence[int] = (),
+    density: bool = True,
     omitted: str = "",
-    size: Sequence[float],
-) -> Figure:
-    """The data and the components on the two directions that separate the components best.
+    ax: Axes,
+) -> Axes:
+    """The data and the components on two columns, or on the two directions that separate the components best.
 
     Args:
-        data: of d columns.
+        data: of d columns, rows without a missing value.
         sample_weights: how often each datum counts; None for once each.
         fitted: the mixture, one component of which can be drawn.
         truth: the mixture that made the data, or None.
         responsibilities: of the components for each datum.
         columns: their names.
+        unit: of the columns, or None for none.
         degenerate: components that are marked as degenerate.
+        density: whether lines of equal density are drawn; without them, it is a picture of the classification.
         omitted: which observations are not shown, or nothing.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
-    projection = projections.separating_directions(fitted)
+    seen = seen_on(fitted, columns, unit, narrow=pages.is_narrow(pages.figure_of(ax)))
     return draw_plane(
-        data @ projection.matrix,
+        data @ seen.matrix,
         sample_weights,
-        projections.projected(fitted, projection.matrix),
-        None if truth is None else projections.projected(truth, projection.matrix),
+        projections.projected(fitted, seen.matrix),
+        None if truth is None else projections.projected(truth, seen.matrix),
         responsibilities,
-        labels=direction_labels(projection, columns),
+        labels=seen.labels,
         degenerate=degenerate,
-        explained="\naxes: sums of columns in\nstandard deviations\nwithin components",
+        density=density,
+        explained=seen.explained,
         omitted=omitted,
-        size=size,
+        ax=ax,
     )
 
 
-def direction_labels(projection: projections.Projection, columns: Sequence[str]) -> list[str]:
+def draw_uncertainty(
+    data: Float[np.ndarray, "n d"],
+    sample_weights: Float[np.ndarray, " n"] | None,
+    fitted: MultivariateMixture,
+    responsibilities: Float[np.ndarray, "K n"],
+    *,
+    columns: Sequence[str],
+    unit: str | None,
+    omitted: str = "",
+    ax: Axes,
+) -> Axes:
+    """How uncertain the most probable component of each datum is, where `draw_columns` shows it.
+
+    Args:
+        data: of d columns, rows without a missing value.
+        sample_weights: how often each datum counts; None for once each.
+        fitted: the mixture, one component of which can be drawn.
+        responsibilities: of the components for each datum.
+        columns: their names.
+        unit: of the columns, or None for none.
+        omitted: which observations are not shown, or nothing.
+        ax: where to draw.
+    """
+    seen = seen_on(fitted, columns, unit, narrow=pages.is_narrow(pages.figure_of(ax)))
+    projected = projections.projected(fitted, seen.matrix)
+    return draw_doubts(
+        data @ seen.matrix,
+        sample_weights,
+        projected,
+        responsibilities,
+        labels=seen.labels,
+        explained=seen.explained,
+        omitted=omitted,
+        ax=ax,
+    )
+
+
+def direction_labels(projection: projections.Projection, columns: Sequence[str], *, narrow: bool = False) -> list[str]:
     """Each direction as a sum of columns, in units of their standard deviations, the largest terms first.
 
     Args:
         projection: the directions.
         columns: their names.
+        narrow: whether labels have to be short.
     """
+    most, of_line = (MOST_TERMS_OF_NARROW, 1) if narrow else (MOST_TERMS, TERMS_OF_LINE)
     labels, names = [], [_short(column) for column in columns]
     for loadings in projection.loadings.T:
         order = np.argsort(-np.abs(loadings), kind="stable").tolist()
         terms = [f"{'−' if loadings[j] < 0.0 else '+'} {abs(loadings[j]):.2g} {names[j]}" for j in order]
-        shown = [*terms[:MOST_TERMS], *["+ …"] * (len(terms) > MOST_TERMS)]
-        lines = [" ".join(shown[i : i + TERMS_OF_LINE]) for i in range(0, len(shown), TERMS_OF_LINE)]
-        labels.append("\n".join(lines).removeprefix("+ "))
+        shown = [" ".join(terms[i : min(i + of_line, most)]) for i in range(0, min(most, len(terms)), of_line)]
+        labels.append("\n".join(shown).removeprefix("+ ") + " + …" * (len(terms) > most))
     return labels
 
 
@@ -190,14 +265,14 @@ def draw_parallel(
     fitted: MultivariateMixture,
     *,
     columns: Sequence[str],
-    size: Sequence[float],
-) -> Figure:
+    ax: Axes,
+) -> Axes:
     """The locs of the components column by column, each with a bar of one standard deviation to both sides.
 
     Args:
         fitted: the mixture.
         columns: their names.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     chosen = projections.separating_columns(fitted, MOST_PARALLEL)
     between, within = projections.between_and_within(fitted)
@@ -205,25 +280,23 @@ def draw_parallel(
     mean = (np.where(projections.drawable(fitted), fitted.weights, 0.0) @ np.nan_to_num(fitted.locs))[chosen]
     named, x = curves.named(fitted.weights), np.arange(len(chosen))
     aside = np.linspace(-BOX, BOX, len(named.chosen)) if len(named.chosen) > 1 else np.zeros(1)
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        axes.axhline(0.0, color="0.8", linewidth=0.7, zorder=0)
-        for component in named.others.tolist():
-            axes.plot(x, (fitted.locs[component, chosen] - mean) / unit, **drawing.REST)
-        for place, component in zip(x[:, None].T + aside[:, None], named.chosen.tolist(), strict=True):
-            heights = (fitted.locs[component, chosen] - mean) / unit
-            style = drawing.component_style(component)
-            spread = fitted.scales[component, chosen] / unit
-            axes.errorbar(place, heights, yerr=spread, fmt="none", ecolor=style["color"], elinewidth=1.1, zorder=2)
-            label = f"component {component}: {fitted.weights[component]:.3f}"
-            axes.plot(place, heights, label=label, marker="o", markersize=3.5, zorder=3, **style)
-        axes.set_xlim(-0.6, len(chosen) - 0.4)
-        names = [_short(columns[int(column)]) for column in chosen]
-        crowded = sum(map(len, names)) > 60
-        axes.set_xticks(x, names, rotation=40 if crowded else 0, ha="right" if crowded else "center", parse_math=False)
-        axes.set_ylabel("(loc − mean) / standard\ndeviation of the column")
-        kept = f"the {len(chosen)} of {len(columns)} columns that separate the components most"
-        drawing.note(figure, [kept if len(chosen) < len(columns) else "", lost(fitted)])
-        title = "component: weight\nbars: ± 1 standard\ndeviation within it"
-        figure.legend(loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
-    return figure
+    ax.axhline(0.0, color="0.8", linewidth=0.7, zorder=0)
+    for component in named.others.tolist():
+        ax.plot(x, (fitted.locs[component, chosen] - mean) / unit, **drawing.REST)
+    for place, component in zip(x[:, None].T + aside[:, None], named.chosen.tolist(), strict=True):
+        heights = (fitted.locs[component, chosen] - mean) / unit
+        style = drawing.component_style(component)
+        spread = fitted.scales[component, chosen] / unit
+        ax.errorbar(place, heights, yerr=spread, fmt="none", ecolor=style["color"], elinewidth=1.1, zorder=2)
+        label = f"component {component}: {fitted.weights[component]:.3f}"
+        ax.plot(place, heights, label=label, marker="o", markersize=3.5, zorder=3, **style)
+    ax.set_xlim(-0.6, len(chosen) - 0.4)
+    names = [_short(columns[int(column)]) for column in chosen]
+    crowded = sum(map(len, names)) > (25 if pages.is_narrow(pages.figure_of(ax)) else 60)
+    ax.set_xticks(x, names, rotation=40 if crowded else 0, ha="right" if crowded else "center", parse_math=False)
+    ax.set_ylabel("(loc − mean) / standard\ndeviation of the column")
+    kept = f"the {len(chosen)} of {len(columns)} columns that separate the components most"
+    title = "component: weight;\nbars: ± 1 standard\ndeviation within it"
+    pages.put_legend(ax, title=title)
+    pages.note(ax, [kept if len(chosen) < len(columns) else "", lost(fitted)])
+    return ax

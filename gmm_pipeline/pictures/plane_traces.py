@@ -1,15 +1,14 @@
 """How a mixture of several columns moves in training: its weights, and how far each component is from its end."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.model import movements
 from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages, ticks
 from gmm_pipeline.records.artifacts import History
 
 LEAST_DISTANCE = 1e-4
@@ -17,37 +16,36 @@ LEAST_DISTANCE = 1e-4
 LOG_SIZES_FROM = 3.0
 
 
-def draw_movements(history: History, truth: MultivariateMixture | None, *, size: Sequence[float]) -> Figure:
+def draw_movements(history: History, truth: MultivariateMixture | None, *, figure: Figure | SubFigure) -> list[Axes]:
     """Weights, distances of the locs from their ends and relative sizes of the components over optimizer steps.
 
     Args:
         history: steps and mixtures of several columns, [H, K]; components in the order of the final ones.
         truth: the mixture that made the data, whose weights are drawn as pale level lines, or None.
-        size: width and height of one picture, in inches; this one is twice as high.
+        figure: where to draw; a page is made twice as high.
     """
     mixtures = cast(MultivariateMixture, history.mixtures)
     distances, sizes = movements.distances_from_end(mixtures), movements.sizes(mixtures)
-    with drawing.style():
-        figure, rows = drawing.new_figure(size, heights=(0.6, 0.75, 0.65))
-        labels = ("weight", "distance of loc from its\nend / standard deviations", "size / size at the end")
-        for component, weight in enumerate(() if truth is None else truth.weights):
-            style = drawing.true_style(component, matched=False)
-            rows[0].axhline(weight, label=None if component else "true", **style)
-        for axes, label, values in zip(rows, labels, (mixtures.weights, distances, sizes), strict=True):
-            traces = np.where(np.isfinite(values), values, np.nan).T
-            look: dict[str, Any] = {"marker": "o" if len(values) == 1 else "", "markersize": 3, "zorder": 3}
-            drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
-            axes.set_ylabel(label)
-        rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
-        _set_distances(rows[1], distances)
-        known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
-        if known.size and known.max() > LOG_SIZES_FROM * known.min():
-            rows[2].set_yscale("log")
-            drawing.set_log_ticks(rows[2])
-        drawing.set_step_axis(rows[2], history.steps)
-        figure.align_ylabels(rows)
-        figure.legend(*rows[0].get_legend_handles_labels(), loc="outside right upper")
-    return figure
+    rows = drawing.rows_of(figure, (0.6, 0.75, 0.65))
+    labels = ("weight", "distance of loc from its\nend / standard deviations", "size / size at the end")
+    for component, weight in enumerate(() if truth is None else truth.weights):
+        style = drawing.true_style(component, matched=False)
+        rows[0].axhline(weight, label=None if component else "true", **style)
+    for axes, label, values in zip(rows, labels, (mixtures.weights, distances, sizes), strict=True):
+        traces = np.where(np.isfinite(values), values, np.nan).T
+        look: dict[str, Any] = {"marker": "o" if len(values) == 1 else "", "markersize": 3, "zorder": 3}
+        drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
+        axes.set_ylabel(label)
+    rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
+    _set_distances(rows[1], distances)
+    known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    if known.size and known.max() > LOG_SIZES_FROM * known.min():
+        rows[2].set_yscale("log")
+        ticks.set_log_ticks(rows[2])
+    ticks.set_step_axis(rows[2], history.steps)
+    figure.align_ylabels(rows)
+    pages.put_legend(figure, rows[0].get_legend_handles_labels()[0])
+    return rows
 
 
 def _set_distances(axes: Axes, distances: np.ndarray) -> None:
@@ -56,8 +54,8 @@ def _set_distances(axes: Axes, distances: np.ndarray) -> None:
     highest = float(known.max(initial=0.0))
     if highest <= LEAST_DISTANCE:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "no loc has moved", transform=axes.transAxes, ha="center", va="center", **drawing.NOTE)
+        axes.text(0.5, 0.5, "no loc has moved", transform=axes.transAxes, ha="center", va="center", **pages.NOTE)
         return
     axes.set_yscale("log")
     axes.set_ylim(max(float(known.min()) / 1.5, LEAST_DISTANCE), highest * 1.5)
-    drawing.set_log_ticks(axes)
+    ticks.set_log_ticks(axes)

@@ -64,6 +64,7 @@ def of_numbers(
 
     def draw_still(axes: Axes) -> None:
         drawing.draw_bars(axes, bars, name=name, unit=unit)
+        axes.set_title(drawing.outside(bars.share_outside), loc="right", **drawing.NOTE)
         axes.set_ylim(0.0, _top(history, bars, window))
 
     def legend(axes: Axes) -> tuple[list[Artist], list[str]]:
@@ -130,6 +131,7 @@ def of_columns(
 
     def draw_still(axes: Axes) -> None:
         plane_pictures.set_window(axes, window)
+        axes.set_title(drawing.outside(window.share_outside), loc="right", **drawing.NOTE)
         if len(seen) > plane_pictures.MOST_POINTS:
             plane_pictures.draw_hexagons(axes, seen, sample_weights)
         else:

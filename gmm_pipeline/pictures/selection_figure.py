@@ -13,14 +13,12 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from gmm_pipeline.analysis.candidates import Point, Standing, lines_of, points_of, shown_criterion, standing
 from gmm_pipeline.model import covariances
 from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER, LINEAR_UP_TO, NAMES
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages, ticks
 
 LINES: dict[str, dict[str, Any]] = {
     EITHER_KIND[False]: {"color": drawing.COLORS[1], "linestyle": "-", "marker": "o", "markersize": 5.5},
@@ -58,7 +56,6 @@ CROSS: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 4.0, "mar
 NO_VALUE: dict[str, Any] = {**CROSS, "markersize": 7.0, "markeredgewidth": 1.8}
 APART = 0.07
 """By how much the two kinds of scales are moved apart if they would overlap."""
-MOST_TICKS = 20
 
 
 class Drawn(NamedTuple):
@@ -73,23 +70,21 @@ class Drawn(NamedTuple):
         return self.standing.points
 
 
-def draw_selection_table(
-    columns: Mapping[str, Sequence[Any]], chosen: int | None, criterion: str, *, size: Sequence[float]
-) -> Figure:
+def draw_selection_table(columns: Mapping[str, Sequence[Any]], chosen: int | None, criterion: str, *, ax: Axes) -> Axes:
     """The picture of a record's table by the criterion that was used; for a sequence of tests, their p-values on BIC.
 
     Args:
         columns: of the table.
         chosen: the row that was chosen; None if none could be.
         criterion: a key of `NAMES`, or another way to choose, which has no value for each candidate.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     shown = shown_criterion(columns, criterion)
     if shown == criterion:
-        return draw_selection(points_of(columns, shown), shown, chosen, size=size)
+        return draw_selection(points_of(columns, shown), shown, chosen, ax=ax)
     tested = dict(zip(columns["n_components"], columns.get("p_value", ()), strict=False))
     p_values = {int(k): float(p) for k, p in tested.items() if p is not None and not math.isnan(p)}
-    return draw_selection(points_of(columns, shown), shown, chosen, p_values=p_values, size=size)
+    return draw_selection(points_of(columns, shown), shown, chosen, p_values=p_values, ax=ax)
 
 
 def draw_selection(
@@ -98,8 +93,8 @@ def draw_selection(
     chosen: int | None,
     *,
     p_values: Mapping[int, float] | None = None,
-    size: Sequence[float],
-) -> Figure:
+    ax: Axes,
+) -> Axes:
     """A criterion's difference to the best over the number of components, one line per kind of scales or covariances.
 
     Args:
@@ -107,32 +102,31 @@ def draw_selection(
         criterion: a key of `NAMES`.
         chosen: index of the candidate that was chosen, or None where none could be.
         p_values: of tests of K components against K + 1, by K, if these made the choice and the criterion did not.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     larger = criterion in LARGER_IS_BETTER
     best, name = ("highest" if larger else "lowest"), NAMES[criterion]
     drawn = _drawn(standing(points, criterion))
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        _set_axes(axes, drawn)
-        # Information criteria are in units of twice the log-likelihood.
-        axes.set_ylabel(f"highest − {name} / nats" if larger else f"{name} − lowest")
-        handles: list[Artist] = _draw_lines(axes, drawn)
-        handles += [*_draw_sound(axes, drawn), *_draw_unsound(axes, drawn)]
-        if chosen is not None:
-            axes.plot(drawn.x[chosen], drawn.standing.excess[chosen], zorder=5, **CHOSEN)
-            handles.append(Line2D([], [], label="chosen", **{**CHOSEN, "markersize": 9.0}))
-            reason = f"{best} {name} {_value(points[chosen])}" if p_values is None else "chosen by tests"
-            axes.set_title(f"{reason}: {points[chosen].description}", loc="right")
-        if axes.get_yscale() != "linear":
-            handles.append(drawing.linear_patch())
-        _draw_p_values(axes, p_values or {})
-        tests = "p: likelihood-ratio tests of K components against K + 1" if p_values else ""
-        drawing.note(figure, [tests, "" if drawn.standing.sound.any() else "no candidate can be chosen"])
-        several = any(point.covariance for point in points)
-        title = "best model first;\nbroken lines: equal volumes" if several else None
-        figure.legend(handles=handles, loc="outside right upper", title=title, alignment="left", title_fontsize=8.0)
-    return figure
+    _set_axes(ax, drawn)
+    # Information criteria are in units of twice the log-likelihood.
+    ax.set_ylabel(f"highest − {name} / nats" if larger else f"{name} − lowest")
+    handles: list[Artist] = _draw_lines(ax, drawn)
+    handles += [*_draw_sound(ax, drawn), *_draw_unsound(ax, drawn)]
+    choice = ""
+    if chosen is not None:
+        ax.plot(drawn.x[chosen], drawn.standing.excess[chosen], zorder=5, **CHOSEN)
+        handles.append(Line2D([], [], label="chosen", **{**CHOSEN, "markersize": 9.0}))
+        reason = f"{best} {name} {_value(points[chosen])}" if p_values is None else "chosen by tests"
+        choice = f"{reason}: {points[chosen].description}"
+    if ax.get_yscale() != "linear":
+        handles.append(ticks.linear_patch())
+    _draw_p_values(ax, p_values or {})
+    tests = "p: likelihood-ratio tests of K components against K + 1" if p_values else ""
+    several = any(point.covariance for point in points)
+    title = "best model first;\nbroken lines: equal volumes" if several else ""
+    pages.put_legend(ax, handles, title=title)
+    pages.note(ax, [choice, tests, "" if drawn.standing.sound.any() else "no candidate can be chosen"])
+    return ax
 
 
 def _drawn(candidates: Standing) -> Drawn:
@@ -151,7 +145,7 @@ def _value(point: Point) -> str:
 def _draw_p_values(axes: Axes, p_values: Mapping[int, float]) -> None:
     """Between the two numbers of components that a test compares."""
     for k, p_value in p_values.items():
-        text = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top", **drawing.NOTE}
+        text = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top", **pages.NOTE}
         axes.text(k + 0.5, 0.99, f"p = {p_value:.2g}", **text)
 
 
@@ -175,8 +169,7 @@ def _set_axes(axes: Axes, drawn: Drawn) -> None:
     first, last = min(numbers), max(numbers)
     axes.set_xlabel("number of components")
     axes.set_xlim(first - 0.5, last + 0.5)
-    few = last - first < MOST_TICKS
-    axes.xaxis.set_major_locator(FixedLocator(range(first, last + 1)) if few else MaxNLocator(MOST_TICKS, integer=True))
+    ticks.set_whole_ticks(axes, first, last)
     finite = np.isfinite(drawn.standing.excess)
     if not finite.any():
         axes.set_yticks([])
@@ -191,7 +184,7 @@ def _set_axes(axes: Axes, drawn: Drawn) -> None:
         axes.set_ylim(min(bars, max(1.15 * lowest, -0.6 * highest)) - 0.06 * highest, 1.08 * highest)
         return
     low, high = min(1.6 * bars, max(1.6 * lowest, -highest)) - 1.2, 1.7 * highest
-    drawing.set_decision_axis(axes, low, high, high, band_from=max(low, -LINEAR_UP_TO))
+    ticks.set_decision_axis(axes, low, high, high, band_from=max(low, -LINEAR_UP_TO))
 
 
 def _draw_lines(axes: Axes, drawn: Drawn) -> list[Artist]:
@@ -239,9 +232,9 @@ def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
         axes.plot(x, y, clip_on=False, zorder=4, **{**look, **HOLLOW})
         axes.plot(x, y, clip_on=False, zorder=4, color=look["color"], **CROSS)
         if y != excess:
-            beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **drawing.NOTE}
+            beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **pages.NOTE}
             inwards = (7.0, -11.0 if y == high else 3.0)
-            axes.annotate(drawing.signed_text(float(round(excess))), (x, y), inwards, **beside)
+            axes.annotate(ticks.signed_text(float(round(excess))), (x, y), inwards, **beside)
         text = f"{point.problem}: left out"
         handles[text] = Line2D([], [], label=text, **HOLLOW_IN_LEGEND)
     return list(handles.values())

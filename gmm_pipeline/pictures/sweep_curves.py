@@ -6,18 +6,18 @@ picture says so.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
 
 from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
-from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures import drawing, pages, ticks
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.overrides import override_values
@@ -36,8 +36,8 @@ def draw_loss_curves(
     zeros: Float[np.ndarray, " R"],
     *,
     n_runs: int,
-    size: Sequence[float],
-) -> Figure:
+    ax: Axes,
+) -> Axes:
     """Excess of loss over optimizer steps, one colour per swept value: median over runs, band between the quartiles.
 
     Args:
@@ -46,7 +46,7 @@ def draw_loss_curves(
         labels: its value in each run.
         zeros: for each run, the best loss of all runs that minimise the same one, in nats.
         n_runs: number of runs, drawn or not.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     groups: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -56,34 +56,30 @@ def draw_loss_curves(
     order = np.argsort(numbers.data, kind="stable") if isinstance(numbers, np.ma.MaskedArray) else range(len(groups))
     names = [list(groups)[index] for index in order]
     many = len(names) > MOST_LINES
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        colors, norm = _sequence([float(name) for name in names] if is_number else None, len(names))
-        bands = [sweep_answers.band([histories[i] for i in groups[name]], zeros[groups[name]]) for name in names]
-        finite = np.concatenate([band.middle[np.isfinite(band.middle)] for band in bands])
-        top = 2.0 * max(float(finite.max(initial=0.0)), 10.0 * SAME_OPTIMUM)
-        drawing.set_excess_axis(axes, top, SAME_OPTIMUM)
-        for name, color, band in zip(names, colors, bands, strict=True):
-            if len(groups[name]) > 2 and not many:
-                kept = np.isfinite(band.high)
-                axes.fill_between(
-                    band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0
-                )
-            shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
-            axes.plot(band.steps, shown, color=color, label=_label(name, band), linewidth=0.7 if many else 1.4)
-        drawing.set_step_axis(axes, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
-        axes.set_ylabel("loss − best / nats")
-        notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
-        largest = max(map(len, groups.values()))
-        if largest > 1:
-            notes.append("median of the runs" + (" and their quartiles" if largest > 2 and not many else ""))
-        drawing.note(figure, notes)
-        if many and norm is not None:
-            bar = figure.colorbar(ScalarMappable(norm, "viridis_r"), ax=axes, pad=0.02)
-            bar.set_label(key, parse_math=False)
-        else:
-            figure.legend(loc="outside right upper", title=key, title_fontsize=8.0)
-    return figure
+    colors, norm = _sequence([float(name) for name in names] if is_number else None, len(names))
+    bands = [sweep_answers.band([histories[i] for i in groups[name]], zeros[groups[name]]) for name in names]
+    finite = np.concatenate([band.middle[np.isfinite(band.middle)] for band in bands])
+    top = 2.0 * max(float(finite.max(initial=0.0)), 10.0 * SAME_OPTIMUM)
+    ticks.set_excess_axis(ax, top, SAME_OPTIMUM)
+    for name, color, band in zip(names, colors, bands, strict=True):
+        if len(groups[name]) > 2 and not many:
+            kept = np.isfinite(band.high)
+            ax.fill_between(band.steps[kept], band.low[kept], band.high[kept], color=color, alpha=0.2, linewidth=0)
+        shown = np.where(np.isfinite(band.middle), band.middle, np.nan)
+        ax.plot(band.steps, shown, color=color, label=_label(name, band), linewidth=0.7 if many else 1.4)
+    ticks.set_step_axis(ax, max((band.steps for band in bands), key=lambda steps: int(steps[-1])))
+    ax.set_ylabel("loss − best / nats")
+    notes = [f"{len(histories)} of {n_runs} runs"] if len(histories) < n_runs else []
+    largest = max(map(len, groups.values()))
+    if largest > 1:
+        notes.append("median of the runs" + (" and their quartiles" if largest > 2 and not many else ""))
+    if many and norm is not None:
+        bar = cast(Any, ax.figure).colorbar(ScalarMappable(norm, "viridis_r"), ax=ax, pad=0.02)
+        bar.set_label(key, parse_math=False)
+    else:
+        pages.put_legend(ax, title=key)
+    pages.note(ax, notes)
+    return ax
 
 
 def _label(name: str, band: sweep_answers.Band) -> str:
@@ -108,14 +104,14 @@ def swept_steps(runs: Sequence[SweepRun]) -> list[str]:
     return [key for key in differing_overrides(runs) if key.partition(".")[0].partition("@")[0] in STEP_KEYS]
 
 
-def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], size: Sequence[float]) -> Figure:
+def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], paper: pages.Paper) -> pages.Page:
     """The loss curves of a sweep, from the histories of at most `MOST_HISTORIES` of its runs.
 
     Args:
         folder: of the sweep.
         runs: of the sweep; those without a finite loss are left out.
         keys: the overrides that were swept, which name the curves.
-        size: width and height of the figure, in inches.
+        paper: of the page.
     """
     zeros = sweep_answers.best_losses(runs)
     drawable = [run for run in runs if run.number in zeros]
@@ -125,4 +121,4 @@ def read_and_draw(folder: Path, runs: Sequence[SweepRun], keys: Sequence[str], s
     chosen, labels = [drawable[index] for index in indices], [labels[index] for index in indices]
     histories = [artifacts.read_history(folder / run.record / artifacts.HISTORY) for run in chosen]
     best = np.array([zeros[run.number] for run in chosen])
-    return draw_loss_curves(histories, "\n".join(keys), labels, best, n_runs=len(drawable), size=size)
+    return paper.on_axes(draw_loss_curves, histories, "\n".join(keys), labels, best, n_runs=len(drawable))

@@ -1,6 +1,6 @@
 """Pictures of a sweep: many fits in one picture, fit for print, the same bytes in each process.
 
-As in `figures.py`, a picture is a pure function to a `Figure`, here from the runs of a sweep. Dots are drawn as pixels
+A picture is a function of the runs of a sweep. Dots are drawn as pixels
 inside a vector picture: thousands of them would make it slow to open; the price is that they do not scale.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
@@ -23,8 +23,7 @@ from gmm_pipeline.analysis.recovery_shares import lines_of
 from gmm_pipeline.analysis.sweep_answers import n_components, value
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.model.vocabulary import LINEAR_UP_TO, NAMES, SAME_OPTIMUM
-from gmm_pipeline.pictures import drawing, recovery_figure, sweep_curves
-from gmm_pipeline.pictures.figures import save_figure
+from gmm_pipeline.pictures import drawing, pages, recovery_figure, sweep_curves, ticks
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 
@@ -39,53 +38,50 @@ REACHED_COLOR, ABOVE_COLOR = drawing.COLORS[1], drawing.COLORS[5]
 WITHOUT_RESULT: dict[str, Any] = {"facecolor": "none", "edgecolor": "0.7", "hatch": "////", "linewidth": 0.0}
 
 
-def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, size: Sequence[float]) -> Figure:
+def draw_information_criterion(runs: Sequence[SweepRun], metric: str, *, ax: Axes) -> Axes:
     """An information criterion above its lowest over the number of components: a dot for each run, a line for the best.
 
     Args:
         runs: of a sweep; those without a result are counted in the picture.
         metric: `bic` or `aic`. Where data differ, each run is compared with the runs of the same data alone.
-        size: width and height of the figure, in inches.
+        ax: where to draw.
     """
     name, drawn = NAMES[metric], sweep_answers.with_results(runs, metric)
     excess = sweep_answers.excess_of_same_data(drawn, metric)
     counts = np.array([n_components(run) for run in drawn])
     together = sweep_answers.same_data(drawn)
-    with drawing.style():
-        figure, (axes,) = drawing.new_figure(size)
-        _criterion_axis(axes, excess)
-        for count in np.unique(counts):
-            here = np.flatnonzero(counts == count)
-            x = count + 0.55 * sweep_answers.jitter(len(here))
-            alpha = min(0.7, max(0.25, 12.0 / math.sqrt(len(here)) / 4.0))
-            axes.scatter(x, excess[here], s=14, alpha=alpha, color=drawing.COLORS[1], zorder=2, **DOTS)
-        digests = np.array([str(run.data_digest) for run in drawn])
-        for digest in dict.fromkeys(digests):
-            mine = digests == digest
-            ks, lowest = sweep_answers.lowest_of_each(counts[mine], excess[mine])
-            line = {"linewidth": 1.2, "zorder": 3} if together else {"linewidth": 0.7, "alpha": 0.5, "zorder": 1}
-            axes.plot(ks, lowest, color=drawing.MIXTURE["color"], marker="_" if together else "", **line)
-        axes.set_xlabel("number of components")
-        axes.set_ylabel(f"{name} − lowest" + ("" if together else " of the same data"))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        handles: list[Artist] = [
-            Line2D([], [], linestyle="", marker="o", markersize=4, color=drawing.COLORS[1], alpha=0.7, label="a run"),
-            Line2D([], [], color="black", linewidth=1.2, label="best of each\nnumber"),
-        ]
-        if axes.get_yscale() != "linear":
-            handles.append(drawing.linear_patch())
-        if together:
-            best = int(np.argmin(excess))
-            axes.scatter([counts[best]], [0.0], zorder=4, **BEST)
-            star = {"marker": "*", "markersize": 10, "color": drawing.COLORS[5], "markeredgecolor": "white"}
-            handles.append(Line2D([], [], linestyle="", label="best of all", **star))
-            title = (
-                f"lowest {name} {value(drawn[best], metric):,.1f}: {counts[best]} components, run {drawn[best].number}"
-            )
-            axes.set_title(title.replace("1 components", "1 component") if counts[best] == 1 else title, loc="right")
-        drawing.note(figure, [_lost(runs, drawn), "" if together else f"{len(set(digests))} data sets"])
-        figure.legend(handles=handles, loc="outside right upper")
-    return figure
+    _criterion_axis(ax, excess)
+    for count in np.unique(counts):
+        here = np.flatnonzero(counts == count)
+        x = count + 0.55 * sweep_answers.jitter(len(here))
+        alpha = min(0.7, max(0.25, 12.0 / math.sqrt(len(here)) / 4.0))
+        ax.scatter(x, excess[here], s=14, alpha=alpha, color=drawing.COLORS[1], zorder=2, **DOTS)
+    digests = np.array([str(run.data_digest) for run in drawn])
+    for digest in dict.fromkeys(digests):
+        mine = digests == digest
+        ks, lowest = sweep_answers.lowest_of_each(counts[mine], excess[mine])
+        line = {"linewidth": 1.2, "zorder": 3} if together else {"linewidth": 0.7, "alpha": 0.5, "zorder": 1}
+        ax.plot(ks, lowest, color=drawing.MIXTURE["color"], marker="_" if together else "", **line)
+    ax.set_xlabel("number of components")
+    ax.set_ylabel(f"{name} − lowest" + ("" if together else " of the same data"))
+    ticks.set_whole_ticks(ax, int(counts.min()), int(counts.max()))
+    handles: list[Artist] = [
+        Line2D([], [], linestyle="", marker="o", markersize=4, color=drawing.COLORS[1], alpha=0.7, label="a run"),
+        Line2D([], [], color="black", linewidth=1.2, label="best of each\nnumber"),
+    ]
+    if ax.get_yscale() != "linear":
+        handles.append(ticks.linear_patch())
+    choice = ""
+    if together:
+        best = int(np.argmin(excess))
+        ax.scatter([counts[best]], [0.0], zorder=4, **BEST)
+        star = {"marker": "*", "markersize": 10, "color": drawing.COLORS[5], "markeredgecolor": "white"}
+        handles.append(Line2D([], [], linestyle="", label="best of all", **star))
+        title = f"lowest {name} {value(drawn[best], metric):,.1f}: {counts[best]} components, run {drawn[best].number}"
+        choice = title.replace("1 components", "1 component") if counts[best] == 1 else title
+    pages.put_legend(ax, handles)
+    pages.note(ax, [choice, _lost(runs, drawn), "" if together else f"{len(set(digests))} data sets"])
+    return ax
 
 
 def _criterion_axis(axes: Axes, excess: Float[np.ndarray, " R"]) -> None:
@@ -94,50 +90,49 @@ def _criterion_axis(axes: Axes, excess: Float[np.ndarray, " R"]) -> None:
     if highest <= 6.0 * LINEAR_UP_TO:
         axes.set_ylim(-0.04 * max(highest, 1.0), 1.06 * max(highest, 1.0))
         return
-    drawing.set_decision_axis(axes, -0.8, highest * 1.6, highest, band_from=0.0)
+    ticks.set_decision_axis(axes, -0.8, highest * 1.6, highest, band_from=0.0)
 
 
-def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, size: Sequence[float]) -> Figure:
+def draw_final_loss(settings: Sequence[sweep_answers.Setting], *, figure: Figure | SubFigure) -> list[Axes]:
     """How often the best was reached: excess of final losses over the best, sorted, one panel per setting.
 
     The best is that of all runs that minimise the same loss, so that a setting that never gets there is seen.
 
     Args:
         settings: best first; at most `MOST_PANELS` are drawn, and the picture says how many are not.
-        size: width and height of a picture of one row of panels, in inches.
+        figure: where to draw.
     """
     panels = sorted(settings[:MOST_PANELS], key=lambda setting: setting.runs[0].number)
     excess = [np.sort(panel.excess) for panel in panels]
     finite = np.concatenate([values[np.isfinite(values)] for values in excess])
-    with drawing.style():
-        figure, grid = drawing.new_panels(len(panels), size, "share of the runs")
-        drawing.set_excess_axis(grid[0], 2.0 * max(float(finite.max(initial=0.0)), 0.5), SAME_OPTIMUM)
-        for axes, panel, values, name in zip(grid, panels, excess, _titles(panels), strict=True):
-            # A dot stands at the middle of its share.
-            shares = (np.arange(len(values)) + 0.5) / len(values)
-            good, has_result = values <= SAME_OPTIMUM, np.isfinite(values)
-            axes.axvspan(0.0, panel.reached / len(values), color="0.93", linewidth=0.0, zorder=0)
-            for chosen, color in ((good, REACHED_COLOR), (~good & has_result, ABOVE_COLOR)):
-                shown = np.maximum(values[chosen], SAME_OPTIMUM)
-                axes.scatter(shares[chosen], shown, s=9, color=color, zorder=2, clip_on=False, **DOTS)
-            if not has_result.all():
-                axes.axvspan(has_result.mean(), 1.0, **WITHOUT_RESULT)
-            axes.set_title(f"{name}\n{panel.reached} of {len(values)} reached the best", fontsize=7.5, parse_math=False)
-        grid[0].set_xlim(0.0, 1.0)
-        grid[0].xaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0]))
-        grid[0].xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
-        figure.supylabel("loss − best / nats", fontsize=9.0)
-        dot = {"linestyle": "", "marker": "o", "markersize": 4}
-        handles: list[Artist] = [
-            Line2D([], [], color=REACHED_COLOR, label=f"reached the best (within {SAME_OPTIMUM:g} nats)", **dot),
-            Line2D([], [], color=ABOVE_COLOR, label="ended above it", **dot),
-        ]
-        if not np.isfinite(np.concatenate(excess)).all():
-            handles.append(Patch(**WITHOUT_RESULT, label="without a result"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.5)
-        if len(settings) > len(panels):
-            drawing.note(figure, [f"the best {len(panels)} of {len(settings)} settings"])
-    return figure
+    grid = drawing.panels_of(figure, len(panels), "share of the runs")
+    ticks.set_excess_axis(grid[0], 2.0 * max(float(finite.max(initial=0.0)), 0.5), SAME_OPTIMUM)
+    for axes, panel, values, name in zip(grid, panels, excess, _titles(panels), strict=True):
+        # A dot stands at the middle of its share.
+        shares = (np.arange(len(values)) + 0.5) / len(values)
+        good, has_result = values <= SAME_OPTIMUM, np.isfinite(values)
+        axes.axvspan(0.0, panel.reached / len(values), color="0.93", linewidth=0.0, zorder=0)
+        for chosen, color in ((good, REACHED_COLOR), (~good & has_result, ABOVE_COLOR)):
+            shown = np.maximum(values[chosen], SAME_OPTIMUM)
+            axes.scatter(shares[chosen], shown, s=9, color=color, zorder=2, clip_on=False, **DOTS)
+        if not has_result.all():
+            axes.axvspan(has_result.mean(), 1.0, **WITHOUT_RESULT)
+        axes.set_title(f"{name}\n{panel.reached} of {len(values)} reached the best", fontsize="small", parse_math=False)
+    grid[0].set_xlim(0.0, 1.0)
+    grid[0].xaxis.set_major_locator(FixedLocator([0.0, 0.5, 1.0]))
+    grid[0].xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
+    figure.supylabel("loss − best / nats", fontsize="medium")
+    dot = {"linestyle": "", "marker": "o", "markersize": 4}
+    handles: list[Artist] = [
+        Line2D([], [], color=REACHED_COLOR, label=f"reached the best (within {SAME_OPTIMUM:g} nats)", **dot),
+        Line2D([], [], color=ABOVE_COLOR, label="ended above it", **dot),
+    ]
+    if not np.isfinite(np.concatenate(excess)).all():
+        handles.append(Patch(**WITHOUT_RESULT, label="without a result"))
+    pages.put_legend(figure, handles, below=True, handlelength=1.5)
+    if len(settings) > len(panels):
+        pages.note(figure, [f"the best {len(panels)} of {len(settings)} settings"])
+    return grid
 
 
 def _titles(panels: Sequence[sweep_answers.Setting]) -> list[str]:
@@ -155,14 +150,14 @@ def _titles(panels: Sequence[sweep_answers.Setting]) -> list[str]:
     return ["\n".join(map(line, panel.overrides[:3])) or "all runs" for panel in panels]
 
 
-def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -> Figure:
+def draw_fitted_parameters(runs: Sequence[SweepRun], *, figure: Figure | SubFigure) -> list[Axes]:
     """Fitted locs and scales of every run of one column against the true ones, one panel per number of components.
 
     A dot is a component, its area follows its weight and its colour the order of locs, as in the pictures of a run.
 
     Args:
         runs: of a sweep; those without a result are counted in the picture.
-        size: width and height of a picture of one row of panels, in inches.
+        figure: where to draw.
     """
     drawn = [run for run in sweep_answers.with_results(runs, "loss") if isinstance(run.fitted, Mixture)]
     counts = np.array([n_components(run) or 0 for run in drawn])
@@ -173,47 +168,46 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, size: Sequence[float]) -
     unit = units.pop() if len(units) == 1 else None
     panels, n_ks = np.unique(counts)[:MOST_PANELS], len(np.unique(counts))
     truth = drawn[0].truth if len(truths) == 1 else None
-    with drawing.style():
-        figure, grid = drawing.new_panels(len(panels), size, drawing.with_unit("loc", unit))
-        for axes, k in zip(grid, panels, strict=True):
-            here = np.flatnonzero(counts == k)
-            weights, locs, scales = (
-                np.stack([getattr(drawn[index].fitted, field) for index in here]) for field in Mixture._fields
-            )
-            for chosen, alpha in ((~near[here], 0.15), (near[here], 0.7)):
-                for component in range(k):
-                    area = 5.0 + 55.0 * weights[chosen, component]
-                    place = locs[chosen, component], scales[chosen, component]
-                    axes.scatter(*place, s=area, alpha=alpha, zorder=2, **_component_dot(component), **DOTS)
-            if truth is not None:
-                axes.scatter(truth.locs, truth.scales, s=90.0, facecolors="none", edgecolors="black", zorder=4)
-                axes.scatter(truth.locs, truth.scales, s=30.0, marker="+", color="black", linewidths=0.8, zorder=4)
-            axes.margins(0.1)
-            axes.set_title("1 component" if k == 1 else f"{k} components", fontsize=8.0)
-        low = min(float(axes.dataLim.y0) for axes in grid)
-        high = max(float(axes.dataLim.y1) for axes in grid)
-        if low > 0.0 and high > 5.0 * low:
-            grid[0].set_yscale("log")
-            drawing.set_log_ticks(grid[0])
-            grid[0].yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
-        grid[0].xaxis.set_major_locator(MaxNLocator(5))
-        figure.supylabel(drawing.with_unit("scale", unit), fontsize=9.0, parse_math=False)
-        dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
-        handles: list[Artist] = [
-            Line2D([], [], **{**dot, **_component_dot(component)}, label=f"component {component}")
-            for component in range(min(int(panels.max()), MOST_PANELS))
-        ]
-        if not near.all():
-            handles.append(Line2D([], [], color="0.85", label=f"more than {NEAR:g} nat\nabove the best", **dot))
-        if truth is not None:
-            ring = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 8, "marker": "o"}
-            handles.append(Line2D([], [], linestyle="", label="true", **ring))
-        figure.legend(handles=handles, loc="outside right upper", handlelength=1.2)
-        notes = [_lost(runs, drawn), "the true mixture differs between runs and is left out" if len(truths) > 1 else ""]
-        drawing.note(
-            figure, [*notes, f"the first {len(panels)} of {n_ks} numbers of components" if n_ks > len(panels) else ""]
+    grid = drawing.panels_of(figure, len(panels), drawing.with_unit("loc", unit))
+    for axes, k in zip(grid, panels, strict=True):
+        here = np.flatnonzero(counts == k)
+        weights, locs, scales = (
+            np.stack([getattr(drawn[index].fitted, field) for index in here]) for field in Mixture._fields
         )
-    return figure
+        for chosen, alpha in ((~near[here], 0.15), (near[here], 0.7)):
+            for component in range(k):
+                area = 5.0 + 55.0 * weights[chosen, component]
+                place = locs[chosen, component], scales[chosen, component]
+                axes.scatter(*place, s=area, alpha=alpha, zorder=2, **_component_dot(component), **DOTS)
+        if truth is not None:
+            axes.scatter(truth.locs, truth.scales, s=90.0, facecolors="none", edgecolors="black", zorder=4)
+            axes.scatter(truth.locs, truth.scales, s=30.0, marker="+", color="black", linewidths=0.8, zorder=4)
+        axes.margins(0.1)
+        axes.set_title("1 component" if k == 1 else f"{k} components", fontsize="small")
+    low = min(float(axes.dataLim.y0) for axes in grid)
+    high = max(float(axes.dataLim.y1) for axes in grid)
+    if low > 0.0 and high > 5.0 * low:
+        grid[0].set_yscale("log")
+        ticks.set_log_ticks(grid[0])
+        grid[0].yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
+    grid[0].xaxis.set_major_locator(MaxNLocator("auto"))
+    figure.supylabel(drawing.with_unit("scale", unit), fontsize="medium", parse_math=False)
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
+    handles: list[Artist] = [
+        Line2D([], [], **{**dot, **_component_dot(component)}, label=f"component {component}")
+        for component in range(min(int(panels.max()), MOST_PANELS))
+    ]
+    if not near.all():
+        handles.append(Line2D([], [], color="0.85", label=f"more than {NEAR:g} nat\nabove the best", **dot))
+    if truth is not None:
+        ring = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 8, "marker": "o"}
+        handles.append(Line2D([], [], linestyle="", label="true", **ring))
+    pages.put_legend(figure, handles, handlelength=1.2)
+    notes = [_lost(runs, drawn), "the true mixture differs between runs and is left out" if len(truths) > 1 else ""]
+    pages.note(
+        figure, [*notes, f"the first {len(panels)} of {n_ks} numbers of components" if n_ks > len(panels) else ""]
+    )
+    return grid
 
 
 def _component_dot(component: int) -> dict[str, Any]:
@@ -234,7 +228,7 @@ def draw_sweep(
     *,
     objective: str,
     formats: Sequence[str],
-    size: Sequence[float],
+    paper: pages.Paper,
     dpi: float | int,
     errors: Mapping[int, float] | None = None,
 ) -> list[Path]:
@@ -246,14 +240,14 @@ def draw_sweep(
         runs: those that have a record.
         objective: the metric that runs are ranked by.
         formats: of the files.
-        size: width and height of a picture, in inches.
+        paper: of the pages.
         dpi: dots per inch.
         errors: worst error of a fit against the truth by the number of the run; None or empty if not known.
     """
     figures: dict[str, Figure] = {}
     metric = objective if objective in ("bic", "aic") else "bic"
     if len({n_components(run) for run in sweep_answers.with_results(runs, metric)}) > 1:
-        figures["information_criterion"] = draw_information_criterion(runs, metric, size=size)
+        figures["information_criterion"] = paper.on_axes(draw_information_criterion, runs, metric)
     finished = sweep_answers.with_results(runs, "loss")
     settings = [
         setting
@@ -261,16 +255,16 @@ def draw_sweep(
         if len(setting.runs) > 1 and np.isfinite(setting.excess).any()
     ]
     if settings:
-        figures["final_loss"] = draw_final_loss(settings, size=size)
+        figures["final_loss"] = paper.on_figure(draw_final_loss, settings)
     if sum(isinstance(run.fitted, Mixture) for run in finished) > 1:
-        figures["fitted_parameters"] = draw_fitted_parameters(runs, size=size)
+        figures["fitted_parameters"] = paper.on_figure(draw_fitted_parameters, runs)
     swept = sweep_curves.swept_steps(runs)
     if swept and finished:
-        figures["loss_curves"] = sweep_curves.read_and_draw(folder, runs, swept, size)
+        figures["loss_curves"] = sweep_curves.read_and_draw(folder, runs, swept, paper)
     recovered = lines_of(runs, errors or {})
     if recovery_figure.is_informative(recovered):
-        figures["recovery"] = recovery_figure.draw_recovery(recovered, size=size)
+        figures["recovery"] = paper.on_axes(recovery_figure.draw_recovery, recovered)
     paths = []
     for name, figure in figures.items():
-        paths += save_figure(figure, folder / artifacts.FIGURES / name, formats=formats, dpi=dpi)
+        paths += pages.save_figure(figure, folder / artifacts.FIGURES / name, formats=formats, dpi=dpi)
     return paths

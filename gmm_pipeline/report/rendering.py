@@ -22,6 +22,8 @@ PICTURE_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 ANIMATION_TYPES = {".mp4": "video/mp4", ".gif": "image/gif"}
 PICTURES = {
     "fitted_density": "Histogram of the data with the fitted mixture, its components and, where known, the truth",
+    "classification": "Histogram of the data in the colours of the most probable components, and their densities",
+    "uncertainty": "How uncertain the most probable component of each observation is",
     "pairs": "Each pair of columns with the ellipses of the components, and each column with their densities",
     "parallel_coordinates": "Locs of the components column by column, with a bar of one standard deviation",
     "loss": "Loss above its least over the optimizer's steps",

@@ -67,14 +67,14 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
         f"truth: {shown(truth)}",
     )
     if cfg.figures.formats and isinstance(dataset.truth, Mixture):
-        from gmm_pipeline.pictures import figures
+        from gmm_pipeline.pictures import figures, pages
 
         with drawing(f"The data are in {shown(output)}."):
-            figure = figures.draw_density(
-                dataset.data, None, None, dataset.truth, name=dataset.name, unit=dataset.unit, size=cfg.figures.size
-            )
+            paper = pages.Paper(cfg.figures.size, cfg.figures.font_size, cfg.figures.style)
+            labels = {"name": dataset.name, "unit": dataset.unit}
+            page = paper.on_axes(figures.draw_density, dataset.data, None, None, dataset.truth, **labels)
             stem = output.with_name(f"{output.stem}_histogram")
-            paths = figures.save_figure(figure, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
+            paths = pages.save_figure(page, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
         terminal.say(*(f"picture: {shown(path)}" for path in paths))
     overrides = [quoted_override("data.path", str(shown(output))), quoted_override("data.truth", str(shown(truth)))]
     overrides += [shlex.quote(hydra_list(COLUMNS, dataset.columns)) if dataset.columns else f"{COLUMN}=datum"]

@@ -6,8 +6,6 @@ from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records.artifacts import History
 
-SIZE = (6.4, 3.6)
-
 
 def mixture(d: int, n_components: int = 3) -> MultivariateMixture:
     """Components of falling weight, whose locs differ most in the last column, with covariances of full rank."""

@@ -8,15 +8,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
+from papers import PAPER
 
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.analysis.starts import worth_drawing
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
-from gmm_pipeline.pictures import drawing, estimate_figures, figures
+from gmm_pipeline.pictures import drawing, estimate_figures, figures, pages
 from gmm_pipeline.records.reading import Intervals
 
-SIZE = (6.4, 3.6)
 TWO = Mixture(np.array([0.2, 0.8]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
 LOWER = Mixture(np.array([0.1, 0.7]), np.array([-2.5, 4.5]), np.array([0.8, 1.7]))
 UPPER = Mixture(np.array([0.35, 0.9]), np.array([-1.5, 5.5]), np.array([1.3, 2.4]))
@@ -51,39 +51,41 @@ def test_few_components_are_all_named_and_of_many_the_heavy_ones():
 
 def test_legends_of_fifty_components_fit_beside_the_picture():
     data = np.linspace(0.0, 50.0, 200)
-    figure = figures.draw_density(data, None, MANY, None, name="x", unit=None, size=SIZE)
+    figure = PAPER.on_axes(figures.draw_density, data, None, MANY, None, name="x", unit=None)
     assert labels(figure) == ["data", "fitted mixture", *(f"component {k}" for k in range(3)), "47 below 1 %"]
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
     assert legend.y0 >= 0.0 and legend.y1 <= figure.bbox.y1
     named = [
         row.get_text()
-        for row in estimate_figures.draw_weights(MANY, TWO, unit=None, size=SIZE).axes[0].get_yticklabels()
+        for row in PAPER.on_axes(estimate_figures.draw_weights, MANY, TWO, unit=None).axes[0].get_yticklabels()
     ]
     assert named[3:] == ["47 below 1 %, together", "true component, loc −2.0", "true component, loc 5.0"]
 
 
 def test_degenerate_components_are_marked_on_the_axis():
-    figure = figures.draw_density(
-        np.linspace(-5.0, 9.0, 50), None, TWO, None, degenerate=[1], name="x", unit=None, size=SIZE
+    figure = PAPER.on_axes(
+        figures.draw_density, np.linspace(-5.0, 9.0, 50), None, TWO, None, degenerate=[1], name="x", unit=None
     )
     (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
     assert np.asarray(mark.get_xdata()).tolist() == [5.0]
     assert "degenerate" in labels(figure)
-    sound = figures.draw_density(np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None, size=SIZE)
+    sound = PAPER.on_axes(figures.draw_density, np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None)
     assert "degenerate" not in labels(sound)
 
 
 def test_weights_have_bars_where_their_intervals_are_known():
-    figure = estimate_figures.draw_weights(TWO, TWO, intervals=INTERVALS, unit=None, size=SIZE)
+    figure = PAPER.on_axes(estimate_figures.draw_weights, TWO, TWO, intervals=INTERVALS, unit=None)
     ends = [[segment[:, 0].min(), segment[:, 0].max()] for segment in bars_of(figure)]
     np.testing.assert_allclose(ends, [[0.1, 0.35], [0.7, 0.9]])
     assert "95 % interval\n(bootstrap)" in labels(figure)
     half = LOWER._replace(weights=np.array([np.nan, 0.7]))
-    figure = estimate_figures.draw_weights(TWO, None, intervals=INTERVALS._replace(lower=half), unit=None, size=SIZE)
+    figure = PAPER.on_axes(
+        estimate_figures.draw_weights, TWO, None, intervals=INTERVALS._replace(lower=half), unit=None
+    )
     (segment,) = bars_of(figure)
     np.testing.assert_allclose(segment, [[0.7, 1.0], [0.9, 1.0]])
-    none = estimate_figures.draw_weights(TWO, None, unit=None, size=SIZE)
+    none = PAPER.on_axes(estimate_figures.draw_weights, TWO, None, unit=None)
     assert not bars_of(none) and not none.legends
 
 
@@ -93,8 +95,8 @@ def test_replicates_are_counted_or_owned_up_to():
     replicates.locs[0, 0] = 99.0
     for leaf in replicates:
         leaf[7] = np.nan
-    figure = estimate_figures.draw_bootstrap(
-        replicates, TWO, TWO, intervals=INTERVALS, asymptotic=INTERVALS, unit="mm", size=SIZE
+    figure = PAPER.on_figure(
+        estimate_figures.draw_bootstrap, replicates, TWO, TWO, intervals=INTERVALS, asymptotic=INTERVALS, unit="mm"
     )
     steps = [patch for axes in figure.axes[:6] for patch in axes.patches if isinstance(patch, StepPatch)]
     counts = [np.sum(patch.get_data()[0]) for patch in steps]
@@ -112,10 +114,16 @@ def test_any_number_of_sound_replicates_draws_without_a_warning(n_sound, tmp_pat
     unknown = Intervals(nothing, nothing, 0.95, "asymptotic")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = estimate_figures.draw_bootstrap(
-            replicates, one, None, intervals=known if n_sound else unknown, asymptotic=unknown, unit=None, size=SIZE
+        figure = PAPER.on_figure(
+            estimate_figures.draw_bootstrap,
+            replicates,
+            one,
+            None,
+            intervals=known if n_sound else unknown,
+            asymptotic=unknown,
+            unit=None,
         )
-        figures.save_figure(figure, tmp_path / "bootstrap", formats=["png"], dpi=40)
+        pages.save_figure(figure, tmp_path / "bootstrap", formats=["png"], dpi=40)
 
 
 def start(value, outcome, *, converged=True):
@@ -132,7 +140,7 @@ def test_starts_stand_below_the_best_of_the_sound_ones():
     assert worth_drawing(starts)
     assert not worth_drawing([start(-100.0, "reached")] * 3)
     assert not worth_drawing(starts[:1])
-    figure = estimate_figures.draw_restarts(starts, size=SIZE)
+    figure = PAPER.on_axes(estimate_figures.draw_restarts, starts)
     drawn = [line for line in figure.axes[0].lines if line.get_marker() not in ("", "None")]
     places = [(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])) for line in drawn]
     floor = SAME_OPTIMUM

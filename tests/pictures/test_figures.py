@@ -11,14 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from papers import PAPER
 from PIL import Image
 
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.mixture import Mixture
-from gmm_pipeline.pictures import drawing, estimate_figures, figures
+from gmm_pipeline.pictures import drawing, estimate_figures, figures, pages, ticks
 from gmm_pipeline.records.artifacts import History
-
-SIZE = (6.4, 3.6)
 
 
 def mixture(weights, locs, scales) -> Mixture:
@@ -74,14 +73,14 @@ def test_all_pictures_draw_without_a_warning(shape, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn = {
-            "data": figures.draw_density(data, None, None, truth, name="x", unit="mm", size=SIZE),
-            "density": figures.draw_density(data, None, fitted, truth, name="x", unit="mm", size=SIZE),
-            "loss": figures.draw_loss(history, size=SIZE),
-            "traces": figures.draw_parameter_traces(history, truth, unit="mm", size=SIZE),
-            "weights": estimate_figures.draw_weights(fitted, truth, unit="mm", size=SIZE),
+            "data": PAPER.on_axes(figures.draw_density, data, None, None, truth, name="x", unit="mm"),
+            "density": PAPER.on_axes(figures.draw_density, data, None, fitted, truth, name="x", unit="mm"),
+            "loss": PAPER.on_axes(figures.draw_loss, history),
+            "traces": PAPER.on_figure(figures.draw_parameter_traces, history, truth, unit="mm"),
+            "weights": PAPER.on_axes(estimate_figures.draw_weights, fitted, truth, unit="mm"),
         }
         paths = [
-            figures.save_figure(figure, tmp_path / name, formats=["png"], dpi=40)[0] for name, figure in drawn.items()
+            pages.save_figure(figure, tmp_path / name, formats=["png"], dpi=40)[0] for name, figure in drawn.items()
         ]
     assert [path.name for path in paths] == [f"{name}.png" for name in drawn]
     for path in paths:
@@ -98,20 +97,20 @@ def test_a_diverged_history_draws_without_a_warning(n_records, tmp_path):
         warnings.simplefilter("error")
         for number, figure in enumerate(
             [
-                figures.draw_loss(History(history.steps, losses, lost), size=SIZE),
-                figures.draw_loss(History(history.steps, np.full(n_records, np.nan), lost), size=SIZE),
-                figures.draw_parameter_traces(History(history.steps, losses, lost), TWO, unit=None, size=SIZE),
-                figures.draw_density(draws(TWO, 50), None, nothing, TWO, name="x", unit=None, size=SIZE),
-                estimate_figures.draw_weights(nothing, TWO, unit=None, size=SIZE),
+                PAPER.on_axes(figures.draw_loss, History(history.steps, losses, lost)),
+                PAPER.on_axes(figures.draw_loss, History(history.steps, np.full(n_records, np.nan), lost)),
+                PAPER.on_figure(figures.draw_parameter_traces, History(history.steps, losses, lost), TWO, unit=None),
+                PAPER.on_axes(figures.draw_density, draws(TWO, 50), None, nothing, TWO, name="x", unit=None),
+                PAPER.on_axes(estimate_figures.draw_weights, nothing, TWO, unit=None),
             ]
         ):
-            figures.save_figure(figure, tmp_path / str(number), formats=["png"], dpi=40)
+            pages.save_figure(figure, tmp_path / str(number), formats=["png"], dpi=40)
 
 
 @pytest.mark.parametrize("fitted", [TWO, mixture([1, 5, 1], [-2, 5, 7], [1.1, 2, 1e-4])], ids=["broad", "spike"])
 def test_drawn_density_holds_all_its_mass(fitted):
     data = np.append(draws(TWO, 3000), [-12.0, 18.0])
-    figure = figures.draw_density(data, None, fitted, TWO, name="x", unit=None, size=SIZE)
+    figure = PAPER.on_axes(figures.draw_density, data, None, fitted, TWO, name="x", unit=None)
     # The far data keep the whole mixture inside the picture.
     assert mass(line(figure, "fitted mixture")) == pytest.approx(1.0, abs=2e-3)
     assert mass(line(figure, "true mixture")) == pytest.approx(1.0, abs=2e-3)
@@ -152,8 +151,8 @@ def test_outliers_take_no_bars_and_are_owned_up_to():
     bars = curves.histogram(data, None)
     assert bars.edges[0] > -30.0 and bars.edges[-1] < 40.0
     assert bars.share_outside == pytest.approx(2.0 / 10_002.0, rel=1e-6)
-    figure = figures.draw_density(data, None, None, None, name="x", unit=None, size=SIZE)
-    assert "0.02 % of the data outside" in figure.axes[0].get_title(loc="right")
+    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="x", unit=None)
+    assert "0.02 % of the data outside" in figure.get_suptitle()
 
 
 def test_rounded_data_fill_bars_of_equally_many_values():
@@ -180,7 +179,7 @@ def test_excess_is_the_distance_to_the_least(losses):
 
 def test_loss_picture_shows_losses_less_the_least():
     history = history_towards(TWO)._replace(losses=np.append(np.geomspace(1e4, 1e-3, 28) - 50.0, [-50.0, -50.0]))
-    figure = figures.draw_loss(history, size=SIZE)
+    figure = PAPER.on_axes(figures.draw_loss, history)
     curve, mark = figure.axes[0].lines
     steps, shown = points(curve)
     np.testing.assert_array_equal(steps, history.steps)
@@ -188,7 +187,7 @@ def test_loss_picture_shows_losses_less_the_least():
     assert np.isnan(shown[28:]).all()
     assert figure.axes[0].get_yscale() == "log"
     assert list(points(mark)[0]) == [history.steps[28]]
-    assert "least -50 nats, at step 196" in figure.axes[0].get_title(loc="right")
+    assert "least -50 nats, at step 196" in figure.get_suptitle()
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_loss_picture_shows_losses_less_the_least():
 def test_step_axis_shows_step_zero_and_the_last(steps, scale):
     figure = Figure()
     axes = figure.subplots()
-    drawing.set_step_axis(axes, steps)
+    ticks.set_step_axis(axes, steps)
     assert axes.get_xscale() == scale
     low, high = axes.get_xlim()
     assert low < 0 and high > steps[-1]
@@ -205,7 +204,7 @@ def test_step_axis_shows_step_zero_and_the_last(steps, scale):
 
 def test_traces_and_true_lines_share_a_colour_in_order_of_loc():
     truth = mixture([5, 1], [5, -2], [2, 1.1])
-    figure = figures.draw_parameter_traces(history_towards(TWO), truth, unit="minutes", size=SIZE)
+    figure = PAPER.on_figure(figures.draw_parameter_traces, history_towards(TWO), truth, unit="minutes")
     labels = [axes.get_ylabel() for axes in figure.axes]
     assert labels == ["weight", "loc / minutes", "scale / minutes"]
     levels = figure.axes[1].lines[:2]
@@ -216,10 +215,10 @@ def test_traces_and_true_lines_share_a_colour_in_order_of_loc():
 
 def test_labels_carry_name_and_unit():
     data = draws(TWO, 50)
-    figure = figures.draw_density(data, None, None, None, name="Waiting time in $", unit="km/s", size=SIZE)
+    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="Waiting time in $", unit="km/s")
     assert figure.axes[0].get_xlabel() == "Waiting time in $ / km/s"
     assert figure.axes[0].get_ylabel() == "density / (km/s)⁻¹"
-    figure = figures.draw_density(data, None, None, None, name="x", unit=None, size=SIZE)
+    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="x", unit=None)
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("x", "density")
 
 
@@ -230,7 +229,7 @@ def test_components_stay_distinct_beyond_the_palette():
 
 def test_legend_stays_off_the_axes():
     twelve = SHAPES["twelve components"][0]
-    figure = figures.draw_density(draws(twelve, 500), None, twelve, twelve, name="x", unit=None, size=SIZE)
+    figure = PAPER.on_axes(figures.draw_density, draws(twelve, 500), None, twelve, twelve, name="x", unit=None)
     figure.canvas.draw()
     axes, legend = figure.axes[0].get_window_extent(), figure.legends[0].get_window_extent()
     assert legend.x0 >= axes.x1
@@ -241,7 +240,7 @@ def test_drawing_leaves_settings_alone():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    figures.draw_loss(history_towards(TWO), size=SIZE)
+    PAPER.on_axes(figures.draw_loss, history_towards(TWO))
     assert dict(mpl.rcParams) == before
 
 
@@ -251,16 +250,18 @@ from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import figures
+from gmm_pipeline.pictures.pages import Paper, save_figure
 fitted = Mixture(np.array([0.25, 0.75]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
-figure = figures.draw_density(np.arange(9.0), None, fitted, fitted, name="x", unit="s", size=(6.4, 3.6))
-figures.save_figure(figure, Path(sys.argv[1]) / "fit", formats=["png", "svg"], dpi=50)
+paper = Paper((6.4, 3.6), 9.0, "default")
+page = paper.on_axes(figures.draw_density, np.arange(9.0), None, fitted, fitted, name="x", unit="s")
+save_figure(page, Path(sys.argv[1]) / "fit", formats=["png", "svg", "pdf"], dpi=50)
 """
 
 
 def test_files_are_the_same_bytes_in_two_processes(tmp_path):
     runs = [subprocess.Popen([sys.executable, "-c", SAVE, str(tmp_path / name)]) for name in ("first", "second")]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]
-    for suffix in ("png", "svg"):
+    for suffix in ("png", "svg", "pdf"):
         first, second = ((tmp_path / name / f"fit.{suffix}").read_bytes() for name in ("first", "second"))
         assert first == second
         assert len(first) > 1000
@@ -273,12 +274,12 @@ def test_ticks_are_plain_text_and_keep_their_powers_of_ten(tmp_path):
     linear.set_ylim(-2.0, 0.5)
     logarithmic.set_yscale("log")
     logarithmic.set_ylim(1e-6, 10.0)
-    drawing.set_log_ticks(logarithmic)
-    figures.save_figure(figure, tmp_path / "ticks", formats=["png"], dpi=40)
+    ticks.set_log_ticks(logarithmic)
+    pages.save_figure(figure, tmp_path / "ticks", formats=["png"], dpi=40)
     labels = [label.get_text() for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     assert not any("$" in label for label in labels)
     assert {"1.0", "−2.0"} <= {*labels}
     assert any(label.startswith("10⁻") for label in labels)
     assert "10^{7}" in linear.xaxis.get_major_formatter().get_offset()
-    assert [drawing.power_text(number) for number in (1e-6, 2e5, 1.0)] == ["10⁻⁶", "2×10⁵", "10⁰"]
-    assert drawing.decade_text(9.9e6) == "10⁷"
+    assert [ticks.power_text(number) for number in (1e-6, 2e5, 1.0)] == ["10⁻⁶", "2×10⁵", "10⁰"]
+    assert ticks.decade_text(9.9e6) == "10⁷"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
-from several_columns import SIZE, draws, history_towards, mixture
+from papers import PAPER
+from several_columns import draws, history_towards, mixture
 
 from gmm_pipeline.analysis import planes as plane_numbers
 from gmm_pipeline.model.natural import MultivariateMixture
@@ -30,8 +31,8 @@ NAMES = ("a", "b", "c", "d", "e")
 
 def plane(n=300, **changes):
     data, responsibilities = draws(TWO, n)
-    told = {"truth": None, "labels": ["a / cm", "b / cm"], "size": SIZE, **changes}
-    return planes.draw_plane(data, None, TWO, responsibilities=responsibilities, **told)
+    told = {"truth": None, "labels": ["a / cm", "b / cm"], **changes}
+    return PAPER.on_axes(planes.draw_plane, data, None, TWO, responsibilities=responsibilities, **told)
 
 
 def ellipses(axes, component):
@@ -84,7 +85,7 @@ def test_legend_and_labels_name_what_is_drawn():
 def test_an_unfinished_component_is_left_out_of_a_picture():
     broken = TWO._replace(locs=np.where(np.arange(3)[:, None] == 1, np.nan, TWO.locs))
     data, responsibilities = draws(TWO, 50)
-    (axes,) = planes.draw_plane(data, None, broken, None, responsibilities, labels=["a", "b"], size=SIZE).axes
+    (axes,) = PAPER.on_axes(planes.draw_plane, data, None, broken, None, responsibilities, labels=["a", "b"]).axes
     assert [len(ellipses(axes, component)) for component in range(3)] == [2, 0, 2]
 
 
@@ -101,8 +102,8 @@ def test_lines_of_equal_density_enclose_their_shares_of_the_data():
 
 def test_pairs_have_a_panel_for_each_pair_and_limits_that_agree():
     data, responsibilities = draws(FIVE, 200)
-    told = {"columns": NAMES, "unit": "cm", "size": SIZE}
-    figure = pairs_figure.draw_pairs(data, None, FIVE, FIVE, responsibilities, **told)
+    told = {"columns": NAMES, "unit": "cm"}
+    figure = PAPER.on_figure(pairs_figure.draw_pairs, data, None, FIVE, FIVE, responsibilities, **told)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert len(shown) == 15
     grid = np.array(figure.axes).reshape(5, 5)
@@ -120,8 +121,8 @@ def test_pairs_have_a_panel_for_each_pair_and_limits_that_agree():
 def test_pairs_show_the_columns_that_separate_most_and_say_so():
     wide = mixture(9)
     data, responsibilities = draws(wide, 100)
-    told = {"columns": list("abcdefghi"), "unit": None, "size": SIZE}
-    figure = pairs_figure.draw_pairs(data, None, wide, None, responsibilities, **told)
+    told = {"columns": list("abcdefghi"), "unit": None}
+    figure = PAPER.on_figure(pairs_figure.draw_pairs, data, None, wide, None, responsibilities, **told)
     between = np.average((wide.locs - wide.weights @ wide.locs) ** 2, axis=0, weights=wide.weights)
     within = wide.weights @ np.diagonal(wide.covariances, axis1=1, axis2=2)
     best = sorted(np.argsort(between / within)[-6:])
@@ -131,13 +132,15 @@ def test_pairs_show_the_columns_that_separate_most_and_say_so():
 
 def test_the_projection_draws_all_components_within_named_directions():
     data, responsibilities = draws(FIVE, 100)
-    (axes,) = pairs_figure.draw_projection(data, None, FIVE, None, responsibilities, columns=NAMES, size=SIZE).axes
+    (axes,) = PAPER.on_axes(
+        pairs_figure.draw_columns, data, None, FIVE, None, responsibilities, columns=NAMES, unit=None
+    ).axes
     assert [len(ellipses(axes, component)) for component in range(3)] == [2, 2, 2]
     assert set("abcde") & set(axes.get_xlabel())
 
 
 def test_parallel_coordinates_stand_at_the_standardised_locs():
-    (axes,) = pairs_figure.draw_parallel(FIVE, columns=NAMES, size=SIZE).axes
+    (axes,) = PAPER.on_axes(pairs_figure.draw_parallel, FIVE, columns=NAMES).axes
     mean = FIVE.weights @ FIVE.locs
     second = FIVE.weights @ (FIVE.locs**2 + np.diagonal(FIVE.covariances, axis1=1, axis2=2))
     heights = [line.get_ydata() for line in axes.lines if line.get_label().startswith("component")]
@@ -146,7 +149,7 @@ def test_parallel_coordinates_stand_at_the_standardised_locs():
 
 def test_movements_end_at_the_end():
     history = history_towards(FIVE)
-    weights, distances, sizes = plane_traces.draw_movements(history, FIVE, size=SIZE).axes
+    weights, distances, sizes = PAPER.on_figure(plane_traces.draw_movements, history, FIVE).axes
     named = [line for line in distances.lines if line.get_label().startswith("component")]
     away = history.mixtures.locs[0, 1] - FIVE.locs[1]
     expected = np.sqrt(away @ np.linalg.solve(FIVE.covariances[1], away))
@@ -159,7 +162,14 @@ def test_movements_end_at_the_end():
 @pytest.mark.parametrize("end", [TWO, FIVE], ids=["two columns", "five columns"])
 def test_an_animation_ends_with_the_final_ellipses(end, tmp_path):
     data, _ = draws(end, 60)
-    told = {"name": "made", "columns": NAMES[: end.locs.shape[1]], "unit": "cm", "frames": 3, "size": SIZE, "dpi": 40}
+    told = {
+        "name": "made",
+        "columns": NAMES[: end.locs.shape[1]],
+        "unit": "cm",
+        "frames": 3,
+        "size": PAPER.size,
+        "dpi": 40,
+    }
     animation = animations.animate_training(history_towards(end), data, **told)
     frames: Any = list(animation.new_frame_seq())
     assert len(frames) == 3
@@ -181,10 +191,10 @@ def test_weights_and_replicates_of_several_columns_are_drawn():
     shaken = MultivariateMixture(*(leaf + 0.01 * generator.normal(size=(20, *leaf.shape)) for leaf in FIVE))
     ends = [MultivariateMixture(*(leaf + shift for leaf in FIVE)) for shift in (-0.02, 0.02)]
     intervals = Intervals(*ends, level=0.95, method="bootstrap")
-    (axes,) = estimate_figures.draw_weights(FIVE, FIVE, intervals=intervals, unit=None, size=SIZE).axes
+    (axes,) = PAPER.on_axes(estimate_figures.draw_weights, FIVE, FIVE, intervals=intervals, unit=None).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["component 0", "component 1", "component 2"]
-    told = {"intervals": intervals, "asymptotic": intervals, "columns": NAMES, "unit": "cm", "size": SIZE}
-    figure = estimate_figures.draw_bootstrap(shaken, FIVE, FIVE, **told)
+    told = {"intervals": intervals, "asymptotic": intervals, "columns": NAMES, "unit": "cm"}
+    figure = PAPER.on_figure(estimate_figures.draw_bootstrap, shaken, FIVE, FIVE, **told)
     labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert labels[0] == "weight"
     assert len(labels) == 1 + estimate_figures.MOST_LOCS
@@ -193,7 +203,7 @@ def test_weights_and_replicates_of_several_columns_are_drawn():
 
 def test_agreement_has_a_panel_for_each_component_and_a_line_for_each_column():
     data, responsibilities = draws(FIVE, 400)
-    told = {"columns": NAMES, "level": 0.95, "size": SIZE}
+    told = {"columns": NAMES, "level": 0.95, "paper": PAPER}
     figures = agreement_figures.draw_agreement(data, None, FIVE, responsibilities, **told)
     shown = [axes for axes in figures["mahalanobis"].axes if axes.get_visible()]
     assert [axes.get_title().split(",")[0] for axes in shown] == ["component 0", "component 1", "component 2"]

@@ -10,12 +10,12 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from papers import PAPER
 
 from gmm_pipeline.analysis.candidates import Point, lines_of, points_of
 from gmm_pipeline.model.covariances import MODELS
 from gmm_pipeline.pictures.selection_figure import draw_selection, draw_selection_table
 
-SIZE = (6.4, 3.6)
 FREE = {2: 462.1, 3: 441.6, 4: 443.4}
 EQUAL = {1: 489.5, 2: 478.3, 3: 451.1, 4: 450.7}
 POINTS = [
@@ -51,7 +51,7 @@ def inside(figure: Figure, y: float) -> bool:
 
 
 def test_each_kind_of_scales_is_a_line_above_the_lowest_that_begins_at_one_component():
-    figure = draw_selection(POINTS, "bic", BEST, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, POINTS, "bic", BEST)
     for values, color in ((FREE, "#0072B2"), (EQUAL, "#E69F00")):
         numbers, heights = line_of(figure, color)
         assert numbers.tolist() == [1, 2, 3, 4]
@@ -59,14 +59,14 @@ def test_each_kind_of_scales_is_a_line_above_the_lowest_that_begins_at_one_compo
         np.testing.assert_allclose(heights, expected)
         assert all(inside(figure, y) for y in expected)
     assert figure.axes[0].get_ylabel() == "BIC − lowest"
-    assert figure.axes[0].get_title(loc="right") == "lowest BIC 441.6: 3 components, free scales"
+    assert figure.get_suptitle() == "lowest BIC 441.6: 3 components, free scales"
     assert labels(figure) == ["free scales", "equal scales", "chosen"]
     assert figure.axes[0].get_yscale() == "linear"
 
 
 def test_a_degenerate_candidate_is_no_reference_and_on_no_line():
     points = [*POINTS, Point(5, False, 420.0, None, "degenerate"), Point(5, True, -5000.0, None, "degenerate")]
-    figure = draw_selection(points, "bic", BEST, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, points, "bic", BEST)
     numbers, heights = line_of(figure, "#0072B2")
     assert heights.min() == 0.0
     assert numbers.max() < 4.5
@@ -81,7 +81,7 @@ def test_a_degenerate_candidate_is_no_reference_and_on_no_line():
 
 def test_a_candidate_without_a_value_is_a_cross_at_the_bottom():
     points = [*POINTS, Point(5, False, math.nan, None, "diverged"), Point(6, False, None, None, None)]
-    figure = draw_selection(points, "bic", BEST, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, points, "bic", BEST)
     assert [round(x) for x, _ in markers(figure, "x")] == [5, 6]
     assert {y for _, y in markers(figure, "x")} == {0.0}
     assert {"diverged: no value", "no value"} <= set(labels(figure))
@@ -89,9 +89,9 @@ def test_a_candidate_without_a_value_is_a_cross_at_the_bottom():
 
 def test_where_more_is_better_the_highest_is_at_the_bottom():
     points = [Point(k, False, -100.0 - (k - 2.0) ** 2, 0.5 * k, None) for k in (1, 2, 3)]
-    figure = draw_selection(points, "held_out", 1, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, points, "held_out", 1)
     np.testing.assert_allclose(line_of(figure, "#0072B2")[1], [1.0, 0.0, 1.0])
-    assert figure.axes[0].get_title(loc="right") == "highest held-out log-likelihood −100.0: 2 components, free scales"
+    assert figure.get_suptitle() == "highest held-out log-likelihood −100.0: 2 components, free scales"
     bars = [found.get_segments()[0] for found in figure.axes[0].collections if isinstance(found, LineCollection)]
     np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.5, 1.5], [-1.0, 1.0], [-0.5, 2.5]])
     assert all(inside(figure, y) for bar in bars for y in bar[:, 1])
@@ -101,7 +101,7 @@ def test_where_more_is_better_the_highest_is_at_the_bottom():
 def test_candidates_far_apart_are_all_seen():
     values = [1e4, 402.0, 400.0, 455.0]
     points = [Point(k, False, value, None, None) for k, value in enumerate(values, start=1)]
-    figure = draw_selection(points, "icl", 2, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, points, "icl", 2)
     assert figure.axes[0].get_yscale() == "symlog"
     assert "up to 10: linear" in labels(figure)
     heights = [figure.axes[0].transData.transform((0.0, value - 400.0))[1] for value in values]
@@ -111,39 +111,40 @@ def test_candidates_far_apart_are_all_seen():
 
 @pytest.mark.parametrize("one", [Point(1, True, 489.5, None, None), Point(3, False, -2.0, None, None)])
 def test_one_candidate_is_a_picture(one):
-    figure = draw_selection([one], "sbic", 0, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, [one], "sbic", 0)
     assert (one.n_components, 0.0) in markers(figure, "o")
-    assert "singular BIC" in figure.axes[0].get_title(loc="right")
+    assert "singular BIC" in figure.get_suptitle()
 
 
 @pytest.mark.parametrize("value", [math.nan, 300.0])
 def test_no_candidate_can_be_chosen(value):
-    figure = draw_selection([Point(2, False, value, None, "degenerate")], "bic", None, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, [Point(2, False, value, None, "degenerate")], "bic", None)
     assert "no candidate can be chosen" in texts(figure)
     assert "chosen" not in labels(figure)
 
 
 def test_sixteen_candidates_have_a_tick_each():
     points = [Point(k, False, float(k), None, None) for k in range(1, 17)]
-    figure = draw_selection(points, "aic", 0, size=SIZE)
+    figure = PAPER.on_axes(draw_selection, points, "aic", 0)
     assert figure.axes[0].get_xticks().tolist() == list(range(1, 17))
 
 
 def test_drawing_leaves_the_settings_of_others_alone():
     before = dict(mpl.rcParams)
-    draw_selection(POINTS, "bic", BEST, size=SIZE)
+    PAPER.on_axes(draw_selection, POINTS, "bic", BEST)
     assert dict(mpl.rcParams) == before
 
 
 SAVE = """
 import sys
 from pathlib import Path
-from gmm_pipeline.pictures.figures import save_figure
+from gmm_pipeline.pictures.pages import Paper, save_figure
 from gmm_pipeline.analysis.candidates import Point
 from gmm_pipeline.model.covariances import MODELS
 from gmm_pipeline.pictures.selection_figure import draw_selection
 points = [Point(k, k > 2, 100.0 - k, 0.5, None) for k in range(1, 5)]
-save_figure(draw_selection(points, "bic", 3, size=(6.4, 3.6)), Path(sys.argv[1]), formats=["png", "svg"], dpi=100)
+page = Paper((6.4, 3.6), 9.0, "default").on_axes(draw_selection, points, "bic", 3)
+save_figure(page, Path(sys.argv[1]), formats=["png", "svg"], dpi=100)
 """
 
 
@@ -176,13 +177,13 @@ def test_table_of_a_record_becomes_its_candidates():
 
 def test_where_tests_chose_their_p_values_stand_over_a_criterion():
     columns = COLUMNS | {"p_value": [0.01, 0.4, 0.4]}
-    figure = draw_selection_table(columns, 1, "likelihood_ratio", size=SIZE)
+    figure = PAPER.on_axes(draw_selection_table, columns, 1, "likelihood_ratio")
     assert figure.axes[0].get_ylabel() == "BIC − lowest"
-    assert figure.axes[0].get_title(loc="right") == "chosen by tests: 2 components, free scales"
+    assert figure.get_suptitle().startswith("chosen by tests: 2 components, free scales; p: ")
     said = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
     assert {"p = 0.01": 1.5, "p = 0.4": 2.5}.items() <= said.items()
     assert "K components against K + 1" in texts(figure)
-    assert "p =" not in texts(draw_selection_table(columns, 1, "bic", size=SIZE))
+    assert "p =" not in texts(PAPER.on_axes(draw_selection_table, columns, 1, "bic"))
 
 
 def candidates_of_models() -> dict[str, list]:
@@ -201,13 +202,13 @@ def candidates_of_models() -> dict[str, list]:
 def test_each_covariance_model_is_a_line_of_its_own_colour_or_dashes():
     columns = candidates_of_models()
     chosen = int(np.argmin(columns["bic"]))
-    figure = draw_selection_table(columns, chosen, "bic", size=SIZE)
+    figure = PAPER.on_axes(draw_selection_table, columns, chosen, "bic")
     lines = [line for line in figure.axes[0].lines if len(np.ravel(line.get_xdata())) > 2]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert all(np.asarray(line.get_xdata()).tolist() == [1, 2, 3, 4] for line in lines)
     assert labels(figure)[0] == "VVI"
     assert sorted(labels(figure)[:14]) == sorted(MODELS)
-    assert figure.axes[0].get_title(loc="right") == "lowest BIC 500.0: 3 components, VVI"
+    assert figure.get_suptitle() == "lowest BIC 500.0: 3 components, VVI"
     legend = figure.legends[0].get_window_extent()
     assert legend.height < figure.bbox.height
 

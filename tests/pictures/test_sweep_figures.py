@@ -10,6 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from papers import PAPER
 from PIL import Image
 
 from gmm_pipeline.analysis import sweep_answers
@@ -20,7 +21,6 @@ from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
 from gmm_pipeline.report import rendering
 
-SIZE = (6.4, 3.6)
 TRUTH = Mixture(np.array([0.25, 0.75]), np.array([-2.0, 5.0]), np.array([1.1, 2.0]))
 
 
@@ -76,7 +76,7 @@ def labels(figure: Figure) -> list[str]:
 
 def test_each_run_is_a_dot_above_the_lowest_criterion():
     runs = seeds_and_components()
-    figure = sweep_figures.draw_information_criterion(runs, "bic", size=SIZE)
+    figure = PAPER.on_axes(sweep_figures.draw_information_criterion, runs, "bic")
     found = dots(figure)
     bic = {run.number: run.metrics["bic"] or 0.0 for run in runs[:-2]}
     expected = sorted(value - min(bic.values()) for value in bic.values())
@@ -88,7 +88,7 @@ def test_each_run_is_a_dot_above_the_lowest_criterion():
         for k in (1, 2, 3)
     ]
     np.testing.assert_allclose(heights(line), np.array(lowest) - min(lowest), atol=1e-9)
-    assert "lowest BIC 726.7: 3 components, run 20" in figure.axes[0].get_title(loc="right")
+    assert "lowest BIC 726.7: 3 components, run 20" in figure.get_suptitle()
     assert "2 of 32 runs without a sound result" in texts(figure)
     assert figure.axes[0].get_ylabel() == "BIC − lowest"
     low, high = figure.axes[0].get_ylim()
@@ -100,7 +100,7 @@ def test_criteria_of_different_data_have_zeros_of_their_own():
         sweep_run(n, f"data={d}", 100.0 * n + 10.0 * k, k, data=d)
         for n, (d, k) in enumerate([("a", 1), ("a", 2), ("b", 1), ("b", 2)])
     ]
-    figure = sweep_figures.draw_information_criterion(runs, "bic", size=SIZE)
+    figure = PAPER.on_axes(sweep_figures.draw_information_criterion, runs, "bic")
     assert sorted(dots(figure)[:, 1]) == [0.0, 0.0, 240.0, 240.0]
     assert "2 data sets" in texts(figure)
     assert figure.axes[0].get_ylabel() == "BIC − lowest of the same data"
@@ -109,7 +109,7 @@ def test_criteria_of_different_data_have_zeros_of_their_own():
 def test_final_losses_stand_sorted_over_their_share_with_hits_counted():
     runs = seeds_and_components()
     settings = [s for s in sweep_answers.settings_of(runs, "bic") if np.isfinite(s.excess).any()]
-    figure = sweep_figures.draw_final_loss(settings, size=SIZE)
+    figure = PAPER.on_figure(sweep_figures.draw_final_loss, settings)
     titles = [axes.get_title() for axes in figure.axes]
     # Seeds 3 and 7 of ten end elsewhere, and a run of two components diverged.
     assert titles == [
@@ -125,14 +125,14 @@ def test_final_losses_stand_sorted_over_their_share_with_hits_counted():
 
 def test_no_more_panels_than_can_be_read_and_the_rest_is_owned_up_to():
     runs = [sweep_run(n, f"n_components={n // 2} seed={n % 2}", float(n), n // 2) for n in range(2, 30)]
-    figure = sweep_figures.draw_final_loss(sweep_answers.settings_of(runs, "bic"), size=SIZE)
+    figure = PAPER.on_figure(sweep_figures.draw_final_loss, sweep_answers.settings_of(runs, "bic"))
     assert len([axes for axes in figure.axes if axes.get_visible()]) == 8
     assert "the best 8 of 14 settings" in texts(figure)
 
 
 def test_fitted_parameters_are_those_of_the_runs_and_the_truth():
     runs = seeds_and_components(ks=(1, 2), spread=0.0)
-    figure = sweep_figures.draw_fitted_parameters(runs, size=SIZE)
+    figure = PAPER.on_figure(sweep_figures.draw_fitted_parameters, runs)
     for panel, k in enumerate((1, 2)):
         mine = [
             run.fitted
@@ -153,11 +153,11 @@ def test_fitted_parameters_are_those_of_the_runs_and_the_truth():
 def test_a_truth_that_differs_is_left_out_and_said():
     other = TRUTH._replace(locs=TRUTH.locs + 1.0)
     runs = [sweep_run(n, f"seed={n}", 1.0, truth=(TRUTH, other)[n % 2], unit="minutes") for n in range(4)]
-    figure = sweep_figures.draw_fitted_parameters(runs, size=SIZE)
+    figure = PAPER.on_figure(sweep_figures.draw_fitted_parameters, runs)
     assert "the true mixture differs between runs" in texts(figure) and "true" not in labels(figure)
     assert (figure.axes[0].get_xlabel(), figure.get_supylabel()) == ("loc / minutes", "scale / minutes")
     unknown = [run._replace(truth=None) for run in runs]
-    assert "true" not in texts(sweep_figures.draw_fitted_parameters(unknown, size=SIZE))
+    assert "true" not in texts(PAPER.on_figure(sweep_figures.draw_fitted_parameters, unknown))
 
 
 def history(losses) -> History:
@@ -169,7 +169,9 @@ def test_loss_curves_are_medians_in_the_order_of_numbers():
     histories = [
         history(losses) for losses in ([9, 5, 2], [8, 4, 1], [7, 6, 3], [9, 9, 9], [9, 8, 7], [9, np.nan, np.nan])
     ]
-    figure = sweep_curves.draw_loss_curves(histories, "rate", ["10"] * 3 + ["9"] * 3, np.ones(6), n_runs=7, size=SIZE)
+    figure = PAPER.on_axes(
+        sweep_curves.draw_loss_curves, histories, "rate", ["10"] * 3 + ["9"] * 3, np.ones(6), n_runs=7
+    )
     assert labels(figure) == ["9\n1 of 3 diverged", "10"]
     first, second = figure.axes[0].lines
     np.testing.assert_allclose(heights(first), [8.0, 8.0, 8.0])
@@ -181,8 +183,8 @@ def test_loss_curves_are_medians_in_the_order_of_numbers():
 @pytest.mark.parametrize("values", [[str(0.001 * 1.5**n) for n in range(30)], ["adam", "sgd", "lion"]])
 def test_many_numbers_have_a_colour_bar_and_names_a_legend(values):
     histories = [history([9.0 + n, 2.0, 1.0]) for n in range(len(values))]
-    figure = sweep_curves.draw_loss_curves(
-        histories, "key", values, np.ones(len(values)), n_runs=len(values), size=SIZE
+    figure = PAPER.on_axes(
+        sweep_curves.draw_loss_curves, histories, "key", values, np.ones(len(values)), n_runs=len(values)
     )
     assert len({str(line.get_color()) for line in figure.axes[0].lines}) == len(values)
     assert (len(figure.axes) == 2) == (len(values) > 12)
@@ -227,9 +229,8 @@ def test_what_makes_sense_is_drawn_without_a_warning(tmp_path, name):
     manifest = sweep_on_disk(tmp_path, runs)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = sweep_figures.draw_sweep(
-            tmp_path, manifest, runs, objective="bic", formats=["png", "svg"], size=SIZE, dpi=50
-        )
+        known = {"objective": "bic", "formats": ["png", "svg"], "paper": PAPER, "dpi": 50}
+        paths = sweep_figures.draw_sweep(tmp_path, manifest, runs, **known)
     assert {path.stem for path in paths} == expected and len(paths) == 2 * len(expected)
     assert expected <= set(rendering.PICTURES)  # where a page says what each of them shows
     assert {path.parent for path in paths} <= {tmp_path / "figures"}
@@ -241,9 +242,9 @@ def test_what_makes_sense_is_drawn_without_a_warning(tmp_path, name):
 def test_legends_stay_off_the_axes():
     runs = seeds_and_components(ks=range(1, 8))
     for figure in (
-        sweep_figures.draw_information_criterion(runs, "bic", size=SIZE),
-        sweep_figures.draw_fitted_parameters(runs, size=SIZE),
-        sweep_figures.draw_final_loss(sweep_answers.settings_of(runs, "bic")[:7], size=SIZE),
+        PAPER.on_axes(sweep_figures.draw_information_criterion, runs, "bic"),
+        PAPER.on_figure(sweep_figures.draw_fitted_parameters, runs),
+        PAPER.on_figure(sweep_figures.draw_final_loss, sweep_answers.settings_of(runs, "bic")[:7]),
     ):
         figure.canvas.draw()
         legend = figure.legends[0].get_window_extent()
@@ -258,6 +259,7 @@ from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import sweep_figures
+from gmm_pipeline.pictures.pages import Paper
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 runs = []
 for number in range(6):
@@ -268,7 +270,7 @@ for number in range(6):
     runs.append(SweepRun(number, overrides, "finished", None, metrics, fitted, fitted, "x", "a", None, None, "0"))
 manifest = Manifest("0", "study", "fit", "", "bic", [])
 folder = Path(sys.argv[1])
-known = {"objective": "bic", "formats": ["png", "svg"], "size": (6.4, 3.6), "dpi": 50}
+known = {"objective": "bic", "formats": ["png", "svg"], "paper": Paper((6.4, 3.6), 9.0, "default"), "dpi": 50}
 assert len(sweep_figures.draw_sweep(folder, manifest, runs, **known)) == 6
 """
 

@@ -15,9 +15,12 @@ from gmm_pipeline.records.files import read_json, write_columns, write_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import pictures
 
-ALWAYS = {"fitted_density", "loss", "parameter_traces", "weights"}
+ALWAYS = {"classification", "fitted_density", "loss", "parameter_traces", "uncertainty", "weights"}
 CONFIG = OmegaConf.create(
-    {"figures": {"formats": ["png"], "size": [6.4, 3.6], "dpi": 40}, "animation": {"formats": []}}
+    {
+        "figures": {"formats": ["png"], "size": [6.4, 3.6], "dpi": 40, "font_size": 9.0, "style": "default"},
+        "animation": {"formats": []},
+    }
 )
 
 
