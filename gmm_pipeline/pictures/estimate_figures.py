@@ -77,6 +77,9 @@ def draw_weights(
         names += [f"true component{_loc_labels(truth, unit)[number]}" for number in true_chosen.tolist()]
     true_rows = np.arange(len(true_chosen)) + (0 if matched else len(weights))
     true_of_row = dict(zip(true_rows.tolist(), true_weights[true_chosen].tolist(), strict=True)) if truth else {}
+    narrow = pages.is_narrow(pages.figure_of(ax))
+    if narrow:
+        names = [name.replace(", loc ", ",\nloc ") for name in names]
     pages.stretch(pages.figure_of(ax), max(1.0, len(names) / 14) if len(names) > 6 else 0.25 + 0.12 * len(names))
     colors = [drawing.component_style(component)["color"] for component in chosen.tolist()] + ["0.62"] * bool(rest)
     outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
@@ -97,7 +100,7 @@ def draw_weights(
     ax.set_yticks(np.arange(len(names)), names, parse_math=False)
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlim(0.0, (1.4 if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
+    ax.set_xlim(0.0, ((2.0 if narrow else 1.4) if matched else 1.18) * max([*ends, *true_of_row.values(), 0.1]))
     # The space for the text beside a bar extends beyond one; ticks do not.
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(1.0, ax.get_xlim()[1])])
     ax.set_xlabel("weight")

@@ -3,7 +3,8 @@
 A picture is a function of plain values that draws into the axes (`ax`) or, if it has several panels, into the figure
 that it is given, and returns the axes. It changes no setting of Matplotlib. Style, size and files belong to a `Page`
 alone: there the legend stands beside the axes, or below them on narrow pages, never on the data, and the page grows by
-what is written above and below. In the axes of somebody else the legend stands inside and remarks are the left title.
+what is written above and below. In the axes of somebody else the legend stands inside, or
+below if it is tall, and remarks are the left title.
 The price is that each picture leaves legend and remarks to the two functions that know the difference.
 """
 
@@ -20,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
+from matplotlib.transforms import ScaledTranslation
 
 from gmm_pipeline.pictures import ticks
 from gmm_pipeline.records.files import whole_file
@@ -52,6 +55,10 @@ METADATA: dict[str, dict[str, Any]] = {
 NOTE: dict[str, Any] = {"color": "0.35", "fontsize": "small"}
 NARROW = 4.5
 """Inches; below this width, a legend beside the axes would take most of it."""
+MOST_INSIDE = 0.5
+"""Share of the height of axes that a legend inside them may take."""
+BELOW = 36.0
+"""Points under axes that ticks and their label take."""
 CHARACTER = 0.53
 """Mean width of a letter, as a share of the size of the font."""
 
@@ -188,7 +195,7 @@ def put_legend(
         return
     look = {"handles": list(handles), "title": title or None, "alignment": "left", **look}
     if _is_foreign(where):
-        cast(Axes, where).legend(loc="best", **look)
+        _inside_or_below(cast(Axes, where), look)
         return
     figure = figure_of(where)
     if not (below or is_narrow(figure)):
@@ -199,14 +206,31 @@ def put_legend(
         "handlelength": 2.2,
         "title": _wrapped(title.replace("\n", " "), figure, 0.85) or None,
     }
-    for columns in range(len(handles), 0, -1):
-        legend = figure.legend(loc="outside lower center", ncols=columns, **look)
-        extent = legend.get_window_extent()
-        if extent.width <= figure.bbox.width or columns == 1:
-            break
-        legend.remove()
+    look |= {"loc": "outside lower center"}
+    legend = _as_wide_as_possible(figure.legend, figure.bbox.width, look)
     if is_narrow(figure):
-        _grow(figure, extent.height)
+        _grow(figure, legend.get_window_extent().height)
+
+
+def _as_wide_as_possible(make: Callable[..., Legend], width: float, look: dict[str, Any]) -> Legend:
+    """The legend of the most columns that fit into a width in pixels."""
+    for columns in range(len(look["handles"]), 1, -1):
+        legend = make(ncols=columns, **look)
+        if legend.get_window_extent().width <= width:
+            return legend
+        legend.remove()
+    return make(ncols=1, **look)
+
+
+def _inside_or_below(axes: Axes, look: dict[str, Any]) -> None:
+    legend = axes.legend(loc="best", **look)
+    if legend.get_window_extent().height <= MOST_INSIDE * axes.bbox.height:
+        return
+    legend.remove()
+    # Of a tall legend no place inside is free.
+    under = axes.transAxes + ScaledTranslation(0.0, -BELOW / 72.0, figure_of(axes).dpi_scale_trans)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": under}
+    _as_wide_as_possible(axes.legend, axes.bbox.width, {**look, **place})
 
 
 def _grow(figure: Figure | SubFigure, pixels: float) -> None:

@@ -35,7 +35,7 @@ POINT_SHARE = {3: 0.7, 4: 0.6, 5: 0.5, 6: 0.4}
 MOST_TERMS, TERMS_OF_LINE = 3, 2
 MOST_TERMS_OF_NARROW = 2
 """One to a line."""
-LONGEST_NAME = 16
+LONGEST_NAME, LONGEST_OF_NARROW = 16, 12
 BOX = 0.2
 """Half of the width that the components share at each column."""
 
@@ -69,8 +69,10 @@ def draw_pairs(
     """
     chosen = projections.separating_columns(fitted, MOST_COLUMNS)
     count, is_many = len(chosen), len(data) > MOST_POINTS
-    names = [_short(columns[int(column)]) for column in chosen]
-    labels = labels_of(names, unit)
+    narrow = pages.is_narrow(figure)
+    longest = LONGEST_OF_NARROW if narrow else LONGEST_NAME
+    names = [_short(columns[int(column)], longest) for column in chosen]
+    labels = [label.replace(" / ", "\n/ ") if narrow else label for label in labels_of(names, unit)]
     label_look: dict[str, Any] = {"parse_math": False, "fontsize": "small"}
     marginals = [projections.marginal(fitted, column) for column in chosen.tolist()]
     limits = [
@@ -79,7 +81,6 @@ def draw_pairs(
     ]
     if isinstance(figure, pages.Page):
         figure.set_figheight(0.92 * figure.get_figwidth())
-    narrow = pages.is_narrow(figure)
     grid = figure.subplots(count, count, squeeze=False)
     for row, column in np.ndindex(count, count):
         axes, pair = cast(Axes, grid[row, column]), chosen[[column, row]]
@@ -257,8 +258,8 @@ def direction_labels(projection: projections.Projection, columns: Sequence[str],
     return labels
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+def _short(name: str, longest: int = LONGEST_NAME) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def draw_parallel(

@@ -24,7 +24,7 @@ NUMBERS = ("parameters.json", "metrics.json", "restarts.json", "data.json")
 RESULTS = (*NUMBERS, "history.npz", "loss.csv", "assignments.parquet")
 PICTURES = [
     f"{name}.{suffix}"
-    for name in ("fitted_density", "loss", "parameter_traces", "weights")
+    for name in ("classification", "fitted_density", "loss", "parameter_traces", "uncertainty", "weights")
     for suffix in ("png", "svg")
 ]
 RECORDED = {*RESULTS, "assignments.csv", "config.yaml", "fit.log", "record.json", ".hydra"}

@@ -235,7 +235,7 @@ def test_none_differs_from_the_default_in_one_key(group):
 
 
 def test_formats_that_are_accepted_are_those_that_can_be_written():
-    from gmm_pipeline.pictures.figures import METADATA
+    from gmm_pipeline.pictures.pages import METADATA
 
     assert tuple(METADATA) == PICTURE_FORMATS["figures"]
 
