@@ -33,7 +33,8 @@ CHARACTER, LINE, GAP = 0.64, 1.25, 3.0
 def _labels(axis: Any, values: Sequence[float]) -> list[tuple[float, float]]:
     """Place and half the extent of each label along an axis, in points."""
     name, formatter = axis.axis_name, axis.get_major_formatter()
-    size = axis.get_tick_params().get("labelsize", mpl.rcParams[f"{name}tick.labelsize"])
+    settings: Any = mpl.rcParams
+    size = axis.get_tick_params().get("labelsize", settings[f"{name}tick.labelsize"])
     points = FontProperties(size=size).get_size_in_points()
     pixels = axis.axes.transData.transform([(value, value) for value in values])[:, 0 if name == "x" else 1]
     places = pixels * 72.0 / axis.get_figure(root=True).dpi
@@ -51,7 +52,7 @@ class RoomyLocator(FixedLocator):
     def __call__(self) -> Any:
         """The places that are kept, ascending."""
         low, high = sorted(cast(Any, self.axis).get_view_interval())
-        values = [float(value) for value in self.locs if low <= value <= high]
+        values = [float(value) for value in cast(Any, self).locs if low <= value <= high]
         kept: dict[float, tuple[float, float]] = {}
         for value, label in zip(values, _labels(self.axis, values) if values else (), strict=True):
             if all(_apart(label, other) for other in kept.values()):
@@ -64,7 +65,7 @@ class WholeLocator(FixedLocator):
 
     def __call__(self) -> Any:
         """The multiples among the numbers."""
-        numbers = np.asarray(self.locs)
+        numbers = np.asarray(cast(Any, self).locs)
         for stride in (digit * 10**power for power in range(10) for digit in (1, 2, 5)):
             shown = [float(number) for number in numbers if number % stride == 0]
             labels = _labels(self.axis, shown) if shown else []

@@ -25,7 +25,7 @@ def test_a_wide_component_is_most_probable_on_both_sides():
     def difference(x):
         return float(np.subtract(*posterior(NESTED, np.array([x]))[:, 0]))
 
-    expected = [optimize.brentq(difference, *ends) for ends in ((-9.0, 0.0), (0.0, 9.0))]
+    expected = [optimize.root_scalar(difference, bracket=ends).root for ends in ((-9.0, 0.0), (0.0, 9.0))]
     np.testing.assert_allclose(classes.borders(NESTED, (-9.0, 9.0)), expected, atol=1e-9)
     assert not classes.borders(NESTED, (-0.5, 0.5)).size
 

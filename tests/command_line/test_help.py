@@ -78,7 +78,7 @@ def test_help_explains_the_keys_of_the_options_it_is_asked_with(quick: Quick, tm
     lines = finished.stdout.splitlines()
     words = " ".join(finished.stdout.split())
     assert "data.missing = error missing values; error: refuse them" in words
-    assert "figures.formats = [] file formats, any of png and svg; [] draws nothing" in words
+    assert "figures.formats = [] file formats, any of png, svg and pdf; [] draws nothing" in words
     assert "figures.dpi = 150 dots per inch of the PNG" in words
     assert "optimizer.b1 = 0.9" in words
     assert "ridge Pulls locs together." in words

@@ -1,7 +1,8 @@
 """Pages of this program and figures of somebody else: what is read stays readable, and what is theirs stays theirs."""
 
 # Matplotlib's artists are typed as their bases.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalMemberAccess=false
 
 import itertools
 
