@@ -14,10 +14,10 @@ from matplotlib.figure import Figure, SubFigure
 from gmm_pipeline.analysis import curves, planes, projections
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.pictures import drawing, pages
+from gmm_pipeline.pictures.plane_doubts import draw_doubts
 from gmm_pipeline.pictures.planes import (
     MOST_POINTS,
     draw_data,
-    draw_doubts,
     draw_ellipses,
     draw_plane,
     draw_truth,

@@ -40,15 +40,6 @@ AREA, UNCERTAIN_AREA = 12.0, 45.0
 """Area of an observation that is certain, and what is added to it for the most uncertain one, in points²."""
 FEW = 400
 """Beyond so many observations they are drawn smaller."""
-DOUBTS = (0.05, 0.2)
-"""Uncertainties from which an observation is drawn as less certain."""
-GRADE_NAMES = ("below 0.05", "0.05 to 0.2", "0.2 or more")
-GRADES: tuple[dict[str, Any], ...] = (
-    {"s": 9.0, "color": "0.75", "marker": "o", "zorder": 1.0},
-    {"s": 20.0, "color": drawing.COLORS[4], "marker": "s", "zorder": 1.1},
-    {"s": 26.0, "color": drawing.COLORS[5], "marker": "^", "zorder": 1.2},
-)
-AROUND: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "zorder": 2}
 
 
 def draw_data(
@@ -283,53 +274,5 @@ def draw_plane(
     handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None, contours=density)
     title = f"component: weight;\nellipses at 1 and 2\nstandard deviations{explained}"
     pages.put_legend(ax, handles, title=title)
-    pages.note(ax, [lost(fitted), drawing.outside(window.share_outside), omitted])
-    return ax
-
-
-def draw_doubts(
-    data: Float[np.ndarray, "n 2"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    labels: Sequence[str],
-    explained: str = "",
-    omitted: str = "",
-    ax: Axes,
-) -> Axes:
-    """How uncertain the most probable component of each datum is, 1 − maxₖ rₖ, on two columns or directions.
-
-    Args:
-        data: of the two.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture of the two.
-        responsibilities: of the components of the whole mixture for each datum.
-        labels: of both axes.
-        explained: what the axes are, for the legend.
-        omitted: which observations are not shown, or nothing.
-        ax: where to draw.
-    """
-    window = planes.window_of(data, sample_weights, fitted)
-    weights = np.ones(len(data)) if sample_weights is None else np.asarray(sample_weights, np.float64)
-    doubts = 1.0 - responsibilities.max(axis=0)
-    set_window(ax, window)
-    handles: list[Artist] = []
-    grades = np.searchsorted(DOUBTS, doubts, side="right")
-    for grade, (look, text) in enumerate(zip(GRADES, GRADE_NAMES, strict=True)):
-        here = (grades == grade) & (weights > 0.0)
-        share = float(weights[here].sum() / weights.sum())
-        size = min(1.0, (FEW / len(data)) ** 0.5) * look["s"]
-        drawn = np.flatnonzero(here)[:: -(-int(here.sum()) // MOST_POINTS) or 1]
-        ax.scatter(*data[drawn].T, rasterized=True, linewidths=0.0, **{**look, "s": size})
-        dot = {"linestyle": "", "marker": look["marker"], "color": look["color"], "markersize": look["s"] ** 0.5}
-        handles.append(Line2D([], [], label=f"{text}: {100.0 * share:.2g} %", **dot))
-    for component in np.flatnonzero(projections.drawable(fitted)).tolist():
-        points = planes.outline(fitted.locs[component], fitted.covariances[component], RADII[-1]).T
-        ax.plot(*points, **AROUND)
-    handles.append(Line2D([], [], label="component, at 2\nstandard deviations", **AROUND))
-    ax.set_xlabel(labels[0], parse_math=False)
-    ax.set_ylabel(labels[1], parse_math=False)
-    pages.put_legend(ax, handles, title=f"uncertainty,\n1 − max responsibility{explained}")
     pages.note(ax, [lost(fitted), drawing.outside(window.share_outside), omitted])
     return ax

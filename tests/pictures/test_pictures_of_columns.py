@@ -209,3 +209,14 @@ def test_agreement_has_a_panel_for_each_component_and_a_line_for_each_column():
     assert [axes.get_title().split(",")[0] for axes in shown] == ["component 0", "component 1", "component 2"]
     texts = [text.get_text().split(":")[0] for text in figures["marginals"].legends[0].get_texts()]
     assert texts[1:] == list(NAMES)
+
+
+def test_observations_are_counted_by_how_uncertain_they_are():
+    data, responsibilities = draws(TWO, 300)
+    told = {"columns": ["a", "b"], "unit": "cm"}
+    (axes,) = PAPER.on_axes(pairs_figure.draw_uncertainty, data, None, TWO, responsibilities, **told).axes
+    doubts = 1.0 - responsibilities.max(axis=0)
+    drawn = [one.get_offsets() for one in axes.collections if isinstance(one, PathCollection)]
+    assert len(drawn) == 3
+    for offsets, (low, high) in zip(drawn, ((-1.0, 0.05), (0.05, 0.2), (0.2, 1.0)), strict=True):
+        np.testing.assert_array_equal(offsets, data[(doubts >= low) & (doubts < high)])
