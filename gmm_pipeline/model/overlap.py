@@ -7,10 +7,11 @@ Chen & Maitra 2012), whose distribution `quadratic_forms` computes.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, definite_or_identity
 from gmm_pipeline.model.quadratic_forms import chance_of_positive
@@ -37,15 +38,28 @@ def overlap(mixture: AnyMixture) -> Overlap:
     Args:
         mixture: K components, in any unit.
     """
-    n_components = len(mixture.weights)
-    misclassification = (
-        np.array([[_misclassified(mixture, i, j) for j in range(n_components)] for i in range(n_components)])
-        if isinstance(mixture, Mixture)
-        else _misclassified_in_columns(mixture)
-    )
+    if isinstance(mixture, Mixture):
+        rows = range(len(mixture.weights))
+        return _summarised(np.array([[_misclassified(mixture, i, j) for j in rows] for i in rows]))
+    return overlap_by_factor(mixture)(1.0)
+
+
+def overlap_by_factor(mixture: MultivariateMixture) -> Callable[[float], Overlap]:
+    """The overlap as a function of a factor of all covariances; what does not depend on it is computed once.
+
+    The factor may be infinite: the overlap is then that of components at one place.
+
+    Args:
+        mixture: K components.
+    """
+    rules = _rules(mixture)
+    return lambda factor: _summarised(_misclassified_in_columns(rules, len(mixture.weights), factor))
+
+
+def _summarised(misclassification: Float[np.ndarray, "K K"]) -> Overlap:
     pairwise = misclassification + misclassification.T
     np.fill_diagonal(pairwise, 0.0)
-    pairs = pairwise[np.triu_indices(n_components, k=1)]
+    pairs = pairwise[np.triu_indices(len(pairwise), k=1)]
     return Overlap(
         misclassification,
         pairwise,
@@ -70,8 +84,21 @@ def _misclassified(mixture: Mixture, i: int, j: int) -> float:
     return _positive((1.0 - rho) * (1.0 + rho), -2.0 * rho * delta, 2.0 * log_odds - delta * delta)
 
 
-def _misclassified_in_columns(mixture: MultivariateMixture) -> Float[np.ndarray, "K K"]:
-    """ω_{j|i} of all pairs of components of several columns.
+class _Rules(NamedTuple):
+    """Between which data component i and each of the others decide."""
+
+    i: int
+    others: Int[np.ndarray, " J"]
+    ratios: Float[np.ndarray, "J d"]
+    """λ."""
+    gaps: Float[np.ndarray, "J d"]
+    """δ."""
+    log_odds: Float[np.ndarray, " J"]
+    """log(w_j / w_i)."""
+
+
+def _rules(mixture: MultivariateMixture) -> list[_Rules]:
+    """The rules of each component that is sound, with the others that are.
 
     With x = μ_i + L_i V z, where Σ_i = L_i L_iᵀ and V diag(λ) Vᵀ = L_iᵀ Σ_j⁻¹ L_i, and δ = Vᵀ L_i⁻¹ (μ_i − μ_j), twice
     the log ratio is Σ_l ((1 − λ_l) z_l² − 2 λ_l δ_l z_l − λ_l δ_l² + log λ_l) + 2 log(w_j / w_i).
@@ -81,7 +108,7 @@ def _misclassified_in_columns(mixture: MultivariateMixture) -> Float[np.ndarray,
     factors = np.linalg.cholesky(covariances)
     whiteners = np.linalg.inv(factors)
     log_weights = np.log(np.maximum(mixture.weights, TINY))
-    found = np.full((len(log_weights),) * 2, np.nan)
+    found = []
     for i in sound:  # one row at a time, so that K rather than K² matrices are in memory
         j = sound[sound != i]
         in_units = whiteners[j] @ factors[i]
@@ -89,8 +116,17 @@ def _misclassified_in_columns(mixture: MultivariateMixture) -> Float[np.ndarray,
         # Equal covariances make a linear rule; rounding would leave a quadratic that decides where all else is equal.
         ratios[np.all(covariances[i] == covariances[j], axis=(-2, -1))] = 1.0
         gaps = np.einsum("jml,jm->jl", directions, (mixture.locs[i] - mixture.locs[j]) @ whiteners[i].T)
-        constants = 2.0 * (log_weights[j] - log_weights[i]) + np.sum(np.log(ratios) - ratios * gaps**2, axis=1)
-        found[i, j] = chance_of_positive(1.0 - ratios, -2.0 * ratios * gaps, constants)
+        found.append(_Rules(int(i), j, ratios, gaps, log_weights[j] - log_weights[i]))
+    return found
+
+
+def _misclassified_in_columns(rules: Sequence[_Rules], n_components: int, factor: float) -> Float[np.ndarray, "K K"]:
+    """ω_{j|i} of all pairs of components, where a factor of all covariances divides δ by its root."""
+    found = np.full((n_components, n_components), np.nan)
+    for i, others, ratios, unscaled, log_odds in rules:
+        gaps = unscaled / math.sqrt(factor)
+        constants = 2.0 * log_odds + np.sum(np.log(ratios) - ratios * gaps**2, axis=1)
+        found[i, others] = chance_of_positive(1.0 - ratios, -2.0 * ratios * gaps, constants)
     np.fill_diagonal(found, 1.0)
     return found
 

@@ -6,13 +6,14 @@ along any path from below to above that crosses the real axis between 0 and the 
 crosses at the saddle point and bends, as a hyperbola, toward the side where exp(K) decays (Rice 1980). In v, with
 s = s₀ + w (i sinh v ± tan θ (cosh v − 1)), the trapezoidal rule then converges exponentially, and small
 probabilities keep their digits. Where the integrand first grows along the bent path, the path is straight and the steps
-are halved until they agree.
+are halved until they agree. In many columns the integrand decays fast, so a coarse look along the path finds its end.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 
 BEND = math.tan(math.pi / 8.0)
 """tan θ: halfway between the directions in which a Gaussian factor and an exponential one stop decaying."""
@@ -21,8 +22,35 @@ FARTHEST = 45.0
 STEPS = 2.0 ** -np.arange(4, 12)
 """Of v; the next one is used where the one before is not sure to `ACCURACY`."""
 ACCURACY = 1e-8
-AT_ONCE = 2**20
+COARSE = 0.5
+"""Step of v with which the end of a path is found."""
+NEGLIGIBLE = 1e-18
+"""Of the integrand's peak: what lies beyond adds nothing."""
+AT_ONCE = 2**18
 """Forms × points in memory."""
+
+
+class Forms(NamedTuple):
+    """Forms whose mean is not positive, and their paths."""
+
+    a: Float[np.ndarray, "P d"]
+    """Of the squares."""
+    b_squared: Float[np.ndarray, "P d"]
+    """Of the linear terms."""
+    c: Float[np.ndarray, " P"]
+    """The constants."""
+    crossing: Float[np.ndarray, " P"]
+    """s₀."""
+    width: Float[np.ndarray, " P"]
+    """w."""
+    height: Float[np.ndarray, " P"]
+    """K(s₀)."""
+    bend: Float[np.ndarray, " P"]
+    """tan θ with the side to which the path bends; 0 for a straight one."""
+
+    def of(self, which: np.ndarray) -> "Forms":
+        """Some of the forms."""
+        return Forms(*(leaf[which] for leaf in self))
 
 
 def chance_of_positive(
@@ -76,27 +104,37 @@ def _tail(
         c: the constants.
         side: to which paths bend: 1 or −1, 0 for straight.
     """
-    found, sure, straight = np.zeros(len(c)), np.zeros(len(c), bool), side == 0.0
-    crossing, width, height = _saddle(a, b_squared, c)
+    found, sure = np.zeros(len(c)), np.zeros(len(c), bool)
+    forms = Forms(a, b_squared, c, *_saddle(a, b_squared, c), bend=BEND * side)
+    ends, grows = _ends(forms)
+    forms = forms._replace(bend=np.where(grows, 0.0, forms.bend))
+    ends[grows] = _ends(forms.of(grows))[0]
     for step in STEPS:
-        n_points = math.ceil(FARTHEST / step)
-        chunk = max(AT_ONCE // n_points, 1)
         todo = np.flatnonzero(~sure)
-        for first in range(0, len(todo), chunk):
-            one = todo[first : first + chunk]
-            bend = np.where(straight[one], 0.0, BEND * side[one])
-            values, grows = _integrand(a[one], b_squared[one], c[one], crossing[one], width[one], bend, step)
-            again = np.flatnonzero(grows & ~straight[one])
-            if len(again):
-                straight[one[again]] = True
-                redone = one[again]
-                values[again], _ = _integrand(
-                    a[redone], b_squared[redone], c[redone], crossing[redone], width[redone], 0.0 * redone, step
-                )
-            scale = np.exp(height[one]) * step / np.pi
-            found[one] = scale * values.sum(axis=1)
-            sure[one] = np.abs(found[one] - 2.0 * scale * values[:, ::2].sum(axis=1)) < ACCURACY
+        todo = todo[np.argsort(-ends[todo], kind="stable")]  # forms that are computed together have about one end
+        while len(todo):
+            v = np.arange(0.0, float(ends[todo[0]]), step)
+            one, todo = np.split(todo, [max(AT_ONCE // len(v), 1)])
+            some = forms.of(one)
+            values, grows = _integrand(some, v)
+            again = grows & (some.bend != 0.0)
+            if again.any():  # between the points of the coarse look
+                some.bend[again] = forms.bend[one[again]] = 0.0
+                ends[one[again]] = FARTHEST
+                values[again] = 0.0
+            scale = np.exp(some.height) * step / np.pi
+            found[one] = scale * np.imag(values.sum(axis=1))
+            sure[one] = ~again & (np.abs(found[one] - 2.0 * scale * np.imag(values[:, ::2].sum(axis=1))) < ACCURACY)
     return np.where(sure, found, np.nan)
+
+
+def _ends(forms: Forms) -> tuple[Float[np.ndarray, " P"], Bool[np.ndarray, " P"]]:
+    """The v beyond which the integrands are negligible, and whether they first grow."""
+    v = np.arange(0.0, FARTHEST, COARSE)
+    values, grows = _integrand(forms, v)
+    counts = np.abs(values) > NEGLIGIBLE * np.abs(values[:, :1])
+    last = len(v) - counts[:, ::-1].argmax(axis=1)
+    return np.minimum((last + 1) * COARSE, FARTHEST), grows
 
 
 def _saddle(
@@ -120,25 +158,17 @@ def _saddle(
     return s[:, 0], s[:, 0] / np.sqrt(curvature), height
 
 
-def _integrand(
-    a: Float[np.ndarray, "P d"],
-    b_squared: Float[np.ndarray, "P d"],
-    c: Float[np.ndarray, " P"],
-    crossing: Float[np.ndarray, " P"],
-    width: Float[np.ndarray, " P"],
-    bend: Float[np.ndarray, " P"],
-    step: float,
-) -> tuple[Float[np.ndarray, "P N"], Bool[np.ndarray, " P"]]:
-    """Real parts of exp(K(s) − K(s₀)) s'(v) / (i s), the first halved, and whether exp(K) exceeds its value at s₀."""
-    v = np.arange(0.0, FARTHEST, step)
-    s = crossing[:, None] + width[:, None] * (bend[:, None] * (np.cosh(v) - 1.0) + 1j * np.sinh(v))
-    speed = width[:, None] * (bend[:, None] * np.sinh(v) + 1j * np.cosh(v))
-    exponents = c[:, None] * s
-    for a_l, b_squared_l in zip(a.T, b_squared.T, strict=True):
+def _integrand(forms: Forms, v: Float[np.ndarray, " N"]) -> tuple[Complex[np.ndarray, "P N"], Bool[np.ndarray, " P"]]:
+    """exp(K(s) − K(s₀)) s'(v) / s, the first halved, and whether exp(K) exceeds its value at s₀."""
+    width, bend = forms.width[:, None], forms.bend[:, None]
+    s = forms.crossing[:, None] + width * (bend * (np.cosh(v) - 1.0) + 1j * np.sinh(v))
+    speed = width * (bend * np.sinh(v) + 1j * np.cosh(v))
+    exponents = forms.c[:, None] * s
+    for a_l, b_squared_l in zip(forms.a.T, forms.b_squared.T, strict=True):
         gap = 1.0 - 2.0 * a_l[:, None] * s
         exponents += 0.5 * b_squared_l[:, None] * (s * (s / gap)) - 0.5 * np.log(gap)
     exponents -= exponents[:, :1].real.copy()
-    values = (np.exp(exponents) * (speed / s)).imag
+    values = np.exp(exponents) * (speed / s)
     values[:, 0] *= 0.5
     # What overflows has decayed, or grown beyond any use.
     return values, ~np.all(exponents.real < 1.0, axis=1)

@@ -1,11 +1,13 @@
 """Random mixtures whose components overlap as much as asked, as MixSim makes them (Melnykov, Chen & Maitra 2012).
 
-Locs are uniform in the unit cube and covariances Wishart. Then all covariances are multiplied by the factor at which
-the overlap is the one asked for: 0 for a factor of 0, and for a large one that of the same components at one place. A
-mixture that never overlaps enough is drawn again. NumPy draws, seeded with the seed and the number of the try; the
-price: it may change its draws with a version.
+Locs are uniform in the unit cube and covariances Wishart, no more eccentric than asked: without a limit, those of
+many columns have nothing in common, and components at one place would not overlap. Then all covariances are
+multiplied by the factor at which the overlap is the one asked for: 0 for a factor of 0, and for a large one that of the
+same components at one place. A mixture that never overlaps enough is drawn again. NumPy draws, seeded with the seed and
+the number of the try; the price: it may change its draws with a version.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +15,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.model.overlap import Overlap, overlap
+from gmm_pipeline.model.overlap import Overlap, overlap_by_factor
 
 TRIES = 100
 """Mixtures that are drawn before the overlap is called out of reach."""
@@ -29,6 +31,7 @@ def random_mixture(
     n_components: int,
     n_columns: int,
     covariance: str,
+    eccentricity: float,
     least_weight: float,
     measure: Measure,
     asked: float,
@@ -40,6 +43,7 @@ def random_mixture(
         n_components: K, at least 2.
         n_columns: d.
         covariance: which of volume, shape and orientation the components share, one of the 14 names EII to VVV.
+        eccentricity: e, at least 0 and below 1: √(1 − λ_d/λ_1) of a covariance's eigenvalues is at most this.
         least_weight: of a component, at most 1/K, where all weights are equal.
         measure: what is asked for, the average overlap or the largest.
         asked: the value that it is to have, above 0.
@@ -49,26 +53,39 @@ def random_mixture(
     """
     largest = 0.0
     for number in range(TRIES):
-        mixture = _drawn(np.random.default_rng((seed, number)), n_components, n_columns, covariance, least_weight)
-        limit = measure(overlap(mixture._replace(locs=np.zeros_like(mixture.locs))))
+        mixture = _drawn(
+            np.random.default_rng((seed, number)), n_components, n_columns, covariance, eccentricity, least_weight
+        )
+        overlap_at = overlap_by_factor(mixture)
+        limit = measure(overlap_at(math.inf))
         if limit > asked:
-            return _spread(mixture, measure, asked)
+            factor = _factor(lambda factor, overlap_at=overlap_at: measure(overlap_at(factor)), asked)
+            return mixture._replace(covariances=factor * mixture.covariances)
         largest = max(largest, limit)
     raise InputError(
         "data",
         expected=f"an overlap that random mixtures of {n_components} components and {n_columns} columns can have",
         came=f"{asked:g}, where the most of {TRIES} mixtures was {largest:.3g}",
-        remedy="Ask for less overlap, or for a covariance model that shares more.",
+        remedy="Ask for less overlap, for a smaller eccentricity, or for a covariance model that shares more.",
     )
 
 
 def _drawn(
-    random: np.random.Generator, n_components: int, n_columns: int, covariance: str, least_weight: float
+    random: np.random.Generator,
+    n_components: int,
+    n_columns: int,
+    covariance: str,
+    eccentricity: float,
+    least_weight: float,
 ) -> MultivariateMixture:
     weights = least_weight + (1.0 - n_components * least_weight) * random.dirichlet(np.ones(n_components))
     locs = random.uniform(size=(n_components, n_columns))
     factors = random.normal(size=(n_components, n_columns, n_columns + 1))
     eigenvalues, orientations = np.linalg.eigh(factors @ np.swapaxes(factors, -2, -1))
+    # As in MixSim, the longest axis keeps its length, and the others are scaled between it and the shortest allowed.
+    longest, shortest = eigenvalues[:, -1:], eigenvalues[:, :1]
+    factor = eccentricity**2 * longest / np.maximum(longest - shortest, eccentricity**2 * longest)
+    eigenvalues = longest - factor * (longest - eigenvalues)
     volumes = np.exp(np.mean(np.log(eigenvalues), axis=-1))
     shapes = eigenvalues / volumes[:, None]
     volume, shape, orientation = covariance
@@ -87,21 +104,16 @@ def _composed(
     return 0.5 * (found + np.swapaxes(found, -2, -1))
 
 
-def _spread(mixture: MultivariateMixture, measure: Measure, asked: float) -> MultivariateMixture:
-    """The mixture with its covariances multiplied so that it overlaps as asked; some factor is known to be enough."""
-
-    def with_factor(log_factor: float) -> tuple[MultivariateMixture, float]:
-        moved = mixture._replace(covariances=np.exp(log_factor) * mixture.covariances)
-        return moved, measure(overlap(moved))
-
+def _factor(measured: Callable[[float], float], asked: float) -> float:
+    """The factor at which the overlap is the one asked for; some factor is known to be enough."""
     low, high = 0.0, 0.0
-    while with_factor(low)[1] > asked:
+    while measured(np.exp(low)) > asked:
         low -= 2.0
-    while with_factor(high)[1] < asked:
+    while measured(np.exp(high)) < asked:
         high += 2.0
     while True:
         middle = 0.5 * (low + high)
-        found, value = with_factor(middle)
+        value = measured(np.exp(middle))
         if abs(value - asked) <= ACCURACY * asked or not low < middle < high:
-            return found
+            return float(np.exp(middle))
         low, high = (low, middle) if value > asked else (middle, high)

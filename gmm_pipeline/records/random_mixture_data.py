@@ -12,7 +12,7 @@ from gmm_pipeline.records.data_checks import whole
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
 
 MOST_COMPONENTS, MOST_COLUMNS = 200, 200
-"""The overlap of every pair is computed some thirty times: about a minute for 100 components."""
+"""The overlap of every pair is computed some thirty times."""
 
 
 def generate(
@@ -24,6 +24,7 @@ def generate(
     average_overlap: float | int | None,
     maximum_overlap: float | int | None,
     covariance: Text,
+    eccentricity: float | int,
     least_weight: float | int,
     n_draws: int | float,
     counts: str,
@@ -39,6 +40,7 @@ def generate(
         average_overlap: mean of the pairs of components, between 0 and 1; None if the largest is given.
         maximum_overlap: largest of the pairs; None if the average is given.
         covariance: which covariances the components share, as in a fit.
+        eccentricity: of a covariance at most, √(1 − λ_d/λ_1) with its eigenvalues in descending order.
         least_weight: of a component, at most 1/K.
         n_draws: number of observations in all.
         counts: `exact` gives each component its share of the draws; `multinomial` draws the component of each datum.
@@ -56,6 +58,7 @@ def generate(
         n_components=n_components,
         n_columns=n_columns,
         covariance=model_of(str(covariance), "data.covariance"),
+        eccentricity=_eccentricity(eccentricity),
         least_weight=_share(least_weight, n_components),
         measure=measure,
         asked=asked,
@@ -109,6 +112,17 @@ def _average(found: Overlap) -> float:
 
 def _maximum(found: Overlap) -> float:
     return found.maximum
+
+
+def _eccentricity(value: float | int) -> float:
+    if 0.0 < value < 1.0:
+        return float(value)
+    raise InputError(
+        "data.eccentricity",
+        expected="a number between 0 and 1",
+        came=repr(value),
+        remedy="0.9 lets the longest axis of a component be 2.3 times as long as its shortest, 0.99 7 times.",
+    )
 
 
 def _share(value: float | int, n_components: int) -> float:

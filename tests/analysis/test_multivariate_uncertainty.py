@@ -207,6 +207,7 @@ def test_every_kind_of_sharing_has_the_errors_of_a_numerical_hessian(model):
         n_components=2,
         n_columns=3,
         covariance=model,
+        eccentricity=0.9,
         least_weight=0.4,
         measure=lambda found: found.average,
         asked=0.02,

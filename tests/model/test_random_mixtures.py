@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import MultivariateMixture
@@ -17,12 +18,22 @@ def maximum(found):
     return found.maximum
 
 
-def drawn(seed=0, n_components=4, n_columns=2, covariance="VVV", least_weight=0.1, measure=average, asked=0.05):
+def drawn(
+    seed=0,
+    n_components=4,
+    n_columns=2,
+    covariance="VVV",
+    eccentricity=0.9,
+    least_weight=0.1,
+    measure=average,
+    asked=0.05,
+):
     return random_mixture(
         seed,
         n_components=n_components,
         n_columns=n_columns,
         covariance=covariance,
+        eccentricity=eccentricity,
         least_weight=least_weight,
         measure=measure,
         asked=asked,
@@ -38,6 +49,28 @@ def test_the_overlap_is_the_one_asked_for(measure, asked, n_components, n_column
     assert found.locs.shape == (n_components, n_columns)
     assert found.weights.sum() == pytest.approx(1.0)
     assert found.weights.min() >= 0.1
+
+
+@pytest.mark.parametrize("n_columns", [32, 64])
+def test_many_columns_overlap_as_asked(n_columns):
+    """By draws: the classes that two components of equal weight give their own data."""
+    found, n_draws = drawn(0, 3, n_columns, least_weight=1 / 3, measure=maximum, asked=0.05), 20_000
+    random = np.random.default_rng(0)
+    normals = [stats.multivariate_normal(*of) for of in zip(found.locs, found.covariances, strict=True)]
+    draws = [normal.rvs(n_draws, random_state=random) for normal in normals]
+    wrong = np.array(
+        [[np.mean(two.logpdf(x) > one.logpdf(x)) for two in normals] for one, x in zip(normals, draws, strict=True)]
+    )
+    largest = np.max(wrong + wrong.T)
+    assert abs(largest - 0.05) < 5 * np.sqrt(0.05 / n_draws)
+
+
+@pytest.mark.parametrize("eccentricity", [0.3, 0.9, 0.999])
+def test_no_component_is_more_eccentric_than_asked(eccentricity):
+    eigenvalues = np.linalg.eigvalsh(drawn(n_columns=5, eccentricity=eccentricity).covariances)
+    found = np.sqrt(1.0 - eigenvalues[:, 0] / eigenvalues[:, -1])
+    assert np.all(found < eccentricity + 1e-9)
+    assert found.max() == pytest.approx(eccentricity, rel=1e-9) or eccentricity == 0.999
 
 
 def alike(values) -> bool:
