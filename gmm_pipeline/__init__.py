@@ -1,23 +1,25 @@
 """Reproducible Gaussian-mixture experiments: Hydra config in, a record and MLflow runs out.
 
-From Python: `fit` data in memory; `load` a fitted mixture, then ask it for `density`, `log_density`, `responsibilities`
-and `labels` of data, or for a `sample`. These are imported when they are first used, so that importing the package
-costs nothing.
+From Python: `fit` data in memory, or `load` an earlier fit; ask either for errors, labels and pictures, or for its
+`density`, `log_density`, `responsibilities` and `labels` at data, or for a `sample`. These are imported when they are
+first used, so that importing the package costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gmm_pipeline.api.fitting import fit
+    from gmm_pipeline.api.loading import load
     from gmm_pipeline.api.results import Fit
     from gmm_pipeline.errors import InputError
-    from gmm_pipeline.fitted import density, labels, load, log_density, responsibilities, sample
+    from gmm_pipeline.fitted import density, labels, log_density, responsibilities, sample
 
 _PLACES = {
     "Fit": "gmm_pipeline.api.results",
     "InputError": "gmm_pipeline.errors",
     "fit": "gmm_pipeline.api.fitting",
-    **dict.fromkeys(("density", "labels", "load", "log_density", "responsibilities", "sample"), "gmm_pipeline.fitted"),
+    "load": "gmm_pipeline.api.loading",
+    **dict.fromkeys(("density", "labels", "log_density", "responsibilities", "sample"), "gmm_pipeline.fitted"),
 }
 
 __all__ = [

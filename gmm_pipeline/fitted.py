@@ -1,10 +1,10 @@
-"""Load a fitted mixture and evaluate it on data, as in a notebook. NumPy in, NumPy out, float64 throughout.
+"""Evaluate a mixture, or a fit, on data, as in a notebook. NumPy in, NumPy out, float64 throughout.
 
     from gmm_pipeline import labels, load, log_density, responsibilities, sample
 
-    mixture = load("latest")                     # weights, locs, scales
-    labels(mixture, [-2.0, 0.5, 40.0])           # the most probable component of each
-    sample(mixture, 1000, seed=1)
+    fit = load("latest")                     # weights, locs, scales
+    labels(fit, [-2.0, 0.5, 40.0])           # the most probable component of each
+    sample(fit, 1000, seed=1)
 
 Data can be anything that NumPy reads as numbers: lists, arrays, columns of data frames. For a mixture of several
 columns, which has `covariances`, they are a table with a row per datum, its columns in the order of the fit. Anything
@@ -12,9 +12,7 @@ else raises an `InputError`, which is a ValueError. Nothing here needs a config 
 """
 
 import operator
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,39 +22,25 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 
 if TYPE_CHECKING:
-    from gmm_pipeline.model.natural import AnyMixture
+    from typing import Protocol
+
+    class HasComponents(Protocol):
+        """A mixture, or a fit: it has scales too, or covariances of several columns."""
+
+        @property
+        def weights(self) -> Float[np.ndarray, " K"]:  # noqa: D102
+            ...
+
+        @property
+        def locs(self) -> Float[np.ndarray, "K ..."]:  # noqa: D102
+            ...
+
 
 ROUNDING = 1e-6
 """How far from one the sum of hand-typed weights may be."""
 
 
-def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: str | None = None) -> "AnyMixture":
-    """The fitted mixture of a run, as `weights`, `locs` and `scales` in the data's units, ordered by loc.
-
-    One of several columns has `covariances`, and `scales` and `correlations` that follow; it is ordered by weight.
-
-    Args:
-        run: the folder of a record, `latest` for the newest one under `outputs_dir` (after a sweep its
-            best run, with a warning that says which), or the id of a run in MLflow.
-        outputs_dir: folder of the records and, unless `tracking_uri` says otherwise, of the store `mlflow.db`.
-        tracking_uri: of the store that has the run: sqlite:///FILE or the address of a server.
-
-    Raises:
-        InputError: there is no such run, or it has no result.
-        TrackingError: the store or the server failed.
-    """
-    from gmm_pipeline.records.finding import read_fitted
-    from gmm_pipeline.stages.finding import LATEST, best_of_sweep, record_folder
-
-    uri = tracking_uri if tracking_uri is not None else f"sqlite:///{Path(outputs_dir) / 'mlflow.db'}"
-    with record_folder(str(run), str(outputs_dir), uri) as record:
-        best = best_of_sweep(record.parent) if str(run) == LATEST else None
-        if best is not None and best.record == record:
-            warnings.warn(f"latest is {record}, {best.description}", stacklevel=2)
-        return read_fitted(record)
-
-
-def density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
+def density(mixture: "HasComponents", data: Any) -> Float[np.ndarray, " n"]:
     """Density of each datum: p(x_i) = Σ_j w_j N(x_i | μ_j, σ_j), per unit of the data.
 
     It underflows to 0 below 1e-308; `log_density` does not.
@@ -71,7 +55,7 @@ def density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
     return np.exp(log_density(mixture, data))
 
 
-def log_density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
+def log_density(mixture: "HasComponents", data: Any) -> Float[np.ndarray, " n"]:
     """Log density of each datum: log Σ_j w_j N(x_i | μ_j, σ_j), in nats, for a density per unit of the data.
 
     Their sum is the log-likelihood of the data.
@@ -87,7 +71,7 @@ def log_density(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, " n"]:
     return np.concatenate(found) if found else np.empty(0)
 
 
-def responsibilities(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, "n K"]:
+def responsibilities(mixture: "HasComponents", data: Any) -> Float[np.ndarray, "n K"]:
     """Probability that each component made each datum: r_ij = w_j N(x_i | μ_j, σ_j) / Σ_k w_k N(x_i | μ_k, σ_k).
 
     Args:
@@ -101,7 +85,7 @@ def responsibilities(mixture: "AnyMixture", data: Any) -> Float[np.ndarray, "n K
     return portable.evaluate(*components, _numbers(data, _n_columns(components)))[1].T
 
 
-def labels(mixture: "AnyMixture", data: Any) -> Int[np.ndarray, " n"]:
+def labels(mixture: "HasComponents", data: Any) -> Int[np.ndarray, " n"]:
     """The most probable component of each datum, counted from 0 in the order of the mixture; ties go to the first.
 
     Args:
@@ -115,7 +99,7 @@ def labels(mixture: "AnyMixture", data: Any) -> Int[np.ndarray, " n"]:
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def sample(mixture: "AnyMixture", n: int, seed: int) -> Float[np.ndarray, "n ..."]:
+def sample(mixture: "HasComponents", n: int, seed: int) -> Float[np.ndarray, "n ..."]:
     """Independent draws: z_i ~ Categorical(w), x_i ~ N(μ_z, σ_z); the same for the same seed and version of NumPy.
 
     Args:
@@ -135,7 +119,7 @@ def sample(mixture: "AnyMixture", n: int, seed: int) -> Float[np.ndarray, "n ...
     return locs[components] + np.einsum("nij,nj->ni", np.linalg.cholesky(spreads)[components], whitened)
 
 
-def _chunks(mixture: "AnyMixture", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+def _chunks(mixture: "HasComponents", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     components = _components(mixture)
     return portable.chunks(*components, _numbers(data, _n_columns(components)))
 
@@ -146,7 +130,7 @@ def _n_columns(components: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int | N
     return locs.shape[1] if locs.ndim > 1 else None
 
 
-def _components(mixture: "AnyMixture") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(mixture: "HasComponents") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, locs, and scales or covariances in float64, checked to be a mixture."""
     spread = "covariances" if hasattr(mixture, "covariances") else "scales"
     try:
@@ -192,7 +176,7 @@ def _no_mixture(came: str) -> InputError:
         expected="weights that are non-negative and sum to 1, and as many finite locs and positive scales, or positive "
         "definite covariances",
         came=came,
-        remedy="`load` returns a valid mixture.",
+        remedy="A fit, or its mixture, is one.",
     )
 
 

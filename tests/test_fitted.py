@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import made_records
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -250,7 +251,7 @@ def test_what_is_no_mixture_is_refused(change, came):
 
 def test_a_path_is_no_mixture():
     path: Any = "outputs/fit/mine"
-    with pytest.raises(InputError, match=r"mixture: .*`load` returns a valid mixture"):
+    with pytest.raises(InputError, match=r"mixture: .*A fit, or its mixture, is one"):
         log_density(path, [1.0])
 
 
@@ -288,16 +289,16 @@ def test_numbers_of_draws_and_seeds_are_whole(wrong):
 
 @pytest.fixture
 def record(tmp_path):
-    folder = tmp_path / "outputs" / "fit" / "mine"
-    write_json(folder / artifacts.PARAMETERS, {**artifacts.mixture_as_json(MIXTURE), "unconstrained": {}})
-    write_json(folder / artifacts.RECORD, {"status": "finished"})
-    return folder
+    return made_records.write_run(tmp_path / "outputs" / "fit" / "mine")
 
 
 def test_a_record_is_loaded_by_its_folder_or_as_the_latest(record):
     for found in (load(record), load(str(record)), load("latest", outputs_dir=record.parents[1])):
-        for values, expected in zip(found, MIXTURE, strict=True):
+        assert found.record == record
+        for values, expected in zip(found.mixture, made_records.TRUTH, strict=True):
             np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(found.labels, made_records.draws(300)[1])
+        np.testing.assert_array_equal(labels(found, made_records.TRUTH.locs), [0, 1])
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed"])

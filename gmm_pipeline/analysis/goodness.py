@@ -3,14 +3,13 @@
 This needs many data, an optimum, and a mixture in which no component has collapsed.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from gmm_pipeline.analysis import agreement, columns_agreement
-from gmm_pipeline.analysis.answers import Answer
-from gmm_pipeline.analysis.estimates import Job
-from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture
+from gmm_pipeline.records.reading import Record
 
 MOST_ELEMENTS = 10**7
 """Data × components: about a second."""
@@ -26,45 +25,43 @@ class Goodness(NamedTuple):
     """Whether the probability is an upper limit, as for several columns."""
 
 
-def can_be_judged(job: Job, answer: Answer) -> bool:
-    """Whether the answer is an optimum, and the data are small enough to evaluate quickly.
+def can_be_judged(run: Record) -> bool:
+    """Whether the fit is a sound optimum, and the data are few enough to evaluate quickly.
 
     Args:
-        job: with the data.
-        answer: the answer.
+        run: the record.
     """
-    few = len(job.dataset.data) * len(answer.fitted.locs) <= MOST_ELEMENTS
-    return bool(answer.is_sound and answer.metrics["converged"] and few)
+    few = len(run.data) * len(run.fitted.locs) <= MOST_ELEMENTS
+    return bool(run.finished and run.metrics.get("barred") is None and run.metrics["converged"] and few)
 
 
-def goodness_of_fit(job: Job, answer: Answer, *, simulations: int, seed: int) -> Goodness | None:
+def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | None:
     """How far the data are from the mixture, of several columns each by itself; None if there are too few.
 
     Rows with missing cells are left out.
 
     Args:
-        job: with the data.
-        answer: for which `can_be_judged` holds.
+        run: for which `can_be_judged` holds.
         simulations: for the p-value.
         seed: of the simulations.
     """
-    dataset = job.dataset
-    if isinstance(answer.fitted, MultivariateMixture):
-        complete = ~np.isnan(dataset.data).any(axis=1)
-        counts = dataset.counts[complete]
+    if isinstance(run.fitted, MultivariateMixture):
+        run = run.of_complete_rows
+        counts = np.ones(len(run.data)) if run.sample_weights is None else run.sample_weights
         if counts.sum() < agreement.FEW_DATA:
             return None
-        calibrations = columns_agreement.marginals(dataset.data[complete], counts, answer.fitted)
+        calibrations = columns_agreement.marginals(run.data, counts, cast(MultivariateMixture, run.fitted))
         return Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)
-    seen = agreement.calibration(agreement.sites_of(dataset.data, dataset.sample_weights), answer.fitted)
+    fitted = cast(Mixture, run.fitted)
+    seen = agreement.calibration(agreement.sites_of(run.data, run.sample_weights), fitted)
     if seen.total < agreement.FEW_DATA:
         return None
     null = agreement.null_of(
         seen.largest,
-        answer.fitted,
+        fitted,
         total=seen.total,
-        equal_scales=answer.equal_scales,
-        level=job.asked.level,
+        equal_scales=run.equal_scales,
+        level=float(run.config["level"]),
         simulations=simulations,
         seed=seed,
     )

@@ -15,7 +15,7 @@ from gmm_pipeline.execution.plugins import register_plugins
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.stages.running import check, resolved
 
-COMMAND = "fit"
+FIT = "fit"
 
 _composing = threading.Lock()
 """Hydra keeps what it composes from in global state."""
@@ -66,12 +66,13 @@ def _written(key: str, value: Any) -> str:
     )
 
 
-def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> dict[str, Any]:
-    """The resolved config of a fit, as plain containers.
+def composed(overrides: Sequence[str], config_dir: str | Path | None = None, *, command: str = FIT) -> dict[str, Any]:
+    """The resolved config of a command, as plain containers.
 
     Args:
         overrides: as on the command line.
         config_dir: a folder with YAML files of the user's, as for `--config-dir`.
+        command: its name.
 
     Raises:
         InputError: a key or its value cannot be used.
@@ -82,21 +83,21 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None) -> 
         lines = [*lines, hydra_list("hydra.searchpath", [f"file://{folder}"])]
     try:
         with _composing:
-            return _composed(lines)
+            return _composed(command, lines)
     except Exception as error:
-        mistake = as_mistake(error, COMMAND, lines)
+        mistake = as_mistake(error, command, lines)
         if mistake is None:
             raise
         raise mistake from None
 
 
-def _composed(overrides: list[str]) -> dict[str, Any]:
+def _composed(command: str, overrides: list[str]) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
 
     config.register()
     command_help.register()
     register_plugins()
-    primary = config_files.primary_of(COMMAND, overrides)
+    primary = config_files.primary_of(command, overrides)
     with home.in_configs(), initialize_config_dir(str(config.config_directory()), version_base="1.3"):
         cfg = compose(primary, overrides)
     check(cfg, overrides)

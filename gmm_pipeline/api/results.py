@@ -1,9 +1,10 @@
-"""What a fit from Python gives: estimates, errors, verdict, and the mixture at new data."""
+"""What a fit from Python gives: estimates, errors, verdict, pictures, and the mixture at new data."""
 
 import contextlib
 import html
 import io
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,17 +12,19 @@ from jaxtyping import Float, Int
 from omegaconf import DictConfig
 
 from gmm_pipeline import fitted
-from gmm_pipeline.analysis.answers import Answer
-from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_intervals
 from gmm_pipeline.analysis.rounding import with_error
 from gmm_pipeline.analysis.uncertainty import intervals
-from gmm_pipeline.analysis.wording import verdict
+from gmm_pipeline.api.composing import composed, overrides_of
+from gmm_pipeline.api.pictures import Animation, Plots, animation_of
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateMixture
-from gmm_pipeline.stages.fit import print_answer, summary
+from gmm_pipeline.records.artifacts import Assignments
+from gmm_pipeline.records.files import write_text
+from gmm_pipeline.records.reading import Errors, Record
+from gmm_pipeline.stages import report
 from gmm_pipeline.stages.goodness import goodness_of_fit
-from gmm_pipeline.stages.recording import selection_columns
+from gmm_pipeline.stages.printing import print_answer, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,24 +36,30 @@ class Fit:
     """A fitted mixture, with its errors and how far it can be trusted; components of one column are ordered by loc.
 
     Those of several columns are ordered by weight. Printed, it reads as the answer of the command line does; in a
-    notebook it is a table.
+    notebook it is a table. One that was just made and one that is loaded from its record are the same.
     """
 
-    def __init__(self, config: dict[str, Any], job: Job, answer: Answer):
-        """Keep an answer.
+    def __init__(self, run: Record, assignments: Assignments, folder: Path | None = None):
+        """Keep what is known of a fit.
 
         Args:
-            config: resolved.
-            job: what was fitted.
-            answer: its answer.
+            run: its record.
+            assignments: of its data.
+            folder: of the record; None if it was not written.
         """
-        self.config = config
-        self._job, self._answer = job, answer
+        self.record = folder
+        """The folder of the record; None if there is none."""
+        self._run, self._assignments = run, assignments
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All keys with their values."""
+        return self._run.config
 
     @property
     def mixture(self) -> AnyMixture:
         """Weights, locs, and scales or covariances, in the data's units."""
-        return self._answer.fitted
+        return self._run.fitted
 
     @property
     def weights(self) -> Float[np.ndarray, " K"]:
@@ -88,17 +97,18 @@ class Fit:
     @property
     def covariance_model(self) -> str:
         """One of mclust's names, EII to VVV; E or V of one column."""
-        return self._answer.covariance or ("E" if self._answer.equal_scales else "V")
+        return self._run.covariance_model
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, as far as they have names."""
-        return self._job.dataset.columns
+        data = self._run.data_info
+        return tuple(data.get("columns") or [name for name in [data.get("column")] if name is not None])
 
     @property
     def standard_errors(self) -> AnyErrors:
         """Of every parameter, from the observed information; NaN where it is undefined."""
-        return self._answer.asymptotic.standard_errors
+        return cast(Errors, self._run.asymptotic).standard_errors
 
     def intervals(self, level: float | None = None, *, method: str = ASYMPTOTIC) -> tuple[AnyErrors, AnyErrors]:
         """Lower and upper ends of intervals for each parameter, one at a time.
@@ -118,7 +128,7 @@ class Fit:
         if method not in METHODS:
             raise InputError("method", expected=" or ".join(METHODS), came=repr(method), remedy=f"Use {ASYMPTOTIC!r}.")
         if method == BOOTSTRAP:
-            found = self._answer.bootstrap
+            found = None if self._run.bootstrap is None else self._run.bootstrap.intervals
             if found is None or level != own:
                 came = "none" if found is None else f"level {level:g}, and the bootstrap was made for {own:g}"
                 remedy = f"Fit with bootstrap=500, level={level:g}."
@@ -130,43 +140,41 @@ class Fit:
     @property
     def metrics(self) -> dict[str, Any]:
         """As a record's `metrics.json` has them: `log_likelihood`, `bic` and `loss` in nats, `hit_rate`, and others."""
-        return dict(self._answer.metrics)
+        return dict(self._run.metrics)
 
     @property
     def converged(self) -> bool:
         """Whether the fit stopped by its tolerances."""
-        return bool(self._answer.metrics["converged"])
+        return bool(self._run.metrics["converged"])
 
     @cached_property
     def verdict(self) -> tuple[str, ...]:
         """How far the answer can be trusted, in clauses; problems come first."""
-        if self._answer.diverged:
-            return tuple(verdict(self._job.asked, self._answer))
-        return (*verdict(self._job.asked, self._answer), *goodness_of_fit(self._job, self._answer))
+        return (*self._run.about["verdict"], *goodness_of_fit(self._run))
 
     @property
     def selection(self) -> "pd.DataFrame | None":
         """The candidates that were compared, one row each; None if there was nothing to choose."""
-        if not self._answer.candidates:
+        if self._run.selection is None:
             return None
         import pandas as pd
 
-        return pd.DataFrame(selection_columns(self._answer))
+        return pd.DataFrame(self._run.selection)
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
         """The most probable component of each datum of the fit."""
-        return self._answer.assignments.labels
+        return self._assignments.labels
 
     @property
     def responsibilities(self) -> Float[np.ndarray, "n K"]:
         """Probability that each component made each datum of the fit."""
-        return self._answer.assignments.responsibilities
+        return self._assignments.responsibilities
 
     @property
     def rows(self) -> Int[np.ndarray, " n"] | None:
         """The row of each datum, from 0, if rows without a value were left out."""
-        return self._answer.assignments.rows
+        return self._assignments.rows
 
     def predict(self, data: Any) -> Int[np.ndarray, " n"]:
         """The most probable component of each new datum; see `gmm_pipeline.labels`.
@@ -202,21 +210,57 @@ class Fit:
         """
         return fitted.sample(self.mixture, n, seed)
 
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `fit.plot()` of the fitted density, and `fit.plot.selection(ax=ax)` and others by name."""
+        return Plots(self._run)
+
+    def animate(self, **settings: Any) -> Animation:
+        """The training as a film, which a notebook shows.
+
+        Args:
+            **settings: `frames`, `fps`, `hold`, `dpi` and `size` of the key `animation`; those of the config otherwise.
+
+        Raises:
+            InputError: a setting cannot be used.
+        """
+        return animation_of(self._run, settings)
+
+    def report(self, output: str | Path | None = None, **keys: Any) -> Path:
+        """Write the page about the fit, one HTML file, and return its path.
+
+        Args:
+            output: of the file; None for `report.html` beside the record.
+            **keys: of the command `report`, such as `quantiles=200`.
+
+        Raises:
+            InputError: the fit has no record, a key cannot be used, or the extra `report` is not installed.
+        """
+        if self.record is None:
+            remedy = "Fit with record=True or record='FOLDER'."
+            raise InputError("report", expected="a fit with a record", came="one without", remedy=remedy)
+        named = {} if output is None else {"output": str(output)}
+        cfg = DictConfig(composed(overrides_of({"run": str(self.record), **named, **keys}), command="report"))
+        report.check(cfg)
+        file = report.output_of(cfg, self.record)
+        write_text(file, report.page_of_run(cfg, self.record))
+        return file
+
     def __repr__(self) -> str:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            print_answer(DictConfig(self.config), self._job, self._answer)
+            print_answer(self._run)
         return printed.getvalue().rstrip()
 
     def _repr_html_(self) -> str:
         """Parameters with their errors, the verdict and BIC, for a notebook."""
-        unit = f" [{self._job.dataset.unit}]" if self._job.dataset.unit else ""
+        unit = f" [{self._run.unit}]" if self._run.unit else ""
         heads, rows = self._table(unit)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
         body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         said = "".join(f"<li>{html.escape(clause)}</li>" for clause in self.verdict)
         return (
-            f"<p>{html.escape(summary(self._job, self._answer))}</p>"
+            f"<p>{html.escape(summary(self._run))}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{said}</ul>"
         )
 

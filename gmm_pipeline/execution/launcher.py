@@ -38,8 +38,9 @@ from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.fit import summary
 from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
+from gmm_pipeline.stages.printing import summary
+from gmm_pipeline.stages.recording import record_of_fit
 from gmm_pipeline.stages.running import overrides, remove_record, resolved
 from gmm_pipeline.tracking.store import check_tracking
 
@@ -260,8 +261,9 @@ class BatchLauncher:
         except OSError:
             # The disk is full for the other runs too.
             remove_record(record, ".hydra", "fit")
-            if outcome is not None and outcome.job is not None and outcome.answer is not None:
-                terminal.say(f"{' '.join(run.overrides)}: {summary(outcome.job, outcome.answer)}; not recorded")
+            if outcome is not None and outcome.job is not None and outcome.answer is not None and run.asked is not None:
+                unwritten = record_of_fit(run.asked.content, outcome.job, outcome.answer)
+                terminal.say(f"{' '.join(run.overrides)}: {summary(unwritten)}; not recorded")
             raise
         sweep.log(run.number, written)
         return returned

@@ -124,7 +124,7 @@ def plan(
 
 def _gaps_of(dataset: Dataset) -> list[str]:
     """How many rows of its file a data set lacks, as a sentence; empty if it has all."""
-    missing = left_out(dataset)
+    missing = left_out(len(dataset.data), dataset.n_missing, dataset.n_incomplete)
     of_column = "" if dataset.column is None else f", column {dataset.column!r}"
     place = f"{shown(Path(dataset.source))}{of_column}"
     return [f"{place}: {len(dataset.data):,} observations{missing}"] if missing else []

@@ -22,9 +22,11 @@ EQUAL: dict[str, Any] = {"color": "0.55", "linewidth": 0.8, "zorder": 1}
 
 
 def draw_mahalanobis(
-    found: Sequence[columns_agreement.Distances],
+    data: Float[np.ndarray, "n d"],
+    sample_weights: Float[np.ndarray, " n"] | None,
+    fitted: MultivariateMixture,
+    responsibilities: Float[np.ndarray, "K n"],
     *,
-    n_columns: int,
     level: float,
     figure: Figure | SubFigure,
     omitted: str = "",
@@ -32,17 +34,22 @@ def draw_mahalanobis(
     """Squared distances from each component against χ², one panel per component, the heaviest ones first.
 
     Args:
-        found: of the components, in order.
-        n_columns: degrees of freedom.
+        data: of d columns.
+        sample_weights: how often each datum counts; None for once each.
+        fitted: the mixture.
+        responsibilities: of the components for each datum.
         level: of the bands.
         figure: where to draw.
         omitted: which observations are not shown, or nothing.
     """
+    found = columns_agreement.distances(
+        data, sample_weights, fitted, responsibilities, level=level, most=MOST_QUANTILES
+    )
     shown = found[:MOST_PANELS]
     if not shown:
         figure.text(0.5, 0.5, "no component has enough observations", ha="center", **pages.NOTE)
         return []
-    grid = drawing.panels_of(figure, len(shown), f"quantiles of χ²({n_columns})")
+    grid = drawing.panels_of(figure, len(shown), f"quantiles of χ²({data.shape[1]})")
     for axes, one in zip(grid, shown, strict=True):
         _draw_quantiles(axes, one)
         axes.set_title(f"component {one.component}, n = {one.observations:,.0f}", fontsize="small")
@@ -70,7 +77,9 @@ def _draw_quantiles(axes: Axes, one: columns_agreement.Distances) -> None:
 
 
 def draw_marginals(
-    calibrations: Sequence[agreement.Calibration],
+    data: Float[np.ndarray, "n d"],
+    sample_weights: Float[np.ndarray, " n"] | None,
+    fitted: MultivariateMixture,
     *,
     columns: Sequence[str],
     level: float,
@@ -80,12 +89,15 @@ def draw_marginals(
     """The empirical CDF of each column, at the middle of its steps, less that of its marginal mixture.
 
     Args:
-        calibrations: of the columns.
-        columns: their names.
+        data: of d columns.
+        sample_weights: how often each datum counts; None for once each.
+        fitted: the mixture.
+        columns: names of the columns.
         level: of the band.
         ax: where to draw.
         omitted: which observations are not shown, or nothing.
     """
+    calibrations = columns_agreement.marginals(data, sample_weights, fitted)
     largest = columns_agreement.deviations(calibrations)
     shown = np.sort(np.argsort(-largest, kind="stable")[:MOST_LINES])
     half = agreement.kolmogorov(level) / np.sqrt(calibrations[0].total)
@@ -104,36 +116,3 @@ def draw_marginals(
     pages.put_legend(ax, title="column: largest\ndeviation × √n")
     pages.note(ax, [f"the {len(shown)} of {len(columns)} columns that deviate most" if more else "", omitted])
     return ax
-
-
-def draw_agreement(
-    data: Float[np.ndarray, "n d"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    columns: Sequence[str],
-    level: float,
-    omitted: str = "",
-    paper: pages.Paper,
-) -> dict[str, pages.Page]:
-    """Both pictures, by name.
-
-    Args:
-        data: of d columns.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture.
-        responsibilities: of the components for each datum.
-        columns: names of the columns.
-        level: of the bands.
-        omitted: which observations are not shown, or nothing.
-        paper: of the pages.
-    """
-    found = columns_agreement.distances(
-        data, sample_weights, fitted, responsibilities, level=level, most=MOST_QUANTILES
-    )
-    calibrations = columns_agreement.marginals(data, sample_weights, fitted)
-    return {
-        "mahalanobis": paper.on_figure(draw_mahalanobis, found, n_columns=len(columns), level=level, omitted=omitted),
-        "marginals": paper.on_axes(draw_marginals, calibrations, columns=columns, level=level, omitted=omitted),
-    }

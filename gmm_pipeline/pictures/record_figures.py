@@ -1,14 +1,17 @@
-"""All pictures of a record, by whether its data have one column or several.
+"""The pictures of a record, by whether its data have one column or several.
 
-Both have a picture of the fitted density and one of the parameters over the steps, under the same names.
+Both have a picture of the fitted density and one of the parameters over the steps, under the same names. Each picture
+waits until somebody draws it: on a page of this program, or in axes or a figure of their own.
 """
 
-from typing import Any, cast
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 from gmm_pipeline.analysis import starts
 from gmm_pipeline.analysis.candidates import chosen_row
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, is_finite
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture, is_finite
 from gmm_pipeline.pictures import (
     agreement_figures,
     classification_figures,
@@ -23,27 +26,41 @@ from gmm_pipeline.pictures.selection_figure import draw_selection_table
 from gmm_pipeline.records.reading import Record
 
 
-def draw_record(run: Record, replicates: AnyMixture | None, *, paper: Paper) -> dict[str, Page]:
-    """The pictures of a record, by name.
+class Picture(NamedTuple):
+    """What draws one picture of a record."""
+
+    draw: Callable[..., Any]
+    """Called with `ax` or, if the picture has several axes, `figure`; returns the axes."""
+    has_panels: bool
+
+    def on(self, paper: Paper) -> Page:
+        """A page with the picture.
+
+        Args:
+            paper: of the page.
+        """
+        return (paper.on_figure if self.has_panels else paper.on_axes)(self.draw)
+
+
+def pictures_of(run: Record) -> dict[str, Picture]:
+    """The pictures that a record has, by name.
 
     Args:
         run: the record.
-        replicates: of its bootstrap, [B, K]; None if there are none.
-        paper: of the pages.
     """
-    drawn = _of_columns(run, paper) if isinstance(run.fitted, MultivariateMixture) else _of_numbers(run, paper)
+    found = _of_columns(run) if isinstance(run.fitted, MultivariateMixture) else _of_numbers(run)
     surest = run.bootstrap or run.asymptotic
     intervals = None if surest is None else surest.intervals
-    drawn["loss"] = paper.on_axes(figures.draw_loss, run.history)
-    drawn["weights"] = paper.on_axes(
+    found["loss"] = _on_axes(figures.draw_loss, run.history)
+    found["weights"] = _on_axes(
         estimate_figures.draw_weights, run.fitted, run.truth, intervals=intervals, unit=run.unit
     )
     if starts.worth_drawing(run.restarts):
-        drawn["restarts"] = paper.on_axes(estimate_figures.draw_restarts, run.restarts)
-    if replicates is not None and run.bootstrap and run.asymptotic:
-        drawn["bootstrap"] = paper.on_figure(
+        found["restarts"] = _on_axes(estimate_figures.draw_restarts, run.restarts)
+    if run.replicates is not None and run.bootstrap and run.asymptotic:
+        found["bootstrap"] = _on_figure(
             estimate_figures.draw_bootstrap,
-            replicates,
+            run.replicates,
             run.fitted,
             run.truth,
             intervals=run.bootstrap.intervals,
@@ -53,46 +70,50 @@ def draw_record(run: Record, replicates: AnyMixture | None, *, paper: Paper) -> 
         )
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
-        drawn["selection"] = paper.on_axes(draw_selection_table, run.selection, chosen_row(run.selection), criterion)
-    return drawn
+        found["selection"] = _on_axes(draw_selection_table, run.selection, chosen_row(run.selection), criterion)
+    return found
 
 
-def _of_numbers(run: Record, paper: Paper) -> dict[str, Page]:
+def _on_axes(draw: Callable[..., Any], *values: Any, **named: Any) -> Picture:
+    return Picture(functools.partial(draw, *values, **named), has_panels=False)
+
+
+def _on_figure(draw: Callable[..., Any], *values: Any, **named: Any) -> Picture:
+    return Picture(functools.partial(draw, *values, **named), has_panels=True)
+
+
+def _of_numbers(run: Record) -> dict[str, Picture]:
     fitted, truth = cast(Mixture, run.fitted), cast(Mixture | None, run.truth)
     seen, labels = (run.data, run.sample_weights, fitted), {"name": run.data_info["name"], "unit": run.unit}
-    drawn = {
-        "fitted_density": paper.on_axes(figures.draw_density, *seen, truth, degenerate=run.degenerate, **labels),
-        "parameter_traces": paper.on_figure(figures.draw_parameter_traces, run.history, truth, unit=run.unit),
+    found = {
+        "fitted_density": _on_axes(figures.draw_density, *seen, truth, degenerate=run.degenerate, **labels),
+        "parameter_traces": _on_figure(figures.draw_parameter_traces, run.history, truth, unit=run.unit),
     }
     if len(fitted.locs) > 1 and is_finite(fitted):
-        drawn["classification"] = paper.on_axes(classification_figures.draw_classification, *seen, **labels)
-        drawn["uncertainty"] = paper.on_axes(classification_figures.draw_uncertainty, *seen, **labels)
-    return drawn
+        found["classification"] = _on_axes(classification_figures.draw_classification, *seen, **labels)
+        found["uncertainty"] = _on_axes(classification_figures.draw_uncertainty, *seen, **labels)
+    return found
 
 
-def _of_columns(run: Record, paper: Paper) -> dict[str, Page]:
+def _of_columns(run: Record) -> dict[str, Picture]:
     fitted, truth = cast(MultivariateMixture, run.fitted), cast(MultivariateMixture | None, run.truth)
     columns, omitted = run.columns, run.incomplete
-    drawn = {"parameter_traces": paper.on_figure(plane_traces.draw_movements, run.history, truth)}
+    found = {"parameter_traces": _on_figure(plane_traces.draw_movements, run.history, truth)}
     run = run.of_complete_rows
     if planes.lost(fitted) or not len(run.data):
-        return drawn
+        return found
     _, responsibilities = portable.evaluate(*fitted, run.data)
     everything = run.data, run.sample_weights, fitted, truth, responsibilities
     named: dict[str, Any] = {"columns": columns, "unit": run.unit, "degenerate": run.degenerate, "omitted": omitted}
-    drawn["fitted_density"] = paper.on_axes(pairs_figure.draw_columns, *everything, **named)
+    found["fitted_density"] = _on_axes(pairs_figure.draw_columns, *everything, **named)
     if len(columns) > 2:
-        drawn["pairs"] = paper.on_figure(pairs_figure.draw_pairs, *everything, **named)
-        drawn["parallel_coordinates"] = paper.on_axes(pairs_figure.draw_parallel, fitted, columns=columns)
+        found["pairs"] = _on_figure(pairs_figure.draw_pairs, *everything, **named)
+        found["parallel_coordinates"] = _on_axes(pairs_figure.draw_parallel, fitted, columns=columns)
+    seen = run.data, run.sample_weights, fitted
     if len(fitted.locs) > 1:
-        seen = run.data, run.sample_weights, fitted, responsibilities
         labels = {"columns": columns, "unit": run.unit, "omitted": omitted}
-        drawn["uncertainty"] = paper.on_axes(pairs_figure.draw_uncertainty, *seen, **labels)
-    agreement: dict[str, Any] = {
-        "columns": columns,
-        "level": float(run.config["level"]),
-        "omitted": omitted,
-        "paper": paper,
-    }
-    drawn |= agreement_figures.draw_agreement(run.data, run.sample_weights, fitted, responsibilities, **agreement)
-    return drawn
+        found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, *seen, responsibilities, **labels)
+    agreeing: dict[str, Any] = {"level": float(run.config["level"]), "omitted": omitted}
+    found["mahalanobis"] = _on_figure(agreement_figures.draw_mahalanobis, *seen, responsibilities, **agreeing)
+    found["marginals"] = _on_axes(agreement_figures.draw_marginals, *seen, columns=columns, **agreeing)
+    return found

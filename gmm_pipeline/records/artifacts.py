@@ -40,7 +40,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
-from gmm_pipeline.records.files import Part, whole_file, write_columns, write_text
+from gmm_pipeline.records.files import Part, read_columns, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -74,6 +74,7 @@ DATUM = "datum"
 """The only column of data in a table of assignments; several have their own names."""
 OWN = re.compile(r"row|sample_weight|label|uncertainty|log_density|responsibility_\d+")
 """Names of the other columns of such a table."""
+RESPONSIBILITY = re.compile(r"responsibility_\d+")
 OF_DATA = "data_"
 """What precedes the name of a column of data that is one of these."""
 
@@ -291,3 +292,23 @@ def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) 
     write_columns(record / ASSIGNMENTS, columns)
     if len(assignments.data) <= csv_rows:
         write_columns(record / ASSIGNMENTS_CSV, columns)
+
+
+def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignments:
+    """Read what `write_assignments` wrote.
+
+    Args:
+        record: its folder.
+        columns: names of several columns.
+    """
+    table = read_columns(record / ASSIGNMENTS)
+    weights, rows = table.get("sample_weight"), table.get("row")
+    responsibilities = [column.to_numpy() for name, column in table.items() if RESPONSIBILITY.fullmatch(name)]
+    return Assignments(
+        data_in(table),
+        None if weights is None else weights.to_numpy().astype(np.float64),
+        table["label"].to_numpy().astype(np.int64),
+        np.stack(responsibilities, axis=1),
+        None if rows is None else rows.to_numpy() - 1,
+        columns,
+    )

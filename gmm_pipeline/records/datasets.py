@@ -67,6 +67,11 @@ class Dataset(NamedTuple):
         return self.columns[0] if self.data.ndim == 1 and self.columns else None
 
     @property
+    def n_missing(self) -> int:
+        """Rows of the file that are left out, since they have no value."""
+        return 0 if self.n_rows is None else self.n_rows - len(self.data)
+
+    @property
     def n_incomplete(self) -> int:
         """Rows of which some values are missing, and others not."""
         return int(np.isnan(self.data).any(axis=1).sum()) if self.data.ndim > 1 else 0
@@ -95,7 +100,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "column": dataset.column,
         **({"columns": list(dataset.columns)} if dataset.data.ndim > 1 else {}),
         "n_data": len(dataset.data),
-        "n_missing": 0 if dataset.n_rows is None else dataset.n_rows - len(dataset.data),
+        "n_missing": dataset.n_missing,
         **({"n_incomplete": dataset.n_incomplete} if dataset.n_incomplete else {}),
         "sample_weights": dataset.sample_weights is not None,
         "digest": dataset.digest,
@@ -103,13 +108,19 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def left_out(dataset: Dataset) -> str:
-    """How many rows of the file had no value, and how many not all, in brackets; empty if all have all."""
+def left_out(n_data: int, n_missing: int, n_incomplete: int) -> str:
+    """How many rows of the file had no value, and how many not all, in brackets; empty if all have all.
+
+    Args:
+        n_data: rows with values.
+        n_missing: rows without a value.
+        n_incomplete: rows with values that lack some.
+    """
     said = []
-    if dataset.rows is not None and dataset.n_rows is not None:
-        said.append(f"{dataset.n_rows - len(dataset.rows):,} of {dataset.n_rows:,} rows without a value are left out")
-    if dataset.n_incomplete:
-        said.append(f"{dataset.n_incomplete:,} of {len(dataset.data):,} rows have missing cells")
+    if n_missing:
+        said.append(f"{n_missing:,} of {n_data + n_missing:,} rows without a value are left out")
+    if n_incomplete:
+        said.append(f"{n_incomplete:,} of {n_data:,} rows have missing cells")
     return f" ({'; '.join(said)})" if said else ""
 
 

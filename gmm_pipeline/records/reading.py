@@ -1,4 +1,4 @@
-"""A record's files as plain objects, for pictures, the animation and the page.
+"""A record as plain objects, for what is printed, pictures, the animation, the page, and a fit from Python.
 
 What an older record lacks is None or empty. Labels and responsibilities are not read: for millions of observations a
 page needs only the data.
@@ -52,10 +52,13 @@ class Record(NamedTuple):
     truth: AnyMixture | None
     degenerate: list[int]
     """Components, in the order of the fitted ones."""
-    equal_scales: bool
+    covariance_model: str
+    """One of mclust's names, EII to VVV; E or V of one column."""
     learned: dict[str, float]
     asymptotic: Errors | None
     bootstrap: Errors | None
+    replicates: AnyMixture | None
+    """[B, K], of the bootstrap."""
     restarts: list[dict[str, Any]]
     selection: dict[str, list[Any]] | None
     """Columns of the table of candidates; None if there was nothing to choose."""
@@ -68,6 +71,11 @@ class Record(NamedTuple):
     def finished(self) -> bool:
         """Whether its numbers are a result."""
         return self.about["status"] == FINISHED
+
+    @property
+    def equal_scales(self) -> bool:
+        """Whether components of one column have one scale."""
+        return self.covariance_model == "E"
 
     @property
     def unit(self) -> str | None:
@@ -130,23 +138,18 @@ def read(folder: Path) -> Record:
         OSError: a file is missing.
         ValueError: a file is damaged or incomplete.
     """
-    data, parameters = read_json(folder / artifacts.DATA), read_json(folder / artifacts.PARAMETERS)
-    truth, level = data.get("truth"), parameters.get("level", 0.0)
     columns = read_columns(folder / artifacts.ASSIGNMENTS)
     weights = columns.get("sample_weight")
-    restarts, selection = folder / artifacts.RESTARTS, folder / artifacts.SELECTION
-    return Record(
+    restarts, selection, replicates = (
+        folder / name for name in (artifacts.RESTARTS, artifacts.SELECTION, artifacts.REPLICATES)
+    )
+    return record_of(
         about=read_json(folder / artifacts.RECORD),
         config=contents.read_config(folder),
-        data_info=data,
+        data_info=read_json(folder / artifacts.DATA),
+        parameters=read_json(folder / artifacts.PARAMETERS),
         metrics=read_json(folder / artifacts.METRICS),
-        fitted=artifacts.mixture_from_json(parameters),
-        truth=None if truth is None else artifacts.mixture_from_json(truth),
-        degenerate=list(parameters.get("degenerate", [])),
-        equal_scales=parameters.get("scales_are") == "equal",
-        learned=dict(parameters.get("learned", {})),
-        asymptotic=_errors(parameters, level, ASYMPTOTIC),
-        bootstrap=_errors(parameters.get("bootstrap", {}), level, BOOTSTRAP),
+        replicates=artifacts.read_mixtures(replicates) if replicates.exists() else None,
         restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
         selection={name: list(column.to_pylist()) for name, column in read_columns(selection).items()}
         if selection.exists()
@@ -154,6 +157,29 @@ def read(folder: Path) -> Record:
         history=artifacts.read_history(folder / artifacts.HISTORY),
         data=artifacts.data_in(columns),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
+    )
+
+
+def record_of(*, data_info: dict[str, Any], parameters: Mapping[str, Any], **others: Any) -> Record:
+    """A record from the contents of its files.
+
+    Args:
+        data_info: the content of `data.json`.
+        parameters: the content of `parameters.json`.
+        **others: the fields that are not in these.
+    """
+    truth, level = data_info.get("truth"), parameters.get("level", 0.0)
+    of_one_column = "E" if parameters.get("scales_are") == "equal" else "V"
+    return Record(
+        data_info=data_info,
+        fitted=artifacts.mixture_from_json(parameters),
+        truth=None if truth is None else artifacts.mixture_from_json(truth),
+        degenerate=list(parameters.get("degenerate", [])),
+        covariance_model=parameters.get("covariance_model", of_one_column),
+        learned=dict(parameters.get("learned", {})),
+        asymptotic=_errors(parameters, level, ASYMPTOTIC),
+        bootstrap=_errors(parameters.get("bootstrap", {}), level, BOOTSTRAP),
+        **others,
     )
 
 

@@ -9,7 +9,7 @@ import logging
 import math
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,23 +19,21 @@ from omegaconf import DictConfig
 from gmm_pipeline import program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
-from gmm_pipeline.analysis.matching import matched_truth
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
-from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.model.priors import flat
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.datasets import doubts_about_weights, left_out, taken_columns, why_singular
+from gmm_pipeline.records.datasets import doubts_about_weights, taken_columns, why_singular
+from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.goodness import goodness_of_fit
 from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
-from gmm_pipeline.stages.recording import about, divergence, linked, selection_columns, write_record, write_results
+from gmm_pipeline.stages.printing import print_answer, summary
+from gmm_pipeline.stages.recording import about, divergence, linked, record_of_fit, write_record, write_results
 from gmm_pipeline.stages.running import (
     command_line,
     is_alone,
@@ -69,6 +67,7 @@ class Done(NamedTuple):
     """The resolved config."""
     job: Job
     result: Answer
+    made: Record
     directory: Path
     tracked: bool
     failed: str
@@ -126,21 +125,22 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         kinds = {"pictured": pictured, "of_sweep": not is_alone()}
         saved = save(content, overrides(), job, result, directory, began, timings, **kinds, command=command)
     except OSError:
-        print_answer(cfg, job, result)  # it is stored nowhere else
+        print_answer(record_of_fit(content, job, result))  # it is stored nowhere else
         raise
     for line in verdict(job.asked, result):
         log.info("%s", line)
-    tracked = _track(content["tracking"], directory, timings)
+    tracked = track(content["tracking"], directory, timings, _warn)
     try:
         write_record(directory, {**saved.record, **tracked}, timings, timed=cfg.timings)
     except OSError as error:
         _warn(f"times and tracking are missing from {error.filename}: {error.strerror}. Everything else is complete.")
-    return Done(content, job, result, directory, bool(tracked), saved.failed)
+    return Done(content, job, result, saved.made, directory, bool(tracked), saved.failed)
 
 
 class Saved(NamedTuple):
     """What was written of a fit."""
 
+    made: Record
     record: dict[str, Any]
     """The content of `record.json`, without its timings."""
     failed: str
@@ -183,13 +183,14 @@ def save(
         write_results(content, job, result, directory, of_sweep=of_sweep)
         record = {**about(content, run_overrides, job, result, directory, began), **more}
         write_record(directory, record, timings, timed=content["timings"])
-    log.info("%s", summary(job, result))
+    made = record_of_fit(content, job, result)
+    log.info("%s", summary(made))
     if not pictured:
-        return Saved(record, "")
+        return Saved(made, record, "")
     failed = picture(DictConfig(content), directory, timings)
     with contextlib.suppress(OSError):
         write_record(directory, record, timings, timed=content["timings"])
-    return Saved(record, failed)
+    return Saved(made, record, failed)
 
 
 def objective_of(result: Answer, objective: str) -> float:
@@ -217,8 +218,17 @@ def note_data(job: Job) -> list[str]:
     return doubts
 
 
-def _track(tracking: Mapping[str, Any], directory: Path, timings: Timings) -> dict[str, Any]:
-    """Log the finished record; returns where. A store that is down costs a warning, not the result."""
+def track(
+    tracking: Mapping[str, Any], directory: Path, timings: Timings, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Log the finished record; returns where. A store that is down costs a warning, not the result.
+
+    Args:
+        tracking: the config group.
+        directory: of the record.
+        timings: of the run; the time of logging is added.
+        warn: called with what went wrong.
+    """
     if tracking["uri"] is None:
         return {}
     from gmm_pipeline.tracking.runs import TrackingError, log_record
@@ -227,7 +237,7 @@ def _track(tracking: Mapping[str, Any], directory: Path, timings: Timings) -> di
         with timings.section("tracking"):
             tracked = log_record(directory, **tracking)
     except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
-        _warn(f"{error} To upload it later: {log_command(directory, tracking['uri'])}")
+        warn(f"{error} To upload it later: {log_command(directory, tracking['uri'])}")
         return {}
     return {"tracking": tracked._asdict()}
 
@@ -237,39 +247,12 @@ def _warn(message: str) -> None:
     terminal.warn(message)
 
 
-def summary(job: Job, result: Answer) -> str:
-    """A run in one line.
-
-    Args:
-        job: what was fitted.
-        result: of the fit.
-    """
-    metrics = result.metrics
-    equal = " with equal scales" if result.equal_scales and metrics["n_components"] != 1 else ""
-    columns = f" of {len(job.dataset.columns)} columns" if result.covariance else ""
-    equal = f" with covariance {result.covariance}" if result.covariance else equal
-    return (
-        f"{job.dataset.name}: {metrics['n_data']:,} observations{columns}{left_out(job.dataset)}, "
-        f"{metrics['n_components']} component{'s' * (metrics['n_components'] != 1)}{equal}; "
-        f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
-    )
-
-
-def under(job: Job) -> str:
-    """What the fit maximises, in a line."""
-    prior = job.fit.plan.log_prior
-    if prior.function is flat:
-        return "maximum likelihood"
-    values = ", ".join(f"{name}={value}" for name, value in prior.hyperparameters)
-    return f"prior: {prior.function.__name__}{f' ({values})' if values else ''}"
-
-
 def _print_run(cfg: DictConfig, done: Done) -> None:
-    job, result, directory = done.job, done.result, done.directory
+    directory = done.directory
     if not is_alone():
-        terminal.say(f"{' '.join(overrides())}: {summary(job, result)}; record {shown(directory)}")
+        terminal.say(f"{' '.join(overrides())}: {summary(done.made)}; record {shown(directory)}")
         return
-    print_answer(cfg, job, result)
+    print_answer(done.made, taken_columns(done.job.dataset))
     terminal.say(*_variation(done.content), f"record: {shown(directory)}")
     if done.tracked:
         same_store = ("outputs_dir=", "tracking.uri=", "tracking.experiment=")
@@ -277,30 +260,6 @@ def _print_run(cfg: DictConfig, done: Done) -> None:
         terminal.say(" ".join([f"compare runs: {program.name()} ui", *carried]))
     if cfg.animation.formats:
         terminal.say(f"animate again: {program.name()} animate {quoted_override('run', str(shown(directory)))}")
-
-
-def print_answer(cfg: DictConfig, job: Job, result: Answer) -> None:
-    """Print the answer, and how far it can be trusted.
-
-    Args:
-        cfg: the composed config.
-        job: what was fitted.
-        result: of the fit.
-    """
-    terminal.say(summary(job, result), *taken_columns(job.dataset), under(job))
-    terminal.say(*verdict(job.asked, result), *goodness_of_fit(job, result), "")
-    if result.candidates:
-        terminal.show(terminal.selection_table(selection_columns(result), cfg.criterion))
-        terminal.say("")
-    errors = result.asymptotic if result.bootstrap is None else result.bootstrap
-    dataset, fitted = job.dataset, result.fitted
-    truth: Any = matched_truth(fitted, dataset.truth)
-    of_numbers: Any = errors.standard_errors
-    if isinstance(fitted, MultivariateMixture):
-        terminal.show(terminal.multivariate_table(fitted, truth, dataset.columns, dataset.unit, of_numbers))
-    else:
-        terminal.show(terminal.parameter_table(fitted, truth, dataset.unit, of_numbers))
-    terminal.say(*terminal.left_out(result.fitted), "")
 
 
 def _variation(content: Mapping[str, Any]) -> list[str]:

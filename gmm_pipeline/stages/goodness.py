@@ -7,32 +7,31 @@ agree. It holds for many observations and at an optimum; otherwise nothing is pr
 from omegaconf import OmegaConf
 
 from gmm_pipeline.analysis import goodness
-from gmm_pipeline.analysis.answers import Answer
-from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.records.reading import Record
 
 
-def goodness_of_fit(job: Job, result: Answer) -> list[str]:
+def goodness_of_fit(run: Record) -> list[str]:
     """A line on whether the data differ from the mixture, and by which test; empty where the test does not hold.
 
     Args:
-        job: what was fitted.
-        result: of the fit.
+        run: the record.
     """
-    if not goodness.can_be_judged(job, result):
+    if not goodness.can_be_judged(run):
         return []
     settings = OmegaConf.load(config_directory() / "report.yaml")
-    test = goodness.goodness_of_fit(job, result, simulations=settings.simulations, seed=settings.seed)
+    test = goodness.goodness_of_fit(run, simulations=settings.simulations, seed=settings.seed)
     if test is None:
         return []
+    level = float(run.config["level"])
     if test.is_limit:
-        differ = test.p_value < 1.0 - job.asked.level
+        differ = test.p_value < 1.0 - level
         limit = "p < 0.001" if test.p_value < 0.001 else f"p ≤ {test.p_value:.2g}"
         said = f"data differ from the mixture, {limit}" if differ else "each column agrees with the mixture"
         return [f"{said} (by Kolmogorov's distances of the columns from their marginal mixtures)"]
-    differ = "differ from" if test.p_value < 1.0 - job.asked.level else "agree with"
+    differ = "differ from" if test.p_value < 1.0 - level else "agree with"
     p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.2g}"
     method = "by Kolmogorov's distance, allowing for the fitted parameters"
-    chosen = ", though not for the choice of the model" if result.candidates else ""
+    chosen = ", though not for the choice of the model" if run.selection is not None else ""
     rounded = "; many observations are equal, which adds to it" if test.is_rounded else ""
     return [f"data {differ} the mixture, {p_value} ({method}{chosen}{rounded})"]

@@ -49,9 +49,6 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
 def _draw(cfg: DictConfig, record: Path) -> None:
     from gmm_pipeline.pictures import pages, record_figures
 
-    drawn = reading.read(record)
-    has_both = drawn.bootstrap is not None and drawn.asymptotic is not None
-    replicates = artifacts.read_mixtures(record / artifacts.REPLICATES) if has_both else None
     paper = pages.Paper(cfg.size, cfg.font_size, cfg.style)
-    for name, page in record_figures.draw_record(drawn, replicates, paper=paper).items():
-        pages.save_figure(page, record / artifacts.FIGURES / name, formats=cfg.formats, dpi=cfg.dpi)
+    for name, one in record_figures.pictures_of(reading.read(record)).items():
+        pages.save_figure(one.on(paper), record / artifacts.FIGURES / name, formats=cfg.formats, dpi=cfg.dpi)

@@ -216,8 +216,9 @@ def summary(job: Job, prediction: Prediction) -> str:
     """
     dataset, n_components = job.dataset, len(job.mixture.locs)
     mean = mean_log_density(job, prediction)
+    missing = left_out(len(dataset.data), dataset.n_missing, dataset.n_incomplete)
     return (
-        f"{dataset.name}: {len(dataset.data):,} observations{left_out(dataset)} under the {n_components} "
+        f"{dataset.name}: {len(dataset.data):,} observations{missing} under the {n_components} "
         f"component{'s' * (n_components != 1)} of {job.run}; mean log density {mean:.4f} nats"
     )
 

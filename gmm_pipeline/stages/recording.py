@@ -25,6 +25,8 @@ from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
 from gmm_pipeline.records.provenance import NO_GIT, provenance
+from gmm_pipeline.records.reading import Record, record_of
+from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.loading import digests, run_digest
 
@@ -64,6 +66,42 @@ def write_results(content: Mapping[str, Any], job: Job, result: Answer, director
         return
     code = code_state()
     artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=of_sweep)
+
+
+def record_of_fit(content: Mapping[str, Any], job: Job, result: Answer) -> Record:
+    """The record of a fit, without its folder.
+
+    Args:
+        content: the resolved config.
+        job: what was fitted.
+        result: of the fit.
+    """
+    columns = selection_columns(result) if result.candidates else None
+    return record_of(
+        about={
+            **_status(job, result),
+            "name": job.dataset.name,
+            "verdict": verdict(job.asked, result),
+            "doubts": _doubts(job, result),
+        },
+        config=dict(content),
+        data_info={**describe(job.dataset), **_as_asked(content)},
+        parameters=parameters_as_json(job, result),
+        metrics=result.metrics,
+        replicates=result.replicates,
+        restarts=[restart._asdict() for restart in result.restarts],
+        selection=None if columns is None else {name: _plain(values) for name, values in columns.items()},
+        history=result.history,
+        data=job.dataset.data,
+        sample_weights=job.dataset.sample_weights,
+    )
+
+
+def _plain(values: Any) -> list[Any]:
+    """A column as it is read from a file: None for a missing number or text."""
+    return [
+        None if one == "" or (isinstance(one, float) and np.isnan(one)) else one for one in np.asarray(values).tolist()
+    ]
 
 
 def _as_asked(content: Mapping[str, Any]) -> dict[str, str]:
@@ -150,8 +188,7 @@ def about(
     """
     return {
         "format": artifacts.FORMAT,
-        "status": "diverged" if result.diverged else "finished",
-        **({"error": divergence(job)} if result.diverged else {}),
+        **_status(job, result),
         "name": directory.name,
         "command": shlex.join(["python", "-m", "gmm_pipeline", "fit", *overrides]),
         "overrides": list(overrides),
@@ -166,6 +203,10 @@ def about(
         "provenance": provenance(device()),
         **linked(content),
     }
+
+
+def _status(job: Job, result: Answer) -> dict[str, str]:
+    return {"status": DIVERGED, "error": divergence(job)} if result.diverged else {"status": FINISHED}
 
 
 def _doubts(job: Job, result: Answer) -> list[dict[str, Any]]:

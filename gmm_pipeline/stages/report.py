@@ -35,8 +35,6 @@ def run(cfg: DictConfig, *, started: float) -> None:
     Raises:
         InputError: a setting is out of its range, there is no such run, or a package of the extra is not installed.
     """
-    extras.require("plotly", "plotly", where="report", purpose="the plots of the page")
-    extras.require("jinja2", "jinja2", where="report", purpose="the templates of the page")
     check(cfg)
     with requested(cfg) as folder:
         page = (page_of_sweep if (folder / sweeps.MANIFEST).is_file() else page_of_run)(cfg, folder)
@@ -51,11 +49,13 @@ def run(cfg: DictConfig, *, started: float) -> None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse settings out of their range, before any work.
+    """Refuse settings out of their range and a missing extra, before any work.
 
     Raises:
-        InputError: which key.
+        InputError: which key, or which package of the extra.
     """
+    extras.require("plotly", "plotly", where="report", purpose="the plots of the page")
+    extras.require("jinja2", "jinja2", where="report", purpose="the templates of the page")
     check_real(cfg, "level", 0.5, 0.9999)
     check_range(cfg, "quantiles", 2, 10_000)
     check_range(cfg, "simulations", 100, 1_000_000)

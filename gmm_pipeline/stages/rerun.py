@@ -16,6 +16,7 @@ from gmm_pipeline.records.comparison import Comparison, Difference, as_json, com
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.stages import fit, terminal
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
+from gmm_pipeline.stages.printing import summary
 from gmm_pipeline.stages.running import latest, overrides, quoted_override, shown
 from gmm_pipeline.stages.tables import Column, Table
 
@@ -39,7 +40,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
     done = fit.carry_out(cfg, started=started, command=command)
     comparison = compare(before, done.directory, WITHOUT_EFFECT)
     write_json(done.directory / artifacts.COMPARISON, as_json(comparison))
-    terminal.say(fit.summary(done.job, done.result), "")
+    terminal.say(summary(done.made), "")
     _print_comparison(comparison, before)
     terminal.say(f"comparison: {shown(done.directory / artifacts.COMPARISON)}", f"record: {shown(done.directory)}")
     if not comparison.same:

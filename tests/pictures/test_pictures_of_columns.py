@@ -203,11 +203,12 @@ def test_weights_and_replicates_of_several_columns_are_drawn():
 
 def test_agreement_has_a_panel_for_each_component_and_a_line_for_each_column():
     data, responsibilities = draws(FIVE, 400)
-    told = {"columns": NAMES, "level": 0.95, "paper": PAPER}
-    figures = agreement_figures.draw_agreement(data, None, FIVE, responsibilities, **told)
-    shown = [axes for axes in figures["mahalanobis"].axes if axes.get_visible()]
+    seen = data, None, FIVE
+    distances = PAPER.on_figure(agreement_figures.draw_mahalanobis, *seen, responsibilities, level=0.95)
+    shown = [axes for axes in distances.axes if axes.get_visible()]
     assert [axes.get_title().split(",")[0] for axes in shown] == ["component 0", "component 1", "component 2"]
-    texts = [text.get_text().split(":")[0] for text in figures["marginals"].legends[0].get_texts()]
+    marginals = PAPER.on_axes(agreement_figures.draw_marginals, *seen, columns=NAMES, level=0.95)
+    texts = [text.get_text().split(":")[0] for text in marginals.legends[0].get_texts()]
     assert texts[1:] == list(NAMES)
 
 

@@ -5,7 +5,7 @@ import pytest
 from papers import PAPER
 from several_columns import draws, history_towards, mixture
 
-from gmm_pipeline.pictures.record_figures import draw_record
+from gmm_pipeline.pictures.record_figures import pictures_of
 from gmm_pipeline.records import reading
 
 ALWAYS = {"fitted_density", "loss", "parameter_traces", "uncertainty", "weights"}
@@ -29,7 +29,7 @@ def test_a_record_has_the_pictures_of_its_columns(tmp_path, d, expected):
             data_info={**run.data_info, "columns": list("abc"[:d])},
             config={**run.config, "level": 0.95},
         )
-    assert set(draw_record(run, None, paper=PAPER)) == expected
+    assert {name for name, one in pictures_of(run).items() if one.on(PAPER).axes} == expected
 
 
 def test_a_fit_that_is_not_finite_leaves_the_pictures_that_need_none_of_it(tmp_path):
@@ -39,4 +39,4 @@ def test_a_fit_that_is_not_finite_leaves_the_pictures_that_need_none_of_it(tmp_p
     history = history_towards(end)
     history = history._replace(mixtures=type(end)(*(leaf * float("nan") for leaf in history.mixtures)))
     run = run._replace(fitted=nothing, data=draws(end, 100)[0], history=history)
-    assert set(draw_record(run, None, paper=PAPER)) == ALWAYS - {"fitted_density", "uncertainty"}
+    assert set(pictures_of(run)) == ALWAYS - {"fitted_density", "uncertainty"}

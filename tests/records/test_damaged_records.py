@@ -10,8 +10,8 @@ import pytest
 from made_records import write_run
 from omegaconf import OmegaConf
 
+from gmm_pipeline import load
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.fitted import load
 from gmm_pipeline.records import artifacts, contents, sweeps
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.records.reading import read_checked

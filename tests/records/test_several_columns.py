@@ -123,7 +123,7 @@ def test_rows_that_have_some_cells_are_kept_and_counted(table):
     described = datasets.describe(found)
     assert (described["n_data"], described["n_incomplete"], described["n_missing"]) == (4, 2, 1)
     said = "1 of 5 rows without a value are left out; 2 of 4 rows have missing cells"
-    assert datasets.left_out(found) == f" ({said})"
+    assert datasets.left_out(len(found.data), found.n_missing, found.n_incomplete) == f" ({said})"
     weighted = read(path, missing="marginalise", weights_column="w")
     assert (weighted.rows.tolist(), weighted.counts.tolist()) == ([0, 1, 3], [1.0, 2.0, 4.0])  # pyright: ignore[reportOptionalMemberAccess]
     one = read(path, missing="marginalise", column="a")

@@ -250,7 +250,10 @@ def test_missing_values_are_refused_or_dropped_and_their_rows_kept_in_mind(tmp_p
     assert found.data.tolist() == [1.0, 2.0]
     assert found.rows is not None
     assert (found.rows.tolist(), found.n_rows) == ([1, 4], 7)
-    assert datasets.left_out(found) == " (5 of 7 rows without a value are left out)"
+    assert (
+        datasets.left_out(len(found.data), found.n_missing, found.n_incomplete)
+        == " (5 of 7 rows without a value are left out)"
+    )
     assert datasets.describe(found)["n_missing"] == 5
     assert read(path, missing="drop").data.tolist() == [1.0, -999.0, 2.0]
     path.write_text("x,y\n1,a\n\n3,c\n\n")

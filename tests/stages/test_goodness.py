@@ -2,6 +2,7 @@
 
 import re
 
+import made_records
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -9,8 +10,12 @@ from hydra import compose, initialize_config_dir
 
 from gmm_pipeline.analysis import agreement
 from gmm_pipeline.analysis.answers import answer
+from gmm_pipeline.records import reading
 from gmm_pipeline.stages import fit, loading
 from gmm_pipeline.stages.goodness import goodness_of_fit
+from gmm_pipeline.stages.printing import under
+from gmm_pipeline.stages.recording import record_of_fit
+from gmm_pipeline.stages.running import resolved
 
 RANDOM = np.random.default_rng(5)
 SKEWED, NORMAL = RANDOM.exponential(3.0, 300), RANDOM.normal(4.0, 2.0, 300)
@@ -23,17 +28,18 @@ def fitted(tmp_path):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             asked = ["data=file", f"data.path='{tmp_path}/data.npy'", "compilation_cache=null", "optimizer=em"]
             cfg = compose("fit", [*asked, "n_components=1", "restarts=1", *overrides])
-        job = loading.load(cfg)
-        return job, answer(job, *fit.compute([job]))
+            content = resolved(cfg)
+        job = loading.load_resolved(content)
+        return record_of_fit(content, job, answer(job, *fit.compute([job])))
 
     return run
 
 
 def test_data_of_another_shape_differ_and_data_of_the_mixture_agree(fitted):
-    (said,) = goodness_of_fit(*fitted(SKEWED, "prior=flat"))
+    (said,) = goodness_of_fit(fitted(SKEWED, "prior=flat"))
     assert said.startswith("data differ from the mixture, p < 0.001 (by Kolmogorov's distance, allowing for the ")
-    job, found = fitted(NORMAL, "prior=flat")
-    (said,) = goodness_of_fit(job, found)
+    found = fitted(NORMAL, "prior=flat")
+    (said,) = goodness_of_fit(found)
     told = re.match(r"data agree with the mixture, p = ([\d.]+) \(", said)
     assert told
     # Lilliefors: the p-value of a normal distribution that was fitted to the data, by simulation.
@@ -47,7 +53,7 @@ def test_data_of_another_shape_differ_and_data_of_the_mixture_agree(fitted):
 
 
 def test_rounded_data_are_said_to_be(fitted):
-    (said,) = goodness_of_fit(*fitted(np.round(NORMAL / 2.0)))
+    (said,) = goodness_of_fit(fitted(np.round(NORMAL / 2.0)))
     assert said.startswith("data differ") and "many observations are equal" in said
 
 
@@ -60,7 +66,7 @@ def test_rounded_data_are_said_to_be(fitted):
     ],
 )
 def test_nothing_is_said_where_it_would_not_be_sure(fitted, data, overrides):
-    assert goodness_of_fit(*fitted(data, *overrides)) == []
+    assert goodness_of_fit(fitted(data, *overrides)) == []
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ def test_nothing_is_said_where_it_would_not_be_sure(fitted, data, overrides):
         ("prior=variance_penalty", "prior: variance_penalty (strength=0.01, variance=1.0)"),
     ],
 )
-def test_what_is_maximised_is_said_in_a_line(fitted, prior, said):
+def test_what_is_maximised_is_said_in_a_line(tmp_path, prior, said):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("fit", ["data.n_draws=20", "compilation_cache=null", prior])
-    assert fit.under(loading.load(cfg)) == said
+        content = resolved(compose("fit", [prior]))
+    assert under(reading.read(made_records.write_run(tmp_path / "run"))._replace(config=content)) == said

@@ -1,32 +1,27 @@
 """What is printed of the agreement of several columns with their mixture."""
 
-# A job and an answer with only what is read.
-# pyright: reportArgumentType=false
+from collections.abc import Callable
 
-from types import SimpleNamespace
-
+import made_records
 import numpy as np
+import pytest
 
-from gmm_pipeline.analysis.answers import Answer
-from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.records import reading
 from gmm_pipeline.stages.goodness import goodness_of_fit
 
 NORMAL = MultivariateMixture(np.ones(1), np.zeros((1, 2)), np.eye(2)[None])
 
 
-def lines(data: np.ndarray) -> list[str]:
+@pytest.fixture
+def lines(tmp_path) -> Callable[[np.ndarray], list[str]]:
     """Printed of data under a standard normal."""
-    nothing = Job(*[None] * len(Job._fields)), Answer(*[None] * len(Answer._fields))
-    dataset = SimpleNamespace(data=data, sample_weights=None, counts=np.ones(len(data)))
-    job = nothing[0]._replace(dataset=dataset, asked=SimpleNamespace(level=0.95))
-    answer = nothing[1]._replace(
-        fitted=NORMAL, candidates=(), degenerate=(), doubts=(), diverged=False, metrics={"converged": True}
-    )
-    return goodness_of_fit(job, answer)
+    run = reading.read(made_records.write_run(tmp_path / "run"))
+    run = run._replace(fitted=NORMAL, config={**run.config, "level": 0.95})
+    return lambda data: goodness_of_fit(run._replace(data=data))
 
 
-def test_columns_that_are_draws_agree_and_one_that_is_shifted_does_not():
+def test_columns_that_are_draws_agree_and_one_that_is_shifted_does_not(lines):
     data = np.random.default_rng(0).normal(size=(500, 2))
     (agreeing,) = lines(data)
     assert agreeing.startswith("each column agrees with the mixture")

@@ -80,5 +80,5 @@ def test_an_older_record_is_still_drawn(selected, tmp_path):
 
 def test_a_picture_that_fails_costs_no_fit(selected, tmp_path):
     record = shutil.copytree(selected, tmp_path / "record")
-    (record / artifacts.REPLICATES).unlink()
+    (record / artifacts.HISTORY).unlink()
     assert "A picture failed: FileNotFoundError" in pictures.picture(CONFIG, record, Timings(0.0))

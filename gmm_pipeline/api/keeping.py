@@ -1,0 +1,114 @@
+"""The record that a fit from Python leaves, in the same way as the command: files, pictures, and a run in MLflow."""
+
+import contextlib
+import os
+import shlex
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gmm_pipeline.analysis.answers import Answer
+from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import whole_file
+from gmm_pipeline.records.tables import PassedTable
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages.fit import save, track
+from gmm_pipeline.stages.recording import write_record
+
+DATA = "data.parquet"
+"""Data that were passed, beside the record, so that it can be run again."""
+
+
+@contextlib.contextmanager
+def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) -> Iterator[Path | None]:
+    """The folder that a fit writes to: the one asked for, a temporary one if it is only tracked, or None for none.
+
+    Args:
+        record: as `gmm_pipeline.fit` takes it.
+        outputs_dir: folder of the records.
+        tracked: whether MLflow gets a copy.
+
+    Raises:
+        InputError: the folder has something in it.
+    """
+    if not record:
+        if not tracked:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as temporary:
+            yield Path(temporary)
+        return
+    if record is True:
+        folder = Path(outputs_dir).absolute() / "fit" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
+    else:
+        folder = Path(record).expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        remedy = "Name another, or remove it first."
+        raise InputError("record", expected="a folder that is empty or not there yet", came=str(record), remedy=remedy)
+    try:
+        yield folder
+    except BaseException:
+        if not (folder / artifacts.RECORD).exists():
+            (folder / DATA).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def write_data(folder: Path, table: PassedTable) -> Path:
+    """Write data that were passed into the folder of a record; returns the file.
+
+    Args:
+        folder: of the record.
+        table: the data.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = [
+        column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([pa.array(column)])
+        for column in table.read(range(len(table.names)))
+    ]
+    with whole_file(folder / DATA) as stream:
+        parquet.write_table(pa.Table.from_arrays(columns, names=table.names), stream)
+    return folder / DATA
+
+
+def keep(
+    content: dict[str, Any], overrides: Sequence[str], job: Job, result: Answer, folder: Path, started: float
+) -> None:
+    """Write the record of a fit, draw it, and log it to MLflow, each as the config says.
+
+    What fails after the fit is a warning: the fit is returned all the same.
+
+    Args:
+        content: the resolved config.
+        overrides: that it was composed from.
+        job: what was fitted.
+        result: of the fit.
+        folder: of the record.
+        started: when the work began, on the performance counter.
+    """
+    timings = Timings(started)
+    began = datetime.fromtimestamp(time.time() - (time.perf_counter() - started), UTC)
+    command = shlex.join(["python", "-m", "gmm_pipeline", "fit", *overrides])
+    pictured = bool(content["figures"]["formats"] or content["animation"]["formats"])
+    try:
+        saved = save(content, overrides, job, result, folder, began, timings, pictured=pictured, command=command)
+        tracked = track(content["tracking"], folder, timings, _warn)
+        write_record(folder, {**saved.record, **tracked}, timings, timed=content["timings"])
+    except OSError as error:
+        _warn(f"The record is not complete: {error.filename}: {error.strerror}. The fit is.")
+        return
+    if saved.failed:
+        _warn(saved.failed)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=5)
