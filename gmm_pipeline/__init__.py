@@ -1,8 +1,8 @@
 """Reproducible Gaussian-mixture experiments: Hydra config in, a record and MLflow runs out.
 
-From Python: `fit` data in memory; `load` a fitted mixture, then ask it for `density`, `log_density`, `responsibilities`
-and `labels` of data, or for a `sample`. These are imported when they are first used, so that importing the package
-costs nothing.
+From Python: `fit` data in memory, or `sweep` values of keys; `load` a fitted mixture, then ask it for `density`,
+`log_density`, `responsibilities` and `labels` of data, or for a `sample`. These are imported when they are first used,
+so that importing the package costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gmm_pipeline.api.fitting import fit
     from gmm_pipeline.api.results import Fit
+    from gmm_pipeline.api.sweeping import sweep
+    from gmm_pipeline.api.sweeps import FailedRun, Sweep
     from gmm_pipeline.errors import InputError
     from gmm_pipeline.fitted import density, labels, load, log_density, responsibilities, sample
 
 _PLACES = {
+    "FailedRun": "gmm_pipeline.api.sweeps",
     "Fit": "gmm_pipeline.api.results",
     "InputError": "gmm_pipeline.errors",
+    "Sweep": "gmm_pipeline.api.sweeps",
     "fit": "gmm_pipeline.api.fitting",
+    "sweep": "gmm_pipeline.api.sweeping",
     **dict.fromkeys(("density", "labels", "load", "log_density", "responsibilities", "sample"), "gmm_pipeline.fitted"),
 }
 
 __all__ = [
+    "FailedRun",
     "Fit",
     "InputError",
+    "Sweep",
     "density",
     "fit",
     "labels",
@@ -30,6 +37,7 @@ __all__ = [
     "log_density",
     "responsibilities",
     "sample",
+    "sweep",
 ]
 
 

@@ -2,26 +2,18 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.api.composing import composed, overrides_of
+from gmm_pipeline.api.given import given
 from gmm_pipeline.api.results import Fit
-from gmm_pipeline.configuration.config import config_directory
-from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.overrides import hydra_override
-from gmm_pipeline.records.passed import NAME, hold, table_of
-from gmm_pipeline.records.tables import PassedTable
 from gmm_pipeline.stages.fit import compute, note_data
 from gmm_pipeline.stages.loading import load_resolved
 from gmm_pipeline.stages.recording import divergence
 from gmm_pipeline.stages.terminal import progress_bar
-
-FROM_PYTHON = "gmm_pipeline.records.passed.from_python"
-OF_TABLE = ("column", "columns", "weights_column", "missing", "missing_codes", "truth", "name", "unit")
-"""Keys of `data=file` that a table in memory has too."""
 
 
 def fit(
@@ -55,51 +47,9 @@ def fit(
         InputError: data or a key cannot be used. It is a ValueError.
     """
     lines = [*overrides_of(keys), *overrides]
-    with _settings_of_jax_kept():
-        if isinstance(data, str | Path):
-            if sample_weight is not None:
-                raise InputError(
-                    "sample_weight",
-                    expected="None where data are read from a file",
-                    came=type(sample_weight).__name__,
-                    remedy="Name their column: overrides=['data.weights_column=NAME'].",
-                )
-            content = composed([*_of_name(data), *lines], config_dir)
-            return _fitted(content, progress)
-        chosen = next((line for line in lines if line.startswith("data=")), None)
-        if chosen is not None:
-            remedy = "Leave it out, or pass the name of the spec in place of the data."
-            raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
-        table, weights_column = table_of(data, sample_weight)
-        digest, held = hold(table)
-        content = composed(["data=file", "data.path=passed", *lines], config_dir)
-        content["data"] = _node(content["data"], digest, held, weights_column)
-        return _fitted(content, progress)
-
-
-def _of_name(data: str | Path) -> list[str]:
-    """The overrides that choose a generating spec or a file."""
-    specs = {path.stem for path in (config_directory() / "data").glob("*.yaml")} - {"file"}
-    if str(data) in specs:
-        return [f"data={data}"]
-    return ["data=file", hydra_override("data.path", str(data))]
-
-
-def _node(of_file: Mapping[str, Any], digest: str, table: PassedTable, weights_column: str | None) -> dict[str, Any]:
-    """The data of a config, for a table in memory in place of a file."""
-    node = {name: of_file[name] for name in OF_TABLE}
-    if weights_column is not None:
-        if node["weights_column"] is not None:
-            raise InputError(
-                "sample_weight",
-                expected="None where data.weights_column names a column",
-                came=f"both, and data.weights_column={node['weights_column']}",
-                remedy="Give the weights once.",
-            )
-        node["weights_column"] = weights_column
-        # Otherwise an array without a name would be called by the number of its column.
-        node["name"] = NAME if node["name"] is None and table.numbered else node["name"]
-    return {"_target_": FROM_PYTHON, "digest": digest, **node}
+    with settings_of_jax_kept():
+        passed = given(data, sample_weight, lines)
+        return _fitted(passed.amend(composed([*passed.overrides, *lines], config_dir)), progress)
 
 
 def _fitted(content: dict[str, Any], progress: bool) -> Fit:
@@ -115,7 +65,7 @@ def _fitted(content: dict[str, Any], progress: bool) -> Fit:
 
 
 @contextlib.contextmanager
-def _settings_of_jax_kept() -> Iterator[None]:
+def settings_of_jax_kept() -> Iterator[None]:
     """Leave JAX's global settings as the caller's program has them."""
     import jax
 

@@ -103,6 +103,8 @@ class SweepAnswer(NamedTuple):
 
     best: Table | None
     """The best few settings; None if no run has a result."""
+    more: int
+    """Settings that are not in it."""
     meaning: list[str]
     lost: list[str]
     """The runs without a result."""
@@ -118,13 +120,13 @@ def answer_of(runs: Sequence[SweepRun], objective: str, where: str) -> SweepAnsw
     """
     settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
     if settings:
-        more = [f"and {len(settings) - MOST_ROWS:,} more"] if len(settings) > MOST_ROWS else []
-        said = [*more, "", *meaning(runs, settings, objective)]
+        said = meaning(runs, settings, objective)
     elif any(run.status == FINISHED for run in runs):
         said = [f"No finished run has a finite {objective}, so none is the best."]
     else:
         said = []
-    return SweepAnswer(best_table(settings, objective) if settings else None, said, lost(runs, where))
+    best = best_table(settings, objective) if settings else None
+    return SweepAnswer(best, max(len(settings) - MOST_ROWS, 0), said, lost(runs, where))
 
 
 def print_answer(found: SweepAnswer) -> None:
@@ -135,6 +137,7 @@ def print_answer(found: SweepAnswer) -> None:
     """
     if found.best is not None:
         terminal.show(found.best)
+        terminal.say(*[f"and {found.more:,} more"] * bool(found.more), "")
     for lines in (found.meaning, found.lost):
         if lines:
             terminal.say(*lines, "")

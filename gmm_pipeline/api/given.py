@@ -1,0 +1,88 @@
+"""The data of a fit from Python: what they are in a config, and the mistakes in how they are passed."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records.overrides import hydra_override
+from gmm_pipeline.records.passed import NAME, hold, table_of
+from gmm_pipeline.records.tables import PassedTable
+
+FROM_PYTHON = "gmm_pipeline.records.passed.from_python"
+OF_TABLE = ("column", "columns", "weights_column", "missing", "missing_codes", "truth", "name", "unit")
+"""Keys of `data=file` that a table in memory has too."""
+CHOOSES = re.compile(r"\+{0,2}data=")
+"""Begins an override that chooses data."""
+
+
+class Given(NamedTuple):
+    """Data that were passed."""
+
+    overrides: list[str]
+    """That choose them, in front of all others."""
+    amend: Callable[[dict[str, Any]], dict[str, Any]]
+    """Puts into a resolved config what no override can express; a table is known as long as this is kept."""
+
+
+def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
+    """What was passed, as data of a config.
+
+    Args:
+        data: a table, the path of a file, or the name of a generating spec.
+        sample_weight: how often each datum counts, [n]; None for once each.
+        overrides: of the fit.
+
+    Raises:
+        InputError: they cannot be used.
+    """
+    chosen = next((line for line in overrides if CHOOSES.match(line)), None)
+    if chosen is not None:
+        remedy = "Leave it out, or pass the name of the spec in place of the data."
+        raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
+    if isinstance(data, list | tuple) and any(isinstance(one, str | Path) for one in data):
+        remedy = "Pass one at a time: results of different data cannot be compared."
+        raise InputError("data", expected="one data set", came=f"a {type(data).__name__} of names", remedy=remedy)
+    if isinstance(data, str | Path):
+        if sample_weight is not None:
+            raise InputError(
+                "sample_weight",
+                expected="None where data are read from a file",
+                came=type(sample_weight).__name__,
+                remedy="Name their column: overrides=['data.weights_column=NAME'].",
+            )
+        return Given(_of_name(data), lambda content: content)
+    table, weights_column = table_of(data, sample_weight)
+    digest, held = hold(table)
+
+    def amend(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "data": _node(content["data"], digest, held, weights_column)}
+
+    return Given(["data=file", "data.path=passed"], amend)
+
+
+def _of_name(data: str | Path) -> list[str]:
+    """The overrides that choose a generating spec or a file."""
+    specs = {path.stem for path in (config_directory() / "data").glob("*.yaml")} - {"file"}
+    if str(data) in specs:
+        return [f"data={data}"]
+    return ["data=file", hydra_override("data.path", str(data))]
+
+
+def _node(of_file: Mapping[str, Any], digest: str, table: PassedTable, weights_column: str | None) -> dict[str, Any]:
+    """The data of a config, for a table in memory in place of a file."""
+    node = {name: of_file[name] for name in OF_TABLE}
+    if weights_column is not None:
+        if node["weights_column"] is not None:
+            raise InputError(
+                "sample_weight",
+                expected="None where data.weights_column names a column",
+                came=f"both, and data.weights_column={node['weights_column']}",
+                remedy="Give the weights once.",
+            )
+        node["weights_column"] = weights_column
+        # Otherwise an array without a name would be called by the number of its column.
+        node["name"] = NAME if node["name"] is None and table.numbered else node["name"]
+    return {"_target_": FROM_PYTHON, "digest": digest, **node}
