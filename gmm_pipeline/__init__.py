@@ -1,8 +1,8 @@
 """Reproducible Gaussian-mixture experiments: Hydra config in, a record and MLflow runs out.
 
-From Python: `fit` data in memory, or `sweep` values of keys; `load` a fitted mixture, then ask it for `density`,
-`log_density`, `responsibilities` and `labels` of data, or for a `sample`. These are imported when they are first used,
-so that importing the package costs nothing.
+From Python: `fit` data in memory, `sweep` values of keys, `simulate` data; `load` a fitted mixture, then ask it for
+`density`, `log_density`, `responsibilities` and `labels` of data, or for a `sample`. These are imported when they are
+first used, so that importing the package costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gmm_pipeline.api.fitting import fit
     from gmm_pipeline.api.results import Fit
+    from gmm_pipeline.api.simulated import Simulated
+    from gmm_pipeline.api.simulating import simulate
     from gmm_pipeline.api.sweeping import sweep
     from gmm_pipeline.api.sweeps import FailedRun, Sweep
     from gmm_pipeline.errors import InputError
@@ -19,7 +21,9 @@ _PLACES = {
     "FailedRun": "gmm_pipeline.api.sweeps",
     "Fit": "gmm_pipeline.api.results",
     "InputError": "gmm_pipeline.errors",
+    "Simulated": "gmm_pipeline.api.simulated",
     "Sweep": "gmm_pipeline.api.sweeps",
+    "simulate": "gmm_pipeline.api.simulating",
     "fit": "gmm_pipeline.api.fitting",
     "sweep": "gmm_pipeline.api.sweeping",
     **dict.fromkeys(("density", "labels", "load", "log_density", "responsibilities", "sample"), "gmm_pipeline.fitted"),
@@ -29,6 +33,7 @@ __all__ = [
     "FailedRun",
     "Fit",
     "InputError",
+    "Simulated",
     "Sweep",
     "density",
     "fit",
@@ -37,6 +42,7 @@ __all__ = [
     "log_density",
     "responsibilities",
     "sample",
+    "simulate",
     "sweep",
 ]
 

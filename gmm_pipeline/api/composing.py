@@ -48,6 +48,17 @@ def leaves_of(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, A
             yield f"{above}{key}", value
 
 
+def depth(value: Any) -> int:
+    """How deeply lists are nested.
+
+    Args:
+        value: a list, tuple, range or array, or anything else, which has a depth of 0.
+    """
+    if not isinstance(value, list | tuple | range | np.ndarray):
+        return 0
+    return 1 + max((depth(one) for one in value), default=0)
+
+
 def written(key: str, value: Any) -> str:
     """A value in Hydra's grammar.
 

@@ -32,8 +32,8 @@ def fit(
 
     Args:
         data: [n] numbers, or [n, d] of d columns: an array, lists, a Series, a data frame of pandas or Polars, an Arrow
-            table, or anything with `__arrow_c_stream__`, `__dataframe__` or `__array__`. Also the path of a file, or
-            the name of a generating spec in `conf/data`, such as `two_modes`.
+            table, or anything with `__arrow_c_stream__`, `__dataframe__` or `__array__`. Also what `simulate` drew,
+            the path of a file, or the name of a generating spec in `conf/data`, such as `two_modes`.
         sample_weight: how often each datum counts, [n]; None for once each.
         overrides: in the command line's grammar, such as `optimizer.learning_rate=0.05`.
         config_dir: folder with YAML files of your own, as for `--config-dir`.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmm_pipeline.api.simulated import Simulated
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import hydra_override
@@ -14,8 +15,8 @@ from gmm_pipeline.records.tables import PassedTable
 FROM_PYTHON = "gmm_pipeline.records.passed.from_python"
 OF_TABLE = ("column", "columns", "weights_column", "missing", "missing_codes", "truth", "name", "unit")
 """Keys of `data=file` that a table in memory has too."""
-CHOOSES = re.compile(r"\+{0,2}data=")
-"""Begins an override that chooses data."""
+CHOOSES, CHANGES = re.compile(r"\+{0,2}data="), re.compile(r"[+~]{0,2}data[=.@]")
+"""Begin an override that chooses data, and one that chooses or changes them."""
 
 
 class Given(NamedTuple):
@@ -31,28 +32,27 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
     """What was passed, as data of a config.
 
     Args:
-        data: a table, the path of a file, or the name of a generating spec.
+        data: a table, data that were simulated, the path of a file, or the name of a generating spec.
         sample_weight: how often each datum counts, [n]; None for once each.
         overrides: of the fit.
 
     Raises:
         InputError: they cannot be used.
     """
-    chosen = next((line for line in overrides if CHOOSES.match(line)), None)
-    if chosen is not None:
-        remedy = "Leave it out, or pass the name of the spec in place of the data."
-        raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
-    if isinstance(data, list | tuple) and any(isinstance(one, str | Path) for one in data):
+    refuse_other(overrides, CHANGES if isinstance(data, Simulated) else CHOOSES)
+    if isinstance(data, list | tuple) and any(isinstance(one, str | Path | Simulated) for one in data):
         remedy = "Pass one at a time: results of different data cannot be compared."
-        raise InputError("data", expected="one data set", came=f"a {type(data).__name__} of names", remedy=remedy)
+        raise InputError("data", expected="one data set", came=f"a {type(data).__name__} of {len(data)}", remedy=remedy)
+    if isinstance(data, str | Path | Simulated) and sample_weight is not None:
+        raise InputError(
+            "sample_weight",
+            expected="None where data are read from a file or generated",
+            came=type(sample_weight).__name__,
+            remedy="Leave it out, or name a column of the file: overrides=['data.weights_column=NAME'].",
+        )
+    if isinstance(data, Simulated):
+        return Given([], data.put_in)
     if isinstance(data, str | Path):
-        if sample_weight is not None:
-            raise InputError(
-                "sample_weight",
-                expected="None where data are read from a file",
-                came=type(sample_weight).__name__,
-                remedy="Name their column: overrides=['data.weights_column=NAME'].",
-            )
         return Given(_of_name(data), lambda content: content)
     table, weights_column = table_of(data, sample_weight)
     digest, held = hold(table)
@@ -61,6 +61,22 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
         return {**content, "data": _node(content["data"], digest, held, weights_column)}
 
     return Given(["data=file", "data.path=passed"], amend)
+
+
+def refuse_other(overrides: Sequence[str], begins: re.Pattern[str]) -> None:
+    """Refuse overrides that choose other data.
+
+    Args:
+        overrides: of the fit.
+        begins: such an override.
+
+    Raises:
+        InputError: one does.
+    """
+    chosen = next((line for line in overrides if begins.match(line)), None)
+    if chosen is not None:
+        remedy = "Leave it out, or pass the name of the spec in place of the data."
+        raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
 
 
 def _of_name(data: str | Path) -> list[str]:

@@ -9,11 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import home
-from gmm_pipeline.api.composing import composing, leaves_of, written
+from gmm_pipeline.api.composing import composing, depth, leaves_of, written
 from gmm_pipeline.api.fitting import settings_of_jax_kept
 from gmm_pipeline.api.given import Given, given
 from gmm_pipeline.api.results import Fit
@@ -85,7 +84,7 @@ def _planned(
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     leaves = list(leaves_of(keys))
-    fixed = [f"{key}={written(key, value)}" for key, value in leaves if not _depth(value)]
+    fixed = [f"{key}={written(key, value)}" for key, value in leaves if not depth(value)]
     fixed += [line for line in overrides if not _sweeps(line)]
     with composing([*passed.overrides, *fixed], config_dir) as (primary, lines), quickened():
         master = compose(primary, lines, return_hydra_config=True)
@@ -120,19 +119,12 @@ def _sweeps(override: str) -> bool:
 def _line(master: DictConfig, key: str, value: Any) -> str:
     """A keyword as an override: one value, or several of which each is a run's."""
     own = OmegaConf.select(master, key, default=None, throw_on_missing=False)
-    if _depth(value) <= _depth(OmegaConf.to_container(own) if OmegaConf.is_config(own) else own):
+    if depth(value) <= depth(OmegaConf.to_container(own) if OmegaConf.is_config(own) else own):
         return f"{key}={written(key, value)}"
     if not len(value):
         remedy = "A range ends before its second number."
         raise InputError(key, expected="at least one value", came=repr(value), remedy=remedy)
     return f"{key}={','.join(written(key, one) for one in value)}"
-
-
-def _depth(value: Any) -> int:
-    """How deeply lists are nested."""
-    if not isinstance(value, list | tuple | range | np.ndarray):
-        return 0
-    return 1 + max((_depth(one) for one in value), default=0)
 
 
 def _combined(master: DictConfig, parser: Any, lines: Sequence[str]) -> list[list[str]]:
