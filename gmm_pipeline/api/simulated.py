@@ -1,7 +1,7 @@
 """Data drawn from a mixture, with the mixture and the component of each datum."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,19 +21,17 @@ BITS = "threefry_partitionable"
 class Simulated:
     """Data drawn from a mixture, for `fit` and `sweep`, whose metrics then say how well the mixture was recovered."""
 
-    def __init__(self, config: dict[str, Any], dataset: Dataset, truth: AnyMixture, labels: np.ndarray):
+    def __init__(self, config: dict[str, Any], dataset: Dataset):
         """Keep what was drawn.
 
         Args:
             config: resolved, that generates the data.
-            dataset: the data.
-            truth: what they were drawn from.
-            labels: [n], the component of each datum.
+            dataset: the data, with their truth and components.
         """
         self.config = {key: config[key] for key in ("data", BITS)}
-        self.truth = truth
+        self.truth = cast(AnyMixture, dataset.truth)
         """Weights, locs, and scales or covariances; components are in the order of a `Fit`."""
-        self._dataset, self._labels = dataset, labels
+        self._dataset = dataset
 
     @cached_property
     def values(self) -> Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]:
@@ -43,7 +41,7 @@ class Simulated:
     @cached_property
     def labels(self) -> Int[np.ndarray, " n"]:
         """The component in `truth` that each datum was drawn from."""
-        return self._labels.copy()
+        return cast(np.ndarray, self._dataset.components).copy()
 
     @property
     def columns(self) -> tuple[str, ...]:

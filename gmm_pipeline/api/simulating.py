@@ -56,9 +56,7 @@ def simulate(
     with settings_of_jax_kept():
         config = composed(lines, config_dir)
         dataset = drawn(DictConfig(config))
-    if dataset.truth is None or dataset.components is None:
-        raise TypeError(f"{spec} has no truth")
-    return Simulated(config, dataset, dataset.truth, dataset.components)
+    return Simulated(config, dataset)
 
 
 def _spec_of(keys: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ def sweep(
         **keys: as for `fit`. A list, tuple, range or array is swept: each of its elements is a value. A key that is
             itself a list, such as `selection={"scales": ["free"]}`, takes a list as its value, and a list of lists is
             swept; in general, a value is swept if its lists are nested more deeply than those of the key in the config.
-            Several swept keys give every combination; the last one varies fastest.
+            Several swept keys give every combination; the last one varies fastest. Equal configs are one run.
 
     Raises:
         InputError: data or a key cannot be used, or no run can be fitted, for the same reason.

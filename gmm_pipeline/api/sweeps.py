@@ -5,7 +5,7 @@ import html
 import io
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from gmm_pipeline.analysis.sweep_answers import best_of, compared, same_data, with_results
 from gmm_pipeline.api.results import Fit
@@ -103,10 +103,7 @@ class Sweep(Sequence[Fit | FailedRun]):
                 came=f"runs of {len({run.data_digest for run in ranked}):,} data sets",
                 remedy="Compare those of each data set: their rows of the table differ in the keys of data.",
             )
-        best = self[best_of(ranked, self._objective)[1].number]
-        if not isinstance(best, Fit):
-            raise TypeError(f"run {best.number} has a result and no fit")
-        return best
+        return cast(Fit, self[best_of(ranked, self._objective)[1].number])
 
     @cached_property
     def _answer(self) -> SweepAnswer:
