@@ -1,5 +1,6 @@
 """The config of a fit from Python, composed from the files of the command line and checked by its schema."""
 
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,21 +31,44 @@ def overrides_of(keys: Mapping[str, Any]) -> list[str]:
     Raises:
         InputError: a value is neither a number, a text, a truth value, None nor a list of these.
     """
-    return [line for key, value in keys.items() for line in _lines(key, value)]
+    return [f"{key}={written(key, value)}" for key, value in leaves_of(keys)]
 
 
-def _lines(key: str, value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _lines(f"{key}.{name}", inner)
-    elif isinstance(value, str | Path):
-        yield hydra_override(key, str(value))
-    else:
-        yield f"{key}={_written(key, value)}"
+def leaves_of(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; a mapping sets the keys below it.
+
+    Args:
+        keys: values by key.
+        above: what the keys are below, with a dot at its end.
+    """
+    for key, value in keys.items():
+        if isinstance(value, Mapping):
+            yield from leaves_of(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
-def _written(key: str, value: Any) -> str:
-    """A value in Hydra's grammar."""
+def depth(value: Any) -> int:
+    """How deeply lists are nested.
+
+    Args:
+        value: a list, tuple, range or array, or anything else, which has a depth of 0.
+    """
+    if not isinstance(value, list | tuple | range | np.ndarray):
+        return 0
+    return 1 + max((depth(one) for one in value), default=0)
+
+
+def written(key: str, value: Any) -> str:
+    """A value in Hydra's grammar.
+
+    Args:
+        key: whose value it is.
+        value: a number, a text, a truth value, None, or a list of these.
+
+    Raises:
+        InputError: it is none of these.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     match value:
@@ -54,10 +78,10 @@ def _written(key: str, value: Any) -> str:
             return str(value).lower()
         case int() | float():
             return repr(value)
-        case str():
-            return hydra_override(key, value).partition("=")[2]
+        case str() | Path():
+            return hydra_override("", str(value))[1:]
         case list() | tuple() | range() | np.ndarray():
-            return f"[{','.join(_written(key, one) for one in value)}]"
+            return f"[{','.join(written(key, one) for one in value)}]"
     raise InputError(
         key,
         expected="a number, a text, True, False, None, or a list or mapping of these",
@@ -66,39 +90,58 @@ def _written(key: str, value: Any) -> str:
     )
 
 
-def composed(overrides: Sequence[str], config_dir: str | Path | None = None, *, command: str = FIT) -> dict[str, Any]:
+def composed(overrides: Sequence[str], config_dir: str | Path | None = None, command: str = FIT) -> dict[str, Any]:
     """The resolved config of a command, as plain containers.
 
     Args:
         overrides: as on the command line.
         config_dir: a folder with YAML files of the user's, as for `--config-dir`.
-        command: its name.
+        command: whose config it is.
 
     Raises:
         InputError: a key or its value cannot be used.
     """
+    with composing(overrides, config_dir, command) as (primary, lines):
+        from hydra import compose
+
+        cfg = compose(primary, lines)
+        check(cfg, lines)
+        return resolved(cfg)
+
+
+@contextlib.contextmanager
+def composing(
+    overrides: Sequence[str], config_dir: str | Path | None, command: str = FIT
+) -> Iterator[tuple[str, list[str]]]:
+    """Let Hydra compose from the files of the command line, one thread at a time.
+
+    Args:
+        overrides: as on the command line.
+        config_dir: a folder with YAML files of the user's, as for `--config-dir`.
+        command: whose config it is.
+
+    Yields:
+        The name of the primary config, and the overrides to compose it with.
+
+    Raises:
+        InputError: a key or its value cannot be used, in what is composed inside the block.
+    """
+    from hydra import initialize_config_dir
+
     lines = home.in_arguments(overrides)
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
         lines = [*lines, hydra_list("hydra.searchpath", [f"file://{folder}"])]
     try:
         with _composing:
-            return _composed(command, lines)
+            config.register()
+            command_help.register()
+            register_plugins()
+            primary = config_files.primary_of(command, lines)
+            with home.in_configs(), initialize_config_dir(str(config.config_directory()), version_base="1.3"):
+                yield primary, lines
     except Exception as error:
         mistake = as_mistake(error, command, lines)
         if mistake is None:
             raise
         raise mistake from None
-
-
-def _composed(command: str, overrides: list[str]) -> dict[str, Any]:
-    from hydra import compose, initialize_config_dir
-
-    config.register()
-    command_help.register()
-    register_plugins()
-    primary = config_files.primary_of(command, overrides)
-    with home.in_configs(), initialize_config_dir(str(config.config_directory()), version_base="1.3"):
-        cfg = compose(primary, overrides)
-    check(cfg, overrides)
-    return resolved(cfg)

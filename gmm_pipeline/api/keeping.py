@@ -13,16 +13,12 @@ from typing import Any
 
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.api.given import DATA
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import whole_file
-from gmm_pipeline.records.tables import PassedTable
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import save, track
 from gmm_pipeline.stages.recording import write_record
-
-DATA = "data.parquet"
-"""Data that were passed, beside the record, so that it can be run again."""
 
 
 @contextlib.contextmanager
@@ -59,25 +55,6 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-def write_data(folder: Path, table: PassedTable) -> Path:
-    """Write data that were passed into the folder of a record; returns the file.
-
-    Args:
-        folder: of the record.
-        table: the data.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    columns = [
-        column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([pa.array(column)])
-        for column in table.read(range(len(table.names)))
-    ]
-    with whole_file(folder / DATA) as stream:
-        parquet.write_table(pa.Table.from_arrays(columns, names=table.names), stream)
-    return folder / DATA
 
 
 def keep(

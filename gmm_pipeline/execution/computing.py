@@ -7,14 +7,20 @@ Only a few batches are computed ahead of the one that is saved, so that memory d
 A batch that fails is tried again run by run, so that one bad run costs its own result alone.
 """
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job, estimate
+from gmm_pipeline.execution.planning import Group, Run
+from gmm_pipeline.inference.batching import batches
+from gmm_pipeline.records.timings import Timings
+from gmm_pipeline.stages.loading import configure_jax, load_resolved
 
 AHEAD = 2
 """Batches queued per thread besides the one that it computes."""
@@ -31,6 +37,45 @@ class Outcome(NamedTuple):
 
 class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
     """The sweep was interrupted."""
+
+
+def of_group(group: Group, workers: int, timings: Timings) -> Generator[tuple[Run, Outcome, datetime], None, None]:
+    """Yield each run of a group with its outcome and the time when its batch was begun, in order.
+
+    Args:
+        group: runs that share a program.
+        workers: threads that compute.
+        timings: that loading and fitting are added to.
+    """
+    configure_jax(group.settings)
+    ahead: list[tuple[list[Run], datetime]] = []
+
+    def loaded() -> Iterator[list[Job | Exception]]:
+        for members in batches(group.program, range(len(group.runs))):
+            runs = [group.runs[member] for member in members]
+            ahead.append((runs, datetime.now(UTC)))
+            with timings.section("load"):
+                jobs = [_job(run) for run in runs]
+            yield jobs
+
+    with contextlib.closing(compute(loaded(), workers)) as computed:
+        while True:
+            with timings.section("fit"):
+                outcomes = next(computed, None)
+            if outcomes is None:
+                return
+            runs, began = ahead.pop(0)
+            for run, outcome in zip(runs, outcomes, strict=True):
+                yield run, outcome, began
+
+
+def _job(run: Run) -> Job | Exception:
+    if run.job is not None:
+        return run.job
+    try:
+        return load_resolved(run.content)
+    except Exception as error:  # a file may have disappeared since the job was planned
+        return error
 
 
 def compute(loaded: Iterable[Sequence[Job | Exception]], workers: int) -> Generator[list[Outcome], None, None]:

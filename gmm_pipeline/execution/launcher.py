@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,21 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import InputError, RunFailed, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
 from gmm_pipeline.execution.job_files import Asked
-from gmm_pipeline.execution.planning import Group, Plan, Run
+from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs
-from gmm_pipeline.inference.batching import batches, default_workers
+from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.loading import check_sweep_name, configure_jax, load
+from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.printing import summary
 from gmm_pipeline.stages.recording import record_of_fit
 from gmm_pipeline.stages.running import overrides, remove_record, resolved
@@ -136,7 +135,7 @@ class BatchLauncher:
             with sweep.timings.section("compose"), terminal.progress_bar("planning", "runs") as progress:
                 planned = planning.plan(job_overrides, self._in_place, folder, sweep.manifest.runs, progress)
             if folder not in _open_sweeps:
-                _refuse_if_all_are_wrong(planned)
+                planning.refuse_if_all_are_wrong(planned)
         except BaseException:
             if folder not in _open_sweeps:
                 sweep.abandon()
@@ -178,45 +177,14 @@ class BatchLauncher:
         with terminal.progress_bar("fitting", "runs") as progress:
             for number, group in enumerate(planned.groups, 1):
                 name = f"fitting, program {number} of {len(planned.groups)}" if len(planned.groups) > 1 else "fitting"
-                with contextlib.closing(self._computed(sweep, group)) as computed:
+                found = computing.of_group(group, self._workers or default_workers(), sweep.timings)
+                with contextlib.closing(found) as computed:
                     for run, outcome, began in computed:
                         with sweep.timings.section("records"):
                             returns[run.number] = self._save(sweep, run, outcome, began)
                         saved += 1
                         progress(saved, total, name)
         return returns
-
-    def _computed(self, sweep: Sweep, group: Group) -> Generator[tuple[Run, Outcome, datetime], None, None]:
-        """The runs of a group with their outcomes, as they are computed."""
-        configure_jax(group.settings)
-        workers = self._workers or default_workers()
-        ahead: list[tuple[Sequence[int], datetime]] = []
-
-        def loaded() -> Iterator[list[Job | Exception]]:
-            for members in batches(group.program, range(len(group.runs))):
-                ahead.append((members, datetime.now(UTC)))
-                with sweep.timings.section("load"):
-                    jobs = [self._job(group.runs[member]) for member in members]
-                yield jobs
-
-        with contextlib.closing(computing.compute(loaded(), workers)) as computed:
-            while True:
-                with sweep.timings.section("fit"):
-                    outcomes = next(computed, None)
-                if outcomes is None:
-                    return
-                members, began = ahead.pop(0)
-                for member, outcome in zip(members, outcomes, strict=True):
-                    yield group.runs[member], outcome, began
-
-    def _job(self, run: Run) -> Job | Exception:
-        if run.job is not None:
-            return run.job
-        try:
-            with self._in_place(run.overrides) as cfg:
-                return load(cfg)
-        except Exception as error:  # a file may have disappeared since the job was planned
-            return error
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
         """Write the record of a run, and Hydra's files of the job."""
@@ -307,7 +275,7 @@ class BatchLauncher:
         folder = Path(self._master.outputs_dir) / "sweeps" / str(name)
         with terminal.progress_bar("planning", "runs") as progress:
             planned = planning.plan(job_overrides, self._in_place, folder, earlier, progress)
-        _refuse_if_all_are_wrong(planned)
+        planning.refuse_if_all_are_wrong(planned)
         plan_report.print_plan(planned, self._workers or default_workers())
         if not self._knows_all_runs():
             terminal.say("these runs are launched first; the sweeper chooses others by their results")
@@ -326,14 +294,6 @@ def _check_folders(config: DictConfig) -> None:
             remedy="Leave it out: a sweep finds its runs again by their numbers, and sweep.csv has their settings. "
             "hydra.sweep.dir names the folder of the sweep.",
         )
-
-
-def _refuse_if_all_are_wrong(planned: Plan) -> None:
-    """Refuse the command if all runs fail for the same reason: one message is enough."""
-    messages = {str(run.mistake) for run in planned.jobs}
-    mistake = planned.jobs[0].mistake if planned.jobs else None
-    if mistake is not None and len(messages) == 1:
-        raise mistake
 
 
 def _returned(run: Run, status: JobStatus, value: Any) -> JobReturn:

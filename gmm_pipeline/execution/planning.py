@@ -34,6 +34,8 @@ DATASETS_KEPT = 8
 
 Compose = Callable[[Sequence[str]], AbstractContextManager[DictConfig]]
 Progress = Callable[[int, int], None]
+Amend = Callable[[dict[str, Any]], dict[str, Any]]
+"""Gives a resolved config what no override can express, such as data in memory."""
 
 
 class Run(NamedTuple):
@@ -56,6 +58,11 @@ class Run(NamedTuple):
     mistake: Exception | None
     done: bool
     """Whether its record exists, with the same config, data and code."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Its resolved config, which must not be changed; empty where the run cannot be fitted."""
+        return {} if self.asked is None else self.asked.content
 
 
 class Group(NamedTuple):
@@ -90,36 +97,53 @@ class Plan(NamedTuple):
 def plan(
     job_overrides: Sequence[Sequence[str]],
     compose: Compose,
-    folder: Path,
+    folder: Path | None,
     earlier: Sequence[ManifestRun],
     progress: Progress | None = None,
+    amend: Amend | None = None,
 ) -> Plan:
     """Compose, load and check every job.
 
     Args:
         job_overrides: of each job.
         compose: gives the composed config of a job, for inspection.
-        folder: of the sweep.
+        folder: of the sweep; None for a sweep that is kept in memory.
         earlier: the runs that the sweep has had before.
         progress: called with (jobs seen, jobs in all).
+        amend: applied to the config of each job; None for no change.
     """
     numbers = {run.digest: run.number for run in earlier}
     found: dict[str, Run] = {}
     jobs, datasets, gaps, reader = [], set(), {}, Reader()
     for seen, overrides in enumerate(job_overrides, 1):
-        run = _look_at(tuple(overrides), compose, reader)
+        run = _look_at(tuple(overrides), compose, reader, amend)
         if run.job is not None:
             datasets.add(id(run.job.dataset))
             gaps |= dict.fromkeys([*taken_columns(run.job.dataset), *_gaps_of(run.job.dataset)])
             run = run if len(datasets) <= DATASETS_KEPT else run._replace(job=None)
         if run.digest not in found:
             number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
-            done = run.mistake is None and _is_done(folder / str(number), run.result)
+            done = folder is not None and run.mistake is None and _is_done(folder / str(number), run.result)
             found[run.digest] = run._replace(number=number, done=done)
         jobs.append(found[run.digest])
         if progress is not None:
             progress(seen, len(job_overrides))
     return Plan(jobs, _groups(list(found.values())), list(gaps))
+
+
+def refuse_if_all_are_wrong(planned: Plan) -> None:
+    """Refuse a sweep if all runs fail for the same reason: one message is enough.
+
+    Args:
+        planned: its runs.
+
+    Raises:
+        Exception: the mistake of each of them.
+    """
+    messages = {str(run.mistake) for run in planned.jobs}
+    mistake = planned.jobs[0].mistake if planned.jobs else None
+    if mistake is not None and len(messages) == 1:
+        raise mistake
 
 
 def _gaps_of(dataset: Dataset) -> list[str]:
@@ -130,7 +154,7 @@ def _gaps_of(dataset: Dataset) -> list[str]:
     return [f"{place}: {len(dataset.data):,} observations{missing}"] if missing else []
 
 
-def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader) -> Run:
+def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader, amend: Amend | None) -> Run:
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     try:
         with compose(overrides) as cfg:
@@ -138,6 +162,9 @@ def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader) -> Ru
             content = asked.content
             if MISSING in json.dumps(content) or "${" in "".join(overrides):
                 check(cfg, overrides)
+        if amend is not None:
+            content = amend(content)
+            asked = asked._replace(content=content)
         digest = config_digest(content)
         job = load_resolved(content)
         settings = {key: content[key] for key in ("threefry_partitionable", "precision", "compilation_cache")}

@@ -1,4 +1,4 @@
-"""Write the record of one run of a sweep, with its result or the reason for its failure."""
+"""The record of one run of a sweep, with its result or the reason for its failure: written, or kept in memory."""
 
 import logging
 import shlex
@@ -12,13 +12,17 @@ from typing import Any
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import REPORTED, RunFailed
+from gmm_pipeline.execution.computing import Outcome
+from gmm_pipeline.execution.planning import Run
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
-from gmm_pipeline.records.files import as_yaml, write_json, write_text
+from gmm_pipeline.records.files import as_yaml, finite, write_json, write_text
 from gmm_pipeline.records.provenance import provenance
+from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, NO_RESULT, SweepRun
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import note_data, objective_of, save
-from gmm_pipeline.stages.recording import device
+from gmm_pipeline.stages.loading import digest_of_data
+from gmm_pipeline.stages.recording import device, divergence
 
 log = logging.getLogger(__name__)
 
@@ -120,3 +124,31 @@ def reported(error: RunFailed) -> RunFailed:
     """The same error, which the sweep's summary reports."""
     error.add_note(REPORTED)
     return error
+
+
+def as_read(run: Run, outcome: Outcome | None) -> SweepRun:
+    """A run as its record would be read, without writing one.
+
+    Args:
+        run: as it was planned.
+        outcome: of the run; None if it was not computed.
+    """
+    digest = run.result or run.digest
+    common = {"number": run.number, "overrides": run.overrides, "digest": digest, "record": str(run.number)}
+    if outcome is None or outcome.job is None or outcome.answer is None:
+        reason = (run.mistake if outcome is None else outcome.error) or RunFailed("it was not computed")
+        return SweepRun(**common, status=FAILED, error=reason_of(reason), **NO_RESULT)
+    job, found = outcome.job, outcome.answer
+    dataset = job.dataset
+    return SweepRun(
+        **common,
+        status=DIVERGED if found.diverged else FINISHED,
+        error=divergence(job) if found.diverged else None,
+        metrics=finite(found.metrics),
+        fitted=found.fitted,
+        truth=dataset.truth,
+        data_name=dataset.name,
+        data_digest=digest_of_data(dataset),
+        unit=dataset.unit,
+        columns=tuple(dataset.columns) if dataset.data.ndim > 1 else (),
+    )

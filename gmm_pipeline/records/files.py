@@ -58,15 +58,19 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode())
 
 
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON lacks, by null."""
+def finite(value: Any) -> Any:
+    """A value as JSON gives it back: NaN and infinity, which JSON lacks, become None.
+
+    Args:
+        value: what JSON can hold, with arrays and numbers of NumPy.
+    """
     match value:
         case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
+            return {key: finite(item) for key, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [finite(item) for item in value]
         case np.ndarray():
-            return _finite(value.tolist())
+            return finite(value.tolist())
         case float() | np.floating():
             return float(value) if math.isfinite(value) else None
         case np.integer():
@@ -84,7 +88,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         path: of the file.
         content: what JSON can hold.
     """
-    write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def as_yaml(content: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
@@ -20,10 +21,27 @@ from gmm_pipeline.stages.running import check_output, drawing, quoted_override, 
 
 COMPONENT = "component"
 """Name of the column with the component of each datum."""
+DATUM = "datum"
+"""Name of the column of data that have only one."""
 
 
 def load(cfg: DictConfig) -> Dataset:
+    """Draw the data, once it is known that they can be written.
+
+    Raises:
+        InputError: the spec is wrong, or `data` is not a spec, or the output cannot be written.
+    """
+    checks.check_pictures(cfg, "figures")
+    column_format(Path(cfg.output))
+    check_output(Path(cfg.output))
+    return drawn(cfg)
+
+
+def drawn(cfg: DictConfig) -> Dataset:
     """Draw the data.
+
+    Args:
+        cfg: the composed config.
 
     Raises:
         InputError: the spec is wrong, or `data` is not a spec.
@@ -31,9 +49,6 @@ def load(cfg: DictConfig) -> Dataset:
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    checks.check_pictures(cfg, "figures")
-    column_format(Path(cfg.output))
-    check_output(Path(cfg.output))
     dataset = config.build_dataset(cfg)
     if dataset.truth is None or dataset.components is None:
         raise InputError(
@@ -43,6 +58,16 @@ def load(cfg: DictConfig) -> Dataset:
         remedy = "The component of each datum is written under that name."
         raise InputError(COLUMNS, expected=f"names other than {COMPONENT}", came=COMPONENT, remedy=remedy)
     return dataset
+
+
+def columns_of(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Data that were drawn as columns of a table, the component of each datum last.
+
+    Args:
+        dataset: of a generating spec.
+    """
+    columns = dict(zip(dataset.columns, dataset.data.T, strict=True)) if dataset.columns else {DATUM: dataset.data}
+    return columns if dataset.components is None else {**columns, COMPONENT: dataset.components}
 
 
 def save(cfg: DictConfig, dataset: Dataset) -> None:
@@ -55,8 +80,7 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
     output = Path(cfg.output)
     if dataset.truth is None or dataset.components is None:
         return
-    columns = dict(zip(dataset.columns, dataset.data.T, strict=True)) if dataset.columns else {"datum": dataset.data}
-    write_columns(output, {**columns, COMPONENT: dataset.components})
+    write_columns(output, columns_of(dataset))
     truth = output.with_name(f"{output.stem}_truth.json")
     named = {"columns": dataset.columns} if dataset.columns else {}
     drawn = {"digest": dataset.digest, "source": dataset.source}
@@ -77,7 +101,7 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
             paths = pages.save_figure(page, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
         terminal.say(*(f"picture: {shown(path)}" for path in paths))
     overrides = [quoted_override("data.path", str(shown(output))), quoted_override("data.truth", str(shown(truth)))]
-    overrides += [shlex.quote(hydra_list(COLUMNS, dataset.columns)) if dataset.columns else f"{COLUMN}=datum"]
+    overrides += [shlex.quote(hydra_list(COLUMNS, dataset.columns)) if dataset.columns else f"{COLUMN}={DATUM}"]
     terminal.say(
         f"fit them: {program.name()} fit data=file {' '.join(overrides)} n_components={len(dataset.truth.weights)}"
     )

@@ -8,6 +8,7 @@ it follows from the runs, so that a resumed sweep ends with the same summary.
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from gmm_pipeline.analysis.doubts import Reason
 from gmm_pipeline.analysis.sweep_answers import (
@@ -83,18 +84,9 @@ def print_summary(
         pictures: files of the pictures that were drawn.
     """
     runs = sorted(runs, key=lambda run: run.number)
-    settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
+    where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
     terminal.say(counts(manifest, runs), "")
-    if settings:
-        terminal.show(best_table(settings, objective))
-        if len(settings) > MOST_ROWS:
-            terminal.say(f"and {len(settings) - MOST_ROWS:,} more")
-        terminal.say("", *meaning(runs, settings, objective), "")
-    elif any(run.status == FINISHED for run in runs):
-        terminal.say(f"No finished run has a finite {objective}, so none is the best.", "")
-    failed = lost(runs, tables)
-    if failed:
-        terminal.say(*failed, "")
+    print_answer(answer_of(runs, objective, where))
     if tables:
         terminal.say(f"table: {' and '.join(str(shown(path)) for path in tables)}, one row per run")
     if pictures:
@@ -106,6 +98,51 @@ def print_summary(
         terminal.say(f"fit what is missing or failed: {resume_command}")
 
 
+class SweepAnswer(NamedTuple):
+    """What a sweep found, for whatever shows it."""
+
+    best: Table | None
+    """The best few settings; None if no run has a result."""
+    more: int
+    """Settings that are not in it."""
+    meaning: list[str]
+    lost: list[str]
+    """The runs without a result."""
+
+
+def answer_of(runs: Sequence[SweepRun], objective: str, where: str) -> SweepAnswer:
+    """The best settings of a sweep, what they mean, and what is missing.
+
+    Args:
+        runs: of the sweep, in order of number.
+        objective: the metric that they are ranked by.
+        where: all runs are listed.
+    """
+    settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
+    if settings:
+        said = meaning(runs, settings, objective)
+    elif any(run.status == FINISHED for run in runs):
+        said = [f"No finished run has a finite {objective}, so none is the best."]
+    else:
+        said = []
+    best = best_table(settings, objective) if settings else None
+    return SweepAnswer(best, max(len(settings) - MOST_ROWS, 0), said, lost(runs, where))
+
+
+def print_answer(found: SweepAnswer) -> None:
+    """Print what a sweep found.
+
+    Args:
+        found: its answer.
+    """
+    if found.best is not None:
+        terminal.show(found.best)
+        terminal.say(*[f"and {found.more:,} more"] * bool(found.more), "")
+    for lines in (found.meaning, found.lost):
+        if lines:
+            terminal.say(*lines, "")
+
+
 def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
     """How many runs ended how.
 
@@ -113,15 +150,24 @@ def counts(manifest: Manifest, runs: Sequence[SweepRun]) -> str:
         manifest: what was asked.
         runs: those that have a record.
     """
+    return f"sweep {manifest.name}, {counted(runs, len(manifest.runs))}"
+
+
+def counted(runs: Sequence[SweepRun], total: int) -> str:
+    """How many runs ended how.
+
+    Args:
+        runs: those that ended.
+        total: how many were asked for.
+    """
     ended = Counter(run.status for run in runs)
     parts = [f"{ended[status]:,} {status}" for status in (FINISHED, DIVERGED, FAILED) if ended[status]]
     left_out = Counter(barred(run) for run in runs if run.status == FINISHED)
     parts += [f"{n:,} of them {BARRED.get(why, why)}, left out of comparisons" for why, n in left_out.items() if why]
-    missing = len(manifest.runs) - len(runs)
+    missing = total - len(runs)
     if missing:
         parts.append(f"{missing:,} not run")
-    total = len(manifest.runs)
-    return f"sweep {manifest.name}, {total:,} run{'s' * (total != 1)}: {', '.join(parts)}"
+    return f"{total:,} run{'s' * (total != 1)}: {', '.join(parts)}"
 
 
 def best_table(settings: Sequence[Setting], objective: str) -> Table:
@@ -246,17 +292,16 @@ def _reached(setting: Setting) -> list[str]:
     return [said]
 
 
-def lost(runs: Sequence[SweepRun], tables: Sequence[Path]) -> list[str]:
+def lost(runs: Sequence[SweepRun], where: str) -> list[str]:
     """The runs without a result, each with its settings and the reason, at most `MOST_FAILURES`.
 
     Args:
         runs: of the sweep.
-        tables: files of the table of runs, for a pointer to them.
+        where: all runs are listed.
     """
     lines = failures(runs, differing_overrides(runs), MOST_FAILURES, joined=" ")
     more = sum(run.status != FINISHED for run in runs) - MOST_FAILURES
     if more > 0:
-        where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
         lines.append(f"and {more:,} more, in {where}")
     return lines
 
