@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gmm_pipeline.analysis.sweep_answers import best_of
+from gmm_pipeline.analysis.sweep_answers import best_of, excess_of_same_data, with_results
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
 from gmm_pipeline.tracking.models import model_of
@@ -70,6 +70,14 @@ def end_parent(
         {"command": manifest.command, "objective": manifest.objective},
         {},
         f"{note}\n\n```sh\n{manifest.command}\n```",
+        excess=_excess(runs),
         best=None if best is None or best.fitted is None else model_of(best.fitted, best.columns),
         ended=ended,
     )
+
+
+def _excess(runs: Sequence[SweepRun]) -> dict[int, float]:
+    """BIC above the lowest of the runs on the same data, by number, of those that can be compared."""
+    comparable = with_results(runs, "bic")
+    found = excess_of_same_data(comparable, "bic")
+    return {run.number: value for run, value in zip(comparable, found.tolist(), strict=True)}

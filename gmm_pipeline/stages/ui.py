@@ -26,7 +26,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.stages.terminal import say
 from gmm_pipeline.tracking.runs import TrackingError, page
 from gmm_pipeline.tracking.store import ENVIRONMENT, artifact_root, store_file
-from gmm_pipeline.tracking.views import runs_page, view_page
+from gmm_pipeline.tracking.views import charts_page, runs_page, table_page
 
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 5
@@ -76,8 +76,8 @@ def run(cfg: DictConfig, *, started: float) -> None:
         experiment_id = _experiment_id(home, port, cfg.tracking.experiment)
         address = f"http://{_in_address(home)}:{port}"
         say(
-            f"The runs of {cfg.tracking.experiment} are at {address}{page(experiment_id)}",
             *_newest_sweep(home, port, address, experiment_id),
+            f"All runs of {cfg.tracking.experiment}: {address}{page(experiment_id)}",
             "Ctrl-C stops the UI; the runs stay.",
         )
         server.wait()
@@ -209,12 +209,12 @@ def _newest_sweep(host: str, port: int, address: str, experiment_id: str | None)
     lines = []
     for run in json.loads(answer or b"{}").get("runs", []):
         tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
-        lines.append(
-            f"The runs of the sweep {tags['gmm_pipeline.sweep']}, the best first, are at "
-            f"{address}{runs_page(experiment_id, run['info']['run_id'])}"
-        )
-        if "gmm_pipeline.view" in tags:  # set once the sweep has ended
-            lines.append(f"Its charts are at {address}{view_page(experiment_id, tags['gmm_pipeline.view'])}")
+        # The tags of views are set once the sweep has ended.
+        table = tags.get("gmm_pipeline.table")
+        runs = table_page(experiment_id, table) if table else runs_page(experiment_id, run["info"]["run_id"])
+        lines.append(f"The runs of the sweep {tags['gmm_pipeline.sweep']}, the best first: {address}{runs}")
+        if "gmm_pipeline.view" in tags:
+            lines.append(f"Charts of them: {address}{charts_page(experiment_id, tags['gmm_pipeline.view'])}")
     return lines
 
 

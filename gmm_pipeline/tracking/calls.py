@@ -192,6 +192,18 @@ class Calls:
         new = [Param(key, value) for key, value in params.items() if key not in existing]
         self._client.log_batch(run_id, params=new)
 
+    def set_metrics(self, found: Mapping[str, Mapping[str, float]], time: int) -> None:
+        """Set metrics of runs; a later value of the same metric counts.
+
+        Args:
+            found: name to value, by run id.
+            time: when they were found, in milliseconds since 1970.
+        """
+        from mlflow.entities import Metric
+
+        for run_id, metrics in found.items():
+            self._client.log_batch(run_id, metrics=[Metric(name, value, time, 0) for name, value in metrics.items()])
+
     def _parents(self, sweep_id: str) -> list[str]:
         runs = search(self._client, experiments_of(self._client), f"tags.`{SWEEP_ID}` = '{sweep_id}'")
         return sorted(run.info.run_id for run in runs)

@@ -163,6 +163,22 @@ class Rows:
                 [(key, value, run_id) for key, value in params.items()],
             )
 
+    def set_metrics(self, found: Mapping[str, Mapping[str, float]], time: int) -> None:
+        """Set metrics of runs, replacing earlier values.
+
+        Args:
+            found: name to value, by run id.
+            time: when they were found, in milliseconds since 1970.
+        """
+        rows = [(run_id, name, value, 0, time) for run_id, metrics in found.items() for name, value in metrics.items()]
+        with transaction(self._file) as connection:
+            for table in ("metrics", "latest_metrics"):
+                connection.executemany(
+                    f"INSERT OR REPLACE INTO {table} (run_uuid, key, value, step, timestamp, is_nan) "  # noqa: S608 - our own names of tables
+                    "VALUES (?, ?, ?, ?, ?, 0)",
+                    rows,
+                )
+
 
 def child_id(parent: str, number: int) -> str:
     """The run id of a run of a sweep, which is the same each time that it is logged.

@@ -8,6 +8,7 @@ record. The parent has copies of the sweep's table and pictures.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ from gmm_pipeline.tracking.store import (
     one_writer,
     store_file,
 )
-from gmm_pipeline.tracking.views import TAG, view_of
+from gmm_pipeline.tracking.views import DELTA, LOG_DELTA, TAG, charts_of, table_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,8 +48,8 @@ UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
 """Patterns of the sweep's files that are copied to its parent run."""
 OF_A_RUN = ("device", "devices", "jax")
 """Provenance that differs between the runs of a sweep."""
-VIEW = "gmm_pipeline.view"
-"""A tag of the parent that is set once the answer is logged."""
+VIEW, TABLE = "gmm_pipeline.view", "gmm_pipeline.table"
+"""Tags of the parent with the keys of the views of its charts and its table, set once the answer is logged."""
 
 
 @collector_paused()
@@ -183,6 +184,7 @@ class SweepTracker:
         params: Mapping[str, str],
         tags: Mapping[str, str],
         note: str,
+        excess: Mapping[int, float] | None = None,
         best: Model | None = None,
         ended: str | None = None,
     ) -> TrackedRun:
@@ -197,6 +199,7 @@ class SweepTracker:
             params: of the sweep.
             tags: of the sweep.
             note: Markdown that is shown at the top of the run.
+            excess: BIC above the lowest, of the runs that can be compared, by number.
             best: the model of the best sound run; None if there is none.
             ended: end time of the sweep, ISO 8601 with offset; None for now.
 
@@ -215,10 +218,13 @@ class SweepTracker:
                     self._client.log_artifact(run_id, str(file))
             if (self._folder / artifacts.FIGURES).is_dir():
                 self._client.log_artifacts(run_id, str(self._folder / artifacts.FIGURES), artifacts.FIGURES)
-            key, view = view_of(run_id, [override_values(run["overrides"]) for run in self._manifest["runs"]])
-            self._client.set_experiment_tag(experiment_id, TAG + key, view)
+            self._log_excess(excess or {}, now)
+            assignments = [override_values(run["overrides"]) for run in self._manifest["runs"]]
+            table, charts = table_of(run_id, assignments), charts_of(run_id, assignments)
+            for view in (table, charts):
+                self._client.set_experiment_tag(experiment_id, TAG + view.key, view.state)
             self._writer.set_params(run_id, loggable.accepted(params))
-            found = loggable.cut_tags({**tags, "mlflow.note.content": note, VIEW: key})
+            found = loggable.cut_tags({**tags, "mlflow.note.content": note, VIEW: charts.key, TABLE: table.key})
             self._client.log_batch(
                 run_id,
                 metrics=[
@@ -230,6 +236,18 @@ class SweepTracker:
             )
             self._client.set_terminated(run_id, status, now if ended is None else contents.milliseconds(ended))
         return self._tracked
+
+    def _log_excess(self, excess: Mapping[int, float], now: int) -> None:
+        """Log how much worse than the best each run is, which is known only once the sweep has ended."""
+        logged = self._writer.children(self._tracked.run_id, self._tracked.experiment_id)
+        self._writer.set_metrics(
+            {
+                one.run_id: {DELTA: excess[number], LOG_DELTA: math.log10(1.0 + excess[number])}
+                for number, one in logged.items()
+                if number in excess
+            },
+            now,
+        )
 
     @contextlib.contextmanager
     def _failures_reported(self) -> Iterator[None]:

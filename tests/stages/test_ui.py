@@ -98,7 +98,7 @@ def test_sweeps_go_through_a_server_and_the_newest_is_pointed_at(served, tmp_pat
     sweep = begin_sweep(tmp_path / "my_study", uri)
     (runs,) = ui._newest_sweep("127.0.0.1", served, uri, "1")
     parent = sweep._tracked.run_id
-    assert runs.startswith(f"The runs of the sweep my_study, the best first, are at {uri}/#/experiments/1/runs?")
+    assert runs.startswith(f"The runs of the sweep my_study, the best first: {uri}/#/experiments/1/runs?")
     assert f"searchFilter=tags.mlflow.parentRunId%20%3D%20%27{parent}%27&orderByKey=metrics.%60bic%60" in runs
 
     sweep.log([tmp_path / "my_study/0"])
@@ -112,9 +112,9 @@ def test_sweeps_go_through_a_server_and_the_newest_is_pointed_at(served, tmp_pat
     tracked = read_json(tmp_path / "my_study/0/record.json")["tracking"]
     assert tracked["page"] == f"{uri}/#/experiments/1/runs/{child.info.run_id}?workflowType=machine_learning"
 
-    _, charts = ui._newest_sweep("127.0.0.1", served, uri, "1")
-    key = charts.rpartition("&compareRunsMode=CHART&viewStateShareKey=")[2]
-    assert f"mlflow.sharedViewState.{key}" in client.get_experiment("1").tags
+    for mode, line in zip(("TABLE", "CHART"), ui._newest_sweep("127.0.0.1", served, uri, "1"), strict=True):
+        key = line.rpartition(f"&compareRunsMode={mode}&viewStateShareKey=")[2]
+        assert f"mlflow.sharedViewState.{key}" in client.get_experiment("1").tags
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -130,10 +130,12 @@ def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path, ending)
     try:
         assert process.stdout is not None
         assert "Starting" in process.stdout.readline()
+        table = process.stdout.readline()
+        assert "The runs of the sweep my study, the best first: http://127.0.0.1" in table
+        assert "compareRunsMode=TABLE" in table
+        assert "Charts of them: http://127.0.0.1" in process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:(\d+)/#/experiments/1/runs\?workflowType=", process.stdout.readline())
         assert address is not None
-        assert "The runs of the sweep my study" in process.stdout.readline()
-        assert "Its charts are at http://127.0.0.1" in process.stdout.readline()
         assert "Ctrl-C" in process.stdout.readline()
         (server,) = children_of(process.pid)
         connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=20)

@@ -453,8 +453,10 @@ def test_the_parent_has_numbers_pictures_and_a_view(uri, sweep, either_way):
 
     tags = client.get_experiment(tracked.experiment_id).tags
     views = {name: text for name, text in tags.items() if name.startswith("mlflow.sharedViewState.")}
-    assert list(views) == [f"mlflow.sharedViewState.{run.data.tags['gmm_pipeline.view']}"]
-    assert json.loads(*views.values())["searchFilter"] == f"tags.mlflow.parentRunId = '{tracked.run_id}'"
+    keys = [run.data.tags[f"gmm_pipeline.{name}"] for name in ("view", "table")]
+    assert sorted(views) == sorted(f"mlflow.sharedViewState.{key}" for key in keys)
+    filters = {json.loads(text)["searchFilter"] for text in views.values()}
+    assert filters == {f"tags.mlflow.parentRunId = '{tracked.run_id}'"}
 
 
 def test_a_sweep_stays_in_the_experiment_where_it_began(uri, sweep):
@@ -473,14 +475,13 @@ def test_negative_points(uri, sweep, key):
 
 
 def charts_of(*runs: dict[str, str]) -> list[dict[str, Any]]:
-    _, text = tracking_views.view_of("f" * 32, runs)
-    return json.loads(text)["compareRunCharts"]
+    return json.loads(tracking_views.charts_of("f" * 32, runs).state)["compareRunCharts"]
 
 
 def test_a_view_draws_bic_against_what_was_swept():
     swept, loss, parallel = charts_of({"n_components": "1", "seed": "0"}, {"n_components": "2", "seed": "1"})
     assert swept["xaxis"] == {"key": "n_components", "type": "METRIC"}
-    assert swept["yaxis"]["key"] == "bic"
+    assert swept["yaxis"]["key"] == "log_delta_bic"
     assert loss["metricKey"] == "loss"
     assert parallel["selectedParams"] == ["n_components", "seed"]
 
@@ -500,9 +501,32 @@ def test_the_axis_of_a_view(swept, axis):
 
 
 def test_a_view_is_named_by_what_it_says():
-    key, text = tracking_views.view_of("f" * 32, [{"seed": "0"}])
+    key, text = tracking_views.charts_of("f" * 32, [{"seed": "0"}])
     assert key == hashlib.sha256(text.encode()).hexdigest()
-    assert tracking_views.view_of("e" * 32, [{"seed": "0"}])[0] != key
+    assert tracking_views.charts_of("e" * 32, [{"seed": "0"}]).key != key
+
+
+def test_a_table_shows_what_was_swept_once_and_the_best_first():
+    runs = [{"n_components": k, "seed": seed} for k in "12" for seed in "01"]
+    state = json.loads(tracking_views.table_of("f" * 32, runs).state)
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`delta_bic`", True)
+    assert state["selectedColumns"] == [
+        "params.`seed`",
+        *(f"metrics.`{name}`" for name in ("n_components", "bic", "delta_bic", "loss", "hit_rate")),
+    ]
+
+
+def test_runs_of_a_sweep_say_how_much_worse_than_the_best_they_are(uri, sweep, either_way):
+    def logged_ones(excess: dict[int, float]) -> dict[int, tuple[float | None, float | None]]:
+        tracker = opened(sweep, uri)
+        tracker.log(records_of(sweep))
+        parent = tracker.finish("FINISHED", **NOTHING, excess=excess).run_id
+        found = {number: run.data.metrics for number, run in children(uri, parent).items()}
+        return {number: (of.get("delta_bic"), of.get("log_delta_bic")) for number, of in found.items()}
+
+    nothing = (None, None)
+    assert logged_ones({0: 0.0, 1: 99.0}) == {0: (0.0, 0.0), 1: (99.0, 2.0), 2: nothing, 3: nothing}
+    assert logged_ones({0: 9.0, 1: 0.0}) == {0: (9.0, 1.0), 1: (0.0, 0.0), 2: nothing, 3: nothing}  # resumed
 
 
 def test_opening_the_module_does_not_import_mlflow():
