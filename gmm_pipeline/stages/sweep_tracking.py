@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
     from gmm_pipeline.tracking.sweeps import SweepTracker
 
+DIGITS = 2
+"""After the point, of differences of BIC."""
+
 
 def sound_best(runs: Sequence[SweepRun], objective: str) -> SweepRun | None:
     """The best run that has a result and is not barred; None if there is none.
@@ -77,7 +80,10 @@ def end_parent(
 
 
 def _excess(runs: Sequence[SweepRun]) -> dict[int, float]:
-    """BIC above the lowest of the runs on the same data, by number, of those that can be compared."""
+    """BIC above the lowest of the runs on the same data, by number, of those that can be compared.
+
+    Rounded, since the UI shows as many digits as fit and none of them has a meaning below `SAME_OPTIMUM`.
+    """
     comparable = with_results(runs, "bic")
     found = excess_of_same_data(comparable, "bic")
-    return {run.number: value for run, value in zip(comparable, found.tolist(), strict=True)}
+    return {run.number: round(value, DIGITS) for run, value in zip(comparable, found.tolist(), strict=True)}
