@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from gmm_pipeline import environment
 from gmm_pipeline.configuration import checks
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.inference.plugins import Plugin
@@ -390,6 +391,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("gmm.ceil_div", lambda number, by: -(-int(number) // int(by)), replace=True)
     OmegaConf.register_new_resolver("gmm.or", lambda value, other: other if value is None else value, replace=True)
     OmegaConf.register_new_resolver("gmm.env", lambda name, other: os.environ.get(name) or other, replace=True)
+    OmegaConf.register_new_resolver("gmm.experiment", environment.experiment, replace=True)
     # Cached, so that all jobs of one launch agree.
     OmegaConf.register_new_resolver("gmm.unique", lambda: os.urandom(3).hex(), use_cache=True, replace=True)
 

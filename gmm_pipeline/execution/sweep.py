@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import program
+from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.recovery import worst_errors
 from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed
@@ -150,7 +150,7 @@ class Sweep:
         if self._tracker is None:
             from gmm_pipeline.tracking.sweeps import open_sweep
 
-            self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking))
+            self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking), under=environment.run_id())
         return self._tracker
 
     def _give_up_tracking(self, error: Exception) -> None:

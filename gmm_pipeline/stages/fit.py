@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from gmm_pipeline import program
+from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
@@ -233,9 +233,16 @@ def track(
         return {}
     from gmm_pipeline.tracking.runs import TrackingError, log_record
 
+    run_id = environment.run_id() if is_alone() else None
     try:
         with timings.section("tracking"):
-            tracked = log_record(directory, **tracking)
+            if run_id:
+                from gmm_pipeline.tracking.active_runs import log_into_run
+
+                series_points = tracking["series_points"]
+                tracked = log_into_run(directory, uri=tracking["uri"], run_id=run_id, series_points=series_points)
+            else:
+                tracked = log_record(directory, **tracking)
     except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
         warn(f"{error} To upload it later: {log_command(directory, tracking['uri'])}")
         return {}

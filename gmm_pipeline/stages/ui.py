@@ -22,6 +22,7 @@ from urllib.parse import quote
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
+from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.stages.terminal import say
 from gmm_pipeline.tracking.runs import TrackingError, page
@@ -191,6 +192,8 @@ def _ask(host: str, port: int, path: str, question: Mapping[str, Any] | None = N
 
 def _experiment_id(host: str, port: int, name: str) -> str | None:
     """Asked of the server, which has mlflow imported: this process need not."""
+    if name.startswith(EXPERIMENT_BY_ID):
+        return name.removeprefix(EXPERIMENT_BY_ID)
     answer = _ask(host, port, f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}")
     return None if answer is None else json.loads(answer)["experiment"]["experiment_id"]
 

@@ -19,7 +19,7 @@ from gmm_pipeline.tracking.loggable import RECORD_ID, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 TRAINING = ("mlflow.data.context", "training")
 STATUS = "gmm_pipeline.status"
@@ -105,17 +105,24 @@ def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
         run_id: of a run that was made with the entry's tags.
         entry: the content of the run.
     """
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
     if entry.dataset is not None:
         client.log_inputs(run_id, [dataset_input(entry.dataset)])
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points],
+        metrics=metrics_of(entry),
         params=[Param(name, text) for name, text in entry.params.items()],
         tags=[RunTag(STATUS, entry.tags[STATUS])],
     )
     client.set_terminated(run_id, entry.status, entry.ended)
+
+
+def metrics_of(entry: Entry) -> "list[Metric]":
+    """The points of an entry as metrics of MLflow."""
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points]
 
 
 class Calls:

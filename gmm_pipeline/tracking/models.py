@@ -22,7 +22,8 @@ import numpy as np
 
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import AnyMixture
-from gmm_pipeline.records.artifacts import mixture_as_json
+from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
+from gmm_pipeline.records.contents import Content
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def model_of(mixture: AnyMixture, columns: Sequence[str]) -> Model:
         columns: names of several columns; empty for one, which has the same name whatever it was read from.
     """
     return Model(mixture, tuple(columns) or (portable.COLUMN,))
+
+
+def record_model(content: Content) -> Model | None:
+    """The model of a record; None if it has no result."""
+    if content.record["status"] != "finished":
+        return None
+    return model_of(mixture_from_json(content.parameters), content.data.get("columns", ()))
 
 
 def log_model(client: "MlflowClient", experiment_id: str, run_id: str, fitted: Model) -> str:

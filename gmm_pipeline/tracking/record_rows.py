@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.finding import COPIES
 from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry
@@ -41,7 +42,7 @@ def usable_experiment(file: Path, name: str) -> str | None:
         file: of a local store.
         name: of the experiment.
     """
-    if not file.is_file() or file.stat().st_size == 0 or not fits(file):
+    if name.startswith(EXPERIMENT_BY_ID) or not file.is_file() or file.stat().st_size == 0 or not fits(file):
         return None
     with connected(file) as connection:
         asked = "SELECT experiment_id, lifecycle_stage, artifact_location FROM experiments "

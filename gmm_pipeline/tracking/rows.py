@@ -41,7 +41,7 @@ COLUMNS = {
 }
 # In an order that never leaves a dangling reference, whether or not the database enforces that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
-LOCK_TIMEOUT_S = 60.0
+LOCK_TIMEOUT_S = 20.0
 CACHE_KB = 100_000
 """Page cache for large transactions; with SQLite's 2 MB, index pages are written many times."""
 

@@ -27,7 +27,7 @@ from gmm_pipeline.tracking.calls import (
     made_once,
     search,
 )
-from gmm_pipeline.tracking.models import Model, log_model, model_of
+from gmm_pipeline.tracking.models import Model, log_model, record_model
 from gmm_pipeline.tracking.record_rows import InStore, usable_experiment, write
 from gmm_pipeline.tracking.record_rows import runs_of_record as rows_of_record
 from gmm_pipeline.tracking.store import (
@@ -122,9 +122,7 @@ def send_record(
     file = store_file(uri)
     content = contents.read(record)
     entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
-    finished = content.record["status"] == "finished"
-    fitted = artifacts.mixture_from_json(content.parameters) if finished else None
-    model = None if fitted is None else model_of(fitted, content.data.get("columns", ()))
+    model = record_model(content)
     with failures_reported(uri, file, what="the run", kept=f"the record at {record} is complete"):
         by_rows = None if file is None else _send_rows(file, experiment, record, content, entry, model)
         if by_rows is not None:
@@ -145,7 +143,7 @@ def send_record(
             found = as_logged(client.get_run(run_id))
             if not found.complete:
                 _log_whole(client, found, record, entry, model)
-        name = experiment if found.experiment_id == new_id else client.get_experiment(found.experiment_id).name
+        name = client.get_experiment(found.experiment_id).name
     return tracked_run(uri, name, found.experiment_id, run_id), found.complete
 
 
@@ -272,14 +270,20 @@ def page(experiment_id: str | None = None, run_id: str | None = None) -> str:
 def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, model: Model | None) -> None:
     """Write the complete content of a run, whatever part of it exists already."""
     with failed_unless_whole(client, run.run_id):
-        _copy_files(client, run.run_id, record)
+        copy_files(client, run.run_id, record)
         if model is not None:
             log_model(client, run.experiment_id, run.run_id, model)
         log_entry(client, run.run_id, entry)
 
 
-def _copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
-    """Copy the files of a record, and nothing else: its folder may contain the store."""
+def copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
+    """Copy the files of a record to a run, and nothing else: its folder may contain the store.
+
+    Args:
+        client: of the store.
+        run_id: of the run.
+        record: the folder of the record.
+    """
     for file in artifacts.files_of(record):
         folder = file.parent.relative_to(record)
         client.log_artifact(run_id, str(file), None if folder == Path() else folder.as_posix())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from gmm_pipeline import home, program
+from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.finding import COPIES
 from gmm_pipeline.records.overrides import hydra_override
@@ -68,17 +69,24 @@ def store_file(uri: str) -> Path | None:
             raise InputError(
                 where,
                 expected="an address without a user name or password",
-                came=repr(_public(uri)),
+                came=repr(public(uri)),
                 remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
             )
         return None
     path = uri.removeprefix(SQLITE)
+    if re.search(r"%[0-9a-fA-F]{2}", os.path.abspath(path)):  # SQLAlchemy decodes it, and MLflow tries for minutes
+        raise InputError(
+            where,
+            expected="a path without percent signs before two digits",
+            came=repr(uri),
+            remedy="Name a store elsewhere with tracking.uri, or use tracking=none.",
+        )
     if path == uri or path in ("", ":memory:") or "?" in path:
         database = re.match(r"postgresql|mysql|mssql", uri)
         raise InputError(
             where,
             expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
-            came=repr(_public(uri)),
+            came=repr(public(uri)),
             remedy="Start `mlflow server` on that database and give its address."
             if database
             else f"MLflow keeps runs in a database, not a folder, such as tracking.uri={SQLITE}outputs/mlflow.db.",
@@ -204,7 +212,7 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
 
     Args:
         client: of the store.
-        name: of the experiment.
+        name: of the experiment, or its id after `EXPERIMENT_BY_ID`.
         uri: of the store, for messages.
         file: of a local store; None for a server.
 
@@ -214,7 +222,8 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
+    by_id = name.startswith(EXPERIMENT_BY_ID)
+    found = client.get_experiment(name.removeprefix(EXPERIMENT_BY_ID)) if by_id else client.get_experiment_by_name(name)
     if found is None:
         try:
             return client.create_experiment(
@@ -231,7 +240,7 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
         raise InputError(
             "tracking.experiment",
             expected="an experiment that exists or can be created",
-            came=f"{name!r}, which was deleted in MLflow",
+            came=f"{found.name!r}, which was deleted in MLflow",
             remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, or choose another name.",
         )
@@ -250,8 +259,12 @@ def _refuse_if_moved(location: str, file: Path) -> None:
         )
 
 
-def _public(uri: str) -> str:
-    """An address without user and password, wherever these are."""
+def public(uri: str) -> str:
+    """An address without user and password, wherever these are.
+
+    Args:
+        uri: of any kind of store.
+    """
     return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
 """Patterns of the sweep's files that are copied to its parent run."""
+PARENT = "mlflow.parentRunId"
 OF_A_RUN = ("device", "devices", "jax")
 """Provenance that differs between the runs of a sweep."""
 VIEW, TABLE = "gmm_pipeline.view", "gmm_pipeline.table"
@@ -54,7 +55,14 @@ VIEW, TABLE = "gmm_pipeline.view", "gmm_pipeline.table"
 
 @collector_paused()
 def open_sweep(
-    folder: Path, *, uri: str, experiment: str, run_name: str | None, series_points: int, sweep_series_points: int
+    folder: Path,
+    *,
+    uri: str,
+    experiment: str,
+    run_name: str | None,
+    series_points: int,
+    sweep_series_points: int,
+    under: str | None = None,
 ) -> "SweepTracker":
     """Create or find the parent run of a sweep, and set its status to running.
 
@@ -65,6 +73,7 @@ def open_sweep(
         run_name: of the parent; None for the sweep's name.
         series_points: a key of the same group, for single fits; only checked.
         sweep_series_points: points logged of each series of a child.
+        under: id of a run that a new parent becomes a child of, in the same experiment; None for none.
 
     Raises:
         InputError: `uri` is no store that can be used, or `experiment` was deleted.
@@ -76,9 +85,12 @@ def open_sweep(
     manifest = read_json(folder / MANIFEST)
     with failures_reported(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
-        experiment_id = experiment_id_of(client, experiment, uri, file)
+        if under is None:
+            experiment_id = experiment_id_of(client, experiment, uri, file)
+        else:
+            experiment_id = client.get_run(under).info.experiment_id
         writer = _writer(client, file)
-        entry = _parent_entry(manifest, folder, run_name or manifest["name"])
+        entry = _parent_entry(manifest, folder, run_name or manifest["name"], under)
         with one_writer(file):
             parent = writer.parent(manifest["id"], experiment_id, entry)
             info = client.get_run(parent).info
@@ -262,7 +274,7 @@ class SweepTracker:
 
     def _entry(self, record: Path, number: int, written: contents.Written | None) -> Entry:
         tags = {
-            "mlflow.parentRunId": self._tracked.run_id,
+            PARENT: self._tracked.run_id,
             "gmm_pipeline.sweep": self._manifest["name"],
             NUMBER: str(number),
         }
@@ -308,7 +320,7 @@ def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in OF_A_RUN}
 
 
-def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry:
+def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str, under: str | None) -> Entry:
     made_with = _made_with(folder, manifest)
     return Entry(
         name=name,
@@ -320,6 +332,7 @@ def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str) -> Entry
             "gmm_pipeline.record": str(folder.absolute()),
             "gmm_pipeline.sweep": manifest["name"],
             SWEEP_ID: manifest["id"],
+            **({} if under is None else {PARENT: under}),
         },
         params={},
         points=[],

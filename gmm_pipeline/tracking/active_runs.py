@@ -1,0 +1,146 @@
+"""Records in MLflow runs that somebody else started: an active run of the process, or the one that MLFLOW_RUN_ID names.
+
+What belongs to whoever started a run stays: its name, its status, its note, and the params and tags that it has
+already. What MLflow itself sets when a run starts (user, source, commit) is not set again. A run takes one record; its
+tags say so last, so that `log` and a repeated call find a run that is complete. The price: a call that fails leaves
+what it logged before, since MLflow cannot remove metrics or params.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import contents
+from gmm_pipeline.tracking import loggable
+from gmm_pipeline.tracking.calls import Entry, dataset_input, entry_of, metrics_of
+from gmm_pipeline.tracking.models import log_model, record_model
+from gmm_pipeline.tracking.runs import TrackedRun, TrackingError, copy_files, failures_reported, page
+from gmm_pipeline.tracking.store import SQLITE, check_points, client_of, collector_paused, public, store_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+NOTE = "mlflow.note.content"
+
+
+def log_fit(record: Path, *, series_points: int, run_id: str | None = None, run_name: str | None = None) -> TrackedRun:
+    """Log a record from Python as users of MLflow expect, without changing the record.
+
+    Into the run that is named, or else the active one, which stays active; without either into a new run, where
+    `mlflow.start_run()` would make one. The store is the one of `mlflow.get_tracking_uri()`, of any kind that MLflow
+    knows.
+
+    Args:
+        record: the directory of a run that ended.
+        series_points: points logged of each series.
+        run_id: of a run in MLflow; None for the active run, or a new one.
+        run_name: of a new run; None for data, optimizer, K, seed and the other overrides.
+
+    Raises:
+        InputError: `record` is not complete, or `series_points` is negative.
+        TrackingError: the store or the server failed, or the run has another fit.
+    """
+    import mlflow
+
+    check_points("series_points", series_points)
+    uri = mlflow.get_tracking_uri()
+    content = contents.read(record)
+    entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
+    with failures_reported(public(uri), _file_of(uri), what="the fit", kept=_kept(record)):
+        client = mlflow.MlflowClient()
+        active = mlflow.active_run()
+        if run_id is None and active is not None:
+            run_id = active.info.run_id
+        if run_id is not None:
+            return _log(client, uri, run_id, record, content, entry)
+        started, status = mlflow.start_run(run_name=entry.name), "FAILED"
+        try:
+            tracked = _log(client, uri, started.info.run_id, record, content, entry)
+            status = entry.status
+        finally:
+            mlflow.end_run(status)
+        return tracked
+
+
+@collector_paused()
+def log_into_run(record: Path, *, uri: str, run_id: str, series_points: int) -> TrackedRun:
+    """Log a record into an existing run, without changing the record.
+
+    Args:
+        record: the directory of a run that ended.
+        uri: sqlite:///FILE or the address of a server.
+        run_id: of the run.
+        series_points: points logged of each series.
+
+    Raises:
+        InputError: `uri` is no store that can be used, `record` is not complete, or `series_points` is negative.
+        TrackingError: the store or the server failed, or the run has another fit.
+    """
+    check_points("series_points", series_points)
+    file = store_file(uri)
+    content = contents.read(record)
+    entry = entry_of(record, content, loggable.run_name(content), series_points)
+    with failures_reported(uri, file, what=f"the fit in the run {run_id}", kept=_kept(record)):
+        client = client_of(uri if file is None else f"{SQLITE}{file}")
+        return _log(client, uri, run_id, record, content, entry)
+
+
+def _log(
+    client: "MlflowClient", uri: str, run_id: str, record: Path, content: contents.Content, entry: Entry
+) -> TrackedRun:
+    run = client.get_run(run_id)
+    experiment = client.get_experiment(run.info.experiment_id)
+    server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else ""
+    where = public(server) + page(experiment.experiment_id, run_id)
+    tracked = TrackedRun(public(uri), experiment.name, experiment.experiment_id, run_id, where)
+    existing = run.data.tags.get(loggable.RECORD_ID)
+    if existing == content.record["record_id"]:
+        return tracked
+    if existing is not None:
+        raise TrackingError(
+            f"{public(uri)}: the run {run_id} already has another fit, and a run takes one. Nothing is lost: "
+            f"{_kept(record)}. In Python, start a run for each fit: mlflow.start_run(nested=True)."
+        )
+    copy_files(client, run_id, record)
+    if (model := record_model(content)) is not None:
+        log_model(client, experiment.experiment_id, run_id, model)
+    _log_numbers(client, run, entry)
+    return tracked
+
+
+def _log_numbers(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+    """Log params, metrics, the data and tags, those that say that the run is complete among the last."""
+    from mlflow.entities import Param, RunTag
+
+    run_id, theirs = run.info.run_id, run.data
+    if entry.dataset is not None:
+        client.log_inputs(run_id, [dataset_input(entry.dataset)])
+    client.log_batch(
+        run_id,
+        metrics=metrics_of(entry),
+        params=[Param(name, text) for name, text in entry.params.items() if name not in theirs.params],
+        tags=[RunTag(name, text) for name, text in _tags(entry.tags, theirs.tags).items()],
+    )
+
+
+def _tags(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Our tags that a run lacks; of those that MLflow itself sets only the note."""
+    return {
+        name: text
+        for name, text in ours.items()
+        if name not in theirs and (name == NOTE or not name.startswith("mlflow."))
+    }
+
+
+def _kept(record: Path) -> str:
+    return f"the record at {record} is complete"
+
+
+def _file_of(uri: str) -> Path | None:
+    """The file of a local store, for messages."""
+    try:
+        return store_file(uri)
+    except InputError:
+        return None
