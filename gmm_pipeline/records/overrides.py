@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from gmm_pipeline.records.files import is_number
+
 LONGEST_RUN_NAME = 120
 REMOVED = "~"
 """Stands for the value of an override that removes its key."""
@@ -46,12 +48,7 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
         runs: number and overrides of each run.
     """
     values_of = {number: override_values(overrides) for number, overrides in runs}
-    differing = differing_keys(list(values_of.values()))
-    ends = [last_part(key) for key in differing]
-    shown = {
-        key: "K" if key == "n_components" else last_part(key) if ends.count(last_part(key)) == 1 else key
-        for key in differing
-    }
+    shown = _labels(differing_keys(list(values_of.values())))
     names = {
         number: " ".join(f"{shown[key]}={found[key]}" for key in found if key in shown)[:LONGEST_RUN_NAME]
         for number, found in values_of.items()
@@ -59,6 +56,30 @@ def names_within(runs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
     alike = Counter(names.values())
     return {
         number: name if name and alike[name] == 1 else f"run {number} {name}".rstrip() for number, name in names.items()
+    }
+
+
+def name_of_sweep(runs: Sequence[Mapping[str, str]]) -> str:
+    """What was swept and how far, such as `K=1…5 seed=0…3`; empty if all runs have the same overrides.
+
+    Args:
+        runs: key and text of the value of each run's overrides.
+    """
+    parts = []
+    for key, label in _labels(differing_keys(runs)).items():
+        values = list(dict.fromkeys(found[key] for found in runs if key in found))
+        are_numbers = all(map(is_number, values))
+        shown = f"{min(values, key=float)}…{max(values, key=float)}" if are_numbers else ",".join(values)
+        parts.append(f"{label}={shown}")
+    return " ".join(parts)[:LONGEST_RUN_NAME]
+
+
+def _labels(differing: Sequence[str]) -> dict[str, str]:
+    """Short names of keys: their last parts where these differ; the number of components is K."""
+    ends = [last_part(key) for key in differing]
+    return {
+        key: "K" if key == "n_components" else last_part(key) if ends.count(last_part(key)) == 1 else key
+        for key in differing
     }
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from gmm_pipeline.analysis.sweep_answers import best_of, excess_of_same_data, with_results
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
-from gmm_pipeline.tracking.models import model_of
 
 if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
@@ -74,7 +73,7 @@ def end_parent(
         {},
         f"{note}\n\n```sh\n{manifest.command}\n```",
         excess=_excess(runs),
-        best=None if best is None or best.fitted is None else model_of(best.fitted, best.columns),
+        best=None if best is None else best.record,
         ended=ended,
     )
 

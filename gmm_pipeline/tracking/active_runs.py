@@ -104,13 +104,14 @@ def _log(
             f"{_kept(record)}. In Python, start a run for each fit: mlflow.start_run(nested=True)."
         )
     copy_files(client, run_id, record)
+    model_id = None
     if (model := record_model(content)) is not None:
-        log_model(client, experiment.experiment_id, run_id, model)
-    _log_numbers(client, run, entry)
+        model_id = log_model(client, experiment.experiment_id, run_id, entry.name, model)
+    _log_numbers(client, run, entry, model_id)
     return tracked
 
 
-def _log_numbers(client: "MlflowClient", run: "Run", entry: Entry) -> None:
+def _log_numbers(client: "MlflowClient", run: "Run", entry: Entry, model_id: str | None) -> None:
     """Log params, metrics, the data and tags, those that say that the run is complete among the last."""
     from mlflow.entities import Param, RunTag
 
@@ -119,7 +120,7 @@ def _log_numbers(client: "MlflowClient", run: "Run", entry: Entry) -> None:
         client.log_inputs(run_id, [dataset_input(entry.dataset)])
     client.log_batch(
         run_id,
-        metrics=metrics_of(entry),
+        metrics=metrics_of(entry, model_id),
         params=[Param(name, text) for name, text in entry.params.items() if name not in theirs.params],
         tags=[RunTag(name, text) for name, text in _tags(entry.tags, theirs.tags).items()],
     )

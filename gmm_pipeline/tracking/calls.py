@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.records.contents import Content, milliseconds
 from gmm_pipeline.tracking import loggable
-from gmm_pipeline.tracking.loggable import RECORD_ID, Point
+from gmm_pipeline.tracking.loggable import OF_MODEL, RECORD_ID, Point
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -97,13 +97,14 @@ def failed_unless_whole(client: "MlflowClient", run_id: str) -> Iterator[None]:
         raise
 
 
-def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
+def log_entry(client: "MlflowClient", run_id: str, entry: Entry, model_id: str | None) -> None:
     """Log an entry, its status last: a run without a final status was not logged completely.
 
     Args:
         client: of the store.
         run_id: of a run that was made with the entry's tags.
         entry: the content of the run.
+        model_id: of its model; None if it has none.
     """
     from mlflow.entities import Param, RunTag
 
@@ -111,18 +112,36 @@ def log_entry(client: "MlflowClient", run_id: str, entry: Entry) -> None:
         client.log_inputs(run_id, [dataset_input(entry.dataset)])
     client.log_batch(
         run_id,
-        metrics=metrics_of(entry),
+        metrics=metrics_of(entry, model_id),
         params=[Param(name, text) for name, text in entry.params.items()],
         tags=[RunTag(STATUS, entry.tags[STATUS])],
     )
     client.set_terminated(run_id, entry.status, entry.ended)
 
 
-def metrics_of(entry: Entry) -> "list[Metric]":
-    """The points of an entry as metrics of MLflow."""
+def metrics_of(entry: Entry, model_id: str | None) -> "list[Metric]":
+    """The points of an entry as metrics of MLflow, some of them also of its model.
+
+    Args:
+        entry: the content of a run.
+        model_id: of its model; None if it has none.
+    """
     from mlflow.entities import Metric
 
-    return [Metric(name, value, entry.ended or entry.started, step) for name, value, step in entry.points]
+    time, dataset = entry.ended or entry.started, entry.dataset or {}
+    of_model = points_of_model(entry) if model_id is not None else ()
+    return [
+        Metric(*point[:2], time, point.step, model_id, dataset.get("name"), dataset.get("digest"))
+        if point in of_model
+        else Metric(*point[:2], time, point.step)
+        for point in entry.points
+    ]
+
+
+def points_of_model(entry: Entry) -> list[Point]:
+    """The final values of an entry that are also metrics of its model."""
+    final = {point.name: point for point in entry.points}
+    return [final[name] for name in OF_MODEL if name in final]
 
 
 class Calls:
@@ -183,7 +202,7 @@ class Calls:
                 self._client.delete_run(replaced[number].run_id)
             run_id = ids[number] = self._create(experiment_id, entry, {**entry.tags, STATUS: INCOMPLETE})
             with failed_unless_whole(self._client, run_id):
-                log_entry(self._client, run_id, entry)
+                log_entry(self._client, run_id, entry, None)
         return ids
 
     def set_params(self, run_id: str, params: Mapping[str, str]) -> None:

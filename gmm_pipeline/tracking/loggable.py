@@ -29,6 +29,8 @@ LONGEST_NAME = 250
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_DATA_NAME = 500
+OF_MODEL = ("n_components", "bic", "loss", "hit_rate")
+"""Metrics that a list of models shows."""
 SHOWN_DIGEST = 12
 MOST_COLUMNS = 6
 """Columns up to which the scales of components are series."""
@@ -209,23 +211,24 @@ def dataset(data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_name(content: Content) -> str:
-    """A name that distinguishes runs: K, optimizer, seed, the other overrides that affect the fit, and the data.
+    """A name that distinguishes runs: K, the overrides that affect the fit, optimizer, seed, and the data.
 
-    The UI shows about the first 24 characters in a list, and the data in a separate column.
+    The UI shows about the first 16 characters in a list, and the data in a separate column.
     """
     if not content.parameters:
         return content.record["name"]
     optimizer = content.config["optimizer"]["_target_"].rsplit(".", 1)[-1]
-    parts = [f"K={len(content.parameters['weights'])}", optimizer, f"seed={content.config['seed']}"]
+    k, seed = f"K={len(content.parameters['weights'])}", f"seed={content.config['seed']}"
+    parts: list[str] = []
     data = content.data["name"]
     for override in content.record["overrides"]:
         key, _, value = override.lstrip("+~").partition("=")
         first, last = re.split(r"[./]", key)[0], last_part(key)
-        if first in UNNAMED or f"{key}={value}" in parts or value in (optimizer, data):
+        if first in UNNAMED or f"{key}={value}" == seed or value in (optimizer, data):
             continue
-        name = key if any(said.startswith(f"{last}=") for said in parts) else last
+        name = key if any(said.startswith(f"{last}=") for said in (k, seed, *parts)) else last
         parts.append(f"{name}={value}" if value else name)
-    return _cut(" ".join([*parts, data]), LONGEST_RUN_NAME)
+    return _cut(" ".join([k, *parts, optimizer, seed, data]), LONGEST_RUN_NAME)
 
 
 def accepted(named: Mapping[str, Value]) -> dict[str, Value]:

@@ -3,7 +3,8 @@
 The folder is written here rather than by MLflow, whose `save_model` imports pandas and half of MLflow to write a few
 text files: this takes milliseconds instead of a second. A test loads the model with MLflow and compares it with what
 MLflow writes. The code of the model is a copy of `portable`, under a name with its digest, so that models of different
-versions can be loaded side by side.
+versions can be loaded side by side. A model has the name of its run, by which a list of models can be read. The price:
+so that `runs:/ID/model` still finds it, its files are among those of the run too.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import importlib.metadata
 import inspect
 import json
 import platform
+import re
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -29,8 +31,8 @@ from gmm_pipeline.records.files import as_yaml, write_json, write_text
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NAME = "model"
-"""Name of a run's model, which loads as runs:/ID/model."""
+FOLDER = "model"
+"""Of a run's files: its model loads as runs:/ID/model."""
 MODEL_TYPE = "Gaussian mixture"
 LIBRARIES = ("mlflow", "numpy", "pandas")
 EXAMPLES = 5
@@ -61,7 +63,12 @@ def record_model(content: Content) -> Model | None:
     return model_of(mixture_from_json(content.parameters), content.data.get("columns", ()))
 
 
-def log_model(client: "MlflowClient", experiment_id: str, run_id: str, fitted: Model) -> str:
+def model_name(run_name: str) -> str:
+    """The name of a run without the characters that MLflow refuses in the name of a model."""
+    return re.sub("[/:.%\"']", "_", run_name)
+
+
+def log_model(client: "MlflowClient", experiment_id: str, run_id: str, run_name: str, fitted: Model) -> str:
     """Log a fitted mixture as the model of a run and return the model's id; it loads as runs:/ID/model.
 
     An existing model of the run is updated: a run has one model however often it is logged.
@@ -70,18 +77,21 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, fitted: M
         client: of the store or server.
         experiment_id: of the run.
         run_id: of the run that fitted the mixture.
+        run_name: which a new model is named by.
         fitted: the mixture and its columns.
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    existing = client.search_logged_models([experiment_id], f"name = '{NAME}' AND source_run_id = '{run_id}'")
+    existing = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
     if existing:
         model = existing[0]
     else:
-        model = client.create_logged_model(experiment_id, NAME, source_run_id=run_id, model_type=MODEL_TYPE)
+        name = model_name(run_name)
+        model = client.create_logged_model(experiment_id, name, source_run_id=run_id, model_type=MODEL_TYPE)
     with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as folder:
         write_model(Path(folder), fitted, model_id=model.model_id, run_id=run_id)
         client.log_model_artifacts(model.model_id, folder)
+        client.log_artifacts(run_id, folder, FOLDER)
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     if not existing or model.model_id not in _outputs(client, run_id):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])

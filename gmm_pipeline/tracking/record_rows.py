@@ -8,6 +8,7 @@ no run.
 
 import contextlib
 import shutil
+import sqlite3
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,9 +18,9 @@ from typing import Any, NamedTuple
 from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.finding import COPIES
-from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry
+from gmm_pipeline.tracking.calls import INCOMPLETE, STATUS, Entry, points_of_model
 from gmm_pipeline.tracking.loggable import RECORD_ID
-from gmm_pipeline.tracking.models import MODEL_TYPE, NAME, Model, write_model
+from gmm_pipeline.tracking.models import FOLDER, MODEL_TYPE, Model, model_name, write_model
 from gmm_pipeline.tracking.rows import connected, fits, insert_runs, transaction
 from gmm_pipeline.tracking.store import artifact_root
 
@@ -101,24 +102,40 @@ def write(file: Path, experiment_id: str, record: Path, entry: Entry, fitted: Mo
             shutil.copyfile(one, copy)
         if fitted is not None:
             write_model(model / "artifacts", fitted, model_id=model_id, run_id=run_id)
+            shutil.copytree(model / "artifacts", files / "artifacts" / FOLDER)
         with transaction(file) as connection:
             insert_runs(connection, experiment_id, {run_id: (entry, f"{artifact_root(file)}/{run_id}/artifacts")})
             if fitted is not None:
-                now, place = round(time.time() * 1000), f"{artifact_root(file)}/models/{model_id}/artifacts"
-                connection.execute(
-                    "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, "
-                    "creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage, model_type, "
-                    "source_run_id) VALUES (?, ?, ?, ?, ?, ?, ?, 'active', ?, ?)",
-                    (model_id, experiment_id, NAME, place, now, now, READY, MODEL_TYPE, run_id),
-                )
-                connection.execute(
-                    "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) "
-                    "VALUES (?, 'RUN_OUTPUT', ?, 'MODEL_OUTPUT', ?, 0)",
-                    (uuid.uuid4().hex, run_id, model_id),
-                )
+                place = f"{artifact_root(file)}/models/{model_id}/artifacts"
+                _insert_model(connection, experiment_id, run_id, model_id, place, entry)
     except BaseException:
         for written in (files, model):
             with contextlib.suppress(OSError):
                 shutil.rmtree(written)
         raise
     return run_id
+
+
+def _insert_model(
+    connection: sqlite3.Connection, experiment_id: str, run_id: str, model_id: str, place: str, entry: Entry
+) -> None:
+    """Insert the model of a run as its output, with the metrics by which models are compared."""
+    now = round(time.time() * 1000)
+    connection.execute(
+        "INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, creation_timestamp_ms, "
+        "last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 'active', ?, ?)",
+        (model_id, experiment_id, model_name(entry.name), place, now, now, READY, MODEL_TYPE, run_id),
+    )
+    connection.execute(
+        "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) "
+        "VALUES (?, 'RUN_OUTPUT', ?, 'MODEL_OUTPUT', ?, 0)",
+        (uuid.uuid4().hex, run_id, model_id),
+    )
+    time_of, dataset = entry.ended or entry.started, entry.dataset or {}
+    of_all = model_id, experiment_id, run_id, dataset.get("name"), dataset.get("digest")
+    connection.executemany(
+        "INSERT INTO logged_model_metrics (metric_name, metric_value, metric_step, metric_timestamp_ms, model_id, "
+        "experiment_id, run_id, dataset_name, dataset_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(*point, time_of, *of_all) for point in points_of_model(entry)],
+    )

@@ -38,6 +38,8 @@ COLUMNS = {
     "experiments": "experiment_id name artifact_location lifecycle_stage creation_time last_update_time workspace",
     "logged_models": "model_id experiment_id name artifact_location creation_timestamp_ms last_updated_timestamp_ms "
     "status lifecycle_stage model_type source_run_id status_message",
+    "logged_model_metrics": "model_id metric_name metric_timestamp_ms metric_step metric_value experiment_id run_id "
+    "dataset_uuid dataset_name dataset_digest",
 }
 # In an order that never leaves a dangling reference, whether or not the database enforces that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")

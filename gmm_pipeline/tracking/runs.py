@@ -271,9 +271,10 @@ def _log_whole(client: "MlflowClient", run: Logged, record: Path, entry: Entry, 
     """Write the complete content of a run, whatever part of it exists already."""
     with failed_unless_whole(client, run.run_id):
         copy_files(client, run.run_id, record)
+        model_id = None
         if model is not None:
-            log_model(client, run.experiment_id, run.run_id, model)
-        log_entry(client, run.run_id, entry)
+            model_id = log_model(client, run.experiment_id, run.run_id, entry.name, model)
+        log_entry(client, run.run_id, entry, model_id)
 
 
 def copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:

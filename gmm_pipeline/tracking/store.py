@@ -74,7 +74,7 @@ def store_file(uri: str) -> Path | None:
             )
         return None
     path = uri.removeprefix(SQLITE)
-    if re.search(r"%[0-9a-fA-F]{2}", os.path.abspath(path)):  # SQLAlchemy decodes it, and MLflow tries for minutes
+    if re.search(r"%[0-9a-fA-F]{2}", str(Path(path).absolute())):  # SQLAlchemy decodes it, and MLflow tries for minutes
         raise InputError(
             where,
             expected="a path without percent signs before two digits",

@@ -19,13 +19,22 @@ import numpy as np
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json
-from gmm_pipeline.records.overrides import names_within, override_values
+from gmm_pipeline.records.overrides import name_of_sweep, names_within, override_values
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_table import CSV, PARQUET
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking import loggable, rows
-from gmm_pipeline.tracking.calls import NUMBER, SWEEP_ID, Calls, Entry, Logged, entry_of
-from gmm_pipeline.tracking.models import Model, log_model
+from gmm_pipeline.tracking.calls import (
+    NUMBER,
+    SWEEP_ID,
+    Calls,
+    Entry,
+    Logged,
+    entry_of,
+    metrics_of,
+    points_of_model,
+)
+from gmm_pipeline.tracking.models import log_model, record_model
 from gmm_pipeline.tracking.notes import write_note
 from gmm_pipeline.tracking.rows import Rows
 from gmm_pipeline.tracking.runs import TrackedRun, failures_reported, tracked_run
@@ -43,6 +52,7 @@ from gmm_pipeline.tracking.views import DELTA, LOG_DELTA, TAG, charts_of, table_
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
 """Patterns of the sweep's files that are copied to its parent run."""
@@ -70,7 +80,7 @@ def open_sweep(
         folder: of the sweep, with `sweep.json`.
         uri: sqlite:///FILE or the address of a server.
         experiment: made where it is absent; a sweep that was logged before stays where it was.
-        run_name: of the parent; None for the sweep's name.
+        run_name: of the parent; None for what was swept and the sweep's name.
         series_points: a key of the same group, for single fits; only checked.
         sweep_series_points: points logged of each series of a child.
         under: id of a run that a new parent becomes a child of, in the same experiment; None for none.
@@ -90,13 +100,17 @@ def open_sweep(
         else:
             experiment_id = client.get_run(under).info.experiment_id
         writer = _writer(client, file)
-        entry = _parent_entry(manifest, folder, run_name or manifest["name"], under)
+        swept = name_of_sweep([override_values(run["overrides"]) for run in manifest["runs"]])
+        name = run_name or f"{swept} {manifest['name']}".lstrip()
+        entry = _parent_entry(manifest, folder, name, under)
         with one_writer(file):
             parent = writer.parent(manifest["id"], experiment_id, entry)
             info = client.get_run(parent).info
             if info.lifecycle_stage == "deleted":
                 client.restore_run(parent)
-            client.update_run(parent, status="RUNNING")
+            # A sweep that goes on may be wider than when it was named; a name of the user's own stays.
+            ours = str(info.run_name).endswith(manifest["name"])
+            client.update_run(parent, status="RUNNING", name=name if ours else None)
         experiment = client.get_experiment(info.experiment_id).name
         tracked = tracked_run(uri, experiment, info.experiment_id, parent)
         return SweepTracker(folder, manifest, tracked, client, writer, sweep_series_points)
@@ -197,7 +211,7 @@ class SweepTracker:
         tags: Mapping[str, str],
         note: str,
         excess: Mapping[int, float] | None = None,
-        best: Model | None = None,
+        best: str | None = None,
         ended: str | None = None,
     ) -> TrackedRun:
         """End the parent run: log its numbers, the sweep's table and pictures, a view for the UI, and its model.
@@ -212,7 +226,7 @@ class SweepTracker:
             tags: of the sweep.
             note: Markdown that is shown at the top of the run.
             excess: BIC above the lowest, of the runs that can be compared, by number.
-            best: the model of the best sound run; None if there is none.
+            best: the record of the best sound run, by its folder in the sweep's; None if there is none.
             ended: end time of the sweep, ISO 8601 with offset; None for now.
 
         Raises:
@@ -223,8 +237,7 @@ class SweepTracker:
         run_id, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         now = round(time.time() * 1000)
         with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
-            if best is not None:
-                log_model(self._client, experiment_id, run_id, best)
+            of_best = [] if best is None else self._log_model(self._folder / best, now)
             for pattern in UPLOADED:
                 for file in sorted(self._folder.glob(pattern)):
                     self._client.log_artifact(run_id, str(file))
@@ -239,7 +252,8 @@ class SweepTracker:
             found = loggable.cut_tags({**tags, "mlflow.note.content": note, VIEW: charts.key, TABLE: table.key})
             self._client.log_batch(
                 run_id,
-                metrics=[
+                metrics=of_best
+                + [
                     Metric(name, float(value), now, 0)
                     for name, value in loggable.accepted(metrics).items()
                     if np.isfinite(value)
@@ -248,6 +262,17 @@ class SweepTracker:
             )
             self._client.set_terminated(run_id, status, now if ended is None else contents.milliseconds(ended))
         return self._tracked
+
+    def _log_model(self, record: Path, now: int) -> "list[Metric]":
+        """Log the model of a record as that of the sweep; returns metrics of both."""
+        content, (run_id, experiment_id) = contents.read(record), (self._tracked.run_id, self._tracked.experiment_id)
+        model = record_model(content)
+        if model is None:
+            return []
+        name = str(self._client.get_run(run_id).info.run_name)
+        model_id = log_model(self._client, experiment_id, run_id, name, model)
+        entry = entry_of(record, content, name, 0)
+        return metrics_of(entry._replace(points=points_of_model(entry), ended=now), model_id)
 
     def _log_excess(self, excess: Mapping[int, float], now: int) -> None:
         """Log how much worse than the best each run is, which is known only once the sweep has ended."""

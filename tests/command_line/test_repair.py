@@ -41,6 +41,10 @@ def runs_of(folder: Path) -> dict[str, Any]:
     return {str(run.info.run_name): run for run in client.search_runs([experiment.experiment_id])}
 
 
+def parent_of(folder: Path) -> Any:
+    return next(run for name, run in runs_of(folder).items() if name.endswith("study"))
+
+
 def test_what_was_changed_is_told(moved):
     old, new, said = moved
     lines = said.splitlines()
@@ -72,9 +76,9 @@ def test_artifacts_models_and_records_are_found_at_the_new_place(quick: Quick, m
     assert len(runs) == 4
     for name, run in runs.items():
         there = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert ("sweep.json" if name == "study" else "record.json") in there
-    fit = next(run for name, run in runs.items() if name.startswith("K=2 adam"))
-    for run, record in ((fit, next((new / "outputs" / "fit").iterdir())), (runs["study"], best_of(new))):
+        assert ("sweep.json" if name.endswith("study") else "record.json") in there
+    fit = next(run for name, run in runs.items() if name.startswith("K=2 ") and " adam " in name)
+    for run, record in ((fit, next((new / "outputs" / "fit").iterdir())), (parent_of(new), best_of(new))):
         model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
         found = model.predict(pd.DataFrame({"datum": [1.0]}))
         assert sum(name.startswith("responsibility") for name in found) == len(load(record).locs)
@@ -94,7 +98,8 @@ def test_a_sweep_goes_on_at_the_new_place(quick: Quick, moved):
     finished = quick("fit", *QUIET, "-m", "sweep=study", "n_components=1,2,3", cwd=new)
     assert finished.returncode == 0, finished.stderr
     assert "3 runs, 2 done before, 1 to fit" in finished.stdout
-    parent = runs_of(new)["study"]
+    parent = parent_of(new)
+    assert parent.info.run_name == "K=1…3 study"
     children = [run for run in runs_of(new).values() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(children) == 3
     assert len(parent.outputs.model_outputs) == 1

@@ -11,7 +11,7 @@ from waiting_record import write_record
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import read_json, write_json
-from gmm_pipeline.records.overrides import names_within
+from gmm_pipeline.records.overrides import name_of_sweep, names_within
 from gmm_pipeline.tracking import loggable
 
 
@@ -175,6 +175,12 @@ def test_names_within_a_sweep_are_short_where_that_is_clear():
         0: "seed=0 data.seed=1 learning_rate=0.1",
         1: "seed=2 data.seed=3 b=4",
     }
+
+
+def test_a_sweep_is_named_by_what_was_swept():
+    runs = [{"steps": "9", "n_components": n, "seed": s, "prior": p} for n in ("2", "10") for s in "0" for p in "ab"]
+    assert name_of_sweep(runs) == "K=2…10 prior=a,b"
+    assert name_of_sweep(runs[:1]) == ""
 
 
 def test_names_within_a_sweep_are_never_the_same():

@@ -79,7 +79,7 @@ def test_log_record_is_read_back_whole(uri, record):
 
     assert run.info.status == "FINISHED"
     assert run.info.end_time - run.info.start_time == 3250
-    assert run.info.run_name == "K=2 adam seed=3 learning_rate=0.05 waiting"
+    assert run.info.run_name == "K=2 learning_rate=0.05 adam seed=3 waiting"
     assert tracked.page.startswith(f"/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
 
     assert run.data.params["optimizer.learning_rate"] == "0.05"
@@ -101,7 +101,8 @@ def test_log_record_is_read_back_whole(uri, record):
     assert mlflow.data.get_source(inputs[0]).to_dict() == {"uri": str(record.parent / "waiting.csv")}
 
     artifact_folder = Path(run.info.artifact_uri.removeprefix("file://"))
-    assert bytes_below(artifact_folder) == bytes_below(record)
+    copied = bytes_below(artifact_folder)
+    assert {name: one for name, one in copied.items() if not name.startswith("model/")} == bytes_below(record)
     assert artifact_folder.is_relative_to(record.parents[1] / "mlartifacts")
     assert {file.path for file in client.list_artifacts(tracked.run_id, "figures")} == {
         "figures/fit.png",
@@ -199,7 +200,7 @@ def test_a_run_is_named_by_what_was_asked_for(tmp_path):
         "animation.formats=[]",
     ]
     content = content._replace(record=content.record | {"overrides": overrides})
-    assert loggable.run_name(content) == "K=2 adam seed=3 data.seed=7 init=kmeans alpha=2 waiting"
+    assert loggable.run_name(content) == "K=2 data.seed=7 init=kmeans alpha=2 adam seed=3 waiting"
 
 
 def test_a_given_run_name_is_kept(uri, record):
@@ -401,7 +402,8 @@ def test_a_record_may_lie_around_its_store_and_among_other_files(uri, tmp_path):
     _, run = read_back(uri, log(record, uri))
     copied = bytes_below(Path(run.info.artifact_uri.removeprefix("file://")))
     others = ("diary.txt", "mlflow.db", "mlartifacts")
-    assert copied == {name: one for name, one in bytes_below(record).items() if not name.startswith(others)}
+    ours = {name: one for name, one in copied.items() if not name.startswith("model/")}
+    assert ours == {name: one for name, one in bytes_below(record).items() if not name.startswith(others)}
 
 
 @pytest.fixture
@@ -421,8 +423,11 @@ def whole_run(uri: str, tracked: tracking.TrackedRun) -> dict[str, Any]:
     assert model.artifact_location == (root / "models" / model.model_id / "artifacts").as_uri()
     own = {"id": tracked.run_id, "model": model.model_id}
     listed = client.search_logged_models([tracked.experiment_id], f"source_run_id = '{tracked.run_id}'")
-    files = bytes_below(root / "models" / model.model_id)
-    about = files.pop("artifacts/MLmodel").decode()
+    files, of_run = bytes_below(root / "models" / model.model_id / "artifacts"), bytes_below(root / own["id"])
+    of_model = {name: of_run[f"artifacts/model/{name}"] for name in files}
+    assert of_model == files
+    about = files.pop("MLmodel").decode()
+    del of_run["artifacts/model/MLmodel"]
     return {
         "info": {key: value for key, value in dict(run.info).items() if str(own["id"]) not in str(value)},
         "data": run.data.to_dictionary(),
@@ -438,10 +443,14 @@ def whole_run(uri: str, tracked: tracking.TrackedRun) -> dict[str, Any]:
             model.source_run_id == own["id"],
             model.tags,
             model.params,
+            sorted(
+                (metric.key, metric.value, metric.step, metric.timestamp, metric.dataset_name, metric.dataset_digest)
+                for metric in model.metrics or []
+            ),
         ),
         "step": output.step,
         "found": [one.model_id for one in listed] == [model.model_id],
-        "files": (bytes_below(root / own["id"]), files),
+        "files": (of_run, files),
         "about": [line for line in about.splitlines() if own["id"] not in line and own["model"] not in line][:-1],
     }
 
@@ -455,6 +464,8 @@ def test_a_record_as_rows_is_read_back_as_what_mlflows_own_calls_write(ready, re
         calls = log(record, ready)
     assert calls.run_id != rows.run_id
     assert whole_run(ready, calls) == by_rows
+    metrics = {name: value for name, value, *_ in by_rows["model"][-1]}
+    assert metrics == {name: by_rows["data"]["metrics"][name] for name in ("bic", "loss")}
     assert rows == calls._replace(run_id=rows.run_id, page=calls.page.replace(calls.run_id, rows.run_id))
 
 
