@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import contents
 from gmm_pipeline.tracking import loggable
 from gmm_pipeline.tracking.calls import Entry, dataset_input, entry_of, metrics_of
 from gmm_pipeline.tracking.models import log_model, record_model
 from gmm_pipeline.tracking.runs import TrackedRun, TrackingError, copy_files, failures_reported, page
-from gmm_pipeline.tracking.store import SQLITE, check_points, client_of, collector_paused, public, store_file
+from gmm_pipeline.tracking.store import (
+    SQLITE,
+    check_points,
+    client_of,
+    collector_paused,
+    public,
+    set_defaults,
+    store_file,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,36 +32,30 @@ if TYPE_CHECKING:
 NOTE = "mlflow.note.content"
 
 
-def log_fit(record: Path, *, series_points: int, run_id: str | None = None, run_name: str | None = None) -> TrackedRun:
+def log_fit(record: Path, *, series_points: int) -> TrackedRun:
     """Log a record from Python as users of MLflow expect, without changing the record.
 
-    Into the run that is named, or else the active one, which stays active; without either into a new run, where
-    `mlflow.start_run()` would make one. The store is the one of `mlflow.get_tracking_uri()`, of any kind that MLflow
-    knows.
+    Into the active run, which stays active; without one into a new run, where `mlflow.start_run()` makes it. The store
+    is that of `mlflow.get_tracking_uri()`, of any kind that MLflow knows.
 
     Args:
         record: the directory of a run that ended.
         series_points: points logged of each series.
-        run_id: of a run in MLflow; None for the active run, or a new one.
-        run_name: of a new run; None for data, optimizer, K, seed and the other overrides.
 
     Raises:
         InputError: `record` is not complete, or `series_points` is negative.
         TrackingError: the store or the server failed, or the run has another fit.
     """
+    set_defaults()
     import mlflow
 
     check_points("series_points", series_points)
-    uri = mlflow.get_tracking_uri()
-    content = contents.read(record)
-    entry = entry_of(record, content, run_name or loggable.run_name(content), series_points)
-    with failures_reported(public(uri), _file_of(uri), what="the fit", kept=_kept(record)):
-        client = mlflow.MlflowClient()
-        active = mlflow.active_run()
-        if run_id is None and active is not None:
-            run_id = active.info.run_id
-        if run_id is not None:
-            return _log(client, uri, run_id, record, content, entry)
+    content, uri = contents.read(record), mlflow.get_tracking_uri()
+    entry = entry_of(record, content, loggable.run_name(content), series_points)
+    with failures_reported(public(uri), None, what="the fit", kept=_kept(record)):
+        active, client = mlflow.active_run(), mlflow.MlflowClient()
+        if active is not None:
+            return _log(client, uri, active.info.run_id, record, content, entry)
         started, status = mlflow.start_run(run_name=entry.name), "FAILED"
         try:
             tracked = _log(client, uri, started.info.run_id, record, content, entry)
@@ -101,7 +102,7 @@ def _log(
     if existing is not None:
         raise TrackingError(
             f"{public(uri)}: the run {run_id} already has another fit, and a run takes one. Nothing is lost: "
-            f"{_kept(record)}. In Python, start a run for each fit: mlflow.start_run(nested=True)."
+            f"{_kept(record)}. Unset MLFLOW_RUN_ID; in Python, start a run for each fit: mlflow.start_run(nested=True)."
         )
     copy_files(client, run_id, record)
     model_id = None
@@ -137,11 +138,3 @@ def _tags(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
 
 def _kept(record: Path) -> str:
     return f"the record at {record} is complete"
-
-
-def _file_of(uri: str) -> Path | None:
-    """The file of a local store, for messages."""
-    try:
-        return store_file(uri)
-    except InputError:
-        return None

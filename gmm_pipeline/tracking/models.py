@@ -82,9 +82,11 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, run_name:
     """
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-    existing = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
-    if existing:
-        model = existing[0]
+    found = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
+    # A run that somebody else started may have models of other kinds.
+    existing = next((model for model in found if model.model_type == MODEL_TYPE), None)
+    if existing is not None:
+        model = existing
     else:
         name = model_name(run_name)
         model = client.create_logged_model(experiment_id, name, source_run_id=run_id, model_type=MODEL_TYPE)
@@ -93,7 +95,7 @@ def log_model(client: "MlflowClient", experiment_id: str, run_id: str, run_name:
         client.log_model_artifacts(model.model_id, folder)
         client.log_artifacts(run_id, folder, FOLDER)
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    if not existing or model.model_id not in _outputs(client, run_id):
+    if existing is None or model.model_id not in _outputs(client, run_id):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return model.model_id
 

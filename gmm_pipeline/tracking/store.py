@@ -123,11 +123,16 @@ def artifact_root(file: Path) -> str:
     return (file.parent / COPIES).as_uri()
 
 
+def set_defaults() -> None:
+    """Set `ENVIRONMENT`, of which MLflow reads some when it is imported and some at each request."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @functools.cache
 def client_of(uri: str) -> "MlflowClient":
     """The client of a store, one per process; a local store is created if absent."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_defaults()
     logging.getLogger("mlflow.store.db.utils").setLevel(
         logging.CRITICAL
     )  # tracebacks of errors that are reported in one message

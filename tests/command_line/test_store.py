@@ -54,7 +54,18 @@ def test_mlflows_own_variables_name_store_and_experiment(quick: Quick, tmp_path)
     tracked = json.loads(record.read_text())["tracking"]
     assert (tracked["uri"], tracked["experiment"]) == ("sqlite:///team.db", "waiting")
     assert not (tmp_path / "outputs/mlflow.db").exists()
-    assert "1 already there; sqlite:///team.db" in quick("log", **named).stdout
+    by_id = {"MLFLOW_TRACKING_URI": "sqlite:///team.db", "MLFLOW_EXPERIMENT_ID": tracked["experiment_id"]}
+    sweep = quick(*FIT, "--multirun", "seed=2,3", "sweep=study", MLFLOW_RUN_ID=tracked["run_id"], **by_id)
+    assert (sweep.returncode, sweep.stderr) == (0, "")
+    noted = json.loads((tmp_path / "outputs/sweeps/study/sweep.json").read_text())["tracking"]
+    assert noted["experiment"] == "waiting"
+    under = f"SELECT value FROM tags WHERE key = 'mlflow.parentRunId' AND run_uuid = '{noted['run_id']}'"  # noqa: S608 - an id
+    with contextlib.closing(sqlite3.connect(tmp_path / "team.db")) as connection:
+        assert connection.execute(under).fetchall() == [(tracked["run_id"],)]
+    second = quick(*FIT, "seed=1", MLFLOW_RUN_ID=tracked["run_id"], **by_id)
+    assert second.returncode == 0
+    assert f"the run {tracked['run_id']} already has another fit, and a run takes one. Nothing is lost" in second.stderr
+    assert "1 logged, 3 already there; waiting in sqlite:///team.db" in quick("log", **named).stdout
     assert quick("repair", **named).stdout.startswith("nothing to repair in team.db")
     for variables, says in (
         ({"MLFLOW_TRACKING_URI": ""}, "outputs/mlflow.db, which does not exist"),  # as if it were not set

@@ -287,7 +287,7 @@ def test_the_best_run_is_the_model_of_the_sweep_and_the_only_one(uri, sweep, eit
     assert (model.model_id, model.source_run_id, model.status.name) == (output.model_id, parent, "READY")
     mixture = json.loads(Path(model.artifact_location.removeprefix("file://"), "data/mixture.json").read_text())
     assert mixture["locs"] == read_json(sweep / "1" / artifacts.PARAMETERS)["locs"]
-    metrics = {metric.key: (metric.value, metric.dataset_name) for metric in model.metrics}
+    metrics = {metric.key: (metric.value, metric.dataset_name) for metric in model.metrics or []}
     expected = read_json(sweep / "1" / artifacts.METRICS)
     assert metrics == {name: (pytest.approx(expected[name]), "waiting") for name in ("bic", "loss")}
     assert model.name == run.info.run_name
@@ -469,7 +469,7 @@ def test_a_sweep_stays_in_the_experiment_where_it_began(uri, sweep):
 
 @pytest.mark.parametrize("key", ["series_points", "sweep_series_points"])
 def test_negative_points(uri, sweep, key):
-    points = {"series_points": 1, "sweep_series_points": 1} | {key: -1}
+    points: dict[str, Any] = {"series_points": 1, "sweep_series_points": 1} | {key: -1}
     with pytest.raises(InputError, match=rf"tracking\.{key}: expected a whole number >= 0"):
         open_sweep(sweep, uri=uri, experiment="waiting", run_name=None, **points)
 
