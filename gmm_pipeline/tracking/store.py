@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
-STORE_TIMEOUT_S = 120
+STORE_TIMEOUT_S = 30
+"""How long to wait for other processes that log; a record is logged in a fraction of a second, a sweep in seconds."""
 
 # Set unless the user has. By default, MLflow tries a server that is down eight times, two minutes each.
 ENVIRONMENT = {
@@ -39,7 +40,7 @@ ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
 
 
@@ -77,7 +78,7 @@ def store_file(uri: str) -> Path | None:
     if re.search(r"%[0-9a-fA-F]{2}", str(Path(path).absolute())):  # SQLAlchemy decodes it, and MLflow tries for minutes
         raise InputError(
             where,
-            expected="a path without percent signs before two digits",
+            expected="a path without percent-encoded characters",
             came=repr(uri),
             remedy="Name a store elsewhere with tracking.uri, or use tracking=none.",
         )

@@ -322,16 +322,25 @@ def test_a_record_without_its_last_file_is_refused(record, uri):
         log(record, uri)
 
 
-def test_a_dead_server_loses_nothing(record, monkeypatch):
+@pytest.mark.parametrize("hung", [False, True])
+def test_a_dead_server_loses_nothing(record, monkeypatch, hung):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     before = bytes_below(record)
-    with pytest.raises(
-        tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
-    ):
-        log(record, f"http://127.0.0.1:{port}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if not hung:
+            server.close()
+        with pytest.raises(
+            tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
+        ):
+            log(record, address)
     assert bytes_below(record) == before
+
+
+def test_a_path_that_mlflow_would_try_for_minutes_is_refused(record, tmp_path):
+    with pytest.raises(InputError, match=r"tracking\.uri: expected a path without percent-encoded characters"):
+        log(record, f"sqlite:///{tmp_path}/20%25 of it/mlflow.db")
 
 
 @pytest.mark.parametrize("bug", [KeyError("loss"), TypeError("3 arguments"), ValueError("shapes")])
