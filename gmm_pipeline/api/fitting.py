@@ -12,13 +12,11 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.bars import bar
 from gmm_pipeline.api.composing import composed, overrides_of
 from gmm_pipeline.api.given import given
-from gmm_pipeline.api.keeping import keep, place
+from gmm_pipeline.api.keeping import keep, place, tracker_of
 from gmm_pipeline.api.results import Fit
 from gmm_pipeline.stages.fit import compute, note_data
 from gmm_pipeline.stages.loading import load_resolved
 from gmm_pipeline.stages.recording import divergence, record_of_fit
-
-TRACKING = "tracking"
 
 
 def fit(
@@ -58,12 +56,12 @@ def fit(
     with settings_of_jax_kept():
         passed = given(data, sample_weight, lines)
         content = composed([*passed.overrides, *lines], config_dir)
-        tracked = content["tracking"]["uri"] is not None and any(line.startswith(TRACKING) for line in lines)
-        with place(record, content["outputs_dir"], tracked=tracked) as folder:
+        tracker = tracker_of(content["tracking"], lines)
+        with place(record, content["outputs_dir"], tracked=tracker is not None) as folder:
             content, chosen = (passed.amend(content), []) if folder is None else passed.store(content, folder)
             job, found = _fitted(content, progress)
             if folder is not None:
-                keep(content, [*chosen, *lines], job, found, folder, started)
+                keep(content, [*chosen, *lines], job, found, folder, tracker, started)
             return Fit(record_of_fit(content, job, found), found.assignments, folder if record else None)
 
 

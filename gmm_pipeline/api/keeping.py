@@ -6,19 +6,30 @@ import shlex
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig
+
+from gmm_pipeline import environment
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.given import DATA
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.timings import Timings
-from gmm_pipeline.stages.fit import save, track
+from gmm_pipeline.stages.fit import log_as_asked, save, track
 from gmm_pipeline.stages.recording import write_record
+from gmm_pipeline.tracking.store import check_tracking
+
+if TYPE_CHECKING:
+    from gmm_pipeline.tracking.runs import TrackedRun
+
+TRACKING, STORE = "tracking", "tracking.uri="
+"""Begin an override of a key of tracking, and of the one that names the store."""
+Tracker = Callable[[Path], "TrackedRun"]
 
 
 @contextlib.contextmanager
@@ -57,8 +68,36 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
         raise
 
 
+def tracker_of(tracking: Mapping[str, Any], overrides: Sequence[str]) -> Tracker | None:
+    """What logs a record to MLflow; None if the caller named no key of `tracking`.
+
+    Where the caller uses MLflow in this process, and names no other store, the fit goes where their runs go.
+
+    Args:
+        tracking: the config group.
+        overrides: of the fit.
+
+    Raises:
+        InputError: the store cannot be used.
+    """
+    if tracking["uri"] is None or not any(line.startswith(TRACKING) for line in overrides):
+        return None
+    from gmm_pipeline.tracking import active_runs
+
+    if active_runs.are_used() and not any(line.startswith(STORE) for line in overrides):
+        return lambda folder: active_runs.log_fit(folder, series_points=tracking["series_points"])
+    check_tracking(DictConfig(tracking))
+    return lambda folder: log_as_asked(tracking, folder, environment.run_id())
+
+
 def keep(
-    content: dict[str, Any], overrides: Sequence[str], job: Job, result: Answer, folder: Path, started: float
+    content: dict[str, Any],
+    overrides: Sequence[str],
+    job: Job,
+    result: Answer,
+    folder: Path,
+    tracker: Tracker | None,
+    started: float,
 ) -> None:
     """Write the record of a fit, draw it, and log it to MLflow, each as the config says.
 
@@ -70,6 +109,7 @@ def keep(
         job: what was fitted.
         result: of the fit.
         folder: of the record.
+        tracker: logs it to MLflow; None for no logging.
         started: when the work began, on the performance counter.
     """
     timings = Timings(started)
@@ -78,7 +118,9 @@ def keep(
     pictured = bool(content["figures"]["formats"] or content["animation"]["formats"])
     try:
         saved = save(content, overrides, job, result, folder, began, timings, pictured=pictured, command=command)
-        tracked = track(content["tracking"], folder, timings, _warn)
+        tracked = {}
+        if tracker is not None:
+            tracked = track(lambda: tracker(folder), content["tracking"]["uri"], folder, timings, _warn)
         write_record(folder, {**saved.record, **tracked}, timings, timed=content["timings"])
     except OSError as error:
         _warn(f"The record is not complete: {error.filename}: {error.strerror}. The fit is.")

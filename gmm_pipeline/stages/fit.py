@@ -5,6 +5,7 @@ record, and only a complete record is drawn and tracked.
 """
 
 import contextlib
+import functools
 import logging
 import math
 import shlex
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -46,6 +47,9 @@ from gmm_pipeline.stages.running import (
     shown,
 )
 from gmm_pipeline.tracking.store import check_tracking
+
+if TYPE_CHECKING:
+    from gmm_pipeline.tracking.runs import TrackedRun
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +133,11 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         raise
     for line in verdict(job.asked, result):
         log.info("%s", line)
-    tracked = track(content["tracking"], directory, timings, _warn)
+    tracking, run_id = content["tracking"], environment.run_id() if is_alone() else None
+    tracked = {}
+    if tracking["uri"] is not None:
+        log_it = functools.partial(log_as_asked, tracking, directory, run_id)
+        tracked = track(log_it, tracking["uri"], directory, timings, _warn)
     try:
         write_record(directory, {**saved.record, **tracked}, timings, timed=cfg.timings)
     except OSError as error:
@@ -219,34 +227,46 @@ def note_data(job: Job) -> list[str]:
 
 
 def track(
-    tracking: Mapping[str, Any], directory: Path, timings: Timings, warn: Callable[[str], None]
+    log_it: Callable[[], "TrackedRun"], uri: str, directory: Path, timings: Timings, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Log the finished record; returns where. A store that is down costs a warning, not the result.
 
     Args:
-        tracking: the config group.
+        log_it: logs the record.
+        uri: of the store.
         directory: of the record.
         timings: of the run; the time of logging is added.
         warn: called with what went wrong.
     """
-    if tracking["uri"] is None:
-        return {}
-    from gmm_pipeline.tracking.runs import TrackingError, log_record
+    from gmm_pipeline.tracking.runs import TrackingError
 
-    run_id = environment.run_id() if is_alone() else None
     try:
         with timings.section("tracking"):
-            if run_id:
-                from gmm_pipeline.tracking.active_runs import log_into_run
-
-                series_points = tracking["series_points"]
-                tracked = log_into_run(directory, uri=tracking["uri"], run_id=run_id, series_points=series_points)
-            else:
-                tracked = log_record(directory, **tracking)
+            tracked = log_it()
     except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
-        warn(f"{error} To upload it later: {log_command(directory, tracking['uri'])}")
+        warn(f"{error} To upload it later: {log_command(directory, uri)}")
         return {}
     return {"tracking": tracked._asdict()}
+
+
+def log_as_asked(tracking: Mapping[str, Any], directory: Path, run_id: str | None) -> "TrackedRun":
+    """Log a record into a run of its own, or into one that exists.
+
+    Args:
+        tracking: the config group.
+        directory: of the record.
+        run_id: of a run that exists; None for a new one.
+
+    Raises:
+        TrackingError: the store or the server failed.
+    """
+    if run_id is None:
+        from gmm_pipeline.tracking.runs import log_record
+
+        return log_record(directory, **tracking)
+    from gmm_pipeline.tracking.active_runs import log_into_run
+
+    return log_into_run(directory, uri=tracking["uri"], run_id=run_id, series_points=tracking["series_points"])
 
 
 def _warn(message: str) -> None:

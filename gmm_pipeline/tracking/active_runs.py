@@ -6,6 +6,7 @@ tags say so last, so that `log` and a repeated call find a run that is complete.
 what it logged before, since MLflow cannot remove metrics or params.
 """
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTE = "mlflow.note.content"
+
+
+def are_used() -> bool:
+    """Whether this process has an active run, or has set a store for its runs."""
+    mlflow = sys.modules.get("mlflow")
+    return mlflow is not None and (mlflow.active_run() is not None or mlflow.is_tracking_uri_set())
 
 
 def log_fit(record: Path, *, series_points: int) -> TrackedRun:

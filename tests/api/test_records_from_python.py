@@ -36,6 +36,7 @@ def test_a_record_is_the_fit_and_is_loaded_as_it(fit: gmm.Fit) -> None:
             for leaf, same in zip(ours, theirs, strict=True):
                 np.testing.assert_array_equal(leaf, same)
     assert (fit.record / "figures" / "fitted_density.png").is_file()
+    assert "tracking" not in read_json(fit.record / "record.json")
 
 
 def test_the_command_of_a_record_gives_the_same_bits(fit: gmm.Fit, tmp_path: Path) -> None:
@@ -106,3 +107,19 @@ def test_a_fit_is_logged_if_asked_and_the_run_is_loaded(tmp_path: Path) -> None:
     found = gmm.load(run.info.run_id, tracking_uri=store)
     assert found.record is None
     assert repr(found) == repr(made)
+
+
+def test_a_fit_in_an_active_run_is_logged_into_it(tmp_path: Path) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    try:
+        experiment = mlflow.create_experiment("theirs", (tmp_path / "files").as_uri())
+        with mlflow.start_run(experiment_id=experiment) as run:
+            made = gmm.fit(DATA, tracking="mlflow", figures="none", animation="none", **KEYS)
+            assert mlflow.active_run() is not None
+        logged = mlflow.get_run(run.info.run_id)
+        assert logged.data.metrics["bic"] == made.metrics["bic"]
+        assert logged.data.params["n_components"] == "2"
+    finally:
+        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]
