@@ -18,8 +18,11 @@ from gmm_pipeline.tracking.active_runs import log_fit, log_into_run
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
     """One store for all tests: each has runs of its own."""
-    made = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-    tracking_store.client_of(made)
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    made = f"sqlite:///{file}"
+    client = tracking_store.client_of(made)
+    for name in ("notebook", "by number"):  # MLflow itself would put their files into the current folder
+        tracking_store.experiment_id_of(client, name, made, file)
     return made
 
 
@@ -108,7 +111,8 @@ def test_the_run_of_a_variable(uri, record, monkeypatch):
 
 def test_the_experiment_of_a_variable(uri, record, monkeypatch):
     client = tracking_store.client_of(uri)
-    number = client.create_experiment("by number")
+    existing: Any = client.get_experiment_by_name("by number")
+    number = existing.experiment_id
     assert environment.experiment("default") == "default"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
     named = environment.experiment("default")
