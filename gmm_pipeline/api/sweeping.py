@@ -59,6 +59,7 @@ def sweep(
             itself a list, such as `selection={"scales": ["free"]}`, takes a list as its value, and a list of lists is
             swept; in general, a value is swept if its lists are nested more deeply than those of the key in the config.
             Several swept keys give every combination; the last one varies fastest. Equal configs are one run.
+            Keys of pictures, tracking and folders have no effect.
 
     Raises:
         InputError: data or a key cannot be used, or no run can be fitted, for the same reason.
