@@ -132,7 +132,7 @@ def test_several_data_are_refused() -> None:
 
 def test_an_experiment_sweeps_what_its_config_does() -> None:
     small = ["data.n_draws=50", "data.seed=3"]
-    runs = gmm.sweep("two_modes", experiment="recovery", overrides=small, steps=20, search="none")
+    runs = gmm.sweep("two_modes", experiment="recovery", overrides=small, optimizer="adam", schedule="cosine", **SMALL)
     assert runs.table["data.locs"].tolist() == ["[-1,1]", "[-1.5,1.5]", "[-2,2]"]
 
 
