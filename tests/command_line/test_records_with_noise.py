@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -39,7 +40,7 @@ def record(quick: Quick, folder: Path) -> Path:
 
 def test_the_record_has_the_noise_and_is_read_as_it_was_written(record):
     noise = json.loads((record / "parameters.json").read_text())["noise"]
-    fit = gmm.load(record)
+    fit: Any = gmm.load(record)
     assert noise == {"kind": "hull", **fit.noise._asdict()}
     assert fit.metrics["noise_weight"] == fit.noise.weight
     table = csv.read_csv(record / "assignments.csv")
@@ -60,11 +61,12 @@ def test_new_data_are_labelled_by_predict_and_by_the_model_in_mlflow(quick: Quic
     assert finished.returncode == 0, finished.stderr
     table = parquet.read_table(folder / "labelled.parquet").to_pandas()
     assert table["label"].tolist()[1] == -1  # the density of the noise is the same everywhere
-    noise = gmm.load(record).noise
+    noise: Any = gmm.load(record).noise
     np.testing.assert_allclose(table["log_density"][1], np.log(noise.weight) + noise.log_density, rtol=1e-12)
     tracked = json.loads((record / "record.json").read_text())["tracking"]
     client = client_of(f"sqlite:///{folder / 'outputs' / 'mlflow.db'}")
-    (output,) = client.get_run(tracked["run_id"]).outputs.model_outputs
+    run: Any = client.get_run(tracked["run_id"])
+    (output,) = run.outputs.model_outputs
     model = mlflow.pyfunc.load_model(client.get_logged_model(output.model_id).artifact_location)
     found = model.predict(far)
     assert [*found.columns] == ["label", *NAMES, "log_density"]
@@ -73,7 +75,7 @@ def test_new_data_are_labelled_by_predict_and_by_the_model_in_mlflow(quick: Quic
 
 def test_what_is_not_noise_is_compared_with_the_components(record):
     run = reading.read_checked(record)
-    own = run.without_noise
+    own: Any = run.without_noise
     np.testing.assert_allclose(own.fitted.weights.sum(), 1.0, rtol=1e-12)
     np.testing.assert_allclose(own.sample_weights, 1.0 - run.responsibilities[-1], atol=1e-12)
     # At the maximum of the likelihood, the weighted mean of what is not noise is that of the components.
