@@ -74,6 +74,8 @@ def log_density(mixture: "HasComponents", data: Any) -> Float[np.ndarray, " n"]:
 def responsibilities(mixture: "HasComponents", data: Any) -> Float[np.ndarray, "n K"]:
     """Probability that each component made each datum: r_ij = w_j N(x_i | μ_j, σ_j) / Σ_k w_k N(x_i | μ_k, σ_k).
 
+    That of the noise, if there is any, is the last column.
+
     Args:
         mixture: weights, locs and scales, or covariances of several columns.
         data: x, [n], or [n, d] of d columns.
@@ -82,11 +84,13 @@ def responsibilities(mixture: "HasComponents", data: Any) -> Float[np.ndarray, "
         InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
     components = _components(mixture)
-    return portable.evaluate(*components, _numbers(data, _n_columns(components)))[1].T
+    return portable.evaluate(*components, _numbers(data, _n_columns(components)), _log_noise(mixture))[1].T
 
 
 def labels(mixture: "HasComponents", data: Any) -> Int[np.ndarray, " n"]:
     """The most probable component of each datum, counted from 0 in the order of the mixture; ties go to the first.
+
+    The label of noise is −1.
 
     Args:
         mixture: weights, locs and scales, or covariances of several columns.
@@ -95,7 +99,7 @@ def labels(mixture: "HasComponents", data: Any) -> Int[np.ndarray, " n"]:
     Raises:
         InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
-    found = [np.argmax(chunk, axis=0) for _, _, chunk in _chunks(mixture, data)]
+    found = [portable.labels_of(chunk, len(mixture.locs)) for _, _, chunk in _chunks(mixture, data)]
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -108,8 +112,15 @@ def sample(mixture: "HasComponents", n: int, seed: int) -> Float[np.ndarray, "n 
         seed: a whole number, 0 or more.
 
     Raises:
-        InputError: `mixture` is none, or `n` or `seed` are not whole numbers of 0 or more.
+        InputError: `mixture` is none or has noise, or `n` or `seed` are not whole numbers of 0 or more.
     """
+    if _log_noise(mixture) is not None:
+        raise InputError(
+            "mixture",
+            expected="one without noise, whose volume is known but not its place",
+            came="a mixture with noise",
+            remedy="Draw from `mixture.components`, with weights that sum to one.",
+        )
     weights, locs, spreads = _components(mixture)
     random = np.random.default_rng(_whole("seed", seed))
     components = random.choice(len(weights), size=_whole("n", n), p=weights)
@@ -121,7 +132,13 @@ def sample(mixture: "HasComponents", n: int, seed: int) -> Float[np.ndarray, "n 
 
 def _chunks(mixture: "HasComponents", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     components = _components(mixture)
-    return portable.chunks(*components, _numbers(data, _n_columns(components)))
+    return portable.chunks(*components, _numbers(data, _n_columns(components)), _log_noise(mixture))
+
+
+def _log_noise(mixture: Any) -> float | None:
+    """Log joint density of the noise and any datum; None without noise."""
+    noise = getattr(mixture, "noise", None)
+    return None if noise is None else noise.log_joint
 
 
 def _n_columns(components: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int | None:
@@ -152,7 +169,8 @@ def _components(mixture: "HasComponents") -> tuple[np.ndarray, np.ndarray, np.nd
             raise _no_mixture(f"{name} with {values[wrong][0]:g}")
     if spread == "covariances":
         _check_covariances(spreads)
-    total = weights.sum()
+    noise = getattr(mixture, "noise", None)
+    total = weights.sum() + (0.0 if noise is None else noise.weight)
     if not abs(total - 1.0) <= ROUNDING:
         raise _no_mixture(f"weights that sum to {total:g}")
     return weights / total, locs, spreads

@@ -1,6 +1,7 @@
 """From an estimate in the units of the fit to an answer in those of the user."""
 
 from collections.abc import Iterable
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
-from gmm_pipeline.analysis.multivariate_uncertainty import multivariate_errors, multivariate_intervals
+from gmm_pipeline.analysis.multivariate_uncertainty import errors_with_noise, multivariate_intervals
 from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
@@ -32,7 +33,9 @@ from gmm_pipeline.model.natural import (
     reported,
     taken,
 )
+from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
+from gmm_pipeline.model.portable import labels_of
 from gmm_pipeline.records.artifacts import Assignments, History
 
 MOST_FREE_NUMBERS = 400
@@ -76,6 +79,8 @@ class Answer(NamedTuple):
     history: History
     assignments: Assignments
     diverged: bool
+    noise: Noise | None = None
+    """None without noise."""
 
     @property
     def is_sound(self) -> bool:
@@ -94,22 +99,25 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     units = job.units_of(fit)
     scaling = units.scaling
     total = float(np.sum(dataset.counts))
-    evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling)
+    evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling, fit.noise)
     plan, floats = split(fit)
     past = result.history
     heights = log_priors(past.parameters, plan.log_prior, floats["prior"], past.learned, fit.setting)
     log_prior = float(heights[-1])
     loss = -(evaluation.log_likelihood + log_prior)
     unconstrained = to_user_units(result.parameters, scaling)
-    unordered = natural_of(unconstrained)
+    has_noise = fit.noise is not None
+    unordered = natural_of(unconstrained, noise=has_noise)
     order = order_of(unordered) if fit.covariance else order_of(constrain(result.parameters))
     history_parameters = to_user_units(result.history.parameters, scaling)
-    responsibilities = evaluation.responsibilities[:, order]
-    labels = np.argmax(responsibilities, axis=1)
+    of_all = np.append(order, len(order)) if has_noise else order
+    responsibilities = evaluation.responsibilities[:, of_all]
+    labels = labels_of(responsibilities.T, len(order))
     n_parameters = fit.n_parameters
     fitted = taken(unordered, order)
-    asymptotic = _asymptotic(job, estimate, fitted, order)
+    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order)
     undecided = entropy_of(evaluation.responsibilities, dataset.counts)
+    noise = _noise_of(job, estimate, error_of_noise)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
     # Where the curvature of several columns has errors, it is that of a maximum.
@@ -144,6 +152,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
             "n_components": fit.plan.n_components,
             "n_parameters": n_parameters,
+            **({} if noise is None else {"noise_weight": noise.weight, "noise_weight_error": noise.standard_error}),
             "n_steps": result.n_steps,
             "converged": result.converged,
             "gradient_norm": result.gradient_norm,
@@ -163,12 +172,19 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             result.steps,
             # The last loss is the one in the metrics, which was summed in another order.
             np.append(_losses_before_the_last(job, fit, result, heights), loss),
-            taken(natural_of(history_parameters), order),
+            taken(natural_of(history_parameters, noise=has_noise), order),
         ),
         assignments=Assignments(
-            dataset.data, dataset.sample_weights, labels, responsibilities, dataset.rows, dataset.columns
+            dataset.data,
+            dataset.sample_weights,
+            labels,
+            responsibilities,
+            dataset.rows,
+            dataset.columns,
+            noise=has_noise,
         ),
         diverged=diverged,
+        noise=noise,
     )
 
 
@@ -177,27 +193,60 @@ def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
 
 
-def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray) -> Interval:
+def _noise_of(job: Job, estimate: Estimate, error: float) -> Noise | None:
+    """The noise, with an interval of the bootstrap, or else one that is symmetric on the logit scale."""
+    fit = estimate.fit
+    if fit.noise is None:
+        return None
+    log_density = fit.noise - job.units_of(fit).scaling.log_volume
+    log_weights = estimate.result.parameters.log_component_weights
+    weight, rest = float(weight_of_noise(log_weights)), float(share_of_components(log_weights))
+    if estimate.resampled is not None:
+        drawn = 1.0 - estimate.resampled.replicates.weights.sum(axis=-1)
+        kept = drawn[np.isfinite(drawn)]
+        if len(kept) < 2:
+            return Noise(weight, log_density)
+        ends = np.quantile(kept, [0.5 - 0.5 * job.asked.level, 0.5 + 0.5 * job.asked.level]).tolist()
+        return Noise(weight, log_density, float(np.std(kept, ddof=1)), *ends)
+    away = NormalDist().inv_cdf(0.5 + 0.5 * job.asked.level)
+    with np.errstate(all="ignore"):
+        lower, upper = (
+            float(1.0 / (1.0 + rest / weight * np.exp(sign * away * error / (weight * rest)))) for sign in (1, -1)
+        )
+    return Noise(weight, log_density, error, lower, upper)
+
+
+def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray) -> tuple[Interval, float]:
+    """Of the components, and the standard error of the weight of the noise."""
     if isinstance(fitted, MultivariateMixture):
         return _of_several_columns(job, estimate, fitted, order)
     units = job.units_of(estimate.fit)
     peak = peak_of(estimate.fit, estimate.result, units.standardised)._replace(sample_weights=job.dataset.counts)
     seen = uncertainty(peak)
     errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
-    return Interval(errors, *intervals(fitted, errors, job.asked.level))
+    return Interval(errors, *intervals(fitted, errors, job.asked.level)), seen.of_noise
 
 
-def _of_several_columns(job: Job, estimate: Estimate, fitted: MultivariateMixture, order: np.ndarray) -> Interval:
+def _of_several_columns(
+    job: Job, estimate: Estimate, fitted: MultivariateMixture, order: np.ndarray
+) -> tuple[Interval, float]:
     fit, dataset = estimate.fit, job.dataset
     if fit.n_parameters > MOST_FREE_NUMBERS:
         unknown = MultivariateErrors(*(np.full_like(leaf, np.nan) for leaf in reported(fitted)))
-        return Interval(unknown, unknown, unknown)
+        return Interval(unknown, unknown, unknown), np.nan
     degenerate = _renumbered(estimate.result.degenerate, order)
     log_prior = log_prior_in_user_units(fit, job.units_of(fit).scaling, estimate.result.learned)
-    errors = multivariate_errors(
-        fitted, fit.covariance, dataset.data, dataset.counts, log_prior=log_prior, degenerate=degenerate
+    log_noise = None if fit.noise is None else fit.noise - job.units_of(fit).scaling.log_volume
+    errors, of_noise = errors_with_noise(
+        fitted,
+        fit.covariance,
+        dataset.data,
+        dataset.counts,
+        log_prior=log_prior,
+        degenerate=degenerate,
+        log_noise=log_noise,
     )
-    return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level))
+    return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level)), of_noise
 
 
 def _of_bootstrap(seen: BootstrapIntervals, order: np.ndarray) -> Interval:
@@ -217,9 +266,9 @@ def _of_searches(result: FitResult) -> dict[str, int | float | None]:
     }
 
 
-def _compared(estimate: Estimate) -> dict[str, float | None]:
+def _compared(estimate: Estimate) -> dict[str, float | int | None]:
     """Metrics of cross-validation, tests and the bootstrap, where these were asked for."""
-    metrics: dict[str, float | None] = {}
+    metrics: dict[str, float | int | None] = {}
     if estimate.held_out is not None:
         metrics |= {
             "held_out": estimate.held_out.log_likelihood,
@@ -263,7 +312,8 @@ def _losses_before_the_last(job: Job, fit: FitJob, result: FitResult, priors: np
     elements = len(result.steps) * plan.n_components * len(dataset.data) * plan.family.cost
     if elements <= MOST_ELEMENTS_IN_FLOAT64:
         before = jax.tree.map(lambda leaf: leaf[:-1], result.history.parameters)
-        return -(log_likelihoods(before, units.standardised, dataset.counts, units.scaling) + priors[:-1])
+        heights = log_likelihoods(before, units.standardised, dataset.counts, units.scaling, fit.noise)
+        return -(heights + priors[:-1])
     total = float(np.sum(dataset.counts))
     losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
     return losses + total_log_volume(units.scaling, units.standardised, dataset.counts)

@@ -85,15 +85,16 @@ def sound(replicate: FitResult, result: FitResult) -> bool:
     return not replicate.diverged and set(replicate.degenerate) <= set(result.degenerate)
 
 
-def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling) -> AnyMixture:
+def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling, *, noise: bool = False) -> AnyMixture:
     """The mixture of a replicate, in the user's units; NaN throughout where it is not sound.
 
     Args:
         replicate: fit of a resampled data set.
         result: the fit where it started.
         scaling: from the user's units to the fit's.
+        noise: whether there is a noise component.
     """
-    found = natural_of(to_user_units(replicate.parameters, scaling))
+    found = natural_of(to_user_units(replicate.parameters, scaling), noise=noise)
     return found if sound(replicate, result) else type(found)(*(np.full_like(leaf, np.nan) for leaf in found))
 
 

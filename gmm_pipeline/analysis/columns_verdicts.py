@@ -18,6 +18,7 @@ from gmm_pipeline.model import portable
 from gmm_pipeline.model.covariances import Kind, kind_of
 from gmm_pipeline.model.multivariate import parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture, taken
+from gmm_pipeline.model.noise import with_odds
 
 NEAR = 1.0
 """Largest distance of locs in standard deviations, and largest log ratio of scales in any direction, of components that
@@ -45,6 +46,7 @@ def gain_of_merging_columns(
     one: MultivariateMixture,
     data: Float[np.ndarray, "n d"],
     counts: Float[np.ndarray, " n"],
+    log_noise: float | None = None,
 ) -> float:
     """Log-likelihood of the mixture with a pair merged, minus that with both, in nats.
 
@@ -54,9 +56,10 @@ def gain_of_merging_columns(
         one: with these merged, at the place of the first.
         data: x.
         counts: c, how often each datum counts.
+        log_noise: log joint density of the noise and any datum; None without noise.
     """
     exact = np.asarray(data, np.float64)
-    log_densities, responsibilities = portable.evaluate(*mixture, exact)
+    log_densities, responsibilities = portable.evaluate(*mixture, exact, log_noise)
     heights, _ = portable.evaluate(*taken(one, np.array([pair[0]])), exact)
     rest = np.maximum(1.0 - responsibilities[list(pair)].sum(axis=0), 0.0)
     return float(counts @ np.log(rest + np.exp(heights - log_densities)))
@@ -79,7 +82,10 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
     weights, locs, covariances = job.plan.family.natural(result.parameters)
     stretched = MultivariateMixture(weights, locs * stretch, covariances * np.outer(stretch, stretch))
     counts = np.asarray(job.sample_weights, np.float64)
-    found = multivariate_curvature(stretched, job.covariance, data * stretch, counts, degenerate=result.degenerate)
+    log_noise = None if job.noise is None else job.noise - float(np.log(stretch).sum())
+    found = multivariate_curvature(
+        stretched, job.covariance, data * stretch, counts, degenerate=result.degenerate, log_noise=log_noise
+    )
     if found is None or not found.shares[0] < FLAT:
         return 0.0
 
@@ -89,6 +95,8 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
             return -math.inf
         mixture = MultivariateMixture(weights, locs / stretch, covariances / np.outer(stretch, stretch))
         point = parameters_of(mixture, kind)
+        if job.noise is not None:
+            point = with_odds(point, np.log(weights.sum()) - np.log1p(-weights.sum()))
         if not {*degenerate_components(job, point)} <= {*result.degenerate}:
             return -math.inf
         return log_posterior_at(job, point, result.learned, data)

@@ -18,6 +18,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.objective import joint_terms
 from gmm_pipeline.inference.scaling import AnyScaling, log_volumes
@@ -107,9 +108,12 @@ def _in_one_column(parameters: Parameters, data: AnyArray) -> Array:
     return logsumexp(joint_terms(parameters, data), axis=0)
 
 
-def _log_densities(parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, " n"]:
-    if isinstance(parameters, MultivariateParameters):
-        return portable.evaluate(*natural_of(parameters), data)[0]
+def _log_densities(
+    parameters: AnyParameters, data: Float[np.ndarray, "n ..."], log_noise: float | None
+) -> Float[np.ndarray, " n"]:
+    if isinstance(parameters, MultivariateParameters) or log_noise is not None:
+        log_joint = log_joint_of_noise(parameters, log_noise)
+        return portable.evaluate(*natural_of(parameters, noise=log_noise is not None), data, log_joint)[0]
     return np.asarray(_in_one_column(exact(parameters), data))
 
 
@@ -119,6 +123,7 @@ def held_out(
     data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
     scaling: AnyScaling,
+    log_noise: float | None = None,
 ) -> HeldOut:
     """Evaluate each datum under the fit that left it out.
 
@@ -131,6 +136,7 @@ def held_out(
         data: in the units of the fit, float64.
         sample_weights: c, of all data.
         scaling: from the user's units to the fit's; moves the log density by −`log_volume`.
+        log_noise: log density of the noise in the units of the fit; None without noise.
     """
     log_densities, volumes = np.zeros(len(data)), log_volumes(scaling, data)
     with jax.enable_x64(True):
@@ -139,7 +145,7 @@ def held_out(
             if result.diverged:
                 log_densities[mine] = np.nan
             else:
-                log_densities[mine] = (_log_densities(result.parameters, data) - volumes)[mine]
+                log_densities[mine] = (_log_densities(result.parameters, data, log_noise) - volumes)[mine]
     counts = np.asarray(sample_weights, np.float64)
     shares = counts * log_densities
     return HeldOut(

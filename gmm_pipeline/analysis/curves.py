@@ -86,6 +86,20 @@ def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Flo
     return np.where(weights == 0.0, 0.0, densities)
 
 
+def mixture_density(
+    parts: Float[np.ndarray, "K G"], weights: Float[np.ndarray, " K"], log_noise: float | None
+) -> Float[np.ndarray, " G"]:
+    """Density of a mixture at each point, with the noise if there is any.
+
+    Args:
+        parts: from `weighted_densities`.
+        weights: of the components.
+        log_noise: log density of the noise, whose weight is what the others lack to sum to one; None without noise.
+    """
+    total = parts.sum(axis=0)
+    return total if log_noise is None else total + (1.0 - weights.sum()) * math.exp(log_noise)
+
+
 def window_of(bars: Histogram) -> tuple[float, float]:
     """Range of the x axis of a picture or a frame: the bars, and a fiftieth of their width on both sides."""
     margin = 0.02 * (bars.edges[-1] - bars.edges[0])

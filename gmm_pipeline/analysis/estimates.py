@@ -20,6 +20,7 @@ from gmm_pipeline.analysis.cross_validation import HeldOut
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
+from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
@@ -27,6 +28,7 @@ from gmm_pipeline.inference.scaling import Units, to_user_units
 from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
+from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -59,6 +61,8 @@ class Asked(NamedTuple):
     """Replicates of a test of K components against K + 1; 0 for none."""
     level: float
     """Level of intervals; a test rejects at one minus this."""
+    noise: str = NONE
+    """One of `noise.KINDS`."""
 
 
 class Job(NamedTuple):
@@ -142,7 +146,11 @@ def _models(names: Sequence[str], n_components: int) -> list[str]:
 def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
     kind = kind_of(model)
     family = normals(fit.plan.family.n_columns, kind, incomplete=job.dataset.n_incomplete > 0)
-    return fit._replace(data=job.units[kind].data, plan=fit.plan._replace(family=family), covariance=model)
+    units = job.units[kind]
+    if units.log_noise is not None:
+        family = with_noise(family)
+    plan = fit.plan._replace(family=family)
+    return fit._replace(data=units.data, plan=plan, covariance=model, noise=units.log_noise)
 
 
 def is_settled(asked: Asked) -> bool:
@@ -226,7 +234,12 @@ def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldO
     counts = job.dataset.counts
     return [
         cross_validation.held_out(
-            results[number * n_folds : (number + 1) * n_folds], folds, units.standardised, counts, units.scaling
+            results[number * n_folds : (number + 1) * n_folds],
+            folds,
+            units.standardised,
+            counts,
+            units.scaling,
+            units.log_noise,
         )
         for number, units in enumerate(map(job.units_of, fits))
     ]
@@ -259,8 +272,8 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
         return None
     found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
     scaling = job.units_of(fit).scaling
-    mixtures = [bootstrap.natural(one, result, scaling) for one in found]
-    fitted = natural_of(to_user_units(result.parameters, scaling))
+    mixtures = [bootstrap.natural(one, result, scaling, noise=fit.noise is not None) for one in found]
+    fitted = natural_of(to_user_units(result.parameters, scaling), noise=fit.noise is not None)
     matched = [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
         bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),

@@ -28,6 +28,8 @@ class Origin(NamedTuple):
     """Along the axes: log volume and log shape."""
     orientations: Float[np.ndarray, "K d d"]
     """Axes, as columns."""
+    noise: Any = None
+    """Log joint density of the noise and any datum, plus ½ d log 2π, which the components lack; None without noise."""
 
 
 def feature_sums(
@@ -35,12 +37,15 @@ def feature_sums(
 ) -> tuple[Float[np.ndarray, "K p"], Float[np.ndarray, "K p p"], Float[np.ndarray, "Kp Kp"]]:
     """Σ c r_j E T_j, Σ c r_j E T_j T_jᵀ and Σ c (r E T)(r E T)ᵀ with T_j = (1, z_j, products of z_j).
 
+    With noise, it is one component more, the last, with z = 0.
+
     Args:
         origin: the fit.
         data: x, NaN where a cell is missing.
         counts: c, how often each datum counts.
     """
     n_components, n_columns = origin.locs.shape
+    n_components += origin.noise is not None
     rows, columns = np.triu_indices(n_columns)
     n_features = 1 + n_columns + len(rows)
     means, products = np.zeros((n_components, n_features)), np.zeros((n_components, n_features, n_features))
@@ -52,6 +57,9 @@ def feature_sums(
         for first in range(0, len(of_all), size):
             here, counts_here = of_all[first : first + size], counts_of_all[first : first + size]
             z, joint = given.means_of(here)
+            if origin.noise is not None:  # the noise depends on nothing but its weight
+                z = np.concatenate([z, np.zeros_like(z[:1])])
+                joint = np.concatenate([joint, np.full_like(joint[:1], origin.noise)])
             r = np.exp(joint - joint.max(axis=0))
             r = r / r.sum(axis=0)
             features = np.concatenate([np.ones_like(r)[:, None], z, z[:, rows] * z[:, columns]], axis=1)

@@ -26,13 +26,15 @@ class Goodness(NamedTuple):
 
 
 def can_be_judged(run: Record) -> bool:
-    """Whether the fit is a sound optimum, and the data are few enough to evaluate quickly.
+    """Whether the fit is a sound optimum without noise, and the data are few enough to evaluate quickly.
 
     Args:
         run: the record.
     """
     few = len(run.data) * len(run.fitted.locs) <= MOST_ELEMENTS
-    return bool(run.finished and run.metrics.get("barred") is None and run.metrics["converged"] and few)
+    return bool(
+        run.finished and run.noise is None and run.metrics.get("barred") is None and run.metrics["converged"] and few
+    )
 
 
 def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | None:

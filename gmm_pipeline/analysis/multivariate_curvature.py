@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
+from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 
 
 class Free(NamedTuple):
@@ -69,6 +70,7 @@ def multivariate_curvature(
     *,
     log_prior: Partial | None = None,
     degenerate: Iterable[int] = (),
+    log_noise: float | None = None,
 ) -> MultivariateCurvature | None:
     """Curvature of the log posterior in the free numbers of a covariance model; None if it is not defined.
 
@@ -79,12 +81,16 @@ def multivariate_curvature(
         sample_weights: c, how often each datum counts.
         log_prior: None for maximum likelihood.
         degenerate: components whose loc and covariance are held fixed.
+        log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
     """
     sound = np.setdiff1d(np.arange(len(mixture.weights)), list(degenerate))
     if not len(sound) or not is_finite(mixture) or not definite_or_identity(mixture.covariances)[1].all():
         return None
     n_components, n_columns = mixture.locs.shape
     origin = _origin_of(mixture, model)
+    if log_noise is not None:
+        weight = np.log(max(1.0 - float(mixture.weights.sum()), np.finfo(np.float64).tiny))
+        origin = origin._replace(noise=np.array(weight + log_noise + n_columns * HALF_LOG_TWO_PI))
     counts = np.asarray(sample_weights, np.float64)
     means, products, together = feature_sums(origin, np.asarray(data, np.float64), counts)
     with jax.enable_x64(True):
@@ -93,7 +99,8 @@ def multivariate_curvature(
             np.asarray(one) for one in _derivatives(zero, origin, means, log_prior)
         )
     counted = np.union1d(sound, np.flatnonzero(counts.sum() * mixture.weights >= 1.0)).astype(int)
-    free = _moving(zero, sound, counted, mixture.weights)
+    of_noise = counts.sum() * (1.0 - mixture.weights.sum())
+    free = _moving(zero, sound, counted, mixture.weights, noise=log_noise is not None and bool(of_noise >= 1.0))
     flat_slopes = slopes.reshape(-1, slopes.shape[-1])[:, free]
     within = np.einsum("kpf,kpq,kqg->fg", slopes[..., free], products, slopes[..., free], optimize=True)
     information = flat_slopes.T @ together @ flat_slopes - within - (of_complete + of_prior)[np.ix_(free, free)]
@@ -142,9 +149,13 @@ def _zeros(model: str, n_components: int, n_columns: int) -> Free:
     return Free(*(np.zeros(size) for size in sizes))
 
 
-def _moving(zero: Free, sound: np.ndarray, counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Places of the free numbers in the flat vector: without the heaviest weight, and what is only of fixed ones."""
-    of_components = [np.setdiff1d(counted, [counted[np.argmax(weights[counted])]]), *[sound] * 4]
+def _moving(zero: Free, sound: np.ndarray, counted: np.ndarray, weights: np.ndarray, *, noise: bool) -> np.ndarray:
+    """Places of the free numbers in the flat vector: without the heaviest weight, and what is only of fixed ones.
+
+    All weights move against that of the noise, where it has the weight of a datum.
+    """
+    heaviest = [] if noise else [counted[np.argmax(weights[counted])]]
+    of_components = [np.setdiff1d(counted, heaviest), *[sound] * 4]
     masks = []
     for leaf, moving in zip(zero, of_components, strict=True):
         shared = len(leaf) < len(weights)
@@ -174,7 +185,7 @@ def _mixture_at(free: Free, origin: Origin) -> tuple[Array, Array, Array]:
 
 
 def _assembled(free: Free, origin: Origin, log_variances: Array, axes: Array) -> tuple[Array, Array, Array]:
-    weights = jax.nn.softmax(origin.log_weights + free.log_weights)
+    weights = jnp.exp(_log_weights_at(free, origin)[: len(origin.locs)])
     locs = jnp.asarray(origin.locs) + jnp.einsum("kij,kj->ki", origin.factors, free.locs)
     return weights, locs, (axes * jnp.exp(log_variances)[:, None]) @ jnp.swapaxes(axes, 1, 2)
 
@@ -185,18 +196,33 @@ def _coefficients(free: Free, origin: Origin) -> Array:
     turned = jnp.swapaxes(axes, 1, 2) @ origin.factors
     precisions = jnp.swapaxes(turned, 1, 2) @ (jnp.exp(-log_variances)[:, :, None] * turned)
     linear = jnp.einsum("kij,kj->ki", precisions, free.locs)
-    constants = jax.nn.log_softmax(origin.log_weights + free.log_weights)
+    log_weights = _log_weights_at(free, origin)
+    constants = log_weights[: len(origin.locs)]
     constants = constants - 0.5 * jnp.sum(log_variances, axis=1) - 0.5 * jnp.sum(linear * free.locs, axis=1)
     rows, columns = np.triu_indices(origin.locs.shape[1])
     quadratic = jnp.asarray(np.where(rows == columns, -0.5, -1.0))[None] * precisions[:, rows, columns]
-    return jnp.concatenate([constants[:, None], linear, quadratic], axis=1)
+    found = jnp.concatenate([constants[:, None], linear, quadratic], axis=1)
+    if origin.noise is None:
+        return found
+    of_noise = jnp.zeros((1, found.shape[1])).at[0, 0].set(log_weights[-1])
+    return jnp.concatenate([found, of_noise])
+
+
+def _log_weights_at(free: Free, origin: Origin) -> Array:
+    """Log weights of the components, and of the noise last, which is what the others leave."""
+    log_weights = origin.log_weights + free.log_weights
+    if origin.noise is not None:
+        rest = jnp.log1p(-jnp.exp(jax.nn.logsumexp(jnp.asarray(origin.log_weights))))
+        log_weights = jnp.append(log_weights, rest)
+    return jax.nn.log_softmax(log_weights)
 
 
 def _reported(free: Free, origin: Origin) -> Array:
     weights, locs, covariances = _mixture_at(free, origin)
     scales = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
     correlations = covariances / (scales[:, :, None] * scales[:, None, :])
-    return jnp.concatenate([leaf.ravel() for leaf in (weights, locs, covariances, scales, correlations)])
+    of_noise = [] if origin.noise is None else [jnp.exp(_log_weights_at(free, origin)[-1:])]
+    return jnp.concatenate([leaf.ravel() for leaf in (weights, locs, covariances, scales, correlations, *of_noise)])
 
 
 @jax.jit

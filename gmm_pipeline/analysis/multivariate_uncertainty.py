@@ -9,6 +9,7 @@ Sample weights are counts, as in `uncertainty`.
 
 from collections.abc import Iterable
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from jax.tree_util import Partial
@@ -19,7 +20,17 @@ from gmm_pipeline.analysis.uncertainty import LEAST_SHARE
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
 
 
-def multivariate_errors(
+def multivariate_errors(*given: Any, **more: Any) -> MultivariateErrors:
+    """Standard errors of all numbers reported of the components, as `errors_with_noise` gives them.
+
+    Args:
+        *given: its arguments.
+        **more: its arguments.
+    """
+    return errors_with_noise(*given, **more)[0]
+
+
+def errors_with_noise(
     mixture: MultivariateMixture,
     model: str,
     data: Float[np.ndarray, "n d"],
@@ -27,8 +38,9 @@ def multivariate_errors(
     *,
     log_prior: Partial | None = None,
     degenerate: Iterable[int] = (),
-) -> MultivariateErrors:
-    """Standard errors of all numbers reported: √diag(J I⁻¹ Jᵀ), by the delta method.
+    log_noise: float | None = None,
+) -> tuple[MultivariateErrors, float]:
+    """Standard errors of all numbers reported, and of the weight of the noise: √diag(J I⁻¹ Jᵀ), by the delta method.
 
     I is the observed information of the free numbers, J the Jacobian of what is reported. NaN where the curvature is
     not that of a strict local maximum, and for the loc and covariance of a degenerate component, which are held fixed.
@@ -40,19 +52,27 @@ def multivariate_errors(
         sample_weights: c, how often each datum counts.
         log_prior: (weights [K], locs [K, d], covariances [K, d, d]) -> nats; None for maximum likelihood.
         degenerate: components on the boundary.
+        log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
     """
     n_components, n_columns = mixture.locs.shape
     sound = np.setdiff1d(np.arange(n_components), list(degenerate))
-    found = multivariate_curvature(mixture, model, data, sample_weights, log_prior=log_prior, degenerate=degenerate)
+    found = multivariate_curvature(
+        mixture, model, data, sample_weights, log_prior=log_prior, degenerate=degenerate, log_noise=log_noise
+    )
     if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
-        return MultivariateErrors(*(np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2)))
+        unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))
+        return MultivariateErrors(*unknown), np.nan
     moved = found.reported @ found.directions
-    errors = _split(np.sqrt(np.sum(moved**2 / found.shares, axis=1)), n_components, n_columns)
+    of_all = np.sqrt(np.sum(moved**2 / found.shares, axis=1))
+    counts = float(np.sum(sample_weights)) * (1.0 - float(mixture.weights.sum()))
+    of_noise = np.nan if log_noise is None or counts < 1.0 else float(of_all[-1])
+    errors = _split(of_all[:-1] if log_noise is not None else of_all, n_components, n_columns)
     # If no weight can vary, no data determine them: their errors are unknown rather than 0.
-    of_weights = np.array([], int) if len(found.counted) == 1 < n_components else found.counted
+    alone = len(found.counted) == 1 < n_components and log_noise is None
+    of_weights = np.array([], int) if alone else found.counted
     for number, leaf in enumerate(errors):
         leaf[np.setdiff1d(np.arange(n_components), sound if number else of_weights)] = np.nan
-    return errors._replace(correlations=errors.correlations * (1.0 - np.eye(n_columns)))
+    return errors._replace(correlations=errors.correlations * (1.0 - np.eye(n_columns))), of_noise
 
 
 def multivariate_intervals(

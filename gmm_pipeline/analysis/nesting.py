@@ -17,7 +17,7 @@ from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.restarts import log_prior
 from gmm_pipeline.model.covariances import contains, of_one_component
 from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.multivariate import AnyParameters, natural_of
+from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
@@ -101,7 +101,7 @@ def _halved(own: _Candidate, other: _Candidate) -> AnyParameters | None:
         parameters = exact(parameters)
     for _ in range(own.job.plan.n_components - other.job.plan.n_components):
         parameters = family.halved(parameters, int(np.argmax(parameters.log_component_weights)))
-    counts = float(np.sum(own.job.sample_weights, dtype=np.float64)) * natural_of(parameters).weights
+    counts = float(np.sum(own.job.sample_weights, dtype=np.float64)) * family.natural(parameters).weights
     return parameters if counts.min() >= family.fewest_data(own.job) else None
 
 

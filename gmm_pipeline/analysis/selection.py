@@ -169,7 +169,7 @@ def with_result(candidate: Candidate, job: FitJob, result: FitResult, units: Uni
 
 def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
     sample_weights = np.asarray(job.sample_weights, np.float64)
-    seen = diagnostics.evaluate(result.parameters, units.standardised, sample_weights, units.scaling)
+    seen = diagnostics.evaluate(result.parameters, units.standardised, sample_weights, units.scaling, job.noise)
     n_parameters = job.n_parameters
     undecided = entropy_of(seen.responsibilities, sample_weights)
     return Candidate(

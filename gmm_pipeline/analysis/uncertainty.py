@@ -26,6 +26,7 @@ from gmm_pipeline.inference.scaling import Scaling
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters, constrain, exact
+from gmm_pipeline.model.noise import share_of_components, weight_of_noise
 from gmm_pipeline.model.prior_traits import traits
 
 DATA_AT_ONCE = 8192
@@ -50,6 +51,8 @@ class Peak(NamedTuple):
     """Whether the components share one scale."""
     degenerate: Iterable[int]
     """Components at the scale floor or with too few data, whose loc and scale are held fixed."""
+    noise: float | None = None
+    """Log density of the noise; None without noise."""
 
 
 def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Peak:
@@ -63,7 +66,14 @@ def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Pe
     plan, floats = split(job)
     floats = {**floats["prior"], **result.learned}
     return Peak(
-        result.parameters, data, job.sample_weights, plan.log_prior, floats, job.equal_scales, result.degenerate
+        result.parameters,
+        data,
+        job.sample_weights,
+        plan.log_prior,
+        floats,
+        job.equal_scales,
+        result.degenerate,
+        job.noise,
     )
 
 
@@ -74,6 +84,8 @@ class Uncertainty(NamedTuple):
     """Of weights, locs and scales; NaN where they are undefined."""
     positive_definite: bool
     """Whether the curvature is that of a strict local maximum of the log posterior."""
+    of_noise: float = np.nan
+    """Standard error of the weight of the noise."""
 
 
 class Curvature(NamedTuple):
@@ -106,17 +118,19 @@ def uncertainty(peak: Peak) -> Uncertainty:
     found = curvature(peak)
     if found is None or not found.shares.min() > LEAST_SHARE:
         return undefined
-    fitted = constrain(parameters)
+    fitted = _weighed(parameters, peak.noise)
     # Along the free directions Σ_j w_j δ_j = 0, where the derivative of softmax is w itself.
     jacobian = np.concatenate([fitted.weights, np.ones_like(fitted.locs), fitted.scales])
     variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
-    counted = _with_weight(parameters, peak.sample_weights, sound)
+    counted = _with_weight(fitted.weights, peak.sample_weights, sound)
     # If no weight can vary, no data determine them: their errors are unknown rather than 0.
     counted = np.array([], int) if len(counted) == 1 < len(fitted.weights) else counted
     errors = zip((weights, locs, scales), (counted, sound, sound), strict=True)
-    everything = np.arange(len(fitted.locs))
-    return Uncertainty(Mixture(*(np.where(np.isin(everything, defined), of, np.nan) for of, defined in errors)), True)
+    everything, own = np.arange(len(fitted.locs)), slice(0, len(parameters.component_mus))
+    of_numbers = Mixture(*(np.where(np.isin(everything, defined), of, np.nan)[own] for of, defined in errors))
+    has_error = peak.noise is not None and everything[-1] in counted
+    return Uncertainty(of_numbers, True, float(weights[-1]) if has_error else np.nan)
 
 
 @np.errstate(all="ignore")
@@ -126,10 +140,14 @@ def curvature(peak: Peak) -> Curvature | None:
     if not np.isfinite(parameters).all():
         return None
     sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(peak.degenerate))
-    complete, missing = information(parameters, np.asarray(peak.data), sample_weights)
+    complete, missing = information(parameters, np.asarray(peak.data), sample_weights, peak.noise)
     of_prior = prior_information(parameters, peak.log_prior, peak.floats)
-    counted = _with_weight(parameters, peak.sample_weights, sound)
-    free = free_directions(parameters, sound, counted, equal_scales=peak.equal_scales)
+    if peak.noise is not None:
+        by_number = of_prior.reshape((3, len(parameters.component_mus)) * 2)
+        of_prior = np.pad(by_number, ((0, 0), (0, 1)) * 2).reshape(complete.shape)
+    weights = _weighed(parameters, peak.noise).weights
+    counted = _with_weight(weights, peak.sample_weights, sound)
+    free = free_directions(weights, sound, counted, equal_scales=peak.equal_scales, noise=peak.noise is not None)
     if not all(np.isfinite(part).all() for part in (complete, missing, of_prior)):
         return None
     # Relative to the complete information, units do not matter and rounding errors have one size.
@@ -141,14 +159,42 @@ def curvature(peak: Peak) -> Curvature | None:
     return Curvature(shares, free @ eigenvectors)
 
 
-def _with_weight(parameters: Parameters, sample_weights: Float[AnyArray, " n"], sound: np.ndarray) -> np.ndarray:
+def _weighed(parameters: Parameters, noise: float | None) -> Mixture:
+    """The mixture, with the noise as a last component, of loc 0 and scale 1, neither of which counts."""
+    found = constrain(parameters)
+    if noise is None:
+        return found
+    share = share_of_components(parameters.log_component_weights)
+    found = found._replace(weights=found.weights * share)
+    last = (weight_of_noise(parameters.log_component_weights), 0.0, 1.0)
+    return Mixture(*(np.append(leaf, one) for leaf, one in zip(found, last, strict=True)))
+
+
+def stepped(step: Float[np.ndarray, " P"], n_components: int) -> Float[np.ndarray, "3 K"]:
+    """A direction of a curvature as a change of log weights, or of log odds against the noise, of locs and log scales.
+
+    Args:
+        step: with the noise as a last component, if there is noise.
+        n_components: K.
+    """
+    moved = step.reshape(3, -1).copy()
+    moved[0] -= moved[0, -1] if moved.shape[1] > n_components else 0.0
+    return moved[:, :n_components]
+
+
+def _with_weight(
+    weights: Float[np.ndarray, " K"], sample_weights: Float[AnyArray, " n"], sound: np.ndarray
+) -> np.ndarray:
     """The components whose weight is estimated: the sound ones, and others with the weight of at least one datum."""
-    counts = float(np.sum(sample_weights, dtype=np.float64)) * constrain(parameters).weights
+    counts = float(np.sum(sample_weights, dtype=np.float64)) * weights
     return np.union1d(sound, np.flatnonzero(counts >= 1.0)).astype(int)
 
 
 def information(
-    parameters: Parameters, data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]
+    parameters: Parameters,
+    data: Float[np.ndarray, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    noise: float | None = None,
 ) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
     """Complete and missing information of the log-likelihood; minus its Hessian is their difference (Louis 1982).
 
@@ -160,16 +206,18 @@ def information(
         parameters: the mixture, float64.
         data: x.
         sample_weights: c, how often each datum counts.
+        noise: log density of the noise, which is then a last component, with z = 0; None without noise.
 
     Returns:
         In the order of `Parameters`, P = 3 K; singular along a constant added to all log weights.
     """
-    n_components = len(parameters.component_mus)
+    weights = _weighed(parameters, noise).weights
+    n_components = len(weights)
     moments, products = np.zeros((5, n_components)), np.zeros((3 * n_components, 3 * n_components))
     for first in range(0, len(data), DATA_AT_ONCE):
         block = slice(first, first + DATA_AT_ONCE)
         counts = np.asarray(sample_weights[block], np.float64)
-        z, r = _standardised(parameters, np.asarray(data[block], np.float64))
+        z, r = _standardised(parameters, np.asarray(data[block], np.float64), noise)
         squares = z * z
         features = np.stack([r, r * z, r * squares])
         moments[:3] += features @ counts
@@ -177,7 +225,7 @@ def information(
         moments[4] += np.einsum("kn,kn,n->k", features[2], squares, counts)
         features = features.reshape(3 * n_components, -1)
         products += (features * counts) @ features.T
-    inverse_scales, weights = np.exp(-parameters.log_component_scales), constrain(parameters).weights
+    inverse_scales = np.exp(-np.append(parameters.log_component_scales, np.zeros(int(noise is not None))))
     zero, one = np.zeros((n_components, n_components)), np.eye(n_components)
     # ∂/∂log w_j of a complete datum is 1 less a constant, ∂/∂μ_j is z/σ_j, ∂/∂log σ_j is z² − 1.
     scores = np.block([[one, zero, zero], [zero, np.diag(inverse_scales), zero], [-one, zero, one]])
@@ -193,11 +241,15 @@ def information(
     return complete, scores @ (squared_scores - products) @ scores.T
 
 
-def _standardised(parameters: Parameters, data: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+def _standardised(
+    parameters: Parameters, data: Float[np.ndarray, " n"], noise: float | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The z and r of every component and datum, [K, n]."""
     log_weights, mus, log_scales = (np.asarray(leaf)[:, None] for leaf in parameters)
     z = (data - mus) * np.exp(-log_scales)
     terms = portable.log_joint(portable.log_height(log_weights, log_scales), z)
+    if noise is not None:  # log odds are against its weight
+        z, terms = np.vstack([z, np.zeros_like(z[:1])]), np.vstack([terms, np.full_like(terms[:1], noise)])
     shares = np.exp(terms - terms.max(axis=0))
     return z, shares / shares.sum(axis=0)
 
@@ -235,24 +287,25 @@ def _prior_hessian(values: Array, active: Array, floats: dict[str, AnyArray], *,
 
 
 def free_directions(
-    parameters: Parameters, sound: np.ndarray, counted: np.ndarray, *, equal_scales: bool
+    weights: Float[np.ndarray, " K"], sound: np.ndarray, counted: np.ndarray, *, equal_scales: bool, noise: bool = False
 ) -> Float[np.ndarray, "P free"]:
     """A basis of the directions in which a fit may move, as columns in the order of `Parameters`.
 
     Those of the log weights keep Σ_j w_j δ_j = 0, and so leave the weights of all other components as they are.
 
     Args:
-        parameters: K components.
+        weights: of K components, one of which may be the noise; of sum one.
         sound: the components whose locs and scales move.
         counted: the components whose weights move.
         equal_scales: whether log scales move together.
+        noise: whether the last component is the noise, which has none.
     """
-    weights = constrain(parameters).weights
     every = np.eye(len(weights))
     heaviest = int(np.argmax(weights[counted]))
     against = every[:, counted[[heaviest]]] * (weights[counted] / weights[counted][heaviest])
     of_weights = np.delete(every[:, counted] - against, heaviest, axis=1)
     of_scales = np.ones((len(weights), 1)) if equal_scales else every[:, sound]
+    of_scales[len(weights) - noise :] = 0.0
     parts = [of_weights, every[:, sound], of_scales]
     columns = np.cumsum([0, *(part.shape[1] for part in parts)])
     free = np.zeros((3 * len(weights), columns[-1]))

@@ -22,8 +22,9 @@ from gmm_pipeline.analysis.ascent import FLAT, ascent
 from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
-from gmm_pipeline.analysis.uncertainty import curvature, peak_of
+from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
+from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
@@ -84,7 +85,8 @@ def coincident(job: FitJob, parameters: AnyParameters, data: Float[np.ndarray, "
         data: in the units of the fit.
     """
     family = job.plan.family
-    mixture: Any = natural_of(parameters)
+    mixture: Any = family.natural(parameters)
+    log_noise = log_joint_of_noise(parameters, job.noise)
     counts = np.asarray(job.sample_weights, np.float64)
     with_data = counts.sum() * mixture.weights >= family.fewest_data(job)
     of_columns = isinstance(mixture, MultivariateMixture)
@@ -93,7 +95,7 @@ def coincident(job: FitJob, parameters: AnyParameters, data: Float[np.ndarray, "
     for pair in combinations(range(len(mixture.locs)), 2):
         if with_data[list(pair)].all() and near(mixture, pair):
             one = family.natural(family.merged(job, parameters, *pair))
-            if gain(mixture, pair, one, data, counts) >= -SAME_OPTIMUM:
+            if gain(mixture, pair, one, data, counts, log_noise) >= -SAME_OPTIMUM:
                 joined = [group for group in groups if group & {*pair}]
                 groups = [group for group in groups if group not in joined] + [set().union(pair, *joined)]
     return sorted(tuple(sorted(group)) for group in groups)
@@ -106,12 +108,17 @@ def _are_near(mixture: Mixture, pair: tuple[int, int]) -> bool:
 
 
 def _gain_of_merging(
-    mixture: Mixture, pair: tuple[int, int], one: Mixture, data: Float[np.ndarray, " n"], counts: np.ndarray
+    mixture: Mixture,
+    pair: tuple[int, int],
+    one: Mixture,
+    data: Float[np.ndarray, " n"],
+    counts: np.ndarray,
+    log_noise: float | None,
 ) -> float:
     """Log-likelihood of the mixture with a pair merged, minus that with both: Σ c log(1 − r_j − r_k + w f / p)."""
     weight, loc, scale = (leaf[pair[0]] for leaf in one)
     total, height = 0.0, portable.log_height(np.log(weight), np.log(scale))
-    for here, log_densities, responsibilities in portable.chunks(*mixture, np.asarray(data, np.float64)):
+    for here, log_densities, responsibilities in portable.chunks(*mixture, np.asarray(data, np.float64), log_noise):
         share = np.exp(portable.log_joint(height, (data[here] - loc) / scale) - log_densities)
         rest = np.maximum(1.0 - responsibilities[list(pair)].sum(axis=0), 0.0)
         total += float(counts[here] @ np.log(rest + share))
@@ -135,7 +142,7 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
     inside = np.minimum(begin[2], np.log(floor))
 
     def height(step: Float[np.ndarray, " P"]) -> float:
-        point = begin + step.reshape(begin.shape)
+        point = begin + stepped(step, begin.shape[1])
         if (point[2] < inside).any():
             return -math.inf
         return log_posterior_at(job, Parameters(*point), result.learned, data)

@@ -19,6 +19,7 @@ from gmm_pipeline.api.composing import composed, overrides_of
 from gmm_pipeline.api.pictures import Animation, Plots, animation_of
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateMixture
+from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.records.artifacts import Assignments
 from gmm_pipeline.records.files import write_text
 from gmm_pipeline.records.reading import Errors, Record
@@ -57,13 +58,18 @@ class Fit:
         return self._run.config
 
     @property
-    def mixture(self) -> AnyMixture:
-        """Weights, locs, and scales or covariances, in the data's units."""
-        return self._run.fitted
+    def mixture(self) -> AnyMixture | NoisyMixture:
+        """Weights, locs, and scales or covariances, in the data's units; and the noise, if there is any."""
+        return noisy(self._run.fitted, self._run.noise)
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise component: its weight with its error, and its log density; None without noise."""
+        return self._run.noise
 
     @property
     def weights(self) -> Float[np.ndarray, " K"]:
-        """They sum to 1."""
+        """They sum to 1, or to what the noise leaves."""
         return self.mixture.weights
 
     @property
@@ -134,8 +140,8 @@ class Fit:
                 remedy = f"Fit with bootstrap=500, level={level:g}."
                 raise InputError("method", expected="a fit with a bootstrap of this level", came=came, remedy=remedy)
             return found.lower, found.upper
-        of_fit: Any = self.mixture, self.standard_errors, level
-        return intervals(*of_fit) if isinstance(self.mixture, Mixture) else multivariate_intervals(*of_fit)
+        of_fit: Any = self._run.fitted, self.standard_errors, level
+        return intervals(*of_fit) if isinstance(self._run.fitted, Mixture) else multivariate_intervals(*of_fit)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -163,12 +169,12 @@ class Fit:
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
-        """The most probable component of each datum of the fit."""
+        """The most probable component of each datum of the fit; −1 where that is the noise."""
         return self._assignments.labels
 
     @property
     def responsibilities(self) -> Float[np.ndarray, "n K"]:
-        """Probability that each component made each datum of the fit."""
+        """Probability that each component made each datum of the fit; of the noise last, if there is any."""
         return self._assignments.responsibilities
 
     @property
@@ -280,6 +286,9 @@ class Fit:
                 row.append(_cell(locs[k, j], of_locs[k, j], scales[k, j]))
                 row.append(_cell(scales[k, j], of_scales[k, j], scales[k, j]))
             rows.append(row)
+        if self.noise is not None:
+            of_noise = _cell(self.noise.weight, self.noise.standard_error, self.noise.weight)
+            rows.append(["noise", of_noise, *[""] * (len(heads) - 2)])
         return heads, rows
 
 

@@ -43,6 +43,14 @@ class Scales(Enum):
     equal = "equal"
 
 
+class NoiseKind(Enum):
+    """The volume over which a noise component is uniform."""
+
+    none = "none"
+    box = "box"
+    hull = "hull"
+
+
 def key(meaning: str) -> Any:
     """A config key without a default, with the meaning that `--help` shows."""
     return field(default=MISSING, metadata={"meaning": meaning})
@@ -215,6 +223,7 @@ class FitConfig:
     covariance: str = key(
         "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models, EII to VVV; auto chooses"
     )
+    noise: NoiseKind = key("a noise component, uniform over the data's box or convex hull; none for none")
     scale_floor: float = key("smallest scale of a component, as a share of the data's standard deviation; 0 for none")
     fewest_data: float = key("a component with the weight of fewer observations than this is degenerate")
     tolerance: float = key("a fit may stop when a step gains fewer nats of log posterior than this; 0 never stops")

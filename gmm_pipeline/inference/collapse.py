@@ -58,7 +58,10 @@ def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."])
 def _most_of(
     parameters: Parameters, component: int, data: Float[np.ndarray, " n"], counts: np.ndarray
 ) -> tuple[float, float]:
-    """The most frequent value among a component's data, and its share."""
+    """The most frequent value among a component's data, and its share.
+
+    Noise counts as data of the components here; whether there is a collapse is decided by the posterior.
+    """
     loc, scale = parameters.component_mus[component], np.exp(parameters.log_component_scales[component])
     near = np.abs(data - loc) <= REACH * scale
     if not near.any():

@@ -18,8 +18,9 @@ from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import AnyScaling, total_log_volume
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
-from gmm_pipeline.model.mixture import AnyArray, constrain
+from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
+from gmm_pipeline.model.noise import weight_of_noise
 from gmm_pipeline.model.prior_traits import Setting
 
 ENTRIES_AT_ONCE = 64
@@ -34,6 +35,7 @@ class Evaluation(NamedTuple):
     log_likelihood: float
     """Σ_i c_i log p(x_i), in nats, for data in the user's units."""
     responsibilities: Float[np.ndarray, "n K"]
+    """Those of the noise last, [n, K + 1], if there is noise."""
 
 
 def evaluate(
@@ -41,6 +43,7 @@ def evaluate(
     data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
     scaling: AnyScaling,
+    log_noise: float | None = None,
 ) -> Evaluation:
     """Evaluate parameters in float64, by NumPy, so that nothing is compiled for a single evaluation.
 
@@ -49,11 +52,14 @@ def evaluate(
         data: in the units of the fit, float64.
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's; moves the log density by −log spread.
+        log_noise: log density of the noise in the units of the fit; None without noise.
     """
-    mixture = natural_of(parameters)
+    noise = log_noise is not None
+    mixture = natural_of(parameters, noise=noise)
     if not all(np.isfinite(leaf).all() for leaf in mixture):
-        return Evaluation(math.nan, np.full((len(data), len(mixture.locs)), np.nan))
-    log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64))
+        return Evaluation(math.nan, np.full((len(data), len(mixture.locs) + noise), np.nan))
+    log_joint = log_joint_of_noise(parameters, log_noise)
+    log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64), log_joint)
     counts = np.asarray(sample_weights, np.float64)
     return Evaluation(
         log_likelihood=float(np.sum(counts * log_densities)) - total_log_volume(scaling, data, counts),
@@ -61,11 +67,24 @@ def evaluate(
     )
 
 
+def log_joint_of_noise(parameters: AnyParameters, log_noise: float | None) -> float | None:
+    """Log joint density of the noise and any datum; None without noise.
+
+    Args:
+        parameters: [K], of a fit.
+        log_noise: log density of the noise, in the units of the fit.
+    """
+    if log_noise is None:
+        return None
+    return float(np.log(weight_of_noise(parameters.log_component_weights)) + log_noise)
+
+
 def log_likelihoods(
     parameters: AnyParameters,
     data: Float[np.ndarray, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
     scaling: AnyScaling,
+    log_noise: float | None = None,
 ) -> Float[np.ndarray, " H"]:
     """Log-likelihood at each entry of a history, for data in the user's units, in nats and float64.
 
@@ -74,12 +93,14 @@ def log_likelihoods(
         data: in the units of the fit, float64.
         sample_weights: c, how often each datum counts.
         scaling: from the user's units to the fit's.
+        log_noise: log density of the noise in the units of the fit; None without noise.
     """
     if isinstance(parameters, MultivariateParameters):
         entries = [jax.tree.map(lambda leaf, at=at: leaf[at], parameters) for at in range(len(parameters[0]))]
-        return np.array([evaluate(entry, data, sample_weights, scaling).log_likelihood for entry in entries])
+        return np.array([evaluate(entry, data, sample_weights, scaling, log_noise).log_likelihood for entry in entries])
     with np.errstate(all="ignore"):  # the likelihood of an entry that is not finite is NaN
-        weights, locs, scales = (leaf[..., None] for leaf in constrain(parameters))
+        weights, locs, scales = (leaf[..., None] for leaf in natural_of(parameters, noise=log_noise is not None))
+        of_noise = None if log_noise is None else np.log(weight_of_noise(parameters.log_component_weights)) + log_noise
         heights, rates = portable.log_height(np.log(weights), np.log(scales)), 1.0 / scales
         found = np.zeros(len(locs))
         for first in range(0, len(data), portable.CHUNK):
@@ -92,7 +113,10 @@ def log_likelihoods(
                 joint = portable.log_joint(heights[entries], standardised)
                 highest = joint.max(axis=1, keepdims=True)
                 highest[np.isneginf(highest)] = 0.0
-                found[entries] += (np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]) @ counts
+                of_all = np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]
+                if of_noise is not None:
+                    of_all = np.logaddexp(of_all, of_noise[entries, None])
+                found[entries] += of_all @ counts
     finite = np.all([np.isfinite(leaf).all(axis=-1) for leaf in parameters], axis=0)
     return np.where(finite, found - np.sum(sample_weights) * scaling.log_volume, np.nan)
 

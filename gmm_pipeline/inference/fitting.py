@@ -23,12 +23,14 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.inference import em, tracing
+from gmm_pipeline.inference.families.noisy import equal_odds
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, HistoryEntry
 from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import (
     Unconstrained,
     learned_by,
+    noise_of,
     over_sticks,
     projected,
 )
@@ -187,7 +189,7 @@ def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
     def loss_of(parameters: AnyParameters, learned: dict[str, Any]) -> Float[Array, ""]:
         given = plan.log_prior.given({**floats, **learned})
         log_prior = tracing.prior_density(given, parameters, constraints.active, constraints.setting)
-        form = plan.family.log_likelihood_of
+        form = partial(plan.family.log_likelihood_of, **noise_of(constraints))
         return -(form(parameters, laid_out, active=constraints.active, fused=plan.fused) + log_prior) / divisor
 
     def loss_func(free: Unconstrained) -> Float[Array, ""]:
@@ -222,6 +224,8 @@ def start(job: FitJob, key: AnyArray) -> AnyParameters:
     found = job.plan.init(key, job.data, job.sample_weights, job.plan.n_components)
     if isinstance(found, MultivariateMixture):
         found = parameters_of(found, kind_of(job.covariance))
+    if job.noise is not None:
+        found = equal_odds(found)
     return jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), found)
 
 

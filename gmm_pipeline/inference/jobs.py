@@ -144,6 +144,8 @@ class FitJob(NamedTuple):
     """Mixtures from elsewhere that the search improves besides its own."""
     covariance: str = ""
     """Covariance model of several columns, one of `covariances.MODELS`; empty for one column."""
+    noise: float | None = None
+    """Log density of the noise component, in the units of the fit; None without one."""
 
     @property
     def shape(self) -> tracing.Shape:
@@ -161,10 +163,11 @@ class FitJob(NamedTuple):
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters of the mixture."""
+        """Free parameters of the mixture; the noise has two, its weight and its volume, as in mclust."""
+        more = 2 * (self.noise is not None)
         if self.covariance:
-            return covariances.number_of_parameters(self.covariance, self.plan.n_components, self.data.shape[1])
-        return number_of_parameters(self.plan.n_components, equal_scales=self.equal_scales)
+            return more + covariances.number_of_parameters(self.covariance, self.plan.n_components, self.data.shape[1])
+        return more + number_of_parameters(self.plan.n_components, equal_scales=self.equal_scales)
 
 
 class HistoryEntry(NamedTuple):

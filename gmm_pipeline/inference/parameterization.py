@@ -38,6 +38,8 @@ class Constraints(NamedTuple):
     equal_scales: Bool[AnyArray, "*batch"]
     log_floor: Float[AnyArray, "*batch"]
     """Least log scale."""
+    noise: Any = None
+    """Log density of the noise; None without noise."""
 
     @property
     def setting(self) -> None:
@@ -81,6 +83,15 @@ def unconstrained_of(
     equal = jnp.where(constraints.equal_scales, _mean(log_scales, constraints.active), log_scales)
     moved = Parameters(jnp.where(constraints.active, weights, 0.0), mus, equal)
     return projected(Unconstrained(moved, {name: jnp.log(value) for name, value in learned.items()}), constraints)
+
+
+def noise_of(constraints: Any) -> dict[str, Float[AnyArray, ""]]:
+    """The argument by which the log-likelihood of a family with noise knows its density; none without noise.
+
+    Args:
+        constraints: of the run, of any family.
+    """
+    return {} if constraints.noise is None else {"noise": constraints.noise}
 
 
 def projected(free: Unconstrained, constraints: Any) -> Unconstrained:

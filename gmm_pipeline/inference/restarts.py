@@ -95,7 +95,7 @@ def log_posterior_at(
         data: in the units of the fit, if available in a higher precision than that of the job.
     """
     scaling = identity_of(job.plan.family.n_columns)
-    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, scaling)
+    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
     return seen.log_likelihood + log_prior(job, mixture, learned)
 
 

@@ -79,6 +79,8 @@ class Units(NamedTuple):
     """In float64."""
     data: Float[np.ndarray, "n ..."]
     """In the precision of the fit."""
+    log_noise: float | None = None
+    """Log density of the noise in the units of the fit; None without noise."""
 
 
 IDENTITY = Scaling(0.0, 1.0)

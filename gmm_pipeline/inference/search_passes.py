@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from gmm_pipeline.inference import em, lowered, tracing
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.parameterization import Unconstrained, projected
+from gmm_pipeline.inference.parameterization import Unconstrained, noise_of, projected
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters
@@ -65,7 +65,7 @@ def _improve(
 
     def loss(mixture: AnyParameters, constraints: Any) -> Float[Array, ""]:
         prior = tracing.prior_density(given, mixture, constraints.active, constraints.setting)
-        form = family.log_likelihood_of
+        form = partial(family.log_likelihood_of, **noise_of(constraints))
         return -(form(mixture, blocks, active=constraints.active, fused=fused) + prior)
 
     def one(constraints: Any, free: Unconstrained, state: Any, best: Any) -> tuple[Unconstrained, Any, Any]:

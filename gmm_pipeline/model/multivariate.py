@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int, Real
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
+from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 
 
@@ -108,11 +109,20 @@ def constrain_multivariate(parameters: MultivariateParameters) -> MultivariateMi
         return MultivariateMixture(relative / relative.sum(axis=-1, keepdims=True), locs, covariances)
 
 
-def natural_of(parameters: AnyParameters) -> AnyMixture:
-    """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept."""
-    if isinstance(parameters, MultivariateParameters):
-        return constrain_multivariate(parameters)
-    return constrain(parameters)
+def natural_of(parameters: AnyParameters, *, noise: bool = False) -> AnyMixture:
+    """Unconstrained parameters as a mixture in natural parameters, float64; any leading axes are kept.
+
+    Args:
+        parameters: of a fit.
+        noise: whether it has a noise component, whose weight is what those of the others lack to sum to one.
+    """
+    found = (
+        constrain_multivariate(parameters) if isinstance(parameters, MultivariateParameters) else constrain(parameters)
+    )
+    if not noise:
+        return found
+    share = share_of_components(parameters.log_component_weights)
+    return found._replace(weights=found.weights * share[..., None])
 
 
 def _factors(log_scales: Float[np.ndarray, "*K d"], axes: AnyArray | None) -> Float[np.ndarray, "*K d d"]:

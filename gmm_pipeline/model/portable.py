@@ -81,15 +81,17 @@ def evaluate_chunk(
 
 
 def chunks(
-    weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
+    weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray, log_noise: float | None = None
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Evaluate data chunk by chunk: the slice of the data, their log densities and their responsibilities.
 
     Args:
-        weights: w, of sum one, [K].
+        weights: w, [K], of sum one, or of what a noise component leaves.
         locs: μ, [K], or [K, d] of d columns.
         scales: σ, [K]; of d columns their covariances Σ, [K, d, d].
         data: x, finite, [n] or [n, d]; NaN where one of d columns has no value.
+        log_noise: log joint density of a noise component and any datum, whose responsibilities are then the last row;
+            None without one.
     """
     one_column = partial(evaluate_chunk, weights, locs, scales)
     if locs.ndim == 1:
@@ -99,7 +101,15 @@ def chunks(
         of_chunk = of_columns(weights, locs, scales)
     for begin in range(0, len(data), CHUNK):
         here = slice(begin, begin + CHUNK)
-        yield here, *of_chunk(data[here])
+        yield here, *(of_chunk(data[here]) if log_noise is None else _beside_noise(*of_chunk(data[here]), log_noise))
+
+
+def _beside_noise(
+    log_densities: np.ndarray, responsibilities: np.ndarray, log_noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log densities with those of the noise added, and responsibilities with those of the noise as last row."""
+    total = np.logaddexp(log_densities, log_noise)
+    return total, np.vstack([responsibilities * np.exp(log_densities - total), np.exp(log_noise - total)])
 
 
 def _of_columns(
@@ -169,21 +179,44 @@ def _of_incomplete(
 
 
 def evaluate(
-    weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray
+    weights: np.ndarray, locs: np.ndarray, scales: np.ndarray, data: np.ndarray, log_noise: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log density of each datum in nats, [n], and its responsibilities, [K, n].
+    """Log density of each datum in nats, [n], and its responsibilities, [K, n], or [K + 1, n] with noise.
 
     Args:
-        weights: w, of sum one, [K].
+        weights: w, [K], of sum one, or of what a noise component leaves.
         locs: μ, [K], or [K, d] of d columns.
         scales: σ, [K]; of d columns their covariances Σ, [K, d, d], positive definite.
         data: x, finite, [n] or [n, d]; NaN where one of d columns has no value, and is integrated out.
+        log_noise: as of `chunks`.
     """
-    log_densities, responsibilities = np.empty(len(data)), np.empty((len(locs), len(data)))
-    for here, log_densities_here, responsibilities_here in chunks(weights, locs, scales, data):
+    rows = len(locs) + (log_noise is not None)
+    log_densities, responsibilities = np.empty(len(data)), np.empty((rows, len(data)))
+    for here, log_densities_here, responsibilities_here in chunks(weights, locs, scales, data, log_noise):
         log_densities[here] = log_densities_here
         responsibilities[:, here] = responsibilities_here
     return log_densities, responsibilities
+
+
+def labels_of(responsibilities: np.ndarray, n_components: int) -> np.ndarray:
+    """The most probable component of each datum, from 0; −1 where that is the noise.
+
+    Args:
+        responsibilities: [K, n], or [K + 1, n] with those of the noise last.
+        n_components: K.
+    """
+    labels = np.argmax(responsibilities, axis=0)
+    return np.where(labels == n_components, -1, labels)
+
+
+def responsibility_names(n_components: int, noise: bool) -> list[str]:
+    """Names of the columns of responsibilities in tables.
+
+    Args:
+        n_components: K.
+        noise: whether the last one is that of the noise.
+    """
+    return [f"responsibility_{component}" for component in range(n_components)] + ["responsibility_noise"] * noise
 
 
 class PortableMixture:
@@ -195,6 +228,7 @@ class PortableMixture:
         scales: standard deviations, of one column.
         covariances: of several columns, in place of scales.
         columns: names of the columns of data that `predict` reads.
+        noise: `weight` and `log_density` of a noise component, if there is one.
     """
 
     def __init__(
@@ -204,13 +238,17 @@ class PortableMixture:
         scales: list[float] | None = None,
         covariances: list[list[list[float]]] | None = None,
         columns: Sequence[str] = (COLUMN,),
+        noise: dict[str, float] | None = None,
     ):
         spreads = scales if covariances is None else covariances
         self.weights, self.locs, self.spreads = (np.asarray(values, np.float64) for values in (weights, locs, spreads))
         self.columns = list(columns)
+        self.log_noise = None if noise is None else float(np.log(noise["weight"]) + noise["log_density"])
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """A DataFrame with one row per datum: label, responsibility_0, …, log_density.
+
+        With noise there is `responsibility_noise` too, and the label of noise is −1.
 
         Args:
             model_input: a DataFrame with a column `datum`, or with the columns that were fitted.
@@ -230,9 +268,10 @@ class PortableMixture:
             if len(bad):
                 raise ValueError(f"{name}: expected finite numbers, but {values[bad[0]]} came in row {bad[0] + 1}")
         data = read[0] if self.locs.ndim == 1 else np.stack(read, axis=1)
-        log_densities, responsibilities = evaluate(self.weights, self.locs, self.spreads, data)
-        columns = {"label": np.argmax(responsibilities, axis=0).astype(np.int32)}
-        columns |= {f"responsibility_{component}": column for component, column in enumerate(responsibilities)}
+        log_densities, responsibilities = evaluate(self.weights, self.locs, self.spreads, data, self.log_noise)
+        columns = {"label": labels_of(responsibilities, len(self.weights)).astype(np.int32)}
+        names = responsibility_names(len(self.weights), self.log_noise is not None)
+        columns |= dict(zip(names, responsibilities, strict=True))
         return pd.DataFrame({**columns, "log_density": log_densities}, index=model_input.index)
 
 

@@ -87,6 +87,7 @@ def animate_training(
     name: str,
     unit: str | None,
     columns: Sequence[str] = (),
+    log_noise: float | None = None,
     frames: int,
     size: Sequence[float],
     dpi: float | int,
@@ -103,6 +104,7 @@ def animate_training(
         name: what the data are, for the axis of a single column.
         unit: of the data, or None for none.
         columns: names of several columns.
+        log_noise: log density of the noise; None without noise.
         frames: maximum number of frames.
         size: width and height of the figure, in inches.
         dpi: dots per inch.
@@ -110,7 +112,7 @@ def animate_training(
     if isinstance(history.mixtures, MultivariateMixture):
         scene = scenes.of_columns(history, data, sample_weights, columns=columns, unit=unit)
     else:
-        scene = scenes.of_numbers(history, data, sample_weights, name=name, unit=unit)
+        scene = scenes.of_numbers(history, data, sample_weights, name=name, unit=unit, log_noise=log_noise)
     excess, _ = curves.loss_excess(history.losses)
     chosen = curves.choose_records(history, frames)
     with styled(FONT_SIZE):

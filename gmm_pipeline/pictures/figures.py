@@ -29,6 +29,7 @@ def draw_density(
     truth: Mixture | None,
     *,
     degenerate: Sequence[int] = (),
+    log_noise: float | None = None,
     name: str,
     unit: str | None,
     ax: Axes,
@@ -41,6 +42,7 @@ def draw_density(
         fitted: the fitted mixture; None draws the true one in its place.
         truth: the mixture that made the data, or None; pale, under the fitted one, matched to it in order of loc.
         degenerate: components, counted in order of loc, that are marked as degenerate.
+        log_noise: log density of the fitted mixture's noise; None without noise.
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
         ax: where to draw.
@@ -62,7 +64,7 @@ def draw_density(
             ax.plot(points, part, label=label, **drawing.true_style(component, matched=matched))
     if front is not None:
         parts = curves.weighted_densities(front, points)
-        drawn.append(parts.sum(axis=0))
+        drawn.append(curves.mixture_density(parts, front.weights, log_noise))
         ax.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
         if len(parts) > 1:
             drawing.draw_components(ax, points, parts, front.weights, always=degenerate, prefix=prefix)

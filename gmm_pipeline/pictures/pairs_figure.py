@@ -60,7 +60,7 @@ def draw_pairs(
         sample_weights: how often each datum counts; None for once each.
         fitted: the mixture.
         truth: the mixture that made the data, or None.
-        responsibilities: of the components for each datum.
+        responsibilities: of the components for each datum, and of the noise last, if there is any.
         columns: their names.
         unit: of the columns, or None for none.
         degenerate: components that are marked as degenerate.
@@ -94,7 +94,8 @@ def draw_pairs(
             mixture = projections.of_columns(fitted, pair)
             axes.set(xlim=limits[column], ylim=limits[row])
             share = POINT_SHARE.get(count, 1.0)
-            draw_data(axes, data[:, pair], responsibilities, sample_weights, share_of_size=share)
+            sizes: dict[str, Any] = {"n_components": len(fitted.locs), "share_of_size": share}
+            draw_data(axes, data[:, pair], responsibilities, sample_weights, **sizes)
             if truth is not None:
                 draw_truth(axes, projections.of_columns(truth, pair), halo=is_many)
             draw_ellipses(axes, mixture, degenerate=degenerate, halo=is_many, width=0.75)
@@ -105,7 +106,9 @@ def draw_pairs(
         if column == 0 and row > 0:
             axes.set_ylabel(labels[row], **label_look)
     figure.align_labels()
-    handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None, contours=False)
+    noise = len(responsibilities) > len(fitted.locs)
+    marks: dict[str, Any] = {"degenerate": degenerate, "truth": truth is not None, "noise": noise}
+    handles = handles_of(fitted, len(data), contours=False, **marks)
     title = "component: weight;\nellipses at 1 and 2 standard deviations"
     if narrow:
         pages.put_legend(figure, handles, title=title)
@@ -179,7 +182,7 @@ def draw_columns(
         sample_weights: how often each datum counts; None for once each.
         fitted: the mixture, one component of which can be drawn.
         truth: the mixture that made the data, or None.
-        responsibilities: of the components for each datum.
+        responsibilities: of the components for each datum, and of the noise last, if there is any.
         columns: their names.
         unit: of the columns, or None for none.
         degenerate: components that are marked as degenerate.
@@ -220,7 +223,7 @@ def draw_uncertainty(
         data: of d columns, rows without a missing value.
         sample_weights: how often each datum counts; None for once each.
         fitted: the mixture, one component of which can be drawn.
-        responsibilities: of the components for each datum.
+        responsibilities: of the components for each datum, and of the noise last, if there is any.
         columns: their names.
         unit: of the columns, or None for none.
         omitted: which observations are not shown, or nothing.

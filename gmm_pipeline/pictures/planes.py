@@ -17,13 +17,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gmm_pipeline.analysis import curves, planes, projections
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.noise import LABEL
 from gmm_pipeline.pictures import drawing, pages
 
 MOST_POINTS = 5000
 """Observations that are drawn one by one."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 """One for each component, if these are enough."""
+NOISE: dict[str, Any] = {"color": "0.35", "marker": "."}
 RADII = (1.0, 2.0)
 """Of the ellipses, in standard deviations."""
 WIDTHS = {1.0: 1.8, 2.0: 1.1}
@@ -48,6 +51,7 @@ def draw_data(
     responsibilities: Float[np.ndarray, "K n"],
     sample_weights: Float[np.ndarray, " n"] | None,
     *,
+    n_components: int,
     share_of_size: float = 1.0,
 ) -> None:
     """Observations by component and certainty, or hexagons that are the darker the more of them they hold.
@@ -55,14 +59,15 @@ def draw_data(
     Args:
         axes: with its limits set.
         data: of two columns or directions.
-        responsibilities: of the components for each.
+        responsibilities: of the components for each, and of the noise last, if there is any.
         sample_weights: how often each datum counts; None for once each.
+        n_components: how many there are, without the noise.
         share_of_size: of the usual area of an observation.
     """
     if len(data) > MOST_POINTS:
         draw_hexagons(axes, data, sample_weights)
         return
-    labels, uncertainty = responsibilities.argmax(axis=0), 1.0 - responsibilities.max(axis=0)
+    labels, uncertainty = portable.labels_of(responsibilities, n_components), 1.0 - responsibilities.max(axis=0)
     # No observation is less certain than one that all components claim alike.
     doubt = uncertainty / (1.0 - 1.0 / max(len(responsibilities), 2))
     areas = share_of_size * min(1.0, (FEW / len(data)) ** 0.5) * (AREA + UNCERTAIN_AREA * doubt)
@@ -70,7 +75,8 @@ def draw_data(
     for component in np.unique(labels).tolist():
         here = counted & (labels == component)
         look = {"linewidths": 0.25, "edgecolors": "white", "alpha": 0.75, "rasterized": True, "zorder": 2}
-        axes.scatter(*data[here].T, s=areas[here], **look, **dot(component, len(responsibilities)))
+        own = NOISE if component == LABEL else dot(component, n_components)
+        axes.scatter(*data[here].T, s=areas[here], **look, **own)
 
 
 def draw_hexagons(axes: Axes, data: Float[np.ndarray, "n 2"], sample_weights: Float[np.ndarray, " n"] | None) -> None:
@@ -184,6 +190,7 @@ def handles_of(
     degenerate: Sequence[int] = (),
     truth: bool = False,
     contours: bool = True,
+    noise: bool = False,
 ) -> list[Artist]:
     """What is in the picture, for a legend: each component with its weight, then the rest.
 
@@ -193,6 +200,7 @@ def handles_of(
         degenerate: components that are marked.
         truth: whether the truth is drawn.
         contours: whether lines of equal density are drawn.
+        noise: whether there is noise, whose weight is what the others lack to sum to one.
     """
     named, many = curves.named(mixture.weights, degenerate), n_data > MOST_POINTS
     handles: list[Artist] = []
@@ -203,6 +211,9 @@ def handles_of(
         handles.append(Line2D([], [], label=label, **{**mark, **drawing.component_style(component)}))
     if named.rest:
         handles.append(Line2D([], [], label=named.rest, **drawing.REST))
+    if noise:
+        look: dict[str, Any] = {"color": "none"} if many else NOISE
+        handles.append(Line2D([], [], linestyle="", label=f"noise: {1.0 - mixture.weights.sum():.3f}", **look))
     if many:
         handles.append(Patch(color=SHADES(0.6), label="data, darker for more"))
     elif len(mixture.weights) > 1:
@@ -210,8 +221,9 @@ def handles_of(
         handles.append(Line2D([], [], label="larger: less certain", **large))
     if contours:
         shares = ", ".join(f"{100.0 * share:g}" for share in ENCLOSED)
+        of = "what\nis not noise" if noise else "the data"
         line = {"color": CONTOURS["colors"], "linewidth": CONTOURS["linewidths"]}
-        handles.append(Line2D([], [], label=f"fitted density, around\n{shares} % of the data", **line))
+        handles.append(Line2D([], [], label=f"fitted density, around\n{shares} % of {of}", **line))
     if truth:
         handles.append(Line2D([], [], label=f"true, at {RADII[-1]:g} standard\ndeviations", **TRUE))
     return handles
@@ -253,7 +265,7 @@ def draw_plane(
         sample_weights: how often each datum counts; None for once each.
         fitted: the mixture of the two.
         truth: the mixture that made the data, of the two, or None.
-        responsibilities: of the components of the whole mixture for each datum.
+        responsibilities: of the components of the whole mixture for each datum, and of the noise last, if any.
         labels: of both axes.
         degenerate: components that are marked as degenerate.
         density: whether lines of equal density are drawn.
@@ -263,15 +275,20 @@ def draw_plane(
     """
     window = planes.window_of(data, sample_weights, fitted)
     set_window(ax, window)
-    draw_data(ax, data, responsibilities, sample_weights)
+    draw_data(ax, data, responsibilities, sample_weights, n_components=len(fitted.locs))
+    noise = len(responsibilities) > len(fitted.locs)
+    own = sample_weights
+    if noise:  # lines of equal density enclose what the components claim
+        own = responsibilities[:-1].sum(axis=0) * (1.0 if sample_weights is None else sample_weights)
     if density:
-        draw_contours(ax, fitted, data, sample_weights, window)
+        draw_contours(ax, fitted, data, own, window)
     if truth is not None:
         draw_truth(ax, truth, halo=len(data) > MOST_POINTS)
     draw_ellipses(ax, fitted, degenerate=degenerate, halo=len(data) > MOST_POINTS)
     ax.set_xlabel(labels[0], parse_math=False)
     ax.set_ylabel(labels[1], parse_math=False)
-    handles = handles_of(fitted, len(data), degenerate=degenerate, truth=truth is not None, contours=density)
+    marks: dict[str, Any] = {"degenerate": degenerate, "truth": truth is not None, "noise": noise}
+    handles = handles_of(fitted, len(data), contours=density, **marks)
     title = f"component: weight;\nellipses at 1 and 2\nstandard deviations{explained}"
     pages.put_legend(ax, handles, title=title)
     pages.note(ax, [lost(fitted), drawing.outside(window.share_outside), omitted])

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 
 from gmm_pipeline.analysis import starts
 from gmm_pipeline.analysis.candidates import chosen_row
-from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture, is_finite
 from gmm_pipeline.pictures import (
     agreement_figures,
@@ -85,11 +84,12 @@ def _on_figure(draw: Callable[..., Any], *values: Any, **named: Any) -> Picture:
 def _of_numbers(run: Record) -> dict[str, Picture]:
     fitted, truth = cast(Mixture, run.fitted), cast(Mixture | None, run.truth)
     seen, labels = (run.data, run.sample_weights, fitted), {"name": run.data_info["name"], "unit": run.unit}
+    marks: dict[str, Any] = {"degenerate": run.degenerate, "log_noise": run.log_noise}
     found = {
-        "fitted_density": _on_axes(figures.draw_density, *seen, truth, degenerate=run.degenerate, **labels),
+        "fitted_density": _on_axes(figures.draw_density, *seen, truth, **marks, **labels),
         "parameter_traces": _on_figure(figures.draw_parameter_traces, run.history, truth, unit=run.unit),
     }
-    if len(fitted.locs) > 1 and is_finite(fitted):
+    if len(fitted.locs) > 1 and is_finite(fitted) and run.noise is None:
         found["classification"] = _on_axes(classification_figures.draw_classification, *seen, **labels)
         found["uncertainty"] = _on_axes(classification_figures.draw_uncertainty, *seen, **labels)
     return found
@@ -102,7 +102,7 @@ def _of_columns(run: Record) -> dict[str, Picture]:
     run = run.of_complete_rows
     if planes.lost(fitted) or not len(run.data):
         return found
-    _, responsibilities = portable.evaluate(*fitted, run.data)
+    responsibilities = run.responsibilities
     everything = run.data, run.sample_weights, fitted, truth, responsibilities
     named: dict[str, Any] = {"columns": columns, "unit": run.unit, "degenerate": run.degenerate, "omitted": omitted}
     found["fitted_density"] = _on_axes(pairs_figure.draw_columns, *everything, **named)
@@ -114,6 +114,8 @@ def _of_columns(run: Record) -> dict[str, Picture]:
         labels = {"columns": columns, "unit": run.unit, "omitted": omitted}
         found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, *seen, responsibilities, **labels)
     agreeing: dict[str, Any] = {"level": float(run.config["level"]), "omitted": omitted}
-    found["mahalanobis"] = _on_figure(agreement_figures.draw_mahalanobis, *seen, responsibilities, **agreeing)
-    found["marginals"] = _on_axes(agreement_figures.draw_marginals, *seen, columns=columns, **agreeing)
+    own = run.without_noise
+    compared = own.data, own.sample_weights, own.fitted
+    found["mahalanobis"] = _on_figure(agreement_figures.draw_mahalanobis, *compared, own.responsibilities, **agreeing)
+    found["marginals"] = _on_axes(agreement_figures.draw_marginals, *compared, columns=columns, **agreeing)
     return found

@@ -42,6 +42,7 @@ def of_numbers(
     *,
     name: str,
     unit: str | None,
+    log_noise: float | None = None,
 ) -> Scene:
     """Densities of the mixture and its components over a histogram of one column.
 
@@ -51,14 +52,16 @@ def of_numbers(
         sample_weights: how often each datum counts; None for once each.
         name: what the data are, for the axis.
         unit: unit of the data, or None for none.
+        log_noise: log density of the noise; None without noise.
     """
     bars = curves.histogram(data, sample_weights)
     window = curves.window_of(bars)
     n_components = history.mixtures.locs.shape[1]
 
     def draw_entry(axes: Axes, index: int) -> None:
-        points, parts = _parts(cast(Mixture, _entry(history, index)), window)
-        axes.plot(points, parts.sum(axis=0), **drawing.MIXTURE)
+        entry = cast(Mixture, _entry(history, index))
+        points, parts = _parts(entry, window)
+        axes.plot(points, curves.mixture_density(parts, entry.weights, log_noise), **drawing.MIXTURE)
         for component, part in enumerate(parts if len(parts) > 1 else ()):
             axes.plot(points, part, **drawing.component_style(component))
 

@@ -40,6 +40,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
+from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
+from gmm_pipeline.model.portable import responsibility_names
 from gmm_pipeline.records.files import Part, read_columns, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
@@ -72,9 +74,9 @@ FORMAT = 1
 
 DATUM = "datum"
 """The only column of data in a table of assignments; several have their own names."""
-OWN = re.compile(r"row|sample_weight|label|uncertainty|log_density|responsibility_\d+")
+OWN = re.compile(r"row|sample_weight|label|uncertainty|log_density|responsibility_(\d+|noise)")
 """Names of the other columns of such a table."""
-RESPONSIBILITY = re.compile(r"responsibility_\d+")
+RESPONSIBILITY = re.compile(r"responsibility_(\d+|noise)")
 OF_DATA = "data_"
 """What precedes the name of a column of data that is one of these."""
 
@@ -109,6 +111,8 @@ class Assignments(NamedTuple):
     """The row of each datum in its file, from 0, if rows were left out."""
     columns: tuple[str, ...] = ()
     """Names of several columns; those of one column are not used."""
+    noise: bool = False
+    """Whether the last responsibilities are those of the noise, whose label is −1."""
 
 
 def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
@@ -167,6 +171,17 @@ def mixture_from_json(content: Mapping[str, Any]) -> AnyMixture:
     """The mixture in a mapping with `weights`, `locs` and `scales`, or `covariances` of several columns."""
     kind = _kind_in(content)
     return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
+
+
+def noise_from_json(content: Mapping[str, Any]) -> Noise | None:
+    """The noise in the content of `parameters.json`; None without noise."""
+    found = content.get("noise")
+    return None if found is None else Noise(*(np.nan if found[name] is None else found[name] for name in Noise._fields))
+
+
+def fitted_from_json(content: Mapping[str, Any]) -> AnyMixture | NoisyMixture:
+    """The fitted mixture in the content of `parameters.json`, with its noise if there is any."""
+    return noisy(mixture_from_json(content), noise_from_json(content))
 
 
 def errors_from_json(content: Mapping[str, Any]) -> AnyErrors:
@@ -250,10 +265,12 @@ def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
         columns["sample_weight"] = assignments.sample_weights
     columns["label"] = assignments.labels.astype(np.int32)
     others = assignments.responsibilities.copy()
-    others[np.arange(len(others)), assignments.labels] = 0.0
+    others[np.arange(len(others)), assignments.labels] = 0.0  # the label of noise, −1, is its place too
     columns["uncertainty"] = others.sum(axis=1)
-    for component, column in enumerate(assignments.responsibilities.T):
-        columns[f"responsibility_{component}"] = np.ascontiguousarray(column)
+    n_components = assignments.responsibilities.shape[1] - assignments.noise
+    names = responsibility_names(n_components, assignments.noise)
+    for name, column in zip(names, assignments.responsibilities.T, strict=True):
+        columns[name] = np.ascontiguousarray(column)
     return columns
 
 
@@ -311,4 +328,5 @@ def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignme
         np.stack(responsibilities, axis=1),
         None if rows is None else rows.to_numpy() - 1,
         columns,
+        noise="responsibility_noise" in table,
     )

@@ -12,6 +12,7 @@ from gmm_pipeline.records.sweeps import MANIFEST
 
 if TYPE_CHECKING:
     from gmm_pipeline.model.natural import AnyMixture
+    from gmm_pipeline.model.noise import NoisyMixture
 
 COPIES = "mlartifacts"
 """Folder beside a local store with the files of its runs."""
@@ -44,8 +45,8 @@ def find_records(folder: Path) -> FoundRecords:
     return found
 
 
-def read_fitted(record: Path) -> "AnyMixture":
-    """The fitted mixture of a record, in the user's units.
+def read_fitted(record: Path) -> "AnyMixture | NoisyMixture":
+    """The fitted mixture of a record, in the user's units, with its noise if there is any.
 
     Raises:
         InputError: the run diverged or failed, or the record is damaged.
@@ -62,7 +63,7 @@ def read_fitted(record: Path) -> "AnyMixture":
     check_unaltered(record, about, artifacts.PARAMETERS)
     parameters = read_part(record / artifacts.PARAMETERS)
     with damage_reported(record, artifacts.PARAMETERS):
-        return artifacts.mixture_from_json(parameters)
+        return artifacts.fitted_from_json(parameters)
 
 
 def columns_of(record: Path) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import read_columns, read_json
@@ -66,6 +68,8 @@ class Record(NamedTuple):
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     """NaN where a cell is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
+    noise: Noise | None = None
+    """None without noise."""
 
     @property
     def finished(self) -> bool:
@@ -90,6 +94,26 @@ class Record(NamedTuple):
         complete = ~np.isnan(self.data).any(axis=1)
         weights = None if self.sample_weights is None else self.sample_weights[complete]
         return self._replace(data=self.data[complete], sample_weights=weights)
+
+    @property
+    def log_noise(self) -> float | None:
+        """Log density of the noise; None without noise."""
+        return None if self.noise is None else self.noise.log_density
+
+    @property
+    def responsibilities(self) -> Float[np.ndarray, "K n"]:
+        """Of each component for each observation; those of the noise last, [K + 1, n], if there is noise."""
+        return portable.evaluate(*self.fitted, self.data, None if self.noise is None else self.noise.log_joint)[1]
+
+    @property
+    def without_noise(self) -> "Record":
+        """The same with the components alone, and observations that count as often as they are probably not noise."""
+        if self.noise is None:
+            return self
+        counts = self.responsibilities[:-1].sum(axis=0)
+        counts = counts if self.sample_weights is None else self.sample_weights * counts
+        components = self.fitted._replace(weights=self.fitted.weights / self.fitted.weights.sum())
+        return self._replace(fitted=components, sample_weights=counts, noise=None)
 
     @property
     def incomplete(self) -> str:
@@ -172,6 +196,7 @@ def record_of(*, data_info: dict[str, Any], parameters: Mapping[str, Any], **oth
     of_one_column = "E" if parameters.get("scales_are") == "equal" else "V"
     return Record(
         data_info=data_info,
+        noise=artifacts.noise_from_json(parameters),
         fitted=artifacts.mixture_from_json(parameters),
         truth=None if truth is None else artifacts.mixture_from_json(truth),
         degenerate=list(parameters.get("degenerate", [])),

@@ -42,7 +42,7 @@ def density(run: Record) -> Chart:
     window = float(bars.edges[0]), float(bars.edges[-1])
     points = curves.density_points(window, fitted, truth, base=BASE_POINTS)
     of_components = curves.weighted_densities(fitted, points)
-    of_mixture = of_components.sum(axis=0)
+    of_mixture = curves.mixture_density(of_components, fitted.weights, run.log_noise)
     top, _ = curves.density_top(bars, of_mixture)
     x = numbers(points)
     traces: list[dict[str, Any]] = [

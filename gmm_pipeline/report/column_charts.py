@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.analysis import agreement, columns_agreement, curves, planes, projections
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.noise import LABEL
 from gmm_pipeline.report.charts import DASHES, QUIET, band
 from gmm_pipeline.report.plotting import (
     AXIS,
@@ -32,6 +34,7 @@ MOST_LINES = 8
 MOST_SITES = 300
 GAP = 0.02
 """Between panels, as a share of the whole."""
+NOISE = "noise"
 SPOKEN = 3
 """Components whose responsibilities are shown for an observation."""
 RADII = (1.0, 2.0)
@@ -60,7 +63,7 @@ def components(
     Args:
         data: of d columns.
         fitted: the mixture.
-        responsibilities: of the components for each datum.
+        responsibilities: of the components for each datum, and of the noise last, if there is any.
         columns: their names.
         unit: of the columns, or None for none.
         degenerate: components that are always named.
@@ -69,25 +72,29 @@ def components(
     is_pair = len(columns) == 2
     shown = _spread(len(data), MOST_POINTS if is_pair else MOST_POINTS_OF_PAIRS)
     named = curves.named(fitted.weights, degenerate)
-    labels, hover = responsibilities.argmax(axis=0)[shown], _hover(responsibilities[:, shown], shown)
+    n_components = len(fitted.locs)
+    labels = portable.labels_of(responsibilities[:, shown], n_components)
+    hover = _hover(responsibilities[:, shown], shown, n_components)
     drawable, traces = projections.drawable(fitted), []
     panels = [(column, row) for row in range(1, len(chosen)) for column in range(row)]
     for number, (column, row) in enumerate(panels):
         pair = np.array([chosen[column], chosen[row]])
         seen, mixture = data[np.ix_(shown, pair)], projections.of_columns(fitted, pair)
         place = {"xaxis": _numbered("x", column + 1), "yaxis": _numbered("y", row)}
-        for group, members in [*((str(k), [k]) for k in named.chosen.tolist()), ("rest", named.others.tolist())]:
+        groups = [(str(k), f"component {k}", [k]) for k in named.chosen.tolist()]
+        groups += [("rest", named.rest, named.others.tolist())]
+        groups += [(NOISE, NOISE, [LABEL])] if len(responsibilities) > n_components else []
+        for group, name, members in groups:
             if not members:
                 continue
-            color = component_color(members[0]) if group != "rest" else "--muted"
-            name = f"component {group}" if group != "rest" else named.rest
+            color = component_color(members[0]) if group.isdigit() else "--muted"
             here = np.flatnonzero(np.isin(labels, members))
             together: dict[str, Any] = {"legendgroup": group, **place}
             marker = {"color": color, "size": 6 if is_pair else 4, "opacity": 0.6}
             look = {"marker": marker, "showlegend": number == 0, "hovertemplate": "%{text}<extra></extra>"}
             words = [hover[i] for i in here]
             traces.append(trace("markers", name, numbers(seen[here, 0]), seen[here, 1], text=words, **look, **together))
-            outlines = _outlines(mixture, [k for k in members if drawable[k]])
+            outlines = _outlines(mixture, [k for k in members if k != LABEL and drawable[k]])
             line = {"color": color, "width": 1.8, "dash": DASHES[members[0] % len(DASHES)]}
             line_look = {**QUIET, "showlegend": False, **together}
             traces.append(line_of(numbers(outlines[:, 0]), outlines[:, 1], f"{name}, ellipses", line, **line_look))
@@ -110,12 +117,12 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).astype(int)
 
 
-def _hover(responsibilities: Float[np.ndarray, "K n"], rows: np.ndarray) -> list[str]:
+def _hover(responsibilities: Float[np.ndarray, "K n"], rows: np.ndarray, n_components: int) -> list[str]:
     """What is said of each observation: its number and the components that are responsible for it."""
     order = np.argsort(-responsibilities, axis=0, kind="stable")[:SPOKEN]
-    said = []
+    names, said = [*map(str, range(n_components)), NOISE], []
     for row, best, shares in zip(rows.tolist(), order.T.tolist(), responsibilities.T, strict=True):
-        parts = ", ".join(f"{component}: {shares[component]:.3f}" for component in best)
+        parts = ", ".join(f"{names[component]}: {shares[component]:.3f}" for component in best)
         said.append(f"observation {row + 1:,}<br>responsibilities {parts}")
     return said
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 
 from gmm_pipeline.analysis import agreement, columns_agreement
 from gmm_pipeline.analysis.curves import LEAST_NAMED
-from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.reading import Record, read_checked
@@ -140,8 +139,9 @@ class Agreement(NamedTuple):
 
 
 def _of_numbers(run: Record, settings: Settings) -> Agreement:
-    fitted = cast(Mixture, run.fitted)
-    sites = agreement.sites_of(run.data, run.sample_weights)
+    own = run.without_noise
+    fitted = cast(Mixture, own.fitted)
+    sites = agreement.sites_of(own.data, own.sample_weights)
     quantiles = agreement.quantiles(sites, fitted, level=settings.level, most=settings.quantiles)
     calibration = agreement.calibration(sites, fitted)
     null = None
@@ -160,23 +160,29 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
         "qq": charts.qq(quantiles, run.unit, settings.level),
         "calibration": charts.calibrated(calibration, null, agreement.kolmogorov(settings.level), settings.level),
     }
-    return Agreement(verdicts.agreement(run, calibration, null, quantiles, settings.level), drawn, ONE_COLUMN)
+    finding = verdicts.agreement(run, calibration, null, quantiles, settings.level)
+    return Agreement(_as_compared(run, finding), drawn, ONE_COLUMN)
+
+
+def _as_compared(run: Record, finding: verdicts.Finding) -> verdicts.Finding:
+    """The finding, with a word on what was left out of the comparison."""
+    clauses = ["Only rows without missing cells are compared."] if run.incomplete else []
+    clauses += [] if run.noise is None else ["Observations count as often as they are probably not noise."]
+    return finding._replace(words=" ".join([finding.words, *clauses]))
 
 
 def _of_columns(run: Record, settings: Settings) -> Agreement:
-    fitted, level, omitted = cast(MultivariateMixture, run.fitted), settings.level, run.incomplete
+    fitted, level, omitted, whole = cast(MultivariateMixture, run.fitted), settings.level, run.incomplete, run
     run = run.of_complete_rows
     if not len(run.data):
         return Agreement(verdicts.NO_COMPLETE_ROW, {}, ("", ""))
-    _, responsibilities = portable.evaluate(*fitted, run.data)
-    data = run.data, run.sample_weights, fitted
-    distances = columns_agreement.distances(*data, responsibilities, level=level, most=settings.quantiles)
+    own = run.without_noise
+    data = own.data, own.sample_weights, cast(MultivariateMixture, own.fitted)
+    distances = columns_agreement.distances(*data, own.responsibilities, level=level, most=settings.quantiles)
     calibrations = columns_agreement.marginals(*data)
     about = {"columns": run.columns, "unit": run.unit, "degenerate": run.degenerate}
-    drawn = column_charts.components(run.data, fitted, responsibilities, **about)
-    finding = verdicts.agreement_of_columns(calibrations, distances, run.columns, level)
-    if omitted:
-        finding = finding._replace(words=f"{finding.words} Only rows without missing cells are compared.")
+    drawn = column_charts.components(run.data, fitted, run.responsibilities, **about)
+    finding = _as_compared(whole, verdicts.agreement_of_columns(calibrations, distances, run.columns, level))
     return Agreement(
         finding,
         {

@@ -21,6 +21,7 @@ METRICS = {
     "sbic": ("singular BIC", "lower is better"),
     "held_out": ("held-out log-likelihood", "nats, by cross-validation"),
     "n_parameters": ("free parameters", ""),
+    "noise_weight": ("weight of the noise", "what the components' weights lack to sum to one"),
     "adjusted_rand_index": ("adjusted Rand index", "agreement with the true labels; 1 is perfect"),
     "largest_z": ("farthest parameter", "standard errors from the truth"),
     "true_overlap": ("overlap of the truth", "share of observations that no rule can label correctly"),
@@ -74,8 +75,8 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if value is None:
             continue
         text = number(value, 7 if isinstance(value, float) and abs(value) >= 100 else 4)
-        if name == "held_out" and metrics.get("held_out_error") is not None:
-            text += f" ± {number(metrics['held_out_error'], 2)}"
+        if metrics.get(f"{name}_error") is not None:
+            text += f" ± {number(metrics[f'{name}_error'], 2)}"
         rows.append((label, text, meaning))
     return rows
 

@@ -42,6 +42,7 @@ def render(animation: DictConfig, record: Record, folder: Path) -> list[Path]:
         name=record.data_info["name"],
         unit=record.unit,
         columns=record.columns,
+        log_noise=record.log_noise,
         frames=animation.frames,
         size=animation.size,
         dpi=animation.dpi,

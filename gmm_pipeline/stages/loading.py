@@ -20,6 +20,7 @@ from gmm_pipeline.analysis.estimates import LIKELIHOOD_RATIO, Asked, Job
 from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
+from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
@@ -28,10 +29,12 @@ from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of
 from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
+from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
+from gmm_pipeline.stages.noise_checks import check_noise, volume_of
 from gmm_pipeline.stages.running import resolved, shown
 
 FULL = "full"
@@ -127,7 +130,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.likelihood_ratio),
             remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
         )
-    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds)
+    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise)
     asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
         raise InputError(
@@ -149,11 +152,15 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         as_written=not cfg.fused,
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0),
     )
+    if cfg.noise != NONE:
+        check_noise(cfg, plan.log_prior, dataset)
+        plan = plan._replace(family=with_noise(plan.family))
     fit = functools.partial(
         FitJob,
         search=_search_plan(cfg),
         data=prepared.units[own].data,
         covariance=models[-1] if models else "",
+        noise=prepared.units[own].log_noise,
         sample_weights=prepared.sample_weights,
         plan=plan,
         equal_scales=asked.equal_scales[-1],
@@ -237,6 +244,7 @@ def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
         bootstrap=cfg.bootstrap,
         likelihood_ratio=cfg.likelihood_ratio,
         level=cfg.level,
+        noise=cfg.noise,
     )
 
 
@@ -264,16 +272,19 @@ class _Prepared:
 
 
 @functools.lru_cache(maxsize=8)
-def _prepared(by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...]) -> _Prepared:
+def _prepared(
+    by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str
+) -> _Prepared:
     dataset = by_identity.dataset
     own = "float32" if dataset.data.ndim == 1 else "float64"
     dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
-    units = {kind: _units(dataset, standardize, dtype, kind) for kind in kinds}
+    volume = None if noise == NONE else volume_of(dataset, noise)
+    units = {kind: _units(dataset, standardize, dtype, kind, volume) for kind in kinds}
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
     return _Prepared(units, counts, len(distinct_rows(dataset.data[counts > 0])[0]))
 
 
-def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None) -> Units:
+def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None, volume: float | None) -> Units:
     if not standardize:
         scaling = identity_of(0 if kind is None else dataset.data.shape[1])
     elif kind is None:
@@ -293,7 +304,7 @@ def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | No
             came=f"{dataset.name} from {np.nanmin(dataset.data):g} to {np.nanmax(dataset.data):g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    return Units(scaling, standardised, data)
+    return Units(scaling, standardised, data, None if volume is None else scaling.log_volume - volume)
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:

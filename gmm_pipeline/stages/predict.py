@@ -22,6 +22,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.natural import AnyMixture, Mixture
+from gmm_pipeline.model.noise import LABEL, NoisyMixture, parts
 from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 class Job(NamedTuple):
     """A mixture and the data to evaluate it at."""
 
-    mixture: AnyMixture
+    mixture: AnyMixture | NoisyMixture
     run: str
     """Which run fitted the mixture, for messages."""
     dataset: Dataset
@@ -77,7 +78,7 @@ def load(cfg: DictConfig) -> Job:
     return Job(mixture, run, dataset)
 
 
-def _dataset(cfg: DictConfig, columns: tuple[str, ...], mixture: AnyMixture) -> Dataset:
+def _dataset(cfg: DictConfig, columns: tuple[str, ...], mixture: AnyMixture | NoisyMixture) -> Dataset:
     """The data; if the config names no columns, those that were fitted, or else the numeric ones.
 
     Args:
@@ -120,10 +121,12 @@ def _dataset(cfg: DictConfig, columns: tuple[str, ...], mixture: AnyMixture) -> 
 def compute(job: Job) -> Prediction:
     """Evaluate the mixture at each datum, in float64."""
     dataset = job.dataset
-    log_densities, responsibilities = portable.evaluate(*job.mixture, dataset.data)
-    labels = np.argmax(responsibilities, axis=0)
+    components, log_noise = parts(job.mixture)
+    log_densities, responsibilities = portable.evaluate(*components, dataset.data, log_noise)
+    labels = portable.labels_of(responsibilities, len(components.locs))
+    columns, noise = dataset.columns, log_noise is not None
     return Prediction(
-        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities.T, columns=dataset.columns),
+        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities.T, columns=columns, noise=noise),
         log_densities,
     )
 
@@ -168,6 +171,8 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
         job: the mixture and the data.
         prediction: what the mixture says of the data.
     """
+    if isinstance(job.mixture, NoisyMixture):  # whatever is unlike the components is noise
+        return None
     whole = _of_complete_rows(job.dataset)
     if not whole.any():
         return None
@@ -217,9 +222,10 @@ def summary(job: Job, prediction: Prediction) -> str:
     dataset, n_components = job.dataset, len(job.mixture.locs)
     mean = mean_log_density(job, prediction)
     missing = left_out(len(dataset.data), dataset.n_missing, dataset.n_incomplete)
+    noise = " and the noise" if isinstance(job.mixture, NoisyMixture) else ""
     return (
         f"{dataset.name}: {len(dataset.data):,} observations{missing} under the {n_components} "
-        f"component{'s' * (n_components != 1)} of {job.run}; mean log density {mean:.4f} nats"
+        f"component{'s' * (n_components != 1)}{noise} of {job.run}; mean log density {mean:.4f} nats"
     )
 
 
@@ -230,12 +236,16 @@ def component_table(job: Job, prediction: Prediction) -> Table:
         job: the mixture, in the order of its record.
         prediction: of the data.
     """
-    dataset, mixture = job.dataset, job.mixture
-    counts = np.bincount(prediction.assignments.labels, dataset.counts, minlength=len(mixture.locs))
+    dataset, mixture = job.dataset, parts(job.mixture)[0]
+    labels = prediction.assignments.labels
+    counts = np.bincount(labels[labels != LABEL], dataset.counts[labels != LABEL], minlength=len(mixture.locs))
+    of_noise = float(dataset.counts[labels == LABEL].sum())
     columns = [Column("component", [str(component) for component in range(len(mixture.locs))])]
     for name, values, sizes in _parameters(mixture, dataset):
         cells = [with_error(one, np.nan, size)[0] for one, size in zip(values, sizes, strict=True)]
         columns.append(Column(name, cells, optional=mixture.locs.ndim > 1))
+    if isinstance(job.mixture, NoisyMixture):
+        columns, counts = terminal.with_noise(columns, job.mixture.noise, errors=False), np.append(counts, of_noise)
     columns += [
         Column("labelled", [f"{count:,.10g}" for count in counts]),
         Column("share", [f"{count / counts.sum():.1%}" for count in counts]),

@@ -29,9 +29,10 @@ def print_answer(run: Record, remarks: Sequence[str] = ()) -> None:
     truth: Any = matched_truth(run.fitted, run.truth)
     errors: Any = None if surest is None else surest.standard_errors
     if isinstance(run.fitted, MultivariateMixture):
-        terminal.show(terminal.multivariate_table(run.fitted, truth, run.columns, run.unit, errors))
+        table = terminal.multivariate_table(run.fitted, truth, run.columns, run.unit, errors)
     else:
-        terminal.show(terminal.parameter_table(run.fitted, truth, run.unit, errors))
+        table = terminal.parameter_table(run.fitted, truth, run.unit, errors)
+    terminal.show(table._replace(columns=terminal.with_noise(table.columns, run.noise, errors=errors is not None)))
     terminal.say(*terminal.left_out(run.fitted), "")
 
 
@@ -47,9 +48,11 @@ def summary(run: Record) -> str:
     kind = f" with covariance {run.covariance_model}" if run.columns else ""
     if run.equal_scales and not run.columns and n_components != 1:
         kind = " with equal scales"
+    volume = run.config["noise"] if run.columns else "range"
+    noise = "" if run.noise is None else f" and noise over the {volume} of the data"
     return (
         f"{data['name']}: {metrics['n_data']:,} observations{columns}{missing}, "
-        f"{n_components} component{'s' * (n_components != 1)}{kind}; "
+        f"{n_components} component{'s' * (n_components != 1)}{kind}{noise}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )
 

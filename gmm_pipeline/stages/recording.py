@@ -124,6 +124,7 @@ def parameters_as_json(job: Job, result: Answer) -> dict[str, Any]:
     return {
         **artifacts.mixture_as_json(result.fitted),
         **_of_model(job, result),
+        **({} if result.noise is None else {"noise": {"kind": job.asked.noise, **result.noise._asdict()}}),
         "degenerate": list(result.degenerate),
         **({"learned": result.learned} if result.learned else {}),
         "level": job.asked.level,

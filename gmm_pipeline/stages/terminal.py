@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
 from gmm_pipeline.stages.tables import Column, Table, blocks
@@ -207,6 +208,22 @@ def named_with_unit(unit: str | None) -> list[str]:
     """Headers of weights, locs and scales."""
     in_unit = f" [{unit}]" if unit else ""
     return ["weight", f"loc{in_unit}", f"scale{in_unit}"]
+
+
+def with_noise(columns: Sequence[Column], noise: Noise | None, *, errors: bool) -> list[Column]:
+    """The columns of a table of components, with a row for the noise, which has a weight alone.
+
+    Args:
+        columns: component, weight, its error if there are errors, and others.
+        noise: None without noise.
+        errors: whether there are errors.
+    """
+    if noise is None:
+        return list(columns)
+    weight, error, _ = with_error(noise.weight, noise.standard_error if errors else math.nan, noise.weight)
+    row = ["noise", weight, *[error] * errors]
+    row += [""] * (len(columns) - len(row))
+    return [column._replace(cells=[*column.cells, cell]) for column, cell in zip(columns, row, strict=True)]
 
 
 def left_out(fitted: AnyMixture) -> list[str]:

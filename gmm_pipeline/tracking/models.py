@@ -24,7 +24,8 @@ import numpy as np
 
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import AnyMixture
-from gmm_pipeline.records.artifacts import mixture_as_json, mixture_from_json
+from gmm_pipeline.model.noise import NoisyMixture, parts
+from gmm_pipeline.records.artifacts import fitted_from_json, mixture_as_json
 from gmm_pipeline.records.contents import Content
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 
@@ -41,12 +42,12 @@ EXAMPLES = 5
 class Model(NamedTuple):
     """A fitted mixture, in the user's units and the order of its record."""
 
-    mixture: AnyMixture
+    mixture: AnyMixture | NoisyMixture
     columns: tuple[str, ...]
     """Names of the columns that it reads."""
 
 
-def model_of(mixture: AnyMixture, columns: Sequence[str]) -> Model:
+def model_of(mixture: AnyMixture | NoisyMixture, columns: Sequence[str]) -> Model:
     """The model of a record.
 
     Args:
@@ -60,7 +61,7 @@ def record_model(content: Content) -> Model | None:
     """The model of a record; None if it has no result."""
     if content.record["status"] != "finished":
         return None
-    return model_of(mixture_from_json(content.parameters), content.data.get("columns", ()))
+    return model_of(fitted_from_json(content.parameters), content.data.get("columns", ()))
 
 
 def model_name(run_name: str) -> str:
@@ -121,7 +122,10 @@ def write_model(folder: Path, fitted: Model, *, model_id: str | None = None, run
     example = {"columns": list(columns), "data": _examples(mixture)}
     write_text(folder / "code" / f"{module}.py", source)
     named = {"columns": columns} if mixture.locs.ndim > 1 else {}
-    write_json(folder / "data" / "mixture.json", {**mixture_as_json(mixture), **named})
+    of_noise = {}
+    if isinstance(mixture, NoisyMixture):
+        of_noise = {"noise": {"weight": mixture.noise.weight, "log_density": mixture.noise.log_density}}
+    write_json(folder / "data" / "mixture.json", {**mixture_as_json(parts(mixture)[0]), **named, **of_noise})
     write_json(folder / "input_example.json", example)
     write_json(folder / "serving_input_example.json", {"dataframe_split": example})
     write_text(folder / "requirements.txt", "".join(f"{requirement}\n" for requirement in requirements))
@@ -157,7 +161,12 @@ def _about(module: str, fitted: Model, model_id: str | None, run_id: str | None)
             "outputs": _columns(
                 {
                     "label": "integer",
-                    **{f"responsibility_{component}": "double" for component in range(len(fitted.mixture.locs))},
+                    **dict.fromkeys(
+                        portable.responsibility_names(
+                            len(fitted.mixture.locs), isinstance(fitted.mixture, NoisyMixture)
+                        ),
+                        "double",
+                    ),
                     "log_density": "double",
                 }
             ),
@@ -172,7 +181,7 @@ def _columns(types: dict[str, str]) -> str:
     return json.dumps([{"type": kind, "name": name, "required": True} for name, kind in types.items()])
 
 
-def _examples(mixture: AnyMixture) -> list[list[float]]:
+def _examples(mixture: AnyMixture | NoisyMixture) -> list[list[float]]:
     """Rows of the input example: the locs, at most a few."""
     chosen = np.unique(np.linspace(0, len(mixture.locs) - 1, EXAMPLES).round().astype(int))
     return mixture.locs[chosen].reshape(len(chosen), -1).tolist()

@@ -36,7 +36,7 @@ class Family(NamedTuple):
     lay_out: Callable[..., Any]
     """(data, sample_weights, fused=) -> data as the log-likelihood takes them."""
     log_likelihood_of: Callable[..., Any]
-    """(parameters, laid_out, active=, fused=) -> nats."""
+    """(parameters, laid_out, active=, fused=) -> nats; of a family with noise also noise=, its log density."""
     compiler_options: Callable[..., Any]
     """fused -> options of XLA."""
     spread_of: Callable[..., Any]
@@ -44,7 +44,7 @@ class Family(NamedTuple):
     constraints_of: Callable[..., Any]
     """(job, active, spread) -> constraints, arrays."""
     natural: Callable[..., Any]
-    """parameters -> mixture in natural parameters, float64."""
+    """parameters -> mixture in natural parameters, float64; its weights lack that of the noise."""
     degenerate: Callable[..., Any]
     """(job, parameters, spread) -> which components are degenerate."""
     blurred: Callable[..., Any]

@@ -32,6 +32,8 @@ class MultivariateConstraints(NamedTuple):
     """Of all data, in the units of the fit."""
     covariance: Float[AnyArray, "*batch d d"] | Float[AnyArray, "*batch d"]
     """Of all data; its diagonal where axes are those of the columns."""
+    noise: Any = None
+    """Log density of the noise; None without noise."""
 
     @property
     def setting(self) -> Setting:

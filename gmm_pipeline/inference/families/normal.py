@@ -12,6 +12,7 @@ from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.splitting import merged, split_component
 
 AT_THE_FLOOR = 1.01
@@ -49,6 +50,8 @@ def _degenerate(job: Any, parameters: Parameters, spread: float) -> Bool[np.ndar
     with np.errstate(invalid="ignore", over="ignore"):
         relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
         counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
+        if job.noise is not None:
+            counts = counts * share_of_components(log_weights)[..., None]
         found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
     if not parameterization.over_sticks(job.plan.log_prior):
         found |= counts < fewest_data(job)

@@ -26,6 +26,7 @@ from gmm_pipeline.model.multivariate import (
     parameters_of,
 )
 from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
+from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.splitting import merged_columns
 
 Array = np.ndarray
@@ -117,6 +118,8 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
     log_weights = np.asarray(parameters.log_component_weights, np.float64)
     relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
+    if job.noise is not None:
+        counts = counts * share_of_components(log_weights)[..., None]
     stretched = moves.whiteners_of(parameters) @ factor_of(spread)
     finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
