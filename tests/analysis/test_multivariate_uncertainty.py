@@ -228,7 +228,7 @@ def test_every_kind_of_sharing_has_the_errors_of_a_numerical_hessian(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_free_numbers_are_those_of_the_model(model):
     everything = np.arange(3)
-    free = _moving(_zeros(model, 3, 4), everything, everything, np.array([0.5, 0.2, 0.3]))
+    free = _moving(_zeros(model, 3, 4), everything, everything, np.array([0.5, 0.2, 0.3]), noise=False)
     assert len(free) == number_of_parameters(model, 3, 4)
 
 

@@ -49,7 +49,8 @@ def unpacked(values: np.ndarray, like: Any) -> tuple[np.ndarray, np.ndarray, np.
     """Weights, locs, and scales or covariances, of free numbers."""
     k = len(like.weights)
     odds, locs, rest = np.split(values, [k, k + like.locs.size])
-    weights = np.exp(odds - np.logaddexp(0.0, logsumexp(odds)))
+    total: Any = logsumexp(odds)
+    weights = np.exp(odds - np.logaddexp(0.0, total))
     if like.locs.ndim == 1:
         return weights, locs, np.exp(rest)
     factors = np.zeros(like.covariances.shape)
@@ -88,7 +89,7 @@ def test_the_likelihood_and_the_criteria_are_those_of_the_formula(case):
     fit, metrics = case.fit, case.fit.metrics
     spreads = fit.scales if fit.locs.ndim == 1 else fit.covariances
     joint = log_joint(fit.weights, fit.locs, spreads, case)
-    heights = logsumexp(joint, axis=0)
+    heights: Any = logsumexp(joint, axis=0)
     log_likelihood, n = case.counts @ heights, case.counts.sum()
     np.testing.assert_allclose(metrics["log_likelihood"], log_likelihood, rtol=1e-10)
     # mclust counts the volume as a parameter, beside the weight: nMclustParams(..., noise = TRUE).

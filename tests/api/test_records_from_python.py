@@ -118,8 +118,8 @@ def test_a_fit_in_an_active_run_is_logged_into_it(tmp_path: Path) -> None:
         with mlflow.start_run(experiment_id=experiment) as run:
             made = gmm.fit(DATA, tracking="mlflow", figures="none", animation="none", **KEYS)
             assert mlflow.active_run() is not None
-        logged = mlflow.get_run(run.info.run_id)
-        assert logged.data.metrics["bic"] == made.metrics["bic"]
-        assert logged.data.params["n_components"] == "2"
+            logged = mlflow.get_run(run.info.run_id)
+            assert logged.data.metrics["bic"] == made.metrics["bic"]
+            assert logged.data.params["n_components"] == "2"
     finally:
         mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,7 +112,7 @@ def test_what_is_missing_is_refused_by_default(quick: Quick, folder, record):
 
 
 def test_a_model_labels_rows_by_what_they_have(record):
-    mixture = load(record)
+    mixture: Any = load(record).mixture
     weights, locs, covariances = (leaf.tolist() for leaf in mixture)
     model = PortableMixture(weights, locs, covariances=covariances, columns=NAMES)
     found = model.predict(pd.DataFrame(DATA, columns=NAMES))
