@@ -116,6 +116,8 @@ def test_a_model_labels_rows_by_what_they_have(record):
     weights, locs, covariances = (leaf.tolist() for leaf in mixture)
     model = PortableMixture(weights, locs, covariances=covariances, columns=NAMES)
     found = model.predict(pd.DataFrame(DATA, columns=NAMES))
-    np.testing.assert_allclose(found["log_density"], evaluate(*mixture, DATA)[0])
+    np.testing.assert_allclose(
+        found["log_density"], evaluate(np.array(weights), np.array(locs), np.array(covariances), DATA)[0]
+    )
     with pytest.raises(ValueError, match="sl: expected finite numbers, but nan came in row 2"):
         model.predict(pd.DataFrame([[1.0, 2.0, np.nan, 1.0], [np.nan] * 4], columns=NAMES))
