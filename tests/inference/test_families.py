@@ -147,6 +147,19 @@ def test_sums_of_runs_computed_at_once_are_those_of_each(times, runs, monkeypatc
             np.testing.assert_allclose(leaf[run], own, rtol=1e-9, atol=1e-8)
 
 
+def test_runs_can_take_branches_of_their_own_as_in_a_line_search():
+    blocks = in_rows(jnp.asarray(DATA), jnp.asarray(COUNTS))
+    many = [parameters_of(a_mixture(seed), kind_of("VVV")) for seed in range(3)]
+    several = jax.tree.map(lambda *leaves: jnp.stack(leaves), *many)
+
+    def chosen(parameters, climbs):
+        return jax.lax.cond(climbs, lambda one: multivariate_log_likelihood(one, blocks), lambda one: 0.0, parameters)
+
+    found = jax.vmap(chosen)(several, jnp.array([True, False, True]))
+    expected = [log_likelihood(a_mixture(seed), DATA) * (seed != 1) for seed in range(3)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_gradients_of_every_model_equal_finite_differences(model):
     family, constraints = normals(D, kind_of(model)), constraints_of(model, DATA)

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.nn import softmax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
@@ -52,8 +51,10 @@ def in_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"])
     return Blocks(jnp.swapaxes(rows, 1, 2), jnp.pad(sample_weights, missing).reshape(blocks, length))
 
 
-def _pairs(n_columns: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(n_columns)
+def _pairs(n_columns: int) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
+    # Computed in the program: JAX cannot batch constants of such functions in branches, as in a line search.
+    left, right = jnp.triu_indices(n_columns)
+    return left, right
 
 
 def _features(columns: Float[AnyArray, "d L"], *, diagonal: bool) -> Float[Array, "p L"]:
@@ -74,7 +75,7 @@ def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"
         precisions = jnp.einsum("kji,kjl->kil", inverse, inverse)
         linear = jnp.einsum("kij,kj->ki", precisions, mus)
         left, right = _pairs(mus.shape[-1])
-        quadratic = precisions[:, left, right] * np.where(left == right, -0.5, -1.0).astype(mus.dtype)[None, :]
+        quadratic = precisions[:, left, right] * jnp.where(left == right, -0.5, -1.0).astype(mus.dtype)[None, :]
     heights = log_heights(parameters) - 0.5 * jnp.sum(linear * mus, axis=-1)
     return heights, jnp.concatenate([linear, quadratic], axis=-1)
 
