@@ -6,14 +6,14 @@ JAX. The price: all that a `Fit` can say beyond that, such as its training, has 
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gmm_pipeline import fitted
 from gmm_pipeline.api.fitting import fit
@@ -36,7 +36,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         n_components: K, or `auto` for the number with the best BIC.
         covariance_type: `full`, `tied`, `diag` or `spherical`, one of mclust's names, EII to VVV, or `auto` for the
             model with the best BIC.
-        tol: the fit may stop when a step gains less than this, in nats per observation.
+        tol: the fit may stop when a step gains less than this, in nats per observation, and the gradient is short too;
+            0 never stops.
         max_iter: most steps of the optimizer.
         n_init: independent searches for the best optimum.
         weights_init: [K], where the only start begins, with `means_init`; there is no search then.
@@ -47,7 +48,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         warm_start: begin where the last fit ended, without a search.
         verbose: whether there is a progress bar, on a terminal.
         prior: name of a prior in `conf/prior`; flat is maximum likelihood, as scikit-learn's is.
-        overrides: of the config, in the command line's grammar, such as `optimizer=squarem`; they win.
+        overrides: of the config, in the command line's grammar, such as `optimizer=squarem`; they win, except
+            those of `init` where a start is given.
 
     Attributes:
         weights_: [K], of sum 1.
@@ -102,7 +104,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         self.prior = prior
         self.overrides = overrides
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> "GaussianMixture":  # noqa: N803 - scikit-learn's name
         """Fit the mixture.
 
         Args:
@@ -114,17 +116,24 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             InputError: X or a parameter cannot be used. It is a ValueError.
             RunFailed: the fit diverged.
         """
-        data = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        data: Any = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         counts = None
         if sample_weight is not None:
-            counts = _check_sample_weight(sample_weight, data, dtype=np.float64)
+            counts = column_or_1d(sample_weight, dtype=np.float64)
+            check_consistent_length(data, counts)
+            if not counts.any():
+                remedy = "A sample weight says how often a row counts."
+                raise InputError("sample_weight", expected="some that are not zero", came="only zeros", remedy=remedy)
         keys, start = self._keys(data, counts), self._start(data.shape[1])
-        lines = [] if start is None else overrides_for(start, data, counts, self.n_components)
+        lines = list(self.overrides)
+        if start is not None:
+            others = [line for line in lines if not line.startswith(("init=", "init."))]
+            lines = [*overrides_for(start, data, counts, self.n_components), *others]
         try:
             found = fit(
                 data if data.shape[1] > 1 else data[:, 0],
                 sample_weight=counts,
-                overrides=[*lines, *self.overrides],
+                overrides=lines,
                 progress=bool(self.verbose),
                 **keys,
             )
@@ -157,7 +166,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             self.weights_init,
             self.means_init,
             self.precisions_init,
-            n_components=self.n_components,
             covariance_type=self.covariance_type,
             n_columns=n_columns,
         )
@@ -166,10 +174,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """The same message about the parameter that was set, if one set the key."""
         for parameter, key in KEYS.items():
             if error.where == key and getattr(self, parameter) is not None:
-                return InputError(parameter, expected=error.expected, came=error.came, remedy=error.remedy)
+                remedy = error.remedy.replace(f"{key}=", f"{parameter}=")
+                return InputError(parameter, expected=error.expected, came=error.came, remedy=remedy)
         return error
 
-    def _keep(self, found: Fit) -> Self:
+    def _keep(self, found: Fit) -> "GaussianMixture":
         metrics = found.metrics
         if not (is_finite(found.mixture) and np.isfinite(metrics["loss"])):
             raise RunFailed("The fit diverged. Another seed, prior or optimizer may help.")
@@ -233,7 +242,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         return fitted.log_density(self._fitted(), self._data(X))
 
-    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803
+    def score(self, X: Any, y: Any = None) -> float:  # noqa: N803  # pyright: ignore[reportIncompatibleMethodOverride]
         """Mean log density of the rows, in nats.
 
         Args:
@@ -282,5 +291,5 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _data(self, X: Any) -> Float[np.ndarray, "n ..."]:  # noqa: N803
         """Data as the functions of a fitted mixture take them: of one column, in one dimension."""
-        data = validate_data(self, X, dtype=np.float64, reset=False)
+        data: Any = validate_data(self, X, dtype=np.float64, reset=False)
         return data if data.shape[1] > 1 else data[:, 0]

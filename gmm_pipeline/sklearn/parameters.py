@@ -10,9 +10,8 @@ from gmm_pipeline.model.covariances import EQUAL, model_of
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
 
 AUTO = "auto"
-FULL, TIED, DIAG, SPHERICAL = "full", "tied", "diag", "spherical"
-OURS = {FULL: "full", TIED: "tied", DIAG: "diagonal", SPHERICAL: "spherical"}
-"""What scikit-learn's covariance types are called in the config. Their arrays have shapes of their own."""
+OURS = {"diag": "diagonal"}
+"""The covariance type of scikit-learn that has another name in the config."""
 KEYS = {
     "n_init": "restarts",
     "max_iter": "steps",
@@ -41,10 +40,10 @@ def keys_of(n_components: Any, covariance_type: Any, n_columns: int) -> dict[str
             return {"n_components": n_components, "covariance": AUTO}
         # Of one column only a selection compares kinds of scales.
         return {"n_components": AUTO, "selection": {"smallest": n_components, "largest": n_components}}
-    name = OURS.get(covariance_type, covariance_type)
-    model = model_of(str(name), "covariance_type")
+    name = str(OURS.get(covariance_type, covariance_type))
+    model = model_of(name, "covariance_type")
     if n_columns > 1:
-        return {"n_components": n_components, "covariance": model}
+        return {"n_components": n_components, "covariance": name}
     scales = "equal" if model[0] == EQUAL else "free"
     chosen = {"selection": {"scales": [scales]}} if n_components == AUTO else {}
     return {"n_components": n_components, "scales": scales, **chosen}
@@ -71,7 +70,7 @@ def shaped(matrices: Float[np.ndarray, "K d d"], covariance_type: str) -> np.nda
     match covariance_type:
         case "tied":
             return matrices[0].copy()
-        case "diag":
+        case "diag" | "diagonal":
             return np.diagonal(matrices, axis1=1, axis2=2).copy()
         case "spherical":
             return matrices[:, 0, 0].copy()
@@ -90,13 +89,11 @@ def matrices_of(values: Any, covariance_type: str, n_components: int, n_columns:
     Raises:
         InputError: they have another shape, or are not positive definite.
     """
-    square = (n_columns, n_columns)
-    shapes = {TIED: square, DIAG: (n_components, n_columns), SPHERICAL: (n_components,)}
-    array = numbers("precisions_init", values, shapes.get(covariance_type, (n_components, *square)))
+    array = numbers("precisions_init", values, shaped(_identities(n_components, n_columns), covariance_type).shape)
     match covariance_type:
         case "tied":
-            array = np.broadcast_to(array, (n_components, *square))
-        case "diag":
+            array = np.broadcast_to(array, (n_components, *array.shape))
+        case "diag" | "diagonal":
             array = array[:, :, None] * np.eye(n_columns)
         case "spherical":
             array = array[:, None, None] * np.eye(n_columns)
@@ -108,6 +105,10 @@ def matrices_of(values: Any, covariance_type: str, n_components: int, n_columns:
             remedy="A precision is the inverse of a covariance.",
         )
     return array
+
+
+def _identities(n_components: int, n_columns: int) -> Float[np.ndarray, "K d d"]:
+    return np.broadcast_to(np.eye(n_columns), (n_components, n_columns, n_columns))
 
 
 def cholesky_of_precisions(covariances: Float[np.ndarray, "K d d"]) -> Float[np.ndarray, "K d d"]:

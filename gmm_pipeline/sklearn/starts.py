@@ -24,21 +24,18 @@ class Start(NamedTuple):
     covariances: Float[np.ndarray, "K d d"] | None
 
 
-def start_of(
-    weights: Any, means: Any, precisions: Any, *, n_components: Any, covariance_type: str, n_columns: int
-) -> Start | None:
+def start_of(weights: Any, means: Any, precisions: Any, *, covariance_type: str, n_columns: int) -> Start | None:
     """The start that the parameters `weights_init`, `means_init` and `precisions_init` describe; None if all are None.
 
     Args:
         weights: [K], or None.
         means: [K, d], or None.
         precisions: in scikit-learn's shape, or None.
-        n_components: K.
         covariance_type: as the estimator has it.
         n_columns: d.
 
     Raises:
-        InputError: they do not describe a mixture of K components, or means are missing.
+        InputError: they do not describe a mixture, or means are missing.
     """
     if weights is None and means is None and precisions is None:
         return None
@@ -49,7 +46,7 @@ def start_of(
             came="None",
             remedy="Without means it is not known which component a weight or precision belongs to.",
         )
-    k = len(means) if isinstance(n_components, str) else int(n_components)
+    k = max(1, np.size(means) // n_columns)
     locs = numbers("means_init", means, (k, n_columns))
     if weights is not None:
         weights = numbers("weights_init", weights, (k,))
@@ -79,14 +76,14 @@ def overrides_for(
         n_components: K, as it was asked for.
 
     Raises:
-        InputError: K is another number than that of the start's components.
+        InputError: the start has another number of components or columns.
     """
-    if n_components != len(start.locs):
+    if (n_components, data.shape[1]) != start.locs.shape:
         raise InputError(
             "n_components",
-            expected=f"{len(start.locs)}, the number of components of the start",
-            came=repr(n_components),
-            remedy="A start that is given has to have as many components as the fit.",
+            expected="{} components of {} columns, as the given start has".format(*start.locs.shape),
+            came=f"{n_components} of {data.shape[1]}",
+            remedy="Leave out means_init and warm_start for starts that are drawn.",
         )
     counts = np.ones(len(data)) if sample_weight is None else sample_weight
     locs, covariances = relative_to(Cloud.of(data, counts), start.locs, start.covariances)
