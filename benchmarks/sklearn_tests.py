@@ -1,10 +1,10 @@
 """How much of what scikit-learn tests of a mixture holds for `gmm_pipeline.sklearn.GaussianMixture`?
 
 First scikit-learn's checks of any estimator (`check_estimator`), with two components and each covariance type. Then its
-own tests of its `GaussianMixture`, as the installed package has them, with our class in place of its own. The class that
-replaces it has all parameters of theirs: those that ours lacks (`reg_covar`, `init_params`, `verbose_interval`) are
-accepted and ignored. Errors and warnings have to be of the type that a test expects; their wording is ours. Tests of
-what ours does not have are left out, each with a reason that is printed.
+own tests of its `GaussianMixture`, as the installed package has them, with our class in place of its own. The class
+that replaces it has all parameters of theirs: the ones that ours lacks (`reg_covar`, `init_params`,
+`verbose_interval`) are accepted and ignored. Errors and warnings have to be of the type that a test expects; their
+wording is ours. Tests of what ours does not have are left out, each with a reason that is printed.
 
 `theirs` is EM from `n_init` starts, as scikit-learn fits; `ours` is the default of the config, by search and Adam.
 Tests that follow EM step by step are left out of the second.
@@ -52,7 +52,7 @@ LEFT_OUT = {
     "test_gaussian_mixture_all_init_does_not_estimate_gaussian_parameters": PRIVATE,
     "test_gaussian_mixture_verbose": "prints of each step; a progress bar on a terminal is what verbose is here",
     "test_regularisation": "reg_covar; more components than distinct rows are refused",
-    "test_gaussian_mixture_setting_best_params": "lower_bounds_; gmm_pipeline.fit has the history of a training",
+    "test_gaussian_mixture_setting_best_params": "lower_bounds_, which ours does not keep",
     "test_init_means_not_duplicated": NO_STEP,
     "test_max_iter_zero": NO_STEP,
     "test_gaussian_mixture_array_api_compliance": "arrays of other libraries than NumPy",

@@ -1,7 +1,7 @@
 """scikit-learn's `GaussianMixture`, fitted by this package's search and optimizer.
 
-A fitted estimator holds NumPy arrays, numbers and named tuples of them alone, so that it pickles, and predicts without
-JAX. The price: all that a `Fit` can say beyond that, such as its training, has to be asked of `gmm_pipeline.fit`.
+A fitted estimator holds NumPy arrays, numbers, texts and one data frame, so that it pickles, and predicting compiles
+nothing. The price: what a `Fit` has beyond that, such as its intervals, has to be asked of `gmm_pipeline.fit`.
 """
 
 import warnings
@@ -180,6 +180,13 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _keep(self, found: Fit) -> "GaussianMixture":
         metrics = found.metrics
+        if found.noise is not None:
+            raise InputError(
+                "overrides",
+                expected="no noise component, for which scikit-learn's arrays have no place",
+                came=f"noise={found.config['noise']}",
+                remedy="Use gmm_pipeline.fit.",
+            )
         if not (is_finite(found.mixture) and np.isfinite(metrics["loss"])):
             raise RunFailed("The fit diverged. Another seed, prior or optimizer may help.")
         self.mixture_ = found.mixture

@@ -230,6 +230,11 @@ def test_data_that_determine_no_full_covariance_are_refused() -> None:
         GaussianMixture().fit(np.column_stack([ROWS, ROWS.sum(axis=1)]))
 
 
+def test_a_noise_component_is_refused() -> None:
+    with pytest.raises(gmm.InputError, match="overrides: expected no noise component.*but got noise=box"):
+        GaussianMixture(**{**EM, "overrides": [*EM["overrides"], "noise=box"]}).fit(ROWS)
+
+
 def test_a_tolerance_of_zero_never_stops() -> None:
     with pytest.warns(ConvergenceWarning):
         ours: Any = GaussianMixture(2, tol=0.0, max_iter=300, random_state=0, **EM).fit(ROWS)
