@@ -11,13 +11,27 @@ Tests that follow EM step by step are left out of the second.
 
     python -m benchmarks.sklearn_tests [--only checks|theirs|ours]
 
-SEEN
+Seen on 2026-11-29 with scikit-learn 1.9.1 on 2 cores that others kept busy too:
+
+| part | passed | failed | skipped, by scikit-learn | left out |
+| --- | --- | --- | --- | --- |
+| checks: full, tied | 46, 46 | 1, 1: expected | 1, 1 | |
+| checks: diag, spherical | 47, 47 | 0, 0 | 1, 1 | |
+| tests, theirs | 34 | 2 | 14 | 299, of which 270 are of other arrays than NumPy's |
+OURS_ROW
+
+The check that fails is expected to: 15 rows of 30 columns do not determine a full covariance. Of the tests, two fail
+by what is meant to differ. `test_monotonic_likelihood` expects convergence in 600 steps of EM: the likelihood rises in
+each, but a diagonal model takes 1,175 until its gradient is 0.001 standard errors long. `test_init` expects the best of
+ten starts not to be worse than a single one, which in one of 15 data sets has a degenerate component; of the ten, the
+best sound one is taken.
 """
 
 import argparse
 import sys
 import time
 import types
+import unittest
 import warnings
 from typing import Any
 
@@ -172,7 +186,7 @@ def run_checks() -> None:
             name = check.func.__name__
             try:
                 check(estimator)
-            except pytest.skip.Exception as skipped:
+            except unittest.SkipTest as skipped:
                 said.append(f"{name} skipped: {skipped}")
             except Exception as error:  # every other outcome is printed
                 reason = REFUSED_CHECKS.get(name, "") if covariance_type in ("full", "tied") else ""

@@ -46,7 +46,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         random_state: an int is the config's seed; a RandomState draws one; None fits with the seed of the config, so
             that the answer is the same each time, and draws samples from NumPy's global state.
         warm_start: begin where the last fit ended, without a search.
-        verbose: whether there is a progress bar, on a terminal.
+        verbose: whether there is a progress bar, on a terminal or in a notebook.
         prior: name of a prior in `conf/prior`; flat is maximum likelihood, as scikit-learn's is.
         overrides: of the config, in the command line's grammar, such as `optimizer=squarem`; they win, except
             those of `init` where a start is given.
@@ -187,10 +187,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
                 came=f"noise={found.config['noise']}",
                 remedy="Use gmm_pipeline.fit.",
             )
-        if not (is_finite(found.mixture) and np.isfinite(metrics["loss"])):
+        mixture: Any = found.mixture
+        if not (is_finite(mixture) and np.isfinite(metrics["loss"])):
             raise RunFailed("The fit diverged. Another seed, prior or optimizer may help.")
-        self.mixture_ = found.mixture
-        rows = rows_of(found.mixture)
+        self.mixture_, rows = mixture, rows_of(mixture)
         factors = cholesky_of_precisions(rows.covariances)
         self.weights_, self.means_ = rows.weights, rows.locs
         self.covariances_ = shaped(rows.covariances, self.covariance_type)

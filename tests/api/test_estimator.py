@@ -231,7 +231,7 @@ def test_data_that_determine_no_full_covariance_are_refused() -> None:
 
 
 def test_a_noise_component_is_refused() -> None:
-    with pytest.raises(gmm.InputError, match="overrides: expected no noise component.*but got noise=box"):
+    with pytest.raises(gmm.InputError, match=r"overrides: expected no noise component.*but got noise=box"):
         GaussianMixture(**{**EM, "overrides": [*EM["overrides"], "noise=box"]}).fit(ROWS)
 
 
