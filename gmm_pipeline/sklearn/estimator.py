@@ -58,7 +58,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         precisions_: inverses of the covariances, in the same shape.
         precisions_cholesky_: U with U Uᵀ = Σ⁻¹, in the same shape.
         converged_: whether the fit stopped by its tolerances.
-        n_iter_: steps of the optimizer.
+        n_iter_: steps of the optimizer; 0 where the answer is the search's own optimum.
         lower_bound_: log-likelihood of the data, in nats per observation.
         n_components_: K, which `auto` chose.
         covariance_model_: by mclust's name; E or V of one column.
