@@ -114,6 +114,20 @@ def sample(mixture: "HasComponents", n: int, seed: int) -> Float[np.ndarray, "n 
     Raises:
         InputError: `mixture` is none or has noise, or `n` or `seed` are not whole numbers of 0 or more.
     """
+    return draws(mixture, n, seed)[0]
+
+
+def draws(mixture: "HasComponents", n: int, seed: int) -> tuple[Float[np.ndarray, "n ..."], Int[np.ndarray, " n"]]:
+    """As `sample`, with the component of each draw.
+
+    Args:
+        mixture: weights, locs and scales, or covariances of several columns.
+        n: how many.
+        seed: a whole number, 0 or more.
+
+    Raises:
+        InputError: `mixture` is none or has noise, or `n` or `seed` are not whole numbers of 0 or more.
+    """
     if _log_noise(mixture) is not None:
         raise InputError(
             "mixture",
@@ -126,8 +140,9 @@ def sample(mixture: "HasComponents", n: int, seed: int) -> Float[np.ndarray, "n 
     components = random.choice(len(weights), size=_whole("n", n), p=weights)
     whitened = random.standard_normal((len(components), *locs.shape[1:]))
     if locs.ndim == 1:
-        return locs[components] + spreads[components] * whitened
-    return locs[components] + np.einsum("nij,nj->ni", np.linalg.cholesky(spreads)[components], whitened)
+        return locs[components] + spreads[components] * whitened, components
+    scattered = np.einsum("nij,nj->ni", np.linalg.cholesky(spreads)[components], whitened)
+    return locs[components] + scattered, components
 
 
 def _chunks(mixture: "HasComponents", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

@@ -3,6 +3,7 @@
 A library is hidden from the search for modules, as if it had never been installed.
 """
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -48,12 +49,13 @@ def without_ffmpeg(hide: Hide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_each_extra_is_named_by_its_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"video", "report", "optuna"} <= set(project["optional-dependencies"])
+    assert {"video", "report", "optuna", "sklearn"} <= set(project["optional-dependencies"])
     for package, extra in (
         ("imageio-ffmpeg", "video"),
         ("plotly", "report"),
         ("jinja2", "report"),
         ("hydra-optuna-sweeper", "optuna"),
+        ("scikit-learn", "sklearn"),
     ):
         assert program.extra_with(package) == extra
         assert not [one for one in project["dependencies"] if one.startswith(package)]
@@ -64,6 +66,14 @@ def test_a_report_without_its_extra_is_refused_at_once(hide, module):
     hide(module)
     with pytest.raises(InputError, match=rf'^report: .*{module}.*Install it: pip install "gmm_pipeline\[report\]"\.$'):
         report.run(OmegaConf.create({}), started=0.0)  # before any key is read
+
+
+def test_the_estimator_without_its_extra_is_one_import_error(hide, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("gmm_pipeline.sklearn")]:
+        monkeypatch.delitem(sys.modules, name)
+    hide("sklearn")
+    with pytest.raises(ImportError, match=r'needs scikit-learn\. Install it: pip install "gmm_pipeline\[sklearn\]"\.$'):
+        importlib.import_module("gmm_pipeline.sklearn")
 
 
 @pytest.mark.usefixtures("without_ffmpeg")
