@@ -1,9 +1,7 @@
 """What a fit from Python gives: estimates, errors, verdict, pictures, and the mixture at new data."""
 
-import contextlib
 import html
-import io
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +24,7 @@ from gmm_pipeline.records.reading import Errors, Record
 from gmm_pipeline.stages import report
 from gmm_pipeline.stages.goodness import goodness_of_fit
 from gmm_pipeline.stages.printing import print_answer, summary
+from gmm_pipeline.stages.terminal import printed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,10 +252,7 @@ class Fit:
         return file
 
     def __repr__(self) -> str:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            print_answer(self._run)
-        return printed.getvalue().rstrip()
+        return printed(partial(print_answer, self._run))
 
     def _repr_html_(self) -> str:
         """Parameters with their errors, the verdict and BIC, for a notebook."""
@@ -276,7 +272,7 @@ class Fit:
         names = list(self.columns) if several else [""]
         heads = ["component", "weight"]
         for name in names:
-            heads += [f"loc {name}{unit}".strip(), f"sd {name}{unit}" if several else f"scale{unit}"]
+            heads += [f"loc {name}{unit}", f"sd {name}{unit}"] if several else [f"loc{unit}", f"scale{unit}"]
         locs, scales = self.locs.reshape(len(self.weights), -1), self.scales.reshape(len(self.weights), -1)
         of_locs, of_scales = (np.reshape(values, locs.shape) for values in (errors.locs, errors.scales))
         rows = []

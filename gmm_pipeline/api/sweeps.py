@@ -1,8 +1,6 @@
 """What a sweep from Python gives: a table with a row for each run, the fits, and the best of them."""
 
-import contextlib
 import html
-import io
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, cast, overload
@@ -110,11 +108,11 @@ class Sweep(Sequence[Fit | FailedRun]):
         return answer_of(self._rows, self._objective, "the table")
 
     def __repr__(self) -> str:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            terminal.say(*self._gaps, counted(self._rows, len(self)), "")
-            print_answer(self._answer)
-        return printed.getvalue().rstrip()
+        return terminal.printed(self._say)
+
+    def _say(self) -> None:
+        terminal.say(*self._gaps, counted(self._rows, len(self)), "")
+        print_answer(self._answer)
 
     def _repr_html_(self) -> str:
         """The best settings, what they mean, and runs without a result, for a notebook."""

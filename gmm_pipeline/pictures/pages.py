@@ -90,6 +90,8 @@ class Paper(NamedTuple):
 
     def styled(self) -> contextlib.AbstractContextManager[None]:
         """The settings for what is drawn or saved inside."""
+        if self.shown:
+            _load_backend()
         return contextlib.nullcontext() if self.style == NONE else styled(self.font_size)
 
     def page(self) -> "Page":
@@ -128,6 +130,16 @@ class Paper(NamedTuple):
             page = self.page()
             draw(*values, figure=page, **named)
         return page
+
+
+def _load_backend() -> None:
+    """Load the backend of Matplotlib, which pyplot does only when it makes the first figure.
+
+    That of notebooks then switches to interactive mode, which shows figures. Inside the style that would end with it.
+    """
+    from matplotlib import pyplot
+
+    pyplot.draw_if_interactive()
 
 
 class Page(Figure):

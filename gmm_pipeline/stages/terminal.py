@@ -1,6 +1,7 @@
 """What a command prints: progress bars, warnings and tables; colours only on a terminal."""
 
 import contextlib
+import io
 import math
 import threading
 import time
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
@@ -31,9 +33,25 @@ MOST_ROWS, LEAST_WEIGHT = 16, 0.01
 
 def say(*lines: str) -> None:
     """Print lines as they are, unwrapped, so that commands and paths can be copied."""
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = _output(soft_wrap=True, markup=False, emoji=False)
     for line in lines:
         console.print(line)
+
+
+def printed(say_it: Callable[[], None]) -> str:
+    """What a function prints, as plain text: without colours, though the kernels of notebooks ask for them.
+
+    Args:
+        say_it: the function.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        say_it()
+    return Text.from_ansi(stream.getvalue()).plain.rstrip()
+
+
+def _output(**settings: Any) -> Console:
+    """What prints on stdout; text in a notebook as well, where rich would show HTML in its place."""
+    return Console(highlight=False, force_jupyter=False, **settings)
 
 
 def warn(message: str) -> None:
@@ -287,7 +305,7 @@ def _cell(value: Any) -> str:
 
 def show(table: Table) -> None:
     """Print a table as wide as the terminal, or 80 columns wide in a pipe."""
-    console = Console(highlight=False)
+    console = _output()
     written = [
         column._replace(header=as_written(column.header), cells=[as_written(cell) for cell in column.cells])
         for column in table.columns

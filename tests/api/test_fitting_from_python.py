@@ -1,3 +1,4 @@
+import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,17 @@ def test_new_data_are_evaluated_as_those_of_the_fit(fit: gmm.Fit) -> None:
     np.testing.assert_allclose(fit.log_density(TABLE["waiting"]).sum(), fit.metrics["log_likelihood"], rtol=1e-12)
     np.testing.assert_allclose(fit.responsibilities.sum(axis=1), 1.0, rtol=1e-12)
     np.testing.assert_array_equal(fit.sample(5, seed=1), gmm.sample(fit.mixture, 5, seed=1))
+
+
+class ZMQInteractiveShell:
+    """As rich recognizes the kernel of a notebook."""
+
+
+def test_a_kernel_of_a_notebook_gets_the_same_plain_text(fit: gmm.Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = repr(fit)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as kernels do
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    assert repr(fit) == plain
 
 
 def test_a_notebook_shows_a_table_and_no_markup_of_the_data() -> None:
