@@ -113,10 +113,11 @@ class Animation:
             stream.write(self.gif)
         return file
 
+    def __repr__(self) -> str:
+        return "animation of the training"
+
     def _repr_html_(self) -> str:
-        return (
-            f'<img alt="animation of the training" src="data:image/gif;base64,{base64.b64encode(self.gif).decode()}">'
-        )
+        return f'<img alt="{self!r}" src="data:image/gif;base64,{base64.b64encode(self.gif).decode()}">'
 
 
 def animation_of(run: Record, settings: Mapping[str, Any]) -> Animation:
