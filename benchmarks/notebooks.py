@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,13 @@ class ThisInterpreter(KernelManager):
         return KernelSpec(argv=command, display_name="this interpreter", language="python")
 
 
-def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
+def executed(notebook: nbformat.NotebookNode, folder: Path, environment: Mapping[str, str]) -> nbformat.NotebookNode:
     """The notebook with its outputs, run beside a copy of the data; nothing is written into the user's home.
 
     Args:
         notebook: is changed.
         folder: an empty one.
+        environment: of the kernel.
 
     Raises:
         CellExecutionError: a cell failed.
@@ -47,12 +49,12 @@ def executed(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.Notebook
         Path(path).mkdir(parents=True)
     shutil.copytree(EXAMPLES / "data", folder / "data")
     # The kernel has its own backend of Matplotlib. Data this small are slower to fit in several threads.
-    inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
-    environment = {**inherited, **settings, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    inherited = {name: value for name, value in environment.items() if name != "MPLBACKEND"}
+    own = {**inherited, **settings, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     where: Any = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, timeout=SECONDS, resources=where, record_timing=False)
     client.kernel_manager_class = ThisInterpreter
-    return client.execute(env=environment, cwd=str(folder))
+    return client.execute(env=own, cwd=str(folder))
 
 
 def main() -> None:
@@ -61,7 +63,7 @@ def main() -> None:
         notebook = nbformat.read(path, as_version=4)
         about = dict(notebook.metadata)
         with tempfile.TemporaryDirectory() as folder:
-            notebook = executed(notebook, Path(folder))
+            notebook = executed(notebook, Path(folder), os.environ)
         notebook.metadata = about
         nbformat.write(notebook, path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
