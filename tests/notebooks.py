@@ -1,4 +1,4 @@
-"""Execute the notebooks of `examples/` and store their outputs in them: `python -m benchmarks.notebooks`.
+"""Execute the notebooks of `examples/` and store their outputs in them: `python tests/notebooks.py`.
 
 Run it after a change of a notebook, or of what one shows; the tests compare the stored outputs with new ones. They are
 kept without times and versions, so that only what a reader sees can change.
@@ -66,7 +66,6 @@ def main() -> None:
             notebook = executed(notebook, Path(folder), os.environ)
         notebook.metadata = about
         nbformat.write(notebook, path)
-        print(f"{path.name}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
