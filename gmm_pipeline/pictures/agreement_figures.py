@@ -65,7 +65,7 @@ def draw_mahalanobis(
     ]
     pages.put_legend(figure, handles, below=True, handlelength=1.5)
     few = f"the first {len(shown)} of {len(found)} components" if len(found) > len(shown) else ""
-    pages.note(figure, [few, f"{beyond} observations beyond the panels" if beyond else "", omitted])
+    pages.note(figure, [few, f"{beyond} observation{'s' * (beyond > 1)} beyond the panels" if beyond else "", omitted])
     return grid
 
 

@@ -202,7 +202,7 @@ def draw_bootstrap(
     lost = int(np.sum(~sound))
     few = f"the heaviest {len(rows)} of {n_components} components" if n_components > len(rows) else ""
     unsound = f"{lost} of {len(sound)} replicates without a sound fit" if lost else ""
-    pages.note(figure, [few, unsound, f"{beyond} values beyond the panels" if beyond else ""])
+    pages.note(figure, [few, unsound, f"{beyond} value{'s' * (beyond > 1)} beyond the panels" if beyond else ""])
     return list(grid.ravel())
 
 
