@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import tempfile
 import time
 import warnings
@@ -19,6 +20,7 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.given import DATA
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import log_as_asked, save, track
 from gmm_pipeline.stages.recording import write_record
@@ -27,6 +29,8 @@ from gmm_pipeline.tracking.store import check_tracking
 if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
 
+LOGGED = "tracking"
+"""The entry of `record.json` that says where it was logged."""
 TRACKING, STORE = "tracking", "tracking.uri="
 """Begin an override of a key of tracking, and of the one that names the store."""
 Tracker = Callable[[Path], "TrackedRun"]
@@ -42,14 +46,19 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
         tracked: whether MLflow gets a copy.
 
     Raises:
-        InputError: the folder has something in it.
+        InputError: the folder has something in it, or cannot be made.
     """
     if not record:
         if not tracked:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="gmm_pipeline-") as temporary:
-            yield Path(temporary)
+        temporary = Path(tempfile.mkdtemp(prefix="gmm_pipeline-"))
+        try:
+            yield temporary
+        finally:
+            file = temporary / artifacts.RECORD
+            if not file.is_file() or LOGGED in read_json(file):  # otherwise it is kept nowhere else
+                shutil.rmtree(temporary)
         return
     if record is True:
         folder = Path(outputs_dir).absolute() / "fit" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
@@ -58,6 +67,11 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = "Name another, or remove it first."
         raise InputError("record", expected="a folder that is empty or not there yet", came=str(record), remedy=remedy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        came = f"{record} ({error.strerror})"
+        raise InputError("record", expected="a folder that can be made", came=came, remedy="Name another.") from error
     try:
         yield folder
     except BaseException:

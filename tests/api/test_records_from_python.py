@@ -1,6 +1,7 @@
 """A fit from Python leaves the record that the command leaves, is loaded from it, and draws its pictures."""
 
 import shlex
+import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -55,6 +56,9 @@ def test_a_folder_in_use_is_refused_and_a_failed_fit_leaves_none(fit: gmm.Fit, t
     with pytest.raises(gmm.InputError, match="data"):
         gmm.fit(np.full(5, np.nan), record=tmp_path / "none", **KEYS)
     assert not (tmp_path / "none").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(gmm.InputError, match="record: expected a folder that can be made"):
+        gmm.fit(DATA, record=tmp_path / "file" / "folder", **KEYS)
 
 
 def test_pictures_are_drawn_into_axes_or_on_a_page(fit: gmm.Fit) -> None:
@@ -96,10 +100,14 @@ def test_a_page_is_written_beside_the_record_and_needs_one(fit: gmm.Fit) -> None
         bare.report()
 
 
-def test_a_fit_is_logged_if_asked_and_the_run_is_loaded(tmp_path: Path) -> None:
+def test_a_fit_is_logged_if_asked_and_the_run_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     made = gmm.fit(DATA, tracking={"uri": store}, figures="none", animation="none", **KEYS)
     assert made.record is None
+    assert not list(temporary.iterdir())
     import mlflow
 
     (run,) = mlflow.MlflowClient(store).search_runs(["1"])
@@ -107,6 +115,10 @@ def test_a_fit_is_logged_if_asked_and_the_run_is_loaded(tmp_path: Path) -> None:
     found = gmm.load(run.info.run_id, tracking_uri=store)
     assert found.record is None
     assert repr(found) == repr(made)
+    with pytest.warns(UserWarning, match="Nothing is lost: the record at .* is complete"):
+        gmm.fit(DATA, tracking={"uri": "http://127.0.0.1:9"}, figures="none", animation="none", **KEYS)
+    (kept,) = temporary.iterdir()
+    assert gmm.load(kept).metrics == made.metrics
 
 
 def test_a_fit_in_an_active_run_is_logged_into_it(tmp_path: Path) -> None:
