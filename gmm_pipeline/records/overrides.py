@@ -7,8 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from gmm_pipeline.records.files import is_number
-
 LONGEST_RUN_NAME = 120
 REMOVED = "~"
 """Stands for the value of an override that removes its key."""
@@ -65,6 +63,8 @@ def name_of_sweep(runs: Sequence[Mapping[str, str]]) -> str:
     Args:
         runs: key and text of the value of each run's overrides.
     """
+    from gmm_pipeline.records.files import is_number  # help and mistakes wait for no NumPy
+
     parts = []
     for key, label in _labels(differing_keys(runs)).items():
         values = list(dict.fromkeys(found[key] for found in runs if key in found))

@@ -68,7 +68,7 @@ def write_results(content: Mapping[str, Any], job: Job, result: Answer, director
     artifacts.write_diff(directory, code.diff, code.diff_digest, of_sweep=of_sweep)
 
 
-def record_of_fit(content: Mapping[str, Any], job: Job, result: Answer) -> Record:
+def record_of_fit(content: dict[str, Any], job: Job, result: Answer) -> Record:
     """The record of a fit, without its folder.
 
     Args:
@@ -84,7 +84,7 @@ def record_of_fit(content: Mapping[str, Any], job: Job, result: Answer) -> Recor
             "verdict": verdict(job.asked, result),
             "doubts": _doubts(job, result),
         },
-        config=dict(content),
+        config=content,
         data_info={**describe(job.dataset), **_as_asked(content)},
         parameters=parameters_as_json(job, result),
         metrics=result.metrics,
