@@ -57,10 +57,10 @@ test: setup
 	wait $$types || { types=$$?; cat $(VENV)/types.log >&2; exit $$types; }; \
 	tail -n 1 $(VENV)/types.log; exit $${tests:-0}
 
-# Records, pictures, pages, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
+# Records, pictures, a page, MLflow's public calls and whole fits: what touches most of the libraries. How rows are
 # written into MLflow's tables is of its newer versions, and has its own calls as the fallback that is tested here.
-QUICK := tests/records tests/pictures tests/report/test_report_pages.py \
-  tests/tracking/test_loggable.py tests/tracking/test_models.py tests/command_line/test_fit.py
+QUICK := tests/records tests/pictures/test_record_figures.py tests/tracking/test_loggable.py \
+  tests/tracking/test_models.py tests/command_line/test_fit.py tests/api/test_records_from_python.py
 
 oldest: $(OLDEST)/.set-up
 	$(OLDEST)/bin/python -m pytest $(QUICK)

@@ -101,7 +101,7 @@ def test_replicates_are_counted_or_owned_up_to():
     steps = [patch for axes in figure.axes[:6] for patch in axes.patches if isinstance(patch, StepPatch)]
     counts = [np.sum(patch.get_data()[0]) for patch in steps]
     assert counts == [199, 198, 199, 199, 199, 199]
-    assert figure.get_suptitle() == "1 of 200 replicates without a sound fit; 1 values beyond the panels"
+    assert figure.get_suptitle() == "1 of 200 replicates without a sound fit; 1 value beyond the panels"
     assert figure.axes[4].get_xlabel() == "loc / mm"
 
 
