@@ -2,8 +2,8 @@
 
 Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. The
 arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, and the
-tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that a command sets itself
-is set before the fork, and no thread is started.
+tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that a command sets
+itself is set before the fork, and no thread is started.
 """
 
 import importlib
