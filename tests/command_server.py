@@ -1,8 +1,9 @@
 """A process that has imported what commands import, and runs each command in a child that it forks.
 
-Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. Warm in
-all children: modules, parsers, Hydra's plugins, and the tables of an empty store of MLflow, which the first of them
-makes and the others copy. Nothing that a command sets itself is set before the fork, and no thread is started.
+Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. The
+arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, and the
+tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that a command sets
+itself is set before the fork, and no thread is started.
 """
 
 import importlib
@@ -72,6 +73,9 @@ def run(folder: str, arguments: list[str], environment: dict[str, str], largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 (of a page or test)
+        return
     sys.argv = [program.__file__, *arguments]
     program.STARTED = time.perf_counter()
     program.main()

@@ -49,12 +49,10 @@ LOADING = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, fork: Fork) -> Path:
-    """The built site. Its commands run in forks, which spares each of them the imports; the build finds them done."""
+    """The built site. Its commands and scripts run in forks, without imports; the build finds them done."""
 
     def run(folder: Path, words: list[str]) -> tuple[int, str, str]:
-        if words[:3] != ["python", "-m", "gmm_pipeline"]:
-            return shown_commands.run_in_a_process(folder, words)
-        ended = fork(folder, *words[3:])
+        ended = fork(folder, *(words[3:] if words[:3] == ["python", "-m", "gmm_pipeline"] else words[1:]))
         return ended.returncode, ended.stdout, ended.stderr
 
     program = shown_commands.digest_of_the_program()

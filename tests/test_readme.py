@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, hurried
 from dvc.cli import parse_args
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,9 +44,9 @@ def test_command_runs(command, folder, fork, compilation_cache):
 
 
 @pytest.mark.parametrize("body", [body for kind, body in BLOCKS if kind == "python" and "import gmm_pipeline" in body])
-def test_python_runs(body, folder):
+def test_python_runs(body, folder, compilation_cache):
     # After the commands, which have left records.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**hurried(compilation_cache), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error", "-c", body]
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

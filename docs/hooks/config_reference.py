@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,18 @@ def _rows_of_command(command: str) -> Iterator[tuple[str, str, str, str]]:
 
 def _rows_of_own_keys(command: str, group: str, schema: Any) -> Iterator[tuple[str, str, str, str]]:
     """The keys of a group that no option has, but the command itself."""
-    register()
-    values: Any = OmegaConf.to_container(command_help.composed(command, []))
+    values = _composed(command)
     for name, said in command_help.own_meanings(command).items():
         within, _, key = name.partition(".")
         if key and within == group:
             kind = _words_of(typing.get_type_hints(schema)[key])
             yield f"`{name}`", kind, _value(values[group][key]), said
+
+
+@cache
+def _composed(command: str) -> Any:
+    register()
+    return OmegaConf.to_container(command_help.composed(command, []))
 
 
 def options() -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 import gmm_pipeline as gmm
 from gmm_pipeline.records.files import read_json
 
-SMALL: dict[str, Any] = {"prior": "flat", "steps": 100, "search": "none", "restarts": 2}
+SMALL: dict[str, Any] = {"prior": "flat", "optimizer": "em", "steps": 100, "search": "none", "restarts": 2}
 NOTHING_BESIDE = ("figures=none", "animation=none", "tracking=none", "hydra.run.dir=record")
 ONE: dict[str, Any] = {"weights": [1, 3], "locs": [5.5, -2.0], "scales": np.array([1.0, 0.5]), "n": 80, "seed": 3}
 SEVERAL: dict[str, Any] = {
