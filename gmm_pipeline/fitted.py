@@ -36,6 +36,8 @@ if TYPE_CHECKING:
             ...
 
 
+MOST_NAMED = 8
+"""Columns that a message names."""
 ROUNDING = 1e-6
 """How far from one the sum of hand-typed weights may be."""
 
@@ -84,7 +86,9 @@ def responsibilities(mixture: "HasComponents", data: Any) -> Float[np.ndarray, "
         InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
     components = _components(mixture)
-    return portable.evaluate(*components, _numbers(data, _n_columns(components)), _log_noise(mixture))[1].T
+    return portable.evaluate(
+        *components, _numbers(_picked(mixture, data), _n_columns(components)), _log_noise(mixture)
+    )[1].T
 
 
 def labels(mixture: "HasComponents", data: Any) -> Int[np.ndarray, " n"]:
@@ -147,7 +151,7 @@ def draws(mixture: "HasComponents", n: int, seed: int) -> tuple[Float[np.ndarray
 
 def _chunks(mixture: "HasComponents", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     components = _components(mixture)
-    return portable.chunks(*components, _numbers(data, _n_columns(components)), _log_noise(mixture))
+    return portable.chunks(*components, _numbers(_picked(mixture, data), _n_columns(components)), _log_noise(mixture))
 
 
 def _log_noise(mixture: Any) -> float | None:
@@ -213,12 +217,39 @@ def _no_mixture(came: str) -> InputError:
     )
 
 
+def _picked(mixture: "HasComponents", data: Any) -> Any:
+    """The columns of a data frame that were fitted, in the order of the fit; other data as they are.
+
+    Raises:
+        InputError: the frame has other columns.
+    """
+    fitted = tuple(getattr(mixture, "columns", ()))
+    names = getattr(data, "column_names", getattr(data, "columns", None))
+    if not fitted or names is None:
+        return data
+    there = {str(name): name for name in names}
+    if all(name in there for name in fitted):
+        picked = [np.asarray(data[there[name]]) for name in fitted]
+        return picked[0] if len(picked) == 1 else np.stack(picked, axis=1)
+    # An array has numbers for names, and one column needs none.
+    if len(there) == len(fitted) and (len(fitted) == 1 or fitted == tuple(map(str, range(len(fitted))))):
+        return np.asarray(data)
+    raise InputError(
+        "data",
+        expected=f"the columns of the fit: {', '.join(fitted[:MOST_NAMED])}",
+        came=", ".join(list(there)[:MOST_NAMED]) or "none",
+        remedy="Rename them, or pass an array with its columns in this order.",
+    )
+
+
 def _numbers(data: Any, n_columns: int | None) -> Float[np.ndarray, "n ..."]:
     """Data in float64, checked to be finite numbers: in one dimension, or rows of so many columns."""
     try:
         values = np.asarray(data)
     except ValueError as error:  # lists of different lengths
         raise _no_data(n_columns, str(error).splitlines()[0]) from error
+    if n_columns is None and values.ndim == 2 and values.shape[1] == 1:
+        values, data = values[:, 0], data[:, 0] if isinstance(data, np.ma.MaskedArray) else data
     if values.shape == (0,):
         return np.empty((0,) if n_columns is None else (0, n_columns))
     if values.shape[1:] != (() if n_columns is None else (n_columns,)) or values.ndim == 0:

@@ -34,6 +34,20 @@ def overrides_of(keys: Mapping[str, Any]) -> list[str]:
     return [f"{key}={written(key, value)}" for key, value in leaves_of(keys)]
 
 
+def listed(overrides: Sequence[str]) -> list[str]:
+    """Overrides as a list, which one text alone is not.
+
+    Args:
+        overrides: as on the command line.
+
+    Raises:
+        InputError: they are a text.
+    """
+    if isinstance(overrides, str):
+        raise InputError("overrides", expected="a list of texts", came=repr(overrides), remedy=f"Use [{overrides!r}].")
+    return list(overrides)
+
+
 def leaves_of(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and their values; a mapping sets the keys below it.
 
@@ -131,6 +145,9 @@ def composing(
     lines = home.in_arguments(overrides)
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
+        if not folder.is_dir():
+            remedy = "Name the folder that has data/, prior/ and so on."
+            raise InputError("config_dir", expected="a folder", came=str(config_dir), remedy=remedy)
         lines = [*lines, hydra_list("hydra.searchpath", [f"file://{folder}"])]
     try:
         with _composing:

@@ -10,7 +10,7 @@ from typing import Any
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.bars import bar
-from gmm_pipeline.api.composing import composed, overrides_of
+from gmm_pipeline.api.composing import composed, listed, overrides_of
 from gmm_pipeline.api.given import given
 from gmm_pipeline.api.keeping import keep, place, tracker_of
 from gmm_pipeline.api.results import Fit
@@ -52,7 +52,7 @@ def fit(
     Raises:
         InputError: data or a key cannot be used. It is a ValueError.
     """
-    started, lines = time.perf_counter(), [*overrides_of(keys), *overrides]
+    started, lines = time.perf_counter(), [*overrides_of(keys), *listed(overrides)]
     with settings_of_jax_kept():
         passed = given(data, sample_weight, lines)
         content = composed([*passed.overrides, *lines], config_dir)

@@ -48,6 +48,8 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
     Raises:
         InputError: the folder has something in it, or cannot be made.
     """
+    if isinstance(record, str) and not record.strip():
+        raise InputError("record", expected="a folder", came=repr(record), remedy="Name one, or use record=True.")
     if not record:
         if not tracked:
             yield None

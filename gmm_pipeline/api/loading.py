@@ -23,7 +23,8 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
         TrackingError: the store or the server failed.
     """
     uri = tracking_uri if tracking_uri is not None else f"sqlite:///{Path(outputs_dir) / 'mlflow.db'}"
-    with record_folder(str(run), str(outputs_dir), uri, whole=True) as record:
+    place = str(Path(run).expanduser())
+    with record_folder(place, str(outputs_dir), uri, whole=True) as record:
         best = best_of_sweep(record.parent) if str(run) == LATEST else None
         if best is not None and best.record == record:
             warnings.warn(f"latest is {record}, {best.description}", stacklevel=2)

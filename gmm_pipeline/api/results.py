@@ -112,8 +112,11 @@ class Fit:
 
     @property
     def standard_errors(self) -> AnyErrors:
-        """Of every parameter, from the observed information; NaN where it is undefined."""
-        return cast(Errors, self._run.asymptotic).standard_errors
+        """Of every parameter: of the bootstrap if there was one, otherwise of the observed information.
+
+        NaN where they are undefined.
+        """
+        return cast(Errors, self._run.bootstrap or self._run.asymptotic).standard_errors
 
     def intervals(self, level: float | None = None, *, method: str = ASYMPTOTIC) -> tuple[AnyErrors, AnyErrors]:
         """Lower and upper ends of intervals for each parameter, one at a time.
@@ -139,7 +142,7 @@ class Fit:
                 remedy = f"Fit with bootstrap=500, level={level:g}."
                 raise InputError("method", expected="a fit with a bootstrap of this level", came=came, remedy=remedy)
             return found.lower, found.upper
-        of_fit: Any = self._run.fitted, self.standard_errors, level
+        of_fit: Any = self._run.fitted, cast(Errors, self._run.asymptotic).standard_errors, level
         return intervals(*of_fit) if isinstance(self._run.fitted, Mixture) else multivariate_intervals(*of_fit)
 
     @property
@@ -185,23 +188,23 @@ class Fit:
         """The most probable component of each new datum; see `gmm_pipeline.labels`.
 
         Args:
-            data: [n], or [n, d] with the columns of the fit.
+            data: [n], or [n, d] with the columns of the fit; those of a data frame are found by name.
 
         Raises:
             InputError: they are not finite numbers of these columns.
         """
-        return fitted.labels(self.mixture, data)
+        return fitted.labels(self, data)
 
     def log_density(self, data: Any) -> Float[np.ndarray, " n"]:
         """Log density of each new datum, in nats; see `gmm_pipeline.log_density`.
 
         Args:
-            data: [n], or [n, d] with the columns of the fit.
+            data: [n], or [n, d] with the columns of the fit; those of a data frame are found by name.
 
         Raises:
             InputError: they are not finite numbers of these columns.
         """
-        return fitted.log_density(self.mixture, data)
+        return fitted.log_density(self, data)
 
     def sample(self, n: int, *, seed: int) -> Float[np.ndarray, "n ..."]:
         """Independent draws; see `gmm_pipeline.sample`.

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import home
 from gmm_pipeline.api.bars import bar
-from gmm_pipeline.api.composing import composing, depth, leaves_of, written
+from gmm_pipeline.api.composing import composing, depth, leaves_of, listed, written
 from gmm_pipeline.api.fitting import settings_of_jax_kept
 from gmm_pipeline.api.given import Given, given
 from gmm_pipeline.api.results import Fit
@@ -64,7 +64,7 @@ def sweep(
     Raises:
         InputError: data or a key cannot be used, or no run can be fitted, for the same reason.
     """
-    lines = home.in_arguments(overrides)
+    lines = home.in_arguments(listed(overrides))
     with settings_of_jax_kept():
         passed = given(data, sample_weight, lines)
         planned, objective = _planned(passed, keys, lines, config_dir, progress)

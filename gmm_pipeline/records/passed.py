@@ -98,6 +98,21 @@ def table_of(data: Any, sample_weight: Any = None) -> tuple[PassedTable, str | N
     names, columns, numbered = _columns_of(data)
     if sample_weight is None:
         return PassedTable(names, columns, numbered=numbered), None
+    import numpy as np
+
+    indices: list[Any] = [getattr(one, "index", None) for one in (data, sample_weight)]
+    if all(hasattr(one, "equals") for one in indices) and not indices[0].equals(indices[1]):
+        raise InputError(
+            "sample_weight",
+            expected="the index of the data, in their order",
+            came="another",
+            remedy="Use sample_weight.reindex(data.index), or sample_weight.to_numpy() for weights by position.",
+        )
+    if np.ndim(sample_weight) == 0:
+        remedy = "Pass one weight for each row."
+        raise InputError(
+            "sample_weight", expected="numbers, one for each datum", came=repr(sample_weight), remedy=remedy
+        )
     _, weights, _ = _columns_of(sample_weight)
     if len(weights) != 1 or len(weights[0]) != len(columns[0]):
         raise InputError(

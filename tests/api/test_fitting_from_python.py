@@ -194,3 +194,43 @@ def test_a_notebook_shows_a_table_and_no_markup_of_the_data() -> None:
     assert "±" in shown
     assert "<b>" not in shown
     assert "<i>" not in shown
+
+
+def test_columns_of_a_frame_are_found_by_name() -> None:
+    both = TABLE[["eruptions", "waiting"]]
+    found = gmm.fit(both, n_components=2, optimizer="em", search="none", restarts=1, steps=20)
+    for seen in (both, both[["waiting", "eruptions"]], both.assign(other="text"), both.to_numpy()):
+        np.testing.assert_array_equal(found.predict(seen), found.labels)
+        np.testing.assert_array_equal(gmm.labels(found, seen), found.labels)
+    with pytest.raises(gmm.InputError, match="data: expected the columns of the fit: eruptions, waiting, but got a, b"):
+        found.predict(both.set_axis(["a", "b"], axis=1))
+    with pytest.raises(gmm.InputError, match=r"data: expected rows of 2 finite numbers, as in the fit"):
+        found.predict(both.to_numpy().T)
+
+
+def test_one_column_of_a_frame_or_an_array_is_a_column(fit: gmm.Fit) -> None:
+    for seen in (TABLE[["waiting"]], TABLE, TABLE[["waiting"]].to_numpy(), TABLE[["waiting"]].set_axis(["x"], axis=1)):
+        np.testing.assert_array_equal(fit.predict(seen), fit.labels)
+
+
+def test_standard_errors_are_those_that_are_printed() -> None:
+    keys: dict[str, Any] = {"n_components": 1, "prior": "flat", "optimizer": "em", "search": "none", "restarts": 1}
+    plain, resampled = gmm.fit(WAITING, **keys), gmm.fit(WAITING, bootstrap=20, **keys)
+    assert resampled.standard_errors.locs[0] != plain.standard_errors.locs[0]
+    assert f"{resampled.standard_errors.scales[0]:.2f}" in repr(resampled).splitlines()[-1]
+    np.testing.assert_array_equal(resampled.intervals(0.9)[0].locs, plain.intervals(0.9)[0].locs)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"sample_weight": pd.Series(1.0, WAITING.index[::-1])}, "sample_weight: expected the index of the data"),
+        ({"sample_weight": 2}, "sample_weight: expected numbers, one for each datum, but got 2"),
+        ({"record": " "}, "record: expected a folder, but got ' '"),
+        ({"config_dir": "/nowhere"}, "config_dir: expected a folder, but got /nowhere"),
+        ({"overrides": "data.unit=m"}, "overrides: expected a list of texts, but got 'data.unit=m'"),
+    ],
+)
+def test_what_is_passed_beside_the_data_is_checked(keys: dict[str, Any], said: str) -> None:
+    with pytest.raises(gmm.InputError, match=said):
+        gmm.fit(WAITING, n_components=1, **keys)
