@@ -223,7 +223,7 @@ def _picked(mixture: "HasComponents", data: Any) -> Any:
     Raises:
         InputError: the frame has other columns.
     """
-    fitted = tuple(getattr(mixture, "columns", ()))
+    fitted: tuple[str, ...] = tuple(getattr(mixture, "columns", ()))
     names = getattr(data, "column_names", getattr(data, "columns", None))
     if not fitted or names is None:
         return data
