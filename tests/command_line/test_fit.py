@@ -217,7 +217,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_without_timings_whole_records_and_sweeps_have_the_same_bytes(fork: Fork, tmp_path):
-    arguments = ("data=file", "data.path=x.csv", "steps=20", "restarts=1", "timings=false", *QUIET)
+    arguments = ("data=file", "data.path=x.csv", "search=none", "steps=20", "restarts=1", "timings=false", *QUIET)
     found = []
     for name in ("here", "there"):
         folder = tmp_path / name
@@ -231,7 +231,7 @@ def test_without_timings_whole_records_and_sweeps_have_the_same_bytes(fork: Fork
 
 
 def test_what_is_switched_off_leaves_nothing(fork: Fork, tmp_path):
-    finished = fork(tmp_path, "fit", *QUIET, "data.n_draws=50", "steps=5", "compilation_cache=null")
+    finished = fork(tmp_path, "fit", *QUIET, "search=none", "data.n_draws=50", "steps=5", "compilation_cache=null")
     assert finished.returncode == 0
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["fit"]
     assert written(only((tmp_path / "outputs" / "fit").iterdir())) == RECORDED
@@ -256,7 +256,16 @@ def write_units(folder: Path) -> None:
 def units(fork: Fork, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """Records of the same data in several units, formats and precisions."""
     files = [*(f"{name}.csv" for name in UNITS), "plain.parquet", "plain.npy"]
-    arguments = ("fit", "-m", *QUIET, "data=file", "steps=400", "restarts=1", f"data.path={','.join(files)}")
+    arguments = (
+        "fit",
+        "-m",
+        *QUIET,
+        "data=file",
+        "search=none",
+        "steps=400",
+        "restarts=1",
+        f"data.path={','.join(files)}",
+    )
     folder = tmp_path_factory.mktemp("here")
     write_units(folder)
     finished = fork(folder, *arguments, "precision=float32,float64")
@@ -318,7 +327,7 @@ def test_sample_weights_equal_repeated_rows(fork: Fork, tmp_path):
     csv.write_csv(pa.table({"x": np.repeat(DATA, times), "w": np.ones(times.sum())}), tmp_path / "repeated.csv")
     finished = fork(
         *(tmp_path, "fit", "-m", *QUIET, "data=file", "data.path=weighted.csv,repeated.csv", "data.column=x"),
-        *("data.weights_column=w", "precision=float64", "steps=300", "init.jitter=0"),
+        *("data.weights_column=w", "precision=float64", "search=none", "steps=300", "init.jitter=0"),
     )
     assert finished.returncode == 0, finished.stderr
     sweep = only((tmp_path / "outputs" / "sweeps").iterdir())
@@ -415,7 +424,17 @@ def test_prior_of_the_user(fork: Fork, tmp_path):
     (tmp_path / "mine" / "prior" / "ridge.yaml").write_text("_target_: my_priors.ridge\nstrength: 30.0\n")
     finished = fork(
         tmp_path,
-        *("fit", "--config-dir", "mine", *QUIET, "prior=ridge", "standardize=false", "data.n_draws=200", "steps=500"),
+        *(
+            "fit",
+            "--config-dir",
+            "mine",
+            *QUIET,
+            "prior=ridge",
+            "standardize=false",
+            "search=none",
+            "data.n_draws=200",
+            "steps=500",
+        ),
     )
     assert finished.returncode == 0, finished.stderr
     record = only((tmp_path / "outputs" / "fit").iterdir())
@@ -430,7 +449,7 @@ def test_a_narrow_terminal_in_ascii_shows_every_digit(cli: Cli, tmp_path):
     # Seconds since 1970: two groups, a minute apart.
     times = 1_700_000_000 + np.random.default_rng(1).normal([[0.0], [60.0]], 5.0, (2, 40)).ravel()
     (tmp_path / "times.csv").write_text("\n".join(["t", *map(repr, times.tolist())]) + "\n")
-    quiet = ("tracking=none", "figures=none", "animation=none", "optimizer=em", "prior=flat")
+    quiet = ("tracking=none", "figures=none", "animation=none", "optimizer=em", "prior=flat", "search=none")
     narrow = {"COLUMNS": "60", "FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}
     ended = cli("fit", *quiet, "data=file", "data.path=times.csv", "data.unit=s", **narrow)
     assert ended.returncode == 0, ended.stderr
