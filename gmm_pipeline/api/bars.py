@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def _in_notebook() -> bool:
 
 @contextlib.contextmanager
 def _drawn_by_notebook(what: str, unit: str) -> Iterator[Callable[..., None]]:
-    display: Any = sys.modules["IPython"].display
+    display: Any = importlib.import_module("IPython.display")
     began = drawn = time.perf_counter()
     place: Any = None
 
