@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gmm_pipeline.api.composing import overrides_of
 from gmm_pipeline.api.simulated import Simulated
 from gmm_pipeline.configuration.config import config_directory
-from gmm_pipeline.errors import InputError
+from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.files import whole_file
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.passed import NAME, hold, table_of
@@ -112,6 +112,10 @@ def _of_name(data: str | Path) -> list[str]:
     specs = {path.stem for path in (config_directory() / "data").glob("*.yaml")} - {"file"}
     if str(data) in specs:
         return [f"data={data}"]
+    close = nearest(str(data), sorted(specs))
+    if close and not Path(data).expanduser().exists():
+        expected = f"a file, or one of {', '.join(sorted(specs))}"
+        raise InputError("data", expected=expected, came=repr(str(data)), remedy=f"Did you mean {close[0]!r}?")
     return ["data=file", hydra_override("data.path", str(data))]
 
 

@@ -211,7 +211,7 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
     sentences = []
     varies = len({n_components(run) for run in ranked}) > 1
     if varies and any(_chose(run) for run in ranked):
-        sentences.append("A run with n_components=auto compares numbers of components itself: see its selection.csv.")
+        sentences.append("A run with n_components=auto compares numbers of components itself: see its selection.")
     elif varies:
         sentences.append(_compare_components(ranked, name, superlative, objective))
         sentences += _at_the_edge(runs, ranked, objective)

@@ -234,3 +234,8 @@ def test_standard_errors_are_those_that_are_printed() -> None:
 def test_what_is_passed_beside_the_data_is_checked(keys: dict[str, Any], said: str) -> None:
     with pytest.raises(gmm.InputError, match=said):
         gmm.fit(WAITING, n_components=1, **keys)
+
+
+def test_a_spec_that_is_misspelt_is_guessed() -> None:
+    with pytest.raises(gmm.InputError, match=r"data: expected a file, or one of .*Did you mean 'two_modes'\?"):
+        gmm.fit("two_mode")
