@@ -19,7 +19,12 @@ def record(quick: Quick, folder: Path) -> Path:
     """One fit for all tests, in a folder of its own."""
     if not any(folder.iterdir()):
         quiet = ("tracking=none", "figures=none", "animation=none")
-        assert quick("fit", *quiet, "data.n_draws=120", "steps=60", "history_every=1", cwd=folder).returncode == 0
+        assert (
+            quick(
+                "fit", *quiet, "search=none", "data.n_draws=120", "steps=60", "history_every=1", cwd=folder
+            ).returncode
+            == 0
+        )
     (found,) = (folder / "outputs" / "fit").iterdir()
     return found
 

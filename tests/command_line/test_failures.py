@@ -13,7 +13,7 @@ import pytest
 from conftest import Cli, Quick
 
 QUIET = ("tracking=none", "figures=none", "animation=none")
-SMALL = ("data.n_draws=600", "steps=40")
+SMALL = ("search=none", "data.n_draws=600", "steps=40")
 
 
 def records(folder: Path) -> list[Path]:

@@ -11,7 +11,16 @@ from conftest import Quick
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.records.files import whole_file
 
-FIT = ("fit", "tracking=none", "figures=none", "animation=none", "steps=12", "restarts=2", "data.n_draws=3000")
+FIT = (
+    "fit",
+    "tracking=none",
+    "figures=none",
+    "animation=none",
+    "search=none",
+    "steps=12",
+    "restarts=2",
+    "data.n_draws=3000",
+)
 ROOM = 30_000
 """Bytes: less than 3,000 labels take, and more than any other file of a record."""
 

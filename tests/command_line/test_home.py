@@ -10,7 +10,7 @@ from gmm_pipeline import home
 from gmm_pipeline.configuration.config import SCHEMAS
 from gmm_pipeline.errors import InputError
 
-FIT = ("fit", "figures=none", "animation=none", "steps=12", "restarts=2")
+FIT = ("fit", "figures=none", "animation=none", "search=none", "steps=12", "restarts=2")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from conftest import Quick
 from gmm_pipeline import load
 from gmm_pipeline.tracking import store as tracking_store
 
-QUIET = ("figures=none", "animation=none", "data.n_draws=100", "steps=40")
+QUIET = ("figures=none", "animation=none", "search=none", "data.n_draws=100", "steps=40")
 
 _moved: dict[str, tuple[Path, Path, str]] = {}
 

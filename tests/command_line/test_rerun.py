@@ -18,7 +18,7 @@ from gmm_pipeline.stages.loading import WITHOUT_EFFECT
 from gmm_pipeline.stages.rerun_arguments import _key
 
 QUIET = ("figures=none", "animation=none", "tracking=none")
-SMALL = ("steps=12", "data.n_draws=60", "restarts=2", "n_components=2")
+SMALL = ("search=none", "steps=12", "data.n_draws=60", "restarts=2", "n_components=2")
 EM = "prior=flat optimizer=em precision=float64 threefry_partitionable=false restarts=2 steps=12"
 OF_FILE = "data=file data.path=mine/own.csv data.truth=mine/truth.json"
 """`benchmarks.reruns` has all kinds of runs, in processes that share nothing; here each program is compiled once."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import Quick
 
-FIT = ("fit", "figures=none", "animation=none", "steps=12", "restarts=2", "data.n_draws=60")
+FIT = ("fit", "figures=none", "animation=none", "search=none", "steps=12", "restarts=2", "data.n_draws=60")
 
 
 def change(store: Path, statement: str) -> None:

@@ -121,7 +121,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(quick: Quick, folder: Path) -> Path:
     """A fit, and a sweep of two whose one run is the fit's."""
     if not any(folder.iterdir()):
-        words = ("figures=none", "animation=none", "tracking=none", "steps=30", "data.n_draws=80")
+        small = ("search=none", "steps=12", "restarts=2", "data.n_draws=60")
+        words = ("figures=none", "animation=none", "tracking=none", *small)
         assert quick("fit", *words, "hydra.run.dir=outputs/fit/one", cwd=folder).returncode == 0
         assert quick("fit", "-m", "sweep=s", "seed=0,1", *words, cwd=folder).returncode == 0
     return folder / "outputs" / "fit" / "one"
