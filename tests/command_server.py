@@ -73,7 +73,7 @@ def run(folder: str, arguments: list[str], environment: dict[str, str], largest:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    if arguments[0] == "-c":
+    if arguments[:1] == ["-c"]:
         exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 (of a page or test)
         return
     sys.argv = [program.__file__, *arguments]
