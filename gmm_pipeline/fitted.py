@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         """A mixture, or a fit: it has scales too, or covariances of several columns."""
 
         @property
-        def weights(self) -> Float[np.ndarray, " K"]:  # noqa: D102
+        def weights(self) -> Float[np.ndarray, " K"]:
+            """They sum to 1."""
             ...
 
         @property
-        def locs(self) -> Float[np.ndarray, "K ..."]:  # noqa: D102
+        def locs(self) -> Float[np.ndarray, "K ..."]:
+            """Means, in the data's units."""
             ...
 
 

@@ -294,13 +294,17 @@ def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
 
 
 def _all_missing(values: Any) -> bool:
-    return all(isinstance(value, float) and math.isnan(value) for value in values)
+    return all(map(_is_missing, values))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        return "" if math.isnan(value) else f"{value:.3f}"
-    return str(value)
+    if _is_missing(value):
+        return ""
+    return f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)
 
 
 def show(table: Table) -> None:

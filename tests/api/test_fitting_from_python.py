@@ -239,3 +239,9 @@ def test_what_is_passed_beside_the_data_is_checked(keys: dict[str, Any], said: s
 def test_a_spec_that_is_misspelt_is_guessed() -> None:
     with pytest.raises(gmm.InputError, match=r"data: expected a file, or one of .*Did you mean 'two_modes'\?"):
         gmm.fit("two_mode")
+
+
+def test_a_column_of_candidates_without_values_is_not_printed(fit: gmm.Fit) -> None:
+    assert fit.selection is not None and fit.selection["held_out"].isna().all()
+    assert "None" not in repr(fit)
+    assert "held_out" not in repr(fit)
