@@ -14,6 +14,7 @@ from gmm_pipeline.api.composing import composed, listed, overrides_of
 from gmm_pipeline.api.given import given
 from gmm_pipeline.api.keeping import keep, place, tracker_of
 from gmm_pipeline.api.results import Fit
+from gmm_pipeline.records import artifacts
 from gmm_pipeline.stages.fit import compute, note_data
 from gmm_pipeline.stages.loading import load_resolved
 from gmm_pipeline.stages.recording import divergence, record_of_fit
@@ -57,7 +58,8 @@ def fit(
         passed = given(data, sample_weight, lines)
         content = composed([*passed.overrides, *lines], config_dir)
         tracker = tracker_of(content["tracking"], lines)
-        with place(record, content["outputs_dir"], tracked=tracker is not None) as folder:
+        parent = Path(content["outputs_dir"]) / "fit"
+        with place(record, parent, artifacts.RECORD, tracked=tracker is not None) as folder:
             content, chosen = (passed.amend(content), []) if folder is None else passed.store(content, folder)
             job, found = _fitted(content, progress)
             if folder is not None:

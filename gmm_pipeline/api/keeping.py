@@ -19,7 +19,6 @@ from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.given import DATA
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import log_as_asked, save, track
@@ -30,25 +29,26 @@ if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
 
 LOGGED = "tracking"
-"""The entry of `record.json` that says where it was logged."""
+"""The entry of `record.json` and of `sweep.json` that says where it was logged."""
 TRACKING, STORE = "tracking", "tracking.uri="
 """Begin an override of a key of tracking, and of the one that names the store."""
 Tracker = Callable[[Path], "TrackedRun"]
 
 
 @contextlib.contextmanager
-def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) -> Iterator[Path | None]:
-    """The folder that a fit writes to: the one asked for, a temporary one if it is only tracked, or None for none.
+def place(record: str | Path | bool | None, parent: Path, main: str, *, tracked: bool) -> Iterator[Path | None]:
+    """The folder that is written to: the one asked for, a temporary one if it is only tracked, or None for none.
 
     Args:
         record: as `gmm_pipeline.fit` takes it.
-        outputs_dir: folder of the records.
+        parent: of a folder that is named by the time.
+        main: name of the file that describes what is in the folder.
         tracked: whether MLflow gets a copy.
 
     Raises:
         InputError: the folder has something in it, or cannot be made.
     """
-    if isinstance(record, str) and not record.strip():
+    if not isinstance(record, str | Path | bool | None) or (isinstance(record, str) and not record.strip()):
         raise InputError("record", expected="a folder", came=repr(record), remedy="Name one, or use record=True.")
     if not record:
         if not tracked:
@@ -58,12 +58,12 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
         try:
             yield temporary
         finally:
-            file = temporary / artifacts.RECORD
+            file = temporary / main
             if not file.is_file() or LOGGED in read_json(file):  # otherwise it is kept nowhere else
                 shutil.rmtree(temporary)
         return
     if record is True:
-        folder = Path(outputs_dir).absolute() / "fit" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
+        folder = parent.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
     else:
         folder = Path(record).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -77,11 +77,30 @@ def place(record: str | Path | bool | None, outputs_dir: str, *, tracked: bool) 
     try:
         yield folder
     except BaseException:
-        if not (folder / artifacts.RECORD).exists():
+        if not (folder / main).exists():
             (folder / DATA).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def is_tracked(tracking: Mapping[str, Any], overrides: Sequence[str]) -> bool:
+    """Whether the caller named a key of `tracking`, and there is a store.
+
+    Args:
+        tracking: the config group.
+        overrides: of the fit.
+    """
+    return tracking["uri"] is not None and any(line.startswith(TRACKING) for line in overrides)
+
+
+def names_store(overrides: Sequence[str]) -> bool:
+    """Whether the caller named the store.
+
+    Args:
+        overrides: of the fit.
+    """
+    return any(line.startswith(STORE) for line in overrides)
 
 
 def tracker_of(tracking: Mapping[str, Any], overrides: Sequence[str]) -> Tracker | None:
@@ -96,11 +115,11 @@ def tracker_of(tracking: Mapping[str, Any], overrides: Sequence[str]) -> Tracker
     Raises:
         InputError: the store cannot be used.
     """
-    if tracking["uri"] is None or not any(line.startswith(TRACKING) for line in overrides):
+    if not is_tracked(tracking, overrides):
         return None
     from gmm_pipeline.tracking import active_runs
 
-    if active_runs.are_used() and not any(line.startswith(STORE) for line in overrides):
+    if active_runs.are_used() and not names_store(overrides):
         return lambda folder: active_runs.log_fit(folder, series_points=tracking["series_points"])
     check_tracking(DictConfig(tracking))
     return lambda folder: log_as_asked(tracking, folder, environment.run_id())

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast, overload
 
 from gmm_pipeline.analysis.sweep_answers import best_of, compared, same_data, with_results
@@ -39,7 +40,12 @@ class Sweep(Sequence[Fit | FailedRun]):
     """
 
     def __init__(
-        self, results: Sequence[Fit | FailedRun], rows: Sequence[SweepRun], objective: str, gaps: Sequence[str]
+        self,
+        results: Sequence[Fit | FailedRun],
+        rows: Sequence[SweepRun],
+        objective: str,
+        gaps: Sequence[str],
+        folder: Path | None = None,
     ):
         """Keep the runs.
 
@@ -48,7 +54,10 @@ class Sweep(Sequence[Fit | FailedRun]):
             rows: the same runs, as their records would be read.
             objective: the metric that they are ranked by.
             gaps: a sentence for each data set that lacks rows.
+            folder: of the records; None if they were not written.
         """
+        self.record = folder
+        """The folder of the sweep; None if there is none."""
         self._results, self._rows = list(results), compared(rows)
         self._objective, self._gaps = objective, list(gaps)
 

@@ -48,16 +48,20 @@ LOGGED_AT_ONCE = 250
 class Sweep:
     """One sweep of this process."""
 
-    def __init__(self, cfg: DictConfig, folder: Path, timings: Timings):
+    def __init__(self, cfg: DictConfig, folder: Path, timings: Timings, command: str = "", under: str | None = None):
         """Open a new or an existing sweep.
 
         Args:
             cfg: of the whole sweep.
             folder: where its records are.
             timings: of the process.
+            command: that resumes it; empty for that of this process.
+            under: id of the run in MLflow that the sweep's own becomes a child of; None for that of MLFLOW_RUN_ID.
         """
         check_sweep_name(folder.name)
         self.cfg, self.folder, self.timings = cfg, folder, timings
+        self._command = command or resume_command(folder.name)
+        self._under = under or environment.run_id()
         exists = (folder / sweeps.MANIFEST).exists()
         self.manifest = sweeps.read_manifest(folder) if exists else self._new_manifest()
         self.is_new = not exists
@@ -81,7 +85,7 @@ class Sweep:
     def begin(self, planned: Plan) -> None:
         """Write the manifest, before any run."""
         self.manifest = self.manifest._replace(
-            command=resume_command(self.folder.name),
+            command=self._command,
             objective=self.cfg.objective,
             runs=manifest_runs(planned, self.manifest.runs),
         )
@@ -150,7 +154,7 @@ class Sweep:
         if self._tracker is None:
             from gmm_pipeline.tracking.sweeps import open_sweep
 
-            self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking), under=environment.run_id())
+            self._tracker = open_sweep(self.folder, **resolved(self.cfg.tracking), under=self._under)
         return self._tracker
 
     def _give_up_tracking(self, error: Exception) -> None:
@@ -188,7 +192,7 @@ class Sweep:
             runs,
             self.folder,
             objective=self.manifest.objective,
-            resume_command=resume_command(self.folder.name),
+            resume_command=self._command,
             tables=tables,
             pictures=pictures,
         )

@@ -39,6 +39,21 @@ def are_used() -> bool:
     return mlflow is not None and (mlflow.active_run() is not None or mlflow.is_tracking_uri_set())
 
 
+def store() -> str:
+    """The store of this process's runs."""
+    import mlflow
+
+    return mlflow.get_tracking_uri()
+
+
+def active_id() -> str | None:
+    """The id of the active run; None if there is none."""
+    import mlflow
+
+    run = mlflow.active_run()
+    return None if run is None else run.info.run_id
+
+
 def log_fit(record: Path, *, series_points: int) -> TrackedRun:
     """Log a record from Python as users of MLflow expect, without changing the record.
 

@@ -1,6 +1,7 @@
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 import gmm_pipeline as gmm
+from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweep_table import PARQUET
 
 FAITHFUL = Path(__file__).parents[2] / "examples" / "data" / "faithful.csv"
@@ -148,3 +150,42 @@ def test_settings_of_jax_stay_those_of_the_caller() -> None:
     with jax.enable_x64(True):
         gmm.sweep([1.0, 2.0, 4.0, 8.0], n_components=1, seed=[0, 1], **SMALL)
         assert jax.config.values["jax_enable_x64"]
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[str]:
+    """A store that the caller set, with an experiment."""
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'own.db'}")
+    yield mlflow.create_experiment("theirs", (tmp_path / "files").as_uri())
+    mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_sweep_leaves_what_the_command_leaves_and_resumes(
+    quick: Callable[..., Any], tmp_path: Path, own_store: str
+) -> None:
+    import mlflow
+
+    keys = {**SMALL, "figures": "none", "animation": "none", "tracking": "mlflow"}
+    with mlflow.start_run(experiment_id=own_store) as outer:
+        runs = gmm.sweep(TABLE["waiting"], n_components=[1, 2, 400], record=tmp_path / "kept", **keys)
+    assert runs.record == tmp_path / "kept"
+    best = gmm.load(cast(Path, runs.best.record))
+    assert best.metrics == runs.best.metrics
+    np.testing.assert_array_equal(best.responsibilities, runs.best.responsibilities)
+    assert read_json(tmp_path / "kept" / "2" / "record.json")["status"] == "failed"
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'own.db'}")
+    below = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in client.search_runs([own_store])}
+    (parent,) = (run_id for run_id, above in below.items() if above == outer.info.run_id)
+    assert [*below.values()].count(parent) == 3
+    assert below[outer.info.run_id] is None
+
+    command = shlex.split(read_json(tmp_path / "kept" / "sweep.json")["command"])
+    ended = quick(*command[3:], "tracking=none")
+    assert "3 runs, 2 done before, 1 that cannot be fitted" in ended.stdout
+    by_command: Any = pd.read_parquet(tmp_path / "kept" / PARQUET)
+    assert by_command["bic"].tolist()[:2] == runs.table["bic"].tolist()[:2]
+    with pytest.raises(gmm.InputError, match="record: expected a folder that is empty"):
+        gmm.sweep([1.0, 2.0], record=tmp_path / "kept")
