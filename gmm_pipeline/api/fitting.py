@@ -57,6 +57,8 @@ def fit(
     with settings_of_jax_kept():
         passed = given(data, sample_weight, lines)
         content = composed([*passed.overrides, *lines], config_dir)
+        for doubt in passed.unread(content):
+            warnings.warn(doubt, stacklevel=2)
         tracker = tracker_of(content["tracking"], lines)
         parent = Path(content["outputs_dir"]) / "fit"
         with place(record, parent, artifacts.RECORD, tracked=tracker is not None) as folder:

@@ -9,6 +9,7 @@ from gmm_pipeline.api.composing import overrides_of
 from gmm_pipeline.api.simulated import Simulated
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.records.columns import MOST_NAMED
 from gmm_pipeline.records.files import whole_file
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.passed import NAME, hold, table_of
@@ -33,6 +34,24 @@ class Given(NamedTuple):
     store: Callable[[dict[str, Any], Path], tuple[dict[str, Any], list[str]]]
     """Makes a resolved config one that can be run again, with what it needs in the folder of its record; returns it and
     the overrides that choose the data."""
+    table: PassedTable | None = None
+    """That was passed; None for data that are read or generated."""
+
+    def unread(self, config: dict[str, Any]) -> list[str]:
+        """A sentence that names columns that a fit does not use though nobody chose others; empty if there are none.
+
+        Args:
+            config: resolved.
+        """
+        node = config["data"]
+        if self.table is None or node["column"] is not None or node["columns"]:
+            return []
+        numeric = {self.table.names[place] for place in self.table.numeric()}
+        left = [name for name in self.table.names if name not in numeric]
+        if not left or not numeric:
+            return []
+        few = ", ".join(left[:MOST_NAMED]) + ", …" * (len(left) > MOST_NAMED)
+        return [f"Columns that hold no numbers are not used: {few}."]
 
 
 def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
@@ -76,7 +95,7 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
         changed = {key: value for key, value in node.items() if value != of_file[key]}
         return {**content, "data": node}, ["data=file", *overrides_of({"data": changed})]
 
-    return Given(["data=file", "data.path=passed"], amend, store)
+    return Given(["data=file", "data.path=passed"], amend, store, held)
 
 
 def _write(file: Path, table: PassedTable) -> None:

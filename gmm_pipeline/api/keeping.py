@@ -66,6 +66,9 @@ def place(record: str | Path | bool | None, parent: Path, main: str, *, tracked:
         folder = parent.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
     else:
         folder = Path(record).expanduser().absolute()
+    if "${" in str(folder):
+        remedy = "The config would take ${…} for a reference to a key."
+        raise InputError("record", expected="a folder without ${ in its name", came=str(record), remedy=remedy)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = "Name another, or remove it first."
         raise InputError("record", expected="a folder that is empty or not there yet", came=str(record), remedy=remedy)

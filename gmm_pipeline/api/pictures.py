@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.api.composing import composed, overrides_of
 from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError, nearest
@@ -65,6 +66,7 @@ class Plots:
             raise InputError(f"plot.{name}", expected=f"{needed}=", came=f"{came}=", remedy=remedy)
         where = figure if picture.has_panels else ax
         if where is not None:
+            _check_place(where, needed)
             return picture.draw(**{needed: where})
         look = _settings(self._run, "figures")
         page = picture.on(Paper(look["size"], look["font_size"], look["style"], shown=True))
@@ -83,6 +85,16 @@ class Plots:
         from gmm_pipeline.pictures.record_figures import pictures_of
 
         return pictures_of(self._run)
+
+
+def _check_place(where: Any, needed: str) -> None:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    if not isinstance(where, Axes if needed == "ax" else FigureBase):
+        expected = "Matplotlib axes, or None" if needed == "ax" else "a Matplotlib figure, or None"
+        remedy = "Make some: fig, ax = plt.subplots()." if needed == "ax" else "Make one: fig = plt.figure()."
+        raise InputError(needed, expected=expected, came=f"{type(where).__name__} {where!r:.60}", remedy=remedy)
 
 
 class Animation:
@@ -131,10 +143,12 @@ def animation_of(run: Record, settings: Mapping[str, Any]) -> Animation:
         InputError: a setting cannot be used.
     """
     known = _settings(run, "animation")
-    unknown = sorted({*settings} - {*known})
+    allowed = sorted({*known} - {"formats", "sweep"})
+    unknown = sorted({*settings} - {*allowed})
     if unknown:
-        raise InputError("animate", expected=", ".join(sorted(known)), came=unknown[0], remedy="Choose one of these.")
-    cfg = OmegaConf.create({"animation": {**known, **settings, "formats": [GIF]}})
+        raise InputError("animate", expected=", ".join(allowed), came=unknown[0], remedy="Choose one of these.")
+    checked = composed(overrides_of({"animation": settings}), command="animate")["animation"]
+    cfg = DictConfig({"animation": {**known, **{name: checked[name] for name in settings}, "formats": [GIF]}})
     check_pictures(cfg, "animation")
     with tempfile.TemporaryDirectory() as folder:
         (file,) = render(cfg.animation, run, Path(folder))

@@ -131,7 +131,7 @@ class Fit:
         """
         own = float(self.config["level"])
         level = own if level is None else level
-        if not 0.0 < level < 1.0:
+        if not isinstance(level, float | np.floating) or not 0.0 < level < 1.0:
             raise InputError("level", expected="a number between 0 and 1", came=repr(level), remedy="Use 0.95.")
         if method not in METHODS:
             raise InputError("method", expected=" or ".join(METHODS), came=repr(method), remedy=f"Use {ASYMPTOTIC!r}.")

@@ -73,12 +73,12 @@ def sweep(
     """
     lines = home.in_arguments(listed(overrides))
     with settings_of_jax_kept(), contextlib.ExitStack() as stack:
-        planned, objective, records = _planned(
-            given(data, sample_weight, lines), keys, lines, config_dir, record, progress, stack
-        )
+        passed = given(data, sample_weight, lines)
+        planned, objective, records = _planned(passed, keys, lines, config_dir, record, progress, stack)
         outcomes = _computed(planned, records, progress)
         jobs = [outcome.job for outcome in outcomes.values() if outcome.job is not None]
-        for doubt in dict.fromkeys(doubt for job in jobs for doubt in note_data(job)):
+        unread = [doubt for run in planned.runs if run.content for doubt in passed.unread(run.content)]
+        for doubt in dict.fromkeys([*unread, *(doubt for job in jobs for doubt in note_data(job))]):
             warnings.warn(doubt, stacklevel=2)
         rows = [as_read(run, outcomes.get(run.number)) for run in planned.runs]
         folder = None if records is None else records.folder

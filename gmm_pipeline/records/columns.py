@@ -138,7 +138,8 @@ def numbers_in(table: Table, file: Path, wanted: Wanted, codes: Cells) -> Read:
         has_none = np.isnan(np.stack(read[: len(places)])).all(axis=0)
         needed = [np.where(has_none, np.nan, 0.0), *read[len(places) :]]
         needed_names = []
-    rows = _complete(needed, needed_names, where, wanted.missing)
+    only_weights = others and not any(np.isnan(values).any() for values in needed[: -len(others)])
+    rows = _complete(needed, needed_names, wheres[-1] if only_weights else where, wanted.missing)
     present = [values if rows is None else values[rows] for values in read]
     weights = present[-1] if others else None
     if weights is not None:
@@ -273,7 +274,7 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
         return found
     overrides = [shlex.quote(hydra_override(COLUMN, name)) for name in unique[:MOST_NAMED]]
     overrides += [shlex.quote(hydra_list(COLUMNS, unique))] if found and 1 < len(unique) <= MOST_NAMED else []
-    remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give the columns names."
+    remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give each its own name."
     if table.may_be_decimals:
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
     raise InputError(

@@ -96,6 +96,8 @@ def table_of(data: Any, sample_weight: Any = None) -> tuple[PassedTable, str | N
         InputError: the data are none of these.
     """
     names, columns, numbered = _columns_of(data)
+    if not columns:
+        raise _no_table(f"a {type(data).__name__} without columns")
     if sample_weight is None:
         return PassedTable(names, columns, numbered=numbered), None
     import numpy as np

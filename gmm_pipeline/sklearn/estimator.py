@@ -6,6 +6,7 @@ nothing. The price: what a `Fit` has beyond that, such as its intervals, has to 
 
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from gmm_pipeline.api.results import Fit
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.natural import is_finite
 from gmm_pipeline.records.datasets import LARGEST_SEED
-from gmm_pipeline.sklearn.parameters import KEYS, cholesky_of_precisions, keys_of, rows_of, shaped
+from gmm_pipeline.sklearn.parameters import DIAGONAL_OF, KEYS, cholesky_of_precisions, keys_of, rows_of, shaped
 from gmm_pipeline.sklearn.starts import Start, overrides_for, start_of
 
 
@@ -31,6 +32,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Parameters that are None are those of `conf/fit.yaml`. Not taken are `reg_covar`, since scales have a floor relative
     to those of the data (`overrides=["scale_floor=0.01"]`) and nothing is added to covariances; `init_params`, since a
     search draws starts of several kinds; and `verbose_interval`.
+
+    Where there are no more rows than columns, `full` and `tied` covariances are diagonal, with a warning.
 
     Args:
         n_components: K, or `auto` for the number with the best BIC.
@@ -143,8 +146,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     def _keys(self, data: Float[np.ndarray, "n d"], counts: Float[np.ndarray, " n"] | None) -> dict[str, Any]:
         """Keywords of `gmm_pipeline.fit`."""
-        keys = {"prior": self.prior, **keys_of(self.n_components, self.covariance_type, data.shape[1])}
+        kind = self._covariance_type(len(data) if counts is None else int(np.count_nonzero(counts)), data.shape[1])
+        keys = {"prior": self.prior, **keys_of(self.n_components, kind, data.shape[1])}
         if self.tol is not None:
+            if not (isinstance(self.tol, Real) and 0.0 <= self.tol < np.inf):
+                remedy = "Leave it out to use the default."
+                raise InputError("tol", expected="a finite number, 0 or more", came=repr(self.tol), remedy=remedy)
             keys["tolerance"] = self.tol * float(len(data) if counts is None else counts.sum())
         if self.max_iter is not None:
             keys["steps"] = self.max_iter
@@ -153,6 +160,18 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         if self.random_state is not None:
             keys["seed"] = self._seed()
         return keys
+
+    def _covariance_type(self, n_rows: int, n_columns: int) -> Any:
+        """That of the fit: rows that do not outnumber the columns determine no full covariance."""
+        kind = self.covariance_type
+        if n_rows > n_columns or kind not in DIAGONAL_OF:
+            return kind
+        warnings.warn(
+            f"{n_rows} rows of {n_columns} columns do not determine covariances of the type {kind!r}. "
+            f"Diagonal ones are fitted in their place, the model {DIAGONAL_OF[kind]}.",
+            stacklevel=4,
+        )
+        return DIAGONAL_OF[kind]
 
     def _seed(self) -> Any:
         if isinstance(self.random_state, int | np.integer):

@@ -12,6 +12,8 @@ from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
 AUTO = "auto"
 OURS = {"diag": "diagonal"}
 """The covariance type of scikit-learn that has another name in the config."""
+DIAGONAL_OF = {"full": "VVI", "tied": "EEI"}
+"""What is fitted in place of a covariance type of scikit-learn's that the rows do not determine."""
 KEYS = {
     "n_init": "restarts",
     "max_iter": "steps",

@@ -55,7 +55,7 @@ def start_of(weights: Any, means: Any, precisions: Any, *, covariance_type: str,
                 "weights_init",
                 expected="positive numbers that sum to 1",
                 came=f"{weights.tolist()}, of sum {weights.sum():g}",
-                remedy="Leave out components without weight.",
+                remedy="Divide them by their sum, and leave out components without weight.",
             )
         weights = weights / weights.sum()
     covariances = None

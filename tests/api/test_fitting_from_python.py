@@ -226,6 +226,8 @@ def test_standard_errors_are_those_that_are_printed() -> None:
     [
         ({"sample_weight": pd.Series(1.0, WAITING.index[::-1])}, "sample_weight: expected the index of the data"),
         ({"sample_weight": 2}, "sample_weight: expected numbers, one for each datum, but got 2"),
+        ({"sample_weight": [np.nan] * len(WAITING)}, "column 'sample_weight': expected finite numbers"),
+        ({"record": "a/${b}"}, r"record: expected a folder without \$\{ in its name"),
         ({"record": " "}, "record: expected a folder, but got ' '"),
         ({"config_dir": "/nowhere"}, "config_dir: expected a folder, but got /nowhere"),
         ({"overrides": "data.unit=m"}, "overrides: expected a list of texts, but got 'data.unit=m'"),
@@ -246,3 +248,9 @@ def test_a_column_of_candidates_without_values_is_not_printed(fit: gmm.Fit) -> N
     assert np.isnan(fit.selection["held_out"].to_numpy(float)).all()
     assert "None" not in repr(fit)
     assert "held_out" not in repr(fit)
+
+
+def test_columns_that_hold_no_numbers_are_named() -> None:
+    mixed = pd.DataFrame({"a": [1.0, 2.0, 4.0, 8.0], "kind": list("xyxy"), "is_long": [True, False, True, False]})
+    with pytest.warns(UserWarning, match="Columns that hold no numbers are not used: kind, is_long"):
+        assert gmm.fit(mixed, **ALONE).columns == ("a",)

@@ -88,6 +88,10 @@ def test_the_training_is_a_film(fit: gmm.Fit, tmp_path: Path) -> None:
     assert "data:image/gif;base64," in film._repr_html_()
     with pytest.raises(gmm.InputError, match=r"animate: expected .*, but got speed"):
         fit.animate(speed=2)
+    with pytest.raises(gmm.InputError, match=r"animation\.frames: expected a whole number, but got 'x'"):
+        fit.animate(frames="x")
+    with pytest.raises(gmm.InputError, match="ax: expected Matplotlib axes, or None, but got int 3"):
+        fit.plot(ax=3)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_page_is_written_beside_the_record_and_needs_one(fit: gmm.Fit) -> None:

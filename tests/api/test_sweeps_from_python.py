@@ -168,8 +168,11 @@ def test_a_sweep_leaves_what_the_command_leaves_and_resumes(
     import mlflow
 
     keys = {**SMALL, "figures": "none", "animation": "none", "tracking": "mlflow"}
-    with mlflow.start_run(experiment_id=own_store) as outer:
+    outer = mlflow.start_run(experiment_id=own_store)
+    try:
         runs = gmm.sweep(TABLE["waiting"], n_components=[1, 2, 400], record=tmp_path / "kept", **keys)
+    finally:
+        mlflow.end_run()
     assert runs.record == tmp_path / "kept"
     best = gmm.load(cast(Path, runs.best.record))
     assert best.metrics == runs.best.metrics
