@@ -96,21 +96,22 @@ def identity_of(n_columns: int) -> AnyScaling:
 
 
 def linear_scaling_of(
-    data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], kind: Kind
+    data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], kind: Kind, *, mixes: bool = True
 ) -> LinearScaling:
     """The map that standardises data as far as the covariance model allows: it must contain its own images.
 
     Full covariances: mean 0 and covariance I. Diagonal ones: each column to unit spread. Spherical and oriented ones:
     all columns by one factor, since other maps change what components share. Where values are missing, full ones are
-    treated as diagonal ones, since what mixes columns needs them all.
+    treated as diagonal ones, since what mixes columns needs them all; and so they are under a prior about columns.
 
     Args:
         data: x, in the user's units, NaN where a value is missing.
         sample_weights: c, how often each datum counts.
         kind: how components are represented.
+        mixes: whether the map may mix columns.
     """
     centre, covariance = mean_and_covariance(data, sample_weights)
-    if kind is Kind.FULL and not np.isnan(data).any():
+    if kind is Kind.FULL and mixes and not np.isnan(data).any():
         return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
     spread = np.sqrt(variances if kind in (Kind.FULL, Kind.DIAGONAL) else np.full_like(variances, variances.mean()))

@@ -54,6 +54,8 @@ class Traits(NamedTuple):
     None."""
     several_columns: bool = True
     """Whether it is a prior for data of several columns, too."""
+    of_columns: bool = False
+    """Whether it is about the columns as they are, so that data of several may not be whitened for the fit."""
     added: Callable[..., Added] | None = None
     """(active, setting, *, hyperparameters) -> observations that the prior adds to the locs and covariances of several
     columns; None for none."""

@@ -25,6 +25,7 @@ from jax.nn import log_softmax
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float
 
+from gmm_pipeline.model.correlation_priors import lkj_added, lkj_density
 from gmm_pipeline.model.covariance_priors import (
     conjugate_added,
     conjugate_density,
@@ -134,6 +135,52 @@ def weakly_informative(
         return of_loc + log_inverse_gamma_density(log_scale, shape=scale_shape, scale=scale_scale)
 
     return of_weights + _over_active(log_density, parameters, active)
+
+
+@declare(Traits(added=lkj_added, of_columns=True))
+def lkj(
+    parameters: AnyParameters,
+    active: Bool[AnyArray, " K"],
+    setting: Setting | None = None,
+    *,
+    concentration: Number,
+    loc: Number,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+    correlation_shape: Number,
+) -> Float[Array, ""]:
+    """A weak prior on all parameters, with one of its own on the correlations of several columns.
+
+    log Dir(w | α, …, α) + Σ_j [log N(μ_j | x̄ + m √diag C, s² C) + Σ_c log IG(σ_jc | a, b) + log LKJ(R_j | η)], a
+    density of weights, locs, scales and correlations, in nats, with scales in units of those of all data and LKJ(R) ∝
+    |R|^{η−1} (Lewandowski, Kurowicka & Joe 2009). For η > 1 no correlation is the most probable, and density falls to 0
+    where R is singular, but more slowly than the likelihood of a component with few data grows: the scale floor and the
+    search's rule of degeneracy bound it there. Of one column it is `weakly_informative`.
+
+    Args:
+        parameters: the mixture; of standardised data if they have one column.
+        active: which components count.
+        setting: of a fit of several columns; None for one.
+        concentration: α of the weights; 1 is flat.
+        loc: m, around which locs lie.
+        loc_scale: s, how far from it.
+        scale_shape: a.
+        scale_scale: b; the most probable scale is b / (a + 1).
+        correlation_shape: η.
+
+    Raises:
+        InputError: where a hyperparameter is out of its range.
+    """
+    numbers = {"loc": loc, "loc_scale": loc_scale, "scale_shape": scale_shape, "scale_scale": scale_scale}
+    check_positive(correlation_shape=correlation_shape)
+    if not isinstance(parameters, MultivariateParameters):
+        return weakly_informative(parameters, active, None, concentration=concentration, **numbers)
+    check_finite(loc=loc)
+    check_positive(loc_scale=loc_scale, scale_shape=scale_shape, scale_scale=scale_scale)
+    of_weights = dirichlet(parameters, active, concentration=concentration)
+    numbers["correlation_shape"] = correlation_shape
+    return of_weights + lkj_density(parameters, active, cast(Setting, setting), **numbers)
 
 
 @declare(Traits(several_columns=False))

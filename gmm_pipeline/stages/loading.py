@@ -30,6 +30,7 @@ from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of, of_o
 from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.model.noise import NONE
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
@@ -130,7 +131,9 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.likelihood_ratio),
             remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
         )
-    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise)
+    log_prior = check_prior(config.build_plugin(cfg, "prior"), n_columns)
+    mixes = not traits(log_prior.function).of_columns
+    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
     asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
         raise InputError(
@@ -144,7 +147,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=config.build_plugin(cfg, "init"),
-        log_prior=check_prior(config.build_plugin(cfg, "prior"), n_columns),
+        log_prior=log_prior,
         optimizer=config.build_plugin(cfg, "optimizer"),
         schedule=config.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,
@@ -153,7 +156,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0),
     )
     if cfg.noise != NONE:
-        check_noise(cfg, plan.log_prior, dataset)
+        check_noise(cfg, log_prior, dataset)
         plan = plan._replace(family=with_noise(plan.family))
     fit = functools.partial(
         FitJob,
@@ -273,24 +276,26 @@ class _Prepared:
 
 @functools.lru_cache(maxsize=8)
 def _prepared(
-    by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str
+    by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str, mixes: bool
 ) -> _Prepared:
     dataset = by_identity.dataset
     own = "float32" if dataset.data.ndim == 1 else "float64"
     dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
     volume = None if noise == NONE else volume_of(dataset, noise)
-    units = {kind: _units(dataset, standardize, dtype, kind, volume) for kind in kinds}
+    units = {kind: _units(dataset, standardize, dtype, kind, volume, mixes=mixes) for kind in kinds}
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
     return _Prepared(units, counts, len(distinct_rows(dataset.data[counts > 0])[0]))
 
 
-def _units(dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None, volume: float | None) -> Units:
+def _units(
+    dataset: Dataset, standardize: bool, dtype: np.dtype, kind: Kind | None, volume: float | None, *, mixes: bool
+) -> Units:
     if not standardize:
         scaling = identity_of(0 if kind is None else dataset.data.shape[1])
     elif kind is None:
         scaling = scaling_of(dataset.data, dataset.counts)
     else:
-        scaling = linear_scaling_of(dataset.data, dataset.counts, kind)
+        scaling = linear_scaling_of(dataset.data, dataset.counts, kind, mixes=mixes)
     with np.errstate(over="ignore"):
         standardised = to_fit_units(dataset.data, scaling)
         data = standardised.astype(dtype)

@@ -17,6 +17,14 @@ D, K, N = 2, 2, 40
 RNG = np.random.default_rng(4)
 DATA = RNG.normal(size=(N, D)) @ np.array([[3.0, 1.0], [0.0, 0.4]]) + np.array([70.0, -2.0])
 CONJUGATE = {"shrinkage": 0.3, "extra_degrees_of_freedom": 2.0, "variance": 1.5}
+LKJ = {
+    "concentration": 1.5,
+    "loc": 0.2,
+    "loc_scale": 1.7,
+    "scale_shape": 2.5,
+    "scale_scale": 0.8,
+    "correlation_shape": 3.0,
+}
 
 
 def mixtures(model: str) -> list[MultivariateMixture]:
@@ -61,6 +69,21 @@ def test_the_conjugate_prior_is_that_of_the_data_in_the_users_units(model):
         found = [float(density(*mixture)) for mixture in mixtures(model)]
     reference = [expected(mixture, model) for mixture in mixtures(model)]
     np.testing.assert_allclose(np.diff(found), np.diff(reference), rtol=1e-9)
+
+
+def test_correlations_under_a_prior_are_those_of_the_columns():
+    """The density of LKJ's prior as a function of a correlation: of a fit whose data may not be whitened."""
+    scaling = linear_scaling_of(DATA, np.ones(N), kind_of("VVV"), mixes=False)
+    prior = plugin(priors.lkj, **LKJ)
+    fit = job(data=to_fit_units(DATA, scaling), covariance="VVV", family=normals(D, kind_of("VVV")), log_prior=prior)
+    scales, shares = np.sqrt(np.diagonal(mean_and_covariance(DATA, np.ones(N))[1])), np.array([0.5, 0.5])
+    correlations = [np.eye(D) + r * (np.eye(D, k=1) + np.eye(D, k=-1)) for r in (0.0, 0.3, 0.6)]
+    with jax.enable_x64(True):
+        density = log_prior_in_user_units(fit._replace(sample_weights=np.ones(N)), scaling, {})
+        assert density is not None
+        both = [np.stack([one * np.outer(scales, scales)] * 2) for one in correlations]
+        found = [float(density(shares, np.zeros((2, D)), one)) for one in both]
+    np.testing.assert_allclose(np.diff(found), 2 * 2.0 * np.diff(np.linalg.slogdet(correlations)[1]), rtol=1e-9)
 
 
 def test_no_prior_has_no_density():

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from gmm_pipeline.model import priors
+from gmm_pipeline.model.correlation_priors import log_normaliser
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import Parameters
 from gmm_pipeline.model.multivariate import MultivariateParameters, parameters_of
@@ -26,6 +27,7 @@ MEAN, COVARIANCE = RNG.normal(size=D), ROOTS[K] @ ROOTS[K].T
 MIXTURE = MultivariateMixture(np.array([0.3, 0.7]), RNG.normal(size=(K, D)), SIGMAS)
 CONJUGATE = {"shrinkage": 0.3, "extra_degrees_of_freedom": 1.5, "variance": 1.4}
 WEAKLY = {"concentration": 1.5, "loc": 0.2, "loc_scale": 1.7, "scale_shape": 2.5, "scale_scale": 0.8}
+LKJ = {**WEAKLY, "correlation_shape": 1.7}
 PENALTY = {"strength": 0.05, "variance": 1.3}
 PROCESS = {
     "concentration": 1.3,
@@ -39,6 +41,7 @@ PROCESS = {
 OF_COLUMNS = {
     priors.normal_inverse_wishart: CONJUGATE,
     priors.weakly_informative: WEAKLY,
+    priors.lkj: LKJ,
     priors.variance_penalty: PENALTY,
     priors.dirichlet_process: PROCESS,
 }
@@ -102,10 +105,35 @@ def expected(prior, kind: Kind) -> float:
         of_weights = stats.beta.logpdf(0.7, 1, 1.3) + np.log(0.7 * 0.3)
         of_weights += stats.gamma.logpdf(1.3, 2.0, scale=1 / 0.7) + np.log(1.3)
         return of_weights + of_locs + sum(of_covariances)
+    if prior is priors.lkj:
+        of_covariances = [log_lkj(kind, one) for one in mixture.covariances]
+        return stats.dirichlet.logpdf(mixture.weights, [1.5] * K) + of_locs + sum(of_covariances)
     most_probable = (0.8 / 3.5) ** 2 * COVARIANCE
     scale, of_columns = (2.5 + 2 * D) * most_probable, (2.5 + 2) * most_probable
     of_covariances = [log_wishart(kind, one, 2.5 + D - 1, 2.5, scale, of_columns) for one in mixture.covariances]
     return stats.dirichlet.logpdf(mixture.weights, [1.5] * K) + of_locs + sum(of_covariances)
+
+
+def log_lkj(kind: Kind, covariance: np.ndarray) -> float:
+    """Of scales and correlations, with the normaliser of partial correlations, which are independent betas."""
+    scales, units = np.sqrt(np.diagonal(covariance)), np.sqrt(np.diagonal(COVARIANCE))
+    if kind is Kind.SPHERICAL:
+        scales, units = scales[:1], np.sqrt([np.diagonal(COVARIANCE).mean()])
+    of_scales = stats.invgamma.logpdf(scales, 2.5, scale=0.8 * units).sum()
+    if kind in (Kind.SPHERICAL, Kind.DIAGONAL):
+        return of_scales
+    root = np.linalg.cholesky(covariance / np.outer(scales, scales))
+    # R = L Lᵀ, where L holds partial correlations; the vine of Lewandowski, Kurowicka & Joe, section 2.4.
+    found, left = 0.0, np.ones(D)
+    for j in range(D - 1):
+        for i in range(j + 1, D):
+            partial_ = root[i, j] / np.sqrt(left[i])
+            shape = 1.7 + 0.5 * (D - 2 - j)
+            found += stats.beta.logpdf(0.5 * (partial_ + 1.0), shape, shape) - np.log(2.0)
+            # |dp/dr| of the vine, by which a density of partial correlations becomes one of R.
+            found -= 0.5 * (D - 2 - j) * np.log1p(-(partial_**2))
+            left[i] -= root[i, j] ** 2
+    return of_scales + found
 
 
 def log_measure(kind: Kind, covariance: np.ndarray) -> float:
@@ -114,6 +142,11 @@ def log_measure(kind: Kind, covariance: np.ndarray) -> float:
     if kind in (Kind.SPHERICAL, Kind.DIAGONAL):
         return float(np.log(variances[:1] if kind is Kind.SPHERICAL else variances).sum())
     return 0.5 * (D + 1) * float(np.linalg.slogdet(covariance)[1])
+
+
+def test_correlations_of_two_columns_have_a_density_that_integrates_to_one():
+    total, _ = integrate.quad(lambda r: (1 - r * r) ** 0.7, -1, 1)
+    np.testing.assert_allclose(log_normaliser(2, 1.7), np.log(total), rtol=1e-10)
 
 
 @pytest.mark.parametrize("kind", list(Kind))

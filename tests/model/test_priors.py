@@ -43,6 +43,7 @@ EVERY = {
     priors.normal_inverse_gamma: CONJUGATE,
     priors.normal_inverse_wishart: WISHART,
     priors.normal_half_normal: HALF,
+    priors.lkj: {**WEAKLY, "correlation_shape": 1.7},
     priors.variance_penalty: PENALTY,
     priors.dirichlet_process: PROCESS,
 }
