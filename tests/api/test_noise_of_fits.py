@@ -159,6 +159,7 @@ def test_with_a_bootstrap_the_interval_of_the_noise_is_that_of_the_replicates():
     np.testing.assert_allclose([fit.noise.lower, fit.noise.upper], 1.0 - np.append(upper.weights, lower.weights))
     # The error of an error of 100 replicates is 7 %.
     np.testing.assert_allclose(fit.noise.standard_error, fit.standard_errors.weights[0], rtol=0.35)
+    np.testing.assert_allclose(fit.to_arviz()["bootstrap"]["noise_weight"].std(ddof=1), fit.noise.standard_error)
 
 
 @pytest.mark.parametrize(
