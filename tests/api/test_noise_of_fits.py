@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 import gmm_pipeline as gmm
+from gmm_pipeline.analysis import goodness
 
 CONCENTRATION = 2.0
 STEP = 1e-4
@@ -141,6 +142,13 @@ def test_planted_noise_is_found(case):
     names = fit.labels if fit.locs.ndim == 1 or fit.locs[0, 0] < fit.locs[1, 0] else np.array([1, 0, -1])[fit.labels]
     assert adjusted_rand_score(COMPONENTS, names) > 0.9
     assert np.mean(COMPONENTS[names == -1] == -1) > 0.9
+
+
+def test_of_one_column_it_is_said_whether_the_data_agree(case):
+    said = [clause for clause in case.fit.verdict if "Kolmogorov" in clause]
+    assert len(said) == (case.data.ndim == 1)
+    if said:
+        assert goodness.noise_of(case.fit._run) == (case.fit.noise.weight, case.data.min(), case.data.max())
 
 
 def test_a_mixture_with_noise_is_copied_but_not_drawn_from(case):
