@@ -7,7 +7,7 @@ Since dashes distinguish components, the truth is a wide pale line under the fit
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.analysis import curves
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.pictures import pages, ticks
 from gmm_pipeline.pictures.pages import NOTE
 from gmm_pipeline.records.artifacts import History
@@ -29,11 +30,25 @@ TRUE_WIDTH = 3.5
 UNMATCHED = "0.45"
 REST: dict[str, Any] = {"color": "0.62", "linewidth": 0.7}
 """For components that are not named, since there are too many."""
+NOISE: dict[str, Any] = {"color": "0.35", "linewidth": 1.0}
 BARS: dict[str, Any] = {"fill": True, "facecolor": "0.91", "edgecolor": "0.75", "linewidth": 0.6}
 COLUMNS, COLUMNS_OF_NARROW = 3, 2
 """Panels in a row."""
 # A millionth of a nat is irrelevant; below it, rounding errors would fill half the picture.
 LEAST_EXCESS = 1e-6
+
+
+class Column(NamedTuple):
+    """Data of one column, as pictures show them."""
+
+    data: Real[np.ndarray, " n"]
+    """In `unit`."""
+    sample_weights: Real[np.ndarray, " n"] | None
+    """How often each datum counts; None for once each."""
+    name: str
+    """What the data are, for the axis."""
+    unit: str | None
+    """None for none."""
 
 
 def component_style(component: int) -> dict[str, Any]:
@@ -122,6 +137,12 @@ def draw_components(
         axes.plot(x, lines[component], label=f"{prefix}component {component}", **look, **style)
     for number, component in enumerate(named.others.tolist()):
         axes.plot(x, lines[component], label=None if number else named.rest, **REST)
+
+
+def draw_noise(axes: Axes, noise: Noise | None) -> None:
+    """The density of the noise, which is the same everywhere; nothing without noise."""
+    if noise is not None:
+        axes.axhline(math.exp(noise.log_joint), label="noise", **NOISE)
 
 
 def draw_excess(axes: Axes, history: History) -> None:

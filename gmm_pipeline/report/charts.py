@@ -67,6 +67,9 @@ def density(run: Record) -> Chart:
     if rest:
         others = of_components[unnamed].sum(axis=0)
         traces.append(line_of(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
+    if run.noise is not None:
+        of_noise = np.full(len(points), math.exp(run.noise.log_joint))
+        traces.append(line_of(x, of_noise, "noise", {"color": "--muted", "width": 1}))
     traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
         traces,
