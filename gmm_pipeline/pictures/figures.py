@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.model.noise import Noise
-from gmm_pipeline.pictures import drawing, pages, ticks
+from gmm_pipeline.pictures import drawing, pages
 from gmm_pipeline.records.artifacts import History
 
 LOG_SCALES_FROM = 10.0
@@ -115,23 +115,12 @@ def draw_parameter_traces(
     mixtures = cast(Mixture, history.mixtures)
     references = (np.empty(0),) * 3 if truth is None else curves.in_order(truth)
     matched = len(references[1]) == mixtures.locs.shape[1]
-    rows = drawing.rows_of(figure, (0.6, 0.75, 0.65))
-    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
-    for axes, label, values, reference in zip(rows, labels, mixtures, references, strict=True):
-        marker = "o" if len(values) == 1 else ""
+    rows = drawing.rows_of(figure)
+    for axes, reference in zip(rows, references, strict=True):
         for component, value in enumerate(reference):
             axes.axhline(value, label=None if component else "true", **drawing.true_style(component, matched=matched))
-        traces = np.where(np.isfinite(values), values, np.nan).T
-        look = {"marker": marker, "markersize": 3, "zorder": 3}
-        drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
-        axes.set_ylabel(label, parse_math=False)
-    rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
-    scales = np.append(mixtures.scales, references[2])
-    scales = scales[np.isfinite(scales) & (scales > 0.0)]
-    if scales.size and scales.max() > LOG_SCALES_FROM * scales.min():
-        rows[2].set_yscale("log")
-        ticks.set_log_ticks(rows[2])
-    ticks.set_step_axis(rows[2], history.steps)
-    figure.align_ylabels(rows)
-    pages.put_legend(figure, rows[0].get_legend_handles_labels()[0])
+    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
+    panels = list(zip(labels, mixtures, strict=True))
+    sizes = np.append(mixtures.scales, references[2])
+    drawing.draw_traces(rows, history.steps, panels, sizes=sizes, log_from=LOG_SCALES_FROM)
     return rows
