@@ -103,17 +103,15 @@ def _of_columns(run: Record) -> dict[str, Picture]:
     run = run.of_complete_rows
     if planes.lost(fitted) or not len(run.data):
         return found
-    responsibilities = run.responsibilities
-    everything = run.data, run.sample_weights, fitted, truth, responsibilities
-    named: dict[str, Any] = {"columns": columns, "unit": run.unit, "degenerate": run.degenerate, "omitted": omitted}
-    found["fitted_density"] = _on_axes(pairs_figure.draw_columns, *everything, **named)
+    everything = pairs_figure.Columns(
+        run.data, run.sample_weights, fitted, truth, run.responsibilities, columns, run.unit, omitted
+    )
+    found["fitted_density"] = _on_axes(pairs_figure.draw_columns, everything, degenerate=run.degenerate)
     if len(columns) > 2:
-        found["pairs"] = _on_figure(pairs_figure.draw_pairs, *everything, **named)
+        found["pairs"] = _on_figure(pairs_figure.draw_pairs, everything, degenerate=run.degenerate)
         found["parallel_coordinates"] = _on_axes(pairs_figure.draw_parallel, fitted, columns=columns)
-    seen = run.data, run.sample_weights, fitted
-    if len(fitted.locs) > 1:
-        labels = {"columns": columns, "unit": run.unit, "omitted": omitted}
-        found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, *seen, responsibilities, **labels)
+    if len(everything.responsibilities) > 1:
+        found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, everything)
     agreeing: dict[str, Any] = {"level": float(run.config["level"]), "omitted": omitted}
     own = run.without_noise
     compared = own.data, own.sample_weights, own.fitted

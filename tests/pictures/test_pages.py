@@ -33,7 +33,8 @@ from gmm_pipeline.pictures.selection_figure import draw_selection
 THREE, FOUR = mixture([1, 5, 2], [-2e4, 5e4, 9e4], [1.1e4, 2e4, 4e3]), several_columns.mixture(4)
 X = Column(draws(THREE, 200), None, "velocity", "km/s")
 DATA, RESPONSIBILITIES = several_columns.draws(FOUR, 200)
-COLUMNS = {"columns": ["sepal_length", "sepal_width", "petal_length", "petal_width"], "unit": "cm"}
+IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+COLUMNS = pairs_figure.Columns(DATA, None, FOUR, FOUR, RESPONSIBILITIES, IRIS, "cm")
 NOISE = Noise(0.1, -12.0)
 CANDIDATES = [Point(k, False, 1e3 / k + k, None, None) for k in range(1, 17)]
 LONG = history_towards(THREE)._replace(steps=86 * np.arange(30))
@@ -44,14 +45,14 @@ ON_AXES = {
     "loss": (figures.draw_loss, (LONG,), {}),
     "weights": (estimate_figures.draw_weights, (THREE, THREE), {"unit": "km/s", "noise": NOISE}),
     "selection": (draw_selection, (CANDIDATES, "bic", 3), {}),
-    "plane": (pairs_figure.draw_columns, (DATA, None, FOUR, FOUR, RESPONSIBILITIES), COLUMNS),
-    "doubts": (pairs_figure.draw_uncertainty, (DATA, None, FOUR, RESPONSIBILITIES), COLUMNS),
+    "plane": (pairs_figure.draw_columns, (COLUMNS,), {}),
+    "doubts": (pairs_figure.draw_uncertainty, (COLUMNS,), {}),
     "sweep": (sweep_figures.draw_information_criterion, (seeds_and_components(ks=range(1, 8)), "bic"), {}),
 }
 ON_FIGURE = {
     "traces": (figures.draw_parameter_traces, (LONG, THREE), {"unit": "km/s"}),
     "movements": (plane_traces.draw_movements, (several_columns.history_towards(FOUR), None), {}),
-    "pairs": (pairs_figure.draw_pairs, (DATA, None, FOUR, None, RESPONSIBILITIES), COLUMNS),
+    "pairs": (pairs_figure.draw_pairs, (COLUMNS._replace(truth=None),), {}),
     "final loss": (
         sweep_figures.draw_final_loss,
         (sweep_answers.settings_of(seeds_and_components(ks=range(1, 6)), "bic"),),
