@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from gmm_pipeline.analysis import agreement, columns_agreement
+from gmm_pipeline.analysis import agreement, columns_agreement, deviations
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records.reading import Record
 
@@ -69,7 +69,7 @@ def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | N
     seen = agreement.calibration(agreement.sites_of(run.data, run.sample_weights), fitted, noise)
     if seen.total < agreement.FEW_DATA:
         return None
-    null = agreement.null_of(
+    null = deviations.null_of(
         seen.largest,
         fitted,
         noise=noise,

@@ -6,7 +6,8 @@ from typing import Any, cast
 import numpy as np
 
 from gmm_pipeline.analysis import curves, starts
-from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.analysis.agreement import Calibration, Quantiles
+from gmm_pipeline.analysis.deviations import Null
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, WORSE
 from gmm_pipeline.records.reading import Record

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from gmm_pipeline.analysis import agreement, columns_agreement
+from gmm_pipeline.analysis import agreement, columns_agreement, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.analysis.goodness import noise_of
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
@@ -146,7 +146,7 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
     calibration = agreement.calibration(sites, fitted, noise)
     null = None
     if not run.degenerate:
-        null = agreement.null_of(
+        null = deviations.null_of(
             calibration.largest,
             fitted,
             noise=noise,
