@@ -49,13 +49,14 @@ def without_ffmpeg(hide: Hide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 def test_each_extra_is_named_by_its_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"video", "report", "optuna", "sklearn"} <= set(project["optional-dependencies"])
+    assert {"video", "report", "optuna", "sklearn", "arviz"} <= set(project["optional-dependencies"])
     for package, extra in (
         ("imageio-ffmpeg", "video"),
         ("plotly", "report"),
         ("jinja2", "report"),
         ("hydra-optuna-sweeper", "optuna"),
         ("scikit-learn", "sklearn"),
+        ("arviz", "arviz"),
     ):
         assert program.extra_with(package) == extra
         assert not [one for one in project["dependencies"] if one.startswith(package)]

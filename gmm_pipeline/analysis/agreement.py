@@ -1,11 +1,7 @@
 """Do the data agree with the fitted mixture? Quantiles against quantiles, and the calibration of the CDF.
 
 Both need only the data and the answer; nothing is fitted again. Kolmogorov's band holds for a distribution that was
-fixed beforehand, while this one was fitted to the same data, which makes the deviation smaller. The deviation √n (F_n −
-F) is then a Gaussian process (Durbin 1973): white noise over F, without its projection on the scores ∂log p/∂θ of the
-fitted parameters, summed up to F(x). Its largest value is simulated, in milliseconds. The price: this holds for many
-data and an optimum of the likelihood; it does not account for an influential prior, nor for the choice of the number of
-components.
+fixed beforehand; how far a fitted one deviates is in `deviations`.
 
 Sample weights are counts: a datum of weight 3 is equivalent to three equal data.
 """
@@ -14,25 +10,33 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Real
+from jaxtyping import Float, Real
 
-from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import Mixture
 
 BISECTIONS = 100
 """Bisections that reduce an interval of doubles to neighbours, except next to zero, where nothing is drawn."""
 FARTHEST = 38.5
 """Standard deviations, beyond which Φ is below every double."""
-CELLS = 400
-"""Number of cells of equal probability over which the process is simulated."""
-CONTINUITY = 0.5826
-"""The largest value of a Wiener process between grid points, in √(width of a cell) (Broadie, Glasserman & Kou 1997)."""
 FEW_DATA = 50
 """Fewer observations are too few for the asymptotic theory."""
-LEAST_DATA = 10.0
-"""The parameters of a component with fewer are due to a prior or to chance: they do not count as fitted."""
-DEPENDENT = 1e-6
-"""Scores whose relative length after orthogonalisation is smaller than this are dependent on the others."""
+
+
+class Uniform(NamedTuple):
+    """The noise of one column as a distribution: uniform between the smallest and the largest datum."""
+
+    weight: float
+    """What the weights of the components lack to sum to one."""
+    low: float
+    high: float
+
+    def cdf(self, points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        """w₀ (x − low) / (high − low), from 0 to w₀."""
+        return self.weight * np.clip((points - self.low) / (self.high - self.low), 0.0, 1.0)
+
+    def density(self, points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+        """Of the noise alone: 1 / (high − low) within its range, and 0 beyond."""
+        return ((points >= self.low) & (points <= self.high)) / (self.high - self.low)
 
 
 class Sites(NamedTuple):
@@ -88,15 +92,6 @@ class Calibration(NamedTuple):
         return self.largest_step > 0.5 * self.largest and self.total * self.largest_step > 1.5
 
 
-class Null(NamedTuple):
-    """The distribution of √n D if the data were drawn from the mixture and the mixture fitted to them."""
-
-    fitted: float
-    """The value that √n D does not exceed with the level's probability."""
-    p_value: float
-    """Probability of a deviation at least as large as the observed one."""
-
-
 def sites_of(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"] | None) -> Sites:
     """Group the data of positive weight by value.
 
@@ -111,14 +106,15 @@ def sites_of(data: Real[np.ndarray, " n"], sample_weights: Real[np.ndarray, " n"
     return Sites(sites, np.bincount(which, counts[counted], minlength=len(sites)))
 
 
-def cdf(mixture: Mixture, points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
-    """F(x) = Σ_j w_j Φ((x − μ_j)/σ_j).
+def cdf(mixture: Mixture, points: Float[np.ndarray, " P"], noise: Uniform | None = None) -> Float[np.ndarray, " P"]:
+    """F(x) = Σ_j w_j Φ((x − μ_j)/σ_j), and that of the noise.
 
     Args:
-        mixture: K components, weights of sum one.
+        mixture: K components, weights of sum one, or of what the noise leaves.
         points: [P], x, in the unit of the mixture.
+        noise: None without noise.
     """
-    total = np.zeros(len(points))
+    total = np.zeros(len(points)) if noise is None else noise.cdf(points)
     for weight, loc, scale in zip(*mixture, strict=True):
         total += weight * _normal_cdf((points - loc) / scale)
     return total
@@ -129,25 +125,30 @@ def _normal_cdf(points: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
     return 0.5 * np.fromiter(map(math.erfc, (-points / math.sqrt(2.0)).tolist()), np.float64, len(points))
 
 
-def quantile(mixture: Mixture, probabilities: Float[np.ndarray, " P"]) -> Float[np.ndarray, " P"]:
+def quantile(
+    mixture: Mixture, probabilities: Float[np.ndarray, " P"], noise: Uniform | None = None
+) -> Float[np.ndarray, " P"]:
     """The inverse of the CDF, by bisection.
 
     Args:
-        mixture: with weights of sum one.
+        mixture: with weights of sum one, or of what the noise leaves.
         probabilities: between 0 and 1, exclusively.
+        noise: None without noise.
     """
     present = mixture.weights > 0.0
     reach = FARTHEST * mixture.scales[present]
-    low = np.full(len(probabilities), np.min(mixture.locs[present] - reach))
-    high = np.full(len(probabilities), np.max(mixture.locs[present] + reach))
+    ends = [np.min(mixture.locs[present] - reach), np.max(mixture.locs[present] + reach)]
+    if noise is not None:
+        ends = [min(ends[0], noise.low), max(ends[1], noise.high)]
+    low, high = (np.full(len(probabilities), end) for end in ends)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        above = cdf(mixture, middle) >= probabilities
+        above = cdf(mixture, middle, noise) >= probabilities
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     return 0.5 * (low + high)
 
 
-def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Quantiles:
+def quantiles(sites: Sites, mixture: Mixture, *, noise: Uniform | None = None, level: float, most: int) -> Quantiles:
     """Quantiles of the data against the mixture's, with a pointwise band for each.
 
     The i-th of n uniform data is Beta(i, n + 1 − i); with p = (i − ½)/n this is Beta(np + ½, n(1 − p) + ½), which also
@@ -156,6 +157,7 @@ def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Qua
     Args:
         sites: the data.
         mixture: fitted.
+        noise: None without noise.
         level: probability of the band, pointwise.
         most: number of quantiles, spaced evenly in normal scores, so that the tails are covered.
     """
@@ -176,20 +178,21 @@ def quantiles(sites: Sites, mixture: Mixture, *, level: float, most: int) -> Qua
     return Quantiles(
         probabilities,
         sites.values[chosen],
-        quantile(mixture, probabilities),
-        *(quantile(mixture, end) for end in ends),
+        quantile(mixture, probabilities, noise),
+        *(quantile(mixture, end, noise) for end in ends),
     )
 
 
-def calibration(sites: Sites, mixture: Mixture) -> Calibration:
+def calibration(sites: Sites, mixture: Mixture, noise: Uniform | None = None) -> Calibration:
     """The probability integral transform of the data, and the empirical CDF beside it.
 
     Args:
         sites: the data.
         mixture: fitted, in the unit of the data.
+        noise: None without noise.
     """
     after = np.cumsum(sites.counts) / sites.total
-    return Calibration(cdf(mixture, sites.values), np.append(0.0, after[:-1]), after, sites.total)
+    return Calibration(cdf(mixture, sites.values, noise), np.append(0.0, after[:-1]), after, sites.total)
 
 
 def kolmogorov(level: float) -> float:
@@ -197,72 +200,3 @@ def kolmogorov(level: float) -> float:
     from scipy.special import kolmogi
 
     return float(kolmogi(1.0 - level))
-
-
-def null_of(
-    largest: float,
-    mixture: Mixture,
-    *,
-    total: float,
-    equal_scales: bool,
-    level: float,
-    simulations: int,
-    seed: int,
-) -> Null:
-    """The distribution of √n D, and the p-value of the observed one, if the data were drawn from the fitted mixture.
-
-    Args:
-        largest: D.
-        mixture: fitted by maximum likelihood, no component degenerate.
-        total: n.
-        equal_scales: the components share one scale, so that there are fewer parameters.
-        level: of the bands.
-        simulations: of the process.
-        seed: of the simulations.
-    """
-    fitted = mixture.weights * total >= LEAST_DATA
-    suprema = np.sort(_suprema(mixture, fitted, equal_scales=equal_scales, simulations=simulations, seed=seed))
-    above = np.count_nonzero(suprema >= math.sqrt(total) * largest)
-    index = min(math.ceil(level * simulations), simulations - 1)
-    return Null(float(suprema[index]), (above + 1) / (simulations + 1))
-
-
-def _suprema(
-    mixture: Mixture, fitted: Bool[np.ndarray, " K"], *, equal_scales: bool, simulations: int, seed: int
-) -> Float[np.ndarray, " simulations"]:
-    """The largest absolute value of the process in each simulation; with no component fitted, of a Brownian bridge."""
-    middles = quantile(mixture, (np.arange(CELLS) + 0.5) / CELLS)
-    taken = np.concatenate([np.ones((1, CELLS)), scores(mixture, middles, fitted, equal_scales=equal_scales)]).T
-    basis, lengths, _ = np.linalg.svd(taken / np.linalg.norm(taken, axis=0), full_matrices=False)
-    basis = basis[:, lengths > DEPENDENT * lengths[0]]
-    noise = np.random.default_rng(seed).standard_normal((simulations, CELLS))
-    paths = np.cumsum(noise - (noise @ basis) @ basis.T, axis=1) / math.sqrt(CELLS)
-    return np.abs(paths).max(axis=1) + CONTINUITY / math.sqrt(CELLS)
-
-
-def scores(
-    mixture: Mixture, points: Float[np.ndarray, " P"], fitted: Bool[np.ndarray, " K"], *, equal_scales: bool
-) -> Float[np.ndarray, "parameters P"]:
-    """∂log p/∂θ of a datum, for weights, locs and scales.
-
-    The weights are taken one by one, though they sum to one: the superfluous direction, Σ_j w_j ∂log p/∂w_j = 1, is a
-    constant, which the process leaves out anyway.
-
-    Args:
-        mixture: of K components.
-        points: where.
-        fitted: the components whose parameters count; each has a positive weight.
-        equal_scales: one scale, of all components, instead of K.
-    """
-    _, all_responsibilities = portable.evaluate(*mixture, points)
-    weights, locs, scales = (values[fitted] for values in mixture)
-    responsibilities = all_responsibilities[fitted]
-    standardised = (points - locs[:, None]) / scales[:, None]
-    of_scales = responsibilities * (standardised**2 - 1.0) / scales[:, None]
-    return np.concatenate(
-        [
-            responsibilities / weights[:, None],
-            responsibilities * standardised / scales[:, None],
-            of_scales.sum(axis=0, keepdims=True) if equal_scales else of_scales,
-        ]
-    )

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from gmm_pipeline.analysis import agreement, columns_agreement
+from gmm_pipeline.analysis import agreement, columns_agreement, deviations
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records.reading import Record
 
@@ -26,15 +26,26 @@ class Goodness(NamedTuple):
 
 
 def can_be_judged(run: Record) -> bool:
-    """Whether the fit is a sound optimum without noise, and the data are few enough to evaluate quickly.
+    """Whether the fit is a sound optimum, of several columns without noise, with few enough data to evaluate quickly.
 
     Args:
         run: the record.
     """
     few = len(run.data) * len(run.fitted.locs) <= MOST_ELEMENTS
-    return bool(
-        run.finished and run.noise is None and run.metrics.get("barred") is None and run.metrics["converged"] and few
-    )
+    known = run.noise is None or run.data.ndim == 1
+    return bool(run.finished and known and run.metrics.get("barred") is None and run.metrics["converged"] and few)
+
+
+def noise_of(run: Record) -> agreement.Uniform | None:
+    """The noise of one column, over the range of the data that count; None without noise.
+
+    Args:
+        run: the record.
+    """
+    if run.noise is None:
+        return None
+    counted = run.data if run.sample_weights is None else run.data[run.sample_weights > 0.0]
+    return agreement.Uniform(run.noise.weight, float(counted.min()), float(counted.max()))
 
 
 def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | None:
@@ -54,13 +65,14 @@ def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | N
             return None
         calibrations = columns_agreement.marginals(run.data, counts, cast(MultivariateMixture, run.fitted))
         return Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)
-    fitted = cast(Mixture, run.fitted)
-    seen = agreement.calibration(agreement.sites_of(run.data, run.sample_weights), fitted)
+    fitted, noise = cast(Mixture, run.fitted), noise_of(run)
+    seen = agreement.calibration(agreement.sites_of(run.data, run.sample_weights), fitted, noise)
     if seen.total < agreement.FEW_DATA:
         return None
-    null = agreement.null_of(
+    null = deviations.null_of(
         seen.largest,
         fitted,
+        noise=noise,
         total=seen.total,
         equal_scales=run.equal_scales,
         level=float(run.config["level"]),

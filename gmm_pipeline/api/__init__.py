@@ -6,7 +6,7 @@
 | keywords → resolved config | `composing` |
 | config and data → answer | `fitting`, `sweeping`, `simulating`, with `bars` of progress |
 | answer → record and MLflow, and back | `keeping`, `keeping_sweeps`, `loading` |
-| answer → what a person asks of it | `results`, `sweeps`, `pictures` |
+| answer → what a person asks of it | `results`, `sweeps`, `pictures`, `exporting` |
 """
 
 import logging

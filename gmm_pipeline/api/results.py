@@ -28,6 +28,8 @@ from gmm_pipeline.stages.terminal import printed
 
 if TYPE_CHECKING:
     import pandas as pd
+    from arviz import InferenceData
+    from xarray import DataTree
 
 ASYMPTOTIC, BOOTSTRAP = METHODS = ("asymptotic", "bootstrap")
 
@@ -253,6 +255,20 @@ class Fit:
         file = report.output_of(cfg, self.record)
         write_text(file, report.page_of_run(cfg, self.record))
         return file
+
+    def to_arviz(self) -> "DataTree | InferenceData":
+        """The bootstrap replicates for ArviZ: a DataTree, or an InferenceData before ArviZ 1.
+
+        Its group `bootstrap` has what `standard_errors` has, with the dimensions `component` and `data_column`.
+        Replicates without a sound fit are left out, as they are from the errors; `draw` is the number of a replicate.
+        The group `observed_data` has the data.
+
+        Raises:
+            InputError: there was no bootstrap, no replicate has a sound fit, or the extra `arviz` is not installed.
+        """
+        from gmm_pipeline.api.exporting import replicates_of
+
+        return replicates_of(self._run, self.rows)
 
     def __repr__(self) -> str:
         return printed(partial(print_answer, self._run))

@@ -7,15 +7,16 @@ Since dashes distinguish components, the truth is a wide pale line under the fit
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.analysis import curves
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.pictures import pages, ticks
 from gmm_pipeline.pictures.pages import NOTE
 from gmm_pipeline.records.artifacts import History
@@ -29,11 +30,27 @@ TRUE_WIDTH = 3.5
 UNMATCHED = "0.45"
 REST: dict[str, Any] = {"color": "0.62", "linewidth": 0.7}
 """For components that are not named, since there are too many."""
+NOISE: dict[str, Any] = {"color": "0.35", "linewidth": 1.0}
 BARS: dict[str, Any] = {"fill": True, "facecolor": "0.91", "edgecolor": "0.75", "linewidth": 0.6}
+HEIGHTS = (0.6, 0.75, 0.65)
+"""Of the rows of `draw_traces`, as shares of the height of a page with one."""
 COLUMNS, COLUMNS_OF_NARROW = 3, 2
 """Panels in a row."""
 # A millionth of a nat is irrelevant; below it, rounding errors would fill half the picture.
 LEAST_EXCESS = 1e-6
+
+
+class Column(NamedTuple):
+    """Data of one column, as pictures show them."""
+
+    data: Real[np.ndarray, " n"]
+    """In `unit`."""
+    sample_weights: Real[np.ndarray, " n"] | None
+    """How often each datum counts; None for once each."""
+    name: str
+    """What the data are, for the axis."""
+    unit: str | None
+    """None for none."""
 
 
 def component_style(component: int) -> dict[str, Any]:
@@ -63,15 +80,48 @@ def with_unit(name: str, unit: str | None) -> str:
     return name if unit is None else f"{name} / {unit}"
 
 
-def rows_of(figure: Figure | SubFigure, heights: Sequence[float]) -> list[Axes]:
-    """Rows of axes that share x.
+def rows_of(figure: Figure | SubFigure) -> list[Axes]:
+    """Three rows of axes that share x, for `draw_traces`.
 
     Args:
         figure: a page is made as high as they need.
-        heights: of the rows, as shares of the height of a page with one.
     """
-    pages.stretch(figure, sum(heights))
-    return list(figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0])
+    pages.stretch(figure, sum(HEIGHTS))
+    return list(figure.subplots(len(HEIGHTS), 1, sharex=True, squeeze=False, height_ratios=HEIGHTS)[:, 0])
+
+
+def draw_traces(
+    rows: Sequence[Axes],
+    steps: Int[np.ndarray, " H"],
+    panels: Sequence[tuple[str, Float[np.ndarray, "H K"]]],
+    *,
+    sizes: Float[np.ndarray, " S"],
+    log_from: float,
+) -> None:
+    """Weights, and two more values of each component, over optimizer steps, with the legend of the figure.
+
+    Args:
+        rows: three, which may hold what lies under the lines.
+        steps: of the optimizer.
+        panels: label and values of each row; the first are the weights, the last are sizes.
+        sizes: all that the last row shows; those that are not finite or not positive do not count.
+        log_from: ratio of the sizes from which their axis is logarithmic.
+    """
+    weights = panels[0][1]
+    for axes, (label, values) in zip(rows, panels, strict=True):
+        traces = np.where(np.isfinite(values), values, np.nan).T
+        look: dict[str, Any] = {"marker": "o" if len(values) == 1 else "", "markersize": 3, "zorder": 3}
+        draw_components(axes, steps, traces, weights[-1], **look)
+        axes.set_ylabel(label, parse_math=False)
+    rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
+    known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    if known.size and known.max() > log_from * known.min():
+        rows[-1].set_yscale("log")
+        ticks.set_log_ticks(rows[-1])
+    ticks.set_step_axis(rows[-1], steps)
+    figure = pages.figure_of(rows[0])
+    figure.align_ylabels(rows)
+    pages.put_legend(figure, rows[0].get_legend_handles_labels()[0])
 
 
 def draw_bars(axes: Axes, bars: curves.Histogram, *, name: str, unit: str | None) -> None:
@@ -122,6 +172,12 @@ def draw_components(
         axes.plot(x, lines[component], label=f"{prefix}component {component}", **look, **style)
     for number, component in enumerate(named.others.tolist()):
         axes.plot(x, lines[component], label=None if number else named.rest, **REST)
+
+
+def draw_noise(axes: Axes, noise: Noise | None) -> None:
+    """The density of the noise, which is the same everywhere; nothing without noise."""
+    if noise is not None:
+        axes.axhline(math.exp(noise.log_joint), label="noise", **NOISE)
 
 
 def draw_excess(axes: Axes, history: History) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gmm_pipeline.analysis import curves, projections, starts
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, SAME_OPTIMUM, WORSE
 from gmm_pipeline.pictures import drawing, pages, ticks
 from gmm_pipeline.records.reading import Intervals
@@ -47,17 +48,19 @@ def draw_weights(
     fitted: AnyMixture,
     truth: AnyMixture | None,
     *,
+    noise: Noise | None = None,
     intervals: Intervals | None = None,
     unit: str | None,
     ax: Axes,
 ) -> Axes:
-    """Weight of each fitted component [K], with the true weights beside them where they are known.
+    """Weight of each fitted component [K] and of the noise, with the true weights beside them where they are known.
 
     A component of one column is named by its loc too.
 
     Args:
         fitted: the fitted mixture, its components in their order where there are intervals.
         truth: the mixture that made the data, or None; with another number of components it gets rows of its own.
+        noise: None without noise.
         intervals: of the fitted mixture, or None.
         unit: unit of the data, or None for none.
         ax: where to draw; a page gets a height for the number of rows.
@@ -68,9 +71,9 @@ def draw_weights(
     matched = len(true_weights) == len(fitted.locs)
     chosen, others, rest = curves.named(fitted.weights)
     names = [f"component {number}{_loc_labels(fitted, unit)[number]}" for number in chosen.tolist()]
-    names += [f"{rest}, together"] * bool(rest)
+    names += [f"{rest}, together"] * bool(rest) + ["noise"] * (noise is not None)
     rest_weight = [float(np.nansum(fitted.weights[others]))] * bool(rest)
-    weights = np.append(fitted.weights[chosen], rest_weight)
+    weights = np.concatenate([fitted.weights[chosen], rest_weight, [] if noise is None else [noise.weight]])
     heights = np.where(np.isfinite(weights), weights, 0.0)
     true_chosen = chosen if matched else curves.named(true_weights).chosen
     if truth is not None and not matched:
@@ -81,14 +84,18 @@ def draw_weights(
     if narrow:
         names = [name.replace(", loc ", ",\nloc ") for name in names]
     pages.stretch(pages.figure_of(ax), max(1.0, len(names) / 14) if len(names) > 6 else 0.25 + 0.12 * len(names))
-    colors = [drawing.component_style(component)["color"] for component in chosen.tolist()] + ["0.62"] * bool(rest)
+    colors = [drawing.component_style(component)["color"] for component in chosen.tolist()]
+    colors += [drawing.REST["color"]] * bool(rest) + [drawing.NOISE["color"]] * (noise is not None)
     outline = {"edgecolor": "black", "linewidth": 0.6, "label": "fitted"}
     if true_of_row:
         ax.barh(list(true_of_row), list(true_of_row.values()), height=0.72, color="0.85", label="true")
     ax.barh(np.arange(len(weights)), heights, height=0.36, color=colors, **outline)
     ends = heights.copy()
     if intervals is not None:
-        ends[: len(chosen)] = _draw_intervals(ax, weights[: len(chosen)], intervals, chosen)
+        unknown = [np.nan] * bool(rest)
+        lower = [*intervals.lower.weights[chosen], *unknown, *([] if noise is None else [noise.lower])]
+        upper = [*intervals.upper.weights[chosen], *unknown, *([] if noise is None else [noise.upper])]
+        ends = _draw_intervals(ax, weights, np.array(lower), np.array(upper), _interval_name(intervals))
     for row in range(len(names)):
         text, place = (f"{weights[row]:.3f}", ends[row]) if row < len(weights) else ("", 0.0)
         if row < len(weights) and np.isnan(weights[row]):
@@ -120,16 +127,19 @@ def _loc_labels(mixture: AnyMixture, unit: str | None) -> list[str]:
 
 
 def _draw_intervals(
-    axes: Axes, weights: Float[np.ndarray, " N"], intervals: Intervals, chosen: Int[np.ndarray, " N"]
+    axes: Axes,
+    weights: Float[np.ndarray, " N"],
+    lower: Float[np.ndarray, " N"],
+    upper: Float[np.ndarray, " N"],
+    label: str,
 ) -> Float[np.ndarray, " N"]:
     """Bars of the intervals of weights that have one; returns how far each row is drawn."""
-    lower, upper = intervals.lower.weights[chosen], intervals.upper.weights[chosen]
     rows = np.flatnonzero(np.isfinite(weights) & np.isfinite(lower) & np.isfinite(upper) & (upper > lower))
     reach = np.where(np.isfinite(weights), weights, 0.0)
     if rows.size:
         # A percentile interval need not hold the estimate.
         middle, half = 0.5 * (lower + upper)[rows], 0.5 * (upper - lower)[rows]
-        axes.errorbar(middle, rows, xerr=half, label=_interval_name(intervals), **INTERVAL)
+        axes.errorbar(middle, rows, xerr=half, label=label, **INTERVAL)
         reach[rows] = np.maximum(reach[rows], upper[rows])
     return reach
 

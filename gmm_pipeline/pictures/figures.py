@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.pictures import drawing, pages, ticks
+from gmm_pipeline.model.noise import Noise
+from gmm_pipeline.pictures import drawing, pages
 from gmm_pipeline.records.artifacts import History
 
 LOG_SCALES_FROM = 10.0
@@ -23,36 +24,30 @@ DEGENERATE: dict[str, Any] = {"marker": "X", "markersize": 7, "markeredgecolor":
 
 
 def draw_density(
-    data: Real[np.ndarray, " n"],
-    sample_weights: Real[np.ndarray, " n"] | None,
+    column: drawing.Column,
     fitted: Mixture | None,
     truth: Mixture | None,
     *,
     degenerate: Sequence[int] = (),
-    log_noise: float | None = None,
-    name: str,
-    unit: str | None,
+    noise: Noise | None = None,
     ax: Axes,
 ) -> Axes:
     """The data as a density histogram under the fitted mixture and its components [K], and the true ones if known.
 
     Args:
-        data: x, in `unit`.
-        sample_weights: how often each datum counts; None for once each.
+        column: the data.
         fitted: the fitted mixture; None draws the true one in its place.
         truth: the mixture that made the data, or None; pale, under the fitted one, matched to it in order of loc.
         degenerate: components, counted in order of loc, that are marked as degenerate.
-        log_noise: log density of the fitted mixture's noise; None without noise.
-        name: what the data are, for the axis.
-        unit: unit of the data, or None for none.
+        noise: of the fitted mixture; None without noise.
         ax: where to draw.
     """
-    bars = curves.histogram(data, sample_weights)
+    bars = curves.histogram(column.data, column.sample_weights)
     front, behind = (truth, None) if fitted is None else (fitted, truth)
     front, behind = (None if mixture is None else curves.in_order(mixture) for mixture in (front, behind))
     prefix = "true " if fitted is None else ""
     drawn: list[Float[np.ndarray, " G"]] = []
-    drawing.draw_bars(ax, bars, name=name, unit=unit)
+    drawing.draw_bars(ax, bars, name=column.name, unit=column.unit)
     points = curves.density_points(ax.get_xlim(), front, behind, base=400)
     if behind is not None:
         parts = curves.weighted_densities(behind, points)
@@ -64,10 +59,11 @@ def draw_density(
             ax.plot(points, part, label=label, **drawing.true_style(component, matched=matched))
     if front is not None:
         parts = curves.weighted_densities(front, points)
-        drawn.append(curves.mixture_density(parts, front.weights, log_noise))
+        drawn.append(curves.mixture_density(parts, front.weights, None if noise is None else noise.log_density))
         ax.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
-        if len(parts) > 1:
+        if len(parts) > 1 or noise is not None:
             drawing.draw_components(ax, points, parts, front.weights, always=degenerate, prefix=prefix)
+            drawing.draw_noise(ax, noise)
             _mark(ax, front, degenerate)
     top, highest = curves.density_top(bars, *drawn)
     ax.set_ylim(0.0, top)
@@ -119,23 +115,12 @@ def draw_parameter_traces(
     mixtures = cast(Mixture, history.mixtures)
     references = (np.empty(0),) * 3 if truth is None else curves.in_order(truth)
     matched = len(references[1]) == mixtures.locs.shape[1]
-    rows = drawing.rows_of(figure, (0.6, 0.75, 0.65))
-    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
-    for axes, label, values, reference in zip(rows, labels, mixtures, references, strict=True):
-        marker = "o" if len(values) == 1 else ""
+    rows = drawing.rows_of(figure)
+    for axes, reference in zip(rows, references, strict=True):
         for component, value in enumerate(reference):
             axes.axhline(value, label=None if component else "true", **drawing.true_style(component, matched=matched))
-        traces = np.where(np.isfinite(values), values, np.nan).T
-        look = {"marker": marker, "markersize": 3, "zorder": 3}
-        drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
-        axes.set_ylabel(label, parse_math=False)
-    rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
-    scales = np.append(mixtures.scales, references[2])
-    scales = scales[np.isfinite(scales) & (scales > 0.0)]
-    if scales.size and scales.max() > LOG_SCALES_FROM * scales.min():
-        rows[2].set_yscale("log")
-        ticks.set_log_ticks(rows[2])
-    ticks.set_step_axis(rows[2], history.steps)
-    figure.align_ylabels(rows)
-    pages.put_legend(figure, rows[0].get_legend_handles_labels()[0])
+    labels = ("weight", drawing.with_unit("loc", unit), drawing.with_unit("scale", unit))
+    panels = list(zip(labels, mixtures, strict=True))
+    sizes = np.append(mixtures.scales, references[2])
+    drawing.draw_traces(rows, history.steps, panels, sizes=sizes, log_from=LOG_SCALES_FROM)
     return rows

@@ -17,6 +17,7 @@ from gmm_pipeline.pictures import drawing, pages
 from gmm_pipeline.pictures.plane_doubts import draw_doubts
 from gmm_pipeline.pictures.planes import (
     MOST_POINTS,
+    Plane,
     draw_data,
     draw_ellipses,
     draw_plane,
@@ -40,39 +41,41 @@ BOX = 0.2
 """Half of the width that the components share at each column."""
 
 
-def draw_pairs(
-    data: Float[np.ndarray, "n d"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    truth: MultivariateMixture | None,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    columns: Sequence[str],
-    unit: str | None,
-    degenerate: Sequence[int] = (),
-    omitted: str = "",
-    figure: Figure | SubFigure,
-) -> list[Axes]:
+class Columns(NamedTuple):
+    """Data of several columns and the mixture that was fitted to them, as pictures show them."""
+
+    data: Float[np.ndarray, "n d"]
+    """Rows without a missing value."""
+    sample_weights: Float[np.ndarray, " n"] | None
+    """How often each datum counts; None for once each."""
+    fitted: MultivariateMixture
+    """The mixture, one component of which can be drawn."""
+    truth: MultivariateMixture | None
+    """The mixture that made the data; None if it is not known."""
+    responsibilities: Float[np.ndarray, "K n"]
+    """Of the components for each datum, and of the noise last, if there is any."""
+    names: Sequence[str]
+    unit: str | None
+    """Of all columns; None for none."""
+    omitted: str = ""
+    """Which observations are not shown; empty if all are."""
+
+
+def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figure | SubFigure) -> list[Axes]:
     """Each pair of columns with projected ellipses, and on the diagonal each column with its marginal densities.
 
     Args:
-        data: of d columns.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture.
-        truth: the mixture that made the data, or None.
-        responsibilities: of the components for each datum, and of the noise last, if there is any.
-        columns: their names.
-        unit: of the columns, or None for none.
+        columns: what is shown.
         degenerate: components that are marked as degenerate.
-        omitted: which observations are not shown, or nothing.
         figure: where to draw; a page is made almost as high as it is wide.
     """
+    data, sample_weights, fitted, truth, responsibilities = columns[:5]
     chosen = projections.separating_columns(fitted, MOST_COLUMNS)
     count, is_many = len(chosen), len(data) > MOST_POINTS
     narrow = pages.is_narrow(figure)
     longest = LONGEST_OF_NARROW if narrow else LONGEST_NAME
-    names = [_short(columns[int(column)], longest) for column in chosen]
-    labels = [label.replace(" / ", "\n/ ") if narrow else label for label in labels_of(names, unit)]
+    names = [_short(columns.names[int(column)], longest) for column in chosen]
+    labels = [label.replace(" / ", "\n/ ") if narrow else label for label in labels_of(names, columns.unit)]
     label_look: dict[str, Any] = {"parse_math": False, "fontsize": "small"}
     marginals = [projections.marginal(fitted, column) for column in chosen.tolist()]
     limits = [
@@ -114,8 +117,8 @@ def draw_pairs(
         pages.put_legend(figure, handles, title=title)
     else:
         figure.legend(handles=handles, loc="upper right", title=title, alignment="left")
-    kept = f"the {count} of {len(columns)} columns that separate the components most"
-    pages.note(figure, [kept if count < len(columns) else "", lost(fitted), omitted])
+    kept = f"the {count} of {len(columns.names)} columns that separate the components most"
+    pages.note(figure, [kept if count < len(columns.names) else "", lost(fitted), columns.omitted])
     return [axes for axes in grid.ravel() if axes.get_visible()]
 
 
@@ -136,111 +139,50 @@ def _draw_marginal(
     axes.spines["left"].set_visible(False)
 
 
-class Seen(NamedTuple):
-    """Two columns, or the two directions that separate the components best."""
-
-    matrix: Float[np.ndarray, "d 2"]
-    labels: Sequence[str]
-    explained: str
-    """What the axes are, for a legend; empty for columns."""
-
-
-def seen_on(fitted: MultivariateMixture, columns: Sequence[str], unit: str | None, *, narrow: bool = False) -> Seen:
-    """What a single picture of a mixture shows.
+def plane_of(columns: Columns, *, narrow: bool) -> Plane:
+    """What a single picture shows: the two columns, or the two directions that separate the components best.
 
     Args:
-        fitted: the mixture, one component of which can be drawn.
-        columns: their names.
-        unit: of the columns, or None for none.
+        columns: the data and the mixture.
         narrow: whether labels have to be short.
     """
-    if len(columns) == 2:
-        return Seen(np.eye(2), labels_of(columns, unit), "")
-    projection = projections.separating_directions(fitted)
-    explained = ";\naxes: sums of columns in\nstandard deviations\nwithin components"
-    return Seen(projection.matrix, direction_labels(projection, columns, narrow=narrow), explained)
+    if len(columns.names) == 2:
+        matrix, labels, explained = np.eye(2), labels_of(columns.names, columns.unit), ""
+    else:
+        projection = projections.separating_directions(columns.fitted)
+        matrix, labels = projection.matrix, direction_labels(projection, columns.names, narrow=narrow)
+        explained = ";\naxes: sums of columns in\nstandard deviations\nwithin components"
+    return Plane(
+        columns.data @ matrix,
+        columns.sample_weights,
+        projections.projected(columns.fitted, matrix),
+        None if columns.truth is None else projections.projected(columns.truth, matrix),
+        columns.responsibilities,
+        labels,
+        explained,
+        columns.omitted,
+    )
 
 
-def draw_columns(
-    data: Float[np.ndarray, "n d"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    truth: MultivariateMixture | None,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    columns: Sequence[str],
-    unit: str | None,
-    degenerate: Sequence[int] = (),
-    density: bool = True,
-    omitted: str = "",
-    ax: Axes,
-) -> Axes:
+def draw_columns(columns: Columns, *, degenerate: Sequence[int] = (), ax: Axes) -> Axes:
     """The data and the components on two columns, or on the two directions that separate the components best.
 
     Args:
-        data: of d columns, rows without a missing value.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture, one component of which can be drawn.
-        truth: the mixture that made the data, or None.
-        responsibilities: of the components for each datum, and of the noise last, if there is any.
-        columns: their names.
-        unit: of the columns, or None for none.
+        columns: what is shown.
         degenerate: components that are marked as degenerate.
-        density: whether lines of equal density are drawn; without them, it is a picture of the classification.
-        omitted: which observations are not shown, or nothing.
         ax: where to draw.
     """
-    seen = seen_on(fitted, columns, unit, narrow=pages.is_narrow(pages.figure_of(ax)))
-    return draw_plane(
-        data @ seen.matrix,
-        sample_weights,
-        projections.projected(fitted, seen.matrix),
-        None if truth is None else projections.projected(truth, seen.matrix),
-        responsibilities,
-        labels=seen.labels,
-        degenerate=degenerate,
-        density=density,
-        explained=seen.explained,
-        omitted=omitted,
-        ax=ax,
-    )
+    return draw_plane(plane_of(columns, narrow=pages.is_narrow(pages.figure_of(ax))), degenerate=degenerate, ax=ax)
 
 
-def draw_uncertainty(
-    data: Float[np.ndarray, "n d"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    columns: Sequence[str],
-    unit: str | None,
-    omitted: str = "",
-    ax: Axes,
-) -> Axes:
+def draw_uncertainty(columns: Columns, *, ax: Axes) -> Axes:
     """How uncertain the most probable component of each datum is, where `draw_columns` shows it.
 
     Args:
-        data: of d columns, rows without a missing value.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture, one component of which can be drawn.
-        responsibilities: of the components for each datum, and of the noise last, if there is any.
-        columns: their names.
-        unit: of the columns, or None for none.
-        omitted: which observations are not shown, or nothing.
+        columns: what is shown.
         ax: where to draw.
     """
-    seen = seen_on(fitted, columns, unit, narrow=pages.is_narrow(pages.figure_of(ax)))
-    projected = projections.projected(fitted, seen.matrix)
-    return draw_doubts(
-        data @ seen.matrix,
-        sample_weights,
-        projected,
-        responsibilities,
-        labels=seen.labels,
-        explained=seen.explained,
-        omitted=omitted,
-        ax=ax,
-    )
+    return draw_doubts(plane_of(columns, narrow=pages.is_narrow(pages.figure_of(ax))), ax=ax)
 
 
 def direction_labels(projection: projections.Projection, columns: Sequence[str], *, narrow: bool = False) -> list[str]:

@@ -1,18 +1,15 @@
 """How uncertain the component of each observation is, on two columns or directions of a mixture."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from gmm_pipeline.analysis import planes, projections
-from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.pictures import drawing, pages
-from gmm_pipeline.pictures.planes import FEW, MOST_POINTS, RADII, lost, set_window
+from gmm_pipeline.pictures import drawing
+from gmm_pipeline.pictures.planes import FEW, MOST_POINTS, RADII, Plane, begin, finish
 
 DOUBTS = (0.05, 0.2)
 """Uncertainties from which an observation is drawn as less certain."""
@@ -25,33 +22,17 @@ GRADES: tuple[dict[str, Any], ...] = (
 AROUND: dict[str, Any] = {"color": "0.35", "linewidth": 0.8, "zorder": 2}
 
 
-def draw_doubts(
-    data: Float[np.ndarray, "n 2"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    labels: Sequence[str],
-    explained: str = "",
-    omitted: str = "",
-    ax: Axes,
-) -> Axes:
-    """How uncertain the most probable component of each datum is, 1 − maxₖ rₖ, on two columns or directions.
+def draw_doubts(plane: Plane, *, ax: Axes) -> Axes:
+    """How uncertain the most probable component of each datum is, 1 − maxₖ rₖ.
 
     Args:
-        data: of the two.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture of the two.
-        responsibilities: of the components of the whole mixture for each datum.
-        labels: of both axes.
-        explained: what the axes are, for the legend.
-        omitted: which observations are not shown, or nothing.
+        plane: what is shown.
         ax: where to draw.
     """
-    window = planes.window_of(data, sample_weights, fitted)
-    weights = np.ones(len(data)) if sample_weights is None else np.asarray(sample_weights, np.float64)
-    doubts = 1.0 - responsibilities.max(axis=0)
-    set_window(ax, window)
+    data, fitted = plane.data, plane.fitted
+    weights = np.ones(len(data)) if plane.sample_weights is None else np.asarray(plane.sample_weights, np.float64)
+    doubts = 1.0 - plane.responsibilities.max(axis=0)
+    window = begin(plane, ax)
     handles: list[Artist] = []
     grades = np.searchsorted(DOUBTS, doubts, side="right")
     for grade, (look, text) in enumerate(zip(GRADES, GRADE_NAMES, strict=True)):
@@ -66,8 +47,5 @@ def draw_doubts(
         points = planes.outline(fitted.locs[component], fitted.covariances[component], RADII[-1]).T
         ax.plot(*points, **AROUND)
     handles.append(Line2D([], [], label="component, at 2\nstandard deviations", **AROUND))
-    ax.set_xlabel(labels[0], parse_math=False)
-    ax.set_ylabel(labels[1], parse_math=False)
-    pages.put_legend(ax, handles, title=f"uncertainty,\n1 − max responsibility{explained}")
-    pages.note(ax, [lost(fitted), drawing.outside(window.share_outside), omitted])
+    finish(plane, window, handles, "uncertainty,\n1 − max responsibility", ax)
     return ax

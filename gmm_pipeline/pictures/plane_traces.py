@@ -1,6 +1,6 @@
 """How a mixture of several columns moves in training: its weights, and how far each component is from its end."""
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,25 +26,14 @@ def draw_movements(history: History, truth: MultivariateMixture | None, *, figur
     """
     mixtures = cast(MultivariateMixture, history.mixtures)
     distances, sizes = movements.distances_from_end(mixtures), movements.sizes(mixtures)
-    rows = drawing.rows_of(figure, (0.6, 0.75, 0.65))
-    labels = ("weight", "distance of loc from its\nend / standard deviations", "size / size at the end")
+    rows = drawing.rows_of(figure)
     for component, weight in enumerate(() if truth is None else truth.weights):
         style = drawing.true_style(component, matched=False)
         rows[0].axhline(weight, label=None if component else "true", **style)
-    for axes, label, values in zip(rows, labels, (mixtures.weights, distances, sizes), strict=True):
-        traces = np.where(np.isfinite(values), values, np.nan).T
-        look: dict[str, Any] = {"marker": "o" if len(values) == 1 else "", "markersize": 3, "zorder": 3}
-        drawing.draw_components(axes, history.steps, traces, mixtures.weights[-1], **look)
-        axes.set_ylabel(label)
-    rows[0].set_ylim(0.0, min(rows[0].get_ylim()[1], 1.04))
+    labels = ("weight", "distance of loc from its\nend / standard deviations", "size / size at the end")
+    panels = list(zip(labels, (mixtures.weights, distances, sizes), strict=True))
+    drawing.draw_traces(rows, history.steps, panels, sizes=sizes.ravel(), log_from=LOG_SIZES_FROM)
     _set_distances(rows[1], distances)
-    known = sizes[np.isfinite(sizes) & (sizes > 0.0)]
-    if known.size and known.max() > LOG_SIZES_FROM * known.min():
-        rows[2].set_yscale("log")
-        ticks.set_log_ticks(rows[2])
-    ticks.set_step_axis(rows[2], history.steps)
-    figure.align_ylabels(rows)
-    pages.put_legend(figure, rows[0].get_legend_handles_labels()[0])
     return rows
 
 

@@ -6,7 +6,7 @@ component in all other pictures. Observations are drawn as pixels inside a vecto
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -43,6 +43,26 @@ AREA, UNCERTAIN_AREA = 12.0, 45.0
 """Area of an observation that is certain, and what is added to it for the most uncertain one, in points²."""
 FEW = 400
 """Beyond so many observations they are drawn smaller."""
+
+
+class Plane(NamedTuple):
+    """Two columns or directions of data and of the mixture that was fitted to them, as pictures show them."""
+
+    data: Float[np.ndarray, "n 2"]
+    sample_weights: Float[np.ndarray, " n"] | None
+    """How often each datum counts; None for once each."""
+    fitted: MultivariateMixture
+    """The mixture of the two."""
+    truth: MultivariateMixture | None
+    """The mixture that made the data, of the two; None if it is not known."""
+    responsibilities: Float[np.ndarray, "K n"]
+    """Of the components of the whole mixture for each datum, and of the noise last, if there is any."""
+    labels: Sequence[str]
+    """Of both axes."""
+    explained: str = ""
+    """What the axes are, for a legend; empty for columns."""
+    omitted: str = ""
+    """Which observations are not shown; empty if all are."""
 
 
 def draw_data(
@@ -244,52 +264,42 @@ def labels_of(columns: Sequence[str], unit: str | None) -> list[str]:
     return [drawing.with_unit(name, unit) for name in columns]
 
 
-def draw_plane(
-    data: Float[np.ndarray, "n 2"],
-    sample_weights: Float[np.ndarray, " n"] | None,
-    fitted: MultivariateMixture,
-    truth: MultivariateMixture | None,
-    responsibilities: Float[np.ndarray, "K n"],
-    *,
-    labels: Sequence[str],
-    degenerate: Sequence[int] = (),
-    density: bool = True,
-    explained: str = "",
-    omitted: str = "",
-    ax: Axes,
-) -> Axes:
-    """Two columns or directions of the data, with the fitted components and the lines of equal density.
+def draw_plane(plane: Plane, *, degenerate: Sequence[int] = (), ax: Axes) -> Axes:
+    """The data with the fitted components and the lines of equal density.
 
     Args:
-        data: of the two.
-        sample_weights: how often each datum counts; None for once each.
-        fitted: the mixture of the two.
-        truth: the mixture that made the data, of the two, or None.
-        responsibilities: of the components of the whole mixture for each datum, and of the noise last, if any.
-        labels: of both axes.
+        plane: what is shown.
         degenerate: components that are marked as degenerate.
-        density: whether lines of equal density are drawn.
-        explained: what the axes are, for the legend.
-        omitted: which observations are not shown, or nothing.
         ax: where to draw.
     """
-    window = planes.window_of(data, sample_weights, fitted)
-    set_window(ax, window)
-    draw_data(ax, data, responsibilities, sample_weights, n_components=len(fitted.locs))
-    noise = len(responsibilities) > len(fitted.locs)
-    own = sample_weights
+    data, fitted = plane.data, plane.fitted
+    n_components, is_many = len(fitted.locs), len(data) > MOST_POINTS
+    window = begin(plane, ax)
+    draw_data(ax, data, plane.responsibilities, plane.sample_weights, n_components=n_components)
+    noise = len(plane.responsibilities) > n_components
+    own = plane.sample_weights
     if noise:  # lines of equal density enclose what the components claim
-        own = responsibilities[:-1].sum(axis=0) * (1.0 if sample_weights is None else sample_weights)
-    if density:
-        draw_contours(ax, fitted, data, own, window)
-    if truth is not None:
-        draw_truth(ax, truth, halo=len(data) > MOST_POINTS)
-    draw_ellipses(ax, fitted, degenerate=degenerate, halo=len(data) > MOST_POINTS)
-    ax.set_xlabel(labels[0], parse_math=False)
-    ax.set_ylabel(labels[1], parse_math=False)
-    marks: dict[str, Any] = {"degenerate": degenerate, "truth": truth is not None, "noise": noise}
-    handles = handles_of(fitted, len(data), contours=density, **marks)
-    title = f"component: weight;\nellipses at 1 and 2\nstandard deviations{explained}"
-    pages.put_legend(ax, handles, title=title)
-    pages.note(ax, [lost(fitted), drawing.outside(window.share_outside), omitted])
+        own = plane.responsibilities[:-1].sum(axis=0) * (1.0 if own is None else own)
+    draw_contours(ax, fitted, data, own, window)
+    if plane.truth is not None:
+        draw_truth(ax, plane.truth, halo=is_many)
+    draw_ellipses(ax, fitted, degenerate=degenerate, halo=is_many)
+    handles = handles_of(fitted, len(data), degenerate=degenerate, truth=plane.truth is not None, noise=noise)
+    title = "component: weight;\nellipses at 1 and 2\nstandard deviations"
+    finish(plane, window, handles, title, ax)
     return ax
+
+
+def begin(plane: Plane, ax: Axes) -> planes.Window:
+    """Set the limits and the labels of the axes of a plane, and return its window."""
+    window = planes.window_of(plane.data, plane.sample_weights, plane.fitted)
+    set_window(ax, window)
+    ax.set_xlabel(plane.labels[0], parse_math=False)
+    ax.set_ylabel(plane.labels[1], parse_math=False)
+    return window
+
+
+def finish(plane: Plane, window: planes.Window, handles: Sequence[Artist], title: str, ax: Axes) -> None:
+    """Put the legend of a plane, and remarks on what it does not show."""
+    pages.put_legend(ax, handles, title=f"{title}{plane.explained}")
+    pages.note(ax, [lost(plane.fitted), drawing.outside(window.share_outside), plane.omitted])

@@ -14,6 +14,7 @@ from gmm_pipeline.model.natural import Mixture, MultivariateMixture, is_finite
 from gmm_pipeline.pictures import (
     agreement_figures,
     classification_figures,
+    drawing,
     estimate_figures,
     figures,
     pairs_figure,
@@ -52,7 +53,7 @@ def pictures_of(run: Record) -> dict[str, Picture]:
     intervals = None if surest is None else surest.intervals
     found["loss"] = _on_axes(figures.draw_loss, run.history)
     found["weights"] = _on_axes(
-        estimate_figures.draw_weights, run.fitted, run.truth, intervals=intervals, unit=run.unit
+        estimate_figures.draw_weights, run.fitted, run.truth, noise=run.noise, intervals=intervals, unit=run.unit
     )
     if starts.worth_drawing(run.restarts):
         found["restarts"] = _on_axes(estimate_figures.draw_restarts, run.restarts)
@@ -83,15 +84,15 @@ def _on_figure(draw: Callable[..., Any], *values: Any, **named: Any) -> Picture:
 
 def _of_numbers(run: Record) -> dict[str, Picture]:
     fitted, truth = cast(Mixture, run.fitted), cast(Mixture | None, run.truth)
-    seen, labels = (run.data, run.sample_weights, fitted), {"name": run.data_info["name"], "unit": run.unit}
-    marks: dict[str, Any] = {"degenerate": run.degenerate, "log_noise": run.log_noise}
+    column = drawing.Column(run.data, run.sample_weights, run.data_info["name"], run.unit)
+    marks: dict[str, Any] = {"degenerate": run.degenerate, "noise": run.noise}
     found = {
-        "fitted_density": _on_axes(figures.draw_density, *seen, truth, **marks, **labels),
+        "fitted_density": _on_axes(figures.draw_density, column, fitted, truth, **marks),
         "parameter_traces": _on_figure(figures.draw_parameter_traces, run.history, truth, unit=run.unit),
     }
-    if len(fitted.locs) > 1 and is_finite(fitted) and run.noise is None:
-        found["classification"] = _on_axes(classification_figures.draw_classification, *seen, **labels)
-        found["uncertainty"] = _on_axes(classification_figures.draw_uncertainty, *seen, **labels)
+    if len(fitted.locs) + (run.noise is not None) > 1 and is_finite(fitted):
+        found["classification"] = _on_axes(classification_figures.draw_classification, column, fitted, noise=run.noise)
+        found["uncertainty"] = _on_axes(classification_figures.draw_uncertainty, column, fitted, noise=run.noise)
     return found
 
 
@@ -102,17 +103,15 @@ def _of_columns(run: Record) -> dict[str, Picture]:
     run = run.of_complete_rows
     if planes.lost(fitted) or not len(run.data):
         return found
-    responsibilities = run.responsibilities
-    everything = run.data, run.sample_weights, fitted, truth, responsibilities
-    named: dict[str, Any] = {"columns": columns, "unit": run.unit, "degenerate": run.degenerate, "omitted": omitted}
-    found["fitted_density"] = _on_axes(pairs_figure.draw_columns, *everything, **named)
+    everything = pairs_figure.Columns(
+        run.data, run.sample_weights, fitted, truth, run.responsibilities, columns, run.unit, omitted
+    )
+    found["fitted_density"] = _on_axes(pairs_figure.draw_columns, everything, degenerate=run.degenerate)
     if len(columns) > 2:
-        found["pairs"] = _on_figure(pairs_figure.draw_pairs, *everything, **named)
+        found["pairs"] = _on_figure(pairs_figure.draw_pairs, everything, degenerate=run.degenerate)
         found["parallel_coordinates"] = _on_axes(pairs_figure.draw_parallel, fitted, columns=columns)
-    seen = run.data, run.sample_weights, fitted
-    if len(fitted.locs) > 1:
-        labels = {"columns": columns, "unit": run.unit, "omitted": omitted}
-        found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, *seen, responsibilities, **labels)
+    if len(everything.responsibilities) > 1:
+        found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, everything)
     agreeing: dict[str, Any] = {"level": float(run.config["level"]), "omitted": omitted}
     own = run.without_noise
     compared = own.data, own.sample_weights, own.fitted

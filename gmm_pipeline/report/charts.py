@@ -6,7 +6,8 @@ from typing import Any, cast
 import numpy as np
 
 from gmm_pipeline.analysis import curves, starts
-from gmm_pipeline.analysis.agreement import Calibration, Null, Quantiles
+from gmm_pipeline.analysis.agreement import Calibration, Quantiles
+from gmm_pipeline.analysis.deviations import Null
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, WORSE
 from gmm_pipeline.records.reading import Record
@@ -67,6 +68,9 @@ def density(run: Record) -> Chart:
     if rest:
         others = of_components[unnamed].sum(axis=0)
         traces.append(line_of(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
+    if run.noise is not None:
+        of_noise = np.full(len(points), math.exp(run.noise.log_joint))
+        traces.append(line_of(x, of_noise, "noise", {"color": "--muted", "width": 1}))
     traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
         traces,

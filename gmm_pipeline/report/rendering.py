@@ -28,7 +28,7 @@ PICTURES = {
     "parallel_coordinates": "Locs of the components column by column, with a bar of one standard deviation",
     "loss": "Loss above its least over the optimizer's steps",
     "parameter_traces": "Weights, locs and scales of the components over the optimizer's steps",
-    "weights": "Weight of each component with its interval",
+    "weights": "Weight of each component, and of the noise if there is any, with its interval",
     "mahalanobis": "Squared distances of the data from each component against quantiles of chi-square",
     "marginals": "Empirical less fitted cumulative distribution function of each column",
     "restarts": "How far below the best each start ended",

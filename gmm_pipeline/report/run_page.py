@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from gmm_pipeline.analysis import agreement, columns_agreement
+from gmm_pipeline.analysis import agreement, columns_agreement, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.analysis.goodness import noise_of
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.reading import Record, read_checked
@@ -139,16 +140,16 @@ class Agreement(NamedTuple):
 
 
 def _of_numbers(run: Record, settings: Settings) -> Agreement:
-    own = run.without_noise
-    fitted = cast(Mixture, own.fitted)
-    sites = agreement.sites_of(own.data, own.sample_weights)
-    quantiles = agreement.quantiles(sites, fitted, level=settings.level, most=settings.quantiles)
-    calibration = agreement.calibration(sites, fitted)
+    fitted, noise = cast(Mixture, run.fitted), noise_of(run)
+    sites = agreement.sites_of(run.data, run.sample_weights)
+    quantiles = agreement.quantiles(sites, fitted, noise=noise, level=settings.level, most=settings.quantiles)
+    calibration = agreement.calibration(sites, fitted, noise)
     null = None
     if not run.degenerate:
-        null = agreement.null_of(
+        null = deviations.null_of(
             calibration.largest,
             fitted,
+            noise=noise,
             total=calibration.total,
             equal_scales=run.equal_scales,
             level=settings.level,
@@ -161,7 +162,7 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
         "calibration": charts.calibrated(calibration, null, agreement.kolmogorov(settings.level), settings.level),
     }
     finding = verdicts.agreement(run, calibration, null, quantiles, settings.level)
-    return Agreement(_as_compared(run, finding), drawn, ONE_COLUMN)
+    return Agreement(finding, drawn, ONE_COLUMN)
 
 
 def _as_compared(run: Record, finding: verdicts.Finding) -> verdicts.Finding:

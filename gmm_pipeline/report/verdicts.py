@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Null, Quantiles, kolmogorov
+from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Quantiles, kolmogorov
 from gmm_pipeline.analysis.columns_agreement import Distances, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
+from gmm_pipeline.analysis.deviations import Null
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 from gmm_pipeline.records.reading import Record

@@ -1,6 +1,6 @@
 """One line on whether the data look like draws of the fitted mixture; the report has the details.
 
-The p-value is that of `analysis.agreement`, with the numbers of `conf/report.yaml`, so that terminal and page
+The p-value is that of `analysis.deviations`, with the numbers of `conf/report.yaml`, so that terminal and page
 agree. It holds for many observations and at an optimum; otherwise nothing is printed.
 """
 

@@ -20,34 +20,20 @@ def check_noise(cfg: DictConfig, log_prior: Plugin, dataset: Dataset) -> None:
     Raises:
         InputError: which key.
     """
-    if dataset.n_incomplete:
-        raise InputError(
-            "noise",
-            expected=f"none where rows have missing cells, as {dataset.n_incomplete:,} of {dataset.name} have",
-            came=str(cfg.noise),
-            remedy="Use data.missing=drop.",
-        )
-    if over_sticks(log_prior):
-        raise InputError(
-            "prior",
-            expected="one that is not over broken sticks, where there is noise",
-            came=log_prior.function.__name__,
-            remedy="Use prior=dirichlet, or noise=none.",
-        )
-    if cfg.likelihood_ratio:
-        raise InputError(
-            "likelihood_ratio",
-            expected="0 where there is noise, since the test draws from the components alone",
-            came=str(cfg.likelihood_ratio),
-            remedy="Use criterion=bic, or noise=none.",
-        )
-    if cfg.n_components == "auto" and cfg.criterion == "sbic":
-        raise InputError(
-            "criterion",
-            expected="aic, bic, icl or held_out where there is noise, of which the learning coefficients are not known",
-            came="sbic",
-            remedy="Use criterion=bic, or noise=none.",
-        )
+    incomplete = f"none where rows have missing cells, as {dataset.n_incomplete:,} of {dataset.name} have"
+    sticks = "one that is not over broken sticks, where there is noise"
+    tested = "0 where there is noise, since the test draws from the components alone"
+    unknown = "aic, bic, icl or held_out where there is noise, of which the learning coefficients are not known"
+    by_bic = "Use criterion=bic, or noise=none."
+    singular = cfg.n_components == "auto" and cfg.criterion == "sbic"
+    for refused, key, expected, came, remedy in (
+        (dataset.n_incomplete, "noise", incomplete, cfg.noise, "Use data.missing=drop."),
+        (over_sticks(log_prior), "prior", sticks, log_prior.function.__name__, "Use prior=dirichlet, or noise=none."),
+        (cfg.likelihood_ratio, "likelihood_ratio", tested, cfg.likelihood_ratio, by_bic),
+        (singular, "criterion", unknown, cfg.criterion, by_bic),
+    ):
+        if refused:
+            raise InputError(key, expected=expected, came=str(came), remedy=remedy)
 
 
 def volume_of(dataset: Dataset, kind: str) -> float:

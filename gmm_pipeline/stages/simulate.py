@@ -92,11 +92,12 @@ def save(cfg: DictConfig, dataset: Dataset) -> None:
     )
     if cfg.figures.formats and isinstance(dataset.truth, Mixture):
         from gmm_pipeline.pictures import figures, pages
+        from gmm_pipeline.pictures.drawing import Column
 
         with drawing(f"The data are in {shown(output)}."):
             paper = pages.Paper(cfg.figures.size, cfg.figures.font_size, cfg.figures.style)
-            labels = {"name": dataset.name, "unit": dataset.unit}
-            page = paper.on_axes(figures.draw_density, dataset.data, None, None, dataset.truth, **labels)
+            column = Column(dataset.data, None, dataset.name, dataset.unit)
+            page = paper.on_axes(figures.draw_density, column, None, dataset.truth)
             stem = output.with_name(f"{output.stem}_histogram")
             paths = pages.save_figure(page, stem, formats=cfg.figures.formats, dpi=cfg.figures.dpi)
         terminal.say(*(f"picture: {shown(path)}" for path in paths))

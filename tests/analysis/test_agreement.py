@@ -7,7 +7,7 @@ import pytest
 from conftest import ROUNDING_64
 from scipy import stats
 
-from gmm_pipeline.analysis import agreement
+from gmm_pipeline.analysis import agreement, deviations
 from gmm_pipeline.model.mixture import Mixture
 
 NORMAL = Mixture(np.array([1.0]), np.array([2.0]), np.array([0.5]))
@@ -15,6 +15,10 @@ MIXTURE = Mixture(np.array([0.25, 0.0, 0.75]), np.array([-2.0, 0.0, 3.0]), np.ar
 BOTH = np.ones(2, bool)
 LEVEL = 0.95
 SIMULATIONS = 4000
+
+
+NOISE = agreement.Uniform(0.2, -5.0, 7.0)
+BESIDE_NOISE = Mixture(np.array([0.3, 0.5]), np.array([-2.0, 3.0]), np.array([0.5, 1.5]))
 
 
 def data_of(n, seed=0):
@@ -32,6 +36,16 @@ def test_cdf_and_quantile_are_those_of_scipy_and_each_others_inverse():
     )
     found = agreement.cdf(MIXTURE, agreement.quantile(MIXTURE, probabilities))
     np.testing.assert_allclose(found, probabilities, rtol=1e-9)  # a quantile's last bit is worth more in a tail
+
+
+def test_the_noise_is_uniform_over_its_range():
+    points = np.linspace(-8.0, 12.0, 201)
+    normals = 0.3 * stats.norm(-2.0, 0.5).cdf(points) + 0.5 * stats.norm(3.0, 1.5).cdf(points)
+    expected = normals + 0.2 * stats.uniform(-5.0, 12.0).cdf(points)
+    np.testing.assert_allclose(agreement.cdf(BESIDE_NOISE, points, NOISE), expected, rtol=ROUNDING_64)
+    probabilities = np.array([1e-9, 0.001, 0.1, 0.5, 0.9, 0.999])
+    found = agreement.cdf(BESIDE_NOISE, agreement.quantile(BESIDE_NOISE, probabilities, NOISE), NOISE)
+    np.testing.assert_allclose(found, probabilities, rtol=1e-9)
 
 
 def test_deviation_is_that_of_scipys_kolmogorov_test():
@@ -80,7 +94,7 @@ def test_quantiles_of_many_data_keep_both_ends():
 
 def suprema(mixture, *, fitted=True, equal_scales=False):
     parts = mixture.weights > 0.0 if fitted else np.zeros(len(mixture.weights), bool)
-    return agreement._suprema(mixture, parts, equal_scales=equal_scales, simulations=SIMULATIONS, seed=1)
+    return deviations._suprema(mixture, parts, equal_scales=equal_scales, simulations=SIMULATIONS, seed=1)
 
 
 def error_of_quantile(sample, level):
@@ -122,7 +136,7 @@ def test_draws_of_the_fitted_mixture_are_judged_as_often_as_the_level_says():
         fitted = Mixture(np.ones(1), np.array([data.mean()]), np.array([data.std()]))
         found = agreement.calibration(agreement.sites_of(data, None), fitted)
         p_values.append(
-            agreement.null_of(
+            deviations.null_of(
                 found.largest, fitted, total=400.0, equal_scales=False, level=LEVEL, simulations=200, seed=0
             ).p_value
         )
@@ -136,10 +150,11 @@ def test_components_that_say_the_same_have_a_null_too():
     assert np.median(found) == pytest.approx(np.median(suprema(NORMAL)), rel=0.02)
 
 
-def test_scores_are_the_slopes_of_the_log_density():
+@pytest.mark.parametrize("noise", [None, NOISE])
+def test_scores_are_the_slopes_of_the_log_density(noise):
     points, step = np.linspace(-4.0, 8.0, 13), 1e-6
-    two = Mixture(*(values[[0, 2]] for values in MIXTURE))
-    found = agreement.scores(two, points, BOTH, equal_scales=False)
+    two = Mixture(*(values[[0, 2]] for values in MIXTURE)) if noise is None else BESIDE_NOISE
+    found = deviations.scores(two, points, BOTH, noise=noise, equal_scales=False)
     row = 0
     for field in Mixture._fields:
         for component in range(2):
@@ -147,22 +162,25 @@ def test_scores_are_the_slopes_of_the_log_density():
             for sign in (1.0, -1.0):
                 moved = getattr(two, field).copy()
                 moved[component] += sign * step
-                ends.append(log_density(two._replace(**{field: moved}), points))
+                ends.append(log_density(two._replace(**{field: moved}), points, noise))
             np.testing.assert_allclose(found[row], (ends[0] - ends[1]) / (2.0 * step), rtol=1e-5, atol=1e-7)
             row += 1
-    together = agreement.scores(two, points, BOTH, equal_scales=True)
+    together = deviations.scores(two, points, BOTH, noise=noise, equal_scales=True)
     np.testing.assert_allclose(together[-1], found[-2] + found[-1], rtol=ROUNDING_64)
 
 
-def log_density(mixture, points):
-    """Of weights that need not sum to one."""
-    return np.log(sum(w * stats.norm.pdf(points, loc, scale) for w, loc, scale in zip(*mixture, strict=True)))
+def log_density(mixture, points, noise):
+    """Of weights that need not sum to one without noise, which has what they lack."""
+    density = sum(w * stats.norm.pdf(points, loc, scale) for w, loc, scale in zip(*mixture, strict=True))
+    if noise is not None:
+        density = density + (1.0 - mixture.weights.sum()) * stats.uniform.pdf(points, -5.0, 12.0)
+    return np.log(density)
 
 
 def test_parameters_of_components_on_next_to_no_data_are_not_fitted():
     light = Mixture(np.array([0.998, 0.001, 0.001]), np.array([2.0, 9.0, -4.0]), np.array([0.5, 1.0, 2.0]))
     judged = {"equal_scales": False, "level": LEVEL, "simulations": SIMULATIONS, "seed": 1}
-    few, many = (agreement.null_of(0.0, light, total=total, **judged) for total in (1_000.0, 100_000.0))
-    alone = agreement.null_of(0.0, NORMAL, total=1_000.0, **judged)
+    few, many = (deviations.null_of(0.0, light, total=total, **judged) for total in (1_000.0, 100_000.0))
+    alone = deviations.null_of(0.0, NORMAL, total=1_000.0, **judged)
     assert many.fitted < few.fitted == pytest.approx(alone.fitted, rel=0.01)
     assert few.p_value == 1.0

@@ -6,6 +6,7 @@ from scipy import optimize, stats
 
 from gmm_pipeline.analysis import classes, curves
 from gmm_pipeline.model.natural import Mixture
+from gmm_pipeline.model.noise import Noise
 
 EQUAL = Mixture(np.array([0.2, 0.8]), np.array([-1.0, 3.0]), np.array([1.5, 1.5]))
 NESTED = Mixture(np.array([0.5, 0.5]), np.array([0.0, 0.5]), np.array([1.0, 4.0]))
@@ -28,6 +29,20 @@ def test_a_wide_component_is_most_probable_on_both_sides():
     expected = [optimize.root_scalar(difference, bracket=ends).root for ends in ((-9.0, 0.0), (0.0, 9.0))]
     np.testing.assert_allclose(classes.borders(NESTED, (-9.0, 9.0)), expected, atol=1e-9)
     assert not classes.borders(NESTED, (-0.5, 0.5)).size
+
+
+def test_a_component_ends_where_the_noise_is_as_dense():
+    one, noise = Mixture(np.array([0.9]), np.array([3.0]), np.array([1.5])), Noise(0.1, -np.log(20.0))
+    half = 1.5 * np.sqrt(2.0 * np.log(0.9 / (1.5 * np.sqrt(2.0 * np.pi)) / (0.1 / 20.0)))
+    np.testing.assert_allclose(classes.borders(one, (-9.0, 9.0), noise), [3.0 - half, 3.0 + half], atol=1e-9)
+    data = np.array([-8.0, 3.0, 3.1, 8.5])
+    labels, doubts = classes.uncertainty(one, data, noise)
+    assert labels.tolist() == [-1, 0, 0, -1]
+    of_component = 0.9 * stats.norm.pdf(data, 3.0, 1.5)
+    np.testing.assert_allclose(doubts, np.minimum(of_component, 0.005) / (of_component + 0.005), rtol=1e-9)
+    bars = curves.histogram(data, None)
+    stacked = classes.stacked(data, None, one, bars, noise)
+    np.testing.assert_allclose(stacked @ np.diff(bars.edges), [0.5, 0.5])
 
 
 def test_uncertainty_is_the_probability_of_all_others():

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 import gmm_pipeline as gmm
+from gmm_pipeline.analysis import goodness
 
 CONCENTRATION = 2.0
 STEP = 1e-4
@@ -143,6 +144,13 @@ def test_planted_noise_is_found(case):
     assert np.mean(COMPONENTS[names == -1] == -1) > 0.9
 
 
+def test_of_one_column_it_is_said_whether_the_data_agree(case):
+    said = [clause for clause in case.fit.verdict if "Kolmogorov" in clause]
+    assert len(said) == (case.data.ndim == 1)
+    if said:
+        assert goodness.noise_of(case.fit._run) == (case.fit.noise.weight, case.data.min(), case.data.max())
+
+
 def test_a_mixture_with_noise_is_copied_but_not_drawn_from(case):
     mixture = case.fit.mixture
     np.testing.assert_array_equal(gmm.labels(copy.deepcopy(mixture), case.data), case.fit.labels)
@@ -159,6 +167,7 @@ def test_with_a_bootstrap_the_interval_of_the_noise_is_that_of_the_replicates():
     np.testing.assert_allclose([fit.noise.lower, fit.noise.upper], 1.0 - np.append(upper.weights, lower.weights))
     # The error of an error of 100 replicates is 7 %.
     np.testing.assert_allclose(fit.noise.standard_error, fit.standard_errors.weights[0], rtol=0.35)
+    np.testing.assert_allclose(fit.to_arviz()["bootstrap"]["noise_weight"].std(ddof=1), fit.noise.standard_error)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from papers import PAPER
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.analysis.starts import worth_drawing
 from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 from gmm_pipeline.pictures import drawing, estimate_figures, figures, pages
+from gmm_pipeline.pictures.drawing import Column
 from gmm_pipeline.records.reading import Intervals
 
 TWO = Mixture(np.array([0.2, 0.8]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
@@ -51,7 +53,7 @@ def test_few_components_are_all_named_and_of_many_the_heavy_ones():
 
 def test_legends_of_fifty_components_fit_beside_the_picture():
     data = np.linspace(0.0, 50.0, 200)
-    figure = PAPER.on_axes(figures.draw_density, data, None, MANY, None, name="x", unit=None)
+    figure = PAPER.on_axes(figures.draw_density, Column(data, None, "x", None), MANY, None)
     assert labels(figure) == ["data", "fitted mixture", *(f"component {k}" for k in range(3)), "47 below 1 %"]
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
@@ -65,12 +67,12 @@ def test_legends_of_fifty_components_fit_beside_the_picture():
 
 def test_degenerate_components_are_marked_on_the_axis():
     figure = PAPER.on_axes(
-        figures.draw_density, np.linspace(-5.0, 9.0, 50), None, TWO, None, degenerate=[1], name="x", unit=None
+        figures.draw_density, Column(np.linspace(-5.0, 9.0, 50), None, "x", None), TWO, None, degenerate=[1]
     )
     (mark,) = [line for line in figure.axes[0].lines if line.get_marker() == "X"]
     assert np.asarray(mark.get_xdata()).tolist() == [5.0]
     assert "degenerate" in labels(figure)
-    sound = PAPER.on_axes(figures.draw_density, np.linspace(-5.0, 9.0, 50), None, TWO, None, name="x", unit=None)
+    sound = PAPER.on_axes(figures.draw_density, Column(np.linspace(-5.0, 9.0, 50), None, "x", None), TWO, None)
     assert "degenerate" not in labels(sound)
 
 
@@ -87,6 +89,19 @@ def test_weights_have_bars_where_their_intervals_are_known():
     np.testing.assert_allclose(segment, [[0.7, 1.0], [0.9, 1.0]])
     none = PAPER.on_axes(estimate_figures.draw_weights, TWO, None, unit=None)
     assert not bars_of(none) and not none.legends
+
+
+def test_the_noise_has_a_bar_and_a_line():
+    noise = Noise(0.1, -np.log(20.0), lower=0.05, upper=0.2)
+    own = TWO._replace(weights=0.9 * TWO.weights)
+    figure = PAPER.on_axes(estimate_figures.draw_weights, own, None, noise=noise, intervals=INTERVALS, unit=None)
+    assert [row.get_text() for row in figure.axes[0].get_yticklabels()][2:] == ["noise"]
+    np.testing.assert_allclose(bars_of(figure)[-1], [[0.05, 2.0], [0.2, 2.0]])
+    figure = PAPER.on_axes(
+        figures.draw_density, Column(np.linspace(-5.0, 9.0, 50), None, "x", None), own, None, noise=noise
+    )
+    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "noise"]
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), 0.1 / 20.0)
 
 
 def test_replicates_are_counted_or_owned_up_to():

@@ -17,6 +17,7 @@ from PIL import Image
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import drawing, estimate_figures, figures, pages, ticks
+from gmm_pipeline.pictures.drawing import Column
 from gmm_pipeline.records.artifacts import History
 
 
@@ -73,8 +74,8 @@ def test_all_pictures_draw_without_a_warning(shape, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         drawn = {
-            "data": PAPER.on_axes(figures.draw_density, data, None, None, truth, name="x", unit="mm"),
-            "density": PAPER.on_axes(figures.draw_density, data, None, fitted, truth, name="x", unit="mm"),
+            "data": PAPER.on_axes(figures.draw_density, Column(data, None, "x", "mm"), None, truth),
+            "density": PAPER.on_axes(figures.draw_density, Column(data, None, "x", "mm"), fitted, truth),
             "loss": PAPER.on_axes(figures.draw_loss, history),
             "traces": PAPER.on_figure(figures.draw_parameter_traces, history, truth, unit="mm"),
             "weights": PAPER.on_axes(estimate_figures.draw_weights, fitted, truth, unit="mm"),
@@ -100,7 +101,7 @@ def test_a_diverged_history_draws_without_a_warning(n_records, tmp_path):
                 PAPER.on_axes(figures.draw_loss, History(history.steps, losses, lost)),
                 PAPER.on_axes(figures.draw_loss, History(history.steps, np.full(n_records, np.nan), lost)),
                 PAPER.on_figure(figures.draw_parameter_traces, History(history.steps, losses, lost), TWO, unit=None),
-                PAPER.on_axes(figures.draw_density, draws(TWO, 50), None, nothing, TWO, name="x", unit=None),
+                PAPER.on_axes(figures.draw_density, Column(draws(TWO, 50), None, "x", None), nothing, TWO),
                 PAPER.on_axes(estimate_figures.draw_weights, nothing, TWO, unit=None),
             ]
         ):
@@ -110,7 +111,7 @@ def test_a_diverged_history_draws_without_a_warning(n_records, tmp_path):
 @pytest.mark.parametrize("fitted", [TWO, mixture([1, 5, 1], [-2, 5, 7], [1.1, 2, 1e-4])], ids=["broad", "spike"])
 def test_drawn_density_holds_all_its_mass(fitted):
     data = np.append(draws(TWO, 3000), [-12.0, 18.0])
-    figure = PAPER.on_axes(figures.draw_density, data, None, fitted, TWO, name="x", unit=None)
+    figure = PAPER.on_axes(figures.draw_density, Column(data, None, "x", None), fitted, TWO)
     # The far data keep the whole mixture inside the picture.
     assert mass(line(figure, "fitted mixture")) == pytest.approx(1.0, abs=2e-3)
     assert mass(line(figure, "true mixture")) == pytest.approx(1.0, abs=2e-3)
@@ -151,7 +152,7 @@ def test_outliers_take_no_bars_and_are_owned_up_to():
     bars = curves.histogram(data, None)
     assert bars.edges[0] > -30.0 and bars.edges[-1] < 40.0
     assert bars.share_outside == pytest.approx(2.0 / 10_002.0, rel=1e-6)
-    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="x", unit=None)
+    figure = PAPER.on_axes(figures.draw_density, Column(data, None, "x", None), None, None)
     assert "0.02 % of the data outside" in figure.get_suptitle()
 
 
@@ -215,10 +216,10 @@ def test_traces_and_true_lines_share_a_colour_in_order_of_loc():
 
 def test_labels_carry_name_and_unit():
     data = draws(TWO, 50)
-    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="Waiting time in $", unit="km/s")
+    figure = PAPER.on_axes(figures.draw_density, Column(data, None, "Waiting time in $", "km/s"), None, None)
     assert figure.axes[0].get_xlabel() == "Waiting time in $ / km/s"
     assert figure.axes[0].get_ylabel() == "density / (km/s)⁻¹"
-    figure = PAPER.on_axes(figures.draw_density, data, None, None, None, name="x", unit=None)
+    figure = PAPER.on_axes(figures.draw_density, Column(data, None, "x", None), None, None)
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("x", "density")
 
 
@@ -229,7 +230,7 @@ def test_components_stay_distinct_beyond_the_palette():
 
 def test_legend_stays_off_the_axes():
     twelve = SHAPES["twelve components"][0]
-    figure = PAPER.on_axes(figures.draw_density, draws(twelve, 500), None, twelve, twelve, name="x", unit=None)
+    figure = PAPER.on_axes(figures.draw_density, Column(draws(twelve, 500), None, "x", None), twelve, twelve)
     figure.canvas.draw()
     axes, legend = figure.axes[0].get_window_extent(), figure.legends[0].get_window_extent()
     assert legend.x0 >= axes.x1
@@ -250,10 +251,11 @@ from pathlib import Path
 import numpy as np
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.pictures import figures
+from gmm_pipeline.pictures.drawing import Column
 from gmm_pipeline.pictures.pages import Paper, save_figure
 fitted = Mixture(np.array([0.25, 0.75]), np.array([-2.0, 5.0]), np.array([1.0, 2.0]))
 paper = Paper((6.4, 3.6), 9.0, "default")
-page = paper.on_axes(figures.draw_density, np.arange(9.0), None, fitted, fitted, name="x", unit="s")
+page = paper.on_axes(figures.draw_density, Column(np.arange(9.0), None, "x", "s"), fitted, fitted)
 save_figure(page, Path(sys.argv[1]) / "fit", formats=["png", "svg", "pdf"], dpi=50)
 """
 

@@ -17,6 +17,7 @@ from test_sweep_figures import seeds_and_components
 
 from gmm_pipeline.analysis import sweep_answers
 from gmm_pipeline.analysis.candidates import Point
+from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.pictures import (
     classification_figures,
     estimate_figures,
@@ -26,30 +27,32 @@ from gmm_pipeline.pictures import (
     plane_traces,
     sweep_figures,
 )
+from gmm_pipeline.pictures.drawing import Column
 from gmm_pipeline.pictures.selection_figure import draw_selection
 
 THREE, FOUR = mixture([1, 5, 2], [-2e4, 5e4, 9e4], [1.1e4, 2e4, 4e3]), several_columns.mixture(4)
-X = draws(THREE, 200)
+X = Column(draws(THREE, 200), None, "velocity", "km/s")
 DATA, RESPONSIBILITIES = several_columns.draws(FOUR, 200)
-LABELS = {"name": "velocity", "unit": "km/s"}
-COLUMNS = {"columns": ["sepal_length", "sepal_width", "petal_length", "petal_width"], "unit": "cm"}
+IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+COLUMNS = pairs_figure.Columns(DATA, None, FOUR, FOUR, RESPONSIBILITIES, IRIS, "cm")
+NOISE = Noise(0.1, -12.0)
 CANDIDATES = [Point(k, False, 1e3 / k + k, None, None) for k in range(1, 17)]
 LONG = history_towards(THREE)._replace(steps=86 * np.arange(30))
 ON_AXES = {
-    "density": (figures.draw_density, (X, None, THREE, THREE), LABELS),
-    "classification": (classification_figures.draw_classification, (X, None, THREE), LABELS),
-    "uncertainty": (classification_figures.draw_uncertainty, (X, None, THREE), LABELS),
+    "density": (figures.draw_density, (X, THREE, THREE), {}),
+    "classification": (classification_figures.draw_classification, (X, THREE), {"noise": NOISE}),
+    "uncertainty": (classification_figures.draw_uncertainty, (X, THREE), {"noise": NOISE}),
     "loss": (figures.draw_loss, (LONG,), {}),
-    "weights": (estimate_figures.draw_weights, (THREE, THREE), {"unit": "km/s"}),
+    "weights": (estimate_figures.draw_weights, (THREE, THREE), {"unit": "km/s", "noise": NOISE}),
     "selection": (draw_selection, (CANDIDATES, "bic", 3), {}),
-    "plane": (pairs_figure.draw_columns, (DATA, None, FOUR, FOUR, RESPONSIBILITIES), COLUMNS),
-    "doubts": (pairs_figure.draw_uncertainty, (DATA, None, FOUR, RESPONSIBILITIES), COLUMNS),
+    "plane": (pairs_figure.draw_columns, (COLUMNS,), {}),
+    "doubts": (pairs_figure.draw_uncertainty, (COLUMNS,), {}),
     "sweep": (sweep_figures.draw_information_criterion, (seeds_and_components(ks=range(1, 8)), "bic"), {}),
 }
 ON_FIGURE = {
     "traces": (figures.draw_parameter_traces, (LONG, THREE), {"unit": "km/s"}),
     "movements": (plane_traces.draw_movements, (several_columns.history_towards(FOUR), None), {}),
-    "pairs": (pairs_figure.draw_pairs, (DATA, None, FOUR, None, RESPONSIBILITIES), COLUMNS),
+    "pairs": (pairs_figure.draw_pairs, (COLUMNS._replace(truth=None),), {}),
     "final loss": (
         sweep_figures.draw_final_loss,
         (sweep_answers.settings_of(seeds_and_components(ks=range(1, 6)), "bic"),),
@@ -110,7 +113,7 @@ def test_a_tall_legend_of_somebody_else_stands_below_the_axes():
     figure = Figure(figsize=(5.0, 4.0), layout="constrained")
     axes = figure.subplots()
     twenty = mixture(np.ones(14), 4.0 * np.arange(14), np.ones(14))
-    figures.draw_density(draws(twenty, 300), None, twenty, None, ax=axes, **LABELS)
+    figures.draw_density(X._replace(data=draws(twenty, 300)), twenty, None, ax=axes)
     figure.draw_without_rendering()
     assert axes.get_legend().get_window_extent().y1 <= axes.get_window_extent().y0
 

@@ -26,13 +26,17 @@ from gmm_pipeline.pictures import (
 from gmm_pipeline.records.reading import Intervals
 
 TWO, FIVE = mixture(2), mixture(5)
-NAMES = ("a", "b", "c", "d", "e")
+NAMES = tuple("abcdefghi")
 
 
-def plane(n=300, **changes):
-    data, responsibilities = draws(TWO, n)
-    told = {"truth": None, "labels": ["a / cm", "b / cm"], **changes}
-    return PAPER.on_axes(planes.draw_plane, data, None, TWO, responsibilities=responsibilities, **told)
+def columns_of(fitted, n, truth=None):
+    data, responsibilities = draws(fitted, n)
+    return pairs_figure.Columns(data, None, fitted, truth, responsibilities, NAMES[: data.shape[1]], "cm")
+
+
+def plane(n=300, truth=None, degenerate=(), **changes):
+    shown = pairs_figure.plane_of(columns_of(TWO, n, truth), narrow=False)._replace(**changes)
+    return PAPER.on_axes(planes.draw_plane, shown, degenerate=degenerate)
 
 
 def ellipses(axes, component):
@@ -84,8 +88,7 @@ def test_legend_and_labels_name_what_is_drawn():
 
 def test_an_unfinished_component_is_left_out_of_a_picture():
     broken = TWO._replace(locs=np.where(np.arange(3)[:, None] == 1, np.nan, TWO.locs))
-    data, responsibilities = draws(TWO, 50)
-    (axes,) = PAPER.on_axes(planes.draw_plane, data, None, broken, None, responsibilities, labels=["a", "b"]).axes
+    (axes,) = plane(50, fitted=broken).axes
     assert [len(ellipses(axes, component)) for component in range(3)] == [2, 0, 2]
 
 
@@ -101,13 +104,11 @@ def test_lines_of_equal_density_enclose_their_shares_of_the_data():
 
 
 def test_pairs_have_a_panel_for_each_pair_and_limits_that_agree():
-    data, responsibilities = draws(FIVE, 200)
-    told = {"columns": NAMES, "unit": "cm"}
-    figure = PAPER.on_figure(pairs_figure.draw_pairs, data, None, FIVE, FIVE, responsibilities, **told)
+    figure = PAPER.on_figure(pairs_figure.draw_pairs, columns_of(FIVE, 200, FIVE))
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert len(shown) == 15
     grid = np.array(figure.axes).reshape(5, 5)
-    assert [axes.get_xlabel() for axes in grid[-1]] == [f"{name} / cm" for name in NAMES]
+    assert [axes.get_xlabel() for axes in grid[-1]] == [f"{name} / cm" for name in NAMES[:5]]
     for column in range(5):
         assert len({grid[row, column].get_xlim() for row in range(column, 5)}) == 1
     for row, column in ((3, 1), (4, 0)):
@@ -120,9 +121,7 @@ def test_pairs_have_a_panel_for_each_pair_and_limits_that_agree():
 
 def test_pairs_show_the_columns_that_separate_most_and_say_so():
     wide = mixture(9)
-    data, responsibilities = draws(wide, 100)
-    told = {"columns": list("abcdefghi"), "unit": None}
-    figure = PAPER.on_figure(pairs_figure.draw_pairs, data, None, wide, None, responsibilities, **told)
+    figure = PAPER.on_figure(pairs_figure.draw_pairs, columns_of(wide, 100)._replace(unit=None))
     between = np.average((wide.locs - wide.weights @ wide.locs) ** 2, axis=0, weights=wide.weights)
     within = wide.weights @ np.diagonal(wide.covariances, axis1=1, axis2=2)
     best = sorted(np.argsort(between / within)[-6:])
@@ -131,16 +130,13 @@ def test_pairs_show_the_columns_that_separate_most_and_say_so():
 
 
 def test_the_projection_draws_all_components_within_named_directions():
-    data, responsibilities = draws(FIVE, 100)
-    (axes,) = PAPER.on_axes(
-        pairs_figure.draw_columns, data, None, FIVE, None, responsibilities, columns=NAMES, unit=None
-    ).axes
+    (axes,) = PAPER.on_axes(pairs_figure.draw_columns, columns_of(FIVE, 100)).axes
     assert [len(ellipses(axes, component)) for component in range(3)] == [2, 2, 2]
     assert set("abcde") & set(axes.get_xlabel())
 
 
 def test_parallel_coordinates_stand_at_the_standardised_locs():
-    (axes,) = PAPER.on_axes(pairs_figure.draw_parallel, FIVE, columns=NAMES).axes
+    (axes,) = PAPER.on_axes(pairs_figure.draw_parallel, FIVE, columns=NAMES[:5]).axes
     mean = FIVE.weights @ FIVE.locs
     second = FIVE.weights @ (FIVE.locs**2 + np.diagonal(FIVE.covariances, axis1=1, axis2=2))
     heights = [line.get_ydata() for line in axes.lines if line.get_label().startswith("component")]
@@ -193,7 +189,7 @@ def test_weights_and_replicates_of_several_columns_are_drawn():
     intervals = Intervals(*ends, level=0.95, method="bootstrap")
     (axes,) = PAPER.on_axes(estimate_figures.draw_weights, FIVE, FIVE, intervals=intervals, unit=None).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["component 0", "component 1", "component 2"]
-    told = {"intervals": intervals, "asymptotic": intervals, "columns": NAMES, "unit": "cm"}
+    told = {"intervals": intervals, "asymptotic": intervals, "columns": NAMES[:5], "unit": "cm"}
     figure = PAPER.on_figure(estimate_figures.draw_bootstrap, shaken, FIVE, FIVE, **told)
     labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert labels[0] == "weight"
@@ -207,16 +203,15 @@ def test_agreement_has_a_panel_for_each_component_and_a_line_for_each_column():
     distances = PAPER.on_figure(agreement_figures.draw_mahalanobis, *seen, responsibilities, level=0.95)
     shown = [axes for axes in distances.axes if axes.get_visible()]
     assert [axes.get_title().split(",")[0] for axes in shown] == ["component 0", "component 1", "component 2"]
-    marginals = PAPER.on_axes(agreement_figures.draw_marginals, *seen, columns=NAMES, level=0.95)
+    marginals = PAPER.on_axes(agreement_figures.draw_marginals, *seen, columns=NAMES[:5], level=0.95)
     texts = [text.get_text().split(":")[0] for text in marginals.legends[0].get_texts()]
-    assert texts[1:] == list(NAMES)
+    assert texts[1:] == list(NAMES[:5])
 
 
 def test_observations_are_counted_by_how_uncertain_they_are():
-    data, responsibilities = draws(TWO, 300)
-    told = {"columns": ["a", "b"], "unit": "cm"}
-    (axes,) = PAPER.on_axes(pairs_figure.draw_uncertainty, data, None, TWO, responsibilities, **told).axes
-    doubts = 1.0 - responsibilities.max(axis=0)
+    columns = columns_of(TWO, 300)
+    (axes,) = PAPER.on_axes(pairs_figure.draw_uncertainty, columns).axes
+    data, doubts = columns.data, 1.0 - columns.responsibilities.max(axis=0)
     drawn = [one.get_offsets() for one in axes.collections if isinstance(one, PathCollection)]
     assert len(drawn) == 3
     for offsets, (low, high) in zip(drawn, ((-1.0, 0.05), (0.05, 0.2), (0.2, 1.0)), strict=True):
