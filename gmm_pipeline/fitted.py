@@ -7,8 +7,9 @@
     sample(fit, 1000, seed=1)
 
 Data can be anything that NumPy reads as numbers: lists, arrays, columns of data frames. For a mixture of several
-columns, which has `covariances`, they are a table with a row per datum, its columns in the order of the fit. Anything
-else raises an `InputError`, which is a ValueError. Nothing here needs a config or JAX settings.
+columns, which has `covariances`, they are a table with a row per datum, its columns in the order of the fit. A fit with
+`data.missing=marginalise` takes rows with missing values, as NaN, and judges them by the others. Anything else raises
+an `InputError`, which is a ValueError. Nothing here needs a config or JAX settings.
 """
 
 import operator
@@ -88,9 +89,7 @@ def responsibilities(mixture: "HasComponents", data: Any) -> Float[np.ndarray, "
         InputError: `mixture` is none, or `data` are not finite numbers of its columns.
     """
     components = _components(mixture)
-    return portable.evaluate(
-        *components, _numbers(_picked(mixture, data), _n_columns(components)), _log_noise(mixture)
-    )[1].T
+    return portable.evaluate(*components, _data_of(mixture, data, components), _log_noise(mixture))[1].T
 
 
 def labels(mixture: "HasComponents", data: Any) -> Int[np.ndarray, " n"]:
@@ -153,7 +152,13 @@ def draws(mixture: "HasComponents", n: int, seed: int) -> tuple[Float[np.ndarray
 
 def _chunks(mixture: "HasComponents", data: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     components = _components(mixture)
-    return portable.chunks(*components, _numbers(_picked(mixture, data), _n_columns(components)), _log_noise(mixture))
+    return portable.chunks(*components, _data_of(mixture, data, components), _log_noise(mixture))
+
+
+def _data_of(
+    mixture: "HasComponents", data: Any, components: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> Float[np.ndarray, "n ..."]:
+    return _numbers(_picked(mixture, data), _n_columns(components), gaps=getattr(mixture, "marginalises", False))
 
 
 def _log_noise(mixture: Any) -> float | None:
@@ -244,7 +249,7 @@ def _picked(mixture: "HasComponents", data: Any) -> Any:
     )
 
 
-def _numbers(data: Any, n_columns: int | None) -> Float[np.ndarray, "n ..."]:
+def _numbers(data: Any, n_columns: int | None, *, gaps: bool = False) -> Float[np.ndarray, "n ..."]:
     """Data in float64, checked to be finite numbers: in one dimension, or rows of so many columns."""
     try:
         values = np.asarray(data)
@@ -260,8 +265,12 @@ def _numbers(data: Any, n_columns: int | None) -> Float[np.ndarray, "n ..."]:
         first = values.ravel()[0]
         raise _no_data(n_columns, f"{type(first).__name__} {first!r}")
     numbers = values.astype(np.float64)
-    masked = np.ma.getmaskarray(data) if isinstance(data, np.ma.MaskedArray) else False
-    bad = np.unique(np.nonzero(~np.isfinite(numbers) | masked)[0])
+    if isinstance(data, np.ma.MaskedArray):
+        numbers[np.ma.getmaskarray(data)] = np.nan
+    unusable = ~np.isfinite(numbers)
+    if gaps and n_columns is not None:  # one value of a row is enough
+        unusable = np.isinf(numbers).any(axis=1) | np.isnan(numbers).all(axis=1)
+    bad = np.unique(np.nonzero(unusable)[0])
     if len(bad):
         raise _no_data(n_columns, f"{len(bad)} that are missing, NaN or infinite, the first at index {bad[0]}")
     return numbers

@@ -19,6 +19,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateMixture
 from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.records.artifacts import Assignments
+from gmm_pipeline.records.columns import MARGINALISE
 from gmm_pipeline.records.files import write_text
 from gmm_pipeline.records.reading import Errors, Record
 from gmm_pipeline.stages import report
@@ -111,6 +112,11 @@ class Fit:
         """Names of the columns, as far as they have names."""
         data = self._run.data_info
         return tuple(data.get("columns") or [name for name in [data.get("column")] if name is not None])
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether rows with missing values are fitted, and labelled, by those that they have."""
+        return self.config["data"].get("missing") == MARGINALISE
 
     @property
     def standard_errors(self) -> AnyErrors:

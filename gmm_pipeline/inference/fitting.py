@@ -25,7 +25,6 @@ from jaxtyping import Array, Bool, Float
 from gmm_pipeline.inference import em, tracing
 from gmm_pipeline.inference.families.noisy import equal_odds
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, HistoryEntry
-from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import (
     Unconstrained,
@@ -170,7 +169,7 @@ def get_loss(
     return loss_func(get_params_func(state), data)
 
 
-def parts_of(inputs: StartInputs, laid_out: Blocks, plan: FitPlan) -> Parts:
+def parts_of(inputs: StartInputs, laid_out: Any, plan: FitPlan) -> Parts:
     """The loss and the optimizer of one run, in nats.
 
     Args:
@@ -254,7 +253,7 @@ class Moment(NamedTuple):
 
 
 def advance(
-    carried: Carried, inputs: StartInputs, laid_out: Blocks, moment: Moment, *, plan: FitPlan
+    carried: Carried, inputs: StartInputs, laid_out: Any, moment: Moment, *, plan: FitPlan
 ) -> tuple[Carried, HistoryEntry]:
     """One step, and the history entry from before it moved; a fit that has converged, or does so here, does not move.
 

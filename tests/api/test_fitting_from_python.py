@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 import gmm_pipeline as gmm
 from gmm_pipeline.records.files import read_json
@@ -254,3 +255,16 @@ def test_columns_that_hold_no_numbers_are_named() -> None:
     mixed = pd.DataFrame({"a": [1.0, 2.0, 4.0, 8.0], "kind": list("xyxy"), "is_long": [True, False, True, False]})
     with pytest.warns(UserWarning, match="Columns that hold no numbers are not used: kind, is_long"):
         assert gmm.fit(mixed, **ALONE).columns == ("a",)
+
+
+def test_rows_with_gaps_are_labelled_by_a_fit_of_such_rows() -> None:
+    rows = pd.DataFrame({"a": [1.0, 1.5, 2.0, np.nan, 9.0, 9.5], "b": [0.0, 0.7, 0.2, 0.4, 5.0, 5.5]})
+    fit = gmm.fit(rows, covariance="diagonal", overrides=["data.missing=marginalise"], **ALONE)
+    np.testing.assert_array_equal(fit.predict(rows), fit.labels)
+    sds = np.sqrt(np.diagonal(fit.covariances[0]))
+    np.testing.assert_allclose(
+        fit.log_density([[np.nan, 0.4]]), stats.norm.logpdf(0.4, fit.locs[0, 1], sds[1]), rtol=1e-9
+    )
+    for row in ([np.nan, np.nan], [np.inf, 0.0]):
+        with pytest.raises(gmm.InputError, match="data: expected rows of 2 finite numbers"):
+            fit.predict([row])
