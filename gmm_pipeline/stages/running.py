@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -111,7 +112,7 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def drawing(kept: str) -> Iterator[None]:
-    """Report the failure of a requested picture in one message.
+    """Say what exists although a requested picture failed, below the traceback, which nothing else would keep.
 
     Args:
         kept: what exists all the same, as a sentence.
@@ -124,6 +125,7 @@ def drawing(kept: str) -> Iterator[None]:
     except (InputError, OSError):
         raise
     except Exception as error:
+        traceback.print_exception(error)
         raise RunFailed(f"A picture failed: {type(error).__name__}: {error}. {kept}") from error
 
 

@@ -10,10 +10,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from gmm_pipeline.analysis.candidates import chosen_row
+from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.records import artifacts, reading
 from gmm_pipeline.records.files import read_json, write_columns, write_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import pictures
+from gmm_pipeline.stages.running import drawing
 
 ALWAYS = {"classification", "fitted_density", "loss", "parameter_traces", "uncertainty", "weights"}
 CONFIG = OmegaConf.create(
@@ -82,3 +84,10 @@ def test_a_picture_that_fails_costs_no_fit(selected, tmp_path):
     record = shutil.copytree(selected, tmp_path / "record")
     (record / artifacts.HISTORY).unlink()
     assert "A picture failed: FileNotFoundError" in pictures.picture(CONFIG, record, Timings(0.0))
+
+
+def test_a_mistake_of_ours_in_a_picture_is_traced(capsys):
+    with pytest.raises(RunFailed, match=r"A picture failed: KeyError: 'bars'\. The data are there\."):
+        with drawing("The data are there."):
+            raise KeyError("bars")
+    assert "Traceback" in capsys.readouterr().err
