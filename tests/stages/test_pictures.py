@@ -87,7 +87,7 @@ def test_a_picture_that_fails_costs_no_fit(selected, tmp_path):
 
 
 def test_a_mistake_of_ours_in_a_picture_is_traced(capsys):
-    with pytest.raises(RunFailed, match=r"A picture failed: KeyError: 'bars'\. The data are there\."):
-        with drawing("The data are there."):
-            raise KeyError("bars")
+    said = r"A picture failed: KeyError: 'bars'\. The data are there\."
+    with pytest.raises(RunFailed, match=said), drawing("The data are there."):
+        raise KeyError("bars")
     assert "Traceback" in capsys.readouterr().err
