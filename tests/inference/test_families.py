@@ -29,6 +29,8 @@ N, D, K = 120, 3, 3
 SHEARED = RNG.normal(size=(3, D, D)) * 0.4 + np.eye(D)
 DATA = np.concatenate([RNG.normal(size=(N // 3, D)) @ SHEARED[k] + 2.5 * RNG.normal(size=D) for k in range(3)])
 COUNTS = np.ones(N)
+HEIGHT = jax.jit(multivariate_log_likelihood)
+SLOPES = jax.jit(jax.grad(multivariate_log_likelihood))
 
 
 @pytest.fixture(autouse=True)
@@ -113,11 +115,11 @@ def test_the_density_is_that_of_scipy(kind):
         diagonal = np.diagonal(mixture.covariances, axis1=1, axis2=2)
         mixture = mixture._replace(covariances=diagonal[..., None] * np.eye(D))
     parameters = jax.tree.map(jnp.asarray, parameters_of(mixture, kind))
-    by_datum = jax.vmap(partial(joint_loglikes, parameters))(jnp.asarray(DATA))
+    by_datum = jax.jit(jax.vmap(joint_loglikes, (None, 0)))(parameters, jnp.asarray(DATA))
     for k, (weight, loc, covariance) in enumerate(zip(*mixture, strict=True)):
         expected = np.log(weight) + stats.multivariate_normal.logpdf(DATA, loc, covariance)
         np.testing.assert_allclose(by_datum[:, k], expected, rtol=1e-10)
-    found = multivariate_log_likelihood(parameters, in_rows(jnp.asarray(DATA), jnp.asarray(COUNTS)))
+    found = HEIGHT(parameters, in_rows(jnp.asarray(DATA), jnp.asarray(COUNTS)))
     np.testing.assert_allclose(found, log_likelihood(mixture, DATA), rtol=1e-11)
     for leaf, back in zip(mixture, constrain_multivariate(parameters), strict=True):
         np.testing.assert_allclose(back, leaf, rtol=1e-9, atol=1e-12)
@@ -127,8 +129,8 @@ def test_blocks_of_rows_do_not_change_the_sums():
     many = np.tile(DATA, (40, 1))
     parameters = jax.tree.map(jnp.asarray, parameters_of(a_mixture(), Kind.FULL))
     assert in_rows(jnp.asarray(many), jnp.ones(len(many))).data.shape[0] > 1
-    whole = jax.grad(multivariate_log_likelihood)(parameters, in_rows(jnp.asarray(many), jnp.ones(len(many))))
-    once = jax.grad(multivariate_log_likelihood)(parameters, in_rows(jnp.asarray(DATA), jnp.asarray(COUNTS)))
+    whole = SLOPES(parameters, in_rows(jnp.asarray(many), jnp.ones(len(many))))
+    once = SLOPES(parameters, in_rows(jnp.asarray(DATA), jnp.asarray(COUNTS)))
     for leaf, part in zip(jax.tree.leaves(whole), jax.tree.leaves(once), strict=True):
         np.testing.assert_allclose(leaf, 40 * part, rtol=1e-9, atol=1e-8)
 
@@ -140,9 +142,9 @@ def test_sums_of_runs_computed_at_once_are_those_of_each(times, runs, monkeypatc
     parameters = jax.tree.map(jnp.asarray, parameters_of(a_mixture(), Kind.FULL))
     several = jax.tree.map(lambda leaf: jnp.stack([leaf * (1.0 + 0.1 * run) for run in range(runs)]), parameters)
     blocks = in_rows(jnp.asarray(np.tile(DATA, (times, 1))), jnp.ones(times * len(DATA)))
-    together = jax.vmap(jax.grad(multivariate_log_likelihood), (0, None))(several, blocks)
+    together = jax.jit(jax.vmap(jax.grad(multivariate_log_likelihood), (0, None)))(several, blocks)
     for run in range(runs):
-        alone = jax.grad(multivariate_log_likelihood)(jax.tree.map(lambda leaf, run=run: leaf[run], several), blocks)
+        alone = SLOPES(jax.tree.map(lambda leaf, run=run: leaf[run], several), blocks)
         for leaf, own in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(leaf[run], own, rtol=1e-9, atol=1e-8)
 
@@ -155,7 +157,7 @@ def test_runs_can_take_branches_of_their_own_as_in_a_line_search():
     def chosen(parameters, climbs):
         return jax.lax.cond(climbs, lambda one: multivariate_log_likelihood(one, blocks), lambda one: 0.0, parameters)
 
-    found = jax.vmap(chosen)(several, jnp.array([True, False, True]))
+    found = jax.jit(jax.vmap(chosen))(several, jnp.array([True, False, True]))
     expected = [log_likelihood(a_mixture(seed), DATA) * (seed != 1) for seed in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
@@ -169,12 +171,12 @@ def test_gradients_of_every_model_equal_finite_differences(model):
         return multivariate_log_likelihood(family.mixture_of(free, constraints, sticks=False), blocks)
 
     flat, unravel = jax.flatten_util.ravel_pytree(free)
-    evaluate = jax.jit(lambda numbers: value(unravel(numbers)))
-    slopes = jax.grad(evaluate)(flat)
+    evaluate = jax.jit(jax.value_and_grad(lambda numbers: value(unravel(numbers))))
+    _, slopes = evaluate(flat)
     directions = np.random.default_rng(1).normal(size=(4, len(flat)))
     for direction in directions:
         step = 1e-5 * direction
-        numerical = (evaluate(flat + step) - evaluate(flat - step)) / 2e-5
+        numerical = (evaluate(flat + step)[0] - evaluate(flat - step)[0]) / 2e-5
         np.testing.assert_allclose(slopes @ direction, numerical, rtol=1e-5, atol=1e-4)
 
 
