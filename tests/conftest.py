@@ -51,6 +51,7 @@ command_help.register()
 # One process runs a whole file, whose tests share fixtures. These come first, so that none is left alone with one.
 LONGEST = (
     *("test_documentation.py", "test_sweep_runs.py", "test_readme.py", "test_config.py", "test_launcher.py"),
+    "test_example_notebooks.py",
     *("test_mistakes.py", "test_pipeline.py", "test_ui.py"),
 )
 
