@@ -77,7 +77,7 @@ def test_the_likelihood_is_the_formula_and_its_gradient_equals_finite_difference
     expected = COUNTS @ logsumexp(log_joints(parameters, data), axis=0)
     np.testing.assert_allclose(of(parameters), expected, rtol=1e-12)
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, parameters))
-    gradient, _ = ravel_pytree(jax.grad(of)(jax.tree.map(jnp.asarray, parameters)))
+    gradient, _ = ravel_pytree(jax.jit(jax.grad(of))(jax.tree.map(jnp.asarray, parameters)))
     numerical = [(of(unravel(flat + step)) - of(unravel(flat - step))) / 2e-5 for step in 1e-5 * np.eye(len(flat))]
     np.testing.assert_allclose(gradient, numerical, rtol=1e-6, atol=1e-5)
 
@@ -112,7 +112,7 @@ def test_a_step_is_that_of_em_with_one_uniform_component(equal_scales, pseudo_co
         prior = pseudo_count * jnp.sum(jax.nn.log_softmax(one.log_component_weights))
         return -(objective(family, data, False)(one) + prior)
 
-    gradient = jax.grad(loss)(parameters)
+    gradient = jax.jit(jax.grad(loss))(parameters)
     total = jnp.asarray(COUNTS.sum())
     problem = em.Problem(total, 1.0, jnp.asarray(pseudo_count), constraints, family.em_step, gradient)
     after = family.em_step(Unconstrained(parameters, {}), Unconstrained(gradient, {}), problem)

@@ -153,7 +153,7 @@ def test_correlations_of_two_columns_have_a_density_that_integrates_to_one():
 @pytest.mark.parametrize("prior", OF_COLUMNS, ids=lambda prior: prior.__name__)
 def test_densities_are_those_of_scipy(prior, kind):
     parameters = parameters_of(of_kind(kind), kind)
-    found = prior(parameters, ALL, setting_of(kind), **OF_COLUMNS[prior])
+    found = jax.jit(partial(prior, **OF_COLUMNS[prior]))(parameters, ALL, setting_of(kind))
     np.testing.assert_allclose(found, expected(prior, kind), rtol=1e-10)
 
 
@@ -166,7 +166,7 @@ def test_inactive_components_count_for_nothing_and_have_no_gradient(prior):
             for leaf in parameters
         )
     )
-    value = jax.value_and_grad(partial(prior, setting=setting_of(Kind.FULL), **OF_COLUMNS[prior]))
+    value = jax.jit(jax.value_and_grad(partial(prior, setting=setting_of(Kind.FULL), **OF_COLUMNS[prior])))
     (found, slopes), (alone, _) = value(wide, np.array([True] * K + [False])), value(parameters, ALL)
     np.testing.assert_allclose(found, alone, rtol=1e-12)
     assert all(not np.any(leaf[K]) for leaf in slopes)
@@ -209,6 +209,6 @@ def test_the_most_probable_scale_of_the_weak_prior_is_the_same_in_every_directio
         return priors.weakly_informative(one, np.ones(1, bool), setting_of(Kind.FULL), **numbers)
 
     best = 0.8 / 3.5 * np.linalg.cholesky(COVARIANCE)
-    slope = jnp.tril(jax.grad(density)(jnp.asarray(best)))
+    slope = jnp.tril(jax.jit(jax.grad(density))(jnp.asarray(best)))
     np.testing.assert_allclose(slope, 0.0, atol=1e-8)
     assert density(jnp.asarray(best)) > density(jnp.asarray(1.1 * best))
