@@ -1,10 +1,11 @@
 """Every YAML of `conf/` is found by globbing and goes through what a fit asks of it, so a new one is tested at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from gmm_pipeline.configuration import config
 from gmm_pipeline.configuration.checks import PICTURE_FORMATS, check_complete
 from gmm_pipeline.configuration.config import SCHEMAS, Precision, build_plugin
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.inference import calls, lowered
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
@@ -47,35 +49,47 @@ def composed(command: str, *overrides: str) -> DictConfig:
         return compose(config_name=command, overrides=list(overrides))
 
 
+@cache
+def fit_with(group: str, option: str) -> DictConfig:
+    """The config of a small fit with an option, composed once for all tests."""
+    return composed("fit", *SMALL, f"{group}={option}", *(OWN_DATA if (group, option) == ("data", "file") else ()))
+
+
 @pytest.fixture
-def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., fit.Job]:
-    """A fit up to where work would start, in a folder with data of one's own."""
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with data of one's own."""
     monkeypatch.chdir(tmp_path)
     data = np.random.default_rng(2).normal(size=80) + np.repeat([-3, 3], 40)
     (tmp_path / "own.csv").write_text("\n".join(["x", *map(repr, data.tolist())]))
-    return lambda *overrides: loading.load(composed("fit", *SMALL, *overrides))
 
 
 EVERY = [(command, group, option) for command in SCHEMAS for group in groups(command) for option in options(group)]
-PLUGINS = [(group, option) for group in ("data", "prior", "init", "optimizer", "schedule") for option in options(group)]
+OF_PLUGINS = ("data", "prior", "init", "optimizer", "schedule")
+PLUGINS = [(group, option) for group in OF_PLUGINS for option in options(group)]
+OTHERS = [(command, *of) for command, *of in EVERY if command != "fit" or of[0] not in OF_PLUGINS]
 
 
 def test_globbing_finds_the_options():
     assert len(EVERY) > 40
-    assert {group for group, _ in PLUGINS} == {"data", "prior", "init", "optimizer", "schedule"}
+    assert {group for group, _ in PLUGINS} == set(OF_PLUGINS)
+    assert len(OTHERS) + len(PLUGINS) == len(EVERY)
 
 
-@pytest.mark.parametrize(("command", "group", "option"), EVERY)
+def complete(cfg: DictConfig, command: str) -> None:
+    """What is true of any config that a command accepts."""
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_complete(cfg)
+    assert set(cfg) == {key.name for key in fields(SCHEMAS[command])}
+
+
+@pytest.mark.parametrize(("command", "group", "option"), OTHERS)
 def test_every_option_composes_with_its_command(command, group, option):
     given = OWN_DATA if (group, option) == ("data", "file") else ()
     if command == "predict" and group != "data":
         given = OWN_DATA
     # Where these write to is known only while they run.
     output = ["output=draws.csv"] if command in ("simulate", "predict") else []
-    cfg = composed(command, f"{group}={option}", *given, *output)
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check_complete(cfg)
-    assert set(cfg) == {key.name for key in fields(SCHEMAS[command])}
+    complete(composed(command, f"{group}={option}", *given, *output), command)
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
@@ -85,12 +99,14 @@ def test_every_file_says_first_what_it_is(path):
     assert len(comments[0]) > 8
 
 
+@pytest.mark.usefixtures("own_data")
 @pytest.mark.parametrize(("group", "option"), PLUGINS)
-def test_every_plugin_is_accepted_by_a_fit(loaded, group, option):
-    given = OWN_DATA if (group, option) == ("data", "file") else ()
-    job = loaded(f"{group}={option}", *given)
+def test_every_plugin_is_accepted_by_a_fit(group, option):
+    cfg = fit_with(group, option)
+    complete(cfg, "fit")
+    job, again = loading.load(cfg), loading.load(cfg)
     assert np.isfinite(job.fit.data).all()
-    assert hash(job.fit.plan) == hash(loaded(f"{group}={option}", *given).fit.plan)
+    assert hash(job.fit.plan) == hash(again.fit.plan)
 
 
 @pytest.mark.parametrize("option", options("experiment"))
@@ -113,8 +129,23 @@ def test_every_prior_has_a_turn():
     assert {prior for _, prior in TURNS} == set(options("prior"))
 
 
+@pytest.fixture
+def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Programs of fits as little optimised as all else here: with 80 data, they take longer to compile than to run."""
+    made = lowered._program
+
+    def hurried(function: Callable[..., Any], static: str, options: dict[str, Any] | None) -> Callable[..., Any]:
+        return made(function, static, {**(options or {}), "xla_backend_optimization_level": 0})
+
+    monkeypatch.setattr(lowered, "_program", hurried)
+    calls._run.cache_clear()
+    yield
+    calls._run.cache_clear()
+
+
+@pytest.mark.usefixtures("own_data", "quickly_compiled")
 @pytest.mark.parametrize(("optimizer", "prior"), TURNS)
-def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, optimizer, prior):
+def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(optimizer, prior):
     settings = (
         f"optimizer={optimizer}",
         f"prior={prior}",
@@ -123,7 +154,7 @@ def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, opt
         "restarts=1",
         "search=none",
     )
-    job = loaded("data=file", *OWN_DATA, *settings)
+    job = loading.load(composed("fit", *SMALL, "data=file", *OWN_DATA, *settings))
     (computed,) = fit.compute([job])
     losses = computed.result.history.loss
     assert not computed.result.diverged
@@ -143,7 +174,7 @@ def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(loaded, opt
 
 @pytest.mark.parametrize("option", options("schedule"))
 def test_every_schedule_is_a_share_of_the_full_step(option):
-    factor = build_plugin(composed("fit", f"schedule={option}", "steps=60"), "schedule")()
+    factor = build_plugin(fit_with("schedule", option), "schedule")()
     factors = np.array([factor(step) for step in range(60)])
     assert (factors >= 0).all()
     assert (factors <= 1).all()
@@ -154,30 +185,31 @@ def test_every_schedule_is_a_share_of_the_full_step(option):
 @pytest.mark.parametrize("option", options("prior"))
 def test_every_prior_is_a_log_density(option, n_components):
     active = np.ones(n_components, bool)
-    plugin = build_plugin(composed("fit", f"prior={option}"), "prior")
-    log_prior = partial(prior_density, plugin, active=active, setting=None)
-    draws = jax.random.normal(jax.random.PRNGKey(0), (3, n_components))
-    value, slope = jax.value_and_grad(log_prior)(Parameters(*draws))
+    plugin = build_plugin(fit_with("prior", option), "prior")
+    log_prior = jax.jit(jax.value_and_grad(partial(prior_density, plugin, active=active, setting=None)))
+    draws = np.asarray(jax.random.normal(jax.random.PRNGKey(0), (3, n_components)))
+    value, slope = log_prior(Parameters(*draws))
     assert value.shape == ()
     assert value.dtype == jnp.float32
     assert all(np.isfinite(leaf).all() for leaf in (value, *slope))
-    order = jnp.arange(n_components)[::-1]
-    np.testing.assert_allclose(log_prior(Parameters(*(leaf[order] for leaf in draws))), value, rtol=1e-5, atol=1e-6)
+    reversed_, _ = log_prior(Parameters(*draws[:, ::-1]))
+    np.testing.assert_allclose(reversed_, value, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("option", options("prior"))
 def test_every_prior_can_be_batched_over_its_floats_and_leave_out_components(option):
-    log_prior = build_plugin(composed("fit", f"prior={option}"), "prior")
+    log_prior = build_plugin(fit_with("prior", option), "prior")
     assert set(varying("prior", log_prior, Shape(2, 10, "float32"))) == set(log_prior.numbers(float))
-    draws = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
-    padded = Parameters(*(jnp.append(leaf, jnp.array([7.0, -7.0])) for leaf in draws))
-    own = prior_density(log_prior, Parameters(*draws), np.ones(2, bool), None)
-    np.testing.assert_allclose(prior_density(log_prior, padded, np.arange(4) < 2, None), own, rtol=1e-5, atol=1e-6)
+    density = jax.jit(partial(prior_density, log_prior, setting=None))
+    draws = np.asarray(jax.random.normal(jax.random.PRNGKey(0), (3, 2)))
+    padded = np.hstack([draws, np.tile(np.array([7.0, -7.0], np.float32), (3, 1))])
+    own = density(Parameters(*draws), active=np.ones(2, bool))
+    np.testing.assert_allclose(density(Parameters(*padded), active=np.arange(4) < 2), own, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("option", options("optimizer"))
 def test_every_optimizer_can_be_batched_over_its_floats(option):
-    optimizer = build_plugin(composed("fit", f"optimizer={option}"), "optimizer")
+    optimizer = build_plugin(fit_with("optimizer", option), "optimizer")
     assert set(varying("optimizer", optimizer, Shape(2, 10, "float32"))) == set(optimizer.numbers(float))
 
 
@@ -204,7 +236,7 @@ def test_every_schedule_is_optaxs_and_shares_a_program_between_numbers_of_steps(
 @pytest.mark.parametrize("n_components", [1, 2, 5])
 @pytest.mark.parametrize("option", options("init"))
 def test_every_init_is_finite_and_depends_on_the_key(option, n_components):
-    init = build_plugin(composed("fit", f"init={option}"), "init")
+    init = build_plugin(fit_with("init", option), "init")
     data = jnp.asarray(np.random.default_rng(4).normal(size=50), jnp.float32)
     starts = [init(jax.random.PRNGKey(seed), data, jnp.ones(50, jnp.float32), n_components) for seed in (0, 0, 1)]
     for first, again in zip(*starts[:2], strict=True):
