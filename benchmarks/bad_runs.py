@@ -100,7 +100,14 @@ def check_bad(folder: Path, clean: Path, sizes: argparse.Namespace) -> list[Chec
     wrong = write_cases(folder, good, sizes.seed)
     # Hydra's sweeper multiplies; runs that differ in anything are options of one group.
     cases = ",".join(f"case_{number}" for number in range(len(good)))
-    words = ["fit", "--multirun", f"experiment={cases}", f"steps={sizes.steps}", f"sweep={NAME}"]
+    words = [
+        "fit",
+        "--multirun",
+        "plugins.allow=[raising_prior]",
+        f"experiment={cases}",
+        f"steps={sizes.steps}",
+        f"sweep={NAME}",
+    ]
     ended = Command(folder, [*words, *sizes.overrides, "--config-dir", "mine"]).ended()
     swept, undisturbed = sweep_folder(folder), sweep_folder(clean)
     if not (swept / "sweep.json").exists():

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 MOST_CHARACTERS = 400
-"""Longest text of what was given instead; the middle of a longer one is left out."""
+"""Longest text of what was given instead, a quarter of the longest remedy; of longer ones the middle is left out."""
 
 
 class InputError(ValueError):
@@ -23,13 +23,21 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str, *, expected: str, came: str, remedy: str):
-        if len(came) > MOST_CHARACTERS:
-            came = f"{came[: MOST_CHARACTERS // 2]} … {came[-MOST_CHARACTERS // 2 :]}"
+        where, came, remedy = _shortened(where), _shortened(came), _shortened(remedy, 4 * MOST_CHARACTERS)
         self.where = where
         self.expected = expected
         self.came = came
         self.remedy = remedy
-        super().__init__(f"{where}: expected {expected}, but got {came}. {remedy}")
+        super().__init__(_in_one_line(f"{where}: expected {expected}, but got {came}. {remedy}"))
+
+
+def _shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
+def _in_one_line(text: str) -> str:
+    """A text with escapes in the place of line breaks and of what moves or hides other characters."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 class RunFailed(RuntimeError):  # noqa: N818 - it names an outcome rather than a mistake

@@ -29,14 +29,12 @@ from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
+from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
 FitAll = Callable[[Sequence[FitJob]], list[FitResult]]
 
-LIKELIHOOD_RATIO = "likelihood_ratio"
-CRITERIA = (*selection.CRITERIA, LIKELIHOOD_RATIO)
-"""Criteria by which a number of components can be chosen."""
 OWN_KEYS = 2**31
 """First number to fold into a key: beyond the numbers of restarts, which count from 1."""
 FOLDS, REPLICATES, TESTS = range(3)
@@ -207,7 +205,7 @@ def best_of(candidates: Sequence[Candidate], criterion: str) -> int:
 
     Args:
         candidates: at least one.
-        criterion: one of `selection.CRITERIA`.
+        criterion: one of `vocabulary.OF_EACH_FIT`.
     """
     best = selection.choose(candidates, criterion)
     if best is not None:

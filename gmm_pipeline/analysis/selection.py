@@ -23,9 +23,8 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Units
-from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
+from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, OF_EACH_FIT
 
-CRITERIA = ("aic", "bic", "icl", "sbic", "held_out")
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
 """Fields of a candidate that depend on the other candidates."""
 INFORMATION_CRITERIA = frozenset({"aic", "bic", "icl", "sbic"})
@@ -234,15 +233,15 @@ def score(candidate: Candidate, criterion: str) -> float:
 
     Args:
         candidate: fitted and judged.
-        criterion: one of `CRITERIA`.
+        criterion: one of `OF_EACH_FIT`.
 
     Raises:
         InputError: there is no such criterion.
     """
-    if criterion not in CRITERIA:
+    if criterion not in OF_EACH_FIT:
         raise InputError(
             "criterion",
-            expected=f"one of {', '.join(CRITERIA)}",
+            expected=f"one of {', '.join(OF_EACH_FIT)}",
             came=repr(criterion),
             remedy="Choose one of these.",
         )
@@ -255,7 +254,7 @@ def choose(candidates: Sequence[Candidate], criterion: str) -> Candidate | None:
 
     Args:
         candidates: fitted and judged.
-        criterion: one of `CRITERIA`.
+        criterion: one of `OF_EACH_FIT`.
 
     Returns:
         None if no candidate may be chosen: each is barred or has no finite score.

@@ -119,7 +119,7 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None, com
         from hydra import compose
 
         cfg = compose(primary, lines)
-        check(cfg, lines)
+        check(cfg)
         return resolved(cfg)
 
 

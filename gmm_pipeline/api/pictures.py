@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.api.composing import composed, overrides_of
 from gmm_pipeline.configuration.checks import check_pictures
-from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.config import AnimationConfig, SingleAnimationConfig, config_directory
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.files import whole_file
 from gmm_pipeline.records.reading import Record
@@ -148,8 +148,9 @@ def animation_of(run: Record, settings: Mapping[str, Any]) -> Animation:
     if unknown:
         raise InputError("animate", expected=", ".join(allowed), came=unknown[0], remedy="Choose one of these.")
     checked = composed(overrides_of({"animation": settings}), command="animate")["animation"]
-    cfg = DictConfig({"animation": {**known, **{name: checked[name] for name in settings}, "formats": [GIF]}})
-    check_pictures(cfg, "animation")
+    node = {**known, **{name: checked[name] for name in settings}, "formats": [GIF]}
+    check_pictures("animation", AnimationConfig if "sweep" in node else SingleAnimationConfig, node)
+    cfg = DictConfig({"animation": node})
     with tempfile.TemporaryDirectory() as folder:
         (file,) = render(cfg.animation, run, Path(folder))
         return Animation(file.read_bytes())

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline import extras, program
 from gmm_pipeline.configuration.checks import for_nothing
+from gmm_pipeline.configuration.limits import LARGEST_WHOLE
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.overrides import hydra_override
 
@@ -39,14 +40,22 @@ def mistaken_override(arguments: Sequence[str], command: str) -> InputError | No
         except HydraException:
             continue  # Hydra's own message says what is wrong
         except ValueError as error:  # a number that is too long for Python
-            key, _, typed = word.partition("=")
-            return InputError(key, expected="a value that can be read", came=f"{typed} ({error})", remedy="Shorten it.")
+            return _too_large(word, f" ({error})")
+        except RecursionError:
+            return _too_large(word, ", with too many brackets within brackets")
+        if type(value) is int and abs(value) > LARGEST_WHOLE:
+            return _too_large(word, "")
         if override.is_sweep_override():
             if not several_runs:
                 return _several_values(override.key_or_group, word, arguments, command)
         elif override.key_or_group in _groups(command) and not _is_option(value):
             return _no_option(override.key_or_group, value)
     return None
+
+
+def _too_large(word: str, why: str) -> InputError:
+    key, _, typed = word.partition("=")
+    return InputError(key, expected="a value that can be read", came=f"{typed}{why}", remedy="Shorten it.")
 
 
 def to_install(group: str, option: str) -> str:

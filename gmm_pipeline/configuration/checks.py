@@ -1,17 +1,18 @@
 """What a config must satisfy before any work starts, beyond the types of its schema."""
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_origin
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 
+from gmm_pipeline.configuration.limits import PICTURE_FORMATS, PLAIN, Function, Limit, Text, is_plain
 from gmm_pipeline.errors import InputError, nearest
 
-PICTURE_FORMATS = {"figures": ("png", "svg", "pdf"), "animation": ("gif", "mp4", "html")}
-"""File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
-PICTURE_STYLES = ("default", "none")
-PICTURED_RUNS = ("best", "all", "none")
 NOTHING = ("", "none", "null", "no", "off", "false")
 """What people write to switch something off."""
 OPTION_FOR_NOTHING = {
@@ -25,13 +26,6 @@ OPTION_FOR_NOTHING = {
 OF_EVERY_OPTION = {"figures.formats": "figures", "animation.formats": "animation", "tracking.uri": "tracking"}
 """A key that every option of a group has: if it is missing, the option was removed."""
 MOST_PIXELS = 20_000
-LEAST_DPI = 20
-"""At fewer dots per inch, fonts are too small to be drawn."""
-LEAST_FONT, LARGEST_FONT = 4, 40
-LEAST_FPS, MOST_FPS = 0.01, 50
-"""What the formats of animations can hold."""
-MOST_STEPS = 10**9
-MOST_RESTARTS = 10**5
 
 
 def for_nothing(group: str, value: Any) -> str:
@@ -123,142 +117,150 @@ def _other_kind(where: str, expected: str, value: Any) -> InputError:
     return InputError(where, expected=expected, came=came, remedy=f"Leave {key} out to use the default.")
 
 
-def check_range(cfg: DictConfig, name: str, least: int, most: int | None = None) -> None:
-    """Refuse a whole number out of its range.
+def check_values(schema: type, content: Mapping[Any, Any]) -> None:
+    """Refuse a resolved config with a value that its schema does not allow: of another type, or out of its range.
+
+    OmegaConf has checked each value that was typed, but lets an interpolation put anything in the place of a list, of a
+    group and of what a function takes, and knows no ranges.
 
     Args:
-        cfg: the config.
-        name: the key, dotted.
-        least: smallest value allowed.
-        most: largest value allowed; None for no limit.
+        schema: of the command.
+        content: the config as plain containers.
 
     Raises:
-        InputError: which key, and its range.
+        InputError: which key, and what it allows.
     """
-    check_number(name, OmegaConf.select(cfg, name), least, most)
+    _check_below(schema, content, "")
+    for group in PICTURE_FORMATS:
+        if group in content:
+            _check_pixels(group, content[group])
 
 
-def check_number(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Refuse a whole number out of its range.
-
-    Args:
-        name: the key, for the message.
-        value: its value.
-        least: smallest value allowed.
-        most: largest value allowed; None for no limit.
-
-    Raises:
-        InputError: which key, and its range.
-    """
-    if value < least or (most is not None and value > most):
-        raise InputError(
-            name,
-            expected=f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}",
-            came=str(value),
-            remedy=f"For example {name}={least + 1}.",
-        )
-
-
-def check_real(cfg: DictConfig, name: str, least: float, most: float | None = None) -> None:
-    """Refuse a real number that is out of its range or not finite.
-
-    Args:
-        cfg: the config.
-        name: the key, dotted.
-        least: smallest value allowed.
-        most: largest value allowed; None for any finite number.
-
-    Raises:
-        InputError: which key, and its range.
-    """
-    value = OmegaConf.select(cfg, name)
-    if not least <= value < float("inf") or (most is not None and value > most):
-        raise InputError(
-            name,
-            expected=f"a finite number, {least:g} or more" if most is None else f"a number from {least:g} to {most:g}",
-            came=str(value),
-            remedy=f"Leave {name} out to use the default.",
-        )
-
-
-def check_choice(cfg: DictConfig, name: str, choices: Sequence[str]) -> None:
-    """Refuse a value that is not among the choices.
-
-    Args:
-        cfg: the config.
-        name: the key, dotted.
-        choices: the values allowed.
-
-    Raises:
-        InputError: which key, and the choices.
-    """
-    value = OmegaConf.select(cfg, name)
-    if value not in choices:
-        close = nearest(str(value), choices)
-        raise InputError(
-            name,
-            expected=f"one of {', '.join(choices)}",
-            came=repr(value),
-            remedy=f"Did you mean {close[0]}?" if close else f"For example {name}={choices[0]}.",
-        )
-
-
-def check_pictures(cfg: DictConfig, group: str) -> None:
+def check_pictures(group: str, schema: type, node: Mapping[str, Any]) -> None:
     """Refuse formats, sizes and speeds that cannot be drawn.
 
     Args:
-        cfg: the config.
         group: `figures` or `animation`.
+        schema: of the group.
+        node: its keys and values.
 
     Raises:
         InputError: which key.
     """
-    node, formats = cfg[group], PICTURE_FORMATS[group]
-    if "style" in node:
-        check_choice(cfg, f"{group}.style", PICTURE_STYLES)
-    if "sweep" in node:
-        check_choice(cfg, f"{group}.sweep", PICTURED_RUNS)
-    for suffix in node.formats:
-        if suffix not in formats:
-            raise InputError(
-                f"{group}.formats",
-                expected=f"any of {', '.join(formats)}",
-                came=repr(suffix),
-                remedy=f"Name the formats as in {group}.formats=[{','.join(formats[:2])}].",
-            )
-    if len(node.size) != 2 or not all(0 < side < float("inf") for side in node.size):
-        raise InputError(
-            f"{group}.size",
-            expected="width and height in inches, two positive numbers",
-            came=str(node.size),
-            remedy=f"For example {group}.size=[6.4,3.6].",
-        )
-    if not max(node.size) * node.dpi <= MOST_PIXELS:
+    _check_below(schema, node, group)
+    _check_pixels(group, node)
+
+
+class _Key(NamedTuple):
+    """What a schema says of a key."""
+
+    name: str
+    kind: Any
+    """Its type, without None."""
+    optional: bool
+    limit: Limit | None
+
+
+@functools.cache
+def _keys_of(schema: type) -> list[_Key]:
+    keys = []
+    for field in fields(schema):
+        kinds = [kind for kind in get_args(field.type) if kind is not NoneType] if _is_union(field.type) else []
+        kind = (kinds or [field.type])[0]
+        limit = field.metadata.get("limit") or (Text() if kind is str else None)
+        keys.append(_Key(field.name, kind, bool(kinds), limit))
+    return keys
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) is UnionType
+
+
+def _check_below(schema: type, content: Mapping[Any, Any], within: str) -> None:
+    keys = _keys_of(schema)
+    names = [key.name for key in keys]
+    for name in content:
+        # At the top, `+` can add keys for the user's own interpolations; one that is nearly a key is a typo.
+        if name not in names and (within or nearest(str(name), names)):
+            where = f"{within}.{name}" if within else str(name)
+            raise unknown_key(where, within, str(name), names)
+    for key in keys:
+        where = f"{within}.{key.name}" if within else key.name
+        if key.name not in content:
+            raise missing_value(where)
+        _check_value(where, key, content[key.name])
+
+
+def _check_value(where: str, key: _Key, value: Any) -> None:
+    if value is None and key.optional:
+        return
+    if is_dataclass(key.kind) and isinstance(key.kind, type):
+        if not isinstance(value, Mapping):
+            raise _refused(where, f"keys and values: {', '.join(_names(key.kind))}", value)
+        _check_below(key.kind, value, where)
+        return
+    expected = _of_type(key.kind, value)
+    if expected is None and key.limit is not None and not key.limit.allows(value):
+        expected = key.limit.said
+    if expected is not None:
+        raise _refused(where, expected, value)
+    if isinstance(key.limit, Function) and isinstance(value, Mapping):
+        check_function(where, value)
+
+
+def check_function(where: str, node: Mapping[Any, Any]) -> None:
+    """Refuse what cannot be a function's hyperparameters: these are numbers, texts and lists of them.
+
+    Args:
+        where: the node's key.
+        node: names the function by `_target_`.
+
+    Raises:
+        InputError: which of its keys.
+    """
+    for name, value in node.items():
+        key = f"{where}.{name}"
+        if name != "_target_" and (not isinstance(name, str) or re.fullmatch(r"_\w*_", name)):
+            remedy = "A function gets its hyperparameters by name."
+            raise InputError(key, expected="the name of a hyperparameter", came=repr(name), remedy=remedy)
+        if not is_plain(value):
+            raise _refused(key, PLAIN, value)
+
+
+def _of_type(kind: Any, value: Any) -> str | None:
+    """What is expected in place of a value of another type; None for one of the right type."""
+    if kind is Any:
+        return None
+    if get_origin(kind) is list:
+        (of_each,) = get_args(kind)
+        right = isinstance(value, list) and all(_of_type(of_each, one) is None for one in value)
+        return None if right else "a list, as in [1,2]" if of_each is float else "a list of texts, as in [a,b]"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return None if value in kind.__members__ else f"one of {', '.join(kind.__members__)}"
+    types, expected = OF_TYPES[kind]
+    return None if type(value) in types else expected
+
+
+OF_TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
+"""Types that a value may have where the schema has one, and what they are called."""
+
+
+def _refused(where: str, expected: str, value: Any) -> InputError:
+    came = "null" if value is None else repr(value)
+    return InputError(where, expected=expected, came=came, remedy=f"Leave {where} out to use the default.")
+
+
+def _check_pixels(group: str, node: Mapping[str, Any]) -> None:
+    pixels = max(node["size"]) * node["dpi"]
+    if pixels > MOST_PIXELS:
         raise InputError(
             f"{group}.dpi",
             expected=f"pictures of at most {MOST_PIXELS} pixels a side",
-            came=f"{max(node.size) * node.dpi:g}: {node.dpi} dots per inch on {max(node.size):g} inches",
+            came=f"{pixels:g}: {node['dpi']} dots per inch on {max(node['size']):g} inches",
             remedy=f"Choose a smaller {group}.dpi or {group}.size.",
         )
-    for name, allowed, right in (
-        ("dpi", f"a whole number, {LEAST_DPI} or more", lambda dpi: dpi >= LEAST_DPI),
-        (
-            "font_size",
-            f"a number of points, {LEAST_FONT} to {LARGEST_FONT}",
-            lambda points: LEAST_FONT <= points <= LARGEST_FONT,
-        ),
-        ("frames", "a whole number, 1 or more", lambda frames: frames >= 1),
-        (
-            "fps",
-            f"a positive number, at least {LEAST_FPS} and at most {MOST_FPS}",
-            lambda fps: LEAST_FPS <= fps <= MOST_FPS,
-        ),
-        ("hold", "a number of seconds, 0 to 600", lambda hold: 0 <= hold <= 600),
-    ):
-        if name in node and not right(node[name]):
-            raise InputError(
-                f"{group}.{name}",
-                expected=allowed,
-                came=str(node[name]),
-                remedy=f"Leave {group}.{name} out to use the default.",
-            )

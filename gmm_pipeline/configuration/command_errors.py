@@ -145,7 +145,8 @@ def as_mistake(error: Exception, command: str, arguments: Sequence[str] | None =
         remedy = "Unset it, or see JAX's documentation of its settings."
         return InputError(flag.upper(), expected="a value that JAX knows for it", came=came, remedy=remedy)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
-    if not of_config and not (isinstance(error, ValueError | TypeError | AssertionError) and "/hydra/" in raised_in):
+    of_composing = isinstance(error, OF_COMPOSING) and any(name in raised_in for name in COMPOSERS)
+    if not of_config and not of_composing:
         return None
     mistake = advice.mistaken_override(arguments, command)
     if mistake is not None:
@@ -161,6 +162,9 @@ def as_mistake(error: Exception, command: str, arguments: Sequence[str] | None =
     )
 
 
+OF_COMPOSING = (ValueError, TypeError, AssertionError, ArithmeticError, RecursionError)
+COMPOSERS = ("/hydra/", "/omegaconf/", "/antlr4/")
+"""What Hydra, OmegaConf and their parser raise for values that they do not foresee."""
 KINDS = {
     "Integer": "a whole number",
     "int": "a whole number",
@@ -184,6 +188,11 @@ REFUSALS = (
     (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
     (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
     (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
+    (r"Value (?P<came>.*) \(\w+\) is not a valid input for <enum", "one of its names"),
+    (
+        r"\w+ raised while resolving interpolation: (?P<came>.*)|(?P<why>(Interpolation|Recursive|Unsupported) .*)",
+        "an interpolation that leads to a value",
+    ),
     (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
 )
 """OmegaConf's messages for a value that it refuses, and what is expected instead."""
@@ -211,7 +220,8 @@ def _unusable_value(text: str, command: str) -> InputError:
         choices = f"one of {parts['choices']}" if "choices" in parts else ""
         named = KINDS.get(parts["kind"], f"a value of type {parts['kind']}") if "kind" in parts else ""
         nothing = "null" if "Optional" in pattern else "a value of another kind"
-        expected, came = kind or choices or named, repr(parts["came"]) if "came" in parts else nothing
+        said = parts.get("why") or (repr(parts["came"]) if parts.get("came") is not None else nothing)
+        expected, came = kind or choices or named, said
         break
     schema = re.search(r"is not a subclass of (\w+Config)", text)
     place, _ = _places(command).get(schema[1] if schema else "", ("", []))

@@ -19,7 +19,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import MISSING, DictConfig
 
 from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import FitConfig
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
@@ -28,7 +30,7 @@ from gmm_pipeline.records.datasets import Dataset, left_out, taken_columns
 from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
-from gmm_pipeline.stages.running import check, shown
+from gmm_pipeline.stages.running import shown
 
 DATASETS_KEPT = 8
 
@@ -160,8 +162,9 @@ def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader, amend
         with compose(overrides) as cfg:
             asked = reader.read(cfg)
             content = asked.content
-            if MISSING in json.dumps(content) or "${" in "".join(overrides):
-                check(cfg, overrides)
+            if MISSING in json.dumps(content):
+                check_complete(cfg)
+            check_values(FitConfig, content)
         if amend is not None:
             content = amend(content)
             asked = asked._replace(content=content)

@@ -28,3 +28,11 @@ LARGER_IS_BETTER = frozenset({"held_out", "log_likelihood"})
 """Criteria and objectives to maximise; all others are minimised."""
 EITHER_KIND = {False: "free scales", True: "equal scales"}
 """Kinds of scales, by whether they are equal."""
+LIKELIHOOD_RATIO = "likelihood_ratio"
+OF_EACH_FIT = ("aic", "bic", "icl", "sbic", "held_out")
+"""Criteria that give each fit a number."""
+CRITERIA = (*OF_EACH_FIT, LIKELIHOOD_RATIO)
+"""What a number of components can be chosen by."""
+OBJECTIVES = ("bic", "aic", "icl", "loss", "log_likelihood")
+"""Metrics that a run can be judged by."""
+LARGEST_SEED = 2**32 - 1

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyMixture, Mixture
+from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records.artifacts import mixture_as_json
 from gmm_pipeline.records.columns import COLUMNS, MOST_NAMED, Read, Text, Wanted, asked_of, read_numbers
 from gmm_pipeline.records.data_checks import (
@@ -30,7 +31,6 @@ from gmm_pipeline.records.data_checks import (
 from gmm_pipeline.records.overrides import hydra_list
 from gmm_pipeline.records.truth import ordered, read_truth
 
-LARGEST_SEED = 2**32 - 1
 MOST_DRAWS = 10**9
 LEAST_COUNT, LARGEST_COUNT = 2, 1e30
 """Range of the total count: two for a scale, and no more than sums in float32 can represent."""

@@ -7,9 +7,10 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import order_of
+from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records.columns import Text
 from gmm_pipeline.records.data_checks import as_multivariate, check_draws, whole
-from gmm_pipeline.records.datasets import LARGEST_SEED, MOST_DRAWS, Dataset, apportion, by_counts
+from gmm_pipeline.records.datasets import MOST_DRAWS, Dataset, apportion, by_counts
 from gmm_pipeline.records.truth import ordered
 
 

@@ -6,10 +6,11 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.covariances import model_of
 from gmm_pipeline.model.overlap import Overlap
 from gmm_pipeline.model.random_mixtures import random_mixture
+from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records import datasets, multivariate
 from gmm_pipeline.records.columns import Text
 from gmm_pipeline.records.data_checks import whole
-from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset
+from gmm_pipeline.records.datasets import Dataset
 
 MOST_COMPONENTS, MOST_COLUMNS = 200, 200
 """The overlap of every pair is computed some thirty times."""

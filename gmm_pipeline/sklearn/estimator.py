@@ -21,7 +21,7 @@ from gmm_pipeline.api.fitting import fit
 from gmm_pipeline.api.results import Fit
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.natural import is_finite
-from gmm_pipeline.records.datasets import LARGEST_SEED
+from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.sklearn.parameters import DIAGONAL_OF, KEYS, cholesky_of_precisions, keys_of, rows_of, shaped
 from gmm_pipeline.sklearn.starts import Start, overrides_for, start_of
 

@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 
 from gmm_pipeline import extras
 from gmm_pipeline.configuration import animation_formats
-from gmm_pipeline.configuration.checks import check_pictures
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.reading import Record, read_checked
@@ -65,7 +64,6 @@ def run(cfg: DictConfig, *, started: float) -> None:
         cfg: the composed config.
         started: when the program began, on the performance counter; not used.
     """
-    check_pictures(cfg, "animation")
     if not cfg.animation.formats:
         raise InputError(
             "animation.formats",

@@ -16,8 +16,8 @@ import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
-from gmm_pipeline.analysis.estimates import LIKELIHOOD_RATIO, Asked, Job
-from gmm_pipeline.configuration import checks, config
+from gmm_pipeline.analysis.estimates import Asked, Job
+from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.families.noisy import with_noise
@@ -31,8 +31,9 @@ from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.prior_traits import traits
+from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.code_state import source_digest
-from gmm_pipeline.records.datasets import LARGEST_SEED, Dataset, check_can_be_fitted, why_singular
+from gmm_pipeline.records.datasets import Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
 from gmm_pipeline.stages.noise_checks import check_noise, volume_of
@@ -83,9 +84,8 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     """
     configure_jax(content)
     config.check_jax()
-    checks.check_number("seed", content["seed"], 0, LARGEST_SEED)
     shared = json.dumps({key: value for key, value in content.items() if key != "seed"}, sort_keys=True)
-    ready = _ready(shared, config.stamp_of_data(content["data"]))
+    ready = _ready(shared, targets.stamp_of_data(content["data"]))
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
     check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
@@ -113,7 +113,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
 
     cfg = DictConfig(json.loads(content))
     check_config(cfg)
-    dataset = config.build_dataset(cfg, stamp)
+    dataset = targets.build_dataset(cfg, stamp)
     of_column = "" if dataset.column is None else f", column {dataset.column!r}"
     is_file = dataset.source_type == "file" and dataset.columns
     check_can_be_fitted(dataset, f"{shown(Path(dataset.source))}{of_column}" if is_file else dataset.name)
@@ -131,7 +131,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             came=str(cfg.likelihood_ratio),
             remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
         )
-    log_prior = check_prior(config.build_plugin(cfg, "prior"), n_columns)
+    log_prior = check_prior(targets.build_plugin(cfg, "prior"), n_columns)
     mixes = not traits(log_prior.function).of_columns
     prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
     asked = _asked(cfg, prepared.distinct, models)
@@ -146,10 +146,10 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
     plan = FitPlan(
         n_components=max(asked.numbers),
-        init=config.build_plugin(cfg, "init"),
+        init=targets.build_plugin(cfg, "init"),
         log_prior=log_prior,
-        optimizer=config.build_plugin(cfg, "optimizer"),
-        schedule=config.build_plugin(cfg, "schedule"),
+        optimizer=targets.build_plugin(cfg, "optimizer"),
+        schedule=targets.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,

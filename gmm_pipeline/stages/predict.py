@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.rounding import with_error
-from gmm_pipeline.configuration import config
-from gmm_pipeline.configuration.checks import check_range, check_real
+from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
@@ -63,9 +62,6 @@ def load(cfg: DictConfig) -> Job:
         TrackingError: the store that the run was looked up in failed.
     """
     column_format(Path(cfg.output))
-    check_real(cfg, "alien_level", 0.0, 0.5)
-    check_real(cfg, "alien_gap", 0.0)
-    check_range(cfg, "csv_rows", 0)
     with record_folder(cfg.run, cfg.outputs_dir, cfg.tracking.uri) as record:
         mixture = read_fitted(record)
         run = latest(record) if cfg.run == LATEST else cfg.run
@@ -94,12 +90,12 @@ def _dataset(cfg: DictConfig, columns: tuple[str, ...], mixture: AnyMixture | No
     if fitted and OmegaConf.select(cfg, COLUMN, default="") is None and not OmegaConf.select(cfg, COLUMNS):
         chosen = OmegaConf.merge(cfg, OmegaConf.create({"data": {key.removeprefix("data."): fitted}}))
         try:
-            return config.build_dataset(cast("DictConfig", chosen))
+            return targets.build_dataset(cast("DictConfig", chosen))
         except InputError as error:
             if error.where not in (COLUMN, COLUMNS):
                 raise
             # There are no such columns; perhaps they have other names in this file.
-    dataset = config.build_dataset(cfg)
+    dataset = targets.build_dataset(cfg)
     found = dataset.data.shape[1] if dataset.data.ndim > 1 else 1
     if found == n_columns:
         return dataset

@@ -13,9 +13,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import program
-from gmm_pipeline.configuration.checks import check_complete
+from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import check_kinds
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_override
@@ -43,7 +42,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     directory = Path(hydra.runtime.output_dir)
     remove = _remove_begun
     try:
-        check(cfg, OmegaConf.to_container(hydra.overrides.task, resolve=False))
+        check(cfg)
         if hydra.output_subdir is not None:
             _refuse_to_replace(directory)
         remove = _remove_unfinished
@@ -76,22 +75,20 @@ def remove_begun() -> None:
             _remove_begun(file.parent, artifacts.HYDRA, file.stem)
 
 
-def check(cfg: DictConfig, typed: Any) -> None:
-    """Refuse a config that lacks a value or has one of the wrong kind.
+def check(cfg: DictConfig) -> None:
+    """Refuse a config that lacks a value or has one that its schema does not allow.
 
     Args:
-        cfg: the composed config.
-        typed: the overrides of the run, as they were typed.
+        cfg: the composed config, which knows its schema.
 
     Raises:
-        InputError: a value is missing.
-        OmegaConfBaseException: one is of the wrong kind.
+        InputError: which key.
     """
     check_complete(cfg)
-    if not cfg.outputs_dir:  # which would be the root of all folders
-        raise InputError("outputs_dir", expected="a folder", came="''", remedy="For the current folder: outputs_dir=.")
-    if any("${" in override for override in typed):
-        check_kinds(cfg, resolved(cfg))
+    schema = OmegaConf.get_type(cfg)
+    if schema is None:
+        raise TypeError("a config without a schema")
+    check_values(schema, resolved(cfg))
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline import program
-from gmm_pipeline.configuration import checks, config
+from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
@@ -31,7 +31,6 @@ def load(cfg: DictConfig) -> Dataset:
     Raises:
         InputError: the spec is wrong, or `data` is not a spec, or the output cannot be written.
     """
-    checks.check_pictures(cfg, "figures")
     column_format(Path(cfg.output))
     check_output(Path(cfg.output))
     return drawn(cfg)
@@ -49,7 +48,7 @@ def drawn(cfg: DictConfig) -> Dataset:
     config.configure_jax(
         threefry_partitionable=cfg.threefry_partitionable, precision=Precision.float32, compilation_cache=None
     )
-    dataset = config.build_dataset(cfg)
+    dataset = targets.build_dataset(cfg)
     if dataset.truth is None or dataset.components is None:
         raise InputError(
             "data", expected="a generating spec", came=dataset.source, remedy="Choose one, such as data=two_modes."

@@ -201,7 +201,10 @@ def refused(quick: Quick, folder: Path, *arguments: str) -> str:
         ("config=outputs/fit/one/config.yaml optimizer.momentm=1", "Did you mean optimizer.momentum?"),
         ("config=outputs/fit/one/config.yaml optimizer=sdg", "radam, rmsprop, sgd, squarem, yogi, but got sdg"),
         ("config=bad.yaml", "error: bad.yaml: steps: expected a whole number, but got 'many'"),
-        ("config=target.yaml", "error: prior._target_: expected the dotted name of a function"),
+        (
+            "config=target.yaml",
+            "error: prior._target_: expected a function that is defined in gmm_pipeline.model.priors",
+        ),
         ("config=hyper.yaml", "error: optimizer.momentm: expected a hyperparameter of sgd"),
     ],
 )

@@ -430,6 +430,7 @@ def test_prior_of_the_user(fork: Fork, tmp_path):
             "mine",
             *QUIET,
             "prior=ridge",
+            "plugins.allow=[my_priors]",
             "standardize=false",
             "search=none",
             "data.n_draws=200",

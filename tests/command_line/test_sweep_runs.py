@@ -21,6 +21,7 @@ from pyarrow import parquet
 PICTURELESS = ("figures=none", "animation=none")
 QUIET = (*PICTURELESS, "tracking=none")
 SMALL = ("data.n_draws=300", "steps=60", "search=none")
+MINE = "plugins.allow=[my_priors]"
 
 PRIORS = """
 import jax
@@ -171,7 +172,7 @@ def numbers(sweep: Path) -> dict[tuple[str, ...], int]:
 def test_a_sweep_goes_on_where_it_is_and_fits_what_is_new_or_changed(make):
     folder = make()
     folder.write("x.csv", "\n".join(["x", *(str(value**2 % 101 / 10) for value in range(150))]) + "\n")
-    own = ("data=file", "data.path=x.csv", "prior=ridge", "--config-dir", "mine")
+    own = ("data=file", "data.path=x.csv", "prior=ridge", MINE, "--config-dir", "mine")
     shared = (*QUIET, "steps=60", "search=none", *own, "sweep=mine")
 
     def run(*axes: str) -> tuple[str, set[int]]:
@@ -286,7 +287,7 @@ def test_a_killed_sweep_ends_as_one_that_was_not(make, uninterrupted):
         assert status_of_parent(one, "killed") == "FINISHED"
 
 
-BAD = (*PICTURELESS, "--config-dir", "mine", "prior=picky", "search=none", "steps=60", "seed=0,1", "sweep=bad")
+BAD = (*PICTURELESS, "--config-dir", "mine", "prior=picky", MINE, "search=none", "steps=60", "seed=0,1", "sweep=bad")
 ALL_KINDS = f"experiment={','.join([*EXPERIMENTS, 'absent'])}"
 
 

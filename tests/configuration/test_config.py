@@ -19,8 +19,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.configuration import config
-from gmm_pipeline.configuration.checks import PICTURE_FORMATS, check_complete
-from gmm_pipeline.configuration.config import SCHEMAS, Precision, build_plugin
+from gmm_pipeline.configuration.checks import check_complete
+from gmm_pipeline.configuration.config import SCHEMAS, Precision
+from gmm_pipeline.configuration.limits import PICTURE_FORMATS
+from gmm_pipeline.configuration.targets import build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import calls, lowered
 from gmm_pipeline.inference.plugins import Plugin
@@ -295,7 +297,7 @@ def test_history_holds_at_most_two_hundred_blocks():
 
 
 def plugin_of(**node: object) -> Plugin:
-    return build_plugin(OmegaConf.create({"prior": node}), "prior")
+    return build_plugin(OmegaConf.create({"prior": node, "plugins": {"allow": ["test_config"]}}), "prior")
 
 
 def scaled(parameters: Parameters, *, by: tuple[float, ...]) -> float:
@@ -314,6 +316,7 @@ def test_plugin_is_the_function_with_its_hyperparameters():
     ("node", "where", "says"),
     [
         ({"_target_": "no.such.place"}, "prior._target_", "no.such.place"),
+        ({"_target_": "gmm_pipeline.model.priors.absent"}, "prior._target_", "can be imported"),
         ({"_target_": "test_config.absent"}, "prior._target_", "test_config.absent"),
         ({"_target_": "test_config.scaled", "bye": [1.0]}, "prior.bye", "Did you mean by?"),
         ({"by": [1.0]}, "prior", "dirichlet, dirichlet_process, flat"),

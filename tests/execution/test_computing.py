@@ -23,7 +23,7 @@ from gmm_pipeline.model import priors
 
 __all__ = ["hydra_state"]
 
-SMALL = ("search=none", "data.n_draws=90", "steps=20", "compilation_cache=null")
+SMALL = (f"plugins.allow=[{__name__}]", "search=none", "data.n_draws=90", "steps=20", "compilation_cache=null")
 # By the number of components; that of a fit is padded, that of the evaluation after it is the run's own.
 TRACES: dict[str, Counter[int]] = {"alone": Counter(), "sweep": Counter()}
 

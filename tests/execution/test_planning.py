@@ -170,7 +170,7 @@ def test_another_file_under_the_same_name_is_another_result_of_the_same_run(swee
 
 MISTAKES = {
     "n_components=0": "n_components: expected a whole number",
-    "n_components=abc": "n_components: expected a whole number, 1 or more, or auto",
+    "n_components=abc": "n_components: expected a whole number from 1 to 10000, or auto",
     "restarts=abc": "restarts: expected a whole number",
     "steps=-1": "steps: expected",
     "stepz=1": "stepz: expected",
