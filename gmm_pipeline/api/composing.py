@@ -1,6 +1,7 @@
 """The config of a fit from Python, composed from the files of the command line and checked by its schema."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from gmm_pipeline.stages.running import check, resolved
 
 FIT = "fit"
 
+OF_FOLDERS = re.compile(r"[+~]*hydra\.(run|sweep|output_subdir|job\.chdir)\b")
+"""Begin an override that says where the command line writes to."""
 _composing = threading.Lock()
 """Hydra keeps what it composes from in global state."""
 
@@ -45,6 +48,12 @@ def listed(overrides: Sequence[str]) -> list[str]:
     """
     if isinstance(overrides, str):
         raise InputError("overrides", expected="a list of texts", came=repr(overrides), remedy=f"Use [{overrides!r}].")
+    of_folder = next((line for line in overrides if OF_FOLDERS.match(line)), None)
+    if of_folder is not None:
+        remedy = "fit(record=FOLDER) writes a record there; nothing else is written."
+        raise InputError(
+            "overrides", expected="no folder of Hydra's, which has none here", came=of_folder, remedy=remedy
+        )
     return list(overrides)
 
 

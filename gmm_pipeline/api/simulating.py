@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gmm_pipeline.api.composing import composed, depth, overrides_of
+from gmm_pipeline.api.composing import composed, depth, listed, overrides_of
 from gmm_pipeline.api.fitting import settings_of_jax_kept
 from gmm_pipeline.api.given import CHOOSES, refuse_other
 from gmm_pipeline.api.simulated import Simulated
@@ -52,7 +52,7 @@ def simulate(
     if spec is None:
         spec = _spec_of(own)
         own = {"name": NAME, **own}
-    lines = [hydra_override("data", spec), *overrides_of({"data": own}), *overrides]
+    lines = [hydra_override("data", spec), *overrides_of({"data": own}), *listed(overrides)]
     with settings_of_jax_kept():
         config = composed(lines, config_dir)
         dataset = drawn(DictConfig(config))

@@ -27,6 +27,7 @@ from gmm_pipeline.analysis.sweep_answers import compared
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
+from gmm_pipeline.records.code_state import why_unknown
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweep_table import write_table
@@ -90,6 +91,11 @@ class Sweep:
             runs=manifest_runs(planned, self.manifest.runs),
         )
         sweeps.write_manifest(self.folder, self.manifest)
+        why = why_unknown() if self.cfg.timings else ""
+        if why and why not in self._reported:
+            self._reported.add(why)
+            self.note(why)
+            terminal.warn(why)
         # A killed process may have left records that it had not logged yet, and a sweeper may launch several batches.
         self._unlogged = {self.record(run.number): None for run in planned.runs if run.done} | self._unlogged
         self._tracker = None

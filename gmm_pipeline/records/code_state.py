@@ -8,6 +8,7 @@ process, so later changes are not seen; they do not affect code that is already 
 import functools
 import hashlib
 import inspect
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,32 @@ class CodeState(NamedTuple):
 def code_state() -> CodeState:
     """The state of this package's code."""
     return state_of(PACKAGE)
+
+
+def why_unknown(package: Path = PACKAGE) -> str:
+    """Why git does not say the commit of a checkout, and the remedy, in sentences; empty if it does, or there is none.
+
+    Args:
+        package: the folder with `__init__.py`.
+    """
+    root = package.parent
+    if not (root / ".git").exists() or (code_state() if package == PACKAGE else state_of(package)).commit is not None:
+        return ""
+    lacking = "Records lack the commit of the code"
+    try:
+        asked = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607 - git is where the user has it
+            capture_output=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"{lacking}, since git cannot be run. Install it."
+    said = " ".join(asked.stderr.decode(errors="replace").split())
+    if "dubious ownership" in said:
+        trust = f"git config --global --add safe.directory {shlex.quote(str(root))}"
+        return f"{lacking}, since git does not read a checkout of another user. If you trust it: {trust}"
+    return f"{lacking}, since git says: {said}" if asked.returncode else ""
 
 
 def state_of(package: Path) -> CodeState:

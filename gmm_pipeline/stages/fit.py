@@ -24,7 +24,7 @@ from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
-from gmm_pipeline.records.code_state import code_state
+from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.datasets import doubts_about_weights, taken_columns, why_singular
@@ -133,6 +133,8 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         raise
     for line in verdict(job.asked, result):
         log.info("%s", line)
+    if cfg.timings and (why := why_unknown()):
+        _warn(why)
     tracking, run_id = content["tracking"], environment.run_id() if is_alone() else None
     tracked = {}
     if tracking["uri"] is not None:

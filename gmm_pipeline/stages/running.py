@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
+from gmm_pipeline.configuration.config import FitConfig
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_override
@@ -43,7 +44,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     remove = _remove_begun
     try:
         check(cfg)
-        if hydra.output_subdir is not None:
+        if hydra.output_subdir is not None or OmegaConf.get_type(cfg) is FitConfig:
             _refuse_to_replace(directory)
         remove = _remove_unfinished
         return run(cfg, started=started)

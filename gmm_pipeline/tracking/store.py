@@ -224,7 +224,7 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
 
     Raises:
         InputError: it was deleted.
-        OSError: the store was moved, and files of its runs would be written to its old place.
+        OSError: the store was moved or copied, and files of its runs would be written to its old place.
     """
     from mlflow.exceptions import MlflowException
 
@@ -251,16 +251,20 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
             f"--experiment-id {found.experiment_id}`, or choose another name.",
         )
     if file is not None and found.artifact_location != artifact_root(file):
-        _refuse_if_moved(found.artifact_location, file)
+        _refuse_if_elsewhere(found.artifact_location, file)
     return found.experiment_id
 
 
-def _refuse_if_moved(location: str, file: Path) -> None:
-    """Refuse a store that was moved: its runs are listed without files, and new files would go to the old place."""
+def _refuse_if_elsewhere(location: str, file: Path) -> None:
+    """Refuse a store that was moved or copied: new files would go to the old place, beside the original's."""
     before = Path(unquote(location.removeprefix("file://")))
-    if location.startswith("file:///") and before.name == COPIES and not before.parent.exists():
+    if not location.startswith("file:///") or before.name != COPIES:
+        return
+    original = before.parent / file.name
+    is_copy = original.is_file() and not original.samefile(file)
+    if is_copy or not before.parent.exists():
         raise OSError(
-            f"the store was moved here from {before.parent}; fix its paths with "
+            f"the store was {'copied' if is_copy else 'moved'} here from {before.parent}; fix its paths with "
             f"`{program.name()} repair {shlex.quote(hydra_override('outputs_dir', str(file.parent)))}`"
         )
 

@@ -101,6 +101,12 @@ def test_data_keep_their_name_beside_weights() -> None:
     assert repr(named).startswith("waiting: 4 observations")
 
 
+@pytest.mark.parametrize("line", ["hydra.run.dir=here", "+hydra.sweep.dir=here", "hydra.output_subdir=null"])
+def test_where_the_command_writes_to_is_refused_and_not_ignored(line):
+    with pytest.raises(gmm.InputError, match=r"record=FOLDER"):
+        gmm.fit(TABLE["waiting"], overrides=[line])
+
+
 def test_data_are_not_passed_and_generated() -> None:
     with pytest.raises(gmm.InputError, match="data: expected no other data"):
         gmm.fit([1.0, 2.0, 4.0], overrides=["data=two_modes"])

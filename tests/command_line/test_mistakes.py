@@ -399,9 +399,10 @@ def test_a_record_is_never_replaced(forked, folder):
     run = ("fit", *QUIET, "steps=2", "data.n_draws=20", "hydra.run.dir=outputs/fit/mine")
     assert forked(*run).returncode == 0
     before = {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")}
-    again = forked(*run)
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: hydra.run.dir: ")
+    for more in ([], ["hydra.output_subdir=null"]):
+        again = forked(*run, *more)
+        assert again.returncode == 2
+        assert again.stderr.startswith("error: hydra.run.dir: ")
     assert {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")} == before
 
 

@@ -10,7 +10,7 @@ from conftest import Quick
 from waiting_record import write_record
 
 from gmm_pipeline.records import artifacts, contents, provenance
-from gmm_pipeline.records.code_state import LONGEST_DIFF, source_digest, state_of
+from gmm_pipeline.records.code_state import LONGEST_DIFF, source_digest, state_of, why_unknown
 from gmm_pipeline.records.files import read_json, write_json
 from gmm_pipeline.tracking import loggable
 
@@ -81,6 +81,19 @@ def test_outside_of_a_checkout_nothing_is_known(tmp_path, checkout):
     (checkout / "installed" / "gmm_pipeline" / "__init__.py").touch()
     for package in (tmp_path, checkout / "installed" / "gmm_pipeline"):  # in a folder that git ignores or does not know
         assert state_of(package) == (None, None, "")
+
+
+def test_a_checkout_that_git_does_not_read_is_named_with_its_remedy(checkout, tmp_path, monkeypatch):
+    package = checkout / "gmm_pipeline"
+    assert why_unknown(package) == ""
+    (tmp_path / "installed" / "gmm_pipeline").mkdir(parents=True)
+    assert why_unknown(tmp_path / "installed" / "gmm_pipeline") == ""  # which is no checkout
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert state_of(package).commit is None
+    assert why_unknown(package).endswith(f"git config --global --add safe.directory {checkout}")
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "git cannot be run" in why_unknown(package)
 
 
 def test_a_record_names_the_versions_and_the_settings_of_now(monkeypatch):

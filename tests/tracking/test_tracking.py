@@ -587,6 +587,17 @@ def test_a_store_that_was_moved_is_not_written_to(uri, record, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_store_that_was_copied_does_not_write_beside_the_original(uri, record, tmp_path):
+    log(record, uri)
+    before = bytes_below(tmp_path / "outputs" / "mlartifacts")
+    shutil.copytree(tmp_path / "outputs", tmp_path / "copied")
+    copy = tmp_path / "copied" / record.relative_to(tmp_path / "outputs")
+    with pytest.raises(tracking.TrackingError, match=r"copied here from .*outputs; .* repair outputs_dir=.*copied`"):
+        log(copy, f"sqlite:///{tmp_path / 'copied' / 'mlflow.db'}")
+    assert bytes_below(tmp_path / "outputs" / "mlartifacts") == before
+    log(record, uri)  # the original's own
+
+
 def test_a_database_that_fails_is_quoted(uri, record):
     log(record, uri)
     with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
