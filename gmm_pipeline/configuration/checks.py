@@ -236,7 +236,7 @@ def _of_type(kind: Any, value: Any) -> str | None:
         right = isinstance(value, list) and all(_of_type(of_each, one) is None for one in value)
         return None if right else "a list, as in [1,2]" if of_each is float else "a list of texts, as in [a,b]"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return None if value in kind.__members__ else f"one of {', '.join(kind.__members__)}"
+        return None if isinstance(value, str) and value in kind.__members__ else f"one of {', '.join(kind.__members__)}"
     types, expected = OF_TYPES[kind]
     return None if type(value) in types else expected
 

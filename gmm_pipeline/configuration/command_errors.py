@@ -157,12 +157,12 @@ def as_mistake(error: Exception, command: str, arguments: Sequence[str] | None =
     return InputError(
         "the command line",
         expected="flags that go together and overrides of the form key=value",
-        came=str(error) or type(error).__name__,
+        came=(str(error) or type(error).__name__).splitlines()[0],
         remedy=f"See {program.name()} {command} --help.",
     )
 
 
-OF_COMPOSING = (ValueError, TypeError, AssertionError, ArithmeticError, RecursionError)
+OF_COMPOSING = (ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, LookupError, RecursionError)
 COMPOSERS = ("/hydra/", "/omegaconf/", "/antlr4/")
 """What Hydra, OmegaConf and their parser raise for values that they do not foresee."""
 KINDS = {

@@ -40,7 +40,8 @@ def check_config(cfg: DictConfig) -> None:
     animation_formats.possible(cfg.animation.formats)
     n_draws = cfg.data.get("n_draws")
     if isinstance(n_draws, int | float):
-        rows = [row for row in cfg.data.get("locs") or [] if isinstance(row, ListConfig)]
+        locs = cfg.data.get("locs")
+        rows = [row for row in locs if isinstance(row, ListConfig)] if isinstance(locs, ListConfig) else []
         check_memory("data.n_draws", float(n_draws) * BYTES_A_DRAW * max(map(len, rows), default=1))
 
 

@@ -156,6 +156,7 @@ VALUES = [
     ("data.name='a\0b'", "error: data.name: ", "a text"),
     (f"data.locs={'[' * 2000}{']' * 2000}", "error: data.locs: ", "too many brackets within brackets"),
     ("data.name=${hydra:}", "error: data.name: ", "an interpolation that leads to a value"),
+    ("data.locs=-532", "error: data.locs: ", "a list, as in [1,2]"),
     ("animation.size=[[1,[2]],{a:[]}]", "error: animation.size: ", "a list, as in [1,2]"),
     ("selection.largest=1_000", "error: selection.largest: ", "from 1 to 200, but got 1000"),
     ("search.starts.quantile=nan", "error: search.starts.quantile: ", "from 0 to 1, but got nan"),
@@ -262,6 +263,7 @@ TOGETHER = [
         "error: n_components: ",
         "at most 20",
     ),
+    ("search=[] search.starts.kmeans=0.5", "error: the command line: ", "overrides of the form key=value"),
     ("optimizer=em prior=normal_inverse_gamma", "error: optimizer: ", "Use prior=flat or prior=dirichlet"),
 ]
 

@@ -1,8 +1,8 @@
 """Every YAML of `conf/` is found by globbing and goes through what a fit asks of it, so a new one is tested at once."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from functools import cache, partial
+from dataclasses import fields, is_dataclass
+from functools import cache, partial, reduce
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.answers import answer
-from gmm_pipeline.configuration import config
-from gmm_pipeline.configuration.checks import check_complete
+from gmm_pipeline.configuration import checks, config
 from gmm_pipeline.configuration.config import SCHEMAS, Precision
 from gmm_pipeline.configuration.limits import PICTURE_FORMATS
 from gmm_pipeline.configuration.targets import build_plugin
@@ -30,6 +29,7 @@ from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
 from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.stages import fit, loading
+from gmm_pipeline.stages.running import check, resolved
 
 CONF = ROOT / "conf"
 SMALL = ("steps=60", "history_every=20", "compilation_cache=null")
@@ -80,7 +80,7 @@ def test_globbing_finds_the_options():
 def complete(cfg: DictConfig, command: str) -> None:
     """What is true of any config that a command accepts."""
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check_complete(cfg)
+    check(cfg)
     assert set(cfg) == {key.name for key in fields(SCHEMAS[command])}
 
 
@@ -257,6 +257,61 @@ def test_every_key_has_a_meaning_and_a_value_in_conf_alone(command):
     for name, key in keys.items():
         assert len(key.metadata["meaning"]) > 10, name
         assert key.default == MISSING, f"{name} has a value in the schema, where conf/ gives it one"
+
+
+def keys_below(schema: type, within: str = "") -> Iterator[tuple[str, Any]]:
+    for key in checks._keys_of(schema):
+        if is_dataclass(key.kind):
+            yield from keys_below(key.kind, f"{within}{key.name}.")
+        else:
+            yield f"{within}{key.name}", key
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_every_number_has_a_range_and_every_key_without_a_type_says_what_it_takes(command):
+    unlimited = [name for name, key in keys_below(SCHEMAS[command]) if key.kind in (int, float, Any) and not key.limit]
+    assert unlimited == []
+
+
+WRONG = (
+    None,
+    {},
+    [],
+    [[]],
+    {"a": 1},
+    float("nan"),
+    float("-inf"),
+    10**400,
+    -1,
+    "",
+    "a\0b",
+    "no such word",
+    [{}],
+    object(),
+)
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_no_value_of_another_kind_or_beyond_its_range_passes_and_all_are_refused_by_key(command):
+    """As an interpolation puts them there, which OmegaConf does not check."""
+    given = ["data.path=own.csv"] if command == "predict" else []
+    output = ["output=draws.csv"] if command in ("simulate", "predict") else []
+    content = resolved(composed(command, *given, *output))
+    for name, _ in keys_below(SCHEMAS[command]):
+        *parents, last = name.split(".")
+        node = reduce(lambda node, part: node[part], parents, content)
+        before, refused = node[last], 0
+        for value in WRONG:
+            node[last] = value
+            try:
+                checks.check_values(SCHEMAS[command], content)
+            except InputError as error:
+                refused += 1
+                assert error.where.startswith(name)
+        node[last] = before
+        # A text takes any word, a switch nothing but its two values, and a key that may be null takes that.
+        assert refused >= len(WRONG) - 4, name
+    checks.check_values(SCHEMAS[command], content)
 
 
 @pytest.mark.parametrize("group", ["figures", "animation", "tracking"])
