@@ -188,7 +188,7 @@ REFUSALS = (
     (r"Cannot convert '\w+' to string: '(?P<came>.*)'", "a text"),
     (r"Invalid value assigned: AnyNode is not a ListConfig", "a list, as in [1,2]"),
     (r"Invalid value assigned: (?P<came>\w+) is not a (ListConfig|subclass of ListConfig)", "a list, as in [1,2]"),
-    (r"Value (?P<came>.*) \(\w+\) is not a valid input for <enum", "one of its names"),
+    (r"Value (?P<came>.*) \(\w+\) is not a valid input for <enum", "one of the names that it has"),
     (
         r"\w+ raised while resolving interpolation: (?P<came>.*)|(?P<why>(Interpolation|Recursive|Unsupported) .*)",
         "an interpolation that leads to a value",

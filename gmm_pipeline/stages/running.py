@@ -231,9 +231,10 @@ def _refuse_to_replace(directory: Path) -> None:
 
 def _remove_begun(directory: Path, hydra_folder: str | None, job_name: str) -> None:
     """Remove what Hydra wrote, and nothing else: the folder may have been there before."""
-    if hydra_folder is None or (directory / artifacts.RECORD).exists():
+    if not _is_ours(directory, hydra_folder):
         return
     logging.shutdown()
+    hydra_folder = hydra_folder or artifacts.HYDRA
     log_file = directory / f"{job_name}.log"
     if log_file.is_file() and log_file.stat().st_size == 0:
         log_file.unlink()
@@ -243,10 +244,18 @@ def _remove_begun(directory: Path, hydra_folder: str | None, job_name: str) -> N
 
 
 def _remove_unfinished(directory: Path, hydra_folder: str | None, job_name: str) -> None:
-    if hydra_folder is None or (directory / artifacts.RECORD).exists():
+    if not _is_ours(directory, hydra_folder):
         return
     logging.shutdown()
-    remove_record(directory, hydra_folder, job_name)
+    remove_record(directory, hydra_folder or artifacts.HYDRA, job_name)
+
+
+def _is_ours(directory: Path, hydra_folder: str | None) -> bool:
+    """Whether a folder was begun for this run: Hydra or the log writes into it, and there is no record."""
+    if (directory / artifacts.RECORD).exists():
+        return False
+    files = [Path(one.baseFilename) for one in logging.getLogger().handlers if isinstance(one, logging.FileHandler)]
+    return hydra_folder is not None or any(file.parent == directory.absolute() for file in files)
 
 
 def remove_record(directory: Path, hydra_folder: str, job_name: str) -> None:

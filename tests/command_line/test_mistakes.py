@@ -263,7 +263,7 @@ TOGETHER = [
         "error: n_components: ",
         "at most 20",
     ),
-    ("search=[] search.starts.kmeans=0.5", "error: the command line: ", "overrides of the form key=value"),
+    ("search=[] search.starts.kmeans=0.5", "error: search: ", "a value, but got none"),
     ("optimizer=em prior=normal_inverse_gamma", "error: optimizer: ", "Use prior=flat or prior=dirichlet"),
 ]
 
@@ -401,6 +401,9 @@ def test_a_record_is_never_replaced(forked, folder):
     run = ("fit", *QUIET, "steps=2", "data.n_draws=20", "hydra.run.dir=outputs/fit/mine")
     assert forked(*run).returncode == 0
     before = {path: path.read_bytes() for path in (folder / "outputs/fit/mine").glob("*.[jnpy]*")}
+    unfinished = forked(*run[:-1], "n_components=0", "hydra.output_subdir=null", "hydra.run.dir=outputs/fit/none")
+    assert unfinished.returncode == 2
+    assert not (folder / "outputs/fit/none").exists()
     for more in ([], ["hydra.output_subdir=null"]):
         again = forked(*run, *more)
         assert again.returncode == 2
