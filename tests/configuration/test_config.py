@@ -259,7 +259,7 @@ def test_every_key_has_a_meaning_and_a_value_in_conf_alone(command):
         assert key.default == MISSING, f"{name} has a value in the schema, where conf/ gives it one"
 
 
-def keys_below(schema: type, within: str = "") -> Iterator[tuple[str, Any]]:
+def keys_below(schema: Any, within: str = "") -> Iterator[tuple[str, Any]]:
     for key in checks._keys_of(schema):
         if is_dataclass(key.kind):
             yield from keys_below(key.kind, f"{within}{key.name}.")
