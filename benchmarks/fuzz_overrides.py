@@ -29,6 +29,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.planning import _no_hydra as no_hydra
 from gmm_pipeline.execution.plugins import register_plugins
+from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.stages.fit_checks import check_config
 from gmm_pipeline.stages.running import check, resolved
@@ -261,7 +262,7 @@ def attempt(case: Case) -> bool:
     """
     base = _base(case.command)
     try:
-        with no_hydra(), _files_read_once():
+        with no_hydra(), _files_read_once(), quickened():
             words = home.in_arguments(as_overrides(case.command, case.overrides))
             with base.composer.in_place(base.master, words) as cfg:
                 _validate(cfg)

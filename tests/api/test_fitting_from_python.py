@@ -130,7 +130,7 @@ def test_a_fit_that_diverged_warns() -> None:
     [
         ({"n_componnts": 2}, "Did you mean n_components"),
         ({"prior": "flt"}, "Did you mean prior=flat"),
-        ({"n_components": -1}, "n_components: expected a whole number, 1 or more, but got -1"),
+        ({"n_components": -1}, "n_components: expected a whole number from 1 to 10000, or auto, but got -1"),
         ({"n_components": 2.5}, "n_components"),
         ({"optimizer": {"learning_rat": 0.1}}, "learning_rate"),
         ({"steps": "many"}, "steps: expected a whole number, but got 'many'"),

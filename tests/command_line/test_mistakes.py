@@ -363,6 +363,8 @@ def test_data_that_cannot_be_fitted(forked, folder, arguments, begins, says):
         ("simulate figures.dpi=1", "error: figures.dpi: ", "from 20 to 2400"),
         ("animate animation.dpi=5", "error: animation.dpi: ", "from 20 to 2400"),
         ("ui tracking=none", "error: tracking.uri: ", "null"),
+        ("ui port=-1", "error: port: ", "from 0 to 65535, but got -1"),
+        ("ui port=65536", "error: port: ", "from 0 to 65535, but got 65536"),
         ("ui", "error: tracking.uri: ", "outputs/mlflow.db"),
         ("fit --multirun --cfg job", "error: the command line: ", "--multirun"),
         ("fit --foo", "error: --foo: ", "Did you mean --info"),

@@ -79,5 +79,7 @@ def test_mlflows_own_variables_name_store_and_experiment(quick: Quick, tmp_path)
 def test_what_cannot_be_logged_is_refused_before_the_fit(quick: Quick, tmp_path):
     ended = quick(*FIT, "tracking.series_points=-1")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("error: tracking.series_points: expected a whole number >= 0, but got -1.")
+    assert ended.stderr.startswith(
+        "error: tracking.series_points: expected a whole number from 0 to 1000000, but got -1."
+    )
     assert list(tmp_path.glob("outputs/fit/*")) == []

@@ -70,7 +70,7 @@ EXPERIMENTS = {
 KNOWN = sorted([*EXPERIMENTS, *(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))])
 REASONS = {
     "text": "restarts: expected a whole number, but got 'abc'",
-    "zero": "n_components: expected a whole number, 1 or more, but got 0",
+    "zero": "n_components: expected a whole number from 1 to 10000, or auto, but got 0",
     "no_file": "data.path: expected a file that exists, but got lost.csv",
     "too_much": "data.n_draws: expected what fits into the memory of this machine",
     "unreadable": "EOFError: no data left",
@@ -535,4 +535,4 @@ def test_a_trial_of_optunas_that_fails_is_one_bad_run(make, tolerant):
     assert ended.stdout.count("sweep led, ") == 1
     statuses = Counter(record["status"] for record in folder.records("led").values())
     assert statuses == {"failed": 1, "finished": 2 if tolerant else 1}  # two trials may ask for the same
-    assert "n_components: expected a whole number, 1 or more, but got 0" in ended.stdout
+    assert "n_components: expected a whole number from 1 to 10000, or auto, but got 0" in ended.stdout

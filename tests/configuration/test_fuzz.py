@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.fuzz import KINDS, fuzz
 
-CASES = 700
+CASES = 600
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -157,12 +157,6 @@ def test_a_port_in_use_is_named_with_a_free_one(store):
             ui.run(config(store, port=port), started=0.0)
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_that_cannot_be(store, port):
-    with pytest.raises(InputError, match="port: expected a whole number from 0 to 65535"):
-        ui.run(config(store, port=port), started=0.0)
-
-
 @pytest.mark.parametrize("host", ["no such host", "203.0.113.7"])
 def test_a_host_that_is_not_this_machine(store, host):
     with pytest.raises(InputError, match="host: expected an address of this machine"):
