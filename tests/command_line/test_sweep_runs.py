@@ -369,6 +369,7 @@ def test_the_store_has_the_failures_with_their_reasons(bad):
 def test_what_is_put_right_is_fitted_and_nothing_else(bad, tmp_path, fork, compilation_cache):
     folder = Folder(tmp_path, fork, compilation_cache)
     shutil.copytree(bad[0].path, tmp_path, dirs_exist_ok=True)
+    assert folder.run("repair").returncode == 0  # or the files of runs would go beside the original store
     folder.write("lost.csv", "x\n" + "\n".join(str(value**2 % 101) for value in range(150)) + "\n")
     fine, other = (folder.sweep("bad") / record["name"] for record in by_experiment(folder)["fine"])
     whole = (other / "parameters.json").read_bytes()
