@@ -219,3 +219,10 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, name):
     os.mkfifo(record / name)
     with pytest.raises(InputError, match="a pipe or a device, not a file"):
         page(record)
+
+
+@pytest.mark.parametrize(("about", "says"), [({"provenance": {}}, "none with 'git'"), ({"provenance": 3}, "got `int`")])
+def test_what_a_run_was_made_with_is_logged_or_refused(tmp_path, about, says):
+    record = write_run(tmp_path / "0", **about)
+    with pytest.raises(InputError, match=says):
+        log_record(record, uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="e", run_name=None, series_points=1)

@@ -395,3 +395,8 @@ def test_an_index_that_leads_out_of_a_feather_file_is_refused(tmp_path):
     (tmp_path / "a.feather").write_bytes(content.replace(indices, indices[:-4] + b"\xff\xff\xff\x0f"))
     with pytest.raises(InputError, match=r"readable \.feather file"):
         read(tmp_path / "a.feather")
+
+
+def test_a_nan_that_signals_is_a_missing_value(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([0x7F800001, 0x3F800000, 0x40000000], np.uint32).view(np.float32))
+    assert read(tmp_path / "a.npy", missing="drop").data.tolist() == [1.0, 2.0]
