@@ -17,6 +17,7 @@
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
 | `sweep` | seconds, memory and break-down of a sweep of 1,000 runs; runs per second beside Hydra's own launcher |
 | `interruptions` | whether a sweep that is killed and resumed, or has bad runs in it, ends with the right results |
+| `fuzz_records` | how many of thousands of damaged data files and records end in anything but a result or one message |
 | `from_python` | whether a fit from Python has the bits of the command, in each result file |
 | `reruns` | whether each kind of run comes out of `rerun` with the same bits, in a process of its own |
 

@@ -25,7 +25,7 @@ import pyarrow.parquet
 from benchmarks import ROOT, parser, print_table, some_of
 from benchmarks.comparison import Check
 from benchmarks.processes import Command
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 
 EXPERIMENTS = {path.stem: path for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))}
 COMMAND = re.compile(r"^#\s+python -m gmm_pipeline (.*)$", re.MULTILINE)

@@ -7,7 +7,8 @@ import numpy as np
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.records.files import as_yaml, read_json, write_json, write_text
+from gmm_pipeline.records.files import as_yaml, write_json, write_text
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun
 

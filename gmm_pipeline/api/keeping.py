@@ -19,7 +19,7 @@ from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.api.given import DATA
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import log_as_asked, save, track
 from gmm_pipeline.stages.recording import write_record

@@ -34,7 +34,7 @@ from gmm_pipeline.execution.sweep import Sweep, known_runs
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.loading import check_sweep_name

@@ -27,7 +27,7 @@ from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
 from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.datasets import Dataset, left_out, taken_columns
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import NewerFormatError, read_json
 from gmm_pipeline.records.sweeps import ManifestRun
 from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import shown
@@ -196,6 +196,8 @@ def _is_done(record: Path, digest: str) -> bool:
         about = read_json(record / artifacts.RECORD)
         asked = about["digest"] == digest and about["status"] in ("finished", "diverged")
         return asked and contents.altered(record, about) is None
+    except NewerFormatError:  # which is not replaced
+        raise
     except contents.DAMAGE:
         return False
 

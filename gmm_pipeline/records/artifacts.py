@@ -32,17 +32,24 @@ result. Pictures follow, so that a failed picture loses no fit.
 import hashlib
 import io
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
+from gmm_pipeline.model.natural import (
+    AnyErrors,
+    AnyMixture,
+    Mixture,
+    MultivariateErrors,
+    MultivariateMixture,
+)
 from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.model.portable import responsibility_names
-from gmm_pipeline.records.files import Part, read_columns, whole_file, write_columns, write_text
+from gmm_pipeline.records.files import Part, opened, read_columns, readable, whole_file, write_columns, write_text
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -123,7 +130,7 @@ def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
         names: of files in it; those that it lacks are left out.
     """
     there = ((name, record / name) for name in names)
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.exists()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.is_file()}
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
@@ -168,9 +175,13 @@ def mixture_as_json(mixture: AnyMixture | AnyErrors) -> dict[str, Any]:
 
 
 def mixture_from_json(content: Mapping[str, Any]) -> AnyMixture:
-    """The mixture in a mapping with `weights`, `locs` and `scales`, or `covariances` of several columns."""
+    """The mixture in a mapping with `weights`, `locs` and `scales`, or `covariances` of several columns.
+
+    Raises:
+        ValueError: these are not of one mixture.
+    """
     kind = _kind_in(content)
-    return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
+    return _of_one_mixture(kind(*(np.asarray(content[name], np.float64) for name in kind._fields)))
 
 
 def noise_from_json(content: Mapping[str, Any]) -> Noise | None:
@@ -185,9 +196,36 @@ def fitted_from_json(content: Mapping[str, Any]) -> AnyMixture | NoisyMixture:
 
 
 def errors_from_json(content: Mapping[str, Any]) -> AnyErrors:
-    """Standard errors, or ends of intervals, of every number that is reported of a mixture; NaN for null."""
+    """Standard errors, or ends of intervals, of every number that is reported of a mixture; NaN for null.
+
+    Raises:
+        ValueError: these are not of one mixture.
+    """
     kind = MultivariateErrors if "covariances" in content else Mixture
-    return kind(*(np.asarray(content[name], np.float64) for name in kind._fields))
+    return _of_one_mixture(kind(*(np.asarray(content[name], np.float64) for name in kind._fields)))
+
+
+M = TypeVar("M", bound=AnyMixture | AnyErrors)
+
+
+def _of_one_mixture(mixture: M) -> M:
+    """The same, once its arrays are known to be of floats, and of shapes that belong together."""
+    each = mixture._asdict()
+    kinds, shapes = {values.dtype.kind for values in mixture}, {name: values.shape for name, values in each.items()}
+    of_components = mixture.weights.shape
+    columns = mixture.locs.shape[len(of_components) :]
+    expected = {"weights": of_components, "locs": (*of_components, *columns)}
+    if not isinstance(mixture, Mixture):
+        expected |= dict.fromkeys(("covariances", "correlations"), (*of_components, *columns, *columns))
+    expected["scales"] = expected["locs"]
+    together = len(columns) == (not isinstance(mixture, Mixture)) and shapes == {
+        name: expected[name] for name in shapes
+    }
+    if kinds != {"f"} or not of_components or not together:
+        raise ValueError(f"these are not arrays of one mixture: {shapes}")
+    if 0 in mixture.locs.shape:
+        raise ValueError("a mixture without components")
+    return mixture
 
 
 def _kind_in(content: Mapping[str, Any]) -> type[AnyMixture]:
@@ -215,9 +253,19 @@ def write_loss(path: Path, history: History) -> None:
 
 
 def read_history(path: Path) -> History:
-    """Read what `write_history` wrote."""
+    """Read what `write_history` wrote.
+
+    Raises:
+        InputError: it is not an npz file, or lacks an array.
+        ValueError: it has other arrays.
+    """
     content = _read_npz(path)
-    return History(content["steps"], content["losses"], _mixtures_in(content))
+    steps, losses, mixtures = content["steps"], content["losses"], _mixtures_in(content)
+    if steps.dtype.kind not in "iu" or losses.dtype.kind != "f":
+        raise ValueError(f"{path.name}: steps are whole numbers, and losses floats")
+    if not steps.shape == losses.shape == mixtures.weights.shape[:1] or (np.diff(steps.astype(np.int64)) < 0).any():
+        raise ValueError(f"{path.name}: steps, losses and mixtures are not of one history")
+    return History(steps, losses, mixtures)
 
 
 def write_mixtures(path: Path, mixtures: AnyMixture) -> None:
@@ -238,17 +286,27 @@ def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_mixtures(path: Path) -> AnyMixture:
-    """Read what `write_mixtures` wrote."""
+    """Read what `write_mixtures` wrote.
+
+    Raises:
+        InputError: it is not an npz file, or lacks an array.
+        ValueError: it has other arrays.
+    """
     return _mixtures_in(_read_npz(path))
 
 
 def _mixtures_in(content: Mapping[str, np.ndarray]) -> AnyMixture:
     kind = _kind_in(content)
-    return kind(*(content[name] for name in kind._fields))
+    mixtures = _of_one_mixture(kind(*(content[name] for name in kind._fields)))
+    if mixtures.weights.ndim != 2:
+        raise ValueError(f"weights have {mixtures.weights.ndim} axes, not those of mixtures and components")
+    return mixtures
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as content:
+    with opened(path) as stream, readable(path), np.load(stream, allow_pickle=False) as content:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in content.zip.infolist()):
+            raise ValueError("compressed, as no file of a record is: it may be larger than the memory")
         return Part({name: content[name] for name in content.files}, path)
 
 

@@ -65,7 +65,8 @@ def numbers_of(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]
     if isinstance(column, np.ndarray):
         if column.dtype.kind not in "iuf":
             raise _no_numbers(where, column[:1], str(column.dtype))
-        numbers = np.asarray(column, np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):  # a NaN that signals; a long double beyond float64
+            numbers = np.asarray(column, np.float64)
     else:
         numbers = _of_arrow(column, where, cells)
     codes = [float(code) for code in cells.missing_codes if is_number(code)]

@@ -1,6 +1,7 @@
 """Columns of numbers of a file, with one of sample weights: chosen, checked, without rows that cannot be used."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -269,7 +270,8 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
             remedy="Add data.header=none if they are data, or data.header=first if they are names.",
         )
     names = [table.names[place] for place in (found or range(len(table.names)))]
-    unique = [name for name in names if name and list(table.names).count(name) == 1]
+    counts = Counter(table.names)
+    unique = [name for name in names if name and counts[name] == 1]
     if len(found) == 1 or (found and len(unique) == len(found) and not table.may_be_decimals):
         return found
     overrides = [shlex.quote(hydra_override(COLUMN, name)) for name in unique[:MOST_NAMED]]

@@ -15,8 +15,9 @@ import numpy as np
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import damage_reported, read_config
-from gmm_pipeline.records.files import leaves, read_columns, read_json
+from gmm_pipeline.records.files import leaves, read_columns
 from gmm_pipeline.records.finding import read_part
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.provenance import COMPUTING
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -145,7 +146,7 @@ def _of_array(
         return Difference(file, key, 0, 0, note=f"only {'the rerun' if before is None else 'the record'} has it")
     if before.shape != now.shape:
         return Difference(file, key, now.size, now.size, note=f"{before.shape} values, now {now.shape}")
-    if not (np.issubdtype(before.dtype, np.number) and np.issubdtype(now.dtype, np.number)):
+    if not {before.dtype.kind, now.dtype.kind} <= {"i", "u", "f"}:
         n_different = int(np.count_nonzero(before != now))
         one = f"{before[before != now][0]!s} → {now[before != now][0]!s}" if n_different else ""
         return Difference(file, key, now.size, n_different, note=one) if n_different else None

@@ -20,8 +20,9 @@ import yaml
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
-from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import Part, read_json
+from gmm_pipeline.records import artifacts, consistency, files
+from gmm_pipeline.records.files import Part
+from gmm_pipeline.records.json_files import checked, read_json
 
 LASTING = (
     "status",
@@ -46,8 +47,8 @@ DEEPEST = 100
 """Most levels of a config; ours have five, and the reader in C crashes the process at about ten thousand."""
 
 
-READ = (artifacts.CONFIG, artifacts.DATA, artifacts.PARAMETERS, artifacts.METRICS, artifacts.HISTORY)
-"""Files of a `Content`."""
+CHECKED = (artifacts.CONFIG, artifacts.DATA, *artifacts.RESULTS)
+"""Files that commands read; the tables as text are copies for people."""
 
 
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
@@ -142,32 +143,32 @@ def altered(record: Path, about: Mapping[str, Any], names: Collection[str] | Non
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: `about` is not the content of a `record.json`.
     """
     results = about.get("digests", {}).get("results", {})
-    if not isinstance(results, Mapping):
-        raise ValueError("digests of results are not a mapping")
     expected = {**about.get("files", {}), **results}
     asked = [name for name in artifacts.FILES if name in expected and (names is None or name in names)]
     found = artifacts.digests_of(record, asked)
     return next((name for name in asked if found.get(name) != expected[name]), None)
 
 
-def check_unaltered(record: Path, about: Mapping[str, Any], *names: str) -> None:
-    """Refuse a record whose existing files were changed.
+def opened(record: Path) -> dict[str, Any]:
+    """The content of `record.json`, once the files of the record that exist are known to be those that were written.
+
+    Every command that uses a record opens it here. Reading all files takes less than using one of them.
 
     Args:
         record: its folder.
-        about: what `record.json` says.
-        names: the files that are to be read.
 
     Raises:
         InputError: a file was changed.
+        OSError: a file cannot be read, or `record.json` is missing.
+        ValueError: `record.json` is damaged.
     """
-    with damage_reported(record):
-        wrong = altered(record, about, [name for name in names if (record / name).exists()])
+    about = read_about(record)
+    wrong = altered(record, about, [name for name in CHECKED if (record / name).exists()])
     if wrong is not None:
         raise _not_whole(record / wrong, f"a file that was changed: its SHA-256 is not that in {artifacts.RECORD}")
+    return about
 
 
 def read(record: Path, written: Written | None = None) -> Content:
@@ -183,12 +184,11 @@ def read(record: Path, written: Written | None = None) -> Content:
     with damage_reported(record):
         try:
             # `record.json` is written last and read first: if it is missing, the rest cannot be trusted.
-            about = read_about(record)
-            check_unaltered(record, about, *READ)
+            about = opened(record)
             if about["status"] == "failed":
                 config = read_config(record) if (record / artifacts.CONFIG).exists() else {}
                 return Content(config, {}, {}, {}, NO_HISTORY, about)
-            return Content(
+            content = Content(
                 config=written.config if written else read_config(record),
                 data=read_json(record / artifacts.DATA),
                 parameters=read_json(record / artifacts.PARAMETERS),
@@ -196,6 +196,8 @@ def read(record: Path, written: Written | None = None) -> Content:
                 history=written.history if written else artifacts.read_history(record / artifacts.HISTORY),
                 record=about,
             )
+            consistency.check_files(about["status"], content.parameters, content.metrics, content.data, content.history)
+            return content
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
                 str(record),
@@ -212,15 +214,21 @@ def read_config(record: Path) -> dict[str, Any]:
         OSError: it cannot be read.
         ValueError: it is no config.
     """
-    text = (record / artifacts.CONFIG).read_text(encoding="utf-8")
+    path = record / artifacts.CONFIG
+    with files.opened(path) as stream:
+        text = stream.read().decode()
     try:
         _refuse_traps(text)
         content = yaml.load(text, YAML_LOADER)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{artifacts.CONFIG} is not a mapping")
-    return Part(content, record / artifacts.CONFIG)
+    return checked(_as_parts(content, path), path)
+
+
+def _as_parts(node: Any, path: Path) -> Any:
+    if isinstance(node, list):
+        return [_as_parts(value, path) for value in node]
+    return Part({key: _as_parts(value, path) for key, value in node.items()}, path) if isinstance(node, dict) else node
 
 
 def _refuse_traps(text: str) -> None:

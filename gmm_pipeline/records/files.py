@@ -5,12 +5,14 @@ rename. JSON is for people, CSV and Parquet for columns of numbers, by the suffi
 """
 
 import contextlib
+import errno
 import functools
 import io
 import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -143,33 +145,16 @@ class Part(dict[str, Any]):
         raise InputError(str(self.file), expected="a file of a whole record", came=came, remedy=remedy)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a record; the result raises an InputError for a missing key.
+def opened(path: Path) -> BinaryIO:
+    """Open a file for reading.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON, or not a mapping.
+        OSError: it is not there, or is a pipe or a device, which may never end.
     """
-    return as_part(path.read_bytes(), path)
-
-
-def as_part(text: bytes, path: Path) -> dict[str, Any]:
-    """Parse the text of a JSON file of a record.
-
-    Args:
-        text: the bytes of the file.
-        path: of the file, which messages name.
-
-    Raises:
-        ValueError: it is not JSON, or not a mapping.
-    """
-    try:
-        content = json.loads(text, object_hook=lambda content: Part(content, path))
-    except RecursionError as error:
-        raise ValueError(f"{path.name} is nested too deeply") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not a mapping")
-    return content
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has an error of its own
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+    return path.open("rb")
 
 
 def column_format(path: Path) -> str:
@@ -249,12 +234,12 @@ def read_columns(path: Path) -> dict[str, Any]:
         if path.suffix == ".csv":
             from pyarrow import csv
 
-            with path.open("rb") as stream:
+            with opened(path) as stream:
                 table = csv.read_csv(stream)
         else:
             from pyarrow import parquet
 
-            with path.open("rb") as stream:
+            with opened(path) as stream:
                 table = parquet.read_table(stream)
     return Part(dict(zip(table.column_names, table.columns, strict=True)), path)
 

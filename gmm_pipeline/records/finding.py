@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.contents import check_unaltered, damage_reported
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.consistency import check_result
+from gmm_pipeline.records.contents import damage_reported, opened
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import MANIFEST
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def read_fitted(record: Path) -> "AnyMixture | NoisyMixture":
     Raises:
         InputError: the run diverged or failed, or the record is damaged.
     """
-    about = read_part(record / artifacts.RECORD)
+    with damage_reported(record):
+        about = opened(record)
     if about.get("status") != "finished":
         reason = f": {about['error']}" if about.get("error") else ""
         raise InputError(
@@ -60,9 +62,9 @@ def read_fitted(record: Path) -> "AnyMixture | NoisyMixture":
             came=f"{record} ({about.get('status', 'no status')}{reason})",
             remedy="Its numbers are not a result; choose another run.",
         )
-    check_unaltered(record, about, artifacts.PARAMETERS)
     parameters = read_part(record / artifacts.PARAMETERS)
     with damage_reported(record, artifacts.PARAMETERS):
+        check_result(artifacts.mixture_from_json(parameters))
         return artifacts.fitted_from_json(parameters)
 
 

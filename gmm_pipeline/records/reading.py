@@ -15,9 +15,10 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture
 from gmm_pipeline.model.noise import Noise
-from gmm_pipeline.records import artifacts, contents
+from gmm_pipeline.records import artifacts, consistency, contents
 from gmm_pipeline.records.artifacts import History
-from gmm_pipeline.records.files import read_columns, read_json
+from gmm_pipeline.records.files import read_columns
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
 
 ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
@@ -139,7 +140,7 @@ def read_checked(folder: Path) -> Record:
         InputError: the run failed, or a file of the record is missing or damaged.
     """
     with contents.damage_reported(folder):
-        about = contents.read_about(folder)
+        about = contents.opened(folder)
         status = about["status"]
         if status not in (FINISHED, DIVERGED):
             raise InputError(
@@ -148,7 +149,6 @@ def read_checked(folder: Path) -> Record:
                 came=f"{folder} ({status}{': ' + about['error'] if about.get('error') else ''})",
                 remedy="Fix the cause and fit again, or choose another run.",
             )
-        contents.check_unaltered(folder, about, artifacts.CONFIG, artifacts.DATA, *artifacts.RESULTS)
         return read(folder)
 
 
@@ -160,18 +160,18 @@ def read(folder: Path) -> Record:
 
     Raises:
         OSError: a file is missing.
-        ValueError: a file is damaged or incomplete.
+        ValueError: a file is damaged or incomplete, or belongs to another record.
     """
-    columns = read_columns(folder / artifacts.ASSIGNMENTS)
+    columns, parameters = read_columns(folder / artifacts.ASSIGNMENTS), read_json(folder / artifacts.PARAMETERS)
     weights = columns.get("sample_weight")
     restarts, selection, replicates = (
         folder / name for name in (artifacts.RESTARTS, artifacts.SELECTION, artifacts.REPLICATES)
     )
-    return record_of(
+    record = record_of(
         about=read_json(folder / artifacts.RECORD),
         config=contents.read_config(folder),
         data_info=read_json(folder / artifacts.DATA),
-        parameters=read_json(folder / artifacts.PARAMETERS),
+        parameters=parameters,
         metrics=read_json(folder / artifacts.METRICS),
         replicates=artifacts.read_mixtures(replicates) if replicates.exists() else None,
         restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
@@ -182,6 +182,19 @@ def read(folder: Path) -> Record:
         data=artifacts.data_in(columns),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
     )
+    _check_together(record, parameters)
+    return record
+
+
+def _check_together(record: Record, parameters: Mapping[str, Any]) -> None:
+    """Refuse files that are each whole, but not of one record."""
+    consistency.check_files(record.about["status"], parameters, record.metrics, record.data_info, record.history)
+    consistency.check_alike(record.fitted, *(() if record.replicates is None else (record.replicates,)))
+    n_data = record.data_info.get("n_data", len(record.data))
+    n_columns = {record.data.shape[1:], record.fitted.locs.shape[1:]}
+    n_columns |= set() if record.truth is None else {record.truth.locs.shape[1:]}
+    if len(n_columns) > 1 or len(record.data) != n_data:
+        raise ValueError("its data are not those of its mixture")
 
 
 def record_of(*, data_info: dict[str, Any], parameters: Mapping[str, Any], **others: Any) -> Record:

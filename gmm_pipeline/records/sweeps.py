@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.files import as_part, read_json, write_json
+from gmm_pipeline.records.consistency import check_result
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import FORMATS, NewerFormatError, as_part, read_json
 from gmm_pipeline.records.overrides import differing_keys, override_values
+from gmm_pipeline.records.schema import MANIFEST
 
-MANIFEST = "sweep.json"
-FORMAT = 1
 FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
 SUMMED_UP = (artifacts.DATA, artifacts.METRICS, artifacts.PARAMETERS)
 """Files of a record that a sweep reads."""
@@ -79,7 +80,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         folder: of the sweep.
         manifest: of the sweep.
     """
-    content = {"format": FORMAT, **manifest._asdict(), "runs": [run._asdict() for run in manifest.runs]}
+    content = {"format": FORMATS[MANIFEST], **manifest._asdict(), "runs": [run._asdict() for run in manifest.runs]}
     if manifest.tracking is None:
         del content["tracking"]
     write_json(folder / MANIFEST, content)
@@ -101,30 +102,21 @@ def read_manifest(folder: Path) -> Manifest:
         )
     try:
         content = read_json(path)
-        if content["format"] == FORMAT:
-            texts = {name: content[name] for name in ("id", "name", "command", "started", "objective")}
-            if not all(isinstance(text, str) for text in texts.values()) or not isinstance(content["runs"], list):
-                raise ValueError("id, name, command, started and objective are texts, and runs is a list")
-            runs = [_manifest_run(run) for run in content["runs"]]
-            return Manifest(**texts, runs=runs, tracking=content.get("tracking"))
-        came = f"format {content['format']}"
+        return Manifest(
+            **{name: content[name] for name in ("id", "name", "command", "started", "objective")},
+            runs=[ManifestRun(run["number"], tuple(run["overrides"]), run["digest"]) for run in content["runs"]],
+            tracking=content.get("tracking"),
+        )
+    except NewerFormatError:
+        raise
     except (ValueError, OSError) as error:
-        came = error.came if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        came = error.came if isinstance(error, InputError) else str(error)
     raise InputError(
         str(path),
-        expected=f"a manifest of format {FORMAT}",
+        expected="the manifest of a sweep",
         came=came,
         remedy="Restore the file from a copy, or run the sweep again under another name.",
     )
-
-
-def _manifest_run(content: Any) -> ManifestRun:
-    if not isinstance(content, dict):
-        raise ValueError("a run is not a mapping")
-    number, overrides, digest = content["number"], content["overrides"], content["digest"]
-    if type(number) is not int or not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise ValueError("a run has a whole number and a list of overrides")
-    return ManifestRun(number, tuple(overrides), digest)
 
 
 def read_runs(folder: Path, manifest: Manifest) -> list[SweepRun]:
@@ -171,10 +163,13 @@ def _read_run(
             truth = None if data.get("truth") is None else artifacts.mixture_from_json(data["truth"])
             described[text] = data, truth
         data, truth = described[text]
+        fitted = artifacts.mixture_from_json(read_json(directory / artifacts.PARAMETERS))
+        if common["status"] == FINISHED:
+            check_result(fitted)
         return SweepRun(
             **common,
             metrics=read_json(directory / artifacts.METRICS),
-            fitted=artifacts.mixture_from_json(read_json(directory / artifacts.PARAMETERS)),
+            fitted=fitted,
             truth=truth,
             data_name=data["name"],
             data_digest=data["digest"],

@@ -41,6 +41,8 @@ class ArrowTable:
         tables = [self._read(part, names=names) for part in self._parts]
         kinds = dict(zip(self.names, self._schema.types, strict=True))
         with readable(self._path):
+            for table in tables:  # Arrow's files have no checksums: an index or an offset may lead anywhere
+                table.select(names).validate(full=True)
             return [
                 pa.chunked_array(
                     [chunk for table in tables for chunk in table[name].cast(kinds[name]).chunks], kinds[name]
@@ -171,6 +173,13 @@ def open_table(path: Path, asked: Asked) -> Table:
     suffix = path.suffix.lower()
     if path.is_dir():
         return ArrowTable(path, _parts(path))
+    if not path.is_file():  # reading from a pipe waits for its writer, and some devices have no end
+        raise InputError(
+            "data.path",
+            expected="a file, or a folder with the .parquet files of one table",
+            came=f"{path}, a pipe or a device",
+            remedy="Write the data to a file first.",
+        )
     if suffix in (*PARQUET, *ARROW):
         return ArrowTable(path, [path])
     if suffix == NPY:

@@ -8,7 +8,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, order_of, taken
 from gmm_pipeline.records.artifacts import mixture_from_json
 from gmm_pipeline.records.data_checks import as_multivariate, check_mixture
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 
 
 def ordered(mixture: AnyMixture) -> AnyMixture:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import leaves
+from gmm_pipeline.records.files import leaves, opened
 from gmm_pipeline.report.plotting import Chart
 
 FOLDER = Path(__file__).parent
@@ -137,7 +137,8 @@ def data_uri(path: Path, kind: str) -> str:
         path: the file.
         kind: its MIME type.
     """
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    with opened(path) as stream:
+        return f"data:{kind};base64,{base64.b64encode(stream.read()).decode()}"
 
 
 def flattened(content: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[tuple[str, str]]:

@@ -23,7 +23,8 @@ from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
-from gmm_pipeline.records.files import as_yaml, read_json, write_columns, write_json, write_text
+from gmm_pipeline.records.files import as_yaml, write_columns, write_json, write_text
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.provenance import NO_GIT, provenance
 from gmm_pipeline.records.reading import Record, record_of
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED

@@ -16,7 +16,8 @@ from gmm_pipeline import extras
 from gmm_pipeline.analysis.sweep_answers import compared, settings_of, with_results
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, sweeps
-from gmm_pipeline.records.files import read_json, write_text
+from gmm_pipeline.records.files import write_text
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweep_table import PARQUET
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.finding import LATEST, RUN_ID, best_of_sweep, find_record, record_folder

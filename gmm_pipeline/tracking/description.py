@@ -83,6 +83,6 @@ def _columns(content: Content, parameters: Mapping[str, Any]) -> dict[str, list[
     return found
 
 
-def _estimate(value: float | None, error: float | None) -> str:
+def _estimate(value: float | int | None, error: float | int | None) -> str:
     text = "–" if value is None else f"{value:.4g}"
     return text if error is None else f"{text} ± {error:.2g}"

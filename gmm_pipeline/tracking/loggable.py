@@ -145,7 +145,7 @@ def _digests(content: Content) -> dict[str, str]:
     digests = dict(content.record.get("digests", {}))
     results = digests.pop("results", None)
     found = digests if results is None else digests | {"results": artifacts.digest_of(results)}
-    return {f"digest.{name}": sha for name, sha in found.items()}
+    return {f"digest.{name}": str(sha) for name, sha in found.items()}
 
 
 def _linked(content: Content) -> dict[str, str]:
@@ -162,10 +162,10 @@ def origin(provenance: Mapping[str, Any], command: str) -> dict[str, str]:
         provenance: from the record.
         command: that makes the run again.
     """
-    rest = dict(provenance)
-    git, versions, jax = rest.pop("git"), rest.pop("versions"), rest.pop("jax", {})
+    git, versions, jax = provenance["git"], provenance["versions"], provenance.get("jax", {})
+    rest = {name: value for name, value in provenance.items() if name not in ("git", "versions", "jax", "user")}
     found = {
-        "mlflow.user": rest.pop("user"),
+        "mlflow.user": provenance["user"],
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": _program(command),
         "versions": _in_a_row(versions),

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking.store import store_file
 
 

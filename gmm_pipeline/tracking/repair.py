@@ -16,8 +16,8 @@ from urllib.parse import unquote
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json
 from gmm_pipeline.records.finding import COPIES, find_records
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking.notes import rewrite
 from gmm_pipeline.tracking.rows import connected, transaction

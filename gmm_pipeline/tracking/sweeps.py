@@ -18,7 +18,7 @@ import numpy as np
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.overrides import name_of_sweep, names_within, override_values
 from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweep_table import CSV, PARQUET

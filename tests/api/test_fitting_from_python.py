@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import gmm_pipeline as gmm
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.passed import NAME, table_of
 
 FAITHFUL = Path(__file__).parents[2] / "examples" / "data" / "faithful.csv"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gmm_pipeline as gmm
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 
 RANDOM = np.random.default_rng(8)
 DATA = np.concatenate([RANDOM.normal(0.0, 1.0, 60), RANDOM.normal(6.0, 1.0, 60)])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import gmm_pipeline as gmm
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 
 SMALL: dict[str, Any] = {"prior": "flat", "optimizer": "em", "steps": 100, "search": "none", "restarts": 2}
 NOTHING_BESIDE = ("figures=none", "animation=none", "tracking=none", "hydra.run.dir=record")

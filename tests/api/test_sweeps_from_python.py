@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import gmm_pipeline as gmm
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweep_table import PARQUET
 
 FAITHFUL = Path(__file__).parents[2] / "examples" / "data" / "faithful.csv"

@@ -222,7 +222,7 @@ def test_one_damaged_record_is_told_of_and_the_others_are_logged(quick: Quick, m
     assert finished.returncode == 1
     assert finished.stdout.startswith("3 records: 1 logged, 0 already there, 1 without a result, 2 failed; theirs in ")
     broken, warning, error = finished.stderr.splitlines()
-    assert broken.startswith(f"warning: {theirs / 'sweep' / 'sweep.json'}: expected a manifest of format 1")
+    assert broken.startswith(f"warning: {theirs / 'sweep' / 'sweep.json'}: expected the manifest of a sweep")
     assert warning.startswith(f"warning: {theirs / '0' / 'metrics.json'}: expected a file of a whole record")
     assert error == "error: 2 of 3 records could not be logged"
     client = tracking_store.client_of(f"sqlite:///{made.folder}/elsewhere/mlflow.db")

@@ -13,7 +13,8 @@ from conftest import Ended, Quick
 
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.comparison import Comparison, compare
-from gmm_pipeline.records.files import read_columns, read_json, write_columns, write_json
+from gmm_pipeline.records.files import read_columns, write_columns, write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.stages.loading import WITHOUT_EFFECT
 from gmm_pipeline.stages.rerun_arguments import _key
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from pyarrow import csv, parquet
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records import files
+from gmm_pipeline.records import files, json_files
 
 FLOATS = arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(allow_nan=False, allow_infinity=False))
 
@@ -61,7 +61,7 @@ JSON = st.recursive(
 def test_json_comes_back_as_it_was(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("folder") / "content.json"
     files.write_json(path, content)
-    assert files.read_json(path) == content
+    assert json_files.read_json(path) == content
     assert json.loads(path.read_text(encoding="utf-8")) == content
 
 

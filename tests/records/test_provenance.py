@@ -11,7 +11,8 @@ from waiting_record import write_record
 
 from gmm_pipeline.records import artifacts, contents, provenance
 from gmm_pipeline.records.code_state import LONGEST_DIFF, source_digest, state_of, why_unknown
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import loggable
 
 

@@ -67,18 +67,21 @@ def test_a_folder_without_manifest_is_no_sweep(tmp_path):
 @pytest.mark.parametrize(
     ("content", "came"),
     [
-        ("{", "JSONDecodeError"),
-        ("[]", "ValueError: sweep.json is not a mapping"),
-        ("{}", "none with 'format'"),
-        ('{"format": 7}', "format 7"),
+        ("{", "sweep.json: Expecting property name"),
+        ("[]", "sweep.json is not a mapping"),
+        ("{}", "none with 'id'"),
+        ('{"format": 7}', "format 7, which a later version"),
         ('{"format": 1, "id": "x"}', "none with 'name'"),
-        (json.dumps({"format": 1, **manifest([])._asdict(), "runs": [{"number": "0"}]}), "none with 'overrides'"),
-        (json.dumps({"format": 1, **manifest([])._asdict(), "name": 3}), "ValueError: id, name"),
+        (
+            json.dumps({"format": 1, **manifest([])._asdict(), "runs": [{"number": "0"}]}),
+            r"Expected `int`, got `str` - at `\$\.runs\[0\]\.number`",
+        ),
+        (json.dumps({"format": 1, **manifest([])._asdict(), "name": 3}), r"Expected `str`, got `int` - at `\$\.name`"),
         (
             json.dumps(
                 {"format": 1, **manifest()._asdict(), "runs": [{"number": 0, "overrides": "a", "digest": None}]}
             ),
-            "ValueError: a run has",
+            r"Expected `array`, got `str` - at `\$\.runs\[0\]\.overrides`",
         ),
     ],
 )

@@ -5,6 +5,7 @@ import contextlib
 import decimal
 import gzip
 import io
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -374,3 +375,28 @@ def test_a_missing_file_names_those_beside_it(tmp_path):
     with pytest.raises(InputError, match=rf"Did you mean {tmp_path / 'waiting.csv'}") as raised:
         read(tmp_path / "waitings.csv")
     assert raised.value.where == "data.path"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".npy", ".parquet", ".arrow"])
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "device"):
+        with pytest.raises(InputError, match="a pipe or a device"):
+            read(tmp_path / f"{name}{suffix}")
+
+
+def test_an_index_that_leads_out_of_a_feather_file_is_refused(tmp_path):
+    column = pa.array(["1.5", "2.5"] * 20).dictionary_encode()
+    feather.write_feather(pa.table({"x": column}), tmp_path / "a.feather", compression="uncompressed")
+    content = (tmp_path / "a.feather").read_bytes()
+    indices = np.asarray(column.indices).tobytes()
+    assert content.count(indices) == 1
+    (tmp_path / "a.feather").write_bytes(content.replace(indices, indices[:-4] + b"\xff\xff\xff\x0f"))
+    with pytest.raises(InputError, match=r"readable \.feather file"):
+        read(tmp_path / "a.feather")
+
+
+def test_a_nan_that_signals_is_a_missing_value(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([0x7F800001, 0x3F800000, 0x40000000], np.uint32).view(np.float32))
+    assert read(tmp_path / "a.npy", missing="drop").data.tolist() == [1.0, 2.0]

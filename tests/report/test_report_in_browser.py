@@ -9,7 +9,8 @@ import made_records
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
 
-from gmm_pipeline.records.files import read_json, write_text
+from gmm_pipeline.records.files import write_text
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.report import run_page, sweep_page
 

@@ -14,7 +14,8 @@ from plotly import graph_objects
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json, write_columns, write_json
+from gmm_pipeline.records.files import write_columns, write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
 from gmm_pipeline.report import plotting, rendering, run_page, sweep_page, wording
 from gmm_pipeline.stages import sweep_summary
@@ -295,7 +296,7 @@ def test_data_that_are_not_of_the_mixture_are_told(folder, tmp_path):
     copy = tmp_path / "moved"
     shutil.copytree(folder / "run", copy)
     random = np.random.default_rng(0)
-    n, k = 400, len(read_json(copy / "parameters.json")["weights"])
+    n, k = read_json(copy / "data.json")["n_data"], len(read_json(copy / "parameters.json")["weights"])
     columns = {"datum": random.uniform(-5.0, 10.0, n), "label": np.zeros(n, np.int32)}
     columns |= {f"responsibility_{component}": np.full(n, 1.0 / k) for component in range(k)}
     write_columns(copy / "assignments.parquet", columns)

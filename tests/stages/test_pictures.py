@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from gmm_pipeline.analysis.candidates import chosen_row
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.records import artifacts, reading
-from gmm_pipeline.records.files import read_json, write_columns, write_json
+from gmm_pipeline.records.files import write_columns, write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import pictures
 from gmm_pipeline.stages.running import drawing

@@ -18,7 +18,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.stages import ui
 from gmm_pipeline.tracking import runs as tracking
 from gmm_pipeline.tracking import store as tracking_store

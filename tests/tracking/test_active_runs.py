@@ -9,7 +9,7 @@ from waiting_record import write_record
 
 from gmm_pipeline import environment
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.records.files import read_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import runs as tracking
 from gmm_pipeline.tracking import store as tracking_store
 from gmm_pipeline.tracking.active_runs import log_fit, log_into_run

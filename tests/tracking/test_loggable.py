@@ -10,7 +10,8 @@ from waiting_record import write_record
 
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.overrides import name_of_sweep, names_within
 from gmm_pipeline.tracking import loggable
 

@@ -19,7 +19,8 @@ from waiting_record import COMMAND, write_record
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.files import read_json, write_json
+from gmm_pipeline.records.files import write_json
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import calls as tracking_calls
 from gmm_pipeline.tracking import loggable
 from gmm_pipeline.tracking import notes as tracking_notes

@@ -15,7 +15,8 @@ from waiting_record import write_record
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.files import read_json, write_json, write_text
+from gmm_pipeline.records.files import write_json, write_text
+from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import calls as tracking_calls
 from gmm_pipeline.tracking import rows as tracking_rows
 from gmm_pipeline.tracking import runs as tracking
