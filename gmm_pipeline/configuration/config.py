@@ -271,8 +271,10 @@ class FitConfig:
     )
     scales: Scales = key("of one column; free: each component has its own; equal: all share one")
     covariance: str = key(
-        "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models, EII to VVV; auto chooses"
+        "of several columns: full, tied, diagonal, spherical, factor, or one of mclust's 14 models, EII to VVV; "
+        "auto chooses"
     )
+    factors: int = key("number of factors of each component, where covariance=factor", Whole(1, 1000))
     noise: NoiseKind = key("a noise component, uniform over the data's box or convex hull; none for none")
     scale_floor: float = key(
         "smallest scale of a component, as a share of the data's standard deviation; 0 for none", Real(0.0, 1.0)

@@ -22,7 +22,6 @@ need no d × d matrix (Woodbury's identity).
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_softmax
@@ -35,6 +34,7 @@ from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
+from gmm_pipeline.model.small_matrices import cholesky_and_inverse
 
 
 class MultivariateParameters(NamedTuple):
@@ -87,13 +87,20 @@ def log_heights(parameters: MultivariateParameters) -> Float[Array, "*batch K"]:
     heights = log_softmax(parameters.log_component_weights) - scales.sum(-1) - scales.shape[-1] * HALF_LOG_TWO_PI
     if parameters.loadings is None:
         return heights
-    return heights - jnp.log(jnp.diagonal(factors_of_scores(parameters.loadings), axis1=-2, axis2=-1)).sum(-1)
+    root, _ = root_of_scores(parameters.loadings)
+    return heights - jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)).sum(-1)
 
 
-def factors_of_scores(loadings: Float[AnyArray, "*batch K d q"]) -> Float[Array, "*batch K q q"]:
-    """The Cholesky factor T of M = I + Aᵀ A, the precision of a datum's factors given the datum."""
+def root_of_scores(
+    loadings: Float[AnyArray, "*batch K d q"],
+) -> tuple[Float[Array, "*batch K q q"], Float[Array, "*batch K q q"]]:
+    """T and T⁻¹ of M = I + Aᵀ A = T Tᵀ, the precision of a datum's factors given the datum.
+
+    Args:
+        loadings: A.
+    """
     inner = jnp.swapaxes(loadings, -1, -2) @ loadings
-    return jnp.linalg.cholesky(jnp.broadcast_to(jnp.eye(inner.shape[-1], dtype=inner.dtype), inner.shape) + inner)
+    return cholesky_and_inverse(jnp.broadcast_to(jnp.eye(inner.shape[-1], dtype=inner.dtype), inner.shape) + inner)
 
 
 def joint_loglikes(parameters: MultivariateParameters, datum: Real[AnyArray, " d"]) -> Float[Array, " K"]:
@@ -107,9 +114,9 @@ def joint_loglikes(parameters: MultivariateParameters, datum: Real[AnyArray, " d
     joint = log_heights(parameters) - 0.5 * jnp.sum(standardised**2, axis=-1)
     if parameters.loadings is None:
         return joint
-    projected = jnp.einsum("kjq,kj->kq", parameters.loadings, standardised)
-    scores = jax.scipy.linalg.solve_triangular(factors_of_scores(parameters.loadings), projected[..., None], lower=True)
-    return joint + 0.5 * jnp.sum(scores**2, axis=(-2, -1))
+    _, inverse = root_of_scores(parameters.loadings)
+    scores = jnp.einsum("kpq,kq->kp", inverse, jnp.einsum("kjq,kj->kq", parameters.loadings, standardised))
+    return joint + 0.5 * jnp.sum(scores**2, axis=-1)
 
 
 def loglike_across_components(parameters: MultivariateParameters, datum: Real[AnyArray, " d"]) -> Float[Array, ""]:

@@ -222,7 +222,8 @@ def note_data(job: Job) -> list[str]:
         log.info("%s", line)
     doubts = doubts_about_weights(job.dataset)
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
-        doubts.append(f"Only diagonal and spherical covariance models are compared: {why}.")
+        factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)
+        doubts.append(f"Only diagonal and spherical covariance models{factors} are compared: {why}.")
     for doubt in doubts:
         log.warning("%s", doubt)
     return doubts

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from gmm_pipeline.inference.families.multivariate_objective import in_groups
 from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
-from gmm_pipeline.model.multivariate import MultivariateParameters, factors_of_scores, log_heights
+from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, root_of_scores
 
 
 class FactorSums(NamedTuple):
@@ -33,17 +33,6 @@ class FactorSums(NamedTuple):
     """Σ_i c_i r_ik v_ik."""
     products: Float[Array, "K q d"]
     """Σ_i c_i r_ik v_ik x_iᵀ."""
-
-
-def solved(factors: Float[AnyArray, "K q q"], sides: Float[AnyArray, "K q m"], **how: Any) -> Float[Array, "K q m"]:
-    """T⁻¹ B, or T⁻ᵀ B with `transpose_a`.
-
-    Args:
-        factors: T, lower triangular.
-        sides: B.
-        **how: of `jax.lax.linalg.triangular_solve`.
-    """
-    return jax.lax.linalg.triangular_solve(factors, sides, left_side=True, lower=True, **how)
 
 
 def _transposed(matrices: Float[AnyArray, "K m n"]) -> Float[Array, "K n m"]:
@@ -65,8 +54,8 @@ def factor_sums(parameters: MultivariateParameters, blocks: Blocks) -> FactorSum
     linear = precisions * mus
     coefficients = jnp.concatenate([linear, -0.5 * precisions], axis=-1)
     heights = log_heights(parameters) - 0.5 * jnp.sum(linear * mus, axis=-1)
-    factors = factors_of_scores(parameters.loadings)
-    to_scores = solved(factors, _transposed(parameters.loadings * inverse_scales[:, :, None]))
+    _, inverse_root = root_of_scores(parameters.loadings)
+    to_scores = inverse_root @ _transposed(parameters.loadings * inverse_scales[:, :, None])
     offsets = jnp.einsum("kqj,kj->kq", to_scores, mus)
     to_scores = to_scores.reshape(-1, n_columns)
 
@@ -131,13 +120,13 @@ def _gradient_of(parameters: MultivariateParameters, found: FactorSums) -> Multi
     inverse_scales = jnp.exp(-parameters.log_component_scales)
     away = inverse_scales * (found.first - counts[:, None] * mus)
     squares = inverse_scales**2 * (found.second - 2.0 * mus * found.first + counts[:, None] * mus**2)
-    factors = factors_of_scores(loadings)
+    root, inverse_root = root_of_scores(loadings)
     # Σ c r z vᵀ = W A T⁻ᵀ, in which T⁻¹ makes W B, and Tᵀ makes W A.
     products = found.products - found.scores[:, :, None] * mus[:, None, :]
     products = products * inverse_scales[:, None, :]
-    along = _transposed(solved(factors, products, transpose_a=True))
-    at_loadings = _transposed(factors @ products)
-    slopes = regressed(factors, loadings)
+    along = _transposed(_transposed(inverse_root) @ products)
+    at_loadings = _transposed(root @ products)
+    slopes = regressed(inverse_root, loadings)
     return MultivariateParameters(
         counts - softmax(parameters.log_component_weights) * jnp.sum(counts),
         inverse_scales * (away - jnp.einsum("kjq,kq->kj", slopes, jnp.einsum("kiq,ki->kq", loadings, away))),
@@ -150,14 +139,14 @@ def _gradient_of(parameters: MultivariateParameters, found: FactorSums) -> Multi
 factor_log_likelihood.defvjp(_forward, _backward)
 
 
-def regressed(factors: Float[AnyArray, "K q q"], loadings: Float[AnyArray, "K d q"]) -> Float[Array, "K d q"]:
+def regressed(inverse_root: Float[AnyArray, "K q q"], loadings: Float[AnyArray, "K d q"]) -> Float[Array, "K d q"]:
     """B = A M⁻¹ with M = T Tᵀ: Bᵀ z are the expected factors of a datum.
 
     Args:
-        factors: T.
+        inverse_root: T⁻¹.
         loadings: A.
     """
-    return _transposed(solved(factors, solved(factors, _transposed(loadings)), transpose_a=True))
+    return (loadings @ _transposed(inverse_root)) @ inverse_root
 
 
 def factor_log_likelihood_of(

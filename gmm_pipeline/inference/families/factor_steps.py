@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference.families.factor_objective import regressed, solved
+from gmm_pipeline.inference.families.factor_objective import regressed
 from gmm_pipeline.inference.families.multivariate import MultivariateConstraints, counted, log_weights_of
 from gmm_pipeline.inference.parameterization import Unconstrained, projected
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
-from gmm_pipeline.model.multivariate import MultivariateParameters, factors_of_scores
+from gmm_pipeline.model.multivariate import MultivariateParameters, root_of_scores
+from gmm_pipeline.model.small_matrices import cholesky_and_inverse
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
@@ -76,24 +77,23 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any) -> Uncon
     counts, everything, seen, present = counted(mixture.log_component_weights, by.log_component_weights, problem)
     loadings, log_scales = mixture.loadings, mixture.log_component_scales
     scales, divisor = jnp.exp(log_scales), jnp.where(present, seen, 1.0)[:, None]
-    factors = factors_of_scores(loadings)
-    slopes = regressed(factors, loadings)
+    root, inverse_root = root_of_scores(loadings)
+    slopes = regressed(inverse_root, loadings)
 
     def with_factors(columns: Float[AnyArray, "K d m"]) -> Float[Array, "K d m"]:
         return columns + loadings @ (jnp.swapaxes(loadings, 1, 2) @ columns)
 
     shift = with_factors((scales * by.component_mus)[:, :, None])[:, :, 0] / divisor
     products = with_factors(by.loadings + divisor[:, :, None] * slopes)
-    at_loadings = (products @ factors) @ jnp.swapaxes(factors, 1, 2)
+    at_loadings = (products @ root) @ jnp.swapaxes(root, 1, 2)
     squares = by.log_component_scales + divisor + jnp.sum(slopes * at_loadings, axis=-1) - divisor * shift**2
     expected = jnp.einsum("kj,kjq->kq", shift, slopes)
     products = products - divisor[:, :, None] * shift[:, :, None] * expected[:, None, :]
-    identity = jnp.broadcast_to(jnp.eye(factors.shape[-1], dtype=factors.dtype), factors.shape)
-    unseen = solved(factors, solved(factors, identity), transpose_a=True)
+    unseen = jnp.swapaxes(inverse_root, 1, 2) @ inverse_root
     moments = unseen + jnp.swapaxes(slopes, 1, 2) @ products / divisor[:, :, None]
-    root = jnp.linalg.cholesky(0.5 * (moments + jnp.swapaxes(moments, 1, 2)))
-    # With G Gᵀ = S / R: A' G = W B G⁻ᵀ / R, of which W − A' Bᵀ W has the squares.
-    turned = jnp.swapaxes(solved(root, jnp.swapaxes(products, 1, 2)), 1, 2) / divisor[:, :, None]
+    _, inverse_of_moments = cholesky_and_inverse(0.5 * (moments + jnp.swapaxes(moments, 1, 2)))
+    # With G Gᵀ = S / R: A. G = W B G⁻ᵀ / R, of which W − A' Bᵀ W has the squares.
+    turned = products @ jnp.swapaxes(inverse_of_moments, 1, 2) / divisor[:, :, None]
     variances = squares / divisor - jnp.sum(turned**2, axis=-1)
     tiny = jnp.finfo(variances.dtype).tiny / jnp.finfo(variances.dtype).eps
     stepped = jnp.maximum(log_scales + 0.5 * jnp.log(jnp.maximum(variances, tiny)), constraints.log_floor)
