@@ -401,7 +401,7 @@ def distances(one: MultivariateParameters, others: MultivariateParameters) -> Fl
     return (np.minimum(w, v) * np.minimum(moved + resized, 10.0)).sum(-1) + np.abs(w - v).sum(-1)
 
 
-def _apart_with_factors(one: MultivariateParameters, others: MultivariateParameters) -> Float[Array, "R n K"]:
+def _apart_with_factors(one: MultivariateParameters, others: MultivariateParameters) -> Float[Array, "*S K"]:
     """Distance between components, by what does not depend on the rotation of the factors, nor needs d × d matrices.
 
     Of locs in standard deviations along the columns; of the columns' standard deviations and uniquenesses; and of the
