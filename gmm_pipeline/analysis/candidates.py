@@ -103,7 +103,7 @@ def lines_of(points: Sequence[Point]) -> dict[str, list[int]]:
 
 
 def _alone(kind: str) -> str:
-    """What a kind is with one component: all but that of factors are spherical, diagonal or full, as their last letters say."""
+    """What a kind is with one component: factors, or spherical, diagonal or full, as the last letters say."""
     if kind == FACTOR:
         return kind
     return "" if kind not in MODELS else kind[1:].replace("V", "E") if kind.endswith("I") else "full"

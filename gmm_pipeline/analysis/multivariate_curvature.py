@@ -1,11 +1,12 @@
 """Curvature of the log posterior of a mixture of several columns, in float64, in the free numbers of its model.
 
 Those are log weights, locs, log volumes, log shapes of sum zero, and rotations away from the fitted orientations, each
-equal or variable; with factors their log uniquenesses and loadings (`factor_curvature.py`). The log joint density of a datum and a component is linear in 1, z and z zᵀ, so that all that the
-Hessian needs of the data are sums of their products, collected in NumPy block by block (`feature_sums.py`); how the
-coefficients depend on the free numbers is autodiff of a program that sees no data. z is standardised by the fitted
-component, so that nothing is lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile
-the program of each model and number of components.
+equal or variable; with factors, log uniquenesses and loadings in place of the last three (`factor_curvature.py`). The
+log joint density of a datum and a component is linear in 1, z and z zᵀ, so that all that the Hessian needs of the data
+are sums of their products, collected in NumPy block by block (`feature_sums.py`); how the coefficients depend on the
+free numbers is autodiff of a program that sees no data. z is standardised by the fitted component, so that nothing is
+lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile the program of each model and
+number of components.
 """
 
 from collections.abc import Iterable

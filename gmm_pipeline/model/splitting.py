@@ -68,8 +68,8 @@ def merged_columns(mixture: MultivariateMixture, one: int, other: int, model: st
     """Merge two of K components of several columns into one that has their total weight, mean and covariance.
 
     A model in which components share something allows only some covariances: there it has that of the heavier one. One
-    whose axes are those of the columns keeps the variances alone; a spherical one their mean. One of factors comes near to
-    the covariance afterwards.
+    whose axes are those of the columns keeps the variances alone; a spherical one their mean. One of
+    factors keeps all here, and comes near to it in `factor_analysis.factored`.
 
     Args:
         mixture: of K components.

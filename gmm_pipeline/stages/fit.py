@@ -23,6 +23,7 @@ from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values

@@ -157,9 +157,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
-        family=NORMAL
-        if own is None
-        else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
+        family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
         check_noise(cfg, log_prior, dataset)

@@ -171,7 +171,9 @@ def _degenerate_with_factors(
     narrow = ~finite | (least <= np.log(AT_THE_FLOOR * job.scale_floor))
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
-    found[narrow] |= _is_flat(job, moves.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column))
+    found[narrow] |= _is_flat(
+        job, moves.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column)
+    )
     return found | has_too_few(job, parameters)
 
 
@@ -184,9 +186,7 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
     return _is_flat(job, moves.whiteners_of(parameters), factor_of(spread)) | has_too_few(job, parameters)
 
 
-def _is_flat(
-    job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"]
-) -> Bool[Array, "*S K"]:
+def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
     stretched = whiteners @ factor
     finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
