@@ -26,6 +26,8 @@ class Analysis(NamedTuple):
     """Of the loadings, in units of the columns' standard deviations: those that no rotation moves along."""
     scales: Float[np.ndarray, "K d"]
     """The columns' standard deviations."""
+    whiteners: Float[np.ndarray, "K d d"]
+    """The inverse of the Cholesky factor of the covariance."""
 
 
 class FreeFactors(NamedTuple):
@@ -58,7 +60,9 @@ def analysis_of(parameters: MultivariateParameters) -> Analysis:
     skew = skew - np.swapaxes(skew, 1, 2)
     rotated = np.einsum("kiq,rqp->kipr", loadings / scales[..., None], skew)
     basis = np.linalg.qr(rotated.reshape(n_components, n_columns * n_factors, len(rows)), mode="complete")[0]
-    return Analysis(log_scales, loadings, basis[..., len(rows) :], scales)
+    covariances = loadings @ np.swapaxes(loadings, 1, 2) + np.exp(2.0 * log_scales)[..., None] * np.eye(n_columns)
+    whiteners = np.linalg.inv(np.linalg.cholesky(covariances))
+    return Analysis(log_scales, loadings, basis[..., len(rows) :], scales, whiteners)
 
 
 def zeros_of(analysis: Analysis) -> FreeFactors:
@@ -81,7 +85,8 @@ def factors_at(free: FreeFactors, analysis: Analysis) -> tuple[Array, Array]:
         analysis: of the fit.
     """
     moved = jnp.einsum("kpf,kf->kp", analysis.directions, free.loadings).reshape(analysis.loadings.shape)
-    return analysis.log_scales + free.log_scales, analysis.loadings + analysis.scales[:, :, None] * moved
+    log_scales = jnp.asarray(analysis.log_scales) + free.log_scales
+    return log_scales, jnp.asarray(analysis.loadings) + analysis.scales[:, :, None] * moved
 
 
 def covariances_at(free: FreeFactors, analysis: Analysis) -> Array:
@@ -94,3 +99,22 @@ def covariances_at(free: FreeFactors, analysis: Analysis) -> Array:
     log_scales, loadings = factors_at(free, analysis)
     identity = jnp.eye(log_scales.shape[-1])[None]
     return loadings @ jnp.swapaxes(loadings, 1, 2) + jnp.exp(2.0 * log_scales)[:, :, None] * identity
+
+
+def precisions_at(free: FreeFactors, analysis: Analysis) -> tuple[Array, Array]:
+    """Precisions and log determinants relative to the covariances of the fit, to second order in the free numbers.
+
+    With W Σ Wᵀ = I + E, of whiteners W of the fit: I − E + E² and tr E − ½ tr E². So derivatives at the fit need
+    neither an inverse nor a determinant.
+
+    Args:
+        free: the free numbers, near zero.
+        analysis: of the fit.
+    """
+    whiteners = jnp.asarray(analysis.whiteners)
+    relative = whiteners @ covariances_at(free, analysis) @ jnp.swapaxes(whiteners, 1, 2)
+    identity = jnp.eye(relative.shape[-1])[None]
+    excess = relative - identity
+    squared = excess @ excess
+    log_determinants = jnp.trace(excess, axis1=1, axis2=2) - 0.5 * jnp.trace(squared, axis1=1, axis2=2)
+    return identity - excess + squared, log_determinants

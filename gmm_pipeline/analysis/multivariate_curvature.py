@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from gmm_pipeline.analysis.factor_curvature import Analysis, FreeFactors, covariances_at, factors_at, zeros_of
+from gmm_pipeline.analysis.factor_curvature import Analysis, FreeFactors, covariances_at, factors_at, precisions_at, zeros_of
 from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
 from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
@@ -228,10 +228,9 @@ def _assembled(free: Free, origin: Origin, log_variances: Array, axes: Array) ->
 def _precisions_at(free: AnyFree, origin: Origin) -> tuple[Array, Array]:
     """Precisions of z, and the logarithms of the covariances' eigenvalues, or others of the same sum."""
     if isinstance(free, FreeFactors):
-        whiteners = jnp.linalg.inv(jnp.asarray(origin.factors))
-        relative = whiteners @ covariances_at(free, origin.analysis) @ jnp.swapaxes(whiteners, 1, 2)
-        each = jnp.linalg.slogdet(relative)[1][:, None] / relative.shape[-1]
-        return jnp.linalg.inv(relative), jnp.asarray(origin.log_variances) + each
+        precisions, log_determinants = precisions_at(free, origin.analysis)
+        each = log_determinants[:, None] / precisions.shape[-1]
+        return precisions, jnp.asarray(origin.log_variances) + each
     log_variances, axes = _axes_at(free, origin)
     turned = jnp.swapaxes(axes, 1, 2) @ origin.factors
     return jnp.swapaxes(turned, 1, 2) @ (jnp.exp(-log_variances)[:, :, None] * turned), log_variances

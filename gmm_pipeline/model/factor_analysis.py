@@ -3,14 +3,15 @@
 import numpy as np
 from jaxtyping import Float
 
-STEPS = 8
-"""Steps of `factored`, whose result is a start of EM or is improved by it: it need not be exact."""
+STEPS, FEW_STEPS = 8, 2
+"""Steps of `factored`, whose result is a start of EM or is improved by it: it need not be exact; few where there are
+hundreds of starts."""
 LEAST_UNIQUE = 1e-3
 """Least uniqueness of a column as a share of its variance, from which EM may go on to any other."""
 
 
 def factored(
-    covariances: Float[np.ndarray, "*K d d"], factors: int
+    covariances: Float[np.ndarray, "*K d d"], factors: int, steps: int = STEPS
 ) -> tuple[Float[np.ndarray, "*K d"], Float[np.ndarray, "*K d q"]]:
     """Halves of the log uniquenesses, and loadings relative to their roots, that come near to covariances.
 
@@ -21,13 +22,14 @@ def factored(
     Args:
         covariances: Σ, positive semidefinite.
         factors: q.
+        steps: how many.
     """
     variances = np.diagonal(covariances, axis1=-2, axis2=-1)
     scales = np.sqrt(variances)
     correlations = covariances / (scales[..., :, None] * scales[..., None, :])
     uniquenesses = np.ones_like(variances)
     loadings = np.zeros((*variances.shape, factors))
-    for _ in range(STEPS):
+    for _ in range(steps):
         roots = np.sqrt(uniquenesses)
         values, vectors = np.linalg.eigh(correlations / (roots[..., :, None] * roots[..., None, :]))
         lengths = np.sqrt(np.maximum(values[..., -factors:] - 1.0, 0.0))

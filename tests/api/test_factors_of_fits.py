@@ -1,6 +1,7 @@
 """Fits of factor analysers, from data to records: held to the planted factors and to other models."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ LOADINGS = 1.5 * RANDOM.normal(size=(K, D, Q))
 LOCS = RANDOM.normal(size=(K, D))
 DATA = LOCS[LABELS] + np.einsum("nij,nj->ni", LOADINGS[LABELS], RANDOM.normal(size=(N, Q)))
 DATA += 0.6 * RANDOM.normal(size=(N, D))
-QUICK = {"prior": "flat", "restarts": 1, "figures": "none", "animation": "none", "tracking": "none"}
-SHORT = {"search": {"rounds": 3, "mixtures": 16, "kept": 4}}
+QUICK: dict[str, Any] = {"prior": "flat", "restarts": 1, "figures": "none", "animation": "none", "tracking": "none"}
+SHORT: dict[str, Any] = {"search": {"rounds": 3, "mixtures": 16, "kept": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def record(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def chosen(record):
     selection = {"smallest": 1, "largest": 3, "covariances": ["diagonal", "full", "factor"]}
-    keys = {"n_components": "auto", "covariance": "auto", "factors": Q, "selection": selection}
+    keys: dict[str, Any] = {"n_components": "auto", "covariance": "auto", "factors": Q, "selection": selection}
     return gmm.fit(DATA, record=record, **keys, **QUICK, **SHORT)
 
 

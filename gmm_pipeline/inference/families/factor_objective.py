@@ -146,7 +146,7 @@ def regressed(inverse_root: Float[AnyArray, "K q q"], loadings: Float[AnyArray, 
         inverse_root: T⁻¹.
         loadings: A.
     """
-    return (loadings @ _transposed(inverse_root)) @ inverse_root
+    return jnp.matmul(loadings @ _transposed(inverse_root), inverse_root)
 
 
 def factor_log_likelihood_of(

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from gmm_pipeline.inference import search_moves
 from gmm_pipeline.inference.search_moves import FRESH, JOIN, LEAST_WEIGHT, MOVES, NEST, SPLIT, SWAP, weights_of
 from gmm_pipeline.model.covariances import Kind, kind_of
-from gmm_pipeline.model.factor_analysis import factored
+from gmm_pipeline.model.factor_analysis import FEW_STEPS, factored
 from gmm_pipeline.model.multivariate import (
     MultivariateParameters,
     components_taken,
@@ -23,7 +23,7 @@ from gmm_pipeline.model.multivariate import (
     parameters_of,
 )
 from gmm_pipeline.model.multivariate_inits import Cloud, of_partition, scattered, seeds
-from gmm_pipeline.model.natural import MultivariateMixture, taken
+from gmm_pipeline.model.natural import MultivariateMixture
 
 Array = np.ndarray
 MOST_ELEMENTS = 4e6
@@ -101,9 +101,9 @@ def fresh(generator: np.random.Generator, rows: Rows, n: int, n_components: int)
 def _of_one_shape(mixtures: MultivariateMixture, rows: Rows) -> MultivariateParameters:
     """Mixtures, [n, K], whose components differ in size alone, so that loadings are computed once for each."""
     log_sizes = np.log(mixtures.scales)
-    first = parameters_of(taken(mixtures, np.array([0])), rows.kind, rows.factors)
-    log_scales = first.log_component_scales + log_sizes - log_sizes[:, :1]
-    loadings = np.repeat(first.loadings, log_sizes.shape[1], axis=1)
+    of_first, first = factored(mixtures.covariances[:, 0], rows.factors, FEW_STEPS)
+    log_scales = of_first[:, None] + log_sizes - log_sizes[:, :1]
+    loadings = np.repeat(first[:, None], log_sizes.shape[1], axis=1)
     return MultivariateParameters(np.log(mixtures.weights), mixtures.locs, log_scales, None, loadings)
 
 
