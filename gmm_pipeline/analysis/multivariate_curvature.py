@@ -20,7 +20,14 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from gmm_pipeline.analysis.factor_curvature import Analysis, FreeFactors, covariances_at, factors_at, precisions_at, zeros_of
+from gmm_pipeline.analysis.factor_curvature import (
+    Analysis,
+    FreeFactors,
+    covariances_at,
+    factors_at,
+    precisions_at,
+    zeros_of,
+)
 from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
 from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
