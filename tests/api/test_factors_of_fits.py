@@ -30,7 +30,7 @@ def record(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def chosen(record):
-    selection = {"smallest": 1, "largest": 3, "covariances": ["diagonal", "factor"]}
+    selection = {"smallest": 2, "largest": 3, "covariances": ["diagonal", "factor"]}
     keys: dict[str, Any] = {
         "n_components": "auto",
         "covariance": "auto",
