@@ -146,7 +146,6 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         )
     if asked.folds:
         folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
-    log_prior = check_prior(config.build_plugin(cfg, "prior"), n_columns)
     check_factors(cfg, log_prior, dataset, models)
     plan = FitPlan(
         n_components=max(asked.numbers),
