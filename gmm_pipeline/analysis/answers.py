@@ -10,6 +10,7 @@ import numpy as np
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job
+from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
 from gmm_pipeline.analysis.multivariate_uncertainty import errors_with_noise, multivariate_intervals
@@ -21,6 +22,7 @@ from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_pr
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units, total_log_volume
+from gmm_pipeline.model.factor_analysis import canonical
 from gmm_pipeline.model.mixture import constrain
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
 from gmm_pipeline.model.natural import (
@@ -133,7 +135,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     why = barred(degenerate, doubts, diverged=diverged)
     return Answer(
         fitted=fitted,
-        unconstrained=components_taken(unconstrained, order),
+        unconstrained=_turned(components_taken(unconstrained, order)),
         equal_scales=fit.equal_scales,
         covariance=fit.covariance,
         degenerate=degenerate,
@@ -188,6 +190,14 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     )
 
 
+def _turned(parameters: AnyParameters) -> AnyParameters:
+    """The same mixture, with the one rotation of its factors that is reported."""
+    loadings = getattr(parameters, "loadings", None)
+    if loadings is None or not np.isfinite(loadings).all():
+        return parameters
+    return parameters._replace(loadings=canonical(np.asarray(loadings, np.float64)))
+
+
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
     """Indices of components after sorting by loc."""
     return tuple(np.flatnonzero(np.isin(order, tuple(components))).tolist())
@@ -234,9 +244,11 @@ def _of_several_columns(
     if fit.n_parameters > MOST_FREE_NUMBERS:
         unknown = MultivariateErrors(*(np.full_like(leaf, np.nan) for leaf in reported(fitted)))
         return Interval(unknown, unknown, unknown), np.nan
+    scaling = job.units_of(fit).scaling
     degenerate = _renumbered(estimate.result.degenerate, order)
-    log_prior = log_prior_in_user_units(fit, job.units_of(fit).scaling, estimate.result.learned)
-    log_noise = None if fit.noise is None else fit.noise - job.units_of(fit).scaling.log_volume
+    log_prior = log_prior_in_user_units(fit, scaling, estimate.result.learned)
+    log_noise = None if fit.noise is None else fit.noise - scaling.log_volume
+    parameters = components_taken(to_user_units(estimate.result.parameters, scaling), order)
     errors, of_noise = errors_with_noise(
         fitted,
         fit.covariance,
@@ -245,6 +257,7 @@ def _of_several_columns(
         log_prior=log_prior,
         degenerate=degenerate,
         log_noise=log_noise,
+        analysis=analysis_of(parameters) if fit.factors else None,
     )
     return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level)), of_noise
 

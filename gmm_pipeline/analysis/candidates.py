@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmm_pipeline.model.covariances import MODELS
+from gmm_pipeline.model.covariances import FACTOR, MODELS
 from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER
 
 FALLBACK = "bic"
@@ -103,7 +103,9 @@ def lines_of(points: Sequence[Point]) -> dict[str, list[int]]:
 
 
 def _alone(kind: str) -> str:
-    """What a kind is with one component: all models are spherical, diagonal or full, as their last letters say."""
+    """What a kind is with one component: factors, or spherical, diagonal or full, as the last letters say."""
+    if kind == FACTOR:
+        return kind
     return "" if kind not in MODELS else kind[1:].replace("V", "E") if kind.endswith("I") else "full"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.analysis.ascent import FLAT, ascent
+from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.restarts import degenerate_components, log_posterior_at
@@ -79,12 +80,19 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
     # Whitened data have axes of one length, whose directions are undefined; where the model allows any units, others
     # are used for the curvature.
     stretch = 1.0 + np.arange(data.shape[1]) if kind is Kind.FULL else np.ones(data.shape[1])
+    analysis = analysis_of(result.parameters) if job.factors else None
     weights, locs, covariances = job.plan.family.natural(result.parameters)
     stretched = MultivariateMixture(weights, locs * stretch, covariances * np.outer(stretch, stretch))
     counts = np.asarray(job.sample_weights, np.float64)
     log_noise = None if job.noise is None else job.noise - float(np.log(stretch).sum())
     found = multivariate_curvature(
-        stretched, job.covariance, data * stretch, counts, degenerate=result.degenerate, log_noise=log_noise
+        stretched,
+        job.covariance,
+        data * stretch,
+        counts,
+        degenerate=result.degenerate,
+        log_noise=log_noise,
+        analysis=analysis,
     )
     if found is None or not found.shares[0] < FLAT:
         return 0.0
@@ -94,7 +102,7 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
         if not weights.min() > 0.0:
             return -math.inf
         mixture = MultivariateMixture(weights, locs / stretch, covariances / np.outer(stretch, stretch))
-        point = parameters_of(mixture, kind)
+        point = parameters_of(mixture, kind) if analysis is None else found.parameters_at(step)
         if job.noise is not None:
             point = with_odds(point, np.log(weights.sum()) - np.log1p(-weights.sum()))
         if not {*degenerate_components(job, point)} <= {*result.degenerate}:

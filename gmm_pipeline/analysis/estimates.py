@@ -61,6 +61,8 @@ class Asked(NamedTuple):
     """Level of intervals; a test rejects at one minus this."""
     noise: str = NONE
     """One of `noise.KINDS`."""
+    factors: int = 0
+    """Of a component, where one of the covariance models is that of factors."""
 
 
 class Job(NamedTuple):
@@ -143,12 +145,13 @@ def _models(names: Sequence[str], n_components: int) -> list[str]:
 
 def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
     kind = kind_of(model)
-    family = normals(fit.plan.family.n_columns, kind, incomplete=job.dataset.n_incomplete > 0)
+    factors = job.asked.factors if kind is Kind.FACTOR else 0
+    family = normals(fit.plan.family.n_columns, kind, incomplete=job.dataset.n_incomplete > 0, factors=factors)
     units = job.units[kind]
     if units.log_noise is not None:
         family = with_noise(family)
     plan = fit.plan._replace(family=family)
-    return fit._replace(data=units.data, plan=plan, covariance=model, noise=units.log_noise)
+    return fit._replace(data=units.data, plan=plan, covariance=model, factors=factors, noise=units.log_noise)
 
 
 def is_settled(asked: Asked) -> bool:

@@ -30,6 +30,8 @@ class Origin(NamedTuple):
     """Axes, as columns."""
     noise: Any = None
     """Log joint density of the noise and any datum, plus ½ d log 2π, which the components lack; None without noise."""
+    analysis: Any = None
+    """Where it is a model of factors, these, in place of axes."""
 
 
 def feature_sums(

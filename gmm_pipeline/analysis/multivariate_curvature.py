@@ -1,11 +1,12 @@
 """Curvature of the log posterior of a mixture of several columns, in float64, in the free numbers of its model.
 
 Those are log weights, locs, log volumes, log shapes of sum zero, and rotations away from the fitted orientations, each
-equal or variable. The log joint density of a datum and a component is linear in 1, z and z zᵀ, so that all that the
-Hessian needs of the data are sums of their products, collected in NumPy block by block (`feature_sums.py`); how the
-coefficients depend on the free numbers is autodiff of a program that sees no data. z is standardised by the fitted
-component, so that nothing is lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile
-the program of each model and number of components.
+equal or variable; with factors, log uniquenesses and loadings in place of the last three (`factor_curvature.py`). The
+log joint density of a datum and a component is linear in 1, z and z zᵀ, so that all that the Hessian needs of the data
+are sums of their products, collected in NumPy block by block (`feature_sums.py`); how the coefficients depend on the
+free numbers is autodiff of a program that sees no data. z is standardised by the fitted component, so that nothing is
+lost to cancellation. The price: (K d²/2)² products a datum, and two seconds to compile the program of each model and
+number of components.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,16 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.factor_curvature import (
+    Analysis,
+    FreeFactors,
+    covariances_at,
+    factors_at,
+    precisions_at,
+    zeros_of,
+)
 from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
+from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 
@@ -37,6 +47,9 @@ class Free(NamedTuple):
     """Angles in the planes of pairs of axes."""
 
 
+AnyFree = Free | FreeFactors
+
+
 class MultivariateCurvature(NamedTuple):
     """Minus the Hessian of the log posterior, by its principal directions."""
 
@@ -49,16 +62,28 @@ class MultivariateCurvature(NamedTuple):
     counted: np.ndarray
     """The components whose weights move."""
     origin: Origin
-    zero: Free
+    zero: AnyFree
 
     def mixture_at(self, step: Float[np.ndarray, " P"]) -> MultivariateMixture:
         """The mixture of the model that is a step away from the fit."""
         with jax.enable_x64(True):
             free = ravel_pytree(self.zero)[1](jnp.asarray(step))
+            if isinstance(free, FreeFactors):
+                return MultivariateMixture(*(np.asarray(leaf) for leaf in _mixture_at(free, self.origin)))
             log_variances, axes = _axes_at(free, self.origin)
             left, _, right = np.linalg.svd(np.asarray(axes))  # the nearest axes that are orthogonal
             moved = _assembled(free, self.origin, log_variances, jnp.asarray(left @ right))
             return MultivariateMixture(*(np.asarray(leaf) for leaf in moved))
+
+    def parameters_at(self, step: Float[np.ndarray, " P"]) -> MultivariateParameters:
+        """The same of a model of factors, as its fit sees it."""
+        with jax.enable_x64(True):
+            free = ravel_pytree(self.zero)[1](jnp.asarray(step))
+            weights, locs = _weights_and_locs(free, self.origin)
+            log_scales, loadings = factors_at(free, self.origin.analysis)
+            relative = loadings * jnp.exp(-log_scales)[:, :, None]
+            found = MultivariateParameters(jnp.log(weights), locs, log_scales, None, relative)
+            return jax.tree.map(np.asarray, found)
 
 
 @np.errstate(all="ignore")
@@ -71,6 +96,7 @@ def multivariate_curvature(
     log_prior: Partial | None = None,
     degenerate: Iterable[int] = (),
     log_noise: float | None = None,
+    analysis: Analysis | None = None,
 ) -> MultivariateCurvature | None:
     """Curvature of the log posterior in the free numbers of a covariance model; None if it is not defined.
 
@@ -82,19 +108,20 @@ def multivariate_curvature(
         log_prior: None for maximum likelihood.
         degenerate: components whose loc and covariance are held fixed.
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
+        analysis: the factors of the mixture, where the model is one of factors.
     """
     sound = np.setdiff1d(np.arange(len(mixture.weights)), list(degenerate))
     if not len(sound) or not is_finite(mixture) or not definite_or_identity(mixture.covariances)[1].all():
         return None
     n_components, n_columns = mixture.locs.shape
-    origin = _origin_of(mixture, model)
+    origin = _origin_of(mixture, model) if analysis is None else _origin_with_factors(mixture, analysis)
     if log_noise is not None:
         weight = np.log(max(1.0 - float(mixture.weights.sum()), np.finfo(np.float64).tiny))
         origin = origin._replace(noise=np.array(weight + log_noise + n_columns * HALF_LOG_TWO_PI))
     counts = np.asarray(sample_weights, np.float64)
     means, products, together = feature_sums(origin, np.asarray(data, np.float64), counts)
     with jax.enable_x64(True):
-        zero = _zeros(model, n_components, n_columns)
+        zero = _zeros(model, n_components, n_columns) if analysis is None else zeros_of(analysis)
         of_complete, of_prior, slopes, reported = (
             np.asarray(one) for one in _derivatives(zero, origin, means, log_prior)
         )
@@ -142,6 +169,15 @@ def _origin_of(mixture: MultivariateMixture, model: str) -> Origin:
     return Origin(log_weights, mixture.locs, factors, log_variances, np.array(orientations))
 
 
+def _origin_with_factors(mixture: MultivariateMixture, analysis: Analysis) -> Origin:
+    covariances = mixture.covariances
+    factors = np.linalg.cholesky(covariances)
+    log_variances = 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2))
+    log_weights = np.maximum(np.log(mixture.weights), -700.0)
+    unturned = np.broadcast_to(np.eye(covariances.shape[1]), covariances.shape)
+    return Origin(log_weights, mixture.locs, factors, log_variances, unturned, analysis=analysis)
+
+
 def _zeros(model: str, n_components: int, n_columns: int) -> Free:
     volumes, shapes, turns = ({"E": 1, "V": n_components, "I": 0}[letter] for letter in model)
     n_planes = n_columns * (n_columns - 1) // 2
@@ -149,13 +185,13 @@ def _zeros(model: str, n_components: int, n_columns: int) -> Free:
     return Free(*(np.zeros(size) for size in sizes))
 
 
-def _moving(zero: Free, sound: np.ndarray, counted: np.ndarray, weights: np.ndarray, *, noise: bool) -> np.ndarray:
+def _moving(zero: AnyFree, sound: np.ndarray, counted: np.ndarray, weights: np.ndarray, *, noise: bool) -> np.ndarray:
     """Places of the free numbers in the flat vector: without the heaviest weight, and what is only of fixed ones.
 
     All weights move against that of the noise, where it has the weight of a datum.
     """
     heaviest = [] if noise else [counted[np.argmax(weights[counted])]]
-    of_components = [np.setdiff1d(counted, heaviest), *[sound] * 4]
+    of_components = [np.setdiff1d(counted, heaviest), *[sound] * (len(zero) - 1)]
     masks = []
     for leaf, moving in zip(zero, of_components, strict=True):
         shared = len(leaf) < len(weights)
@@ -180,21 +216,36 @@ def _axes_at(free: Free, origin: Origin) -> tuple[Array, Array]:
     return log_variances, axes
 
 
-def _mixture_at(free: Free, origin: Origin) -> tuple[Array, Array, Array]:
+def _mixture_at(free: AnyFree, origin: Origin) -> tuple[Array, Array, Array]:
+    if isinstance(free, FreeFactors):
+        return *_weights_and_locs(free, origin), covariances_at(free, origin.analysis)
     return _assembled(free, origin, *_axes_at(free, origin))
 
 
-def _assembled(free: Free, origin: Origin, log_variances: Array, axes: Array) -> tuple[Array, Array, Array]:
+def _weights_and_locs(free: AnyFree, origin: Origin) -> tuple[Array, Array]:
     weights = jnp.exp(_log_weights_at(free, origin)[: len(origin.locs)])
-    locs = jnp.asarray(origin.locs) + jnp.einsum("kij,kj->ki", origin.factors, free.locs)
-    return weights, locs, (axes * jnp.exp(log_variances)[:, None]) @ jnp.swapaxes(axes, 1, 2)
+    return weights, jnp.asarray(origin.locs) + jnp.einsum("kij,kj->ki", origin.factors, free.locs)
 
 
-def _coefficients(free: Free, origin: Origin) -> Array:
-    """Of 1, z and the products of z in the log joint density of each component, [K, p], up to a constant."""
+def _assembled(free: Free, origin: Origin, log_variances: Array, axes: Array) -> tuple[Array, Array, Array]:
+    covariances = (axes * jnp.exp(log_variances)[:, None]) @ jnp.swapaxes(axes, 1, 2)
+    return *_weights_and_locs(free, origin), covariances
+
+
+def _precisions_at(free: AnyFree, origin: Origin) -> tuple[Array, Array]:
+    """Precisions of z, and the logarithms of the covariances' eigenvalues, or others of the same sum."""
+    if isinstance(free, FreeFactors):
+        precisions, log_determinants = precisions_at(free, origin.analysis)
+        each = log_determinants[:, None] / precisions.shape[-1]
+        return precisions, jnp.asarray(origin.log_variances) + each
     log_variances, axes = _axes_at(free, origin)
     turned = jnp.swapaxes(axes, 1, 2) @ origin.factors
-    precisions = jnp.swapaxes(turned, 1, 2) @ (jnp.exp(-log_variances)[:, :, None] * turned)
+    return jnp.swapaxes(turned, 1, 2) @ (jnp.exp(-log_variances)[:, :, None] * turned), log_variances
+
+
+def _coefficients(free: AnyFree, origin: Origin) -> Array:
+    """Of 1, z and the products of z in the log joint density of each component, [K, p], up to a constant."""
+    precisions, log_variances = _precisions_at(free, origin)
     linear = jnp.einsum("kij,kj->ki", precisions, free.locs)
     log_weights = _log_weights_at(free, origin)
     constants = log_weights[: len(origin.locs)]
@@ -208,7 +259,7 @@ def _coefficients(free: Free, origin: Origin) -> Array:
     return jnp.concatenate([found, of_noise])
 
 
-def _log_weights_at(free: Free, origin: Origin) -> Array:
+def _log_weights_at(free: AnyFree, origin: Origin) -> Array:
     """Log weights of the components, and of the noise last, which is what the others leave."""
     log_weights = origin.log_weights + free.log_weights
     if origin.noise is not None:
@@ -217,7 +268,7 @@ def _log_weights_at(free: Free, origin: Origin) -> Array:
     return jax.nn.log_softmax(log_weights)
 
 
-def _reported(free: Free, origin: Origin) -> Array:
+def _reported(free: AnyFree, origin: Origin) -> Array:
     weights, locs, covariances = _mixture_at(free, origin)
     scales = jnp.sqrt(jnp.diagonal(covariances, axis1=1, axis2=2))
     correlations = covariances / (scales[:, :, None] * scales[:, None, :])
@@ -227,7 +278,7 @@ def _reported(free: Free, origin: Origin) -> Array:
 
 @jax.jit
 def _derivatives(
-    zero: Free, origin: Origin, means: Array, log_prior: Partial | None
+    zero: AnyFree, origin: Origin, means: Array, log_prior: Partial | None
 ) -> tuple[Array, Array, Array, Array]:
     """Hessians of the complete-data log-likelihood and of the log prior; Jacobians of coefficients and of numbers."""
     flat, unravel = ravel_pytree(zero)

@@ -15,6 +15,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.factor_curvature import Analysis
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.analysis.uncertainty import LEAST_SHARE
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
@@ -39,6 +40,7 @@ def errors_with_noise(
     log_prior: Partial | None = None,
     degenerate: Iterable[int] = (),
     log_noise: float | None = None,
+    analysis: Analysis | None = None,
 ) -> tuple[MultivariateErrors, float]:
     """Standard errors of all numbers reported, and of the weight of the noise: √diag(J I⁻¹ Jᵀ), by the delta method.
 
@@ -47,17 +49,25 @@ def errors_with_noise(
 
     Args:
         mixture: the fit, in units in which the model holds: those of the user, whichever the fit's are.
-        model: one of the 14 names of covariance models, EII to VVV.
+        model: one of the names of covariance models.
         data: x.
         sample_weights: c, how often each datum counts.
         log_prior: (weights [K], locs [K, d], covariances [K, d, d]) -> nats; None for maximum likelihood.
         degenerate: components on the boundary.
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
+        analysis: the factors of the mixture, where the model is one of factors.
     """
     n_components, n_columns = mixture.locs.shape
     sound = np.setdiff1d(np.arange(n_components), list(degenerate))
     found = multivariate_curvature(
-        mixture, model, data, sample_weights, log_prior=log_prior, degenerate=degenerate, log_noise=log_noise
+        mixture,
+        model,
+        data,
+        sample_weights,
+        log_prior=log_prior,
+        degenerate=degenerate,
+        log_noise=log_noise,
+        analysis=analysis,
     )
     if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
         unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))

@@ -21,7 +21,7 @@ from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.records.artifacts import Assignments
 from gmm_pipeline.records.columns import MARGINALISE
 from gmm_pipeline.records.files import write_text
-from gmm_pipeline.records.reading import Errors, Record
+from gmm_pipeline.records.reading import Errors, Factors, Record
 from gmm_pipeline.stages import report
 from gmm_pipeline.stages.goodness import goodness_of_fit
 from gmm_pipeline.stages.printing import print_answer, summary
@@ -104,8 +104,26 @@ class Fit:
 
     @property
     def covariance_model(self) -> str:
-        """One of mclust's names, EII to VVV; E or V of one column."""
+        """One of mclust's names, EII to VVV, or factor; E or V of one column."""
         return self._run.covariance_model
+
+    @property
+    def loadings(self) -> Float[np.ndarray, "K d q"]:
+        """L of `covariance="factor"`, Σ = L Lᵀ + Ψ, in the rotation in which Lᵀ Ψ⁻¹ L is diagonal, its largest first.
+
+        Raises:
+            AttributeError: the covariance model is another one.
+        """
+        return cast(Factors, self._run.factors).loadings
+
+    @property
+    def uniquenesses(self) -> Float[np.ndarray, "K d"]:
+        """The diagonal of Ψ: the variance of each column that no factor explains.
+
+        Raises:
+            AttributeError: the covariance model is another one.
+        """
+        return cast(Factors, self._run.factors).uniquenesses
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from gmm_pipeline.configuration.limits import (
     MOST_COMPONENTS,
     MOST_DPI,
     MOST_EFFORT,
+    MOST_FACTORS,
     MOST_FPS,
     MOST_FRAMES,
     MOST_INCHES,
@@ -49,7 +50,7 @@ from gmm_pipeline.configuration.limits import (
     Whole,
 )
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.covariances import ALIASES, MODELS
+from gmm_pipeline.model.covariances import ALIASES, NAMES
 from gmm_pipeline.model.vocabulary import CRITERIA, LARGEST_SEED, OBJECTIVES
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class SelectionConfig:
         "kinds of scales to compare, of one column: free, equal or both", AnyOf(tuple(Scales.__members__), fewest=1)
     )
     covariances: list[str] = key(
-        "covariance models to compare, of several columns, where covariance=auto", AnyOf((*MODELS, *ALIASES), fewest=1)
+        "covariance models to compare, of several columns, where covariance=auto", AnyOf((*NAMES, *ALIASES), fewest=1)
     )
 
 
@@ -271,8 +272,10 @@ class FitConfig:
     )
     scales: Scales = key("of one column; free: each component has its own; equal: all share one")
     covariance: str = key(
-        "of several columns: full, tied, diagonal, spherical, or one of mclust's 14 models, EII to VVV; auto chooses"
+        "of several columns: full, tied, diagonal, spherical, factor, or one of mclust's 14 models, EII to VVV; "
+        "auto chooses"
     )
+    factors: int = key("number of factors of each component, where covariance=factor", Whole(1, MOST_FACTORS))
     noise: NoiseKind = key("a noise component, uniform over the data's box or convex hull; none for none")
     scale_floor: float = key(
         "smallest scale of a component, as a share of the data's standard deviation; 0 for none", Real(0.0, 1.0)

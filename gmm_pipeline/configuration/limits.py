@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 MOST_STEPS = 10**9
 MOST_REPEATS = 10**5
 MOST_COMPONENTS = 10_000
+MOST_FACTORS = 1000
 MOST_CANDIDATES = 200
 """Largest number of components that `auto` may be asked to try; a fit of each takes seconds."""
 MOST_ROWS = 10**9

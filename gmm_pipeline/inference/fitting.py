@@ -222,7 +222,7 @@ def start(job: FitJob, key: AnyArray) -> AnyParameters:
     """
     found = job.plan.init(key, job.data, job.sample_weights, job.plan.n_components)
     if isinstance(found, MultivariateMixture):
-        found = parameters_of(found, kind_of(job.covariance))
+        found = parameters_of(found, kind_of(job.covariance), job.factors)
     if job.noise is not None:
         found = equal_odds(found)
     return jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), found)

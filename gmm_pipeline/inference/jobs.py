@@ -143,7 +143,9 @@ class FitJob(NamedTuple):
     seeds: tuple[AnyParameters, ...] = ()
     """Mixtures from elsewhere that the search improves besides its own."""
     covariance: str = ""
-    """Covariance model of several columns, one of `covariances.MODELS`; empty for one column."""
+    """Covariance model of several columns, one of `covariances.NAMES`; empty for one column."""
+    factors: int = 0
+    """Of a component, where it is a model of factors."""
     noise: float | None = None
     """Log density of the noise component, in the units of the fit; None without one."""
 
@@ -166,7 +168,8 @@ class FitJob(NamedTuple):
         """Free parameters of the mixture; the noise has two, its weight and its volume, as in mclust."""
         more = 2 * (self.noise is not None)
         if self.covariance:
-            return more + covariances.number_of_parameters(self.covariance, self.plan.n_components, self.data.shape[1])
+            numbers = self.plan.n_components, self.data.shape[1], self.factors
+            return more + covariances.number_of_parameters(self.covariance, *numbers)
         return more + number_of_parameters(self.plan.n_components, equal_scales=self.equal_scales)
 
 

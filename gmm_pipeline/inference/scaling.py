@@ -100,9 +100,10 @@ def linear_scaling_of(
 ) -> LinearScaling:
     """The map that standardises data as far as the covariance model allows: it must contain its own images.
 
-    Full covariances: mean 0 and covariance I. Diagonal ones: each column to unit spread. Spherical and oriented ones:
-    all columns by one factor, since other maps change what components share. Where values are missing, full ones are
-    treated as diagonal ones, since what mixes columns needs them all; and so they are under a prior about columns.
+    Full covariances: mean 0 and covariance I. Diagonal ones and those of factors: each column to unit spread. Spherical
+    and oriented ones: all columns by one factor, since other maps change what components share. Where values are
+    missing, full ones are treated as diagonal ones, since what mixes columns needs them all; and so they are under a
+    prior about columns.
 
     Args:
         data: x, in the user's units, NaN where a value is missing.
@@ -114,7 +115,9 @@ def linear_scaling_of(
     if kind is Kind.FULL and mixes and not np.isnan(data).any():
         return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
-    spread = np.sqrt(variances if kind in (Kind.FULL, Kind.DIAGONAL) else np.full_like(variances, variances.mean()))
+    spread = np.sqrt(
+        variances if kind in (Kind.FULL, Kind.DIAGONAL, Kind.FACTOR) else np.full_like(variances, variances.mean())
+    )
     return LinearScaling(centre, np.diag(spread))
 
 
@@ -167,7 +170,7 @@ def _linear_to_user_units(parameters: MultivariateParameters, scaling: LinearSca
     moved = scaling.centre + mus @ scaling.spread.T
     diagonal = np.diagonal(scaling.spread)
     if axes is None or ((diagonal == diagonal[0]).all() and np.array_equal(scaling.spread, np.diag(diagonal))):
-        return MultivariateParameters(log_weights, moved, log_scales + np.log(diagonal), axes)
+        return MultivariateParameters(log_weights, moved, log_scales + np.log(diagonal), axes, parameters.loadings)
     whiteners = np.exp(-log_scales)[..., None] * axes @ np.linalg.inv(scaling.spread)
     inverse = np.diagonal(whiteners, axis1=-2, axis2=-1)
     return MultivariateParameters(log_weights, moved, -np.log(inverse), whiteners / inverse[..., None])

@@ -66,7 +66,15 @@ def _digest(job: FitJob, plan: SearchPlan) -> str:
         job.restarts,
         job.data.shape,
     )
-    numbers = (job.equal_scales, job.covariance, job.scale_floor, job.fewest_data, job.gradient_tolerance, job.noise)
+    numbers = (
+        job.equal_scales,
+        job.covariance,
+        job.factors,
+        job.scale_floor,
+        job.fewest_data,
+        job.gradient_tolerance,
+        job.noise,
+    )
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
     for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):
         sha.update(np.ascontiguousarray(array).tobytes())

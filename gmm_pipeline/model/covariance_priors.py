@@ -90,7 +90,7 @@ def masked(parameters: MultivariateParameters, active: Bool[AnyArray, " K"]) -> 
         parameters: the mixture.
         active: which components count.
     """
-    _, mus, log_scales, axes = parameters
+    _, mus, log_scales, axes = parameters[:4]
     mus, log_scales = (jnp.where(active[:, None], leaf, 0.0) for leaf in (mus, log_scales))
     axes = None if axes is None else jnp.where(active[:, None, None], axes, 0.0)
     return MultivariateParameters(parameters.log_component_weights, mus, log_scales, axes)

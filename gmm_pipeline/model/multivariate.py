@@ -5,6 +5,10 @@ N(x | μ, Σ) = −½ ‖z‖² − Σ s − ½ d log 2π. The rows of Q are ort
 scales along them), or Q is unit lower triangular (`Kind.FULL`: s are the logarithms of the Cholesky factor's diagonal),
 or absent (`Kind.DIAGONAL`).
 
+With factors (`Kind.FACTOR`), e^{−s} ∘ (x − μ) has the covariance I + A Aᵀ: e^{2s} are the uniquenesses, and A the
+loadings relative to their roots. Its inverse I − A M⁻¹ Aᵀ and its determinant |M|, of the q × q matrix M = I + Aᵀ A,
+need no d × d matrix (Woodbury's identity).
+
 | symbol | name | shape |
 | --- | --- | --- |
 | x_i | `datum` | d |
@@ -13,6 +17,7 @@ or absent (`Kind.DIAGONAL`).
 | μ_k | `component_mus` | K × d |
 | s_k | `log_component_scales` | K × d |
 | Q_k | `axes` | K × d × d |
+| A_k | `loadings` | K × d × q |
 """
 
 from typing import Any, NamedTuple
@@ -24,10 +29,12 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, Real
 
 from gmm_pipeline.model.covariances import Kind
+from gmm_pipeline.model.factor_analysis import factored
 from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
+from gmm_pipeline.model.small_matrices import cholesky_and_inverse
 
 
 class MultivariateParameters(NamedTuple):
@@ -38,6 +45,8 @@ class MultivariateParameters(NamedTuple):
     log_component_scales: Float[AnyArray, "*batch K d"]
     axes: Any
     """[*batch, K, d, d]; None where they are those of the columns."""
+    loadings: Any = None
+    """[*batch, K, d, q], relative to the roots of the uniquenesses; None without factors."""
 
 
 AnyParameters = Any
@@ -75,7 +84,23 @@ def whiteners(parameters: MultivariateParameters) -> Float[Array, "*batch K d d"
 def log_heights(parameters: MultivariateParameters) -> Float[Array, "*batch K"]:
     """Log joint density of each component at its loc: log w − Σ s − ½ d log 2π, in nats."""
     scales = parameters.log_component_scales
-    return log_softmax(parameters.log_component_weights) - scales.sum(-1) - scales.shape[-1] * HALF_LOG_TWO_PI
+    heights = log_softmax(parameters.log_component_weights) - scales.sum(-1) - scales.shape[-1] * HALF_LOG_TWO_PI
+    if parameters.loadings is None:
+        return heights
+    root, _ = root_of_scores(parameters.loadings)
+    return heights - jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)).sum(-1)
+
+
+def root_of_scores(
+    loadings: Float[AnyArray, "*batch K d q"],
+) -> tuple[Float[Array, "*batch K q q"], Float[Array, "*batch K q q"]]:
+    """T and T⁻¹ of M = I + Aᵀ A = T Tᵀ, the precision of a datum's factors given the datum.
+
+    Args:
+        loadings: A.
+    """
+    inner = jnp.swapaxes(loadings, -1, -2) @ loadings
+    return cholesky_and_inverse(jnp.broadcast_to(jnp.eye(inner.shape[-1], dtype=inner.dtype), inner.shape) + inner)
 
 
 def joint_loglikes(parameters: MultivariateParameters, datum: Real[AnyArray, " d"]) -> Float[Array, " K"]:
@@ -86,7 +111,12 @@ def joint_loglikes(parameters: MultivariateParameters, datum: Real[AnyArray, " d
         datum: x, in the units of the locs.
     """
     standardised = jnp.einsum("kij,kj->ki", whiteners(parameters), datum[None, :] - parameters.component_mus)
-    return log_heights(parameters) - 0.5 * jnp.sum(standardised**2, axis=-1)
+    joint = log_heights(parameters) - 0.5 * jnp.sum(standardised**2, axis=-1)
+    if parameters.loadings is None:
+        return joint
+    _, inverse = root_of_scores(parameters.loadings)
+    scores = jnp.einsum("kpq,kq->kp", inverse, jnp.einsum("kjq,kj->kq", parameters.loadings, standardised))
+    return joint + 0.5 * jnp.sum(scores**2, axis=-1)
 
 
 def loglike_across_components(parameters: MultivariateParameters, datum: Real[AnyArray, " d"]) -> Float[Array, ""]:
@@ -106,6 +136,9 @@ def constrain_multivariate(parameters: MultivariateParameters) -> MultivariateMi
         relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
         factors = _factors(log_scales, parameters.axes)
         covariances = factors @ np.swapaxes(factors, -1, -2)
+        if parameters.loadings is not None:
+            loadings = np.exp(log_scales)[..., None] * np.asarray(parameters.loadings, np.float64)
+            covariances = covariances + loadings @ np.swapaxes(loadings, -1, -2)
         return MultivariateMixture(relative / relative.sum(axis=-1, keepdims=True), locs, covariances)
 
 
@@ -140,6 +173,8 @@ def covariance_parameters(
 ) -> tuple[Float[np.ndarray, "*K d"], Any]:
     """Log scales and axes of covariances; those of a kind that cannot represent them keep what it can.
 
+    Factors are another matter; see `factor_analysis.factored`.
+
     Args:
         covariances: Σ, positive definite.
         kind: how components are represented.
@@ -154,12 +189,16 @@ def covariance_parameters(
     return np.log(diagonal), diagonal[..., None] * np.linalg.inv(factors)
 
 
-def parameters_of(mixture: MultivariateMixture, kind: Kind) -> MultivariateParameters:
+def parameters_of(mixture: MultivariateMixture, kind: Kind, factors: int = 0) -> MultivariateParameters:
     """A mixture as a fit of this kind sees it, in float64; any leading axes are kept.
 
     Args:
         mixture: in natural parameters.
         kind: how components are represented.
+        factors: q, with `Kind.FACTOR`.
     """
+    if kind is Kind.FACTOR:
+        log_scales, loadings = factored(mixture.covariances, factors)
+        return MultivariateParameters(np.log(mixture.weights), np.asarray(mixture.locs), log_scales, None, loadings)
     log_scales, axes = covariance_parameters(mixture.covariances, kind)
     return MultivariateParameters(np.log(mixture.weights), np.asarray(mixture.locs), log_scales, axes)

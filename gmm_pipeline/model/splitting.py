@@ -7,7 +7,7 @@ components is a lower bound for K + 1.
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.model.covariances import IDENTITY, VARIABLE
+from gmm_pipeline.model.covariances import FACTOR, IDENTITY, VARIABLE
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.natural import MultivariateMixture, taken
 
@@ -68,7 +68,8 @@ def merged_columns(mixture: MultivariateMixture, one: int, other: int, model: st
     """Merge two of K components of several columns into one that has their total weight, mean and covariance.
 
     A model in which components share something allows only some covariances: there it has that of the heavier one. One
-    whose axes are those of the columns keeps the variances alone; a spherical one their mean.
+    whose axes are those of the columns keeps the variances alone; a spherical one their mean. One of
+    factors keeps all here, and comes near to it in `factor_analysis.factored`.
 
     Args:
         mixture: of K components.
@@ -82,7 +83,7 @@ def merged_columns(mixture: MultivariateMixture, one: int, other: int, model: st
     loc = shares @ mixture.locs[pair]
     away = mixture.locs[pair] - loc
     covariance = np.einsum("k,kij->ij", shares, mixture.covariances[pair] + away[:, :, None] * away[:, None, :])
-    _, shape, orientation = model
+    _, shape, orientation = model = "VVV" if model == FACTOR else model
     if not set(model) <= {VARIABLE, IDENTITY}:
         covariance = mixture.covariances[pair[int(np.argmax(shares))]]
     elif shape == IDENTITY:

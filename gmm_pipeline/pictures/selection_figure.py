@@ -38,6 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "VE": {"color": drawing.COLORS[6], "marker": "v"},
     "EV": {"color": drawing.COLORS[3], "marker": "<"},
     "VV": {"color": drawing.COLORS[1], "marker": ">"},
+    covariances.FACTOR: {"color": "0.15", "marker": "*"},
 }
 """By shape and orientation of a covariance model; equal volumes have a broken line."""
 ONE: dict[str, Any] = {"color": "0.35", "linestyle": "-", "marker": "o", "markersize": 5.5}
@@ -157,7 +158,8 @@ def _style(kind: str) -> dict[str, Any]:
     if kind in LINES:
         return LINES[kind]
     line = drawing.LINE_STYLES[1 if kind.startswith(covariances.EQUAL) else 0]
-    return {**SHAPES[kind[1:]], "linestyle": line, "markersize": 4.5}
+    shape = kind if kind == covariances.FACTOR else kind[1:]
+    return {**SHAPES[shape], "linestyle": line, "markersize": 4.5}
 
 
 def _set_axes(axes: Axes, drawn: Drawn) -> None:

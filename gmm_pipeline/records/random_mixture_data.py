@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.covariances import model_of
+from gmm_pipeline.model.covariances import MODELS, model_of
 from gmm_pipeline.model.overlap import Overlap
 from gmm_pipeline.model.random_mixtures import random_mixture
 from gmm_pipeline.model.vocabulary import LARGEST_SEED
@@ -58,7 +58,7 @@ def generate(
         seed,
         n_components=n_components,
         n_columns=n_columns,
-        covariance=model_of(str(covariance), "data.covariance"),
+        covariance=model_of(str(covariance), "data.covariance", MODELS),
         eccentricity=_eccentricity(eccentricity),
         least_weight=_share(least_weight, n_components),
         measure=measure,

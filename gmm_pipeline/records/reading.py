@@ -42,6 +42,15 @@ class Errors(NamedTuple):
     intervals: Intervals
 
 
+class Factors(NamedTuple):
+    """The factors of covariances, Σ = L Lᵀ + Ψ, with the rotation in which Lᵀ Ψ⁻¹ L is diagonal."""
+
+    loadings: Float[np.ndarray, "K d q"]
+    """L, in the units of the columns."""
+    uniquenesses: Float[np.ndarray, "K d"]
+    """The diagonal of Ψ: the variance of each column that no factor explains."""
+
+
 class Record(NamedTuple):
     """A record, read."""
 
@@ -56,7 +65,7 @@ class Record(NamedTuple):
     degenerate: list[int]
     """Components, in the order of the fitted ones."""
     covariance_model: str
-    """One of mclust's names, EII to VVV; E or V of one column."""
+    """One of mclust's names, EII to VVV, or factor; E or V of one column."""
     learned: dict[str, float]
     asymptotic: Errors | None
     bootstrap: Errors | None
@@ -71,6 +80,8 @@ class Record(NamedTuple):
     sample_weights: Float[np.ndarray, " n"] | None
     noise: Noise | None = None
     """None without noise."""
+    factors: Factors | None = None
+    """None where the covariance model is another one."""
 
     @property
     def finished(self) -> bool:
@@ -214,11 +225,18 @@ def record_of(*, data_info: dict[str, Any], parameters: Mapping[str, Any], **oth
         truth=None if truth is None else artifacts.mixture_from_json(truth),
         degenerate=list(parameters.get("degenerate", [])),
         covariance_model=parameters.get("covariance_model", of_one_column),
+        factors=_factors_in(parameters),
         learned=dict(parameters.get("learned", {})),
         asymptotic=_errors(parameters, level, ASYMPTOTIC),
         bootstrap=_errors(parameters.get("bootstrap", {}), level, BOOTSTRAP),
         **others,
     )
+
+
+def _factors_in(parameters: Mapping[str, Any]) -> Factors | None:
+    if "loadings" not in parameters:
+        return None
+    return Factors(*(np.asarray(parameters[name], np.float64) for name in Factors._fields))
 
 
 def _errors(content: Mapping[str, Any], level: float, method: str) -> Errors | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.analysis.candidates import chosen_row, lines_of, points_of, shown_criterion, standing
-from gmm_pipeline.model.covariances import EQUAL
+from gmm_pipeline.model.covariances import EQUAL, FACTOR
 from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER, NAMES
 from gmm_pipeline.report.plotting import Chart, chart, excess_axis, numbers, trace, whole_axis
 
@@ -20,6 +20,7 @@ SHAPES = {
     "VE": ("--c6", "triangle-down"),
     "EV": ("--c3", "triangle-left"),
     "VV": ("--c1", "triangle-right"),
+    FACTOR: ("--ink", "star"),
 }
 """Looks of covariance models, by their shape and orientation; equal volumes are dashed."""
 
@@ -73,4 +74,4 @@ def _look_of(kind: str) -> tuple[str, str, str]:
     """Colour, symbol and dashes of a line."""
     if kind in KINDS:
         return KINDS[kind]
-    return *SHAPES[kind[1:]], "dash" if kind.startswith(EQUAL) else "solid"
+    return *SHAPES[kind if kind == FACTOR else kind[1:]], "dash" if kind.startswith(EQUAL) else "solid"

@@ -37,8 +37,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 
     Args:
         n_components: K, or `auto` for the number with the best BIC.
-        covariance_type: `full`, `tied`, `diag` or `spherical`, one of mclust's names, EII to VVV, or `auto` for the
-            model with the best BIC.
+        covariance_type: `full`, `tied`, `diag` or `spherical`, one of mclust's names, EII to VVV, `factor` (with
+            `overrides=["factors=2"]`), or `auto` for the model with the best BIC.
         tol: the fit may stop when a step gains less than this, in nats per observation, and the gradient is short too;
             0 never stops.
         max_iter: most steps of the optimizer.

@@ -23,6 +23,7 @@ from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
@@ -222,7 +223,8 @@ def note_data(job: Job) -> list[str]:
         log.info("%s", line)
     doubts = doubts_about_weights(job.dataset)
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
-        doubts.append(f"Only diagonal and spherical covariance models are compared: {why}.")
+        factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)
+        doubts.append(f"Only diagonal and spherical covariance models{factors} are compared: {why}.")
     for doubt in doubts:
         log.warning("%s", doubt)
     return doubts

@@ -26,7 +26,7 @@ from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
-from gmm_pipeline.model.covariances import MODELS, Kind, kind_of, model_of, of_one_component
+from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.model.noise import NONE
@@ -35,6 +35,7 @@ from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.code_state import source_digest
 from gmm_pipeline.records.datasets import Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
+from gmm_pipeline.stages.factor_checks import check_factors
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
 from gmm_pipeline.stages.noise_checks import check_noise, volume_of
 from gmm_pipeline.stages.running import resolved, shown
@@ -123,6 +124,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     if models and (why := why_singular(dataset)):
         models = _without_full(models, why, cfg.covariance)
     own = kind_of(models[-1]) if models else None
+    factors = cfg.factors if models and models[-1] == FACTOR else 0
     kinds = tuple(dict.fromkeys(map(kind_of, (*models, *map(of_one_component, models))))) or (None,)
     if cfg.likelihood_ratio and dataset.n_incomplete:
         raise InputError(
@@ -144,6 +146,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         )
     if asked.folds:
         folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
+    check_factors(cfg, log_prior, dataset, models)
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=targets.build_plugin(cfg, "init"),
@@ -153,7 +156,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
-        family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0),
+        family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
         check_noise(cfg, log_prior, dataset)
@@ -163,6 +166,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         search=_search_plan(cfg),
         data=prepared.units[own].data,
         covariance=models[-1] if models else "",
+        factors=factors,
         noise=prepared.units[own].log_noise,
         sample_weights=prepared.sample_weights,
         plan=plan,
@@ -182,14 +186,14 @@ def _search_plan(cfg: DictConfig) -> SearchPlan | None:
 
 
 def _without_full(models: tuple[str, ...], why: str, asked: str) -> tuple[str, ...]:
-    """The models whose covariances have no axes of their own, which singular data determine too."""
-    left = tuple(model for model in models if kind_of(model) in (Kind.SPHERICAL, Kind.DIAGONAL))
+    """The models without orientations, which singular data determine too."""
+    left = tuple(model for model in models if kind_of(model) in (Kind.SPHERICAL, Kind.DIAGONAL, Kind.FACTOR))
     if not left:
         raise InputError(
             "covariance",
-            expected=f"a diagonal or spherical model, since {why}",
+            expected=f"a diagonal or spherical model, or one of factors, since {why}",
             came=repr(asked),
-            remedy="Use covariance=diagonal, or leave columns out with data.columns.",
+            remedy="Use covariance=diagonal or covariance=factor, or leave columns out with data.columns.",
         )
     return left
 
@@ -225,7 +229,7 @@ def _models(cfg: DictConfig) -> tuple[str, ...]:
         return (model_of(cfg.covariance),)
     listed = enumerate(cfg.selection.covariances)
     names = {model_of(name, f"selection.covariances[{number}]") for number, name in listed}
-    return tuple(sorted(names, key=MODELS.index))
+    return tuple(sorted(names, key=NAMES.index))
 
 
 def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
@@ -242,6 +246,7 @@ def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
         # Equal scales first: one component has both kinds, and is reported as the simpler one.
         equal_scales=tuple(sorted({kind == equal for kind in kinds}, reverse=True)),
         covariances=models,
+        factors=cfg.factors,
         criterion=cfg.criterion,
         folds=cfg.folds,
         bootstrap=cfg.bootstrap,

@@ -46,6 +46,9 @@ def summary(run: Record) -> str:
     missing = left_out(metrics["n_data"], data.get("n_missing", 0), data.get("n_incomplete", 0))
     columns = f" of {len(run.columns)} columns" if run.columns else ""
     kind = f" with covariance {run.covariance_model}" if run.columns else ""
+    if run.factors is not None:
+        n_factors = run.factors.loadings.shape[-1]
+        kind += f" ({n_factors} factor{'s' * (n_factors != 1)})"
     if run.equal_scales and not run.columns and n_components != 1:
         kind = " with equal scales"
     volume = run.config["noise"] if run.columns else "range"

@@ -144,7 +144,17 @@ def _of_model(job: Job, result: Answer) -> dict[str, Any]:
         "correlations": result.fitted.correlations.tolist(),
         "columns": list(job.dataset.columns),
         "covariance_model": result.covariance,
+        **_factors(result),
     }
+
+
+def _factors(result: Answer) -> dict[str, Any]:
+    """Loadings and uniquenesses in the user's units, L and Ψ of Σ = L Lᵀ + Ψ; nothing of other models."""
+    parameters = result.unconstrained
+    if parameters.loadings is None:
+        return {}
+    scales = np.exp(parameters.log_component_scales)
+    return {"loadings": (scales[..., None] * parameters.loadings).tolist(), "uniquenesses": (scales**2).tolist()}
 
 
 def selection_columns(result: Answer) -> dict[str, Any]:

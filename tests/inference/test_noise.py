@@ -167,7 +167,7 @@ def test_moves_leave_the_weight_of_the_noise_as_it_is():
     family, parameters, _ = a_case(Kind.FULL)
 
     class Job:
-        covariance, halves_apart, equal_scales = "VVV", 0.5, False
+        covariance, factors, halves_apart, equal_scales = "VVV", 0, 0.5, False
 
     more = family.split(Job, parameters, 1, False)
     for one in (more, family.halved(parameters, 0), family.merged(Job, more, 0, 2), *family.merges(more)):

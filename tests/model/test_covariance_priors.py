@@ -149,7 +149,7 @@ def test_correlations_of_two_columns_have_a_density_that_integrates_to_one():
     np.testing.assert_allclose(log_normaliser(2, 1.7), np.log(total), rtol=1e-10)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.FACTOR])
 @pytest.mark.parametrize("prior", OF_COLUMNS, ids=lambda prior: prior.__name__)
 def test_densities_are_those_of_scipy(prior, kind):
     parameters = parameters_of(of_kind(kind), kind)
@@ -160,16 +160,14 @@ def test_densities_are_those_of_scipy(prior, kind):
 @pytest.mark.parametrize("prior", OF_COLUMNS, ids=lambda prior: prior.__name__)
 def test_inactive_components_count_for_nothing_and_have_no_gradient(prior):
     parameters = parameters_of(MIXTURE, Kind.FULL)
-    wide = MultivariateParameters(
-        *(
-            np.pad(np.asarray(leaf), [(0, 1), *[(0, 0)] * (np.ndim(leaf) - 1)], constant_values=9e3)
-            for leaf in parameters
-        )
+    wide = jax.tree.map(
+        lambda leaf: np.pad(np.asarray(leaf), [(0, 1), *[(0, 0)] * (np.ndim(leaf) - 1)], constant_values=9e3),
+        parameters,
     )
     value = jax.jit(jax.value_and_grad(partial(prior, setting=setting_of(Kind.FULL), **OF_COLUMNS[prior])))
     (found, slopes), (alone, _) = value(wide, np.array([True] * K + [False])), value(parameters, ALL)
     np.testing.assert_allclose(found, alone, rtol=1e-12)
-    assert all(not np.any(leaf[K]) for leaf in slopes)
+    assert all(not np.any(leaf[K]) for leaf in jax.tree.leaves(slopes))
 
 
 @pytest.mark.parametrize("prior", [priors.normal_inverse_wishart, priors.weakly_informative])

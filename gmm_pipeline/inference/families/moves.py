@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from gmm_pipeline.inference.search_moves import FRESH, JOIN, LEAST_WEIGHT, MOVES, NEST, SPLIT, SWAP, taken, weights_of
+from gmm_pipeline.inference import search_moves
+from gmm_pipeline.inference.search_moves import FRESH, JOIN, LEAST_WEIGHT, MOVES, NEST, SPLIT, SWAP, weights_of
 from gmm_pipeline.model.covariances import Kind, kind_of
+from gmm_pipeline.model.factor_analysis import FEW_STEPS, factored
 from gmm_pipeline.model.multivariate import (
     MultivariateParameters,
     components_taken,
@@ -41,11 +43,20 @@ class Rows(NamedTuple):
     """Candidate places that are compared when a component is inserted."""
     starts: Mapping[str, float]
     """Hyperparameters of the starts."""
+    factors: int = 0
+    """q; other models have none."""
 
     @property
     def kind(self) -> Kind:
         """How components are represented."""
         return kind_of(self.model)
+
+    def of_all_data(self) -> tuple[Float[Array, " d"], Any, Any]:
+        """Log scales, axes and loadings of the covariance of all data, those that the model has."""
+        if self.factors:
+            log_scales, loadings = factored(self.cloud.covariance, self.factors)
+            return log_scales, None, loadings
+        return *covariance_parameters(self.cloud.covariance, self.kind), None
 
 
 def landscape(data: Array, sample_weights: Array, job: Any, plan: Any, spread: Float[Array, "d d"]) -> Rows:
@@ -60,7 +71,7 @@ def landscape(data: Array, sample_weights: Array, job: Any, plan: Any, spread: F
     """
     cloud = Cloud.of(data, sample_weights)._replace(covariance=spread)
     least = float(np.log(max(plan.narrowest, job.scale_floor)))
-    return Rows(cloud, cloud.coordinates(), job.covariance, least, plan.places, plan.starts._asdict())
+    return Rows(cloud, cloud.coordinates(), job.covariance, least, plan.places, plan.starts._asdict(), job.factors)
 
 
 def fresh(generator: np.random.Generator, rows: Rows, n: int, n_components: int) -> MultivariateParameters:
@@ -84,7 +95,16 @@ def fresh(generator: np.random.Generator, rows: Rows, n: int, n_components: int)
         else:
             drawn.append(scattered(uniforms[number], of_scales[number], rows.cloud, narrowest=rows.starts["narrowest"]))
     stacked = MultivariateMixture(*(np.stack(leaves) for leaves in zip(*drawn, strict=True)))
-    return parameters_of(stacked, rows.kind)
+    return _of_one_shape(stacked, rows) if rows.factors else parameters_of(stacked, rows.kind)
+
+
+def _of_one_shape(mixtures: MultivariateMixture, rows: Rows) -> MultivariateParameters:
+    """Mixtures, [n, K], whose components differ in size alone, so that loadings are computed once for each."""
+    log_sizes = np.log(mixtures.scales)
+    of_first, first = factored(mixtures.covariances[:, 0], rows.factors, FEW_STEPS)
+    log_scales = of_first[:, None] + log_sizes - log_sizes[:, :1]
+    loadings = np.repeat(first[:, None], log_sizes.shape[1], axis=1)
+    return MultivariateParameters(np.log(mixtures.weights), mixtures.locs, log_scales, None, loadings)
 
 
 def varied(
@@ -134,7 +154,7 @@ class _Parents(NamedTuple):
 
     def parent(self, number: int) -> MultivariateParameters:
         """The mixtures, [R, n, K], that a uniform number chooses, with log weights of sum one."""
-        found = _map(lambda leaf: np.array(leaf, np.float64), taken(self.kept, self._chosen(number)))
+        found = _map(lambda leaf: np.array(leaf, np.float64), search_moves.taken(self.kept, self._chosen(number)))
         return found._replace(log_component_weights=np.log(np.maximum(weights_of(found), LEAST_WEIGHT)))
 
     def _chosen(self, number: int) -> Int[Array, "R n"]:
@@ -152,8 +172,12 @@ class _Parents(NamedTuple):
 
 
 def whiteners_of(parameters: MultivariateParameters) -> Float[Array, "*S K d d"]:
-    """B = diag(e^{−s}) Q, in NumPy."""
+    """B = diag(e^{−s}) Q, in NumPy; with loadings (I + A Aᵀ)^−½ diag(e^{−s})."""
     inverse = np.exp(-np.asarray(parameters.log_component_scales, np.float64))
+    if parameters.loadings is not None:
+        vectors, lengths, _ = np.linalg.svd(np.asarray(parameters.loadings, np.float64), full_matrices=False)
+        shrunk = vectors * (1.0 / np.sqrt(1.0 + lengths**2) - 1.0)[..., None, :]
+        return (np.eye(inverse.shape[-1]) + shrunk @ np.swapaxes(vectors, -1, -2)) * inverse[..., None, :]
     axes = np.eye(inverse.shape[-1]) if parameters.axes is None else np.asarray(parameters.axes, np.float64)
     return inverse[..., None] * axes
 
@@ -166,6 +190,8 @@ def log_densities(parameters: MultivariateParameters, data: Float[Array, "n d"])
         parameters: any leading axes; their weights are not used.
         data: x.
     """
+    if parameters.loadings is not None:
+        return _log_densities_of_factors(parameters, data)
     inverse = whiteners_of(parameters)
     shape, n_columns = inverse.shape[:-2], inverse.shape[-1]
     flat = inverse.reshape(-1, n_columns).astype(np.float32)
@@ -174,6 +200,27 @@ def log_densities(parameters: MultivariateParameters, data: Float[Array, "n d"])
     squares = (standardised**2).reshape(-1, n_columns, len(data)).sum(axis=1)
     heights = -np.asarray(parameters.log_component_scales, np.float64).sum(axis=-1)
     return heights[..., None].astype(np.float32) - 0.5 * squares.reshape(*shape, len(data))
+
+
+def _log_densities_of_factors(parameters: MultivariateParameters, data: Float[Array, "n d"]) -> Float[Array, "*S K n"]:
+    """As `factor_objective` computes them, in float64, since their two parts cancel."""
+    log_scales, mus, loadings = (
+        np.asarray(leaf, np.float64)
+        for leaf in (parameters.log_component_scales, parameters.component_mus, parameters.loadings)
+    )
+    shape, (n_columns, n_factors) = log_scales.shape[:-1], loadings.shape[-2:]
+    precisions = np.exp(-2.0 * log_scales)
+    linear = precisions * mus
+    coefficients = np.concatenate([linear, -0.5 * precisions], axis=-1).reshape(-1, 2 * n_columns)
+    squares = (coefficients @ np.concatenate([data, data**2], axis=1).T).reshape(*shape, len(data))
+    inner = np.eye(n_factors) + np.swapaxes(loadings, -1, -2) @ loadings
+    factors = np.linalg.cholesky(np.where(np.isfinite(inner), inner, np.eye(n_factors)))
+    to_scores = np.linalg.solve(factors, np.swapaxes(loadings * np.exp(-log_scales)[..., None], -1, -2))
+    scores = (to_scores.reshape(-1, n_columns) @ data.T).reshape(*shape, n_factors, len(data))
+    scores = scores - np.einsum("...qj,...j->...q", to_scores, mus)[..., None]
+    heights = -log_scales.sum(axis=-1) - np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+    heights = heights - 0.5 * (linear * mus).sum(axis=-1)
+    return (heights[..., None] + squares + 0.5 * (scores**2).sum(axis=-2)).astype(np.float32)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -191,13 +238,13 @@ def _chances_to_go(kept: MultivariateParameters, rows: Rows) -> Float[Array, "R 
 
 def _swap(parents: _Parents, rows: Rows) -> MultivariateParameters:
     child = parents.parent(0)
-    log_weights, locs, log_scales, axes = child
+    log_weights, locs, log_scales, axes, loadings = child
     out, other = parents.components()
     places, u = rows.places, parents.uniforms
     at = rows.cloud.drawn(u[..., 8 : 8 + places])
     # The shape of another component, or that of all data, in any size.
     own_shape = u[..., 5] < 0.5
-    of_all, axes_of_all = covariance_parameters(rows.cloud.covariance, rows.kind)
+    of_all, axes_of_all, loadings_of_all = rows.of_all_data()
     shape = np.where(own_shape[..., None], log_scales[other], of_all)
     least = np.where(own_shape, rows.narrowest / 2.0, rows.narrowest)
     sizes = least[..., None] * u[..., 8 + places :] + np.where(own_shape, 0.5, 0.0)[..., None]
@@ -212,6 +259,10 @@ def _swap(parents: _Parents, rows: Rows) -> MultivariateParameters:
         turned = np.where(is_own[..., None, None], axes[other], axes_of_all)
     by_place = None if turned is None else np.broadcast_to(turned[..., None, :, :], (*at.shape, at.shape[-1]))
     inserted = MultivariateParameters(np.zeros(at.shape[:-1]), at, scales, by_place)
+    if loadings is not None:
+        loaded = np.where(own_shape[..., None, None], loadings[other], loadings_of_all)
+        inserted = inserted._replace(loadings=np.repeat(loaded[..., None, :, :], places, axis=-3))
+        loadings[out] = loaded
     rest = log_weights.copy()
     rest[out] = -np.inf
     rest -= np.log(np.exp(rest).sum(axis=-1, keepdims=True))
@@ -221,7 +272,7 @@ def _swap(parents: _Parents, rows: Rows) -> MultivariateParameters:
     if axes is not None:
         axes[out] = turned
     log_weights[out] = np.log(np.maximum(u[..., 4], 0.05) / locs.shape[-2])
-    return MultivariateParameters(log_weights, locs, log_scales, axes)
+    return MultivariateParameters(log_weights, locs, log_scales, axes, loadings)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -247,7 +298,8 @@ def _gains(mixtures: MultivariateParameters, inserted: MultivariateParameters, r
 
 
 def _split(parents: _Parents, rows: Rows) -> MultivariateParameters:
-    log_weights, locs, log_scales, axes = child = parents.parent(0)
+    child = parents.parent(0)
+    log_weights, locs, log_scales = child[:3]
     out, other = parents.components()
     u = parents.uniforms
     away = _along(child, other, parents.directions) * (0.3 + 0.9 * u[..., 4])[..., None]
@@ -255,21 +307,22 @@ def _split(parents: _Parents, rows: Rows) -> MultivariateParameters:
     narrower = 0.0 if _has_equal_volumes(rows.model) else np.log(0.6 + 0.4 * u[..., 6])[..., None]
     locs[out], locs[other] = locs[other] + away, locs[other] - away
     log_scales[other] = log_scales[other] + narrower
-    _copy(log_scales, axes, out, other)
+    _copy(child, out, other)
     log_weights[out], log_weights[other] = log_weights[other] + np.log(share), log_weights[other] + np.log1p(-share)
-    return MultivariateParameters(log_weights, locs, log_scales, axes)
+    return child
 
 
 def _nest(parents: _Parents, rows: Rows) -> MultivariateParameters:
-    log_weights, locs, log_scales, axes = child = parents.parent(0)
+    child = parents.parent(0)
+    log_weights, locs, log_scales = child[:3]
     out, other = parents.components()
     u = parents.uniforms
     locs[out] = locs[other] + _along(child, other, parents.directions) * (2.5 * (2.0 * u[..., 4] - 1.0))[..., None]
-    _copy(log_scales, axes, out, other)
+    _copy(child, out, other)
     if not _has_equal_volumes(rows.model):
         log_scales[out] = log_scales[out] - (0.1 + 2.0 * u[..., 5])[..., None]
     log_weights[out] = log_weights[other] + np.log(0.1 + 0.4 * u[..., 6])
-    return MultivariateParameters(log_weights, locs, log_scales, axes)
+    return child
 
 
 def _join(parents: _Parents, rows: Rows) -> MultivariateParameters:
@@ -289,14 +342,15 @@ _MOVES = {SWAP: _swap, SPLIT: _split, NEST: _nest, JOIN: _join}
 
 def _along(parameters: MultivariateParameters, which: tuple[Any, ...], directions: Array) -> Float[Array, "R n d"]:
     """A step of one standard deviation of a component, in a direction of its standardised coordinates."""
-    inverse = whiteners_of(parameters)[which]
+    inverse = whiteners_of(_map(lambda leaf: leaf[which], parameters))
     return np.linalg.solve(inverse, directions[..., None])[..., 0]
 
 
-def _copy(log_scales: Any, axes: Any, out: tuple[Any, ...], other: tuple[Any, ...]) -> None:
-    log_scales[out] = log_scales[other]
-    if axes is not None:
-        axes[out] = axes[other]
+def _copy(parameters: MultivariateParameters, out: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    """Give a component the covariance of another, in place."""
+    for leaf in (parameters.log_component_scales, parameters.axes, parameters.loadings):
+        if leaf is not None:
+            leaf[out] = leaf[other]
 
 
 def _along_direction(parameters: MultivariateParameters, directions: Array) -> MultivariateParameters:
@@ -333,6 +387,9 @@ def distances(one: MultivariateParameters, others: MultivariateParameters) -> Fl
         others: [..., K]; the leading axes broadcast.
     """
     w, v = weights_of(one), weights_of(others)
+    if one.loadings is not None:
+        apart = _apart_with_factors(one, others)
+        return (np.minimum(w, v) * np.minimum(apart, 10.0)).sum(-1) + np.abs(w - v).sum(-1)
     inverse = whiteners_of(others)
     moved = np.linalg.norm(
         np.einsum("...ij,...j->...i", inverse, np.asarray(one.component_mus, np.float64) - others.component_mus),
@@ -342,6 +399,25 @@ def distances(one: MultivariateParameters, others: MultivariateParameters) -> Fl
     if one.axes is not None and others.axes is not None:
         resized = resized + np.abs(np.asarray(one.axes, np.float64) - others.axes).max(axis=(-2, -1))
     return (np.minimum(w, v) * np.minimum(moved + resized, 10.0)).sum(-1) + np.abs(w - v).sum(-1)
+
+
+def _apart_with_factors(one: MultivariateParameters, others: MultivariateParameters) -> Float[Array, "*S K"]:
+    """Distance between components, by what does not depend on the rotation of the factors, nor needs d × d matrices.
+
+    Of locs in standard deviations along the columns; of the columns' standard deviations and uniquenesses; and of the
+    lengths of the factors.
+    """
+    log_scales, scales_of_others = (np.asarray(each.log_component_scales, np.float64) for each in (one, others))
+    columns, columns_of_others = (
+        scale + 0.5 * np.log1p((np.asarray(each.loadings, np.float64) ** 2).sum(axis=-1))
+        for scale, each in ((log_scales, one), (scales_of_others, others))
+    )
+    lengths, lengths_of_others = (
+        np.log1p(np.linalg.svd(np.nan_to_num(each.loadings), compute_uv=False)) for each in (one, others)
+    )
+    moved = np.abs(np.asarray(one.component_mus, np.float64) - others.component_mus) * np.exp(-columns_of_others)
+    resized = np.maximum(np.abs(log_scales - scales_of_others), np.abs(columns - columns_of_others)).max(axis=-1)
+    return np.linalg.norm(moved, axis=-1) + resized + np.abs(lengths - lengths_of_others).max(axis=-1)
 
 
 def _map(function: Any, *trees: MultivariateParameters) -> MultivariateParameters:

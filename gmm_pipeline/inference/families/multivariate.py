@@ -53,7 +53,7 @@ def mixture_of(
         sticks: whether weights are logits of sticks.
         kind: how components are represented.
     """
-    weights, mus, log_scales, axes = free.parameters
+    weights, mus, log_scales, axes, _ = free.parameters
     active, shared = constraints.active, constraints.shared
     if sticks:
         weights = log_stick_breaking_weights(weights, active)
@@ -93,7 +93,7 @@ def unconstrained_of(
         sticks: whether weights are to be logits of sticks.
         kind: how components are represented.
     """
-    weights, mus, log_scales, axes = parameters
+    weights, mus, log_scales, axes, _ = parameters
     active = constraints.active
     if sticks:
         weights = logits_of_log_weights(weights, active)
@@ -124,16 +124,11 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
         problem: what EM needs besides, with the gradient by the mixture.
         kind: how components are represented.
     """
-    constraints, total = problem.constraints, problem.total
+    constraints = problem.constraints
     active, shared = constraints.active, constraints.shared
     mixture = mixture_of(free, constraints, sticks=False, kind=kind)
     by = jax.tree.map(lambda leaf: -problem.divisor * leaf, problem.by_mixture)
-    n_active = jnp.sum(active, dtype=total.dtype)
-    everything = total + n_active * problem.pseudo_count
-    weights = jax.nn.softmax(jnp.where(active, mixture.log_component_weights, ABSENT))
-    counts = jnp.where(active, by.log_component_weights + weights * everything, 0.0)
-    seen = counts - jnp.where(active, problem.pseudo_count, 0.0)
-    present = active & (seen > 8.0 * jnp.finfo(total.dtype).eps * total)
+    counts, everything, seen, present = counted(mixture.log_component_weights, by.log_component_weights, problem)
     added = Added(0.0, 0.0) if problem.added is None else problem.added
     divisor = jnp.where(present, seen + added.locs, 1.0)
     spread_over = seen + jnp.where(active, added.covariances, 0.0)
@@ -160,15 +155,48 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
         log_scales, axes = oriented(axes, log_scales, data, shared)
     else:
         log_scales, axes = unstructured(log_scales, axes, data, shared)
-    tiny = jnp.finfo(total.dtype).tiny / jnp.finfo(total.dtype).eps
     moves = present[:, None]
     moved = MultivariateParameters(
-        jnp.where(active, jnp.log(jnp.maximum(counts / everything, tiny)), free.parameters.log_component_weights),
+        log_weights_of(counts, everything, active, free.parameters.log_component_weights),
         mixture.component_mus + jnp.where(moves, shift, 0.0),
         jnp.maximum(_where_present(shared.volume & shared.shape, moves, log_scales, mixture), constraints.log_floor),
         None if axes is None else jnp.where(moves[..., None] | shared.orientation, axes, mixture.axes),
     )
     return Unconstrained(moved, free.learned)
+
+
+def counted(
+    log_weights: Float[AnyArray, " K"], by_weight: Float[AnyArray, " K"], problem: Any
+) -> tuple[Float[Array, " K"], Float[Array, ""], Float[Array, " K"], Bool[Array, " K"]]:
+    """R + α − 1 of each component, their sum n + K (α − 1), R, and which components have data.
+
+    Args:
+        log_weights: of the mixture.
+        by_weight: gradient of the log posterior by these, in nats.
+        problem: what EM needs besides.
+    """
+    active, total = problem.constraints.active, problem.total
+    n_active = jnp.sum(active, dtype=total.dtype)
+    everything = total + n_active * problem.pseudo_count
+    weights = jax.nn.softmax(jnp.where(active, log_weights, ABSENT))
+    counts = jnp.where(active, by_weight + weights * everything, 0.0)
+    seen = counts - jnp.where(active, problem.pseudo_count, 0.0)
+    return counts, everything, seen, active & (seen > 8.0 * jnp.finfo(total.dtype).eps * total)
+
+
+def log_weights_of(
+    counts: Float[AnyArray, " K"], everything: Float[AnyArray, ""], active: Bool[AnyArray, " K"], before: Any
+) -> Float[Array, " K"]:
+    """Log weights after a step of EM.
+
+    Args:
+        counts: R + α − 1.
+        everything: their sum.
+        active: which components count.
+        before: log weights of the others, which stay.
+    """
+    tiny = jnp.finfo(counts.dtype).tiny / jnp.finfo(counts.dtype).eps
+    return jnp.where(active, jnp.log(jnp.maximum(counts / everything, tiny)), before)
 
 
 def _where_present(is_shared: Any, moves: Any, log_scales: Any, mixture: MultivariateParameters) -> Float[Array, "K d"]:

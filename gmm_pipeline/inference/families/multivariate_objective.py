@@ -9,6 +9,7 @@ hundredths of it.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -80,7 +81,55 @@ def _coefficients(parameters: MultivariateParameters) -> tuple[Float[Array, " K"
     return heights, jnp.concatenate([linear, quadratic], axis=-1)
 
 
-@jax.custom_batching.custom_vmap
+def in_groups(sums: Callable[[MultivariateParameters, Blocks], Any]) -> Callable[..., Any]:
+    """Sums over data for as many runs at once as the cache holds the densities of; large data of one run after another.
+
+    XLA is slow in products of batches, and densities of hundreds of runs at once take five times as long.
+
+    Args:
+        sums: (parameters, blocks) -> the sums of a run.
+    """
+    of_one = jax.custom_batching.custom_vmap(sums)
+
+    @of_one.def_vmap
+    def of_many(axis_size: int, is_batched: Any, parameters: MultivariateParameters, blocks: Blocks) -> tuple[Any, Any]:
+        leaves, structure = jax.tree.flatten((parameters, blocks))
+        batched = jax.tree.leaves(is_batched)
+
+        def of_run(number: Any) -> Any:
+            own = [leaf[number] if is_one else leaf for leaf, is_one in zip(leaves, batched, strict=True)]
+            return of_one(*jax.tree.unflatten(structure, own))
+
+        if axis_size == 1:
+            found = jax.tree.map(lambda leaf: leaf[None], of_run(0))
+        elif blocks.data.shape[-3] > 1:
+            found = jax.lax.map(of_run, jnp.arange(axis_size))
+        else:
+            axes = jax.tree.unflatten(structure, [0 if is_one else None for is_one in batched])
+            at_once = _divisor(axis_size, MOST_DENSITIES // (leaves[0].shape[-1] * blocks.data.shape[-1]))
+
+            def of_group(group: list[Any]) -> Any:
+                own = iter(group)
+                given = [next(own) if is_one else leaf for leaf, is_one in zip(leaves, batched, strict=True)]
+                return jax.vmap(sums, axes)(*jax.tree.unflatten(structure, given))
+
+            split = [leaf for leaf, is_one in zip(leaves, batched, strict=True) if is_one]
+            if at_once == axis_size:
+                found = of_group(split)
+            else:
+                groups = [leaf.reshape(-1, at_once, *leaf.shape[1:]) for leaf in split]
+                found = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(of_group, groups))
+        return found, jax.tree.map(lambda _: True, found)
+
+    return of_one
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is not above another, or 1."""
+    return max(one for one in range(1, number + 1) if number % one == 0 and one <= max(most, 1))
+
+
+@in_groups
 def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> MultivariateSums:
     """All sums over the data that value and gradient of the log-likelihood need, in one pass.
 
@@ -115,48 +164,6 @@ def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> Mul
         whole = jnp.zeros((len(heights), n_columns, n_columns), heights.dtype)
         second = whole.at[:, left, right].set(second).at[:, right, left].set(second)
     return MultivariateSums(log_likelihood, responsibility, first, second)
-
-
-@multivariate_sums.def_vmap
-def _of_many(
-    axis_size: int, is_batched: Any, parameters: MultivariateParameters, blocks: Blocks
-) -> tuple[MultivariateSums, MultivariateSums]:
-    """As many runs at once as the cache holds the densities of; large data of one run after the other.
-
-    XLA is slow in products of batches, and densities of hundreds of runs at once take five times as long.
-    """
-    leaves, structure = jax.tree.flatten((parameters, blocks))
-    batched = jax.tree.leaves(is_batched)
-
-    def of_run(number: Any) -> MultivariateSums:
-        own = [leaf[number] if is_one else leaf for leaf, is_one in zip(leaves, batched, strict=True)]
-        return multivariate_sums(*jax.tree.unflatten(structure, own))
-
-    if axis_size == 1:
-        found = jax.tree.map(lambda leaf: leaf[None], of_run(0))
-    elif blocks.data.shape[-3] > 1:
-        found = jax.lax.map(of_run, jnp.arange(axis_size))
-    else:
-        axes = jax.tree.unflatten(structure, [0 if is_one else None for is_one in batched])
-        at_once = _divisor(axis_size, MOST_DENSITIES // (leaves[0].shape[-1] * blocks.data.shape[-1]))
-
-        def of_group(group: list[Any]) -> MultivariateSums:
-            own = iter(group)
-            given = [next(own) if is_one else leaf for leaf, is_one in zip(leaves, batched, strict=True)]
-            return jax.vmap(multivariate_sums.fun, axes)(*jax.tree.unflatten(structure, given))
-
-        split = [leaf for leaf, is_one in zip(leaves, batched, strict=True) if is_one]
-        if at_once == axis_size:
-            found = of_group(split)
-        else:
-            groups = [leaf.reshape(-1, at_once, *leaf.shape[1:]) for leaf in split]
-            found = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(of_group, groups))
-    return found, jax.tree.map(lambda _: True, found)
-
-
-def _divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is not above another, or 1."""
-    return max(one for one in range(1, number + 1) if number % one == 0 and one <= max(most, 1))
 
 
 @jax.custom_vjp

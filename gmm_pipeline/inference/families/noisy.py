@@ -102,6 +102,8 @@ def _log_likelihood_of(
     )
     if getattr(wide, "axes", None) is not None:
         wide = wide._replace(axes=jnp.eye(n_columns, dtype=dtype)[None])
+    if getattr(wide, "loadings", None) is not None:
+        wide = wide._replace(loadings=jnp.zeros_like(wide.loadings))
     known = parameters._replace(log_component_weights=log_odds)
     everything = jax.tree.map(lambda own, one: jnp.concatenate([own, one]), known, wide)
     own = family.log_likelihood_of(everything, laid_out, active=jnp.append(active, True), fused=fused)

@@ -4,10 +4,12 @@ import functools
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmm_pipeline.inference.families import Family, moves, multivariate
+from gmm_pipeline.inference.families import Family, factor_steps, moves, multivariate
+from gmm_pipeline.inference.families.factor_objective import factor_log_likelihood_of
 from gmm_pipeline.inference.families.maximisation import Shared
 from gmm_pipeline.inference.families.multivariate_objective import (
     lay_out_rows,
@@ -35,14 +37,17 @@ FEWEST_OF_TWO = 2.5
 
 
 @functools.cache
-def normals(n_columns: int, kind: Kind, *, incomplete: bool = False) -> Family:
+def normals(n_columns: int, kind: Kind, *, incomplete: bool = False, factors: int = 0) -> Family:
     """The family of normals of several columns.
 
     Args:
         n_columns: d.
         kind: how components are represented.
         incomplete: whether values are missing, as NaN in the data.
+        factors: q, with `Kind.FACTOR`.
     """
+    if kind is Kind.FACTOR:
+        return _with_factors(normals(n_columns, Kind.DIAGONAL, incomplete=incomplete), factors)
     by_column = kind in (Kind.SPHERICAL, Kind.DIAGONAL)
     n_features = 2 * n_columns if by_column else n_columns * (n_columns + 3) // 2
     if incomplete and not by_column:
@@ -74,7 +79,24 @@ def normals(n_columns: int, kind: Kind, *, incomplete: bool = False) -> Family:
         halved=_halved,
         merged=_merged,
         fewest_data=fewest_rows,
-        merges=partial(_merges, kind=kind),
+        merges=partial(_merges, kind=kind, factors=0),
+    )
+
+
+def _with_factors(diagonal: Family, factors: int) -> Family:
+    """The family of factor analysers, which are normals with diagonal covariances but for their factors."""
+    return diagonal._replace(
+        name=f"normal of {factors} factors",
+        cost=diagonal.n_columns * (2 + factors) // 2,
+        zeros=partial(_zeros_with_factors, diagonal, factors=factors),
+        mixture_of=factor_steps.mixture_of,
+        unconstrained_of=factor_steps.unconstrained_of,
+        em_step=factor_steps.em_step,
+        gradient_norm=factor_steps.gradient_norm,
+        log_likelihood_of=factor_log_likelihood_of,
+        constraints_of=_constraints_with_factors,
+        degenerate=_degenerate_with_factors,
+        merges=partial(_merges, kind=Kind.FACTOR, factors=factors),
     )
 
 
@@ -84,6 +106,11 @@ def _zeros(n_components: int, dtype: Any, *, n_columns: int, kind: Kind) -> Mult
     if kind in (Kind.FULL, Kind.ORIENTED):
         axes = np.broadcast_to(np.eye(n_columns, dtype=dtype), (n_components, n_columns, n_columns))
     return MultivariateParameters(np.zeros(n_components, dtype), by_column, by_column, axes)
+
+
+def _zeros_with_factors(diagonal: Family, n_components: int, dtype: Any, *, factors: int) -> MultivariateParameters:
+    zeros = diagonal.zeros(n_components, dtype)
+    return zeros._replace(loadings=np.zeros((n_components, diagonal.n_columns, factors), dtype))
 
 
 def _spread_of(job: Any) -> Float[Array, "d d"]:
@@ -109,40 +136,93 @@ def _constraints_of(
     )
 
 
+def _constraints_with_factors(
+    job: Any, active: Bool[Array, " K"], spread: Float[Array, "d d"]
+) -> multivariate.MultivariateConstraints:
+    """The floor of a uniqueness's root is the square of that of scales, relative to its column.
+
+    A uniqueness may vanish while the covariance does not (a Heywood case; Lawley & Maxwell 1971): so it is no reason to
+    take a component for degenerate, and its floor only keeps arithmetic exact.
+    """
+    dtype, no = job.data.dtype.type, np.array(False)
+    with np.errstate(divide="ignore"):
+        log_floor = 2.0 * np.log(job.scale_floor) + 0.5 * np.log(np.diagonal(spread))
+    mean = means_of(job.data, job.sample_weights)
+    return multivariate.MultivariateConstraints(
+        active,
+        Shared(no, no, no, no),
+        log_floor[None].astype(dtype),
+        mean.astype(dtype),
+        np.diagonal(spread).astype(dtype),
+    )
+
+
+@np.errstate(all="ignore")
+def _degenerate_with_factors(
+    job: Any, parameters: MultivariateParameters, spread: Float[Array, "d d"]
+) -> Bool[Array, "*S K"]:
+    """As `_degenerate`, but relative to the columns' variances, which is invariant to what a factor model is.
+
+    A covariance is at least as wide as its uniquenesses in every direction, so most need no decomposition.
+    """
+    by_column = np.sqrt(np.diagonal(spread))
+    least = (np.asarray(parameters.log_component_scales, np.float64) - np.log(by_column)).min(axis=-1)
+    finite = np.isfinite(least) & np.isfinite(parameters.loadings).all(axis=(-2, -1))
+    narrow = ~finite | (least <= np.log(AT_THE_FLOOR * job.scale_floor))
+    some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
+    found = ~finite
+    found[narrow] |= _is_flat(
+        job, moves.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column)
+    )
+    return found | has_too_few(job, parameters)
+
+
 @np.errstate(all="ignore")
 def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
     """Components that are flat: in some direction narrower than the floor, relative to all data; or of too few data.
 
     The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
     """
+    return _is_flat(job, moves.whiteners_of(parameters), factor_of(spread)) | has_too_few(job, parameters)
+
+
+def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
+    stretched = whiteners @ factor
+    finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
+    singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
+    return ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
+
+
+def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S K"]:
+    """Components with too few data; none where the prior lets components vanish.
+
+    Args:
+        job: the fit.
+        parameters: any leading axes.
+    """
     log_weights = np.asarray(parameters.log_component_weights, np.float64)
+    if over_sticks(job.plan.log_prior):
+        return np.zeros(log_weights.shape, bool)
     relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
     counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
     if job.noise is not None:
         counts = counts * share_of_components(log_weights)[..., None]
-    stretched = moves.whiteners_of(parameters) @ factor_of(spread)
-    finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
-    singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
-    found = ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
-    if not over_sticks(job.plan.log_prior):
-        found |= counts < fewest_rows(job)
-    return found
+    return counts < fewest_rows(job)
 
 
 def fewest_rows(job: Any) -> float:
     """Data that a component needs: as many as bound its likelihood, and half a datum more or less by `fewest_data`."""
-    return max(rows_needed(job.covariance, job.data.shape[1]) + job.fewest_data - FEWEST_OF_TWO, 0.0)
+    return max(rows_needed(job.covariance, job.data.shape[1], job.factors) + job.fewest_data - FEWEST_OF_TWO, 0.0)
 
 
 def _blurred(
     job: Any, optimum: MultivariateParameters, blur: float, spread: Float[Array, "d d"]
 ) -> MultivariateParameters:
     log_weights, mus, log_scales = (np.asarray(leaf, np.float64) for leaf in optimum[:3])
-    return MultivariateParameters(
-        (1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
-        mus,
-        log_scales + blur * np.log(2.0),
-        optimum.axes,
+    return optimum._replace(
+        log_component_weights=(1.0 - blur) * (log_weights - np.logaddexp.reduce(log_weights)),
+        component_mus=mus,
+        log_component_scales=log_scales + blur * np.log(2.0),
     )
 
 
@@ -170,7 +250,7 @@ def _split(job: Any, parameters: MultivariateParameters, component: int, equal: 
     weights[component] *= 0.5
     locs, covariances = np.vstack([mixture.locs, loc + step]), np.concatenate([mixture.covariances, covariance[None]])
     locs[component], covariances[component] = loc - step, covariance
-    return parameters_of(MultivariateMixture(weights, locs, covariances), kind_of(job.covariance))
+    return parameters_of(MultivariateMixture(weights, locs, covariances), kind_of(job.covariance), job.factors)
 
 
 def _halved(parameters: MultivariateParameters, component: int) -> MultivariateParameters:
@@ -183,10 +263,10 @@ def _halved(parameters: MultivariateParameters, component: int) -> MultivariateP
 
 def _merged(job: Any, parameters: MultivariateParameters, one: int, other: int) -> MultivariateParameters:
     mixture = merged_columns(constrain_multivariate(parameters), one, other, job.covariance)
-    return parameters_of(mixture, kind_of(job.covariance))
+    return parameters_of(mixture, kind_of(job.covariance), job.factors)
 
 
-def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[MultivariateParameters]:
+def _merges(parameters: MultivariateParameters, *, kind: Kind, factors: int) -> list[MultivariateParameters]:
     """Each component merged with the one that is nearest in its own standard deviations."""
     mixture = constrain_multivariate(parameters)
     n_components = len(mixture.weights)
@@ -194,6 +274,5 @@ def _merges(parameters: MultivariateParameters, *, kind: Kind) -> list[Multivari
     squares = np.einsum("kli,kij,klj->kl", away, np.linalg.inv(mixture.covariances), away)
     np.fill_diagonal(squares, np.inf)
     pairs = {tuple(sorted((one, int(other)))) for one, other in enumerate(squares.argmin(axis=1))}
-    return [
-        parameters_of(merged_columns(mixture, one, other), kind) for one, other in sorted(pairs) if n_components > 1
-    ]
+    merged = [merged_columns(mixture, one, other) for one, other in sorted(pairs) if n_components > 1]
+    return [parameters_of(one, kind, factors) for one in merged]
