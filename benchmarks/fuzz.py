@@ -10,6 +10,7 @@ case.
 import argparse
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,7 +18,10 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmarks import fuzz_overrides
+from benchmarks import fuzz_overrides, fuzz_records, fuzz_tables
+
+QUICK_READERS = ("predict", "predict", "log", "log", "load", "animate", "compare")
+"""Those that take a few milliseconds each; named twice, they come more often."""
 
 
 class Kind(NamedTuple):
@@ -31,6 +35,9 @@ class Kind(NamedTuple):
 
 KINDS = {
     "overrides": Kind(fuzz_overrides.cases(), fuzz_overrides.attempt),
+    "data files": Kind(fuzz_tables.tables(), fuzz_tables.attempt_table),
+    "records": Kind(fuzz_records.cases(QUICK_READERS), fuzz_records.attempt_record),
+    "pages and reruns": Kind(fuzz_records.cases(("report", "rerun")), fuzz_records.attempt_record),
 }
 
 
@@ -81,11 +88,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     failed = False
-    print(f"{'kind':<12}{'cases':>8}{'valid':>8}{'refused':>9}{'failed':>8}{'distinct failures':>19}")
+    warnings.simplefilter("error", RuntimeWarning)  # as in the tests
+    print(f"{'kind':<18}{'cases':>8}{'valid':>8}{'refused':>9}{'failed':>8}{'distinct failures':>19}")
     for name in asked.kinds:
         counts, failures = fuzz(KINDS[name], asked.cases, asked.seed)
         numbers = counts["valid"], counts["refused"], counts["failed"]
-        print(f"{name:<12}{counts.total():>8,}{numbers[0]:>8,}{numbers[1]:>9,}{numbers[2]:>8,}{len(failures):>19,}")
+        print(f"{name:<18}{counts.total():>8,}{numbers[0]:>8,}{numbers[1]:>9,}{numbers[2]:>8,}{len(failures):>19,}")
         for failure, line in failures.items():
             print(f"\n{failure}\n  {line}")
         failed |= bool(failures)

@@ -1,31 +1,24 @@
 """Damaged data files and damaged records: whatever is read ends in a result or in one message.
 
 Cases are bit flips, truncations, headers that lie, values of other types, deep nests and missing keys. Half of the
-records have digests of their damaged files, as a stranger's may. A case that ends in any other exception is printed
-with what reproduces it. `python -m benchmarks.fuzz_records --cases 20000` takes minutes; tests run a few hundred.
+records have digests of their damaged files, as a stranger's may. `benchmarks.fuzz` tries them.
 """
 
-import argparse
 import copy
 import functools
 import io
 import json
 import shutil
-import time
-import traceback
-import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from benchmarks import ROOT, print_table, some_of
-from benchmarks.fuzz_tables import Damage, Table, attempt_table, damaged, damages, scratch, tables
+from benchmarks import ROOT
+from benchmarks.fuzz_tables import Damage, damaged, damages, scratch
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 
@@ -268,42 +261,3 @@ READERS: dict[str, Callable[[Path], None]] = {
     "rerun": _rerun,
     "compare": _compare,
 }
-
-
-def main() -> None:
-    """Try cases, and print a table."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--cases", type=int, default=20_000, help="in all; half of them are data files")
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--readers", type=some_of(READERS), default=list(READERS), help="of records")
-    asked = options.parse_args()
-    warnings.simplefilter("error", RuntimeWarning)
-    ended, failures, began = Counter[tuple[str, str]](), dict[str, str](), time.process_time()
-
-    def tried(what: str, case: Table | Case, attempt: Callable[[Any], bool]) -> None:
-        try:
-            ended[what, "valid" if attempt(case) else "refused"] += 1
-        except Exception as error:
-            ended[what, "failed"] += 1
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            failures.setdefault(f"{type(error).__name__} at {place.filename}:{place.lineno}: {error!s:.200}", case.line)
-
-    def of_data(table: Table) -> None:
-        tried("data file", table, attempt_table)
-
-    def of_records(case: Case) -> None:
-        tried(case.reader, case, attempt_record)
-
-    chosen = settings(max_examples=asked.cases // 2, deadline=None, database=None)
-    for test, strategy in ((of_data, tables()), (of_records, cases(asked.readers))):
-        seed(asked.seed)(chosen(given(strategy)(test)))()
-    kinds, outcomes = sorted({kind for kind, _ in ended}), ("valid", "refused", "failed")
-    print_table(["kind", *outcomes], [[kind, *(f"{ended[kind, one]:,}" for one in outcomes)] for kind in kinds])
-    for failure, line in failures.items():
-        print(f"\n{failure}\n  {line}")
-    print(f"{ended.total():,} cases, {len(failures)} distinct failures; {time.process_time() - began:.0f} s of CPU")
-    raise SystemExit(1 if failures else 0)
-
-
-if __name__ == "__main__":
-    main()

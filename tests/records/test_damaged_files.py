@@ -1,40 +1,11 @@
-"""Damaged data files and records of every kind: each is read or refused in one message, whoever reads it."""
+"""How `benchmarks.fuzz` damages files, and records whose files are whole, but of another record."""
 
 import pytest
-from hypothesis import given, settings
 
 from benchmarks.fuzz_records import READERS, Case, Change, attempt_record
-from benchmarks.fuzz_records import cases as damaged_records
-from benchmarks.fuzz_tables import Damage, Table, attempt_table, damaged, tables
+from benchmarks.fuzz_tables import Damage, damaged
 
-CHEAP = ("predict", "predict", "log", "log", "load", "animate", "compare")
-FEW, MANY = settings(max_examples=25), settings(max_examples=400)
 NOTHING = Damage("insert", 0.0, b"")
-
-
-def test_a_damaged_data_file_is_read_or_refused():
-    outcomes = set()
-
-    @MANY
-    @given(tables())
-    def tried(table: Table) -> None:
-        outcomes.add(attempt_table(table))
-
-    tried()
-    assert outcomes == {True, False}
-
-
-@pytest.mark.parametrize(("readers", "number"), [(CHEAP, MANY), (("report",), FEW)], ids=["cheap", "report"])
-def test_a_damaged_record_is_read_or_refused(readers, number):
-    outcomes = set()
-
-    @number
-    @given(damaged_records(readers))
-    def tried(case: Case) -> None:
-        outcomes.add(attempt_record(case))
-
-    tried()
-    assert outcomes == {True, False}
 
 
 OF_ANOTHER = (
