@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.small_matrices import factor_and_inverse
 
 INNER = 3
 """Rounds of volume, shape and orientation in a step."""
@@ -176,11 +177,9 @@ def unstructured(
     counts = jnp.where(seen.present, seen.counts, 1.0)[:, None, None]
     common = _over(seen.scatter, seen.present) / _over(seen.counts, seen.present)[:, None, None]
     covariances = jnp.where(shared.volume, common, seen.scatter / counts)
-    factors = jnp.linalg.cholesky(covariances)
+    factors, inverses = factor_and_inverse(covariances)
     diagonal = jnp.diagonal(factors, axis1=1, axis2=2)
-    identity = jnp.broadcast_to(jnp.eye(factors.shape[-1], dtype=factors.dtype), factors.shape)
-    whitening = jax.lax.linalg.triangular_solve(factors, identity, left_side=True, lower=True)
-    found = diagonal[:, :, None] * whitening
+    found = diagonal[:, :, None] * inverses
     good = jnp.isfinite(found).all(axis=(1, 2))
     return (
         jnp.where(good[:, None], jnp.log(jnp.where(good[:, None], diagonal, 1.0)), log_scales),

@@ -17,6 +17,7 @@ from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
 from gmm_pipeline.model.prior_traits import Added, Setting
+from gmm_pipeline.model.small_matrices import inverse_of_triangle
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
@@ -256,7 +257,7 @@ def _unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
 
 
 def _inverse_of_unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
-    return jax.lax.linalg.triangular_solve(axes, _identities(axes), left_side=True, lower=True, unit_diagonal=True)
+    return inverse_of_triangle(axes)
 
 
 def _orthogonal(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
