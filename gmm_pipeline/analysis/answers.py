@@ -19,8 +19,6 @@ from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
-from gmm_pipeline.inference.batching import default_workers
-from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.diagnostics import evaluate, log_joint_of_noise, log_likelihoods, log_priors
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
@@ -42,7 +40,7 @@ from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.model.portable import labels_of
 from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.records.evaluations import Evaluations, slices
+from gmm_pipeline.records.evaluations import Evaluated, Evaluations
 
 MOST_FREE_NUMBERS = 400
 """Free numbers of several columns up to which standard errors are computed; beyond, the bootstrap gives them."""
@@ -164,6 +162,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             "restarts": len(result.restarts),
             "hit_rate": hit_rate(result.restarts),
             **_of_searches(result),
+            **({"n_condensed": result.n_condensed} if result.n_condensed else {}),
             **_recovered(job, fitted, asymptotic, evaluated.assignments),
         },
         restarts=result.restarts,
@@ -222,17 +221,15 @@ def _in_blocks(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarr
     if log_noise is not None:
         log_noise -= job.units_of(fit).scaling.log_volume
     weights = dataset.sample_weights
-    at_data = Evaluations((*fitted,), log_noise, dataset.data, weights, dataset.rows, dataset.columns)
-    blocks = slices(len(dataset.data))
+    at_data = Evaluations(fitted, log_noise, dataset.data, weights, dataset.rows, dataset.columns)
 
-    def sums(number: int) -> tuple[float, float]:
-        found = at_data.at(blocks[number])
+    def sums(found: Evaluated) -> tuple[float, float]:
         counts = dataset.counts[found.here]
         return float(np.sum(counts * found.log_densities)), entropy_of(found.assignments.responsibilities, counts)
 
     if not is_finite(fitted):
         return _Evaluated(math.nan, math.nan, at_data)
-    log_likelihoods, entropies = zip(*in_threads(sums, len(blocks), default_workers()), strict=True)
+    log_likelihoods, entropies = zip(*at_data.each(sums), strict=True)
     return _Evaluated(math.fsum(log_likelihoods), math.fsum(entropies), at_data)
 
 

@@ -108,7 +108,7 @@ def improved_on_all(
         taken = np.append(result.steps, result.n_steps + 1 + taken)
         history = jax.tree.map(lambda one, more: np.concatenate([one, more]), result.history, entries)
     if seen is not None:
-        seen = seen if is_trained else seen._replace(began=AT_OPTIMUM)
+        seen = seen if is_trained else seen._replace(began=AT_OPTIMUM, n_agreeing=min(1, seen.n_agreeing))
         below = sorted((value for value in values if value < best.log_posterior - SAME_OPTIMUM), reverse=True)
         seen = seen._replace(log_posteriors=(best.log_posterior, *below))
     return result._replace(
@@ -199,10 +199,10 @@ class _Everything(NamedTuple):
         n_blocks = -(-len(job.data) // BLOCK)
         numbers = _Numbers(
             jax.tree.map(_exact, self.constraints),
-            {name: np.float64(value) for name, value in floats["prior"].items()},
-            np.float64(np.sum(job.sample_weights, dtype=np.float64)),
+            {name: np.asarray(value, np.float64) for name, value in floats["prior"].items()},
+            np.asarray(np.sum(job.sample_weights, dtype=np.float64)),
             # Each block is rounded by itself.
-            np.float64(4.0 * np.finfo(job.data.dtype).eps / np.sqrt(n_blocks)),
+            np.asarray(4.0 * np.finfo(job.data.dtype).eps / np.sqrt(n_blocks), np.float64),
         )
         begin, step = _programs(family)
         found = []
@@ -280,9 +280,7 @@ def _step(
     mixture_of = partial(family.mixture_of, constraints=constraints, sticks=False)
 
     def prior(mixture: AnyParameters) -> Float[Array, ""]:
-        return jnp.asarray(
-            tracing.prior_density(given, mixture, constraints.active, constraints.setting), total.dtype
-        )
+        return jnp.asarray(tracing.prior_density(given, mixture, constraints.active, constraints.setting), total.dtype)
 
     mixture, pulled_back = jax.vjp(mixture_of, free)
     height, of_prior = jax.value_and_grad(prior)(mixture)
@@ -292,9 +290,7 @@ def _step(
     count = jnp.asarray(pseudo, total.dtype)
     problem = em.Problem(total, 1.0, count, constraints, family.em_step, by_mixture, added)
     value = -(likelihood[0] + height)
-    carried = moved(
-        free, state, best, value, gradient, mixture, problem, family=family, rounding=numbers.rounding
-    )
+    carried = moved(free, state, best, value, gradient, mixture, problem, family=family, rounding=numbers.rounding)
     parameters, value, norm = carried[2]
     return carried, mixture_of(carried[0]), (mixture_of(Unconstrained(parameters, {})), value, norm)
 

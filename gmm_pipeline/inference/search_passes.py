@@ -57,7 +57,7 @@ def moved(
     problem: em.Problem,
     *,
     family: Family,
-    rounding: float,
+    rounding: Any,
 ) -> tuple[Unconstrained, Any, Any]:
     """One pass of accelerated EM after its evaluation: where it goes, and the best of the points evaluated so far.
 

@@ -35,7 +35,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -131,10 +131,11 @@ class Assignments(NamedTuple):
     """Whether the last responsibilities are those of the noise, whose label is −1."""
 
     def blocks(self) -> "Iterator[Assignments]":
-        """These, as one block."""
+        """These assignments, as one block."""
         yield self
 
 
+@runtime_checkable
 class InBlocks(Protocol):
     """Assignments that come block by block."""
 

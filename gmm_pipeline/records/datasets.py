@@ -91,9 +91,9 @@ class Dataset(NamedTuple):
     @property
     def digest(self) -> str:
         """SHA-256 of the data and their sample weights, as little-endian float64."""
-        sha = hashlib.sha256(np.ascontiguousarray(self.data, "<f8"))
+        sha = hashlib.sha256(np.ascontiguousarray(self.data, "<f8").data)
         if self.sample_weights is not None:
-            sha.update(np.ascontiguousarray(self.sample_weights, "<f8"))
+            sha.update(np.ascontiguousarray(self.sample_weights, "<f8").data)
         return sha.hexdigest()
 
 

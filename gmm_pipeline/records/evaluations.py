@@ -3,15 +3,20 @@
 The price: whatever needs them evaluates the mixture anew.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model import portable
+from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records.artifacts import Assignments
 
+T = TypeVar("T")
 BLOCK = 2**18
 """Data of a block, a multiple of `portable.CHUNK`, and rows of a row group of Parquet."""
 
@@ -31,7 +36,7 @@ class Evaluations:
 
     def __init__(
         self,
-        components: tuple[np.ndarray, np.ndarray, np.ndarray],
+        components: AnyMixture,
         log_noise: float | None,
         data: Float[np.ndarray, "n ..."],
         sample_weights: Float[np.ndarray, " n"] | None,
@@ -41,7 +46,7 @@ class Evaluations:
         """Keep what is evaluated.
 
         Args:
-            components: weights, locs, and scales or covariances, in the data's units.
+            components: in the data's units.
             log_noise: log joint density of the noise and any datum; None without noise.
             data: x, finite; NaN where one of several columns has no value.
             sample_weights: c, how often each datum counts; None for once each.
@@ -65,25 +70,48 @@ class Evaluations:
         log_densities, responsibilities = portable.evaluate(*self._components, data, self._log_noise)
         weights, rows = (None if leaf is None else leaf[here] for leaf in (self.sample_weights, self.rows))
         labels = portable.labels_of(responsibilities, len(self._components[1]))
-        assignments = Assignments(
-            data, weights, labels, responsibilities.T, rows, self.columns, noise=self.noise
-        )
+        assignments = Assignments(data, weights, labels, responsibilities.T, rows, self.columns, noise=self.noise)
         return Evaluated(here, assignments, log_densities)
+
+    def each(self, function: Callable[[Evaluated], T], places: Sequence[slice] | None = None) -> Iterator[T]:
+        """What a function makes of each block, in their order; threads are a block ahead of what uses them.
+
+        Args:
+            function: of a block.
+            places: the blocks; None for all data.
+        """
+        places = slices(len(self)) if places is None else places
+        if len(places) == 1:
+            yield function(self.at(places[0]))
+            return
+        n_threads = os.cpu_count() or 1
+        with ThreadPoolExecutor(n_threads, thread_name_prefix="evaluate") as executor:
+            waiting = deque()
+            for place in places:
+                waiting.append(executor.submit(lambda here: function(self.at(here)), place))
+                if len(waiting) > n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def blocks(self) -> Iterator[Assignments]:
         """The assignments of all data, block by block."""
-        for here in slices(len(self)):
-            yield self.at(here).assignments
+        return self.each(lambda found: found.assignments)
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
         """The most probable component of each datum; −1 for noise."""
-        return np.concatenate([block.labels for block in self.blocks()])
+        return np.concatenate(list(self.each(lambda found: found.assignments.labels)))
 
     @property
     def responsibilities(self) -> Float[np.ndarray, "n K"]:
         """Those of the noise last."""
-        return np.concatenate([block.responsibilities for block in self.blocks()])
+        return np.concatenate(list(self.each(lambda found: found.assignments.responsibilities)))
+
+    @property
+    def log_densities(self) -> Float[np.ndarray, " n"]:
+        """In nats, of a density per unit of the data."""
+        return np.concatenate(list(self.each(lambda found: found.log_densities)))
 
 
 def slices(n: int) -> list[slice]:
