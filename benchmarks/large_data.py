@@ -9,7 +9,15 @@ an idle machine. Memory is the largest of the process, with the data. Log-likeli
 
     python -m benchmarks.large_data [--sizes 1000000 10000000] [--without-peer]
 
-TABLE
+Seen on 2026-11-29 on 2 cores of an Intel Xeon that others kept busy:
+
+| n | way | CPU seconds | ratio | MB | nats beside condensed |
+| --- | --- | --- | --- | --- | --- |
+| 1,000,000 | condensed | 3.2 | 1.0 | 487 | +0.000 |
+| 1,000,000 | whole | 24.5 | 7.6 | 490 | -0.000 |
+| 1,000,000 | scikit-learn | 4.5 | 1.4 | 417 | -4048.598 |
+| 10,000,000 | condensed | 7.3 | 1.0 | 561 | +0.000 |
+| 10,000,000 | scikit-learn | 31.3 | 4.3 | 2380 | -33222.057 |
 """
 
 import argparse

@@ -110,13 +110,13 @@ def seen_of(metrics: Mapping[str, Any], *, of_columns: bool) -> str:
         metrics: of the fit.
         of_columns: whether the data have several columns.
     """
-    n_condensed, n_data = metrics.get("n_condensed"), metrics["n_data"]
+    n_condensed = metrics.get("n_condensed")
     if not n_condensed:
         return ""
     seen = f"{n_condensed:,} groups of neighbouring observations"
     if of_columns:
         seen = f"a random {n_condensed:,} of the observations"
-    return f" in {seen}, and it was improved on all {n_data:,}"
+    return f" in {seen}, and it was improved on all {metrics['n_data']:,}"
 
 
 def _of_search(searched: Searched, seen: str) -> str:

@@ -85,7 +85,7 @@ def test_groups_keep_the_number_the_mean_and_nearly_the_variance_of_the_data(dat
     values = data.astype(np.float32)
     sites, counts = normal.condensed_large(values, 200)
     assert len(sites) <= 200 and counts.sum() == len(data)
-    mean, spread = np.average(sites, weights=counts), np.std(values.astype(np.float64))
+    mean, spread = np.average(sites, weights=counts), float(np.std(values.astype(np.float64)))
     assert mean == pytest.approx(values.astype(np.float64).mean(), abs=1e-4 * spread)
     assert np.sqrt(np.average((sites - mean) ** 2, weights=counts)) == pytest.approx(spread, rel=1e-3)
 
