@@ -169,9 +169,9 @@ class _Everything(NamedTuple):
             return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
         n_blocks = -(-len(job.data) // BLOCK)
-        return functools.reduce(
-            lambda total, more: jax.tree.map(np.add, total, more), in_threads(of_block, n_blocks, self.workers)
-        )
+        blocks = in_threads(of_block, n_blocks, self.workers)
+        value, gradient = functools.reduce(lambda total, more: jax.tree.map(np.add, total, more), blocks)
+        return float(value), gradient
 
     def height(self, mixture: AnyParameters) -> float:
         """The log posterior of a mixture, in nats."""
@@ -209,7 +209,8 @@ class _Everything(NamedTuple):
         with tracing.in_precision(np.float64):
             carried, at = begin(jax.tree.map(_exact, mixture), numbers)
         for _ in range(most):
-            likelihood = self.evaluated(at)
+            value, gradient = self.evaluated(at)
+            likelihood = np.asarray(value), gradient
             with tracing.in_precision(np.float64):
                 carried, at, best = step(carried, likelihood, numbers, log_prior=plan.log_prior)
             found.append(jax.tree.map(np.asarray, best))
