@@ -1,5 +1,6 @@
 """From an estimate in the units of the fit to an answer in those of the user."""
 
+import math
 from collections.abc import Iterable
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
-from gmm_pipeline.inference.diagnostics import evaluate, log_likelihoods, log_priors
+from gmm_pipeline.inference.diagnostics import evaluate, log_joint_of_noise, log_likelihoods, log_priors
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
 from gmm_pipeline.inference.scaling import to_user_units, total_log_volume
@@ -39,6 +40,7 @@ from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.model.portable import labels_of
 from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.evaluations import Evaluated, Evaluations
 
 MOST_FREE_NUMBERS = 400
 """Free numbers of several columns up to which standard errors are computed; beyond, the bootstrap gives them."""
@@ -79,7 +81,7 @@ class Answer(NamedTuple):
     chosen: int
     tests: tuple[LikelihoodRatioTest, ...]
     history: History
-    assignments: Assignments
+    assignments: Assignments | Evaluations
     diverged: bool
     noise: Noise | None = None
     """None without noise."""
@@ -101,24 +103,21 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     units = job.units_of(fit)
     scaling = units.scaling
     total = float(np.sum(dataset.counts))
-    evaluation = evaluate(result.parameters, units.standardised, dataset.counts, scaling, fit.noise)
     plan, floats = split(fit)
     past = result.history
     heights = log_priors(past.parameters, plan.log_prior, floats["prior"], past.learned, fit.setting)
     log_prior = float(heights[-1])
-    loss = -(evaluation.log_likelihood + log_prior)
     unconstrained = to_user_units(result.parameters, scaling)
     has_noise = fit.noise is not None
     unordered = natural_of(unconstrained, noise=has_noise)
     order = order_of(unordered) if fit.covariance else order_of(constrain(result.parameters))
     history_parameters = to_user_units(result.history.parameters, scaling)
-    of_all = np.append(order, len(order)) if has_noise else order
-    responsibilities = evaluation.responsibilities[:, of_all]
-    labels = labels_of(responsibilities.T, len(order))
     n_parameters = fit.n_parameters
     fitted = taken(unordered, order)
-    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order)
-    undecided = entropy_of(evaluation.responsibilities, dataset.counts)
+    standardised = units.standardised
+    evaluated = (_in_blocks if fit.is_large else _at_once)(job, estimate, fitted, order, standardised)
+    loss = -(evaluated.log_likelihood + log_prior)
+    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order, standardised)
     noise = _noise_of(job, estimate, error_of_noise)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
@@ -126,7 +125,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     known = np.isfinite(asymptotic.standard_errors.locs).any() or n_parameters > MOST_FREE_NUMBERS
     own = [
         one._replace(components=_renumbered(one.components, order))
-        for one in doubts_of(fit, result, units.standardised, climbs=not (fit.covariance and known))
+        for one in doubts_of(fit, result, standardised, climbs=not (fit.covariance and known))
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
@@ -146,9 +145,9 @@ def answer(job: Job, estimate: Estimate) -> Answer:
         replicates=None if resampled is None else taken(resampled.replicates, order),
         metrics={
             "loss": loss,
-            "log_likelihood": evaluation.log_likelihood,
+            "log_likelihood": evaluated.log_likelihood,
             "log_prior": log_prior,
-            **criteria(evaluation.log_likelihood, n_parameters, total, undecided),
+            **criteria(evaluated.log_likelihood, n_parameters, total, evaluated.entropy),
             **_compared(estimate),
             "n_data": len(dataset.data),
             **({} if dataset.sample_weights is None else {"sum_of_weights": total}),
@@ -163,7 +162,8 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             "restarts": len(result.restarts),
             "hit_rate": hit_rate(result.restarts),
             **_of_searches(result),
-            **_recovered(job, fitted, asymptotic, labels),
+            **({"n_condensed": result.n_condensed} if result.n_condensed else {}),
+            **_recovered(job, fitted, asymptotic, evaluated.assignments),
         },
         restarts=result.restarts,
         searched=result.searched,
@@ -176,15 +176,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             np.append(_losses_before_the_last(job, fit, result, heights), loss),
             taken(natural_of(history_parameters, noise=has_noise), order),
         ),
-        assignments=Assignments(
-            dataset.data,
-            dataset.sample_weights,
-            labels,
-            responsibilities,
-            dataset.rows,
-            dataset.columns,
-            noise=has_noise,
-        ),
+        assignments=evaluated.assignments,
         diverged=diverged,
         noise=noise,
     )
@@ -196,6 +188,49 @@ def _turned(parameters: AnyParameters) -> AnyParameters:
     if loadings is None or not np.isfinite(loadings).all():
         return parameters
     return parameters._replace(loadings=canonical(np.asarray(loadings, np.float64)))
+
+
+class _Evaluated(NamedTuple):
+    """The fitted mixture at the data, in the user's units."""
+
+    log_likelihood: float
+    entropy: float
+    """Of the responsibilities, in nats."""
+    assignments: Assignments | Evaluations
+
+
+def _at_once(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: np.ndarray) -> _Evaluated:
+    dataset, fit = job.dataset, estimate.fit
+    scaling, has_noise = job.units_of(fit).scaling, fit.noise is not None
+    found = evaluate(estimate.result.parameters, data, dataset.counts, scaling, fit.noise)
+    of_all = np.append(order, len(order)) if has_noise else order
+    responsibilities = found.responsibilities[:, of_all]
+    labels = labels_of(responsibilities.T, len(order))
+    about = (dataset.rows, dataset.columns)
+    return _Evaluated(
+        found.log_likelihood,
+        entropy_of(found.responsibilities, dataset.counts),
+        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities, *about, noise=has_noise),
+    )
+
+
+def _in_blocks(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: np.ndarray) -> _Evaluated:
+    """Of large data: sums over blocks, and assignments that are computed when they are asked for."""
+    dataset, fit = job.dataset, estimate.fit
+    log_noise = log_joint_of_noise(estimate.result.parameters, fit.noise)
+    if log_noise is not None:
+        log_noise -= job.units_of(fit).scaling.log_volume
+    weights = dataset.sample_weights
+    at_data = Evaluations(fitted, log_noise, dataset.data, weights, dataset.rows, dataset.columns)
+
+    def sums(found: Evaluated) -> tuple[float, float]:
+        counts = dataset.counts[found.here]
+        return float(np.sum(counts * found.log_densities)), entropy_of(found.assignments.responsibilities, counts)
+
+    if not is_finite(fitted):
+        return _Evaluated(math.nan, math.nan, at_data)
+    log_likelihoods, entropies = zip(*at_data.each(sums), strict=True)
+    return _Evaluated(math.fsum(log_likelihoods), math.fsum(entropies), at_data)
 
 
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
@@ -226,12 +261,14 @@ def _noise_of(job: Job, estimate: Estimate, error: float) -> Noise | None:
     return Noise(weight, log_density, error, lower, upper)
 
 
-def _asymptotic(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray) -> tuple[Interval, float]:
+def _asymptotic(
+    job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, standardised: np.ndarray
+) -> tuple[Interval, float]:
     """Of the components, and the standard error of the weight of the noise."""
     if isinstance(fitted, MultivariateMixture):
         return _of_several_columns(job, estimate, fitted, order)
     units = job.units_of(estimate.fit)
-    peak = peak_of(estimate.fit, estimate.result, units.standardised)._replace(sample_weights=job.dataset.counts)
+    peak = peak_of(estimate.fit, estimate.result, standardised)._replace(sample_weights=job.dataset.counts)
     seen = uncertainty(peak)
     errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level)), seen.of_noise
@@ -297,7 +334,9 @@ def _compared(estimate: Estimate) -> dict[str, float | int | None]:
     return metrics
 
 
-def _recovered(job: Job, fitted: AnyMixture, asymptotic: Interval, labels: np.ndarray) -> dict[str, float | None]:
+def _recovered(
+    job: Job, fitted: AnyMixture, asymptotic: Interval, assignments: Assignments | Evaluations
+) -> dict[str, float | None]:
     """How near the truth is, where it is known."""
     truth, components = job.dataset.truth, job.dataset.components
     if truth is None:
@@ -314,7 +353,7 @@ def _recovered(job: Job, fitted: AnyMixture, asymptotic: Interval, labels: np.nd
         metrics["largest_weight_error"] = None if errors is None else errors.weights
         metrics["largest_loc_error"] = None if errors is None else errors.locs
     if components is not None:
-        metrics["adjusted_rand_index"] = adjusted_rand_index(components, labels, job.dataset.sample_weights)
+        metrics["adjusted_rand_index"] = adjusted_rand_index(components, assignments.labels, job.dataset.sample_weights)
     return metrics
 
 
@@ -329,4 +368,4 @@ def _losses_before_the_last(job: Job, fit: FitJob, result: FitResult, priors: np
         return -(heights + priors[:-1])
     total = float(np.sum(dataset.counts))
     losses = np.asarray(result.history.loss[:-1], np.float64) * (total if plan.average_loss else 1.0)
-    return losses + total_log_volume(units.scaling, units.standardised, dataset.counts)
+    return losses + total_log_volume(units.scaling, dataset.data, dataset.counts)

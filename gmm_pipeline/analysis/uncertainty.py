@@ -12,7 +12,7 @@ the reliability of a datum give the same estimates, but these errors do not appl
 """
 
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import partial, reduce
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.jobs import FitJob, FitResult, split
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling
@@ -31,6 +33,8 @@ from gmm_pipeline.model.prior_traits import traits
 
 DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
+DATA_OF_A_THREAD = 2**18
+"""Data that one thread sums, a multiple of the block."""
 LEAST_SHARE = 1e-11
 """Share of the complete-data information below which information is only rounding of sums over the data."""
 
@@ -213,18 +217,9 @@ def information(
     """
     weights = _weighed(parameters, noise).weights
     n_components = len(weights)
-    moments, products = np.zeros((5, n_components)), np.zeros((3 * n_components, 3 * n_components))
-    for first in range(0, len(data), DATA_AT_ONCE):
-        block = slice(first, first + DATA_AT_ONCE)
-        counts = np.asarray(sample_weights[block], np.float64)
-        z, r = _standardised(parameters, np.asarray(data[block], np.float64), noise)
-        squares = z * z
-        features = np.stack([r, r * z, r * squares])
-        moments[:3] += features @ counts
-        moments[3] += np.einsum("kn,kn,n->k", features[2], z, counts)
-        moments[4] += np.einsum("kn,kn,n->k", features[2], squares, counts)
-        features = features.reshape(3 * n_components, -1)
-        products += (features * counts) @ features.T
+    in_parts = partial(_sums, parameters, data, sample_weights, noise, n_components)
+    parts = list(in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()))
+    moments, products = (reduce(np.add, some) for some in zip(*parts, strict=True))
     inverse_scales = np.exp(-np.append(parameters.log_component_scales, np.zeros(int(noise is not None))))
     zero, one = np.zeros((n_components, n_components)), np.eye(n_components)
     # ∂/∂log w_j of a complete datum is 1 less a constant, ∂/∂μ_j is z/σ_j, ∂/∂log σ_j is z² − 1.
@@ -239,6 +234,31 @@ def information(
         ]
     )
     return complete, scores @ (squared_scores - products) @ scores.T
+
+
+def _sums(
+    parameters: Parameters,
+    data: Float[np.ndarray, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    noise: float | None,
+    n_components: int,
+    part: int,
+) -> tuple[Float[np.ndarray, "5 K"], Float[np.ndarray, "P P"]]:
+    """Σ c r_j z_j^m up to m = 4, and Σ c f fᵀ, over a part of the data."""
+    moments, products = np.zeros((5, n_components)), np.zeros((3 * n_components, 3 * n_components))
+    begin = part * DATA_OF_A_THREAD
+    for first in range(begin, min(begin + DATA_OF_A_THREAD, len(data)), DATA_AT_ONCE):
+        block = slice(first, first + DATA_AT_ONCE)
+        counts = np.ascontiguousarray(sample_weights[block], np.float64)
+        z, r = _standardised(parameters, np.asarray(data[block], np.float64), noise)
+        squares = z * z
+        features = np.stack([r, r * z, r * squares])
+        moments[:3] += features @ counts
+        moments[3] += np.einsum("kn,kn,n->k", features[2], z, counts)
+        moments[4] += np.einsum("kn,kn,n->k", features[2], squares, counts)
+        features = features.reshape(3 * n_components, -1)
+        products += (features * counts) @ features.T
+    return moments, products
 
 
 def _standardised(

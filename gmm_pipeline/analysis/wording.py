@@ -1,5 +1,8 @@
 """How far an answer can be trusted, as clauses for terminal, log and record."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.doubts import clause_of
 from gmm_pipeline.analysis.estimates import Asked
@@ -92,7 +95,7 @@ def _reached(answer: Answer) -> list[str]:
     starts = f"{reached:,} of {total:,} starts"
     if searched is None:
         return [f"{starts} reached the best optimum of all starts{f' ({ended})' if ended else ''}"]
-    clauses = [_of_search(searched)]
+    clauses = [_of_search(searched, seen_of(answer.metrics, of_columns=bool(answer.covariance)))]
     if searched.began == ORDINARY:
         clauses.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
     elif total:
@@ -100,11 +103,27 @@ def _reached(answer: Answer) -> list[str]:
     return clauses
 
 
-def _of_search(searched: Searched) -> str:
+def seen_of(metrics: Mapping[str, Any], *, of_columns: bool) -> str:
+    """What searches and starts saw in place of large data, as the end of a clause; empty where they saw all data.
+
+    Args:
+        metrics: of the fit.
+        of_columns: whether the data have several columns.
+    """
+    n_condensed = metrics.get("n_condensed")
+    if not n_condensed:
+        return ""
+    seen = f"{n_condensed:,} groups of neighbouring observations"
+    if of_columns:
+        seen = f"a random {n_condensed:,} of the observations"
+    return f" in {seen}, and it was improved on all {metrics['n_data']:,}"
+
+
+def _of_search(searched: Searched, seen: str) -> str:
     agreeing, total = searched.n_agreeing, searched.n_searches
     if agreeing > 1:
-        said = f"{agreeing:,} of {total:,} independent searches found this optimum"
+        said = f"{agreeing:,} of {total:,} independent searches found this optimum{seen}"
     else:
         said = "no independent search found this optimum" if not agreeing else "only one search found this optimum"
-        said = f"{said}: whether it is the best is unknown; use more search.rounds"
+        said = f"{said}{seen}: whether it is the best is unknown; use more search.rounds"
     return said if searched.gap is None else f"{said}; the next best optimum is {searched.gap:.2f} nats lower"

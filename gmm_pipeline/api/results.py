@@ -20,6 +20,7 @@ from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, Multivari
 from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.records.artifacts import Assignments
 from gmm_pipeline.records.columns import MARGINALISE
+from gmm_pipeline.records.evaluations import Evaluations
 from gmm_pipeline.records.files import write_text
 from gmm_pipeline.records.reading import Errors, Factors, Record
 from gmm_pipeline.stages import report
@@ -42,7 +43,7 @@ class Fit:
     notebook it is a table. One that was just made and one that is loaded from its record are the same.
     """
 
-    def __init__(self, run: Record, assignments: Assignments, folder: Path | None = None):
+    def __init__(self, run: Record, assignments: Assignments | Evaluations, folder: Path | None = None):
         """Keep what is known of a fit.
 
         Args:

@@ -221,6 +221,8 @@ class SearchConfig:
 
     points: int = limited(Whole(16, MOST_ROWS))
     rows: int = limited(Whole(16, MOST_ROWS))
+    most_data: int = limited(Whole(16, MOST_ROWS))
+    condensed_to: int = limited(Whole(16, MOST_ROWS))
     mixtures: int = limited(Whole(2, MOST_EFFORT))
     kept: int = limited(Whole(1, MOST_EFFORT))
     passes: int = limited(Whole(1, MOST_EFFORT))

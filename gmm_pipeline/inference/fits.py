@@ -18,6 +18,7 @@ from gmm_pipeline.inference.calls import Progress, fit_starts
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
+from gmm_pipeline.inference.large import condensed, improved_on_all
 from gmm_pipeline.inference.parameterization import learned_by
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at
 from gmm_pipeline.inference.search import Optimum, SearchResult
@@ -42,6 +43,17 @@ def fit_all(
         workers: threads that compute.
         searching: called with (searches done, searches in all) now and then, likewise.
     """
+    parts = condensed(jobs)
+    found, searched = _fitted(parts, progress, workers, searching)
+    return [
+        result if part is job else improved_on_all(job, part, result, searched.get(number), workers)
+        for number, (job, part, result) in enumerate(zip(jobs, parts, found, strict=True))
+    ]
+
+
+def _fitted(
+    jobs: Sequence[FitJob], progress: Progress | None, workers: int, searching: Progress | None
+) -> tuple[list[FitResult], dict[int, SearchResult]]:
     searched = search_all(jobs, workers, searching)
     trained = [number for number, job in enumerate(jobs) if number not in searched or _is_trained(job)]
     found = fit_starts([jobs[number] for number in trained], progress, workers)
@@ -60,10 +72,11 @@ def fit_all(
     for number, attempts in more.items():
         tried = [next(ends) for _ in attempts]
         best[number] = _answer(jobs[number], starts[number], tried, searched[number].best)
-    return [
+    results = [
         _with_search(jobs[number], best[number], searched[number]) if number in searched else best[number]
         for number in range(len(jobs))
     ]
+    return results, searched
 
 
 def _is_trained(job: FitJob) -> bool:

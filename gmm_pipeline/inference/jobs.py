@@ -66,6 +66,10 @@ class SearchPlan(NamedTuple):
     """Most groups of data that a search sees, of one column."""
     rows: int
     """Most data that a search sees, of several columns."""
+    most_data: int
+    """Most data that searches and starts see as they are."""
+    condensed_to: int
+    """Groups of one column, or rows of several, that searches and starts see of more data."""
     mixtures: int
     """Mixtures of a search at a time."""
     kept: int
@@ -150,6 +154,11 @@ class FitJob(NamedTuple):
     """Log density of the noise component, in the units of the fit; None without one."""
 
     @property
+    def is_large(self) -> bool:
+        """Whether there are more data than a search and starts see as they are."""
+        return self.search is not None and len(self.data) > self.search.most_data
+
+    @property
     def shape(self) -> tracing.Shape:
         """Shape of the data and parameters."""
         return tracing.Shape(self.plan.n_components, len(self.data), str(self.data.dtype), self.plan.family)
@@ -208,6 +217,8 @@ class FitResult(NamedTuple):
     """Outcome of each start of the run, in the result that is the run's answer."""
     searched: "Searched | None" = None
     """What the search says about the answer; None without a search."""
+    n_condensed: int = 0
+    """Groups or rows that searches and starts saw in place of large data; 0 where they saw all data."""
 
 
 class Searched(NamedTuple):

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
-from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread
+from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread, mean_and_spread_of_large
 
 
 class Scaling(NamedTuple):
@@ -75,12 +75,18 @@ class Units(NamedTuple):
     """Data in the units of a fit, and the map to the user's."""
 
     scaling: AnyScaling
-    standardised: Float[np.ndarray, "n ..."]
-    """In float64."""
+    of_user: Float[np.ndarray, "n ..."]
+    """In the user's units and float64."""
     data: Float[np.ndarray, "n ..."]
     """In the precision of the fit."""
     log_noise: float | None = None
     """Log density of the noise in the units of the fit; None without noise."""
+
+    @property
+    def standardised(self) -> Float[np.ndarray, "n ..."]:
+        """The data in the units of the fit and float64, computed when asked for, since they may be many."""
+        with np.errstate(over="ignore"):
+            return to_fit_units(self.of_user, self.scaling)
 
 
 IDENTITY = Scaling(0.0, 1.0)
@@ -121,13 +127,16 @@ def linear_scaling_of(
     return LinearScaling(centre, np.diag(spread))
 
 
-def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
+def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"] | None) -> Scaling:
     """The map that gives the data mean 0 and standard deviation 1.
 
     Args:
         data: [n], x, in the user's unit.
-        sample_weights: [n], c, how often each datum counts.
+        sample_weights: [n], c, how often each datum counts; None for many data that count once each, which are summed
+            in blocks.
     """
+    if sample_weights is None:
+        return Scaling(*mean_and_spread_of_large(data, None))
     return Scaling(*mean_and_spread(data, sample_weights))
 
 

@@ -47,6 +47,43 @@ class Improved(NamedTuple):
     """In standard errors; see `parameterization.gradient_norm`."""
 
 
+def moved(
+    free: Unconstrained,
+    state: Any,
+    best: Any,
+    value: Float[Array, ""],
+    gradient: Unconstrained,
+    mixture: AnyParameters,
+    problem: em.Problem,
+    *,
+    family: Family,
+    rounding: Any,
+) -> tuple[Unconstrained, Any, Any]:
+    """One pass of accelerated EM after its evaluation: where it goes, and the best of the points evaluated so far.
+
+    Args:
+        free: where the pass is.
+        state: of `em.squarem`.
+        best: free numbers, value and length of the gradient of the best point so far.
+        value: minus the log posterior.
+        gradient: of the value, by the free numbers.
+        mixture: that the free numbers stand for.
+        problem: what EM must know.
+        family: of the components.
+        rounding: relative difference of two values that may be rounding.
+    """
+    in_nats = jax.tree.map(jnp.negative, gradient)
+    stepped = family.em_step(free, gradient, problem)
+    problem = problem._replace(step=lambda *_: stepped)
+    norm = family.gradient_norm(in_nats, stepped, mixture, problem)
+    # If two values differ by no more than rounding, the shorter gradient decides.
+    same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
+    better = jnp.where(same, norm < best[2], value < best[1])
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
+    updates, state = em.squarem().update(gradient, state, free, value=value, problem=problem)
+    return projected(jax.tree.map(jnp.add, free, updates), problem.constraints), state, best
+
+
 def _improve(
     parameters: AnyParameters,
     problem: Problem,
@@ -61,7 +98,7 @@ def _improve(
     given = log_prior.given(problem.floats)
     pseudo_count = traits(log_prior.function).pseudo_count
     pseudo = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
-    optimizer, rounding = em.squarem(), 4.0 * jnp.finfo(total.dtype).eps
+    rounding = 4.0 * jnp.finfo(total.dtype).eps
 
     def loss(mixture: AnyParameters, constraints: Any) -> Float[Array, ""]:
         prior = tracing.prior_density(given, mixture, constraints.active, constraints.setting)
@@ -76,24 +113,14 @@ def _improve(
         count = jnp.asarray(pseudo, total.dtype)
         added = tracing.added_by(given, constraints.active, constraints.setting)
         of_em = em.Problem(total, 1.0, count, constraints, family.em_step, by_mixture, added)
-        in_nats = jax.tree.map(jnp.negative, gradient)
-        stepped = family.em_step(free, gradient, of_em)
-        of_em = of_em._replace(step=lambda *_: stepped)
-        norm = family.gradient_norm(in_nats, stepped, mixture, of_em)
-        # If two values differ by no more than rounding, the shorter gradient decides.
-        same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
-        better = jnp.where(same, norm < best[2], value < best[1])
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
-        updates, state = optimizer.update(gradient, state, free, value=value, problem=of_em)
-        moved = jax.tree.map(jnp.add, free, updates)
-        return projected(moved, constraints), state, best
+        return moved(free, state, best, value, gradient, mixture, of_em, family=family, rounding=rounding)
 
     # In log weights whatever the prior: the location of the maximum does not depend on the parameterisation.
     held_to = problem.constraints
     free = jax.vmap(lambda each, constraints: family.unconstrained_of(each, {}, constraints, sticks=False))(
         parameters, held_to
     )
-    state = jax.vmap(optimizer.init)(free)
+    state = jax.vmap(em.squarem().init)(free)
     n = parameters.log_component_weights.shape[0]
     worst = jnp.full((n,), jnp.inf, problem.data.dtype)
     best = (free.parameters, worst, worst)

@@ -33,9 +33,9 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,7 +49,16 @@ from gmm_pipeline.model.natural import (
 )
 from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
 from gmm_pipeline.model.portable import responsibility_names
-from gmm_pipeline.records.files import Part, opened, read_columns, readable, whole_file, write_columns, write_text
+from gmm_pipeline.records.files import (
+    Part,
+    opened,
+    read_columns,
+    readable,
+    whole_file,
+    write_blocks,
+    write_columns,
+    write_text,
+)
 
 CONFIG = "config.yaml"
 DATA = "data.json"
@@ -121,6 +130,24 @@ class Assignments(NamedTuple):
     noise: bool = False
     """Whether the last responsibilities are those of the noise, whose label is −1."""
 
+    def blocks(self) -> "Iterator[Assignments]":
+        """These assignments, as one block."""
+        yield self
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """Assignments that come block by block."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """Of all blocks."""
+        ...
+
+    def blocks(self) -> Iterator[Assignments]:
+        """In the order of the data."""
+        ...
+
 
 def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
     """SHA-256 of files of a record, its results unless others are named.
@@ -130,7 +157,12 @@ def digests_of(record: Path, names: Sequence[str] = RESULTS) -> dict[str, str]:
         names: of files in it; those that it lacks are left out.
     """
     there = ((name, record / name) for name in names)
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there if path.is_file()}
+    return {name: _digest_of_file(path) for name, path in there if path.is_file()}
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
@@ -355,7 +387,7 @@ def data_in(columns: Mapping[str, Any]) -> Float[np.ndarray, " n"] | Float[np.nd
     return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
-def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) -> None:
+def write_assignments(record: Path, assignments: InBlocks, *, csv_rows: int) -> None:
     """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too.
 
     Args:
@@ -363,10 +395,9 @@ def write_assignments(record: Path, assignments: Assignments, *, csv_rows: int) 
         assignments: of n observations to K components.
         csv_rows: most rows of the CSV; with more data there is none.
     """
-    columns = assignment_columns(assignments)
-    write_columns(record / ASSIGNMENTS, columns)
-    if len(assignments.data) <= csv_rows:
-        write_columns(record / ASSIGNMENTS_CSV, columns)
+    names = [ASSIGNMENTS, ASSIGNMENTS_CSV] if len(assignments.data) <= csv_rows else [ASSIGNMENTS]
+    for name in names:
+        write_blocks(record / name, map(assignment_columns, assignments.blocks()))
 
 
 def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignments:

@@ -36,6 +36,10 @@ LEAST_COUNT, LARGEST_COUNT = 2, 1e30
 """Range of the total count: two for a scale, and no more than sums in float32 can represent."""
 
 
+MANY = 2**20
+"""Data from which on counts of one are one number in memory."""
+
+
 class Dataset(NamedTuple):
     """The observations and their description."""
 
@@ -79,14 +83,17 @@ class Dataset(NamedTuple):
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
         """How often each datum counts; ones if there are no sample weights."""
-        return np.ones(len(self.data)) if self.sample_weights is None else self.sample_weights
+        if self.sample_weights is not None:
+            return self.sample_weights
+        n = len(self.data)
+        return np.ones(n) if n <= MANY else np.broadcast_to(np.float64(1.0), n)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the data and their sample weights, as little-endian float64."""
-        sha = hashlib.sha256(self.data.astype("<f8").tobytes())
+        sha = hashlib.sha256(np.ascontiguousarray(self.data, "<f8").data)
         if self.sample_weights is not None:
-            sha.update(self.sample_weights.astype("<f8").tobytes())
+            sha.update(np.ascontiguousarray(self.sample_weights, "<f8").data)
         return sha.hexdigest()
 
 

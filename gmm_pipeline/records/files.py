@@ -7,13 +7,12 @@ rename. JSON is for people, CSV and Parquet for columns of numbers, by the suffi
 import contextlib
 import errno
 import functools
-import io
 import json
 import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -183,13 +182,29 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     Raises:
         InputError: where the suffix is neither.
     """
-    write = {".parquet": _write_parquet, ".csv": _write_csv}[column_format(path)]
+    write_blocks(path, [columns])
+
+
+def write_blocks(path: Path, blocks: Iterable[Mapping[str, Column]]) -> None:
+    """`write_columns` of a table that comes in blocks of rows, each of which is one row group of Parquet.
+
+    Args:
+        path: ends in .parquet or .csv.
+        blocks: of rows, at least one.
+
+    Raises:
+        InputError: where the suffix is neither.
+    """
+    open_writer = {".parquet": _parquet_writer, ".csv": _csv_writer}[column_format(path)]
     import pyarrow as pa
 
-    buffer = io.BytesIO()
-    write(pa.table({name: arrow_of(column) for name, column in columns.items()}), buffer)
-    with whole_file(path) as stream:
-        stream.write(buffer.getbuffer())
+    with whole_file(path) as stream, contextlib.ExitStack() as opened:
+        writer = None
+        for columns in blocks:
+            table = pa.table({name: arrow_of(column) for name, column in columns.items()})
+            if writer is None:
+                writer = opened.enter_context(open_writer(stream, table.schema))
+            writer.write_table(table)
 
 
 def arrow_of(column: Column) -> Any:
@@ -211,17 +226,17 @@ def arrow_of(column: Column) -> Any:
     return pa.Array.from_buffers(kind, len(column), [valid, *buffers])
 
 
-def _write_parquet(table: Any, stream: io.BytesIO) -> None:
+def _parquet_writer(stream: BinaryIO, schema: Any) -> Any:
     import pyarrow.parquet as parquet
 
     # Distinct floats gain nothing from a dictionary or compression, which would take most of the time.
-    parquet.write_table(table, stream, use_dictionary=False, compression="none", write_statistics=False)
+    return parquet.ParquetWriter(stream, schema, use_dictionary=False, compression="none", write_statistics=False)
 
 
-def _write_csv(table: Any, stream: io.BytesIO) -> None:
+def _csv_writer(stream: BinaryIO, schema: Any) -> Any:
     from pyarrow import csv
 
-    csv.write_csv(table, stream)
+    return csv.CSVWriter(stream, schema)
 
 
 def read_columns(path: Path) -> dict[str, Any]:

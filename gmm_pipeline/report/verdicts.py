@@ -13,6 +13,7 @@ from gmm_pipeline.analysis.agreement import FEW_DATA, Calibration, Quantiles, ko
 from gmm_pipeline.analysis.columns_agreement import Distances, deviations
 from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.analysis.deviations import Null
+from gmm_pipeline.analysis.wording import seen_of
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 from gmm_pipeline.records.reading import Record
@@ -93,11 +94,12 @@ def search(run: Record) -> Finding:
         return hits(run)
     gap = run.metrics.get("gap_to_next")
     next_best = "" if gap is None else f" The next best optimum seen is {gap:.2f} nats lower."
+    seen = seen_of(run.metrics, of_columns=run.data.ndim > 1)
     if agree > 1:
-        words = f"{agree} of {total} independent searches found this optimum.{next_best}"
+        words = f"{agree} of {total} independent searches found this optimum{seen}.{next_best}"
         return Finding(GOOD, "Search", f"{agree} of {total} independent searches agree", words)
     finders = "Only one search" if agree else "No independent search"
-    words = f"{finders} found this optimum, so a better one may exist: use more search.rounds.{next_best}"
+    words = f"{finders} found this optimum{seen}, so a better one may exist: use more search.rounds.{next_best}"
     return Finding(CAUTION, "Search", f"{finders.lower()} found it", words)
 
 

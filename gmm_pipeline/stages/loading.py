@@ -25,7 +25,7 @@ from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.objective import use_fused
-from gmm_pipeline.inference.scaling import Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import AnyScaling, Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
 from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.mixture import key_of
@@ -33,7 +33,7 @@ from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.code_state import source_digest
-from gmm_pipeline.records.datasets import Dataset, check_can_be_fitted, why_singular
+from gmm_pipeline.records.datasets import MANY, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.factor_checks import check_factors
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
@@ -44,6 +44,9 @@ FULL = "full"
 WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not affect what is fitted."""
 
+
+ENOUGH = 2**16
+"""Data among which distinct ones are counted; if half of these are, there are more than components."""
 
 SETTINGS = (
     "steps",
@@ -288,8 +291,16 @@ def _prepared(
     dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
     volume = None if noise == NONE else volume_of(dataset, noise)
     units = {kind: _units(dataset, standardize, dtype, kind, volume, mixes=mixes) for kind in kinds}
+    if dataset.sample_weights is None and len(dataset.data) > MANY:
+        return _Prepared(units, np.broadcast_to(dtype.type(1.0), len(dataset.data)), _distinct(dataset.data))
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
-    return _Prepared(units, counts, len(distinct_rows(dataset.data[counts > 0])[0]))
+    return _Prepared(units, counts, _distinct(dataset.data[counts > 0]))
+
+
+def _distinct(data: np.ndarray) -> int:
+    """Number of distinct data; of many, at least this number, and more than any mixture has components."""
+    found = len(distinct_rows(data[:ENOUGH])[0])
+    return found if found > ENOUGH // 2 else len(distinct_rows(data)[0])
 
 
 def _units(
@@ -298,23 +309,33 @@ def _units(
     if not standardize:
         scaling = identity_of(0 if kind is None else dataset.data.shape[1])
     elif kind is None:
-        scaling = scaling_of(dataset.data, dataset.counts)
+        large = dataset.sample_weights is None and len(dataset.data) > MANY
+        scaling = scaling_of(dataset.data, None if large else dataset.counts)
     else:
         scaling = linear_scaling_of(dataset.data, dataset.counts, kind, mixes=mixes)
     with np.errstate(over="ignore"):
-        standardised = to_fit_units(dataset.data, scaling)
-        data = standardised.astype(dtype)
-    if (
-        not np.isfinite(data[~np.isnan(dataset.data)]).all()
-        or (np.nanmin(data, axis=0) == np.nanmax(data, axis=0)).any()
-    ):
+        data = _in_precision(dataset.data, scaling, dtype)
+    lost = ~np.isfinite(data)
+    if (lost.any() and (lost & ~np.isnan(dataset.data)).any()) or (
+        np.nanmin(data, axis=0) == np.nanmax(data, axis=0)
+    ).any():
         raise InputError(
             "standardize",
             expected=f"data that {dtype} can distinguish",
             came=f"{dataset.name} from {np.nanmin(dataset.data):g} to {np.nanmax(dataset.data):g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    return Units(scaling, standardised, data, None if volume is None else scaling.log_volume - volume)
+    return Units(scaling, dataset.data, data, None if volume is None else scaling.log_volume - volume)
+
+
+def _in_precision(data: np.ndarray, scaling: AnyScaling, dtype: np.dtype) -> np.ndarray:
+    """Data in the units and the precision of a fit, without a copy of many in float64."""
+    if len(data) <= MANY:
+        return to_fit_units(data, scaling).astype(dtype)
+    found = np.empty(data.shape, dtype)
+    for first in range(0, len(data), MANY):
+        found[first : first + MANY] = to_fit_units(data[first : first + MANY], scaling)
+    return found
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:

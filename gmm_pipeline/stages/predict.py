@@ -1,12 +1,14 @@
 """`predict`: labels, responsibilities and log densities of data under the mixture of an earlier run, one row per datum.
 
-The price of one table: it is in memory as a whole, and once more as the file that it becomes, 16 bytes per datum and
-column in total for Parquet.
+Data are evaluated in blocks, once for what is printed and once more for each file, so that what is written is never in
+memory as a whole.
 """
 
+import itertools
 import logging
+import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -18,14 +20,14 @@ from gmm_pipeline.analysis.rounding import with_error
 from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model import portable
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.natural import AnyMixture, Mixture
-from gmm_pipeline.model.noise import LABEL, NoisyMixture, parts
-from gmm_pipeline.records.artifacts import Assignments, assignment_columns
+from gmm_pipeline.model.noise import NoisyMixture, parts
+from gmm_pipeline.records.artifacts import assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
-from gmm_pipeline.records.files import column_format, write_columns
+from gmm_pipeline.records.evaluations import Evaluated, Evaluations, slices
+from gmm_pipeline.records.files import column_format, write_blocks
 from gmm_pipeline.records.finding import columns_of, read_fitted
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.stages import terminal
@@ -48,9 +50,18 @@ class Job(NamedTuple):
 class Prediction(NamedTuple):
     """What a mixture says of each datum."""
 
-    assignments: Assignments
-    log_densities: Float[np.ndarray, " n"]
-    """In nats, of a density per unit of the data."""
+    assignments: Evaluations
+    total: float
+    """Σ c log p over the data, in nats, of a density per unit of the data."""
+    total_of_complete: float
+    """The same over the rows without missing cells."""
+    labelled: Float[np.ndarray, " K"]
+    """Σ c of the data with the label of each component; of noise last, if there is noise."""
+
+    @property
+    def log_densities(self) -> Float[np.ndarray, " n"]:
+        """In nats, of a density per unit of the data."""
+        return self.assignments.log_densities
 
 
 def load(cfg: DictConfig) -> Job:
@@ -118,13 +129,18 @@ def compute(job: Job) -> Prediction:
     """Evaluate the mixture at each datum, in float64."""
     dataset = job.dataset
     components, log_noise = parts(job.mixture)
-    log_densities, responsibilities = portable.evaluate(*components, dataset.data, log_noise)
-    labels = portable.labels_of(responsibilities, len(components.locs))
-    columns, noise = dataset.columns, log_noise is not None
-    return Prediction(
-        Assignments(dataset.data, dataset.sample_weights, labels, responsibilities.T, columns=columns, noise=noise),
-        log_densities,
-    )
+    at_data = Evaluations(components, log_noise, dataset.data, dataset.sample_weights, columns=dataset.columns)
+    n_labels = len(components.locs) + at_data.noise
+
+    def sums(found: Evaluated) -> tuple[float, float, Float[np.ndarray, " K"]]:
+        counts, complete = dataset.counts[found.here], _of_complete_rows(dataset.data[found.here])
+        terms = counts * found.log_densities
+        # The label of noise, −1, is its place too.
+        labelled = np.bincount(found.assignments.labels % n_labels, counts, n_labels)
+        return float(np.sum(terms)), float(np.sum(terms[complete])), labelled
+
+    totals, of_complete, labelled = zip(*at_data.each(sums), strict=True)
+    return Prediction(at_data, math.fsum(totals), math.fsum(of_complete), np.sum(labelled, axis=0))
 
 
 def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
@@ -137,21 +153,37 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
         job: the mixture and the data.
         prediction: what the mixture says of the data.
     """
-    columns = {**assignment_columns(prediction.assignments), "log_density": prediction.log_densities}
-    rows, n_rows = job.dataset.rows, job.dataset.n_rows
-    if rows is not None and n_rows is not None:
-        columns = {name: _in_rows(values, rows, n_rows) for name, values in columns.items()}
     output = Path(cfg.output)
     files = [output]
     if output.parent == output_directory() and len(job.dataset.data) <= cfg.csv_rows:
         files = list(dict.fromkeys([output, output.with_suffix(".csv")]))
     for file in files:
-        write_columns(file, columns)
+        write_blocks(file, _blocks(job.dataset, prediction.assignments))
     return files
 
 
+def _blocks(dataset: Dataset, at_data: Evaluations) -> Iterator[Mapping[str, np.ndarray]]:
+    """The columns of the table, block by block of its rows."""
+    rows, n_rows = dataset.rows, dataset.n_rows
+    in_table = slices(len(dataset.data) if n_rows is None else n_rows)
+    places = in_table
+    if rows is not None:
+        borders = np.searchsorted(rows, [0, *(here.stop for here in in_table)])
+        places = [slice(first, last) for first, last in itertools.pairwise(borders.tolist())]
+
+    def columns_of_block(found: Evaluated) -> tuple[slice, dict[str, np.ndarray]]:
+        return found.here, {**assignment_columns(found.assignments), "log_density": found.log_densities}
+
+    for here, (place, columns) in zip(in_table, at_data.each(columns_of_block, places), strict=True):
+        if rows is None:
+            yield columns
+        else:
+            own, n_here = rows[place] - here.start, here.stop - here.start
+            yield {name: _in_rows(values, own, n_here) for name, values in columns.items()}
+
+
 def _in_rows(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ma.MaskedArray:
-    """Values at their rows of the whole table; the other rows are missing."""
+    """Values at their rows of a table; the other rows are missing."""
     spread, missing = np.zeros(n_rows, values.dtype), np.ones(n_rows, bool)
     spread[rows], missing[rows] = values, np.ma.getmaskarray(values)
     return np.ma.MaskedArray(spread, missing)
@@ -169,13 +201,12 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
     """
     if isinstance(job.mixture, NoisyMixture):  # whatever is unlike the components is noise
         return None
-    whole = _of_complete_rows(job.dataset)
-    if not whole.any():
+    counts = job.dataset.counts[_of_complete_rows(job.dataset.data)]
+    if not counts.sum() > 0.0:
         return None
-    weights = None if job.dataset.sample_weights is None else job.dataset.sample_weights[whole]
-    mean = float(np.average(prediction.log_densities[whole], weights=weights))
+    mean = prediction.total_of_complete / float(counts.sum())
     moments = log_density_moments(job.mixture)
-    least = least_mean(moments, job.dataset.counts[whole], cfg.alien_level)
+    least = least_mean(moments, counts, cfg.alien_level)
     if mean >= min(least, moments.mean - cfg.alien_gap):
         return None
     return (
@@ -185,10 +216,9 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
     )
 
 
-def _of_complete_rows(dataset: Dataset) -> Bool[np.ndarray, " n"]:
-    """Which data have no missing cells; none if those have no weight."""
-    complete = ~np.isnan(dataset.data.reshape(len(dataset.data), -1)).any(axis=1)
-    return complete & (dataset.counts[complete].sum() > 0.0)
+def _of_complete_rows(data: Float[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
+    """Which data have no missing cells."""
+    return np.logical_not(np.isnan(data.reshape(len(data), -1)).any(axis=1))
 
 
 def _columns_read(dataset: Dataset) -> str:
@@ -205,7 +235,7 @@ def mean_log_density(job: Job, prediction: Prediction) -> float:
         job: the mixture and the data.
         prediction: what the mixture says of the data.
     """
-    return float(np.average(prediction.log_densities, weights=job.dataset.sample_weights))
+    return prediction.total / float(job.dataset.counts.sum())
 
 
 def summary(job: Job, prediction: Prediction) -> str:
@@ -233,15 +263,13 @@ def component_table(job: Job, prediction: Prediction) -> Table:
         prediction: of the data.
     """
     dataset, mixture = job.dataset, parts(job.mixture)[0]
-    labels = prediction.assignments.labels
-    counts = np.bincount(labels[labels != LABEL], dataset.counts[labels != LABEL], minlength=len(mixture.locs))
-    of_noise = float(dataset.counts[labels == LABEL].sum())
+    counts = prediction.labelled
     columns = [Column("component", [str(component) for component in range(len(mixture.locs))])]
     for name, values, sizes in _parameters(mixture, dataset):
         cells = [with_error(one, np.nan, size)[0] for one, size in zip(values, sizes, strict=True)]
         columns.append(Column(name, cells, optional=mixture.locs.ndim > 1))
     if isinstance(job.mixture, NoisyMixture):
-        columns, counts = terminal.with_noise(columns, job.mixture.noise, errors=False), np.append(counts, of_noise)
+        columns = terminal.with_noise(columns, job.mixture.noise, errors=False)
     columns += [
         Column("labelled", [f"{count:,.10g}" for count in counts]),
         Column("share", [f"{count / counts.sum():.1%}" for count in counts]),

@@ -140,7 +140,7 @@ def test_candidates_are_judged_in_the_users_units():
     scaling = scaling_of(DATA, ONES)
     data = to_fit_units(DATA, scaling)
     jobs = selection.candidates_of(a_job(data), [1, 2], [False])
-    found = selection.judge(jobs, fit_by_em(jobs), [Units(scaling, data, data)] * len(jobs))
+    found = selection.judge(jobs, fit_by_em(jobs), [Units(scaling, DATA, data)] * len(jobs))
     assert found[0].log_likelihood == pytest.approx(
         float(np.sum(-0.5 * ((DATA - DATA.mean()) / DATA.std()) ** 2 - np.log(DATA.std() * np.sqrt(2 * np.pi)))),
         rel=1e-6,
@@ -150,7 +150,9 @@ def test_candidates_are_judged_in_the_users_units():
     assert found[1].sbic < found[1].bic
     # Of other units the criteria differ by the same constant, and so the differences not at all.
     metres = selection.judge(
-        jobs, fit_by_em(jobs), [Units(Scaling(scaling.centre, 1000 * scaling.spread), data, data)] * len(jobs)
+        jobs,
+        fit_by_em(jobs),
+        [Units(Scaling(1000 * scaling.centre, 1000 * scaling.spread), 1000 * DATA, data)] * len(jobs),
     )
     for criterion in ("aic", "bic", "icl", "sbic"):
         gap = selection.score(found[1], criterion) - selection.score(found[0], criterion)

@@ -38,7 +38,7 @@ def test_a_selection_by_bic_has_the_known_winner(name, restarts, most, winner):
     scaling = scaling_of(data, np.ones(len(data)))
     standardised = to_fit_units(data, scaling)
     jobs = selection.candidates_of(job(standardised, restarts=restarts), range(1, most + 1), [True, False])
-    found = selection.judge(jobs, fit_all(jobs), [Units(scaling, standardised, standardised)] * len(jobs))
+    found = selection.judge(jobs, fit_all(jobs), [Units(scaling, data, standardised)] * len(jobs))
     best = selection.choose(found, "bic")
     assert best is not None
     assert (best.n_components, best.equal_scales) == winner

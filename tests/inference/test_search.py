@@ -22,6 +22,8 @@ from gmm_pipeline.model.vocabulary import REACHED
 SEARCH = SearchPlan(
     points=64,
     rows=64,
+    most_data=10_000,
+    condensed_to=256,
     mixtures=16,
     kept=4,
     passes=24,

@@ -11,7 +11,7 @@ from gmm_pipeline.inference.objective import compiler_options, lay_out, log_like
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
-from gmm_pipeline.model.natural import mean_and_spread
+from gmm_pipeline.model.natural import mean_and_spread, mean_and_spread_of_large
 from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.splitting import merged, split_component
 
@@ -31,6 +31,8 @@ def _gradient_norm(
 
 def _spread_of(job: Any) -> float:
     """Standard deviation of the data, in the units of the fit."""
+    if job.is_large:
+        return mean_and_spread_of_large(job.data, job.sample_weights)[1]
     return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
 
 
@@ -107,7 +109,38 @@ def condensed(
     return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
 
 
+AT_ONCE = 2**17
+"""Large data are converted to float64 in blocks of this length."""
+
+
+def condensed_large(
+    data: Float[np.ndarray, " n"], at_most: int
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """`condensed` of data that count once each, by one sort and without arrays of float64 of their length.
+
+    Args:
+        data: x.
+        at_most: m, at most.
+    """
+    values, n = np.sort(data), len(data)
+    if np.count_nonzero(values[1:] != values[:-1]) < at_most:
+        sites, counts = np.unique(values, return_counts=True)
+        return sites, counts.astype(data.dtype)
+    low, extent = float(values[0]), float(values[-1]) - float(values[0])
+    total, sums = np.zeros(at_most), np.zeros(at_most)
+    for first in range(0, n, AT_ONCE):
+        some = values[first : first + AT_ONCE].astype(np.float64)
+        along = 0.5 * (np.arange(first, first + len(some)) + 0.5) / n + 0.5 * (some - low) / extent
+        group = np.minimum((along * at_most).astype(int), at_most - 1)
+        total += np.bincount(group, minlength=at_most)
+        sums += np.bincount(group, some, at_most)
+    there = total > 0
+    return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
+
+
 def _condensed(job: Any, plan: Any) -> tuple[np.ndarray, np.ndarray]:
+    if job.is_large and (job.sample_weights == 1.0).all():
+        return condensed_large(job.data, plan.points)
     return condensed(job.data, job.sample_weights, plan.points)
 
 

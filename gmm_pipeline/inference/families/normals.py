@@ -229,6 +229,13 @@ def _blurred(
 def _condensed(job: Any, plan: Any) -> tuple[Array, Array]:
     """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters."""
     counted = job.sample_weights > 0
+    if job.is_large:  # looking for equal rows among many takes long
+        there = np.flatnonzero(counted)
+        generator = np.random.default_rng([0, len(there)])
+        some = np.sort(generator.choice(there, min(plan.rows, len(there)), replace=False))
+        weights = np.asarray(job.sample_weights, np.float64)
+        scaled = weights[some] * (weights.sum() / weights[some].sum())
+        return job.data[some], scaled.astype(job.data.dtype)
     rows, inverse = distinct_rows(job.data[counted])
     counts = np.bincount(inverse, job.sample_weights[counted]).astype(job.data.dtype)
     if len(rows) <= plan.rows:

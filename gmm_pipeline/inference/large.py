@@ -1,0 +1,302 @@
+"""Fits of large data: searches and starts see fewer data, and what they find is improved on all data.
+
+Of one column they see groups of neighbours, each at its mean with the number of its data: many more groups than a
+search sees, so that an optimum moves by a small part of a standard error. Of several columns they see a random part of
+the rows, whose optima lie some standard errors of that part away: all that may still be the best are improved.
+
+All data are seen by accelerated EM alone, driven from the host: a pass evaluates the log-likelihood and its gradient
+block by block, in the precision of the fit, and adds blocks in float64. So no copy of the data is made and large sums
+keep their digits. Blocks have one length whatever the machine, and are added in their order, so that results do not
+depend on the number of threads. The price: the training that is shown saw fewer data until its last passes.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gmm_pipeline.inference import em, lowered, tracing
+from gmm_pipeline.inference.calls import in_threads
+from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, split
+from gmm_pipeline.inference.parameterization import Unconstrained, learned_by, noise_of
+from gmm_pipeline.inference.plugins import Plugin
+from gmm_pipeline.inference.restarts import degenerate_components
+from gmm_pipeline.inference.search import NEAR, Optimum, SearchResult
+from gmm_pipeline.inference.search_passes import moved
+from gmm_pipeline.model.mixture import AnyArray
+from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.prior_traits import traits
+from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
+
+BLOCK = 2**17
+"""Data of one call: long enough that its overhead does not matter, short enough for the sums of float32."""
+MOST_PASSES = 500
+"""Passes over all data; from an optimum of condensed data some tens are enough."""
+
+
+def is_condensed(job: FitJob) -> bool:
+    """Whether searches and starts of a fit see fewer than all data. Hyperparameters are learned from all.
+
+    Args:
+        job: a fit.
+    """
+    return job.is_large and not learned_by(job.plan.log_prior)
+
+
+def condensed(jobs: Sequence[FitJob]) -> list[FitJob]:
+    """The fits as searches and starts see them: those of large data with fewer, the others unchanged.
+
+    Args:
+        jobs: any fits.
+    """
+    seen: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def of(job: FitJob) -> FitJob:
+        if job.search is None or not is_condensed(job):
+            return job
+        key = id(job.data), id(job.sample_weights)
+        if key not in seen:  # fits of the same data share calls
+            plan = job.search._replace(points=job.search.condensed_to, rows=job.search.condensed_to)
+            seen[key] = job.plan.family.condensed(job, plan)
+        data, sample_weights = seen[key]
+        return job._replace(data=data, sample_weights=sample_weights)
+
+    return [of(job) for job in jobs]
+
+
+def improved_on_all(
+    job: FitJob, part: FitJob, result: FitResult, searched: SearchResult | None, workers: int
+) -> FitResult:
+    """The answer of a fit of condensed data, or a better one of its search, improved on all data.
+
+    Args:
+        job: the fit, with all data.
+        part: the same with condensed data.
+        result: of the part.
+        searched: optima of the part; None if there was no search.
+        workers: threads that compute.
+    """
+    n_condensed = len(part.data)
+    if result.diverged:
+        return result._replace(n_condensed=n_condensed)
+    everything, family = _Everything.of(job, workers), job.plan.family
+    begin = result.parameters
+    others = [] if searched is None else [one for one in searched.optima if _differs(one, begin, family)]
+    sound = not result.degenerate
+    others = [one for one in others if one.is_sound == sound]
+    best, is_trained = everything.climb(begin), True
+    # A part of the rows lets the maximum of all data end about half of this below what it reaches, by its own errors.
+    within = job.n_parameters * (len(job.data) / n_condensed if family.n_columns else 1.0)
+    values = [everything.height(one.parameters) for one in others]
+    for number, one in enumerate(others):
+        if values[number] > best.log_posterior - within:
+            rival = everything.climb(one.parameters)
+            values[number] = rival.log_posterior
+            if rival.log_posterior > best.log_posterior + SAME_OPTIMUM and not degenerate_components(
+                part, rival.parameters
+            ):
+                values[number], best, is_trained = best.log_posterior, rival, False
+    entries, seen = best.entries, result.searched
+    taken, history = np.arange(len(entries.loss)), entries
+    if is_trained:
+        taken = np.append(result.steps, result.n_steps + 1 + taken)
+        history = jax.tree.map(lambda one, more: np.concatenate([one, more]), result.history, entries)
+    if seen is not None:
+        seen = seen if is_trained else seen._replace(began=AT_OPTIMUM, n_agreeing=min(1, seen.n_agreeing))
+        below = sorted((value for value in values if value < best.log_posterior - SAME_OPTIMUM), reverse=True)
+        seen = seen._replace(log_posteriors=(best.log_posterior, *below))
+    return result._replace(
+        parameters=best.parameters,
+        steps=taken,
+        history=history,
+        converged=bool(entries.converged[-1]),
+        n_steps=int(taken[-1]),
+        gradient_norm=float(entries.gradient_norm[-1]),
+        degenerate=degenerate_components(part, best.parameters),
+        searched=seen,
+        n_condensed=n_condensed,
+    )
+
+
+def _differs(optimum: Optimum, parameters: AnyParameters, family: Family) -> bool:
+    one, other = (
+        family.in_order(jax.tree.map(lambda leaf: np.asarray(leaf)[None, None], mixture))
+        for mixture in (optimum.parameters, parameters)
+    )
+    return not family.distances(one, other).item() < NEAR
+
+
+class _Climbed(NamedTuple):
+    """Where passes over all data ended."""
+
+    parameters: AnyParameters
+    log_posterior: float
+    """In nats."""
+    entries: HistoryEntry
+    """The best point after each pass."""
+
+
+class _Everything(NamedTuple):
+    """All data of a fit, and what passes over them need."""
+
+    job: FitJob
+    constraints: Any
+    """In the precision of the fit."""
+    workers: int
+
+    @classmethod
+    def of(cls, job: FitJob, workers: int) -> "_Everything":
+        """Prepare the passes over the data of a fit."""
+        family, active = job.plan.family, np.ones(job.plan.n_components, bool)
+        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers)
+
+    def evaluated(self, mixture: AnyParameters) -> tuple[float, AnyParameters]:
+        """The log-likelihood of a mixture and its gradient, in float64."""
+        job = self.job
+        own = jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), mixture)
+        run = _evaluation(job.plan.family, job.plan.fused)
+
+        def of_block(number: int) -> Any:
+            data, sample_weights = _block(job.data, number), _block(job.sample_weights, number, fill=False)
+            with tracing.in_precision(job.data.dtype):
+                found = run(own, data, sample_weights, self.constraints, fused=job.plan.fused)
+            return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+
+        n_blocks = -(-len(job.data) // BLOCK)
+        blocks = in_threads(of_block, n_blocks, self.workers)
+        value, gradient = functools.reduce(lambda total, more: jax.tree.map(np.add, total, more), blocks)
+        return float(value), gradient
+
+    def height(self, mixture: AnyParameters) -> float:
+        """The log posterior of a mixture, in nats."""
+        return -float(self._climb(mixture, most=1)[-1][1])
+
+    def climb(self, mixture: AnyParameters) -> _Climbed:
+        """Accelerated EM from a mixture until it has converged."""
+        best = self._climb(mixture, most=MOST_PASSES)
+        job, dtype = self.job, self.job.data.dtype
+        divisor = float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
+        norms = np.array([norm for _, _, norm in best])
+        mixtures = jax.tree.map(lambda *leaves: np.stack(leaves).astype(dtype), *(one for one, _, _ in best))
+        losses = np.array([value for _, value, _ in best]) / divisor
+        entries = HistoryEntry(mixtures, {}, losses.astype(dtype), norms, self._rests(norms))
+        return _Climbed(jax.tree.map(lambda leaf: leaf[-1], mixtures), -float(best[-1][1]), entries)
+
+    def _rests(self, norm: Any) -> Any:
+        # EM's next step would gain about half the square.
+        return (norm < self.job.gradient_tolerance) & (0.5 * norm**2 < self.job.tolerance)
+
+    def _climb(self, mixture: AnyParameters, *, most: int) -> list[tuple[AnyParameters, Any, Any]]:
+        """The best mixture after each pass, minus its log posterior, and the length of its gradient."""
+        job, family = self.job, self.job.plan.family
+        plan, floats = split(job)
+        n_blocks = -(-len(job.data) // BLOCK)
+        numbers = _Numbers(
+            jax.tree.map(_exact, self.constraints),
+            {name: np.asarray(value, np.float64) for name, value in floats["prior"].items()},
+            np.asarray(np.sum(job.sample_weights, dtype=np.float64)),
+            # Each block is rounded by itself.
+            np.asarray(4.0 * np.finfo(job.data.dtype).eps / np.sqrt(n_blocks), np.float64),
+        )
+        begin, step = _programs(family)
+        found = []
+        with tracing.in_precision(np.float64):
+            carried, at = begin(jax.tree.map(_exact, mixture), numbers)
+        for _ in range(most):
+            value, gradient = self.evaluated(at)
+            likelihood = np.asarray(value), gradient
+            with tracing.in_precision(np.float64):
+                carried, at, best = step(carried, likelihood, numbers, log_prior=plan.log_prior)
+            found.append(jax.tree.map(np.asarray, best))
+            if self._rests(found[-1][2]):
+                break
+        return found
+
+
+def _exact(leaf: Any) -> np.ndarray:
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
+
+
+def _block(values: np.ndarray, number: int, *, fill: bool = True) -> np.ndarray:
+    """A block of data, the last one filled up with its last datum; of sample weights, with zeros."""
+    some = values[number * BLOCK : (number + 1) * BLOCK]
+    more = ((0, BLOCK - len(some)), *[(0, 0)] * (values.ndim - 1))
+    if len(some) < BLOCK:
+        some = np.pad(some, more, mode="edge") if fill else np.pad(some, more)
+    return np.ascontiguousarray(some)
+
+
+def _of_block(
+    mixture: AnyParameters,
+    data: Float[AnyArray, "n ..."],
+    sample_weights: Float[AnyArray, " n"],
+    constraints: Any,
+    *,
+    family: Family,
+    fused: bool,
+) -> tuple[Float[Array, ""], AnyParameters]:
+    laid_out = family.lay_out(data, sample_weights, fused=fused)
+    form = partial(family.log_likelihood_of, active=constraints.active, fused=fused, **noise_of(constraints))
+    return jax.value_and_grad(form)(mixture, laid_out)
+
+
+@functools.cache
+def _evaluation(family: Family, fused: bool) -> Callable[..., Any]:
+    of_block = partial(_of_block, family=family)
+    return lowered.program(of_block, static="fused", compiler_options=family.compiler_options(fused))
+
+
+class _Numbers(NamedTuple):
+    """What all passes of a fit share; arrays in float64."""
+
+    constraints: Any
+    floats: dict[str, AnyArray]
+    """Hyperparameters of the prior."""
+    total: Float[AnyArray, ""]
+    rounding: Float[AnyArray, ""]
+
+
+def _begin(mixture: AnyParameters, numbers: _Numbers, *, family: Family) -> tuple[Any, AnyParameters]:
+    free = family.unconstrained_of(mixture, {}, numbers.constraints, sticks=False)
+    worst = jnp.full((), jnp.inf, numbers.total.dtype)
+    at = family.mixture_of(free, constraints=numbers.constraints, sticks=False)
+    return (free, em.squarem().init(free), (free.parameters, worst, worst)), at
+
+
+def _step(
+    carried: Any, likelihood: tuple[AnyArray, AnyParameters], numbers: _Numbers, *, log_prior: Plugin, family: Family
+) -> tuple[Any, AnyParameters, tuple[AnyParameters, AnyArray, AnyArray]]:
+    free, state, best = carried
+    constraints, total = numbers.constraints, numbers.total
+    given = log_prior.given(numbers.floats)
+    pseudo_count = traits(log_prior.function).pseudo_count
+    pseudo = 0.0 if pseudo_count is None else pseudo_count(**dict(given.hyperparameters))
+    mixture_of = partial(family.mixture_of, constraints=constraints, sticks=False)
+
+    def prior(mixture: AnyParameters) -> Float[Array, ""]:
+        return jnp.asarray(tracing.prior_density(given, mixture, constraints.active, constraints.setting), total.dtype)
+
+    mixture, pulled_back = jax.vjp(mixture_of, free)
+    height, of_prior = jax.value_and_grad(prior)(mixture)
+    by_mixture = jax.tree.map(lambda one, other: -(one + other), likelihood[1], of_prior)
+    (gradient,) = pulled_back(by_mixture)
+    added = tracing.added_by(given, constraints.active, constraints.setting)
+    count = jnp.asarray(pseudo, total.dtype)
+    problem = em.Problem(total, 1.0, count, constraints, family.em_step, by_mixture, added)
+    value = -(likelihood[0] + height)
+    carried = moved(free, state, best, value, gradient, mixture, problem, family=family, rounding=numbers.rounding)
+    parameters, value, norm = carried[2]
+    return carried, mixture_of(carried[0]), (mixture_of(Unconstrained(parameters, {})), value, norm)
+
+
+@functools.cache
+def _programs(family: Family) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    begin = jax.jit(partial(_begin, family=family))
+    return begin, lowered.program(partial(_step, family=family), static="log_prior", compiler_options=None)
