@@ -372,7 +372,7 @@ def test_data_that_cannot_be_fitted(forked, folder, arguments, begins, says):
         ("fit --info=everything", "error: the command line: ", "'everything'"),
         ("fit steps=5 --cfg", "error: the command line: ", "--cfg/-c: expected one argument"),
         ("fit +search.moves.spilt=1", "error: search.moves.spilt: ", "Did you mean search.moves.split?"),
-        ("fit +search.foo=1", "error: search.foo: ", "expected one of points, rows, mixtures"),
+        ("fit +search.foo=1", "error: search.foo: ", "expected one of points, rows, most_data"),
         ("fit optimizer=sgd optimizer.momentm=0.5", "error: optimizer.momentm: ", "Did you mean optimizer.momentum?"),
         ("fit data=file data.pth=good.csv", "error: data.pth: ", "data.column, data.columns, data.comment"),
         ("fit --multirun optimizer=sgd,adam optimizer.momentm=1", "error: optimizer.momentm: ", "optimizer.b1"),
