@@ -65,7 +65,10 @@ def place(record: str | Path | bool | None, parent: Path, main: str, *, tracked:
     if record is True:
         folder = parent.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{os.urandom(3).hex()}"
     else:
-        folder = Path(record).expanduser().absolute()
+        try:
+            folder = Path(record).expanduser().absolute()
+        except RuntimeError as error:  # no such user
+            raise InputError("record", expected="a folder", came=str(record), remedy=f"{error}.") from error
     if "${" in str(folder):
         remedy = "The config would take ${…} for a reference to a key."
         raise InputError("record", expected="a folder without ${ in its name", came=str(record), remedy=remedy)

@@ -113,6 +113,8 @@ class Place(NamedTuple):
     """Of the sweep, with the store that it is logged to."""
     under: str | None
     """Id of the run in MLflow that the sweep's own becomes a child of."""
+    store: tuple[str, ...]
+    """The override that names the store, if it is the caller's."""
 
     def records(self, overrides: Sequence[str]) -> Records:
         """What writes the records.
@@ -121,7 +123,7 @@ class Place(NamedTuple):
             overrides: of the sweep.
         """
         into = hydra_override("hydra.sweep.dir", str(self.folder))
-        command = shlex.join(["python", "-m", "gmm_pipeline", "fit", "--multirun", *overrides, into])
+        command = shlex.join(["python", "-m", "gmm_pipeline", "fit", "--multirun", *overrides, *self.store, into])
         return Records(Sweep(self.config, self.folder, Timings(time.perf_counter()), command, self.under))
 
 
@@ -141,7 +143,7 @@ def place_of_sweep(
     Raises:
         InputError: the folder has something in it or cannot be made, or the store cannot be used.
     """
-    config, under = copy.deepcopy(config), None
+    config, under, store = copy.deepcopy(config), None, ()
     tracked = is_tracked(resolved(config.tracking), overrides)
     if not tracked:
         config.tracking.uri = None
@@ -150,7 +152,8 @@ def place_of_sweep(
 
         if active_runs.are_used() and not names_store(overrides):
             config.tracking.uri, under = active_runs.store(), active_runs.active_id()
+            store = (hydra_override("tracking.uri", config.tracking.uri),)
         check_tracking(config.tracking)
     asked = tracked if record is None or record is False else record
     with place(asked, Path(config.outputs_dir) / "sweeps", MANIFEST, tracked=False) as folder:
-        yield None if folder is None else Place(folder, config, under)
+        yield None if folder is None else Place(folder, config, under, store)

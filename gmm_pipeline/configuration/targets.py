@@ -102,7 +102,7 @@ def function_of(group: str, target: str, allowed: Sequence[str] = ()) -> Callabl
         if package not in _entry_points():
             raise _not_trusted(where, trusted, repr(target), target.rpartition(".")[0])
         trusted = (*trusted, package)
-    function = _imported(target)
+    function = _imported(target, trusted)
     if function is None or not callable(function) or inspect.isclass(function):
         raise _no_function(where, target)
     module = getattr(function.func if isinstance(function, functools.partial) else function, "__module__", None)
@@ -111,14 +111,20 @@ def function_of(group: str, target: str, allowed: Sequence[str] = ()) -> Callabl
     return function
 
 
-def _imported(target: str) -> Any:
-    """The attribute of a module that a dotted name leads to; None if there is none."""
+def _imported(target: str, trusted: Sequence[str]) -> Any:
+    """The attribute of a module that a dotted name leads to; None if there is none.
+
+    Importing a module runs it, so that only trusted ones are imported, and those on the way to them.
+    """
     package, *parts, name = target.split(".")
     found: Any = _module(package)
     for part in parts:
         inner = getattr(found, part, None)
         if not isinstance(inner, ModuleType) and isinstance(found, ModuleType):
-            inner = _module(f"{found.__name__}.{part}")
+            name_of_inner = f"{found.__name__}.{part}"
+            on_the_way = any(f"{one}.".startswith(f"{name_of_inner}.") for one in trusted)
+            inside = any(f"{name_of_inner}.".startswith(f"{one}.") for one in trusted) and part != "__main__"
+            inner = _module(name_of_inner) if on_the_way or inside else None
         found = inner
     return getattr(found, name, None) if isinstance(found, ModuleType) else None
 

@@ -235,6 +235,7 @@ def test_standard_errors_are_those_that_are_printed() -> None:
         ({"sample_weight": 2}, "sample_weight: expected numbers, one for each datum, but got 2"),
         ({"sample_weight": [np.nan] * len(WAITING)}, "column 'sample_weight': expected finite numbers"),
         ({"record": "a/${b}"}, r"record: expected a folder without \$\{ in its name"),
+        ({"record": "~nobody-at-all/x"}, "record: expected a folder, but got ~nobody-at-all/x"),
         ({"record": " "}, "record: expected a folder, but got ' '"),
         ({"config_dir": "/nowhere"}, "config_dir: expected a folder, but got /nowhere"),
         ({"overrides": "data.unit=m"}, "overrides: expected a list of texts, but got 'data.unit=m'"),

@@ -186,6 +186,7 @@ def test_a_sweep_leaves_what_the_command_leaves_and_resumes(
     assert below[outer.info.run_id] is None
 
     command = shlex.split(read_json(tmp_path / "kept" / "sweep.json")["command"])
+    assert f"tracking.uri=sqlite:///{tmp_path / 'own.db'}" in "".join(command).replace("'", "").replace('"', "")
     ended = quick(*command[3:], "tracking=none")
     assert "3 runs, 2 done before, 1 that cannot be fitted" in ended.stdout
     by_command: Any = pd.read_parquet(tmp_path / "kept" / PARQUET)

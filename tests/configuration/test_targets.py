@@ -49,6 +49,22 @@ def test_what_is_defined_elsewhere_is_not_reached(group, target):
         function_of(group, target)
 
 
+@pytest.mark.parametrize(
+    ("group", "target"),
+    [
+        ("schedule", "jax._src.test_util.unittest.__main__.x"),
+        ("schedule", "jax.collect_profile.x"),
+        ("init", "gmm_pipeline.model.inits.np.f2py.__main__.x"),
+        ("optimizer", "optax.__main__.x"),
+    ],
+)
+def test_a_module_that_a_trusted_one_leads_to_is_not_imported(group, target):
+    before = set(sys.modules)
+    with pytest.raises(InputError, match=rf"^{group}\._target_: expected the dotted name of a function"):
+        function_of(group, target)
+    assert not {name for name in set(sys.modules) - before if name.endswith("__main__") or "collect_profile" in name}
+
+
 def test_a_module_that_no_one_allowed_is_not_even_imported(tmp_path, monkeypatch):
     (tmp_path / "stranger.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\ndef f(parameters): ...\n")
     monkeypatch.syspath_prepend(str(tmp_path))
