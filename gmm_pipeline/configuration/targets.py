@@ -121,12 +121,15 @@ def _imported(target: str, trusted: Sequence[str]) -> Any:
     for part in parts:
         inner = getattr(found, part, None)
         if not isinstance(inner, ModuleType) and isinstance(found, ModuleType):
-            name_of_inner = f"{found.__name__}.{part}"
-            on_the_way = any(f"{one}.".startswith(f"{name_of_inner}.") for one in trusted)
-            inside = any(f"{name_of_inner}.".startswith(f"{one}.") for one in trusted) and part != "__main__"
-            inner = _module(name_of_inner) if on_the_way or inside else None
+            inner = _module(f"{found.__name__}.{part}") if _may_import(f"{found.__name__}.{part}", trusted) else None
         found = inner
     return getattr(found, name, None) if isinstance(found, ModuleType) else None
+
+
+def _may_import(name: str, trusted: Sequence[str]) -> bool:
+    """Whether a module is trusted, or on the way to one that is; one that runs as a program is not."""
+    inside = any(f"{name}.".startswith(f"{one}.") for one in trusted)
+    return (inside or any(one.startswith(f"{name}.") for one in trusted)) and not name.endswith(".__main__")
 
 
 def _module(name: str) -> ModuleType | None:

@@ -19,6 +19,7 @@ from gmm_pipeline.model.densities import log_inverse_gamma_density
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
 from gmm_pipeline.model.prior_traits import Added, Setting
+from gmm_pipeline.model.small_matrices import factor_and_inverse
 
 
 def log_normaliser(n_columns: int, shape: Number) -> Float[Array, ""]:
@@ -67,9 +68,10 @@ def lkj_density(
     log_scales = kept.log_component_scales
     if kept.axes is not None:
         eye = jnp.eye(len(units), dtype=log_scales.dtype)
-        inverse = whiteners(kept)
-        roots = jnp.linalg.inv(jnp.where(active[:, None, None], inverse, eye[None]))
-        log_scales = 0.5 * jnp.log(jnp.sum(roots**2, axis=-1))
+        inverse = jnp.where(active[:, None, None], whiteners(kept), eye[None])
+        # Σ⁻¹ = T Tᵀ, so that Σ = T⁻ᵀ T⁻¹.
+        _, roots = factor_and_inverse(jnp.swapaxes(inverse, -1, -2) @ inverse)
+        log_scales = 0.5 * jnp.log(jnp.sum(roots**2, axis=-2))
         log_determinants = 2.0 * jnp.sum(kept.log_component_scales - log_scales, axis=-1)
         of_correlations = (correlation_shape - 1.0) * log_determinants - log_normaliser(len(units), correlation_shape)
     of_scale = jnp.vectorize(partial(log_inverse_gamma_density, shape=scale_shape, scale=scale_scale))

@@ -165,7 +165,7 @@ def open_table(path: Path, asked: Asked) -> Table:
         InputError: the file is missing, unreadable or of another kind.
     """
     if not path.exists():
-        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        beside = sorted(p.name for p in path.parent.iterdir() if _may_hold_data(p)) if path.parent.is_dir() else []
         close = nearest(path.name, beside)
         remedy = f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
         remedy = remedy if close else f"Paths are relative to the current folder, {Path.cwd()}."
@@ -192,6 +192,10 @@ def open_table(path: Path, asked: Asked) -> Table:
         came=str(path),
         remedy="Convert the file, or write a loader of your own and name it by _target_.",
     )
+
+
+def _may_hold_data(path: Path) -> bool:
+    return path.is_dir() or has_data_suffix(path)
 
 
 def _parts(folder: Path) -> list[Path]:

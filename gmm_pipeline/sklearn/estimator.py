@@ -4,6 +4,7 @@ A fitted estimator holds NumPy arrays, numbers, texts and one data frame, so tha
 nothing. The price: what a `Fit` has beyond that, such as its intervals, has to be asked of `gmm_pipeline.fit`.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
 from numbers import Real
@@ -193,7 +194,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """The same message about the parameter that was set, if one set the key."""
         for parameter, key in KEYS.items():
             if error.where == key and getattr(self, parameter) is not None:
-                remedy = error.remedy.replace(f"{key}=", f"{parameter}=")
+                remedy = re.sub(rf"\b{key}\b", parameter, error.remedy)
                 return InputError(parameter, expected=error.expected, came=error.came, remedy=remedy)
         return error
 

@@ -208,6 +208,7 @@ def test_draws_come_with_their_components(two: Any) -> None:
     [
         ({"n_init": 0}, "n_init: expected"),
         ({"max_iter": 0}, "max_iter: expected"),
+        ({"n_init": 0}, r"n_init: expected a whole number .*n_init(?!.*restarts)"),
         ({"tol": -1.0}, "tol: expected"),
         ({"covariance_type": "ful"}, "covariance_type: expected a covariance model.*Did you mean full"),
         ({"random_state": "one"}, "seed a numpy.random.RandomState"),

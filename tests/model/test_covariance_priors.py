@@ -12,7 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 from gmm_pipeline.model import priors
-from gmm_pipeline.model.correlation_priors import log_normaliser
+from gmm_pipeline.model.correlation_priors import lkj_density, log_normaliser
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import Parameters
 from gmm_pipeline.model.multivariate import MultivariateParameters, parameters_of
@@ -210,3 +210,23 @@ def test_the_most_probable_scale_of_the_weak_prior_is_the_same_in_every_directio
     slope = jnp.tril(jax.jit(jax.grad(density))(jnp.asarray(best)))
     np.testing.assert_allclose(slope, 0.0, atol=1e-8)
     assert density(jnp.asarray(best)) > density(jnp.asarray(1.1 * best))
+
+
+def test_a_compiled_prior_on_correlations_calls_no_inverse_of_lapack():
+    """Batches of these calls may wait for each other for ever; see `small_matrices`."""
+    size = 20
+    parameters = MultivariateParameters(
+        np.zeros(K), np.zeros((K, size)), np.zeros((K, size)), np.stack([np.eye(size)] * K)
+    )
+    setting = Setting(np.zeros(size), np.eye(size), np.array(False), np.array(False))
+    density = partial(lkj_density, loc=0.0, loc_scale=2.0, scale_shape=2.0, scale_scale=0.5, correlation_shape=2.0)
+    text = (
+        jax.jit(jax.vmap(density, in_axes=(0, None, None)))
+        .lower(jax.tree.map(lambda leaf: leaf[None], parameters), ALL, setting)
+        .as_text()
+    )
+    assert "getrf" not in text
+    found = density(parameters, ALL, setting)
+    of_scales = stats.invgamma.logpdf(1.0, 2.0, scale=0.5) * size - log_normaliser(size, 2.0)
+    of_locs = stats.norm.logpdf(0.0, scale=2.0) * size
+    np.testing.assert_allclose(found, K * (of_scales + of_locs), rtol=1e-10)

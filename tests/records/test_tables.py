@@ -400,3 +400,9 @@ def test_an_index_that_leads_out_of_a_feather_file_is_refused(tmp_path):
 def test_a_nan_that_signals_is_a_missing_value(tmp_path):
     np.save(tmp_path / "a.npy", np.array([0x7F800001, 0x3F800000, 0x40000000], np.uint32).view(np.float32))
     assert read(tmp_path / "a.npy", missing="drop").data.tolist() == [1.0, 2.0]
+
+
+def test_what_holds_no_data_is_not_proposed(tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM scratch")
+    with pytest.raises(InputError, match="Paths are relative to the current folder"):
+        read(tmp_path / "nofile.csv")
