@@ -3,9 +3,11 @@
 Anything else is a bug and ends in a traceback.
 """
 
+import contextlib
 import difflib
 import errno
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 MOST_CHARACTERS = 400
@@ -51,6 +53,29 @@ REPORTED = "already reported"
 def is_full_disk(error: object) -> TypeGuard[OSError]:
     """Whether a write failed because a disk is full, a quota is exceeded or a file is too large."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Let an interrupt stay one where a library that was interrupted fails at its own clean-up, as OmegaConf does.
+
+    Belongs inside each `except Exception` that goes on after an error or tells it as another.
+
+    Raises:
+        KeyboardInterrupt: an error was raised while an interrupt was on its way out.
+    """
+    handled = sys.exception()
+    try:
+        yield
+    except (InputError, RunFailed):
+        raise
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and behind is not handled:
+            if isinstance(behind, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            behind = behind.__cause__ or behind.__context__
+        raise
 
 
 def nearest(name: str, candidates: Iterable[str]) -> list[str]:

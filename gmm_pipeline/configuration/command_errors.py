@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from gmm_pipeline import program
 from gmm_pipeline.configuration import advice
 from gmm_pipeline.configuration.checks import for_nothing, missing_value, unknown_key
-from gmm_pipeline.errors import REPORTED, InputError, RunFailed, is_full_disk, nearest
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heeding_interrupts, is_full_disk, nearest
 from gmm_pipeline.records.formats import has_data_suffix
 from gmm_pipeline.records.overrides import hydra_override
 
@@ -31,7 +31,8 @@ def report_mistakes(command: str) -> Iterator[None]:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises rather than prints
     try:
-        yield
+        with heeding_interrupts():
+            yield
     except KeyboardInterrupt:
         # A thread that still computes is waited for; another interrupt meanwhile would abort the process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from gmm_pipeline.errors import InputError, RunFailed, is_full_disk
+from gmm_pipeline.errors import InputError, RunFailed, heeding_interrupts, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.computing import Outcome
@@ -199,7 +199,8 @@ class BatchLauncher:
             if content is None or outcome is None or outcome.job is None or outcome.answer is None:
                 raise failed(content, reason)
             try:
-                return sweep_run.save_fitted(content, overrides, outcome.job, outcome.answer, record, began, about)
+                with heeding_interrupts():
+                    return sweep_run.save_fitted(content, overrides, outcome.job, outcome.answer, record, began, about)
             except RunFailed:
                 raise
             except Exception as error:
@@ -217,7 +218,8 @@ class BatchLauncher:
                 returned = _returned(run, ran.status, ran._return_value)
             else:
                 try:
-                    job = self._composer.compose(self._master, run.overrides)
+                    with heeding_interrupts():
+                        job = self._composer.compose(self._master, run.overrides)
                 except Exception as error:
                     of_run = run.mistake if outcome is None else outcome.error
                     returned = _returned(run, JobStatus.FAILED, failed(None, of_run or error))

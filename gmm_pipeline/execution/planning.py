@@ -22,6 +22,7 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.config import FitConfig
+from gmm_pipeline.errors import heeding_interrupts
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
@@ -159,7 +160,7 @@ def _gaps_of(dataset: Dataset) -> list[str]:
 def _look_at(overrides: tuple[str, ...], compose: Compose, reader: Reader, amend: Amend | None) -> Run:
     digest = hashlib.sha256(json.dumps(overrides).encode()).hexdigest()
     try:
-        with compose(overrides) as cfg:
+        with heeding_interrupts(), compose(overrides) as cfg:
             asked = reader.read(cfg)
             content = asked.content
             if MISSING in json.dumps(content):

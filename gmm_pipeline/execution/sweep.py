@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.recovery import worst_errors
 from gmm_pipeline.analysis.sweep_answers import compared
-from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.errors import InputError, RunFailed, heeding_interrupts
 from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.code_state import why_unknown
@@ -220,16 +220,17 @@ class Sweep:
         pictures: list[Path] = []
         try:
             if figures.formats:
-                pictures = draw_sweep(
-                    self.folder,
-                    self.manifest,
-                    runs,
-                    objective=self.manifest.objective,
-                    formats=figures.formats,
-                    paper=Paper(figures.size, figures.font_size, figures.style),
-                    dpi=figures.dpi,
-                    errors=worst_errors(runs),
-                )
+                with heeding_interrupts():
+                    pictures = draw_sweep(
+                        self.folder,
+                        self.manifest,
+                        runs,
+                        objective=self.manifest.objective,
+                        formats=figures.formats,
+                        paper=Paper(figures.size, figures.font_size, figures.style),
+                        dpi=figures.dpi,
+                        errors=worst_errors(runs),
+                    )
         except Exception as error:
             self.note("ERROR the pictures failed", *"".join(traceback.format_exception(error)).splitlines())
             return [], f"A picture of the sweep failed: {type(error).__name__}: {error}."

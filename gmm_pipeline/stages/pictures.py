@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from gmm_pipeline.errors import heeding_interrupts
 from gmm_pipeline.records import artifacts, reading
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.animate import render
@@ -34,10 +35,10 @@ def picture(cfg: DictConfig, record: Path, timings: Timings) -> str:
         timings: of the run; the time of drawing is added.
     """
     try:
-        with timings.section("figures"):
+        with heeding_interrupts(), timings.section("figures"):
             if cfg.figures.formats:
                 _draw(cfg.figures, record)
-        with timings.section("animation"):
+        with heeding_interrupts(), timings.section("animation"):
             if cfg.animation.formats:
                 render(cfg.animation, reading.read(record), record / artifacts.ANIMATION)
     except Exception as error:

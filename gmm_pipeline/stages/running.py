@@ -16,7 +16,7 @@ from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.config import FitConfig
-from gmm_pipeline.errors import REPORTED, InputError, RunFailed
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heeding_interrupts
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweeps import MANIFEST
@@ -47,7 +47,8 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
         if hydra.output_subdir is not None or OmegaConf.get_type(cfg) is FitConfig:
             _refuse_to_replace(directory)
         remove = _remove_unfinished
-        return run(cfg, started=started)
+        with heeding_interrupts():
+            return run(cfg, started=started)
     except KeyboardInterrupt:
         remove(directory, hydra.output_subdir, hydra.job.name)
         raise
@@ -119,7 +120,8 @@ def drawing(kept: str) -> Iterator[None]:
         RunFailed: it could not be drawn.
     """
     try:
-        yield
+        with heeding_interrupts():
+            yield
     except (InputError, OSError):
         raise
     except Exception as error:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Cli, Quick
 
+from gmm_pipeline.errors import RunFailed, heeding_interrupts
+
 QUIET = ("tracking=none", "figures=none", "animation=none")
 SMALL = ("search=none", "data.n_draws=600", "steps=40")
 
@@ -138,11 +140,35 @@ def test_an_interrupted_run_leaves_a_whole_record_or_none(late, tmp_path, compil
         finally:
             running.kill()
         _, stderr = running.communicate()
-    assert running.returncode == 130
+    assert running.returncode == 130, stderr
     assert stderr.endswith("interrupted\n")
     assert len(records(tmp_path)) == late
     if not late:
         assert not list((tmp_path / "outputs" / "fit").iterdir())
+
+
+def fail_when_interrupted() -> None:
+    try:
+        raise KeyboardInterrupt
+    finally:
+        # What OmegaConf does where an interrupt lands in its copying.
+        None._invalidate_flags_cache()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_an_interrupt_stays_one_where_a_library_fails_at_its_own_clean_up():
+    with pytest.raises(KeyboardInterrupt), heeding_interrupts():
+        fail_when_interrupted()
+
+
+@pytest.mark.parametrize("error", [RunFailed("no"), OSError("full"), KeyError("bug")])
+def test_what_is_raised_while_a_handled_interrupt_is_tidied_up_after_is_no_interrupt(error):
+    with pytest.raises(type(error)) as raised:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            with heeding_interrupts():
+                raise error from None
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(
