@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 class Family(NamedTuple):
     """What a component is."""
 
+    made_by: tuple[Callable[..., Any], tuple[Any, ...]]
+    """A function of a module and its arguments: how another process makes the same family, functions and all."""
     name: str
     n_columns: int
     """d, or 0 where a datum is a number."""
@@ -71,3 +73,6 @@ class Family(NamedTuple):
     """job -> data that a component needs."""
     merges: Callable[..., Any]
     """parameters -> mixtures with one component fewer."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.made_by

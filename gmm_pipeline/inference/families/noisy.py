@@ -35,6 +35,7 @@ def with_noise(family: Family) -> Family:
         family: of the other components.
     """
     return family._replace(
+        made_by=(with_noise, (family,)),
         name=f"{family.name} with noise",
         em_step=partial(_em_step, family),
         gradient_norm=partial(_gradient_norm, family),

@@ -171,7 +171,12 @@ def _merges(parameters: Parameters) -> list[Parameters]:
     return [merged(ordered, left, left + 1) for left in range(ordered.component_mus.shape[-1] - 1)]
 
 
+def _normal() -> Family:
+    return NORMAL
+
+
 NORMAL = Family(
+    made_by=(_normal, ()),
     name="normal",
     n_columns=0,
     cost=1,

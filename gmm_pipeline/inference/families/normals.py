@@ -36,7 +36,6 @@ FEWEST_OF_TWO = 2.5
 """The value of `fewest_data` for which a component needs half a datum more than makes its likelihood bounded."""
 
 
-@functools.cache
 def normals(n_columns: int, kind: Kind, *, incomplete: bool = False, factors: int = 0) -> Family:
     """The family of normals of several columns.
 
@@ -46,13 +45,19 @@ def normals(n_columns: int, kind: Kind, *, incomplete: bool = False, factors: in
         incomplete: whether values are missing, as NaN in the data.
         factors: q, with `Kind.FACTOR`.
     """
+    return _normals(n_columns, kind, incomplete, factors if kind is Kind.FACTOR else 0)
+
+
+@functools.cache
+def _normals(n_columns: int, kind: Kind, incomplete: bool, factors: int) -> Family:
     if kind is Kind.FACTOR:
-        return _with_factors(normals(n_columns, Kind.DIAGONAL, incomplete=incomplete), factors)
+        return _with_factors(_normals(n_columns, Kind.DIAGONAL, incomplete, 0), incomplete, factors)
     by_column = kind in (Kind.SPHERICAL, Kind.DIAGONAL)
     n_features = 2 * n_columns if by_column else n_columns * (n_columns + 3) // 2
     if incomplete and not by_column:
         n_features = n_columns**3
     return Family(
+        made_by=(_normals, (n_columns, kind, incomplete, factors)),
         name=f"{kind.value} normal" + " of incomplete data" * incomplete,
         n_columns=n_columns,
         cost=max(1, n_features // 2),
@@ -83,9 +88,10 @@ def normals(n_columns: int, kind: Kind, *, incomplete: bool = False, factors: in
     )
 
 
-def _with_factors(diagonal: Family, factors: int) -> Family:
+def _with_factors(diagonal: Family, incomplete: bool, factors: int) -> Family:
     """The family of factor analysers, which are normals with diagonal covariances but for their factors."""
     return diagonal._replace(
+        made_by=(_normals, (diagonal.n_columns, Kind.FACTOR, incomplete, factors)),
         name=f"normal of {factors} factors",
         cost=diagonal.n_columns * (2 + factors) // 2,
         zeros=partial(_zeros_with_factors, diagonal, factors=factors),
