@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import errno
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeGuard
 
 MOST_CHARACTERS = 400
@@ -31,6 +31,14 @@ class InputError(ValueError):
         self.came = came
         self.remedy = remedy
         super().__init__(_in_one_line(f"{where}: expected {expected}, but got {came}. {remedy}"))
+
+    def __reduce__(self) -> tuple[Callable[..., "InputError"], tuple[str, ...]]:
+        return _again, (self.where, self.expected, self.came, self.remedy)
+
+
+def _again(where: str, expected: str, came: str, remedy: str) -> InputError:
+    """The error in another process, which takes it over from here."""
+    return InputError(where, expected=expected, came=came, remedy=remedy)
 
 
 def _shortened(text: str, most: int = MOST_CHARACTERS) -> str:

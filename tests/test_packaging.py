@@ -62,10 +62,10 @@ from gmm_pipeline.configuration import command_help, config
 from gmm_pipeline.execution.plugins import register_plugins
 
 class BatchLauncher:
-    def __init__(self, workers): self.workers = workers
+    def __init__(self, plan_only=None): self.plan_only = plan_only
     def setup(self, *, hydra_context, task_function, config): self.name = config.hydra.job.name
     def launch(self, job_overrides, initial_job_idx):
-        print(self.name, self.workers, initial_job_idx, [list(overrides) for overrides in job_overrides])
+        print(self.name, self.plan_only, initial_job_idx, [list(overrides) for overrides in job_overrides])
         return []
 
 sys.modules["gmm_pipeline.execution.launcher"] = types.ModuleType("launcher")
@@ -107,9 +107,9 @@ def program_path(request, tmp_path, installed):
 
 def test_hydra_finds_the_launcher_and_its_settings(program_path, tmp_path):
     shown = with_launcher("--cfg", "hydra", "-p", "hydra.launcher", path=program_path, cwd=tmp_path)
-    assert "_target_: hydra_plugins.gmm_batch_launcher.GmmBatchLauncher\nworkers: null\n" in shown
-    swept = with_launcher("seed=1,2", "hydra.launcher.workers=3", "--multirun", path=program_path, cwd=tmp_path)
-    assert swept == "fit 3 0 [['seed=1'], ['seed=2']]\n"
+    assert "_target_: hydra_plugins.gmm_batch_launcher.GmmBatchLauncher\n" in shown
+    swept = with_launcher("seed=1,2", "+hydra.launcher.plan_only=true", "--multirun", path=program_path, cwd=tmp_path)
+    assert swept == "fit True 0 [['seed=1'], ['seed=2']]\n"
 
 
 def test_the_wheel_leaves_the_plug_ins_namespace_open(installed):

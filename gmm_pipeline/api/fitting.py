@@ -74,7 +74,7 @@ def _fitted(content: dict[str, Any], progress: bool) -> tuple[Job, Answer]:
     for doubt in note_data(job):
         warnings.warn(doubt, stacklevel=3)
     with bar("fitting", "steps") if progress else contextlib.nullcontext() as advance:
-        (computed,) = compute([job], advance)
+        (computed,) = compute([job], content["execution"], advance)
     found = answer(job, computed)
     if found.diverged:
         warnings.warn(f"The fit diverged: {divergence(job)}. Its numbers are not a result.", stacklevel=3)

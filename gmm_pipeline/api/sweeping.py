@@ -22,12 +22,11 @@ from gmm_pipeline.api.sweeps import FailedRun, Sweep
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution import computing, planning
 from gmm_pipeline.execution.composition import SweepComposer
-from gmm_pipeline.execution.computing import Outcome
+from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.execution.launcher import BASIC_SWEEPER
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep_run import as_read
-from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records.sweeps import SweepRun
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import note_data
@@ -176,15 +175,15 @@ def _computed(planned: Plan, records: Records | None, progress: bool) -> dict[in
     """The outcome of each run that can be fitted, by its number; each is recorded as soon as it is there."""
     outcomes: dict[int, Outcome] = {}
     total, timings = sum(len(group.runs) for group in planned.groups), Timings(time.perf_counter())
-    with _bar("fitting", progress) as advance, contextlib.nullcontext() if records is None else records.of(planned):
-        for group in planned.groups:
-            with contextlib.closing(computing.of_group(group, default_workers(), timings)) as computed:
-                for run, outcome, began in computed:
-                    outcomes[run.number] = outcome
-                    if records is not None:
-                        records.save(run, outcome, began)
-                    if advance is not None:
-                        advance(len(outcomes), total)
+    recording = contextlib.nullcontext() if records is None else records.of(planned)
+    computed = contextlib.closing(computing.of_plan(planned, timings))
+    with _bar("fitting", progress) as advance, recording, computed as each:
+        for _, run, outcome, began in each:
+            outcomes[run.number] = outcome
+            if records is not None:
+                records.save(run, outcome, began)
+            if advance is not None:
+                advance(len(outcomes), total)
     return outcomes
 
 

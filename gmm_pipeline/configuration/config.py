@@ -38,6 +38,7 @@ from gmm_pipeline.configuration.limits import (
     MOST_REPEATS,
     MOST_ROWS,
     MOST_STEPS,
+    MOST_WORKERS,
     PICTURE_FORMATS,
     PICTURE_STYLES,
     PICTURED_RUNS,
@@ -70,6 +71,14 @@ class Scales(Enum):
 
     free = "free"
     equal = "equal"
+
+
+class ExecutionKind(Enum):
+    """What computes the batches of a sweep."""
+
+    threads = "threads"
+    processes = "processes"
+    ray = "ray"
 
 
 class NoiseKind(Enum):
@@ -238,6 +247,15 @@ class SearchConfig:
 
 
 @dataclass
+class ExecutionConfig:
+    """Keys of the group `execution`; their meanings stand in its YAML."""
+
+    kind: ExecutionKind = MISSING
+    workers: int | None = limited(Whole(1, MOST_WORKERS))
+    address: str | None = MISSING
+
+
+@dataclass
 class PluginsConfig:
     """Whose functions a config may name."""
 
@@ -303,6 +321,7 @@ class FitConfig:
         "log-likelihood is always float64"
     )
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
+    execution: ExecutionConfig = key("what computes the runs of a sweep: threads, processes or ray; threads of a fit")
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none logs nowhere")
@@ -420,8 +439,8 @@ class UiConfig:
 
 OF_DEVICES = ("JAX_PLATFORMS", "JAX_PLATFORM_NAME")
 """Environment variables that choose JAX's devices; the second is the older one."""
-COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep", "plugins")
-"""Keys that a command never takes from a file: where it writes to, where it tracks, and whose code it runs."""
+COMMANDS_OWN = ("config", "tracking", "outputs_dir", "output", "compilation_cache", "sweep", "plugins", "execution")
+"""Keys that a command never takes from a file: where it writes, tracks and computes, and whose code it runs."""
 PICTURES = ("figures", "animation")
 """Groups of pictures, which name no function."""
 OF_FILE = "of_file"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MOST_STEPS = 10**9
+MOST_WORKERS = 10_000
 MOST_REPEATS = 10**5
 MOST_COMPONENTS = 10_000
 MOST_FACTORS = 1000

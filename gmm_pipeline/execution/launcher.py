@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gmm_pipeline.errors import InputError, RunFailed, heeding_interrupts, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
-from gmm_pipeline.execution.computing import Outcome
+from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.execution.job_files import Asked
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
@@ -86,12 +86,10 @@ class BatchLauncher:
     """The launcher to which `hydra_plugins.gmm_batch_launcher` delegates.
 
     Args:
-        workers: threads that compute; None for one per core on a CPU, and one per device elsewhere.
         plan_only: print what would be done, and do nothing.
     """
 
-    def __init__(self, workers: int | None = None, plan_only: bool = False):
-        self._workers = workers
+    def __init__(self, plan_only: bool = False):
         self._plan_only = plan_only
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -174,16 +172,14 @@ class BatchLauncher:
         returns = {run.number: self._save(sweep, run, None, datetime.now(UTC)) for run in planned.mistaken}
         total = sum(len(group.runs) for group in planned.groups)
         saved = 0
-        with terminal.progress_bar("fitting", "runs") as progress:
-            for number, group in enumerate(planned.groups, 1):
-                name = f"fitting, program {number} of {len(planned.groups)}" if len(planned.groups) > 1 else "fitting"
-                found = computing.of_group(group, self._workers or default_workers(), sweep.timings)
-                with contextlib.closing(found) as computed:
-                    for run, outcome, began in computed:
-                        with sweep.timings.section("records"):
-                            returns[run.number] = self._save(sweep, run, outcome, began)
-                        saved += 1
-                        progress(saved, total, name)
+        found = computing.of_plan(planned, sweep.timings)
+        with terminal.progress_bar("fitting", "runs") as progress, contextlib.closing(found) as computed:
+            for number, run, outcome, began in computed:
+                with sweep.timings.section("records"):
+                    returns[run.number] = self._save(sweep, run, outcome, began)
+                saved += 1
+                program = f", program {number} of {len(planned.groups)}" if len(planned.groups) > 1 else ""
+                progress(saved, total, f"fitting{program}")
         return returns
 
     def _save(self, sweep: Sweep, run: Run, outcome: Outcome | None, began: datetime) -> JobReturn:
@@ -278,7 +274,7 @@ class BatchLauncher:
         with terminal.progress_bar("planning", "runs") as progress:
             planned = planning.plan(job_overrides, self._in_place, folder, earlier, progress)
         planning.refuse_if_all_are_wrong(planned)
-        plan_report.print_plan(planned, self._workers or default_workers())
+        plan_report.print_plan(planned, planned.execution.get("workers") or default_workers())
         if not self._knows_all_runs():
             terminal.say("these runs are launched first; the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results cannot continue without them

@@ -10,7 +10,7 @@ sets, these are loaded when a run is planned and again when it is computed, sinc
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.config import FitConfig
-from gmm_pipeline.errors import heeding_interrupts
+from gmm_pipeline.errors import InputError, heeding_interrupts
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of
 from gmm_pipeline.inference.batching import group as group_by_program
@@ -85,6 +85,8 @@ class Plan(NamedTuple):
     """The groups that are left to compute."""
     gaps: list[str]
     """One sentence for each data set that lacks rows of its file."""
+    execution: dict[str, Any]
+    """What computes them: the keys of the group `execution`, which all runs share."""
 
     @property
     def runs(self) -> list[Run]:
@@ -118,8 +120,12 @@ def plan(
     numbers = {run.digest: run.number for run in earlier}
     found: dict[str, Run] = {}
     jobs, datasets, gaps, reader = [], set(), {}, Reader()
+    execution: dict[str, Any] = {}
     for seen, overrides in enumerate(job_overrides, 1):
         run = _look_at(tuple(overrides), compose, reader, amend)
+        execution = execution or run.content.get("execution", {})
+        if run.content and run.content["execution"] != execution:
+            run = run._replace(job=None, asked=None, mistake=_elsewhere(execution, run.content["execution"]))
         if run.job is not None:
             datasets.add(id(run.job.dataset))
             gaps |= dict.fromkeys([*taken_columns(run.job.dataset), *_gaps_of(run.job.dataset)])
@@ -131,7 +137,17 @@ def plan(
         jobs.append(found[run.digest])
         if progress is not None:
             progress(seen, len(job_overrides))
-    return Plan(jobs, _groups(list(found.values())), list(gaps))
+    return Plan(jobs, _groups(list(found.values())), list(gaps), execution)
+
+
+def _elsewhere(execution: Mapping[str, Any], own: Mapping[str, Any]) -> InputError:
+    """The mistake of a run that asks for another executor than the runs before it."""
+    return InputError(
+        "execution",
+        expected=f"one for all runs of a sweep, {execution} as in the first",
+        came=str(own),
+        remedy="Start another sweep; what computes a run does not change its result.",
+    )
 
 
 def refuse_if_all_are_wrong(planned: Plan) -> None:

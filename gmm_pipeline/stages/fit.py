@@ -21,6 +21,7 @@ from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
+from gmm_pipeline.configuration.config import ExecutionKind
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.covariances import FACTOR
@@ -55,14 +56,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def compute(jobs: list[Job], progress: Progress | None = None) -> list[Estimate]:
-    """Fit jobs, with as many threads for their starts as the machine has cores.
+def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | None = None) -> list[Estimate]:
+    """Fit jobs, by default with as many threads for their searches and starts as the machine has cores.
 
     Args:
         jobs: what is fitted.
+        execution: the keys of the group `execution`.
         progress: called with the steps done and the steps in all; None for no progress.
+
+    Raises:
+        InputError: processes or a cluster are asked for, which compute the runs of a sweep.
     """
-    return estimate(jobs, progress, default_workers())
+    if execution["kind"] != ExecutionKind.threads.name:
+        raise InputError(
+            "execution",
+            expected="threads for a single fit",
+            came=str(execution["kind"]),
+            remedy="Leave it out, or run a sweep: fit --multirun, whose runs these compute.",
+        )
+    return estimate(jobs, progress, execution["workers"] or default_workers())
 
 
 class Done(NamedTuple):
@@ -123,7 +135,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     if pictured and cfg.figures.formats:
         import_beside()
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
-        (computed,) = compute([job], progress)
+        (computed,) = compute([job], content["execution"], progress)
     with timings.section("evaluate"):
         result = answer(job, computed)
     try:

@@ -1,29 +1,40 @@
 """Batches in threads: one trace, outcomes in order, one bad run alone, and an end when it is wanted."""
 
 import os
+import pickle
+import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from conftest import IN_A_HURRY
 from test_composition import Sweep, hydra_state
 
+from gmm_pipeline import extras
 from gmm_pipeline.analysis import estimates
 from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.analysis.estimates import Job
-from gmm_pipeline.execution import computing, planning
+from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.execution import computing, executors, planning
+from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.calls import Progress
+from gmm_pipeline.inference.families.noisy import with_noise
+from gmm_pipeline.inference.families.normal import NORMAL
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import priors
+from gmm_pipeline.model.covariances import Kind
 
 __all__ = ["hydra_state"]
 
 SMALL = (f"plugins.allow=[{__name__}]", "search=none", "data.n_draws=90", "steps=20", "compilation_cache=null")
+SETTINGS = {"threefry_partitionable": True, "precision": "auto", "compilation_cache": None}
 # By the number of components; that of a fit is padded, that of the evaluation after it is the run's own.
 TRACES: dict[str, Counter[int]] = {"alone": Counter(), "sweep": Counter()}
 
@@ -35,6 +46,12 @@ def counted_alone(parameters, active):
 
 def counted_in_a_sweep(parameters, active):
     TRACES["sweep"][len(active)] += 1
+    return priors.flat(parameters, active)
+
+
+def crashing_elsewhere(parameters, active):
+    if os.environ.get("DRIVER_OF_THE_TEST") != str(os.getpid()):
+        os.kill(os.getpid(), signal.SIGKILL)
     return priors.flat(parameters, active)
 
 
@@ -57,6 +74,13 @@ def in_slices(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
         yield jobs[first : first + size]
 
 
+def compute(
+    batches: Iterable[executors.Batch], workers: int, kind: str = "threads"
+) -> Generator[list[Outcome], None, None]:
+    with executors.opened({"kind": kind, "workers": workers, "address": None}) as executor:
+        yield from computing.compute(batches, SETTINGS, executor)
+
+
 def prior(function: Callable) -> str:
     return f"prior={{_target_: {function.__module__}.{function.__name__}}}"
 
@@ -64,7 +88,7 @@ def prior(function: Callable) -> str:
 def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
     (alone,) = loaded([["~prior", f"+{prior(counted_alone)}", "n_components=5"]])
     TRACES["alone"].clear()
-    list(computing.compute([[alone]], 1))
+    list(compute([[alone]], 1))
     jobs = loaded(
         [
             ["~prior", f"+{prior(counted_in_a_sweep)}", f"n_components={components}", f"optimizer.learning_rate={rate}"]
@@ -74,7 +98,7 @@ def test_a_sweep_over_components_and_rates_is_traced_once(loaded):
     )
     assert len(jobs) == 20
     TRACES["sweep"].clear()
-    outcomes = [one for batch in computing.compute(in_slices(jobs, 3), 2) for one in batch]
+    outcomes = [one for batch in compute(in_slices(jobs, 3), 2) for one in batch]
     fitted = [len(one.answer.fitted.locs) for one in outcomes if one.answer is not None]
     assert fitted == [components for components in range(1, 6) for _ in range(4)]
     # A fit is padded to 5 components, the curvature of its prior to 8.
@@ -99,7 +123,7 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
         return fit_all(batch, progress, workers, **others)
 
     monkeypatch.setattr(estimates, "fit_all", slow_at_first)
-    batches = list(computing.compute(in_slices(jobs, 2), 2))
+    batches = list(compute(in_slices(jobs, 2), 2))
     assert [len(batch) for batch in batches] == [2, 2, 2, 2, 1]
     for job, outcome in zip(jobs, (one for batch in batches for one in batch), strict=True):
         assert outcome.job is job
@@ -113,7 +137,7 @@ def test_outcomes_come_in_order_and_are_those_of_a_fit_alone(loaded, monkeypatch
 def test_a_run_that_could_not_be_loaded_costs_its_own_result_alone(loaded):
     jobs = loaded([["seed=0"], ["seed=1"]])
     gone = FileNotFoundError("it was there a moment ago")
-    (first, second) = computing.compute([[gone], [jobs[0], gone, jobs[1]]], 2)
+    (first, second) = compute([[gone], [jobs[0], gone, jobs[1]]], 2)
     outcomes = [*first, *second]
     assert [one.job for one in outcomes] == [None, jobs[0], None, jobs[1]]
     assert [one.error for one in outcomes] == [gone, None, gone, None]
@@ -130,7 +154,7 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
         return fit_all(batch, *arguments, **others)
 
     monkeypatch.setattr(estimates, "fit_all", picky)
-    (first, second) = computing.compute([jobs[:2], jobs[2:]], 2)
+    (first, second) = compute([jobs[:2], jobs[2:]], 2)
     outcomes = [*first, *second]
     assert [one.job for one in outcomes] == jobs
     assert [one.answer is None for one in outcomes] == [False, False, False, True, False]
@@ -139,6 +163,72 @@ def test_a_run_that_raises_costs_its_own_result_alone(loaded, monkeypatch):
         assert one.job is not None
         assert one.answer is not None
         assert one.answer.metrics == answer(one.job, *estimates.estimate([one.job])).metrics
+
+
+@pytest.mark.parametrize("kind", ["processes", "ray"])
+def test_other_processes_give_the_same_bits_and_a_crash_costs_one_run(loaded, monkeypatch, kind):
+    library = {"processes": "loky", "ray": "ray"}[kind]
+    if not extras.is_installed(library):
+        pytest.skip(f"{library} is not installed")
+    monkeypatch.setenv("XLA_FLAGS", IN_A_HURRY)  # as this process has read them
+    monkeypatch.setenv("DRIVER_OF_THE_TEST", str(os.getpid()))
+    jobs = loaded([[f"seed={seed}"] for seed in range(3)])
+    (deadly,) = loaded([["~prior", f"+{prior(crashing_elsewhere)}"]])
+    gone = FileNotFoundError("it was there a moment ago")
+    good, (crashed, absent) = compute([jobs, [deadly, gone]], 1, kind)
+    assert [outcome.job for outcome in good] == jobs
+    for job, outcome in zip(jobs, good, strict=True):
+        assert outcome.error is None
+        alone = answer(job, *estimates.estimate([job]))
+        assert jax.tree.structure(outcome.answer) == jax.tree.structure(alone)
+        for ours, other in zip(*map(jax.tree.leaves, (outcome.answer, alone)), strict=True):
+            np.testing.assert_array_equal(ours, other)
+    assert crashed.answer is None
+    assert "its worker died each time" in str(crashed.error)
+    assert absent.error is gone
+
+
+def test_a_batch_arrives_as_it_was_sent(loaded):
+    (job,) = loaded([["seed=3"]])
+    data, weights = np.zeros(2**17, np.float32), np.ones(2**17, np.float32)
+    large = job._replace(fit=job.fit._replace(data=data, sample_weights=weights))
+    arrays: list[np.ndarray] = []
+    blob = executors._pickled([large, large], arrays)
+    assert list(map(id, arrays)) == [id(data), id(weights)]
+    assert len(blob) < 2**17
+    for there in executors._Unpickler(blob, arrays).load():
+        assert there.fit.plan == job.fit.plan
+        assert there.fit.data is data
+
+
+@pytest.mark.parametrize("family", [NORMAL, normals(3, Kind.FACTOR, factors=2), with_noise(normals(2, Kind.FULL))])
+def test_a_family_is_the_same_one_after_a_journey(family):
+    assert pickle.loads(pickle.dumps(family)) is family  # noqa: S301
+
+
+def test_an_error_arrives_with_its_words_and_where_it_was_raised():
+    mistake = InputError("data.path", expected="a file", came="none", remedy="Name one.")
+    arrived = pickle.loads(pickle.dumps(mistake))  # noqa: S301
+    assert str(executors._portable(mistake)) == str(arrived) == str(mistake)
+    try:
+        raise KeyError("a bug")
+    except KeyError as error:
+        found = executors._portable(error)
+    assert type(found) is KeyError
+    assert "test_computing.py" in found.__notes__[0]
+
+    class UnknownError(Exception):
+        """Of a class that no other process can import."""
+
+    found = executors._portable(UnknownError("said"))
+    assert type(found) is RunFailed
+    assert "UnknownError: said" in str(found)
+
+
+def test_a_worker_that_differs_is_refused(loaded):
+    jobs = loaded([["seed=0"]])
+    with pytest.raises(InputError, match="execution: expected workers with the code, the libraries"):
+        executors._come_back(jobs, lambda: pickle.dumps((("other code", "other CPU"), [])), ())
 
 
 def test_only_a_few_batches_are_loaded_ahead(loaded):
@@ -151,7 +241,7 @@ def test_only_a_few_batches_are_loaded_ahead(loaded):
             taken += 1
             yield batch
 
-    computed = computing.compute(counting(), 1)
+    computed = compute(counting(), 1)
     for received, _ in enumerate(computed, 1):
         assert taken <= received + 1 + computing.AHEAD
     assert taken == 20
@@ -173,7 +263,7 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
             threading.Event().wait(0.01)
 
     monkeypatch.setattr(estimates, "fit_all", endless_but_the_first)
-    computed = computing.compute(in_slices(jobs, 1), 2)
+    computed = compute(in_slices(jobs, 1), 2)
     (outcome,) = next(computed)
     assert outcome.answer is not None
     computed.close()

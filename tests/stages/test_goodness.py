@@ -30,7 +30,7 @@ def fitted(tmp_path):
             cfg = compose("fit", [*asked, "n_components=1", "restarts=1", *overrides])
             content = resolved(cfg)
         job = loading.load_resolved(content)
-        return record_of_fit(content, job, answer(job, *fit.compute([job])))
+        return record_of_fit(content, job, answer(job, *fit.compute([job], content["execution"])))
 
     return run
 
