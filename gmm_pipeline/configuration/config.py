@@ -240,6 +240,7 @@ class SearchConfig:
     screening: int = limited(Whole(1, MOST_EFFORT))
     margin: float = limited(Real(0.0))
     finalists: int = limited(Whole(1, MOST_EFFORT))
+    work: float = limited(Real(1.0))
     places: int = limited(Whole(1, MOST_EFFORT))
     narrowest: float = limited(Real(LEAST_SHARE, 1.0))
     moves: SearchMovesConfig = field(default_factory=SearchMovesConfig)

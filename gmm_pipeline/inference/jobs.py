@@ -86,12 +86,24 @@ class SearchPlan(NamedTuple):
     """A fit of a selection that is more nats behind the best one is not searched with all rounds."""
     finalists: int
     """Distinct mixtures, from all searches together, that are improved on all data."""
+    work: float
+    """Data × components × their cost up to which a search has all its mixtures at a time."""
     places: int
     """Candidate places that are compared when a component is inserted."""
     narrowest: float
     """Least scale of an inserted component, as a share of the data's standard deviation."""
     moves: Moves
     starts: FirstMixtures
+
+    def affordable(self, work: float | int) -> "SearchPlan":
+        """A search with fewer mixtures at a time, at least a quarter, where evaluating one takes more than `work`.
+
+        Args:
+            work: of evaluating a mixture: data × components × their cost.
+        """
+        share = min(1.0, max(self.work / max(work, 1.0), 0.25))
+        mixtures, kept = max(2, round(share * self.mixtures)), max(1, round(share * self.kept))
+        return self._replace(mixtures=mixtures, kept=min(kept, mixtures - 1)) if share < 1.0 else self
 
     @property
     def short(self) -> "SearchPlan":

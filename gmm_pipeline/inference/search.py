@@ -114,7 +114,7 @@ def search(
         heed: called between rounds; what it raises ends the search.
     """
     n_searches = jobs[0].restarts if len(jobs) < jobs[0].restarts else 1
-    searches = [_searching(*problems, plan, n_searches) for problems in _problems(jobs, plan)]
+    searches = [_searching(*problem, n_searches) for problem in _problems(jobs, plan)]
     return in_step(searches, workers, heed)
 
 
@@ -138,7 +138,7 @@ def seeded(
     """
     problems = _problems(jobs, plan)
     with_seeds = [number for number, some in enumerate(seeds) if some]
-    better = in_step([_seeded(*problems[one], plan, found[one], seeds[one]) for one in with_seeds], workers)
+    better = in_step([_seeded(*problems[one], found[one], seeds[one]) for one in with_seeds], workers)
     ends = dict(zip(with_seeds, better, strict=True))
     return [ends.get(number, one) for number, one in enumerate(found)]
 
@@ -155,7 +155,7 @@ def derived(
         workers: threads that compute.
     """
     problems = _problems(jobs, plan)
-    return in_step([_deriving(*one, plan, some) for one, some in zip(problems, seeds, strict=True)], workers)
+    return in_step([_deriving(*one, some) for one, some in zip(problems, seeds, strict=True)], workers)
 
 
 def _deriving(small: Problem, whole: Problem, plan: SearchPlan, seeds: Sequence[AnyParameters]) -> Search:
@@ -203,8 +203,8 @@ def _seeded(
     return found._replace(optima=tuple(optima), n_agreeing=agreeing)
 
 
-def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, Problem]]:
-    """For each fit the condensed data that its searches see, and all of its data."""
+def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, Problem, SearchPlan]]:
+    """For each fit the condensed data that its searches see, all of its data, and a search that it can afford."""
     first = jobs[0]
     family = first.plan.family
     spread = family.spread_of(first)
@@ -212,8 +212,10 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
-        small = Problem(points[0], points[1], job, spread, job.restarts * plan.mixtures)
-        found.append((small, small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)))
+        own = plan.affordable(len(points[0]) * job.plan.n_components * family.cost)
+        small = Problem(points[0], points[1], job, spread, job.restarts * own.mixtures)
+        whole = small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)
+        found.append((small, whole, own))
     return found
 
 

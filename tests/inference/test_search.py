@@ -32,6 +32,7 @@ SEARCH = SearchPlan(
     screening=4,
     margin=10.0,
     finalists=4,
+    work=1e5,
     places=4,
     narrowest=0.02,
     moves=Moves(0.35, 0.2, 0.15, 0.15, 0.15),
@@ -273,7 +274,7 @@ def test_fits_of_a_selection_share_calls(monkeypatch):
 
 def test_more_mixtures_than_a_call_takes_are_improved_in_several():
     chosen = job()
-    small, _ = search._problems([chosen], SEARCH)[0]
+    small, *_ = search._problems([chosen], SEARCH)[0]
     locs = np.random.default_rng(0).normal(size=(2 * small.width + 3, 3)).astype(np.float32)
     mixtures = Parameters(np.zeros_like(locs), locs, np.zeros_like(locs))
 
@@ -326,3 +327,11 @@ def test_shares_of_moves_come_out_whole(n, shares):
 def test_the_words_of_a_key_are_those_of_jax():
     for seed in (0, 1, 2**31, 2**32 - 1):
         np.testing.assert_array_equal(key_of(seed), jax.random.PRNGKey(seed))
+
+
+@pytest.mark.parametrize(
+    ("work", "mixtures", "kept"), [(10.0, 16, 4), (1e5, 16, 4), (2e5, 8, 2), (4e5, 4, 1), (1e9, 4, 1)]
+)
+def test_a_search_of_expensive_passes_has_fewer_mixtures_at_a_time(work, mixtures, kept):
+    own = SEARCH.affordable(work)
+    assert own == SEARCH._replace(mixtures=mixtures, kept=kept)
