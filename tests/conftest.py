@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import pytest
+from command_server import keep_configs
 from hypothesis import settings
 
 from gmm_pipeline.configuration import command_help, config
@@ -46,6 +47,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # catches (n,) − (n, 1
 
 config.register()
 command_help.register()
+keep_configs()
+
+gc.set_threshold(50_000, 20, 20)  # imports and tracing make many objects, of which few are garbage
 
 
 # One process runs a whole file, whose tests share fixtures. These come first, so that none is left alone with one.
@@ -62,7 +66,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # what was imported stays
-    gc.set_threshold(50_000, 20, 20)  # tracing makes many objects, of which few are garbage
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
