@@ -1,9 +1,9 @@
 """A process that has imported what commands import, and runs each command in a child that it forks.
 
 Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. The
-arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, the files of
-`conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that a
-command sets itself is set before the fork, and no thread is started.
+arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, the files
+of `conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that
+a command sets itself is set before the fork, and no thread is started.
 """
 
 import copy

@@ -15,6 +15,7 @@ from command_server import keep_configs
 from hypothesis import settings
 
 from gmm_pipeline.configuration import command_help, config
+from gmm_pipeline.inference import calls, lowered, search_passes
 from gmm_pipeline.records import compiled
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,26 @@ def _jax_settings_put_back() -> Iterator[None]:
 # What a command in this process, or a fixture of a file, sets of JAX's global state is not there for the next one.
 after_each_test = pytest.fixture(autouse=True)(_jax_settings_put_back)
 after_each_file = pytest.fixture(scope="module", autouse=True)(_jax_settings_put_back)
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled() -> Iterator[None]:
+    """Programs of fits as little optimised as all else here, which flags do not make them: for files whose fits take
+    longer to compile than to run, and whose bits are not compared with those of a command.
+    """
+    made = lowered._program
+
+    def hurried(function: Callable[..., Any], static: str, options: dict[str, Any] | None) -> Callable[..., Any]:
+        return made(function, static, {**(options or {}), "xla_backend_optimization_level": 0})
+
+    caches = (calls._run, search_passes.compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowered, "_program", hurried)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope="session")
