@@ -1,11 +1,12 @@
 """A process that has imported what commands import, and runs each command in a child that it forks.
 
 Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. The
-arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, and the
-tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that a command sets
-itself is set before the fork, and no thread is started.
+arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, the files
+of `conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that
+a command sets itself is set before the fork, and no thread is started.
 """
 
+import copy
 import importlib
 import json
 import os
@@ -15,11 +16,14 @@ import sys
 import time
 import traceback
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import grammar_parser
 
 from gmm_pipeline import __main__ as program
@@ -43,6 +47,21 @@ def warm_parsers() -> None:
         for line in path.read_text(encoding="utf-8").splitlines():
             if "${" in line and not line.startswith("#"):
                 grammar_parser.parse(line.partition(": ")[2].strip("\"'"))
+
+
+def keep_configs() -> None:
+    """Read the program's own YAMLs once, which is a third of composing a config; each composition gets copies."""
+    Plugins.instance()  # registers sources
+    files: Any = SourcesRegistry.instance().resolve("file")
+    own, load = files("own", f"file://{config_directory()}"), files.load_config
+    names = [path.relative_to(config_directory()).as_posix() for path in config_directory().rglob("*.yaml")]
+    kept = {name: load(own, name) for name in names}
+
+    def load_config(source: Any, config_path: str) -> ConfigResult:
+        found = kept.get(source._normalize_file_name(config_path)) if source.path == own.path else None
+        return replace(copy.deepcopy(found), provider=source.provider) if found else load(source, config_path)
+
+    files.load_config = load_config
 
 
 def make_stores_from(empty: Path) -> None:
@@ -102,7 +121,7 @@ def serve() -> None:
 if __name__ == "__main__":
     for module in NEEDED:
         importlib.import_module(module)
-    Plugins.instance()
     warm_parsers()
+    keep_configs()
     make_stores_from(Path(sys.argv[1]))
     serve()

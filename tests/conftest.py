@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import pytest
+from command_server import keep_configs
 from hypothesis import settings
 
 from gmm_pipeline.configuration import command_help, config
+from gmm_pipeline.inference import calls, lowered, search_passes
 from gmm_pipeline.records import compiled
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +48,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # catches (n,) − (n, 1
 
 config.register()
 command_help.register()
+keep_configs()
+
+gc.set_threshold(50_000, 20, 20)  # imports and tracing make many objects, of which few are garbage
 
 
 # One process runs a whole file, whose tests share fixtures. These come first, so that none is left alone with one.
@@ -62,7 +67,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # what was imported stays
-    gc.set_threshold(50_000, 20, 20)  # tracing makes many objects, of which few are garbage
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -80,6 +84,26 @@ def _jax_settings_put_back() -> Iterator[None]:
 # What a command in this process, or a fixture of a file, sets of JAX's global state is not there for the next one.
 after_each_test = pytest.fixture(autouse=True)(_jax_settings_put_back)
 after_each_file = pytest.fixture(scope="module", autouse=True)(_jax_settings_put_back)
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled() -> Iterator[None]:
+    """Programs of fits as little optimised as all else here, which flags do not make them: for files whose fits take
+    longer to compile than to run, and whose bits are not compared with those of a command.
+    """
+    made = lowered._program
+
+    def hurried(function: Callable[..., Any], static: str, options: dict[str, Any] | None) -> Callable[..., Any]:
+        return made(function, static, {**(options or {}), "xla_backend_optimization_level": 0})
+
+    caches = (calls._run, search_passes.compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowered, "_program", hurried)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from gmm_pipeline.inference import batching, em, fits
 from gmm_pipeline.inference.scaling import IDENTITY, Units, scaling_of, to_fit_units
 from gmm_pipeline.model import inits
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 VARIOUS = plugin(
     inits.various, quantile=0.375, kmeans=0.375, jitter=0.5, overlap=2.0, smallest_scale=0.01, narrowest=0.05
 )

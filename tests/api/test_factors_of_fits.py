@@ -12,6 +12,8 @@ from sklearn.metrics import adjusted_rand_score
 import gmm_pipeline as gmm
 from gmm_pipeline.sklearn import GaussianMixture
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 RANDOM = np.random.default_rng(2)
 N, D, Q, K = 300, 8, 2, 2
 LABELS = np.repeat([0, 1], [180, 120])

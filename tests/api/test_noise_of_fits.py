@@ -16,6 +16,8 @@ from sklearn.metrics import adjusted_rand_score
 import gmm_pipeline as gmm
 from gmm_pipeline.analysis import goodness
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 CONCENTRATION = 2.0
 STEP = 1e-4
 RANDOM = np.random.default_rng(11)

@@ -1,6 +1,6 @@
 """Every YAML of `conf/` is found by globbing and goes through what a fit asks of it, so a new one is tested at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache, partial, reduce
 from itertools import cycle
@@ -23,7 +23,6 @@ from gmm_pipeline.configuration.config import SCHEMAS, Precision
 from gmm_pipeline.configuration.limits import PICTURE_FORMATS
 from gmm_pipeline.configuration.targets import build_plugin
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.inference import calls, lowered
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.tracing import Shape, prior_density, varying
 from gmm_pipeline.model.mixture import Parameters
@@ -129,20 +128,6 @@ TURNS = [
 def test_every_prior_has_a_turn():
     assert {optimizer for optimizer, _ in TURNS} == set(options("optimizer"))
     assert {prior for _, prior in TURNS} == set(options("prior"))
-
-
-@pytest.fixture
-def quickly_compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Programs of fits as little optimised as all else here: with 80 data, they take longer to compile than to run."""
-    made = lowered._program
-
-    def hurried(function: Callable[..., Any], static: str, options: dict[str, Any] | None) -> Callable[..., Any]:
-        return made(function, static, {**(options or {}), "xla_backend_optimization_level": 0})
-
-    monkeypatch.setattr(lowered, "_program", hurried)
-    calls._run.cache_clear()
-    yield
-    calls._run.cache_clear()
 
 
 @pytest.mark.usefixtures("own_data", "quickly_compiled")
