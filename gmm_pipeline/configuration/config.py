@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 
 from gmm_pipeline import environment
 from gmm_pipeline.configuration.limits import (
+    EXECUTORS,
     LARGEST_FONT,
     LARGEST_PORT,
     LEAST_DPI,
@@ -71,14 +72,6 @@ class Scales(Enum):
 
     free = "free"
     equal = "equal"
-
-
-class ExecutionKind(Enum):
-    """What computes the batches of a sweep."""
-
-    threads = "threads"
-    processes = "processes"
-    ray = "ray"
 
 
 class NoiseKind(Enum):
@@ -251,7 +244,7 @@ class SearchConfig:
 class ExecutionConfig:
     """Keys of the group `execution`; their meanings stand in its YAML."""
 
-    kind: ExecutionKind = MISSING
+    kind: str = limited(OneOf(EXECUTORS))
     workers: int | None = limited(Whole(1, MOST_WORKERS))
     address: str | None = MISSING
 

@@ -33,6 +33,8 @@ PICTURE_FORMATS = {"figures": ("png", "svg", "pdf"), "animation": ("gif", "mp4",
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
 PICTURE_STYLES = ("default", "none")
 PICTURED_RUNS = ("best", "all", "none")
+THREADS, PROCESSES, RAY = EXECUTORS = ("threads", "processes", "ray")
+"""What computes the runs of a sweep."""
 LARGEST_WHOLE = 2**63 - 1
 """Larger whole numbers have no type in an array."""
 DEEPEST_LIST = 6

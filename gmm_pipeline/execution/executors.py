@@ -31,6 +31,7 @@ import numpy as np
 from gmm_pipeline import extras
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job, estimate
+from gmm_pipeline.configuration.limits import PROCESSES, RAY
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.stages.loading import code_digest, configure_jax
@@ -91,10 +92,10 @@ def opened(execution: Mapping[str, Any]) -> Iterator[Executor]:
         InputError: its library is not installed, or there is no such cluster.
     """
     kind, workers = execution["kind"], execution["workers"]
-    if kind == "ray":
+    if kind == RAY:
         executor = _Ray(workers, execution["address"])
     else:
-        executor = (_Processes if kind == "processes" else _Threads)(workers or default_workers())
+        executor = (_Processes if kind == PROCESSES else _Threads)(workers or default_workers())
     try:
         yield executor
     finally:

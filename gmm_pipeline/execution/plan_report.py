@@ -119,7 +119,7 @@ def print_plan(planned: Plan, workers: int) -> None:
         terminal.show(terminal.plan_table(list(rows(planned, workers))))
         terminal.say("", *(f"several programs, since they differ in {line}" for line in why_split(planned.groups)))
         seconds = seconds_of(planned.groups, workers)
-        terminal.say(f"about {seconds:,.0f} s with {workers} threads, on a machine like the one used for the estimates")
+        terminal.say(f"about {seconds:,.0f} s with {workers} workers, on a machine like the one used for the estimates")
     for run in planned.mistaken[:MOST_SHOWN]:
         terminal.say(f"{' '.join(run.overrides)}: {'' if run.mistake is None else reason_of(run.mistake)}")
 

@@ -21,7 +21,7 @@ from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
-from gmm_pipeline.configuration.config import ExecutionKind
+from gmm_pipeline.configuration.limits import THREADS
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.covariances import FACTOR
@@ -67,7 +67,7 @@ def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | 
     Raises:
         InputError: processes or a cluster are asked for, which compute the runs of a sweep.
     """
-    if execution["kind"] != ExecutionKind.threads.name:
+    if execution["kind"] != THREADS:
         raise InputError(
             "execution",
             expected="threads for a single fit",
