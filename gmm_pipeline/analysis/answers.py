@@ -268,7 +268,9 @@ def _asymptotic(
     if isinstance(fitted, MultivariateMixture):
         return _of_several_columns(job, estimate, fitted, order)
     units = job.units_of(estimate.fit)
-    peak = peak_of(estimate.fit, estimate.result, standardised)._replace(sample_weights=job.dataset.counts)
+    peak = peak_of(estimate.fit, estimate.result, standardised)._replace(
+        sample_weights=job.dataset.counts, robust=job.dataset.is_robust
+    )
     seen = uncertainty(peak)
     errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level)), seen.of_noise
@@ -295,6 +297,7 @@ def _of_several_columns(
         degenerate=degenerate,
         log_noise=log_noise,
         analysis=analysis_of(parameters) if fit.factors else None,
+        robust=dataset.is_robust,
     )
     return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level)), of_noise
 

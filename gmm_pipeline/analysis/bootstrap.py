@@ -36,7 +36,7 @@ class BootstrapIntervals(NamedTuple):
     """Replicates that diverged or degenerated."""
 
 
-def replicates(job: FitJob, result: FitResult, n: int, key: Key) -> list[FitJob]:
+def replicates(job: FitJob, result: FitResult, n: int, key: Key, *, of_rows: bool = False) -> list[FitJob]:
     """The same run on n resampled data sets, each started once, at the fit.
 
     Args:
@@ -44,10 +44,12 @@ def replicates(job: FitJob, result: FitResult, n: int, key: Key) -> list[FitJob]
         result: its fit.
         n: how many.
         key: replicate b draws with `fold_in(key, b)`, and so does not depend on their number.
+        of_rows: whether rows are drawn, with their weights, rather than what the weights count.
     """
+    draw = resampled_rows if of_rows else resampled
     return [
         job._replace(
-            sample_weights=resampled(jax.random.fold_in(key, number), job.sample_weights),
+            sample_weights=draw(jax.random.fold_in(key, number), job.sample_weights),
             begin=result.parameters,
             restarts=1,
         )
@@ -73,6 +75,21 @@ def resampled(key: Key, sample_weights: Float[np.ndarray, " n"]) -> Float[np.nda
     generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     drawn[support] = generator.multinomial(n_draws, weights[support] / total)
     return (drawn * (total / n_draws)).astype(sample_weights.dtype)
+
+
+def resampled_rows(key: Key, sample_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Sample weights of as many rows as there are, drawn with replacement, each with its weight, scaled to the sum.
+
+    Where weights say how much a row is to be trusted, the rows are what was sampled, and their weights with them. So
+    the replicates vary as the errors of the sandwich do.
+
+    Args:
+        key: of this data set.
+        sample_weights: c.
+    """
+    weights = np.asarray(sample_weights, np.float64)
+    drawn = weights * resampled(key, (weights > 0.0).astype(np.float64))
+    return (drawn * (weights.sum() / drawn.sum())).astype(sample_weights.dtype)
 
 
 def sound(replicate: FitResult, result: FitResult) -> bool:

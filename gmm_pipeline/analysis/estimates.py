@@ -271,7 +271,8 @@ def _test_in_sequence(
 def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) -> Resampled | None:
     if not job.asked.bootstrap or result.diverged:
         return None
-    found = fit_replicates(bootstrap.replicates(fit, result, job.asked.bootstrap, _key(job, REPLICATES)))
+    n, key, of_rows = job.asked.bootstrap, _key(job, REPLICATES), job.dataset.is_robust
+    found = fit_replicates(bootstrap.replicates(fit, result, n, key, of_rows=of_rows))
     scaling = job.units_of(fit).scaling
     mixtures = [bootstrap.natural(one, result, scaling, noise=fit.noise is not None) for one in found]
     fitted = natural_of(to_user_units(result.parameters, scaling), noise=fit.noise is not None)

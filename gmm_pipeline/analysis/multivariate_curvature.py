@@ -63,6 +63,8 @@ class MultivariateCurvature(NamedTuple):
     """The components whose weights move."""
     origin: Origin
     zero: AnyFree
+    squares: Float[np.ndarray, "free free"] | None = None
+    """Squared gradients Σ c² s sᵀ of the data in these directions, if they were asked for."""
 
     def mixture_at(self, step: Float[np.ndarray, " P"]) -> MultivariateMixture:
         """The mixture of the model that is a step away from the fit."""
@@ -97,6 +99,7 @@ def multivariate_curvature(
     degenerate: Iterable[int] = (),
     log_noise: float | None = None,
     analysis: Analysis | None = None,
+    robust: bool = False,
 ) -> MultivariateCurvature | None:
     """Curvature of the log posterior in the free numbers of a covariance model; None if it is not defined.
 
@@ -109,6 +112,7 @@ def multivariate_curvature(
         degenerate: components whose loc and covariance are held fixed.
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
         analysis: the factors of the mixture, where the model is one of factors.
+        robust: whether squared gradients are computed too.
     """
     sound = np.setdiff1d(np.arange(len(mixture.weights)), list(degenerate))
     if not len(sound) or not is_finite(mixture) or not definite_or_identity(mixture.covariances)[1].all():
@@ -138,7 +142,11 @@ def multivariate_curvature(
     shares, eigenvectors = np.linalg.eigh(unit[:, None] * information * unit)
     directions = np.zeros((slopes.shape[-1], len(free)))
     directions[free] = unit[:, None] * eigenvectors
-    return MultivariateCurvature(shares, directions, reported, counted, origin, zero)
+    squares = None
+    if robust:
+        gradients = flat_slopes @ (unit[:, None] * eigenvectors)
+        squares = gradients.T @ feature_sums(origin, np.asarray(data, np.float64), counts**2)[2] @ gradients
+    return MultivariateCurvature(shares, directions, reported, counted, origin, zero, squares)
 
 
 def _origin_of(mixture: MultivariateMixture, model: str) -> Origin:

@@ -4,7 +4,7 @@ As in one column the covariance of the estimates is the inverse of the observed 
 1982), here in the free numbers of the covariance model (`multivariate_curvature.py`). The price: models with
 orientations of their own have no errors where two axes of a component are equally long.
 
-Sample weights are counts, as in `uncertainty`.
+Sample weights count, or have errors of the sandwich, as in `uncertainty`.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.analysis.factor_curvature import Analysis
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
-from gmm_pipeline.analysis.uncertainty import LEAST_SHARE
+from gmm_pipeline.analysis.uncertainty import LEAST_SHARE, sandwich
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
 
 
@@ -41,11 +41,13 @@ def errors_with_noise(
     degenerate: Iterable[int] = (),
     log_noise: float | None = None,
     analysis: Analysis | None = None,
+    robust: bool = False,
 ) -> tuple[MultivariateErrors, float]:
-    """Standard errors of all numbers reported, and of the weight of the noise: √diag(J I⁻¹ Jᵀ), by the delta method.
+    """Standard errors of all numbers reported, and of the weight of the noise: √diag(J C Jᵀ), by the delta method.
 
-    I is the observed information of the free numbers, J the Jacobian of what is reported. NaN where the curvature is
-    not that of a strict local maximum, and for the loc and covariance of a degenerate component, which are held fixed.
+    C is I⁻¹, or the sandwich I⁻¹ (Σ c² s sᵀ) I⁻¹ with the gradients s of the data. I is the observed information of the
+    free numbers, J the Jacobian of what is reported. NaN where the curvature is not that of a strict local maximum, and
+    for the loc and covariance of a degenerate component, which are held fixed.
 
     Args:
         mixture: the fit, in units in which the model holds: those of the user, whichever the fit's are.
@@ -56,6 +58,7 @@ def errors_with_noise(
         degenerate: components on the boundary.
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
         analysis: the factors of the mixture, where the model is one of factors.
+        robust: whether errors are those of the sandwich.
     """
     n_components, n_columns = mixture.locs.shape
     sound = np.setdiff1d(np.arange(n_components), list(degenerate))
@@ -68,12 +71,16 @@ def errors_with_noise(
         degenerate=degenerate,
         log_noise=log_noise,
         analysis=analysis,
+        robust=robust,
     )
     if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
         unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))
         return MultivariateErrors(*unknown), np.nan
     moved = found.reported @ found.directions
-    of_all = np.sqrt(np.sum(moved**2 / found.shares, axis=1))
+    variances = np.sum(moved**2 / found.shares, axis=1)
+    if found.squares is not None:
+        variances = sandwich(moved / found.shares, found.squares)
+    of_all = np.sqrt(variances)
     counts = float(np.sum(sample_weights)) * (1.0 - float(mixture.weights.sum()))
     of_noise = np.nan if log_noise is None or counts < 1.0 else float(of_all[-1])
     errors = _split(of_all[:-1] if log_noise is not None else of_all, n_components, n_columns)

@@ -7,8 +7,9 @@ data of products of r_j, r_j z_j and r_j z_j², which one pass in blocks collect
 compiled, which saves 0.7 s per shape, and a million observations take a few megabytes instead of hundreds. The price:
 the formula is written out, and tests hold it to autodiff. The prior's part, for any plug-in, is autodiff of K numbers.
 
-Sample weights are counts: a datum with weight 2 is worth two data, and errors shrink accordingly. Weights that express
-the reliability of a datum give the same estimates, but these errors do not apply.
+Counts are frequencies: a datum that counts twice is worth two data, and errors shrink accordingly. Where sample weights
+say how much a datum is to be trusted, the variance of the weighted gradient is not the information, and the covariance
+is the sandwich I⁻¹ (Σ c² s sᵀ) I⁻¹ with the gradients s of the data (Huber 1967; White 1982; for weights Binder 1983).
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,8 @@ class Peak(NamedTuple):
     """Components at the scale floor or with too few data, whose loc and scale are held fixed."""
     noise: float | None = None
     """Log density of the noise; None without noise."""
+    robust: bool = False
+    """Whether errors are those of the sandwich."""
 
 
 def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Peak:
@@ -104,7 +107,7 @@ class Curvature(NamedTuple):
 
 @np.errstate(all="ignore")
 def uncertainty(peak: Peak) -> Uncertainty:
-    """Standard errors of weights, locs and scales: √diag(J I⁻¹ Jᵀ), by the delta method.
+    """Standard errors of weights, locs and scales: √diag(J C Jᵀ), by the delta method, with C = I⁻¹ or the sandwich.
 
     I is the observed information of the free parameters, J the Jacobian of weights, locs and scales. At a stationary
     point the result does not depend on the parameterisation. Nothing is raised for a failed fit: for a diverged one, a
@@ -125,7 +128,12 @@ def uncertainty(peak: Peak) -> Uncertainty:
     fitted = _weighed(parameters, peak.noise)
     # Along the free directions Σ_j w_j δ_j = 0, where the derivative of softmax is w itself.
     jacobian = np.concatenate([fitted.weights, np.ones_like(fitted.locs), fitted.scales])
-    variances = np.sum((jacobian[:, None] * found.directions) ** 2 / found.shares, axis=1)
+    moved = jacobian[:, None] * found.directions
+    variances = np.sum(moved**2 / found.shares, axis=1)
+    if peak.robust:
+        counts = np.asarray(peak.sample_weights, np.float64)
+        squares = squared_gradients(parameters, np.asarray(peak.data), counts, peak.noise)
+        variances = sandwich(moved / found.shares, found.directions.T @ squares @ found.directions)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
     counted = _with_weight(fitted.weights, peak.sample_weights, sound)
     # If no weight can vary, no data determine them: their errors are unknown rather than 0.
@@ -216,14 +224,9 @@ def information(
         In the order of `Parameters`, P = 3 K; singular along a constant added to all log weights.
     """
     weights = _weighed(parameters, noise).weights
-    n_components = len(weights)
-    in_parts = partial(_sums, parameters, data, sample_weights, noise, n_components)
-    parts = list(in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()))
-    moments, products = (reduce(np.add, some) for some in zip(*parts, strict=True))
-    inverse_scales = np.exp(-np.append(parameters.log_component_scales, np.zeros(int(noise is not None))))
-    zero, one = np.zeros((n_components, n_components)), np.eye(n_components)
-    # ∂/∂log w_j of a complete datum is 1 less a constant, ∂/∂μ_j is z/σ_j, ∂/∂log σ_j is z² − 1.
-    scores = np.block([[one, zero, zero], [zero, np.diag(inverse_scales), zero], [-one, zero, one]])
+    moments, products = _all_sums(parameters, data, sample_weights, noise)
+    inverse_scales, scores = _scores(parameters, noise)
+    zero = np.zeros((len(weights), len(weights)))
     squared_scores = np.block([[np.diag(moments[a + b]) for b in range(3)] for a in range(3)])
     mixed = np.diag(2.0 * moments[1] * inverse_scales)
     complete = np.block(
@@ -234,6 +237,59 @@ def information(
         ]
     )
     return complete, scores @ (squared_scores - products) @ scores.T
+
+
+def squared_gradients(
+    parameters: Parameters,
+    data: Float[np.ndarray, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    noise: float | None = None,
+) -> Float[np.ndarray, "P P"]:
+    """Σ c² s sᵀ of the gradients s of the log density of each datum, as far as the sum of all weights stays one.
+
+    Args:
+        parameters: the mixture, float64.
+        data: x.
+        sample_weights: c.
+        noise: log density of the noise, as for `information`.
+
+    Returns:
+        In the order of `Parameters`.
+    """
+    _, products = _all_sums(parameters, data, sample_weights**2, noise)
+    _, scores = _scores(parameters, noise)
+    return scores @ products @ scores.T
+
+
+def sandwich(moved: Float[np.ndarray, "numbers free"], squares: Float[np.ndarray, "free free"]) -> np.ndarray:
+    """Variances diag(A B Aᵀ) of numbers with the robust covariance, in the principal directions of a curvature.
+
+    Args:
+        moved: A, how the numbers move along each direction, over its eigenvalue.
+        squares: B, the squared gradients Σ c² s sᵀ in these directions.
+    """
+    return np.maximum(np.einsum("pi,ij,pj->p", moved, squares, moved), 0.0)
+
+
+def _scores(parameters: Parameters, noise: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """1/σ, and the gradient of a complete datum as a matrix on (1, z, z²) of its component.
+
+    ∂/∂log w_j of a complete datum is 1 less a constant, ∂/∂μ_j is z/σ_j, ∂/∂log σ_j is z² − 1.
+    """
+    inverse_scales = np.exp(-np.append(parameters.log_component_scales, np.zeros(int(noise is not None))))
+    zero, one = np.zeros((len(inverse_scales),) * 2), np.eye(len(inverse_scales))
+    return inverse_scales, np.block([[one, zero, zero], [zero, np.diag(inverse_scales), zero], [-one, zero, one]])
+
+
+def _all_sums(
+    parameters: Parameters, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], noise: float | None
+) -> tuple[Float[np.ndarray, "5 K"], Float[np.ndarray, "P P"]]:
+    """Those of `_sums`, over all data."""
+    n_components = len(parameters.component_mus) + (noise is not None)
+    in_parts = partial(_sums, parameters, data, counts, noise, n_components)
+    parts = list(in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()))
+    moments, products = (reduce(np.add, some) for some in zip(*parts, strict=True))
+    return moments, products
 
 
 def _sums(

@@ -24,6 +24,7 @@ def fit(
     data: Any,
     *,
     sample_weight: Any = None,
+    weights_are: str | None = None,
     overrides: Sequence[str] = (),
     config_dir: str | Path | None = None,
     record: str | Path | bool | None = None,
@@ -39,7 +40,9 @@ def fit(
         data: [n] numbers, or [n, d] of d columns: an array, lists, a Series, a data frame of pandas or Polars, an Arrow
             table, or anything with `__arrow_c_stream__`, `__dataframe__` or `__array__`. Also what `simulate` drew,
             the path of a file, or the name of a generating spec in `conf/data`, such as `two_modes`.
-        sample_weight: how often each datum counts, [n]; None for once each.
+        sample_weight: [n], not negative; None for one each.
+        weights_are: what `sample_weight` means: `counts`, how often each datum counts; `shares`, relative frequencies;
+            `precision`, how much each is to be trusted. None for what the config says, counts.
         overrides: in the command line's grammar, such as `optimizer.learning_rate=0.05`.
         config_dir: folder with YAML files of your own, as for `--config-dir`.
         record: folder for the record that the command would leave, with its pictures (`figures="none"` and
@@ -55,7 +58,7 @@ def fit(
     """
     started, lines = time.perf_counter(), [*overrides_of(keys), *listed(overrides)]
     with settings_of_jax_kept():
-        passed = given(data, sample_weight, lines)
+        passed = given(data, sample_weight, lines, weights_are)
         content = composed([*passed.overrides, *lines], config_dir)
         for doubt in passed.unread(content):
             warnings.warn(doubt, stacklevel=2)

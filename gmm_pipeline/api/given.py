@@ -13,15 +13,25 @@ from gmm_pipeline.records.columns import MOST_NAMED
 from gmm_pipeline.records.files import whole_file
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.passed import NAME, hold, table_of
+from gmm_pipeline.records.sample_weights import KEY, MEANINGS, SHARES
 from gmm_pipeline.records.tables import PassedTable
 
 FROM_PYTHON = "gmm_pipeline.records.passed.from_python"
-OF_TABLE = ("column", "columns", "weights_column", "missing", "missing_codes", "truth", "name", "unit")
+OF_TABLE = ("column", "columns", "weights_column", "weights_are", "missing", "missing_codes", "truth", "name", "unit")
 """Keys of `data=file` that a table in memory has too."""
 DATA = "data.parquet"
 """A table that was passed, beside its record, so that it can be fitted again."""
 CHOOSES, CHANGES = re.compile(r"\+{0,2}data="), re.compile(r"[+~]{0,2}data[=.@]")
 """Begin an override that chooses data, and one that chooses or changes them."""
+
+
+class _Weights(NamedTuple):
+    """Of data that are passed."""
+
+    column: str | None
+    """In which they are; None for those of the config."""
+    meaning: str | None
+    """None for that of the config."""
 
 
 class Given(NamedTuple):
@@ -54,17 +64,20 @@ class Given(NamedTuple):
         return [f"Columns that hold no numbers are not used: {few}."]
 
 
-def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
+def given(data: Any, sample_weight: Any, overrides: Sequence[str], weights_are: str | None = None) -> Given:
     """What was passed, as data of a config.
 
     Args:
         data: a table, data that were simulated, the path of a file, or the name of a generating spec.
         sample_weight: how often each datum counts, [n]; None for once each.
         overrides: of the fit.
+        weights_are: what `sample_weight` means; None for what the config says.
 
     Raises:
         InputError: they cannot be used.
     """
+    if weights_are is not None:
+        _check_meaning(weights_are, sample_weight, overrides)
     refuse_other(overrides, CHANGES if isinstance(data, Simulated) else CHOOSES)
     if isinstance(data, list | tuple) and any(isinstance(one, str | Path | Simulated) for one in data):
         remedy = "Pass one at a time: results of different data cannot be compared."
@@ -82,20 +95,35 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str]) -> Given:
         chosen = _of_name(data)
         return Given(chosen, lambda content: content, lambda content, _: (content, chosen))
     table, weights_column = table_of(data, sample_weight)
+    weights = _Weights(weights_column, weights_are)
     digest, held = hold(table)
 
     def amend(content: dict[str, Any]) -> dict[str, Any]:
-        node = _keys_of_table(content["data"], held, weights_column)
+        node = _keys_of_table(content["data"], held, weights)
         return {**content, "data": {"_target_": FROM_PYTHON, "digest": digest, **node}}
 
     def store(content: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
         of_file = content["data"]
-        node = {**of_file, **_keys_of_table(of_file, held, weights_column), "path": str(folder / DATA)}
+        node = {**of_file, **_keys_of_table(of_file, held, weights), "path": str(folder / DATA)}
         _write(folder / DATA, held)
         changed = {key: value for key, value in node.items() if value != of_file[key]}
         return {**content, "data": node}, ["data=file", *overrides_of({"data": changed})]
 
     return Given(["data=file", "data.path=passed"], amend, store, held)
+
+
+def _check_meaning(weights_are: str, sample_weight: Any, overrides: Sequence[str]) -> None:
+    """Refuse a meaning of weights that are not passed, and one that an override contradicts."""
+    said = next((line for line in overrides if line.lstrip("+").startswith(f"{KEY}=")), None)
+    if weights_are not in MEANINGS or sample_weight is None or said is not None:
+        raise InputError(
+            "weights_are",
+            expected=f"one of {', '.join(MEANINGS)}, for weights that are passed as sample_weight",
+            came=repr(weights_are) + (f" and {said}" if said else "" if sample_weight is not None else " without them"),
+            remedy="Pass sample_weight, and say once what it means."
+            if weights_are in MEANINGS
+            else f"For example weights_are={SHARES!r}.",
+        )
 
 
 def _write(file: Path, table: PassedTable) -> None:
@@ -138,10 +166,12 @@ def _of_name(data: str | Path) -> list[str]:
     return ["data=file", hydra_override("data.path", str(data))]
 
 
-def _keys_of_table(of_file: Mapping[str, Any], table: PassedTable, weights_column: str | None) -> dict[str, Any]:
+def _keys_of_table(of_file: Mapping[str, Any], table: PassedTable, weights: _Weights) -> dict[str, Any]:
     """The keys of `data=file`, for a table in memory in place of a file."""
     node = {name: of_file[name] for name in OF_TABLE}
-    if weights_column is not None:
+    if weights.meaning is not None:
+        node["weights_are"] = weights.meaning
+    if weights.column is not None:
         if node["weights_column"] is not None:
             raise InputError(
                 "sample_weight",
@@ -149,7 +179,7 @@ def _keys_of_table(of_file: Mapping[str, Any], table: PassedTable, weights_colum
                 came=f"both, and data.weights_column={node['weights_column']}",
                 remedy="Give the weights once.",
             )
-        node["weights_column"] = weights_column
+        node["weights_column"] = weights.column
     # Otherwise an array without a name would be called by the number of its column.
     if node["name"] is None and table.numbered:
         node["name"] = NAME

@@ -38,6 +38,7 @@ def sweep(
     data: Any,
     *,
     sample_weight: Any = None,
+    weights_are: str | None = None,
     overrides: Sequence[str] = (),
     config_dir: str | Path | None = None,
     record: str | Path | bool | None = None,
@@ -53,7 +54,9 @@ def sweep(
 
     Args:
         data: as for `fit`: one data set.
-        sample_weight: how often each datum counts, [n]; None for once each.
+        sample_weight: [n], not negative; None for one each.
+        weights_are: what `sample_weight` means: `counts`, how often each datum counts; `shares`, relative frequencies;
+            `precision`, how much each is to be trusted. None for what the config says, counts.
         overrides: in the command line's grammar, which sweeps too: `data.seed=range(20)`, `optimizer=adam,em`.
         config_dir: folder with YAML files of your own, as for `--config-dir`.
         record: folder for what the command would leave: the records of the runs, `sweep.csv`, the pictures of the sweep
@@ -72,7 +75,7 @@ def sweep(
     """
     lines = home.in_arguments(listed(overrides))
     with settings_of_jax_kept(), contextlib.ExitStack() as stack:
-        passed = given(data, sample_weight, lines)
+        passed = given(data, sample_weight, lines, weights_are)
         planned, objective, records = _planned(passed, keys, lines, config_dir, record, progress, stack)
         outcomes = _computed(planned, records, progress)
         jobs = [outcome.job for outcome in outcomes.values() if outcome.job is not None]

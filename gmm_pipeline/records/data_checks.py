@@ -169,7 +169,7 @@ def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> N
         InputError: their standard deviation cannot be used.
     """
     if len(data) < 2 or data.min() == data.max():
-        came = "no rows" if len(data) == 0 else f"{len(data)} rows that are all {data[0]:g}"
+        came = f"{len(data)} rows that are all {data[0]:g}" if len(data) > 1 else ("no rows", "one row")[len(data)]
         raise InputError(where, expected="at least two different values", came=came, remedy=remedy)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         variance = np.var(data)

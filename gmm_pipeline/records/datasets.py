@@ -29,13 +29,10 @@ from gmm_pipeline.records.data_checks import (
     whole,
 )
 from gmm_pipeline.records.overrides import hydra_list
+from gmm_pipeline.records.sample_weights import COUNTS, PRECISION, check_meaning, check_total, counted, doubts_about
 from gmm_pipeline.records.truth import ordered, read_truth
 
 MOST_DRAWS = 10**9
-LEAST_COUNT, LARGEST_COUNT = 2, 1e30
-"""Range of the total count: two for a scale, and no more than sums in float32 can represent."""
-
-
 MANY = 2**20
 """Data from which on counts of one are one number in memory."""
 
@@ -51,7 +48,7 @@ class Dataset(NamedTuple):
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
     """[n] of one column, [n, d] of several, NaN where a value is missing."""
     sample_weights: Float[np.ndarray, " n"] | None
-    """How often each datum counts; None for once each."""
+    """How often each datum counts, whatever the user's weights mean; None for once each."""
     truth: AnyMixture | None
     """The mixture from which they were drawn, in the order of `order_of`, if known."""
     components: Shaped[np.ndarray, " n"] | None
@@ -64,6 +61,8 @@ class Dataset(NamedTuple):
     """The row of each datum in the file, from 0, if rows without a value were left out."""
     n_rows: int | None = None
     """Of the file."""
+    weights_are: str = COUNTS
+    """What the user's weights mean, one of `sample_weights.MEANINGS`."""
 
     @property
     def column(self) -> str | None:
@@ -79,6 +78,11 @@ class Dataset(NamedTuple):
     def n_incomplete(self) -> int:
         """Rows of which some values are missing, and others not."""
         return int(np.isnan(self.data).any(axis=1).sum()) if self.data.ndim > 1 else 0
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether the weights say how much a datum is to be trusted, so that errors are those of the sandwich."""
+        return self.weights_are == PRECISION
 
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
@@ -110,6 +114,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "n_missing": dataset.n_missing,
         **({"n_incomplete": dataset.n_incomplete} if dataset.n_incomplete else {}),
         "sample_weights": dataset.sample_weights is not None,
+        **({} if dataset.sample_weights is None else {"weights_are": dataset.weights_are}),
         "digest": dataset.digest,
         "truth": None if dataset.truth is None else mixture_as_json(dataset.truth),
     }
@@ -232,6 +237,7 @@ def from_file(
     column: Text | None,
     columns: Sequence[Text],
     weights_column: Text | None,
+    weights_are: str,
     missing: str,
     missing_codes: Sequence[Text],
     header: str,
@@ -248,7 +254,8 @@ def from_file(
         path: the file; its suffix decides the format. A folder holds the Parquet parts of one table.
         column: name of the column (its number where columns have no names); None for the only numeric one, or all.
         columns: names of several columns, in place of `column`; empty for none.
-        weights_column: how often each datum counts; None for once each.
+        weights_column: the column of the sample weights; None for once each.
+        weights_are: `counts`, `shares` or `precision`.
         missing: `error` refuses columns with missing values, `drop` leaves out each row that has one, `marginalise`
             keeps rows of several columns that have some, and leaves out those that have none.
         missing_codes: what stands for a missing value besides an empty cell and NaN.
@@ -271,7 +278,7 @@ def from_file(
         missing=missing,
     )
     read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.names))
-    return as_dataset(read, name, unit, truth, source=str(file.absolute()), source_type="file")
+    return as_dataset(read, name, unit, truth, weights_are, source=str(file.absolute()), source_type="file")
 
 
 def as_dataset(
@@ -279,6 +286,7 @@ def as_dataset(
     name: Text | None,
     unit: Text | None,
     truth: Text | None,
+    weights_are: str,
     *,
     source: str,
     source_type: Literal["file", "passed"],
@@ -290,25 +298,28 @@ def as_dataset(
         name: of the data; None for that of what was read.
         unit: of the data.
         truth: JSON file with the mixture that they were drawn from; None if unknown.
+        weights_are: what the sample weights mean.
         source: where they come from.
         source_type: its kind.
 
     Raises:
-        InputError: the truth cannot be read.
+        InputError: the truth cannot be read, or the weights have no such meaning.
     """
+    check_meaning(weights_are, weighted=read.sample_weights is not None)
     return Dataset(
         name=str(name) if name is not None else read.name,
         unit=None if unit is None else str(unit),
         source=source,
         source_type=source_type,
         data=read.data,
-        sample_weights=read.sample_weights,
+        sample_weights=None if read.sample_weights is None else counted(read.sample_weights, weights_are),
         truth=None if truth is None else read_truth(Path(str(truth)), read.columns),
         components=None,
         columns=read.columns,
         all_numeric=read.all_numeric,
         rows=read.rows,
         n_rows=read.n_rows,
+        weights_are=weights_are,
     )
 
 
@@ -329,36 +340,14 @@ def check_can_be_fitted(dataset: Dataset, where: str) -> None:
         check_spread(where, counted, remedy=another)
     else:
         check_columns(where, dataset.columns, counted)
-    _check_counts(dataset)
-
-
-def _check_counts(dataset: Dataset) -> None:
-    if dataset.sample_weights is None:
-        return
-    total = float(dataset.sample_weights.sum())
-    if LEAST_COUNT <= total <= LARGEST_COUNT:
-        return
-    raise InputError(
-        "data.weights_column",
-        expected=f"sample weights that say how often a datum counts, {LEAST_COUNT} to {LARGEST_COUNT:g} in all",
-        came=f"weights whose sum is {total:g}",
-        remedy="Multiply relative frequencies, which sum to 1, by the number of observations that they are made of."
-        if total < LEAST_COUNT
-        else "Divide them by a common factor.",
-    )
+    if dataset.sample_weights is not None:
+        check_total(dataset.sample_weights, dataset.weights_are)
 
 
 def doubts_about_weights(dataset: Dataset) -> list[str]:
     """Why sample weights may not be counts, as a sentence; empty if they may be."""
     weights = dataset.sample_weights
-    if weights is None:
-        return []
-    remedy = "Sample weights are interpreted as counts; errors and criteria are wrong if they mean something else."
-    if weights.max() < 1:
-        return [f"All sample weights are below 1, as relative frequencies or densities are. {remedy}"]
-    if abs(weights.sum() - 100) < 0.5 and (weights % 1 != 0).any():
-        return [f"The sample weights sum to {weights.sum():g}, as percentages do. {remedy}"]
-    return []
+    return [] if weights is None else doubts_about(weights, dataset.weights_are)
 
 
 def why_singular(dataset: Dataset) -> str:

@@ -43,6 +43,7 @@ def from_python(
     column: Text | None,
     columns: Sequence[Text],
     weights_column: Text | None,
+    weights_are: str,
     missing: str,
     missing_codes: Sequence[Text],
     truth: Text | None,
@@ -55,7 +56,8 @@ def from_python(
         digest: of the table.
         column: name of the column; None for the only numeric one, or all.
         columns: names of several columns, in place of `column`.
-        weights_column: how often each datum counts; None for once each.
+        weights_column: the column of the sample weights; None for once each.
+        weights_are: `counts`, `shares` or `precision`.
         missing: `error`, `drop` or `marginalise`.
         missing_codes: what stands for a missing value besides null and NaN.
         truth: JSON file with the true mixture; None where it is unknown.
@@ -81,7 +83,7 @@ def from_python(
         missing=missing,
     )
     read = numbers_in(table, Path(NAME), wanted, Cells(None, tuple(map(str, missing_codes))))
-    return as_dataset(read, name, unit, truth, source="passed from Python", source_type="passed")
+    return as_dataset(read, name, unit, truth, weights_are, source="passed from Python", source_type="passed")
 
 
 def table_of(data: Any, sample_weight: Any = None) -> tuple[PassedTable, str | None]:

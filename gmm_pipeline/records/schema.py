@@ -157,6 +157,7 @@ class Data(TypedDict, total=False):
     n_missing: Count
     n_incomplete: Count
     sample_weights: bool
+    weights_are: Literal["counts", "shares", "precision"]
     digest: str
     truth: dict[str, Any] | None
 

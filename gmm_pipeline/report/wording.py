@@ -10,6 +10,7 @@ from gmm_pipeline.analysis import rounding
 from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
 from gmm_pipeline.model.vocabulary import NAMES
 from gmm_pipeline.records.reading import Record
+from gmm_pipeline.records.sample_weights import COUNTS
 
 METRICS = {
     "log_likelihood": ("log-likelihood", "nats, of all data"),
@@ -150,11 +151,21 @@ def question(run: Record) -> str:
     return f"{wanted} was fitted to {data} {under}: {tried}."
 
 
+def weighing(info: Mapping[str, Any]) -> str:
+    """The sample weights of data, by what they mean.
+
+    Args:
+        info: of the data.
+    """
+    meaning = info.get("weights_are", COUNTS)
+    return "sample weights" if meaning == COUNTS else f"sample weights that are {meaning}, scaled to numbers"
+
+
 def asked_rows(run: Record) -> list[tuple[str, str]]:
     """The config in a dozen rows; the record has all of it."""
     config, info = run.config, run.data_info
     weights = run.metrics.get("sum_of_weights")
-    size = f"{info['n_data']:,}" + (f", with sample weights that sum to {number(weights)}" if weights else "")
+    size = f"{info['n_data']:,}" + (f", with {weighing(info)} that sum to {number(weights)}" if weights else "")
     rows = [
         ("data", str(info["name"]) + (f" [{run.unit}]" if run.unit else "")),
         ("source", str(info.get("source", ""))),

@@ -23,8 +23,16 @@ from gmm_pipeline.api.results import Fit
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.natural import is_finite
 from gmm_pipeline.model.vocabulary import LARGEST_SEED
+from gmm_pipeline.records.sample_weights import COUNTS, KEY, MEANINGS, counted
 from gmm_pipeline.sklearn.parameters import DIAGONAL_OF, KEYS, cholesky_of_precisions, keys_of, rows_of, shaped
 from gmm_pipeline.sklearn.starts import Start, overrides_for, start_of
+
+
+def _counted(weights: Float[np.ndarray, " n"] | None, overrides: Sequence[str]) -> Float[np.ndarray, " n"] | None:
+    """How often each row counts, by what the overrides say that weights are."""
+    said = [line.partition("=")[2] for line in overrides if line.startswith(f"{KEY}=")]
+    meaning = said[-1] if said and said[-1] in MEANINGS else COUNTS  # others are refused by the fit
+    return None if weights is None else counted(weights, meaning)
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):
@@ -114,7 +122,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         Args:
             X: [n, d] finite numbers.
             y: not used.
-            sample_weight: how often each row counts, [n]; None for once each.
+            sample_weight: [n], how often each row counts, unless `overrides` say `data.weights_are=shares` or
+                `precision`; None for once each.
 
         Raises:
             InputError: X or a parameter cannot be used. It is a ValueError.
@@ -128,15 +137,16 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             if not counts.any():
                 remedy = "A sample weight says how often a row counts."
                 raise InputError("sample_weight", expected="some that are not zero", came="only zeros", remedy=remedy)
-        keys, start = self._keys(data, counts), self._start(data.shape[1])
         lines = list(self.overrides)
+        given, counts = counts, _counted(counts, lines)
+        keys, start = self._keys(data, counts), self._start(data.shape[1])
         if start is not None:
             others = [line for line in lines if not line.startswith(("init=", "init."))]
             lines = [*overrides_for(start, data, counts, self.n_components), *others]
         try:
             found = fit(
                 data if data.shape[1] > 1 else data[:, 0],
-                sample_weight=counts,
+                sample_weight=given,
                 overrides=lines,
                 progress=bool(self.verbose),
                 **keys,

@@ -96,6 +96,36 @@ def test_sample_weights_are_counts() -> None:
         gmm.fit(values, sample_weight=counts, overrides=["data.weights_column=1"])
 
 
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_sample_weights_of_other_meanings_have_any_sum(factor: float) -> None:
+    values, counts = np.unique(TABLE["waiting"], return_counts=True)
+    with pytest.raises(gmm.InputError, match=r"data.weights_column: .*(shares|common factor)"):
+        gmm.fit(values, sample_weight=counts * factor * 1e20 ** (factor > 1), **ALONE)
+    of_counts = gmm.fit(values, sample_weight=counts, prior="flat", **ALONE)
+    for meaning, n in (("shares", len(values)), ("precision", counts.sum() ** 2 / np.sum(counts**2))):
+        found = gmm.fit(values, sample_weight=counts * factor, weights_are=meaning, prior="flat", **ALONE)
+        np.testing.assert_allclose(found.locs, of_counts.locs, rtol=1e-6)
+        np.testing.assert_allclose(found.metrics["sum_of_weights"], n, rtol=1e-12)
+        if meaning == "precision":
+            expected = np.sqrt(np.sum((counts * (values - WAITING.mean())) ** 2)) / counts.sum()
+        else:
+            expected = WAITING.std(ddof=0) / np.sqrt(n)
+        np.testing.assert_allclose(found.standard_errors.locs, [expected], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"weights_are": "shares"},
+        {"weights_are": "frequencies", "sample_weight": [1.0, 2.0, 1.0]},
+        {"weights_are": "shares", "sample_weight": [1.0, 2.0, 1.0], "overrides": ["data.weights_are=counts"]},
+    ],
+)
+def test_what_weights_are_is_said_once_and_of_weights(keys) -> None:
+    with pytest.raises(gmm.InputError, match="weights_are: expected one of counts, shares, precision"):
+        gmm.fit([1.0, 2.0, 4.0], **keys)
+
+
 def test_data_keep_their_name_beside_weights() -> None:
     named = gmm.fit(pd.Series([1.0, 2.0, 4.0, 8.0], name="waiting"), sample_weight=[5, 5, 5, 5], **ALONE)
     assert repr(named).startswith("waiting: 4 observations")
