@@ -18,7 +18,7 @@ from gmm_pipeline.inference.restarts import degenerate_components, log_posterior
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.covariances import Kind, kind_of
 from gmm_pipeline.model.multivariate import parameters_of
-from gmm_pipeline.model.natural import MultivariateMixture, taken
+from gmm_pipeline.model.natural import MultivariateMixture, is_finite, taken
 from gmm_pipeline.model.noise import with_odds
 
 NEAR = 1.0
@@ -99,9 +99,9 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
 
     def height(step: Float[np.ndarray, " P"]) -> float:
         weights, locs, covariances = found.mixture_at(step)
-        if not weights.min() > 0.0:
-            return -math.inf
         mixture = MultivariateMixture(weights, locs / stretch, covariances / np.outer(stretch, stretch))
+        if not weights.min() > 0.0 or not is_finite(mixture):
+            return -math.inf
         point = parameters_of(mixture, kind) if analysis is None else found.parameters_at(step)
         if job.noise is not None:
             point = with_odds(point, np.log(weights.sum()) - np.log1p(-weights.sum()))

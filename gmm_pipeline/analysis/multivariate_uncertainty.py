@@ -77,10 +77,14 @@ def errors_with_noise(
         unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))
         return MultivariateErrors(*unknown), np.nan
     moved = found.reported @ found.directions
+    # In units, powers of two, in which the squares of covariances are in range.
+    size = np.maximum(np.abs(moved).max(axis=1, initial=0.0, keepdims=True), np.finfo(np.float64).tiny)
+    size = np.exp2(np.floor(np.log2(size)))
+    moved = moved / size
     variances = np.sum(moved**2 / found.shares, axis=1)
     if found.squares is not None:
         variances = sandwich(moved / found.shares, found.squares)
-    of_all = np.sqrt(variances)
+    of_all = size[:, 0] * np.sqrt(variances)
     counts = float(np.sum(sample_weights)) * (1.0 - float(mixture.weights.sum()))
     of_noise = np.nan if log_noise is None or counts < 1.0 else float(of_all[-1])
     errors = _split(of_all[:-1] if log_noise is not None else of_all, n_components, n_columns)

@@ -20,6 +20,7 @@ from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
+from gmm_pipeline.model.natural import is_finite
 from gmm_pipeline.model.noise import weight_of_noise
 from gmm_pipeline.model.prior_traits import Setting
 
@@ -56,7 +57,7 @@ def evaluate(
     """
     noise = log_noise is not None
     mixture = natural_of(parameters, noise=noise)
-    if not all(np.isfinite(leaf).all() for leaf in mixture):
+    if not is_finite(mixture):
         return Evaluation(math.nan, np.full((len(data), len(mixture.locs) + noise), np.nan))
     log_joint = log_joint_of_noise(parameters, log_noise)
     log_densities, responsibilities = portable.evaluate(*mixture, np.asarray(data, np.float64), log_joint)

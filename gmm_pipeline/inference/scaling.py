@@ -180,6 +180,7 @@ def _linear_to_user_units(parameters: MultivariateParameters, scaling: LinearSca
     diagonal = np.diagonal(scaling.spread)
     if axes is None or ((diagonal == diagonal[0]).all() and np.array_equal(scaling.spread, np.diag(diagonal))):
         return MultivariateParameters(log_weights, moved, log_scales + np.log(diagonal), axes, parameters.loadings)
-    whiteners = np.exp(-log_scales)[..., None] * axes @ np.linalg.inv(scaling.spread)
-    inverse = np.diagonal(whiteners, axis1=-2, axis2=-1)
-    return MultivariateParameters(log_weights, moved, -np.log(inverse), whiteners / inverse[..., None])
+    with np.errstate(all="ignore"):  # a diverged fit is not finite, and is returned as such
+        whiteners = np.exp(-log_scales)[..., None] * axes @ np.linalg.inv(scaling.spread)
+        inverse = np.diagonal(whiteners, axis1=-2, axis2=-1)
+        return MultivariateParameters(log_weights, moved, -np.log(inverse), whiteners / inverse[..., None])

@@ -44,12 +44,18 @@ M = TypeVar("M", bound=AnyMixture)
 
 
 def is_finite(mixture: AnyMixture) -> bool:
-    """Whether all numbers of a mixture are finite.
+    """Whether all numbers of a mixture are finite, and its covariances positive definite to the rounding of float64.
 
     Args:
         mixture: of any shape.
     """
-    return all(bool(np.isfinite(leaf).all()) for leaf in mixture)
+    if not all(bool(np.isfinite(leaf).all()) for leaf in mixture):
+        return False
+    try:
+        np.linalg.cholesky(getattr(mixture, "covariances", np.eye(1)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 class MultivariateErrors(NamedTuple):

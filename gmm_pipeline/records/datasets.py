@@ -35,6 +35,8 @@ from gmm_pipeline.records.truth import ordered, read_truth
 MOST_DRAWS = 10**9
 MANY = 2**20
 """Data from which on counts of one are one number in memory."""
+LEAST_COPIED = 10
+"""Distinct values; fewer may occur equally often by chance."""
 
 
 class Dataset(NamedTuple):
@@ -348,6 +350,20 @@ def doubts_about_weights(dataset: Dataset) -> list[str]:
     """Why sample weights may not be counts, as a sentence; empty if they may be."""
     weights = dataset.sample_weights
     return [] if weights is None else doubts_about(weights, dataset.weights_are)
+
+
+def doubts_about_copies(dataset: Dataset) -> list[str]:
+    """Whether rows may be copies of each other, as a sentence; empty if they may not, or if there are many rows."""
+    if dataset.sample_weights is not None or len(dataset.data) > MANY:
+        return []
+    rows = np.nan_to_num(dataset.data, nan=np.inf)  # of which no two are equal otherwise
+    _, times = np.unique(rows, return_counts=True, axis=0)
+    if len(times) < LEAST_COPIED or times[0] == 1 or (times != times[0]).any():
+        return []
+    return [
+        f"Every value occurs {times[0]} times. If these are copies rather than observations, leave them out: errors, "
+        f"criteria and tests are those of {len(dataset.data):,} observations."
+    ]
 
 
 def why_singular(dataset: Dataset) -> str:

@@ -173,7 +173,7 @@ def column_format(path: Path) -> str:
 
 
 def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
-    """Write equally long columns as Parquet or CSV, by the suffix of the path; missing values become null.
+    """Write equally long columns as Parquet or CSV, by the suffix of the path; null for what is missing or not finite.
 
     Args:
         path: ends in .parquet or .csv.
@@ -213,6 +213,8 @@ def arrow_of(column: Column) -> Any:
 
     if isinstance(column, np.ndarray):
         missing = np.ma.getmaskarray(column)
+        if column.dtype.kind == "f":  # of a fit that diverged, or of a number that is unknown
+            missing = missing | ~np.isfinite(np.ma.getdata(column))
         values = np.ascontiguousarray(np.ma.getdata(column))
         kind = pa.from_numpy_dtype(values.dtype)
         # Arrow packs eight booleans into a byte.

@@ -24,6 +24,8 @@ LEAST_COUNT, LARGEST_COUNT = 2, 1e30
 """Range of the total count: two for a scale, and no more than sums in float32 can represent."""
 FAR = 2.0
 """Weights that are not whole numbers are doubtful as counts if they sum to this many times the rows, or one in it."""
+MOST_COUNTED = 1e12
+"""More observations than anybody counts."""
 KEY, COLUMN = "data.weights_are", "data.weights_column"
 
 
@@ -122,6 +124,8 @@ def doubts_about(counts: Float[np.ndarray, " n"], meaning: str) -> list[str]:
     total, n_rows = float(counts.sum()), int(np.count_nonzero(counts))
     if counts.max() < 1:
         return [f"All sample weights are below 1, as relative frequencies or densities are. {remedy}"]
+    if total > MOST_COUNTED:
+        return [f"The sample weights sum to {total:g}, more than anybody counts. {remedy}"]
     if (counts % 1 == 0).all():
         return []
     if abs(total - 100) < 0.5:

@@ -29,7 +29,7 @@ from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
-from gmm_pipeline.records.datasets import doubts_about_weights, taken_columns, why_singular
+from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weights, taken_columns, why_singular
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
@@ -233,7 +233,7 @@ def note_data(job: Job) -> list[str]:
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
     for line in taken_columns(job.dataset):
         log.info("%s", line)
-    doubts = doubts_about_weights(job.dataset)
+    doubts = [*doubts_about_weights(job.dataset), *doubts_about_copies(job.dataset)]
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
         factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)
         doubts.append(f"Only diagonal and spherical covariance models{factors} are compared: {why}.")

@@ -273,7 +273,8 @@ def write_record(directory: Path, record: Mapping[str, Any], timings: Timings, *
 
 def divergence(job: Job) -> str:
     """Why a fit that diverged has no result."""
-    return f"after {job.fit.steps} steps its loss or parameters are not finite"
+    of_columns = ", or a covariance is not positive definite to rounding" if job.fit.covariance else ""
+    return f"after {job.fit.steps} steps its loss or parameters are not finite{of_columns}"
 
 
 def device() -> str:

@@ -66,6 +66,7 @@ def test_weights_that_are_worth_too_little_or_too_much(values, meaning, says):
         ([12.5] * 8, "percentages"),
         ([1.5, 0.2, 0.1, 0.1, 0.1, 0.1], "sum to 2.1 in 6 rows"),
         ([210.5, 94.1, 12.0], "sum to 316.6 in 3 rows"),
+        ([1e12, 1e12], "more than anybody counts"),
         ([210.0, 94.0, 12.0], None),  # whole counts of a histogram
         ([1.5, 0.5, 1.2], None),
     ],
