@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real
 
 from gmm_pipeline.model import movements, portable
 from gmm_pipeline.model.natural import AnyMixture, Mixture, order_of, taken
@@ -87,7 +87,10 @@ def weighted_densities(mixture: Mixture, points: Float[np.ndarray, " G"]) -> Flo
 
 
 def mixture_density(
-    parts: Float[np.ndarray, "K G"], weights: Float[np.ndarray, " K"], log_noise: float | None
+    parts: Float[np.ndarray, "K G"],
+    weights: Float[np.ndarray, " K"],
+    log_noise: float | None,
+    inside: Bool[np.ndarray, " G"] | bool = True,
 ) -> Float[np.ndarray, " G"]:
     """Density of a mixture at each point, with the noise if there is any.
 
@@ -95,9 +98,31 @@ def mixture_density(
         parts: from `weighted_densities`.
         weights: of the components.
         log_noise: log density of the noise, whose weight is what the others lack to sum to one; None without noise.
+        inside: whether each point is in the range of the data, where the noise is.
     """
     total = parts.sum(axis=0)
-    return total if log_noise is None else total + (1.0 - weights.sum()) * math.exp(log_noise)
+    return total if log_noise is None else total + (1.0 - weights.sum()) * math.exp(log_noise) * inside
+
+
+def ends_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"] | None) -> tuple[float, float]:
+    """The least and the largest datum that counts.
+
+    Args:
+        data: of one column.
+        sample_weights: [n]; None for once each.
+    """
+    counted = data if sample_weights is None else data[sample_weights > 0.0]
+    return float(counted.min()), float(counted.max())
+
+
+def within(points: Float[np.ndarray, " G"], ends: tuple[float, float]) -> Bool[np.ndarray, " G"]:
+    """Which points are in a range.
+
+    Args:
+        points: any.
+        ends: of the range.
+    """
+    return (points >= ends[0]) & (points <= ends[1])
 
 
 def window_of(bars: Histogram) -> tuple[float, float]:

@@ -46,6 +46,8 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
         )
     clauses += _reached(answer)
     clauses += [_tested(test) for test in answer.tests]
+    if asked.likelihood_ratio and not answer.tests:
+        clauses.append("no likelihood-ratio test: what a degenerate fit has as likelihood cannot be tested")
     clauses += [f"learned {name}: {value:.4g}" for name, value in answer.learned.items()]
     if "held_out" in metrics:
         clauses.append(

@@ -13,6 +13,7 @@ of it.
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import json
 import re
@@ -79,6 +80,28 @@ def build_plugin(cfg: DictConfig, name: str) -> Plugin:
 
 def _as_text(node: Any) -> str:
     return json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True)
+
+
+def check_allowed(allowed: Sequence[str]) -> None:
+    """Refuse packages that there are not: a typing error would otherwise allow nothing, without a word.
+
+    Only the package is looked for, since a module in it could be found by importing the package alone.
+
+    Args:
+        allowed: of the config.
+
+    Raises:
+        InputError: which one.
+    """
+    for name in allowed:
+        package = str(name).partition(".")[0]
+        if not package.isidentifier() or (package not in sys.modules and importlib.util.find_spec(package) is None):
+            raise InputError(
+                "plugins.allow",
+                expected="packages or modules that can be imported",
+                came=str(name),
+                remedy="Check the name, and that its package is installed in this environment.",
+            )
 
 
 def function_of(group: str, target: str, allowed: Sequence[str] = ()) -> Callable[..., Any]:

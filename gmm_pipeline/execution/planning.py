@@ -10,6 +10,7 @@ sets, these are loaded when a run is planned and again when it is computed, sinc
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.datasets import Dataset, left_out, taken_columns
 from gmm_pipeline.records.json_files import NewerFormatError, read_json
 from gmm_pipeline.records.sweeps import ManifestRun
-from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
+from gmm_pipeline.stages.loading import config_digest, digest_of_data, load_resolved, run_digest
 from gmm_pipeline.stages.running import shown
 
 DATASETS_KEPT = 8
@@ -84,7 +85,7 @@ class Plan(NamedTuple):
     groups: list[Group]
     """The groups that are left to compute."""
     gaps: list[str]
-    """One sentence for each data set that lacks rows of its file."""
+    """One sentence for each data set that lacks rows of its file, or that changed since runs were fitted to it."""
     execution: dict[str, Any]
     """What computes them: the keys of the group `execution`, which all runs share."""
 
@@ -121,6 +122,7 @@ def plan(
     found: dict[str, Run] = {}
     jobs, datasets, gaps, reader = [], set(), {}, Reader()
     execution: dict[str, Any] = {}
+    changed: Counter[str] = Counter()
     for seen, overrides in enumerate(job_overrides, 1):
         run = _look_at(tuple(overrides), compose, reader, amend)
         execution = execution or run.content.get("execution", {})
@@ -134,10 +136,15 @@ def plan(
             number = numbers.setdefault(run.digest, max(numbers.values(), default=-1) + 1)
             done = folder is not None and run.mistake is None and _is_done(folder / str(number), run.result)
             found[run.digest] = run._replace(number=number, done=done)
+            if folder is not None and run.job is not None and not done:
+                changed.update(_changed_since(folder / str(number), run.job))
         jobs.append(found[run.digest])
         if progress is not None:
             progress(seen, len(job_overrides))
-    return Plan(jobs, _groups(list(found.values())), list(gaps), execution)
+    again = [
+        f"{name} changed since {n:,} of the runs were fitted: they are fitted again" for name, n in changed.items()
+    ]
+    return Plan(jobs, _groups(list(found.values())), [*gaps, *again], execution)
 
 
 def _elsewhere(execution: Mapping[str, Any], own: Mapping[str, Any]) -> InputError:
@@ -217,6 +224,17 @@ def _is_done(record: Path, digest: str) -> bool:
         raise
     except contents.DAMAGE:
         return False
+
+
+def _changed_since(record: Path, job: Job) -> list[str]:
+    """The data of a run that has a record of other data; empty otherwise."""
+    try:
+        digests = read_json(record / artifacts.RECORD)["digests"]
+    except (*contents.DAMAGE, NewerFormatError):
+        return []
+    if digests.get("data") in (None, digest_of_data(job.dataset)):
+        return []
+    return [str(shown(Path(job.dataset.source))) if job.dataset.source_type == "file" else job.dataset.name]
 
 
 def _groups(runs: list[Run]) -> list[Group]:

@@ -277,7 +277,9 @@ FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}
 def resume_command(name: str) -> str:
     """The command of this process with the name of the sweep, to resume it."""
     arguments = [argument for argument in sys.argv[1:] if not re.match(r"\+*sweep=", argument)]
-    return f"{program.name()} {shlex.join(['fit', *arguments, hydra_override('sweep', name)])}"
+    if not any(re.match(r"\+*hydra\.sweep\.dir=", argument) for argument in arguments):  # which names it, too
+        arguments.append(hydra_override("sweep", name))
+    return f"{program.name()} {shlex.join(['fit', *arguments])}"
 
 
 def known_runs(folder: Path) -> list[ManifestRun]:

@@ -25,6 +25,7 @@ from gmm_pipeline.inference.optimizers import build_optimizer
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.plugins import Absent, Plugin
 from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.prior_traits import Added, Setting, traits
 
 COMPONENTS_STEP = 8
@@ -136,6 +137,38 @@ USES: dict[str, Callable[[Plugin, Shape], Any]] = {
     "optimizer": use_optimizer,
 }
 """How a fit calls each kind of plug-in, by config group."""
+MADE = {
+    "optimizer": "a function that gives an optimizer of optax's form",
+    "schedule": "a function that gives a schedule",
+}
+"""What plug-ins that give a function have to give, by config group."""
+
+
+def _wrong(group: str, found: Any, shape: Shape) -> str | None:
+    """What is expected of a plug-in in place of what it gave; None if that is right."""
+    if group in ("prior", "schedule"):
+        is_number = np.shape(found) == () and jnp.issubdtype(getattr(found, "dtype", type(found)), jnp.number)
+        return None if is_number else f"a {group} that gives one number"
+    if group == "init":
+        wanted, n_columns = shape.parameters(), shape.family.n_columns
+        if n_columns:
+            shapes = (shape.n_components,), (shape.n_components, n_columns), (shape.n_components, n_columns, n_columns)
+            wanted = MultivariateMixture(*map(np.zeros, shapes))
+        return None if _shapes_of(found) == _shapes_of(wanted) else f"an init that gives {type(wanted).__name__}"
+    wanted = Unconstrained(shape.parameters(), {})
+    is_update = isinstance(found, tuple) and len(found) == 2 and _shapes_of(found[0]) == _shapes_of(wanted)
+    return None if is_update else "an optimizer whose update has the form of the gradient"
+
+
+def _said_of(found: Any) -> str:
+    leaves = jax.tree.leaves(found)
+    kind = "None" if found is None else type(found).__name__
+    return kind if len(leaves) != 1 or not hasattr(leaves[0], "dtype") else f"an array {np.shape(leaves[0])}"
+
+
+def _shapes_of(tree: Any) -> tuple[Any, list[Any]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [np.shape(leaf) for leaf in leaves]
 
 
 def prior_density(log_prior: Plugin, parameters: AnyParameters, active: Any, setting: Setting | None) -> Any:
@@ -189,9 +222,16 @@ def check(group: str, plugin: Plugin, shape: Shape) -> None:
     Raises:
         InputError: the plug-in fails; the message has its error.
     """
+    name = getattr(plugin.function, "__name__", group)
     try:
         with in_precision(shape.dtype):
-            USES[group](plugin, shape)
+            if group in MADE and (found := plugin()) is None:
+                came = f"None from {name}"
+                raise InputError(group, expected=MADE[group], came=came, remedy="Does the function return its result?")
+            found = USES[group](plugin, shape)
+        if (expected := _wrong(group, found, shape)) is not None:
+            came = f"{_said_of(found)} from {name}"
+            raise InputError(group, expected=expected, came=came, remedy="Does the function return its result?")
     except InputError:
         raise
     except Exception as error:

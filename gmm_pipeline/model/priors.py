@@ -153,11 +153,11 @@ def lkj(
     """A weak prior on all parameters, with one of its own on the correlations of several columns.
 
     log Dir(w | α, …, α) + Σ_j [log N(μ_j | x̄ + m √diag C, s² C) + Σ_c log IG(σ_jc | a, b) + log LKJ(R_j | η)], a
-    density of weights, locs, scales and correlations, in nats and in the units of the fit, with scales relative to
-    those of all data and LKJ(R) ∝ |R|^{η−1} (Lewandowski, Kurowicka & Joe 2009). For η > 1 no correlation is the most
-    probable, and the density falls to 0 where R is singular, but more slowly than the likelihood of a component with
-    few data grows: the scale floor and the search's rule of degeneracy bound it there. Of one column it is
-    `weakly_informative`.
+    density of weights, locs, scales and correlations, in nats and in the units of the fit, with locs and scales in
+    units of the standard deviations of all data, locs from their mean, and LKJ(R) ∝ |R|^{η−1} (Lewandowski, Kurowicka
+    & Joe 2009). For η > 1 no correlation is the most probable, and the density falls to 0 where R is singular, but more
+    slowly than the likelihood of a component with few data grows: the scale floor and the search's rule of degeneracy
+    bound it there. Of one column it is `weakly_informative`.
 
     Args:
         parameters: the mixture; of standardised data if they have one column.

@@ -51,7 +51,7 @@ def draw_classification(column: drawing.Column, fitted: Mixture, *, noise: Noise
         ax.stairs(base + heights, bars.edges, baseline=base, color=_color(component, fitted), **look)
         base = base + heights
     drawing.draw_components(ax, points, parts, fitted.weights)
-    drawing.draw_noise(ax, noise)
+    drawing.draw_noise(ax, noise, curves.ends_of(column.data, column.sample_weights))
     for number, border in enumerate(classes.borders(fitted, curves.window_of(bars), noise)):
         ax.axvline(border, label=None if number else "border", **BORDER)
     ax.set_ylim(0.0, curves.density_top(bars, *parts)[0])

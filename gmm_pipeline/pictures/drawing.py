@@ -174,10 +174,16 @@ def draw_components(
         axes.plot(x, lines[component], label=None if number else named.rest, **REST)
 
 
-def draw_noise(axes: Axes, noise: Noise | None) -> None:
-    """The density of the noise, which is the same everywhere; nothing without noise."""
+def draw_noise(axes: Axes, noise: Noise | None, ends: tuple[float, float]) -> None:
+    """The density of the noise, which is the same wherever there are data; nothing without noise.
+
+    Args:
+        axes: where to draw.
+        noise: None without noise.
+        ends: of the data.
+    """
     if noise is not None:
-        axes.axhline(math.exp(noise.log_joint), label="noise", **NOISE)
+        axes.plot(ends, [math.exp(noise.log_joint)] * 2, label="noise", **NOISE)
 
 
 def draw_excess(axes: Axes, history: History) -> None:

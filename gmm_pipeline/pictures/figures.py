@@ -59,11 +59,13 @@ def draw_density(
             ax.plot(points, part, label=label, **drawing.true_style(component, matched=matched))
     if front is not None:
         parts = curves.weighted_densities(front, points)
-        drawn.append(curves.mixture_density(parts, front.weights, None if noise is None else noise.log_density))
+        ends = curves.ends_of(column.data, column.sample_weights)
+        log_noise = None if noise is None else noise.log_density
+        drawn.append(curves.mixture_density(parts, front.weights, log_noise, curves.within(points, ends)))
         ax.plot(points, drawn[-1], label=f"{prefix or 'fitted '}mixture", **drawing.MIXTURE)
         if len(parts) > 1 or noise is not None:
             drawing.draw_components(ax, points, parts, front.weights, always=degenerate, prefix=prefix)
-            drawing.draw_noise(ax, noise)
+            drawing.draw_noise(ax, noise, ends)
             _mark(ax, front, degenerate)
     top, highest = curves.density_top(bars, *drawn)
     ax.set_ylim(0.0, top)

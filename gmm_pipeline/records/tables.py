@@ -200,8 +200,16 @@ def _may_hold_data(path: Path) -> bool:
 
 def _parts(folder: Path) -> list[Path]:
     """The Parquet files in a folder, as Spark and others write one table."""
-    files = (file for suffix in PARQUET for file in folder.rglob(f"*{suffix}"))
-    parts = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
+    files = (file for suffix in PARQUET for file in folder.rglob(f"*{suffix}") if not file.name.startswith((".", "_")))
+    parts = sorted(file for file in files if not file.is_dir())
+    other = next((file for file in parts if not file.is_file()), None)
+    if other is not None:
+        raise InputError(
+            "data.path",
+            expected=f"files as the parts of {folder}",
+            came=f"{other.relative_to(folder)}, a pipe, a device or a link to nothing",
+            remedy="Remove it, or name the files of the table: leaving a part out silently would change the answer.",
+        )
     if not parts:
         raise InputError(
             "data.path",

@@ -43,7 +43,9 @@ def density(run: Record) -> Chart:
     window = float(bars.edges[0]), float(bars.edges[-1])
     points = curves.density_points(window, fitted, truth, base=BASE_POINTS)
     of_components = curves.weighted_densities(fitted, points)
-    of_mixture = curves.mixture_density(of_components, fitted.weights, run.log_noise)
+    ends = curves.ends_of(run.data, run.sample_weights)
+    inside = curves.within(points, ends)
+    of_mixture = curves.mixture_density(of_components, fitted.weights, run.log_noise, inside)
     top, _ = curves.density_top(bars, of_mixture)
     x = numbers(points)
     traces: list[dict[str, Any]] = [
@@ -69,8 +71,8 @@ def density(run: Record) -> Chart:
         others = of_components[unnamed].sum(axis=0)
         traces.append(line_of(x, others, f"{rest}, together", {"color": "--muted", "width": 1}))
     if run.noise is not None:
-        of_noise = np.full(len(points), math.exp(run.noise.log_joint))
-        traces.append(line_of(x, of_noise, "noise", {"color": "--muted", "width": 1}))
+        height = np.full(2, math.exp(run.noise.log_joint))
+        traces.append(line_of(numbers(np.array(ends)), height, "noise", {"color": "--muted", "width": 1}))
     traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
         traces,

@@ -22,10 +22,16 @@ from gmm_pipeline.api.fitting import fit
 from gmm_pipeline.api.results import Fit
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.model.natural import is_finite
+from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records.sample_weights import COUNTS, KEY, MEANINGS, counted
 from gmm_pipeline.sklearn.parameters import DIAGONAL_OF, KEYS, cholesky_of_precisions, keys_of, rows_of, shaped
 from gmm_pipeline.sklearn.starts import Start, overrides_for, start_of
+
+
+def _no_place_for_noise(came: str) -> InputError:
+    expected = "no noise component, for which scikit-learn's arrays have no place"
+    return InputError("overrides", expected=expected, came=came, remedy="Use gmm_pipeline.fit.")
 
 
 def _counted(weights: Float[np.ndarray, " n"] | None, overrides: Sequence[str]) -> Float[np.ndarray, " n"] | None:
@@ -138,6 +144,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):
                 remedy = "A sample weight says how often a row counts."
                 raise InputError("sample_weight", expected="some that are not zero", came="only zeros", remedy=remedy)
         lines = list(self.overrides)
+        for line in lines:
+            if line.startswith("noise=") and line != f"noise={NONE}":
+                raise _no_place_for_noise(line)
         given, counts = counts, _counted(counts, lines)
         keys, start = self._keys(data, counts), self._start(data.shape[1])
         if start is not None:
@@ -211,12 +220,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     def _keep(self, found: Fit) -> "GaussianMixture":
         metrics = found.metrics
         if found.noise is not None:
-            raise InputError(
-                "overrides",
-                expected="no noise component, for which scikit-learn's arrays have no place",
-                came=f"noise={found.config['noise']}",
-                remedy="Use gmm_pipeline.fit.",
-            )
+            raise _no_place_for_noise(f"noise={found.config['noise']}")
         mixture: Any = found.mixture
         if not (is_finite(mixture) and np.isfinite(metrics["loss"])):
             raise RunFailed("The fit diverged. Another seed, prior or optimizer may help.")

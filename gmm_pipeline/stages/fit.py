@@ -33,6 +33,7 @@ from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weig
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.fit_checks import without_effect
 from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.printing import print_answer, summary
@@ -233,7 +234,7 @@ def note_data(job: Job) -> list[str]:
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
     for line in taken_columns(job.dataset):
         log.info("%s", line)
-    doubts = [*doubts_about_weights(job.dataset), *doubts_about_copies(job.dataset)]
+    doubts = [*doubts_about_weights(job.dataset), *doubts_about_copies(job.dataset), *without_effect(job.asked)]
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
         factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)
         doubts.append(f"Only diagonal and spherical covariance models{factors} are compared: {why}.")

@@ -1,13 +1,19 @@
 """Checks of a fit's config beyond its schema: what criteria need, and what fits into this machine."""
 
+import functools
 import math
+from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from gmm_pipeline.analysis.estimates import Asked, is_settled
 from gmm_pipeline.configuration import animation_formats
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.targets import check_allowed
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import priors
+from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.prior_traits import is_declared, traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.provenance import memory
@@ -27,6 +33,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         InputError: which key.
     """
+    check_allowed(OmegaConf.select(cfg, "plugins.allow") or ())
     _check_selection(cfg)
     _check_search(cfg)
     rate = cfg.optimizer.get("learning_rate")
@@ -84,6 +91,25 @@ def _check_selection(cfg: DictConfig) -> None:
             came="0",
             remedy="For example likelihood_ratio=99.",
         )
+
+
+def without_effect(asked: Asked) -> list[str]:
+    """Keys that were set and have no effect in this fit, each as a sentence.
+
+    Args:
+        asked: what a run asks for.
+    """
+    said = []
+    if is_settled(asked) and asked.criterion != _default("criterion"):
+        said.append(f"criterion={asked.criterion} has no effect: nothing is chosen where n_components is a number.")
+    if FACTOR not in asked.covariances and asked.factors != _default("factors"):
+        said.append(f"factors={asked.factors} has no effect without covariance={FACTOR}.")
+    return said
+
+
+@functools.cache
+def _default(key: str) -> Any:
+    return OmegaConf.select(OmegaConf.load(config_directory() / "fit.yaml"), key)
 
 
 def check_memory(where: str, wanted: float) -> None:

@@ -246,7 +246,7 @@ def test_columns_that_determine_no_full_covariance_are_refused() -> None:
 
 def test_a_noise_component_is_refused() -> None:
     with pytest.raises(gmm.InputError, match=r"overrides: expected no noise component.*but got noise=box"):
-        GaussianMixture(**{**EM, "overrides": [*EM["overrides"], "noise=box"]}).fit(ROWS)
+        GaussianMixture(**{**EM, "overrides": [*EM["overrides"], "noise=box", "nonsense=1"]}).fit(ROWS)
 
 
 def test_a_tolerance_of_zero_never_stops() -> None:

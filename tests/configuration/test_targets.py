@@ -134,3 +134,10 @@ def test_neither_predict_nor_a_file_of_values_runs_the_code_of_a_stranger(quick:
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: data._target_: ")
     assert (tmp_path / "kept").is_dir()
+
+
+@pytest.mark.parametrize("name", ["nonesuch", "nonesuch.priors", "../outside", ""])
+def test_a_package_that_is_not_there_cannot_be_allowed(name):
+    with pytest.raises(InputError, match=r"^plugins\.allow: expected packages or modules that can be imported"):
+        targets.check_allowed([name])
+    targets.check_allowed(["optax", "numpy.linalg"])

@@ -12,6 +12,7 @@ from test_composition import Sweep, hydra_state
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution import plan_report, planning
+from gmm_pipeline.execution.sweep import resume_command
 from gmm_pipeline.records.artifacts import digests_of
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.sweeps import ManifestRun
@@ -27,10 +28,14 @@ def sweep() -> Sweep:
 
 
 def planned(
-    sweep: Sweep, jobs: Sequence[Sequence[str]], folder: Path = Path("nowhere"), known: Sequence[ManifestRun] = ()
+    sweep: Sweep,
+    jobs: Sequence[Sequence[str]],
+    folder: Path = Path("nowhere"),
+    known: Sequence[ManifestRun] = (),
+    small: Sequence[str] = SMALL,
 ) -> planning.Plan:
     return planning.plan(
-        [[*SMALL, *job] for job in jobs],
+        [[*small, *job] for job in jobs],
         lambda words: sweep.composer.in_place(sweep.master, words),
         folder,
         known,
@@ -218,3 +223,33 @@ def test_data_sets_are_kept_only_while_they_are_few(sweep):
     plan = planned(sweep, [[f"data.seed={seed}"] for seed in range(many)])
     assert [run.job is not None for run in plan.jobs] == [True] * planning.DATASETS_KEPT + [False] * 2
     assert len(plan.groups) == 1
+
+
+def test_a_sweep_says_which_data_changed_since_it_was_fitted(sweep, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("x\n1\n2\n4\n")
+    jobs = [["data=file", f"data.path={data}", "n_components=1", f"seed={seed}"] for seed in range(2)]
+    before = planned(sweep, jobs, tmp_path, small=SMALL[1:])
+    for run in before.runs:
+        assert run.job is not None, run.mistake
+        (tmp_path / str(run.number)).mkdir()
+        digests = {"data": run.job.dataset.digest}
+        write_json(tmp_path / str(run.number) / "record.json", {"digest": "other code", "digests": digests})
+    known = planning.manifest_runs(before, [])
+    assert not planned(sweep, jobs, tmp_path, known, SMALL[1:]).gaps
+    data.write_text("x\n1\n2\n5.25\n")
+    (said,) = planned(sweep, jobs, tmp_path, known, SMALL[1:]).gaps
+    assert said.endswith("data.csv changed since 2 of the runs were fitted: they are fitted again")
+
+
+@pytest.mark.parametrize(
+    ("given", "ends"),
+    [
+        (["--multirun", "seed=1,2"], "seed=1,2 sweep=study"),
+        (["--multirun", "sweep=other", "seed=1,2"], "seed=1,2 sweep=study"),
+        (["--multirun", "seed=1,2", "hydra.sweep.dir=there/study"], "seed=1,2 hydra.sweep.dir=there/study"),
+    ],
+)
+def test_the_command_that_resumes_names_the_sweep_once(monkeypatch, given, ends):
+    monkeypatch.setattr("sys.argv", ["program", *given])
+    assert resume_command("study").endswith(f"fit --multirun {ends}")

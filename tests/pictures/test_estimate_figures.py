@@ -102,6 +102,7 @@ def test_the_noise_has_a_bar_and_a_line():
     )
     (line,) = [line for line in figure.axes[0].lines if line.get_label() == "noise"]
     np.testing.assert_allclose(np.asarray(line.get_ydata()), 0.1 / 20.0)
+    assert np.asarray(line.get_xdata()).tolist() == [-5.0, 9.0]  # there is no noise where no data are
 
 
 def test_replicates_are_counted_or_owned_up_to():

@@ -323,6 +323,9 @@ def test_a_folder_of_parts_is_one_table(tmp_path):
     (folder / "_metadata.parquet").write_text("nothing to read")
     assert read(folder).data.tolist() == [1, 2, 3, 4, 5]
     (tmp_path / "empty").mkdir()
+    os.mkfifo(folder / "part-9.parquet")
+    with pytest.raises(InputError, match=r"part-9\.parquet, a pipe"):
+        read(folder)
     with pytest.raises(InputError, match="a folder without any"):
         read(tmp_path / "empty")
 
