@@ -13,7 +13,7 @@ STAMP := $(VENV)/.set-up
 TESTED := dev,report,video
 COMMA := ,
 
-.PHONY: help setup fit test oldest docs lock
+.PHONY: help setup fit test oldest docs lock audit
 
 help:
 	@echo "make fit     set up, then fit the two-component example (python -m gmm_pipeline fit optimizer=adam steps=1000)"
@@ -21,6 +21,7 @@ help:
 	@echo "make oldest  the quick tests with the oldest versions that pyproject.toml allows, in $(OLDEST)"
 	@echo "make docs    set up, then build the documentation into site/"
 	@echo "make setup   the virtual environment $(VENV) with the locked dependencies and this package"
+	@echo "make audit   ask the vulnerability database about the locked versions (needs the network)"
 	@echo "make lock    resolve requirements.lock anew after a change of pyproject.toml"
 
 setup: $(STAMP)
@@ -75,6 +76,11 @@ $(OLDEST)/.set-up: pyproject.toml $(STAMP)
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# Not part of the tests, whose outcome must not depend on the network. pip-audit lives in an environment of its own.
+audit: setup
+	timeout 120 $(BIN)/uv tool run --quiet pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --timeout 10 || { \
+	  code=$$?; echo "audit: see above: vulnerable versions, or no answer from the database" >&2; exit $$code; }
 
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 $(patsubst %,--extra %,$(subst $(COMMA), ,$(TESTED),docs,dvc)) --generate-hashes \

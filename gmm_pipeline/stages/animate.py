@@ -75,6 +75,13 @@ def run(cfg: DictConfig, *, started: float) -> None:
     record = find_record(cfg.run, cfg.outputs_dir)
     content = read_checked(record)
     folder = record / artifacts.ANIMATION if cfg.output is None else Path(cfg.output)
+    if cfg.output is None and folder.is_symlink():  # of a record that someone else made
+        raise InputError(
+            str(shown(folder)),
+            expected="a folder of the record",
+            came=f"a link to {folder.readlink()}",
+            remedy="Remove the link, or name a place of your own with output=FOLDER.",
+        )
     with drawing(f"The record in {shown(record.absolute())} is unchanged."):
         paths = render(cfg.animation, content, folder)
     if cfg.run == LATEST and best_of_sweep(record.parent) is not None:

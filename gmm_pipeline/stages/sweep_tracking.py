@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gmm_pipeline.analysis.sweep_answers import best_of, excess_of_same_data, with_results
 from gmm_pipeline.records.sweeps import FINISHED, Manifest, SweepRun
 from gmm_pipeline.stages import sweep_summary
+from gmm_pipeline.tracking.description import in_fence, in_markdown
 
 if TYPE_CHECKING:
     from gmm_pipeline.tracking.runs import TrackedRun
@@ -61,9 +62,9 @@ def end_parent(
     metrics = {f"n_{kind}": float(statuses.count(kind)) for kind in dict.fromkeys(statuses)}
     note = sweep_summary.counts(manifest, runs)
     best = sound_best(runs, manifest.objective)
-    if best is not None:
-        best_value = best.metrics[manifest.objective]
-        metrics[f"best_{manifest.objective}"] = math.nan if best_value is None else float(best_value)
+    if best is not None and best.metrics[manifest.objective] is not None:
+        best_value = float(best.metrics[manifest.objective])
+        metrics[f"best_{manifest.objective}"] = best_value
         setting = " ".join(best.overrides)
         note += f"\n\nBest {manifest.objective}: {best_value:.8g}, run {best.number} ({setting})"
     return tracker.finish(
@@ -71,7 +72,7 @@ def end_parent(
         metrics,
         {"command": manifest.command, "objective": manifest.objective},
         {},
-        f"{note}\n\n```sh\n{manifest.command}\n```",
+        f"{in_markdown(note)}\n\n{in_fence(manifest.command)}",
         excess=_excess(runs),
         best=None if best is None else best.record,
         ended=ended,

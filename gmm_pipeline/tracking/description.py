@@ -1,5 +1,6 @@
 """The note of a run, which a tracker shows at its top: how good the fit is, the mixture, and the command."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,26 @@ def note(content: Content) -> str:
     reason = [content.record["error"], ""] if content.record.get("error") else []
     mixture = _mixture_table(content) if content.parameters else []
     lines = [*_warnings(content), *reason, *_verdict(content), *mixture]
-    return "\n".join([*lines, "Run it again:", "", "```sh", content.record["command"], "```"])
+    return "\n".join([*map(in_markdown, lines), "Run it again:", "", in_fence(content.record["command"])])
+
+
+def in_markdown(text: str) -> str:
+    """A text without HTML: names of columns, units and data may be anything.
+
+    Args:
+        text: Markdown of our own with names of others.
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def in_fence(command: str) -> str:
+    """A command as a block of Markdown that it cannot end itself.
+
+    Args:
+        command: of the shell.
+    """
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))
+    return f"{fence}sh\n{command}\n{fence}"
 
 
 def _warnings(content: Content) -> list[str]:
