@@ -38,6 +38,7 @@ KINDS = {
     "data files": Kind(fuzz_tables.tables(), fuzz_tables.attempt_table),
     "records": Kind(fuzz_records.cases(QUICK_READERS), fuzz_records.attempt_record),
     "pages and reruns": Kind(fuzz_records.cases(("report", "rerun")), fuzz_records.attempt_record),
+    "pages of sweeps": Kind(fuzz_records.sweep_cases(), fuzz_records.attempt_record),
 }
 
 

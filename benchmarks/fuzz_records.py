@@ -21,9 +21,12 @@ from benchmarks import ROOT
 from benchmarks.fuzz_tables import Damage, damaged, damages, scratch
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.schema import MANIFEST
 
 RECORDS = ROOT / "tests" / "data" / "version_0.1.0"
 """Whole records, which are damaged here."""
+SWEEP = "small"
+"""A whole sweep among them."""
 DEEP = "a deep nest"
 """Stands for a thousand brackets."""
 NEST = "[" * 1000 + "]" * 1000
@@ -90,6 +93,16 @@ def cases(readers: Sequence[str]) -> st.SearchStrategy[Case]:
         readers: names in `READERS`; those named more than once come more often.
     """
     files = (*STRUCTURED, artifacts.ASSIGNMENTS, artifacts.SELECTION)
+    return _cases(files, ("one_column", "two_columns", "noise", "diverged"), readers)
+
+
+def sweep_cases() -> st.SearchStrategy[Case]:
+    """Damaged sweeps, whose page is made."""
+    of_runs = [f"{number}/{name}" for number in range(2) for name in NESTED]
+    return _cases((*(MANIFEST,) * 8, "sweep.parquet", "sweep.csv", *of_runs), (SWEEP,), ("sweep",))
+
+
+def _cases(files: Sequence[str], records: Sequence[str], readers: Sequence[str]) -> st.SearchStrategy[Case]:
     kinds = st.sampled_from(("value",) * 4 + ("key",) * 2 + ("text", "bytes", "swap"))
     junk = st.sampled_from(range(max(len(JUNK), len(TEXTS), len(ARRAYS))))
     changes = st.builds(
@@ -97,7 +110,7 @@ def cases(readers: Sequence[str]) -> st.SearchStrategy[Case]:
     )
     return st.builds(
         Case,
-        st.sampled_from(("one_column", "two_columns", "noise", "diverged")),
+        st.sampled_from(records),
         st.lists(changes, min_size=1, max_size=2),
         st.booleans(),
         st.sampled_from(readers),
@@ -105,12 +118,12 @@ def cases(readers: Sequence[str]) -> st.SearchStrategy[Case]:
 
 
 def _changed(content: bytes, change: Change, others: list[bytes]) -> bytes:
-    name = change.file
+    name = Path(change.file).name
     if change.kind == "text":
         return TEXTS[change.value % len(TEXTS)].encode()
     if change.kind == "swap":
         return others[change.value % len(others)]
-    if change.kind == "bytes" or name not in STRUCTURED:
+    if change.kind == "bytes" or name not in (*STRUCTURED, MANIFEST):
         return damaged(content, change.damage)
     if name.endswith(".npz"):
         return _changed_arrays(content, change)
@@ -162,6 +175,7 @@ def _records() -> tuple[Path, dict[Path, bytes]]:
     """Copies of whole records in a folder, and the content of each of their files."""
     folder = scratch() / "records"
     shutil.copytree(RECORDS / "fit", folder)
+    shutil.copytree(RECORDS / "sweeps" / SWEEP, folder / SWEEP)
     return folder, {file: file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
@@ -169,15 +183,18 @@ def attempt_record(case: Case) -> bool:
     """Damage a record, let it be read, and restore it; whether it could be read."""
     folder, whole = _records()
     record = folder / case.record
-    touched = {record / change.file for change in case.changes} | {record / artifacts.RECORD}
+    touched = {record / change.file for change in case.changes}
+    places = {file.parent for file in touched}
+    touched |= {place / artifacts.RECORD for place in places}
     try:
         for change in case.changes:
             file = record / change.file
             if file in whole:
                 others = [content for other, content in whole.items() if other.name == file.name]
                 file.write_bytes(_changed(whole[file], change, others))
-        if case.sealed:
-            _seal(record)
+        for place in places if case.sealed else ():
+            if place / artifacts.RECORD in whole:
+                _seal(place)
         READERS[case.reader](record)
     except InputError:
         return False
@@ -252,6 +269,14 @@ def _compare(record: Path) -> None:
     as_json(compare(record, RECORDS / "fit" / record.name, ()))
 
 
+def _sweep(folder: Path) -> None:
+    from omegaconf import DictConfig
+
+    from gmm_pipeline.stages.report import page_of_sweep
+
+    page_of_sweep(DictConfig({"level": 0.95, "quantiles": 50, "simulations": 100, "seed": 0}), folder)
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     "load": _load,
     "log": _log,
@@ -260,4 +285,5 @@ READERS: dict[str, Callable[[Path], None]] = {
     "animate": _pictures,
     "rerun": _rerun,
     "compare": _compare,
+    "sweep": _sweep,
 }

@@ -115,7 +115,9 @@ def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling, *, noi
     return found if sound(replicate, result) else type(found)(*(np.full_like(leaf, np.nan) for leaf in found))
 
 
-def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> BootstrapIntervals:
+def percentile_intervals(
+    fitted: M, replicates: Sequence[M], level: float, degenerate: Sequence[int] = ()
+) -> BootstrapIntervals:
     """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a number at a time.
 
     They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
@@ -125,6 +127,8 @@ def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> Bo
         fitted: the fit, K components.
         replicates: of K components each, in the same units; those that are not finite are left out.
         level: such as 0.95.
+        degenerate: components of the fit whose loc and scale have no errors: at the floor they are the same in each
+            replicate, which says nothing about them.
     """
     matched = [reported(in_order_of(fitted, replicate)) for replicate in replicates if is_finite(replicate)]
     kept, dropped = len(matched), len(replicates) - len(matched)
@@ -136,4 +140,7 @@ def percentile_intervals(fitted: M, replicates: Sequence[M], level: float) -> Bo
     stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     lower, upper = (kind(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
-    return BootstrapIntervals(lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked)), kept, dropped)
+    found = lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked))
+    for leaf in (leaf for one in found for leaf in one[1:]):  # all but the weights
+        leaf[list(degenerate)] = np.nan
+    return BootstrapIntervals(*found, kept, dropped)

@@ -278,6 +278,6 @@ def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) 
     fitted = natural_of(to_user_units(result.parameters, scaling), noise=fit.noise is not None)
     matched = [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
-        bootstrap.percentile_intervals(fitted, mixtures, job.asked.level),
+        bootstrap.percentile_intervals(fitted, mixtures, job.asked.level, result.degenerate),
         type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
     )

@@ -57,10 +57,7 @@ def check_files(
     if not isinstance(mixture, Mixture):
         of_errors.append(artifacts.errors_from_json(parameters))
     check_alike(mixture, *of_errors, history.mixtures)
-    n_columns = mixture.locs.shape[1:] or (1,)
-    for place in (parameters, data_info):
-        if "columns" in place and (len(place["columns"]),) != n_columns:
-            raise ValueError(f"its mixture has {n_columns[0]} columns, and {len(place['columns'])} have names")
+    check_columns(mixture, parameters, data_info)
     if any(component >= len(mixture.weights) for component in parameters.get("degenerate", [])):
         raise ValueError("it has more degenerate components than components")
     if status == "finished":
@@ -68,6 +65,19 @@ def check_files(
         missing = [name for name in RESULT if name in metrics and metrics[name] is None]
         if missing:
             raise ValueError(f"it finished without {missing[0]}")
+
+
+def check_columns(mixture: AnyMixture, *places: Mapping[str, Any]) -> None:
+    """Refuse names of more or fewer columns than a mixture has.
+
+    Args:
+        mixture: of d columns.
+        places: contents of files that may name them.
+    """
+    n_columns = mixture.locs.shape[1:] or (1,)
+    for place in places:
+        if "columns" in place and (len(place["columns"]),) != n_columns:
+            raise ValueError(f"its mixture has {n_columns[0]} columns, and {len(place['columns'])} have names")
 
 
 def check_alike(mixture: AnyMixture, *others: AnyMixture | AnyErrors) -> None:

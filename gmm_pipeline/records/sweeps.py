@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyMixture
 from gmm_pipeline.records import artifacts, contents
-from gmm_pipeline.records.consistency import check_result
+from gmm_pipeline.records.consistency import check_columns, check_result
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.json_files import FORMATS, NewerFormatError, as_part, read_json
 from gmm_pipeline.records.overrides import differing_keys, override_values
@@ -166,6 +166,7 @@ def _read_run(
         fitted = artifacts.mixture_from_json(read_json(directory / artifacts.PARAMETERS))
         if common["status"] == FINISHED:
             check_result(fitted)
+        check_columns(fitted, data)
         return SweepRun(
             **common,
             metrics=read_json(directory / artifacts.METRICS),

@@ -224,7 +224,7 @@ def criterion_chart(compared: Sequence[SweepRun], objective: str) -> Chart | Non
             "mode": "lines",
             "name": "best of each number",
             "x": plotting.numbers(unique),
-            "y": plotting.numbers(lowest_of_each(numbers, heights)[1]),
+            "y": plotting.numbers(lowest_of_each(numbers.astype(int), heights)[1]),
             "line": {"color": "--ink", "width": 1.6},
             "hoverinfo": "skip",
         }

@@ -126,6 +126,15 @@ def test_percentiles_are_those_of_the_replicates_whatever_their_labels():
         np.testing.assert_allclose(errors, np.stack(leaf).std(axis=0, ddof=1), rtol=1e-9)
 
 
+def test_what_is_degenerate_has_no_interval_of_loc_and_scale():
+    of_all = percentile_intervals(FITTED, noisy(9), 0.9)
+    found = percentile_intervals(FITTED, noisy(9), 0.9, [1])
+    for one, whole in zip(found[:3], of_all[:3], strict=True):
+        assert np.isnan([one.locs[1], one.scales[1]]).all()
+        np.testing.assert_array_equal(one.weights, whole.weights)
+        np.testing.assert_array_equal(one.scales[0], whole.scales[0])
+
+
 def test_what_went_wrong_is_left_out_and_counted():
     wrong = Mixture(np.array([0.3, 0.7]), np.array([np.nan, 3.0]), np.array([1.0, 2.0]))
     sound = noisy(50)

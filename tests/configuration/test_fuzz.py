@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.fuzz import KINDS, fuzz
 
-CASES = {"overrides": 300, "data files": 850, "records": 850, "pages and reruns": 10}
+CASES = {"overrides": 300, "data files": 850, "records": 850, "pages and reruns": 10, "pages of sweeps": 10}
 """Some seconds of each; 20,000 by `benchmarks.fuzz`."""
 
 
