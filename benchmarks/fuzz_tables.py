@@ -18,6 +18,7 @@ from gmm_pipeline.records.datasets import from_file
 from gmm_pipeline.records.files import write_columns
 
 AS_DETECTED: dict[str, Any] = {
+    "weights_are": "counts",
     **dict.fromkeys(("column", "weights_column", "delimiter", "decimal", "truth", "name", "unit")),
     **{"columns": [], "missing": "error", "missing_codes": [], "header": "auto", "comment": "auto"},
 }
