@@ -18,6 +18,8 @@
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
 | `sweep` | seconds, memory and break-down of a sweep of 1,000 runs; runs per second beside Hydra's own launcher |
 | `interruptions` | whether a sweep that is killed and resumed, or has bad runs in it, ends with the right results |
+| `faults` | whether commands that are killed or interrupted at random moments leave whole results and go on |
+| `soak` | whether memory, open files and the time of a run stay as they were over thousands of runs in one process |
 | `fuzz_records` | how many of thousands of damaged data files and records end in anything but a result or one message |
 | `from_python` | whether a fit from Python has the bits of the command, in each result file |
 | `reruns` | whether each kind of run comes out of `rerun` with the same bits, in a process of its own |

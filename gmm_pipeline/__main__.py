@@ -12,11 +12,12 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gmm_pipeline import program
 from gmm_pipeline.configuration import completion
@@ -24,8 +25,8 @@ from gmm_pipeline.configuration import completion
 STARTED = time.perf_counter()
 
 RARE_COLLECTIONS = (50_000, 20, 20)
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of a program that a signal has ended: 128 and the number of SIGINT."""
+INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+"""Exit codes after Ctrl-C and other signals that ask a program to end, as shells have them."""
 
 COMMANDS = {
     "simulate": "draw data from a mixture, with its truth and a picture",
@@ -81,11 +82,14 @@ def usage() -> str:
 
 def _task(command: str) -> Callable[[Any], Any]:
     def task(cfg: Any) -> Any:
-        if command not in WITHOUT_JAX:
-            _import_jax()
-        from gmm_pipeline.stages.running import run_stage
+        from gmm_pipeline.errors import interrupts_deferred
 
-        stage = importlib.import_module(f"gmm_pipeline.stages.{command}")
+        with interrupts_deferred():
+            if command not in WITHOUT_JAX:
+                _import_jax()
+            from gmm_pipeline.stages.running import run_stage
+
+            stage = importlib.import_module(f"gmm_pipeline.stages.{command}")
         gc.freeze()
         gc.enable()
         return run_stage(stage.run, cfg, started=STARTED)
@@ -152,15 +156,22 @@ def main() -> None:
     program.write_plainly()
     try:
         _command_line()
+    except KeyboardInterrupt:  # before or after what handles it
+        sys.stderr.write("interrupted\n")
+        _leave(INTERRUPTED[0])
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
-            # Threads may still compute in XLA, which aborts the process if Python exits first.
-            with contextlib.suppress(OSError):
-                logging.shutdown()
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(INTERRUPTED)
+        if ended.code in INTERRUPTED:
+            _leave(int(ended.code))
         raise
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit at once: threads may still compute in XLA, which aborts the process if Python exits first."""
+    with contextlib.suppress(OSError):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _command_line() -> None:
@@ -287,14 +298,16 @@ def _composed_once(flags: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _nothing_begun() -> Iterator[None]:
-    """Remove what Hydra wrote of a run if the disk was full before the run began."""
+    """Remove what Hydra wrote of a run that was interrupted, or found the disk full, before it began."""
+    from gmm_pipeline.errors import heeding_interrupts, is_full_disk
+
     try:
-        yield
-    except OSError as error:
-        from gmm_pipeline.errors import is_full_disk
+        with heeding_interrupts():
+            yield
+    except (OSError, KeyboardInterrupt) as error:
         from gmm_pipeline.stages.running import remove_begun
 
-        if is_full_disk(error):
+        if isinstance(error, KeyboardInterrupt) or is_full_disk(error):
             remove_begun()
         raise
 

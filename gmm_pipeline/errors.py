@@ -6,6 +6,7 @@ Anything else is a bug and ends in a traceback.
 import contextlib
 import difflib
 import errno
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeGuard
@@ -63,6 +64,48 @@ def is_full_disk(error: object) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that asks a command to end: Ctrl-C, or what schedulers, containers and closed terminals send."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+_arrived: list[int] = []
+_deferring: list[bool] = []
+
+
+def interrupt(number: int, _: object) -> None:
+    """The handler of such a signal, which notes that it came: a library may turn the exception into another.
+
+    Args:
+        number: of the signal.
+    """
+    _arrived.append(number)
+    if not _deferring:
+        raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Raise an interrupt at the end, of a command alone.
+
+    For imports: extension modules that are interrupted meanwhile may crash, or fail in words of their own.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    before = len(_arrived)
+    _deferring.append(True)
+    try:
+        yield
+    finally:
+        _deferring.pop()
+    if len(_arrived) > before:
+        raise Interrupted(_arrived[-1])
+
+
 @contextlib.contextmanager
 def heeding_interrupts() -> Iterator[None]:
     """Let an interrupt stay one where a library that was interrupted fails at its own clean-up, as OmegaConf does.
@@ -70,14 +113,16 @@ def heeding_interrupts() -> Iterator[None]:
     Belongs inside each `except Exception` that goes on after an error or tells it as another.
 
     Raises:
-        KeyboardInterrupt: an error was raised while an interrupt was on its way out.
+        KeyboardInterrupt: an error was raised while an interrupt was on its way out, or after one that a library lost.
     """
-    handled = sys.exception()
+    handled, before = sys.exception(), len(_arrived)
     try:
         yield
     except (InputError, RunFailed):
         raise
     except Exception as error:
+        if len(_arrived) > before:
+            raise Interrupted(_arrived[-1]) from error
         behind: BaseException | None = error
         while behind is not None and behind is not handled:
             if isinstance(behind, KeyboardInterrupt):

@@ -1,21 +1,28 @@
 """A process that has imported what commands import, and runs each command in a child that it forks.
 
-Reads [folder, arguments, environment, bytes of the largest file] as a line of JSON, answers with the exit code. The
-arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, the files
-of `conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing that
-a command sets itself is set before the fork, and no thread is started.
+Reads [folder, arguments, environment, bytes of the largest file, fault] as a line of JSON, answers with the exit code.
+The arguments `-c` and a script run the script instead. Warm in all children: modules, parsers, Hydra's plugins, the
+files of `conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing
+that a command sets itself is set before the fork, and no thread is started.
+
+A fault is null or [signal, seconds, step]: the child, and what it started, gets the signal after so many seconds, or
+when it begins its step with that number, whichever is not null. A step is what changes files: opening one to write,
+renaming or removing one, making a folder, or a statement of SQL that is no question. How many there were is left in
+FOLDER.steps.
 """
 
+import contextlib
 import copy
 import importlib
 import json
 import os
 import resource
+import signal
 import sqlite3
 import sys
+import threading
 import time
 import traceback
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +80,7 @@ def make_stores_from(empty: Path) -> None:
     migrate, newest = utils._initialize_tables, utils._get_latest_schema_revision()
 
     def initialize(engine: Any) -> None:
-        with closing(engine.raw_connection()) as pooled, closing(sqlite3.connect(empty)) as kept:
+        with contextlib.closing(engine.raw_connection()) as pooled, contextlib.closing(sqlite3.connect(empty)) as kept:
             ours = pooled.driver_connection
             if kept.execute("select count(*) from sqlite_master").fetchone() == (0,):
                 migrate(engine)
@@ -85,7 +92,49 @@ def make_stores_from(empty: Path) -> None:
     utils._get_latest_schema_revision = lambda: newest
 
 
-def run(folder: str, arguments: list[str], environment: dict[str, str], largest: int | None) -> None:
+MOST_SECONDS = 120.0
+
+
+class Steps:
+    """Counts what changes files, and sends this process a signal at the step with a number."""
+
+    def __init__(self, number: int, last: int | None):
+        self.count, self._number, self._last = 0, number, last
+        self._connect = sqlite3.connect
+        for module in ("sqlite3", "sqlite3.dbapi2"):
+            setattr(sys.modules[module], "connect", self._connected)  # noqa: B010 - the names of MLflow's and ours
+        sys.addaudithook(self._seen)
+
+    def _connected(self, *arguments: Any, **settings: Any) -> sqlite3.Connection:
+        connection = self._connect(*arguments, **settings)
+        connection.set_trace_callback(self._asked)
+        return connection
+
+    def _asked(self, statement: str) -> None:
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            # An exception in here would be lost, and with it an interrupt.
+            self._step(later=self._number != signal.SIGKILL)
+
+    def _seen(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") or (event == "open" and writes(*arguments)):
+            self._step()
+
+    def _step(self, *, later: bool = False) -> None:
+        self.count += 1
+        if self.count != self._last:
+            return
+        if later:
+            threading.Timer(0.001, os.kill, (os.getpid(), self._number)).start()
+        else:
+            os.kill(os.getpid(), self._number)
+
+
+def writes(path: Any, mode: str | None, flags: int) -> bool:
+    """Whether a file is opened to be changed."""
+    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and not str(path).startswith(("/dev/", "/proc/"))
+
+
+def run(folder: str, arguments: list[str], environment: dict[str, str], largest: int | None, fault: Any = None) -> None:
     os.chdir(folder)
     os.environ.update(environment)
     if largest is not None:
@@ -97,16 +146,45 @@ def run(folder: str, arguments: list[str], environment: dict[str, str], largest:
         return
     sys.argv = [program.__file__, *arguments]
     program.STARTED = time.perf_counter()
-    program.main()
+    if fault is None:
+        program.main()
+        return
+    steps = Steps(fault[0], fault[2])
+    try:
+        program.main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is done
+        Path(f"{folder}.steps").write_text(str(steps.count), encoding="utf-8")
+
+
+def code_of(child: int, fault: Any) -> int:
+    """The exit code of a child, which gets the signal of a fault at its time; one that does not end then is killed."""
+    if fault is None:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    begun = time.monotonic()
+    sent = [(begun + fault[1], fault[0])] if fault[1] is not None else []
+    sent.append((begun + MOST_SECONDS, signal.SIGKILL))
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if sent and time.monotonic() > sent[0][0]:
+            os.killpg(child, sent.pop(0)[1])
+        time.sleep(0.002)
 
 
 def serve() -> None:
     for line in sys.stdin:
+        request = json.loads(line)
+        fault = request[4] if len(request) > 4 else None
         child = os.fork()
         if child == 0:
             code: Any = 0
             try:
-                run(*json.loads(line))
+                if fault is not None:
+                    os.setpgid(0, 0)
+                    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+                run(*request)
             except SystemExit as ended:
                 code = ended.code
             except BaseException:
@@ -115,7 +193,10 @@ def serve() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201 (the answer)
+        if fault is not None:
+            with contextlib.suppress(OSError):
+                os.setpgid(child, child)  # whoever comes first
+        print(code_of(child, fault), flush=True)  # noqa: T201 (the answer)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,21 @@ from typing import Any, NoReturn
 from gmm_pipeline import program
 from gmm_pipeline.configuration import advice
 from gmm_pipeline.configuration.checks import for_nothing, missing_value, unknown_key
-from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heeding_interrupts, is_full_disk, nearest
+from gmm_pipeline.errors import (
+    REPORTED,
+    InputError,
+    Interrupted,
+    RunFailed,
+    heeding_interrupts,
+    interrupt,
+    is_full_disk,
+    nearest,
+)
 from gmm_pipeline.records.formats import has_data_suffix
 from gmm_pipeline.records.overrides import hydra_override
+
+ENDING = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+"""Signals by which a scheduler, a container or a closed terminal ends a program, and what is said then."""
 
 
 @contextlib.contextmanager
@@ -30,14 +42,22 @@ def report_mistakes(command: str) -> Iterator[None]:
     """Turn the user's mistakes into one message on stderr and exit code 2; HYDRA_FULL_ERROR=1 shows the traceback."""
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises rather than prints
+    # A shell's background ignores the first of them, and nohup the last.
+    usual = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDING, signal.SIG_DFL)}
+    heeded = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    for number in heeded:
+        signal.signal(number, interrupt)
     try:
         with heeding_interrupts():
             yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
         # A thread that still computes is waited for; another interrupt meanwhile would abort the process.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.stderr.write("interrupted\n")
-        raise SystemExit(130) from None
+        heeded = dict.fromkeys(usual, signal.SIG_IGN)
+        for number in usual:
+            signal.signal(number, signal.SIG_IGN)
+        by = interrupted.number if isinstance(interrupted, Interrupted) else signal.SIGINT
+        sys.stderr.write(f"{ENDING.get(by, 'interrupted')}\n")
+        raise SystemExit(128 + by) from None
     except BrokenPipeError:
         # The reader, such as `head`, has closed the pipe: nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +70,9 @@ def report_mistakes(command: str) -> Iterator[None]:
         if REPORTED not in getattr(error, "__notes__", ()):
             sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1 if failed else 2) from None
+    finally:
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
 
 
 def read_flags(arguments: Sequence[str], command: str) -> argparse.Namespace:

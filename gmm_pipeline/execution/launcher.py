@@ -37,6 +37,7 @@ from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
+from gmm_pipeline.stages.fit_checks import check_disk
 from gmm_pipeline.stages.loading import check_sweep_name
 from gmm_pipeline.stages.printing import summary
 from gmm_pipeline.stages.recording import record_of_fit
@@ -134,6 +135,8 @@ class BatchLauncher:
                 planned = planning.plan(job_overrides, self._in_place, folder, sweep.manifest.runs, progress)
             if folder not in _open_sweeps:
                 planning.refuse_if_all_are_wrong(planned)
+            to_fit = [run.job for group in planned.groups for run in group.runs]
+            check_disk(folder, [job.dataset for job in to_fit if job is not None])
         except BaseException:
             if folder not in _open_sweeps:
                 sweep.abandon()

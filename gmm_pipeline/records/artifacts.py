@@ -364,6 +364,17 @@ def assignment_columns(assignments: Assignments) -> dict[str, np.ndarray]:
     return columns
 
 
+def bytes_of_assignments(n_data: int, n_columns: int, n_components: int) -> int:
+    """The least that `assignment_columns` take in a file: data, label, uncertainty and responsibilities.
+
+    Args:
+        n_data: observations.
+        n_columns: of the data.
+        n_components: of the mixture.
+    """
+    return n_data * (8 * (n_columns + 1 + n_components) + 4)
+
+
 def _columns_of_data(assignments: Assignments) -> dict[str, np.ndarray]:
     if assignments.data.ndim == 1:
         return {DATUM: assignments.data}

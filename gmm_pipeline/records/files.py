@@ -6,6 +6,7 @@ rename. JSON is for people, CSV and Parquet for columns of numbers, by the suffi
 
 import contextlib
 import errno
+import fcntl
 import functools
 import json
 import math
@@ -28,17 +29,14 @@ Column = np.ndarray | Sequence[str | None]
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears under its name only once it is complete.
 
+    What a killed process left of the same file is removed: nobody holds its lock.
+
     Raises:
         OSError: with the name of the file, which the error of a full disk lacks.
     """
     temporary = f"{path.parent}/.{path.name}.{secrets.token_hex(4)}"
     try:
-        stream = open(temporary, "xb")  # noqa: PTH123, SIM115 - a sweep writes thousands, and a Path takes as long
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(temporary, "xb")  # noqa: PTH123, SIM115
-    try:
-        with stream:
+        with _begun(temporary, path) as stream:
             yield stream
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException as error:
@@ -46,6 +44,40 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def _begun(temporary: str, path: Path) -> BinaryIO:
+    """A new file, locked until it is closed."""
+    try:
+        _remove_abandoned(path)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        stream = open(temporary, "xb")  # noqa: PTH123, SIM115 - a sweep writes thousands, and a Path takes as long
+        _lock(stream.fileno(), fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return stream
+        stream.close()  # another process took it for abandoned before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a process that was killed left of a file: nobody holds its lock."""
+    beginning, length = f".{path.name}.", len(path.name) + 10
+    with os.scandir(path.parent) as entries:
+        left = [one.path for one in entries if one.name.startswith(beginning) and len(one.name) == length]
+    for temporary in left:
+        with contextlib.suppress(OSError), open(temporary, "r+b") as stream:  # noqa: PTH123
+            if _lock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                os.unlink(temporary)  # noqa: PTH108
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    """Lock a file until it is closed; false where another process has, or where files cannot be locked."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

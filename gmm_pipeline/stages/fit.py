@@ -10,7 +10,7 @@ import logging
 import math
 import shlex
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
+from gmm_pipeline.records.artifacts import RECORD
 from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
@@ -33,7 +34,7 @@ from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weig
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.fit_checks import without_effect
+from gmm_pipeline.stages.fit_checks import check_disk, without_effect
 from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.printing import print_answer, summary
@@ -129,6 +130,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     with timings.section("load"):
         content = resolved(cfg)
         job = load_resolved(content)
+        check_disk(directory, [job.dataset])
     for doubt in note_data(job):
         terminal.warn(doubt)
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
@@ -139,26 +141,35 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         (computed,) = compute([job], content["execution"], progress)
     with timings.section("evaluate"):
         result = answer(job, computed)
-    try:
+    with _printed_all_the_same(content, job, result, directory):
         kinds = {"pictured": pictured, "of_sweep": not is_alone()}
         saved = save(content, overrides(), job, result, directory, began, timings, **kinds, command=command)
-    except OSError:
-        print_answer(record_of_fit(content, job, result))  # it is stored nowhere else
-        raise
-    for line in verdict(job.asked, result):
-        log.info("%s", line)
-    if cfg.timings and (why := why_unknown()):
-        _warn(why)
-    tracking, run_id = content["tracking"], environment.run_id() if is_alone() else None
-    tracked = {}
-    if tracking["uri"] is not None:
-        log_it = functools.partial(log_as_asked, tracking, directory, run_id)
-        tracked = track(log_it, tracking["uri"], directory, timings, _warn)
+        for line in verdict(job.asked, result):
+            log.info("%s", line)
+        if cfg.timings and (why := why_unknown()):
+            _warn(why)
+        tracking, run_id = content["tracking"], environment.run_id() if is_alone() else None
+        tracked = {}
+        if tracking["uri"] is not None:
+            log_it = functools.partial(log_as_asked, tracking, directory, run_id)
+            tracked = track(log_it, tracking["uri"], directory, timings, _warn)
     try:
         write_record(directory, {**saved.record, **tracked}, timings, timed=cfg.timings)
     except OSError as error:
         _warn(f"times and tracking are missing from {error.filename}: {error.strerror}. Everything else is complete.")
     return Done(content, job, result, saved.made, directory, bool(tracked), saved.failed)
+
+
+@contextlib.contextmanager
+def _printed_all_the_same(content: dict[str, Any], job: Job, result: Answer, directory: Path) -> Iterator[None]:
+    """Print an answer that could not be recorded, or whose pictures or tracking are not waited for."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt):
+        print_answer(record_of_fit(content, job, result))
+        if (directory / RECORD).exists():
+            terminal.say(f"record: {shown(directory)}")
+        raise
 
 
 class Saved(NamedTuple):
@@ -260,7 +271,7 @@ def track(
     try:
         with timings.section("tracking"):
             tracked = log_it()
-    except (TrackingError, InputError) as error:  # the latter for what only the store knows: a deleted experiment
+    except (TrackingError, InputError) as error:  # the latter where the file of a store is one no more
         warn(f"{error} To upload it later: {log_command(directory, uri)}")
         return {}
     return {"tracking": tracked._asdict()}

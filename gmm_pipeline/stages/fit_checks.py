@@ -2,6 +2,9 @@
 
 import functools
 import math
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -16,6 +19,8 @@ from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.prior_traits import is_declared, traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
+from gmm_pipeline.records.artifacts import bytes_of_assignments
+from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.provenance import memory
 
 AUTO = "auto"
@@ -128,6 +133,28 @@ def check_memory(where: str, wanted: float) -> None:
             expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
             came=f"arrays of about {wanted / 1e9:.3g} GB",
             remedy="Use fewer observations, components or steps, or a larger history_every.",
+        )
+
+
+def check_disk(folder: Path, fitted: Iterable[Dataset]) -> None:
+    """Refuse records that would not fit onto a disk even with one component each, before any work.
+
+    Args:
+        folder: where they will be; it need not exist.
+        fitted: the data of each.
+
+    Raises:
+        InputError: there is less free space.
+    """
+    wanted = sum(bytes_of_assignments(len(one.data), math.prod(one.data.shape[1:]), 1) for one in fitted)
+    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    free = shutil.disk_usage(place).free
+    if wanted > free:
+        raise InputError(
+            str(folder),
+            expected=f"free space for the labels of all observations, {wanted / 1e9:.3g} GB or more",
+            came=f"{free / 1e9:.3g} GB",
+            remedy="Free some, choose outputs_dir on another disk, or fit fewer runs or observations.",
         )
 
 

@@ -211,7 +211,7 @@ def about(
         "files": artifacts.digests_of(directory, artifacts.ASKED),
         "width": width_of(job.fit)._asdict(),
         "started": began.isoformat(),
-        "ended": datetime.now(UTC).isoformat(),
+        "ended": max(began, datetime.now(UTC)).isoformat(),  # a clock may be set back
         "provenance": provenance(device()),
         **linked(content),
     }

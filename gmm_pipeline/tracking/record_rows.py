@@ -2,8 +2,9 @@
 
 This is for single runs what `rows` is for the runs of a sweep, with the same check of the tables. A store or an
 experiment that does not exist yet, or that has its files elsewhere, and a run that was not logged completely are left
-to MLflow's own calls: functions return None for them. The price: if logging is killed, files may remain that belong to
-no run.
+to MLflow's own calls: functions return None for them. The ids of a run and its model are those of the record, so that
+files that a killed process left without a run are replaced when the record is logged again. The price: until then they
+are there.
 """
 
 import contextlib
@@ -92,10 +93,13 @@ def write(file: Path, experiment_id: str, record: Path, entry: Entry, fitted: Mo
         OSError: the files could not be copied.
         sqlite3.Error: the rows could not be written.
     """
-    run_id, model_id = uuid.uuid4().hex, f"m-{uuid.uuid4().hex}"
-    folder = file.parent / COPIES
+    run_id = _free_id(file, entry.tags[RECORD_ID])
+    model_id, folder = f"m-{run_id}", file.parent / COPIES
     files, model = folder / run_id, folder / "models" / model_id
     try:
+        for left in (files, model):
+            if left.is_dir():
+                shutil.rmtree(left)
         for one in artifacts.files_of(record):
             copy = files / "artifacts" / one.relative_to(record)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +113,22 @@ def write(file: Path, experiment_id: str, record: Path, entry: Entry, fitted: Mo
                 place = f"{artifact_root(file)}/models/{model_id}/artifacts"
                 _insert_model(connection, experiment_id, run_id, model_id, place, entry)
     except BaseException:
-        for written in (files, model):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(written)
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if not _is_taken(file, run_id):  # an interrupt may come after the rows were written
+                for written in (files, model):
+                    shutil.rmtree(written, ignore_errors=True)
         raise
     return run_id
+
+
+def _free_id(file: Path, record_id: str) -> str:
+    """The id of a record's run: that of the record, unless the store has such a run, which was deleted in MLflow."""
+    return uuid.uuid4().hex if _is_taken(file, record_id) else record_id
+
+
+def _is_taken(file: Path, run_id: str) -> bool:
+    with connected(file) as connection:
+        return connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)).fetchone() is not None
 
 
 def _insert_model(

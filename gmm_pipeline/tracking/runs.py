@@ -7,6 +7,7 @@ copied into the artifact store, so that they outlive the record's own directory.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -86,7 +87,7 @@ def log_record(
         sweep_series_points: a key of the same group, for the runs of a sweep; only checked.
 
     Raises:
-        InputError: `uri` is no store that can be used, `experiment` was deleted, or `record` is not complete.
+        InputError: `uri` is no store that can be used, or `record` is not complete.
         TrackingError: the store or the server failed.
     """
     return send_record(
@@ -129,7 +130,7 @@ def send_record(
             run, was_there = by_rows
             return tracked_run(uri, *run), was_there
         client = client_of(uri if file is None else f"{SQLITE}{file}")
-        new_id = experiment_id_of(client, experiment, uri, file)
+        new_id = experiment_id_of(client, experiment, file)
         with one_writer(file):
             run_id = made_once(
                 lambda: [logged.run_id for logged in runs_of_record(client, content.record)],
@@ -249,9 +250,8 @@ def failures_reported(uri: str, file: Path | None, *, what: str, kept: str, done
     except Exception as error:
         if not _is_the_stores(error):
             raise
-        check = "a server answers there" if file is None else f"{file.parent} can be written to"
         raise TrackingError(
-            f"{uri}: {what} could not be {done}: {_reason(error)}. Nothing is lost: {kept}. Check that {check}."
+            f"{uri}: {what} could not be {done}: {_reason(error)}. Nothing is lost: {kept}. {_remedy(error, file)}"
         ) from error
 
 
@@ -294,6 +294,17 @@ def _is_the_stores(error: Exception) -> bool:
     """Whether an error is of files, of a connection or of a database, by its type: MLflow need not be imported."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError) or not libraries.isdisjoint(LIBRARIES_OF_STORES)
+
+
+def _remedy(error: Exception, file: Path | None) -> str:
+    """What to do about the failure of a store."""
+    if file is None:
+        if re.search(r"error code 40[13]\b", str(error)):
+            return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+        return "Check that a server answers there."
+    if re.search("is locked|could not be acquired", _reason(error)):
+        return f"Another program holds {file}: wait for it, or end it."
+    return f"Check that {file.parent} can be written to."
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from gmm_pipeline.records.overrides import hydra_override
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 SQLITE = "sqlite:///"
 STORE_TIMEOUT_S = 30
@@ -184,17 +186,27 @@ def _prepare_store(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
         if not file.exists() or file.stat().st_size == 0:
-            for leftover in file.parent.glob(f"{unfinished.name}*"):
-                leftover.unlink()
+            _remove(unfinished)
             migrations = logging.getLogger("alembic")
             level = migrations.level
             migrations.setLevel(logging.WARNING)
-            SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
-            migrations.setLevel(level)
-            _set_mode(unfinished)  # and wait until it is on the disk
-            unfinished.replace(file)
+            try:
+                SqlAlchemyStore(f"{SQLITE}{unfinished}", artifact_root(file)).engine.dispose()
+                _set_mode(unfinished)  # and wait until it is on the disk
+                unfinished.replace(file)
+            except BaseException:
+                _remove(unfinished)
+                raise
+            finally:
+                migrations.setLevel(level)
         else:
             _set_mode(file)
+
+
+def _remove(file: Path) -> None:
+    """Remove a store, with the logs and journals that SQLite has beside it."""
+    for one in file.parent.glob(f"{file.name}*"):
+        one.unlink()
 
 
 def _set_mode(file: Path) -> None:
@@ -213,17 +225,15 @@ def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
     return [value for row in connection.execute(f"PRAGMA {pragma}") for value in row]
 
 
-def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | None) -> str:
-    """The id of an experiment, which is created if absent.
+def experiment_id_of(client: "MlflowClient", name: str, file: Path | None) -> str:
+    """The id of an experiment, which is created if absent, and restored if it was deleted.
 
     Args:
         client: of the store.
         name: of the experiment, or its id after `EXPERIMENT_BY_ID`.
-        uri: of the store, for messages.
         file: of a local store; None for a server.
 
     Raises:
-        InputError: it was deleted.
         OSError: the store was moved or copied, and files of its runs would be written to its old place.
     """
     from mlflow.exceptions import MlflowException
@@ -242,17 +252,24 @@ def experiment_id_of(client: "MlflowClient", name: str, uri: str, file: Path | N
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
-    if found.lifecycle_stage == "deleted":
-        raise InputError(
-            "tracking.experiment",
-            expected="an experiment that exists or can be created",
-            came=f"{found.name!r}, which was deleted in MLflow",
-            remedy=f"Restore it with `MLFLOW_TRACKING_URI={uri} mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}`, or choose another name.",
-        )
+    restore_if_deleted(client, found)
     if file is not None and found.artifact_location != artifact_root(file):
         _refuse_if_elsewhere(found.artifact_location, file)
     return found.experiment_id
+
+
+def restore_if_deleted(client: "MlflowClient", experiment: "Experiment") -> None:
+    """Restore an experiment that was deleted: it keeps its name, so that no other can be created under it.
+
+    Args:
+        client: of the store.
+        experiment: as the store has it.
+    """
+    if experiment.lifecycle_stage != "deleted":
+        return
+    client.restore_experiment(experiment.experiment_id)
+    said = f"the experiment {experiment.name!r}, which was deleted in MLflow, is restored with its runs"
+    sys.stderr.write(f"warning: {said}\n")
 
 
 def _refuse_if_elsewhere(location: str, file: Path) -> None:

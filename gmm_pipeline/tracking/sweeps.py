@@ -46,6 +46,7 @@ from gmm_pipeline.tracking.store import (
     collector_paused,
     experiment_id_of,
     one_writer,
+    restore_if_deleted,
     store_file,
 )
 from gmm_pipeline.tracking.views import DELTA, LOG_DELTA, TAG, charts_of, table_of
@@ -86,7 +87,7 @@ def open_sweep(
         under: id of a run that a new parent becomes a child of, in the same experiment; None for none.
 
     Raises:
-        InputError: `uri` is no store that can be used, or `experiment` was deleted.
+        InputError: `uri` is no store that can be used.
         TrackingError: the store or the server failed.
     """
     check_points("series_points", series_points)
@@ -96,7 +97,7 @@ def open_sweep(
     with failures_reported(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         if under is None:
-            experiment_id = experiment_id_of(client, experiment, uri, file)
+            experiment_id = experiment_id_of(client, experiment, file)
         else:
             experiment_id = client.get_run(under).info.experiment_id
         writer = _writer(client, file)
@@ -106,6 +107,7 @@ def open_sweep(
         with one_writer(file):
             parent = writer.parent(manifest["id"], experiment_id, entry)
             info = client.get_run(parent).info
+            restore_if_deleted(client, client.get_experiment(info.experiment_id))
             if info.lifecycle_stage == "deleted":
                 client.restore_run(parent)
             # A sweep that goes on may be wider than when it was named; a name of the user's own stays.

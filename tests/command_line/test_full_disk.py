@@ -77,3 +77,24 @@ def test_a_full_disk_names_no_file_of_itself(tmp_path):
         mistake = as_mistake(error, "fit")
         assert mistake is not None
         assert (mistake.where, mistake.came) == (where, "No space left on device")
+
+
+SMALL_DISK = """
+import shutil, sys
+from gmm_pipeline import __main__
+usage = shutil.disk_usage
+shutil.disk_usage = lambda place: usage(place)._replace(free=100_000)
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "least"), [(("data.n_draws=5000",), "0.00014"), (("--multirun", "seed=1,2", "sweep=study"), "0.000168")]
+)
+def test_records_that_a_disk_cannot_take_are_refused_before_the_work(quick: Quick, tmp_path, more, least):
+    ended = quick("-c", SMALL_DISK.format(words=(*FIT, *more)))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"free space for the labels of all observations, {least} GB or more, but got 0.0001 GB." in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert left(tmp_path) == []

@@ -39,6 +39,19 @@ def test_what_is_interrupted_leaves_the_file_as_it_was(tmp_path_factory, content
     assert [entry.name for entry in path.parent.iterdir()] == ["result.bin"]
 
 
+def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "result.bin"
+    abandoned, others = tmp_path / ".result.bin.0123abcd", tmp_path / ".result.bin.of mine"
+    for file in (abandoned, others):
+        file.write_bytes(b"half of it")
+    with files.whole_file(path) as first:
+        first.write(b"the first of two")
+        first.flush()
+        files.write_text(path, "the second")
+    assert path.read_bytes() == b"the first of two"
+    assert set(tmp_path.iterdir()) == {path, others}
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_results_are_as_readable_as_other_files(tmp_path, umask, mode):
     before = os.umask(umask)

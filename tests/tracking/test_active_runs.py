@@ -8,7 +8,6 @@ import pytest
 from waiting_record import write_record
 
 from gmm_pipeline import environment
-from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import runs as tracking
 from gmm_pipeline.tracking import store as tracking_store
@@ -22,7 +21,7 @@ def uri(tmp_path_factory):
     made = f"sqlite:///{file}"
     client = tracking_store.client_of(made)
     for name in ("notebook", "by number"):  # MLflow itself would put their files into the current folder
-        tracking_store.experiment_id_of(client, name, made, file)
+        tracking_store.experiment_id_of(client, name, file)
     return made
 
 
@@ -119,7 +118,7 @@ def test_the_experiment_of_a_variable(uri, record, monkeypatch):
     tracked = tracking.log_record(record, uri=uri, experiment=named, run_name=None, series_points=1)
     assert (tracked.experiment, tracked.experiment_id) == ("by number", number)
     client.delete_experiment(number)
-    with pytest.raises(InputError, match="'by number', which was deleted"):
-        tracking_store.experiment_id_of(client, named, uri, Path(uri.removeprefix("sqlite:///")))
+    assert tracking_store.experiment_id_of(client, named, Path(uri.removeprefix("sqlite:///"))) == number
+    assert client.get_experiment(number).lifecycle_stage == "active"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
     assert environment.experiment("default") == "by name"

@@ -8,7 +8,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -272,11 +275,23 @@ def test_another_process_that_closes_the_store_leaves_this_one_its_log(uri, reco
         assert visited(uri) == ["ok", str(logged)]
 
 
-def test_a_deleted_experiment_is_named_with_the_way_back(uri, record):
+def test_a_deleted_experiment_is_restored_with_its_runs(uri, record, tmp_path, capsys):
     tracked = log(record, uri)
     tracking_store.client_of(uri).delete_experiment(tracked.experiment_id)
-    with pytest.raises(InputError, match=rf"deleted.*experiments restore --experiment-id {tracked.experiment_id}"):
-        log(record, uri)
+    assert log(record, uri) == tracked
+    assert capsys.readouterr().err == (
+        "warning: the experiment 'waiting', which was deleted in MLflow, is restored with its runs\n"
+    )
+    other = log(write_record(tmp_path / "outputs/fit/other", config={"seed": 4}), uri)
+    assert {run.info.run_id for run in runs_of(uri)} == {tracked.run_id, other.run_id}
+
+
+def test_a_record_whose_run_was_deleted_gets_another(ready, record):
+    tracked = log(record, ready)
+    tracking_store.client_of(ready).delete_run(tracked.run_id)
+    again = log(record, ready)
+    assert again.run_id != tracked.run_id
+    assert [run.info.run_id for run in runs_of(ready)] == [again.run_id]
 
 
 @pytest.mark.parametrize(
@@ -336,6 +351,44 @@ def test_a_dead_server_loses_nothing(record, monkeypatch, hung):
             tracking.TrackingError, match=r"Nothing is lost: the record at .* is complete\. Check that a server"
         ):
             log(record, address)
+    assert bytes_below(record) == before
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Answers as the path of its store says: by a status, by half of an answer, or by no JSON."""
+
+    def do_GET(self) -> None:
+        says = self.path.split("/")[1]
+        self.send_response(int(says) if says.isdigit() else 200)
+        self.send_header("Content-Length", "1000" if says == "half" else "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    do_POST = do_GET  # noqa: N815 - called by this name
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("says", "remedy"),
+    [
+        ("500", "Check that a server answers there."),
+        ("401", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."),
+        ("403", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."),
+        ("half", "Check that a server answers there."),
+        ("hello", "Check that a server answers there."),
+    ],
+)
+def test_a_broken_server_loses_nothing(record, monkeypatch, says, remedy):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    before = bytes_below(record)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(tracking.TrackingError, match="Nothing is lost: the record at") as caught:
+            log(record, f"http://127.0.0.1:{server.server_port}/{says}")
+        server.shutdown()
+    assert str(caught.value).endswith(remedy)
     assert bytes_below(record) == before
 
 
@@ -419,7 +472,7 @@ def test_a_record_may_lie_around_its_store_and_among_other_files(uri, tmp_path):
 @pytest.fixture
 def ready(uri):
     """A store that rows can be written to: with its experiment."""
-    tracking_store.experiment_id_of(tracking_store.client_of(uri), "waiting", uri, Path(uri.removeprefix("sqlite:///")))
+    tracking_store.experiment_id_of(tracking_store.client_of(uri), "waiting", Path(uri.removeprefix("sqlite:///")))
     return uri
 
 
@@ -520,6 +573,40 @@ def test_rows_that_cannot_be_written_leave_no_files(ready, record, monkeypatch):
     assert [path for path in Path(ready.removeprefix("sqlite:///")).parent.rglob("*") if path.name == "data.json"] == [
         record / "data.json"
     ]
+
+
+def test_an_interrupt_after_the_rows_were_written_leaves_their_files(ready, record, monkeypatch):
+    transaction = tracking_record_rows.transaction
+
+    @contextlib.contextmanager
+    def interrupted(file: Path) -> Iterator[sqlite3.Connection]:
+        with transaction(file) as connection:
+            yield connection
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tracking_record_rows, "transaction", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log(record, ready)
+    (run,) = runs_of(ready)
+    assert (Path(run.info.artifact_uri.removeprefix("file://")) / "data.json").is_file()
+
+
+def test_files_that_a_killed_process_left_are_replaced(ready, record, monkeypatch):
+    def killed(*_: object) -> Iterator[sqlite3.Connection]:
+        raise KeyboardInterrupt
+
+    copies = Path(ready.removeprefix("sqlite:///")).parent / "mlartifacts"
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking_record_rows, "transaction", killed)
+        patched.setattr(tracking_record_rows.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            log(record, ready)
+    (left,) = (path for path in copies.iterdir() if path.name != "models")
+    (left / "artifacts" / "half.json").write_text("{")
+    tracked = log(record, ready)
+    assert {path.name for path in copies.iterdir()} == {tracked.run_id, "models"}
+    assert len(list((copies / "models").iterdir())) == 1
+    assert not (copies / tracked.run_id / "artifacts" / "half.json").exists()
 
 
 def test_two_at_once_log_a_record_once(uri, record):

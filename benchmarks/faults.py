@@ -1,0 +1,447 @@
+"""Does a command that is killed or interrupted at any moment leave whole results, and does the same command go on?
+
+A project has records and a sweep that were not tracked, and a real local store of MLflow. A case copies it, starts a
+command there and sends it SIGKILL, SIGTERM or Ctrl-C, half of the time at a random moment and half of the time at a
+random step that changes files (opening one to write, renaming, removing, a statement of SQL). Then:
+
+- it ended by the signal, or because it was done; there is no traceback;
+- each record that is there has all of its files as their digests say, and a store that is whole has the runs that
+  records call tracked, with their files; a file that was asked for is there as it ought to be, or not at all;
+- after Ctrl-C or SIGTERM nothing unfinished is left;
+- the same command, and `log` after a fit, ends well and with the right bits; then no run is RUNNING or incomplete, no
+  record is tracked twice, no temporary file is left, and no files of runs that the store does not know.
+
+    python -m benchmarks.faults --number 1000
+
+Prints a row for each command, and each failure with the command that repeats it. Exit code 1 if there is any. Commands
+run as children of a process that has imported everything, so that a case takes two or three CPU seconds. An interrupt
+that lands in an import is therefore tried by hand alone.
+
+The last two runs of it, of 379 and 259 cases, on two busy cores with 7 s for each, had one failure each: an interrupt
+after the command was done. The first is mended; the second, of the process that runs the commands, too.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from benchmarks import ROOT
+from gmm_pipeline.errors import InputError
+from gmm_pipeline.records import artifacts, contents, reading, sweeps
+from gmm_pipeline.records.finding import COPIES
+from gmm_pipeline.records.json_files import read_json
+
+SMALL = ("search=none", "steps=40", "restarts=2", "animation=none")
+QUIET = (*SMALL, "figures=none")
+DATA = ("data.n_draws=300", "data.seed=5")
+SWEEP = ("--multirun", *QUIET, *DATA, "n_components=1,2", "seed=0,1")
+SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
+CODES = {"SIGKILL": (-9,), "SIGTERM": (143, -15), "SIGINT": (130,)}
+TEMPORARY = re.compile(r"^\..*(\.[0-9a-f]{8}|\.unfinished.*)$")
+
+
+class Kind(NamedTuple):
+    """A command, and what it leaves."""
+
+    words: tuple[str, ...]
+    tracked: bool = True
+    """Whether the project has a store before."""
+    output: str = ""
+    """A file that it writes."""
+    folder: str = ""
+    """Of the records that it makes, whose numbers are to be the undisturbed ones."""
+    weight: int = 2
+    """How often it comes, relative to the others."""
+
+
+KINDS = {
+    "fit": Kind(("fit", *QUIET, *DATA), folder="outputs/fit", weight=4),
+    "first fit": Kind(("fit", *QUIET, *DATA), tracked=False, folder="outputs/fit"),
+    "pictures": Kind(("fit", *SMALL, *DATA, "figures.formats=[png]", "figures.dpi=20"), folder="outputs/fit", weight=1),
+    "sweep": Kind(
+        ("fit", *SWEEP, "sweep=study"),
+        folder="outputs/sweeps/study",
+        weight=4,
+    ),
+    "log": Kind(("log",), weight=3),
+    "report": Kind(("report", "run=outputs/fit/untracked", "output=page.html"), output="page.html"),
+    "simulate": Kind(("simulate", "figures=none", *DATA, "output=drawn.csv"), output="drawn.csv"),
+    "predict": Kind(
+        ("predict", "new.csv", "data.column=datum", "run=outputs/fit/untracked", "output=labels.csv"),
+        output="labels.csv",
+    ),
+}
+
+
+class Fault(NamedTuple):
+    """What is done to a command."""
+
+    signal: str
+    seconds: float | None
+    step: int | None
+
+
+class Case(NamedTuple):
+    """A command with a fault."""
+
+    kind: str
+    fault: Fault
+
+    @property
+    def line(self) -> str:
+        """The command that repeats it."""
+        when = f"--step {self.fault.step}" if self.fault.seconds is None else f"--seconds {self.fault.seconds:.3f}"
+        return f"python -m benchmarks.faults --only '{self.kind}' --signal {self.fault.signal} {when}"
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    output: str
+    errors: str
+
+
+class Undisturbed(NamedTuple):
+    """What a command takes and leaves without a fault."""
+
+    seconds: float
+    steps: int
+    results: dict[str, bytes]
+
+
+class Server:
+    """A process of `tests/command_server.py`, which runs commands in children."""
+
+    def __init__(self, process: Any):
+        self._process = process
+
+    def run(self, folder: Path, words: Sequence[str], fault: Fault | None = None) -> Ended:
+        """Run a command in a folder.
+
+        Args:
+            folder: where it runs.
+            words: after `python -m gmm_pipeline`.
+            fault: what is done to it.
+        """
+        sent = None if fault is None else [int(SIGNALS.get(fault.signal, 0)), fault.seconds, fault.step]
+        self._process.stdin.write(json.dumps([str(folder), words, {}, None, sent]) + "\n")
+        self._process.stdin.flush()
+        code = int(self._process.stdout.readline())
+        read = (Path(f"{folder}.{name}").read_text(encoding="utf-8", errors="replace") for name in ("stdout", "stderr"))
+        return Ended(code, *read)
+
+
+class Bench:
+    """A project that cases are tried on copies of, each at the same place: a store has absolute paths."""
+
+    def __init__(self, scratch: Path, server: Server):
+        self._server, self.project = server, scratch / "project"
+        self._kept = {True: scratch / "with a store", False: scratch / "without"}
+        self._undisturbed: dict[str, Undisturbed] = {}
+        self._make()
+
+    def _make(self) -> None:
+        (self.project / "outputs").mkdir(parents=True)
+        self._succeed("simulate", "figures=none", "data.n_draws=200", "output=new.csv")
+        # The programs of the others are compiled by these.
+        self._succeed("fit", *QUIET, *DATA, "tracking=none", "hydra.run.dir=outputs/fit/untracked")
+        self._succeed("fit", *SWEEP, "tracking=none", "sweep=before")
+        shutil.copytree(self.project, self._kept[False])
+        self._succeed("fit", *QUIET, *DATA, "seed=3", "hydra.run.dir=outputs/fit/tracked")
+        shutil.copytree(self.project, self._kept[True])
+
+    def _succeed(self, *words: str) -> None:
+        ended = self._server.run(self.project, words)
+        if ended.code != 0:
+            sys.exit(f"{' '.join(words)}\nended with exit code {ended.code}:\n{ended.errors}")
+
+    def begin(self, kind: Kind) -> None:
+        """Make the project what it was before."""
+        shutil.rmtree(self.project)
+        shutil.copytree(self._kept[kind.tracked], self.project)
+
+    def undisturbed(self, name: str) -> Undisturbed:
+        """What a command leaves without a fault, found once."""
+        if name not in self._undisturbed:
+            kind = KINDS[name]
+            self.begin(kind)
+            began = time.perf_counter()
+            ended = self._server.run(self.project, kind.words, Fault("", None, 0))
+            seconds = time.perf_counter() - began
+            if ended.code != 0:
+                sys.exit(f"{name} ended with exit code {ended.code}:\n{ended.errors}")
+            steps = int(Path(f"{self.project}.steps").read_text(encoding="utf-8"))
+            self._undisturbed[name] = Undisturbed(seconds, steps, results(self.project, kind))
+        return self._undisturbed[name]
+
+    def case(self, name: str, chosen: random.Random) -> Case:
+        """A command with a fault at a random place."""
+        usual, which = self.undisturbed(name), chosen.choice(list(SIGNALS))
+        if chosen.random() < 0.5:
+            return Case(name, Fault(which, round(chosen.uniform(0.0, usual.seconds), 3), None))
+        return Case(name, Fault(which, None, chosen.randint(1, usual.steps)))
+
+    def attempt(self, case: Case) -> tuple[str, list[str]]:
+        """Try a case; returns how the command ended, and what is wrong afterwards."""
+        kind, usual = KINDS[case.kind], self.undisturbed(case.kind)
+        self.begin(kind)
+        ended = self._server.run(self.project, kind.words, case.fault)
+        outcome = "done" if ended.code == 0 else "ended"
+        wrong = list(self._after(case, ended, usual))
+        resumed = [self._server.run(self.project, kind.words)]
+        if kind.folder == "outputs/fit":
+            resumed.append(self._server.run(self.project, ("log",)))
+        for again in resumed:
+            if again.code != 0 or again.errors:
+                wrong.append(f"the same command ends with exit code {again.code}: {last_line(again.errors)}")
+        wrong += [f"at the end: {one}" for one in self._settled(kind, usual, killed=case.fault.signal == "SIGKILL")]
+        return outcome, list(dict.fromkeys(wrong))
+
+    def _after(self, case: Case, ended: Ended, usual: Undisturbed) -> Iterator[str]:
+        kind = KINDS[case.kind]
+        if ended.code not in (0, *CODES[case.fault.signal]):
+            yield f"exit code {ended.code}: {last_line(ended.errors)}"
+        if "Traceback" in ended.errors:
+            yield f"a traceback: {last_line(ended.errors)}"
+        yield from unwhole(self.project)
+        found = results(self.project, kind)
+        yield from (f"{name} is half of it" for name in found if kind.output and found[name] != usual.results[name])
+        if case.fault.signal != "SIGKILL":
+            yield from (f"{one} is left by an interrupt" for one in leftovers(self.project))
+
+    def _settled(self, kind: Kind, usual: Undisturbed, *, killed: bool) -> Iterator[str]:
+        yield from unwhole(self.project)
+        found = results(self.project, kind)
+        yield from (
+            f"{name} is not what it ought to be" for name in usual.results if found.get(name) != usual.results[name]
+        )
+        # A fit is another one each time: what SIGKILL left of the first is there for its user to look at.
+        unfinished = {path for path in self.project.glob("outputs/fit/*") if not (path / artifacts.RECORD).exists()}
+        left = [path for path in leftovers(self.project) if not killed or unfinished.isdisjoint([path, *path.parents])]
+        yield from (f"{path.relative_to(self.project)} is left" for path in left)
+        yield from unsettled(self.project)
+        if kind.folder == "outputs/fit" or kind.words == ("log",):
+            files = records_in(self.project)
+            yield from (f"{name_of(file.parent)} is not tracked" for file in files if "tracking" not in read_json(file))
+
+
+def last_line(text: str) -> str:
+    """The last line of a text, without what differs between two cases."""
+    line = next(iter(text.strip().splitlines()[-1:]), "nothing was said")
+    return re.sub(r"\d{4}-\d\d-\d\d_[\w-]+|[0-9a-f]{8,}", "…", line)[:300]
+
+
+def results(project: Path, kind: Kind) -> dict[str, bytes]:
+    """The files of a command that have the same bytes each time."""
+    if kind.output:
+        file = project / kind.output
+        return {kind.output: without_times(file.read_bytes())} if file.exists() else {}
+    if not kind.folder:
+        return {}
+    folder = project / kind.folder
+    found = {"sweep.csv": (folder / "sweep.csv").read_bytes()} if (folder / "sweep.csv").exists() else {}
+    for record in folder.glob("*/record.json"):
+        name = record.parent.name
+        if name not in ("tracked", "untracked"):
+            number = name if (folder / "sweep.json").exists() else "the fit"
+            found[f"{number}/parameters.json"] = (record.parent / artifacts.PARAMETERS).read_bytes()
+    return found
+
+
+def without_times(content: bytes) -> bytes:
+    """A page without when it was made."""
+    return re.sub(rb"\d\d:\d\d(:\d\d)?", b"", content)
+
+
+def unwhole(project: Path) -> Iterator[str]:
+    """What is there and cannot be read, or is said and is not so."""
+    for file in records_in(project):
+        record = file.parent
+        try:
+            about = contents.read(record).record
+            if about["status"] == "finished":
+                reading.read_checked(record)
+            if (wrong := contents.altered(record, about)) is not None:
+                yield f"{name_of(record)}: {wrong} is not the file that was written"
+        except InputError as error:
+            yield f"{name_of(record)}: {error}"
+            continue
+        yield from untracked(project, name_of(record), about.get("tracking"))
+    for file in sorted(project.glob("outputs/sweeps/*/sweep.json")):
+        try:
+            yield from untracked(project, file.parent.name, sweeps.read_manifest(file.parent).tracking)
+        except InputError as error:
+            yield str(error)
+    with store_of(project) as store:
+        if store is not None and store.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            yield "the store is damaged"
+        if store is not None and store.execute("PRAGMA foreign_key_check").fetchall():
+            yield "the store has rows of nothing"
+
+
+def records_in(project: Path) -> list[Path]:
+    """The last files of the records, but for the copies that a store has."""
+    return sorted([*project.glob("outputs/fit/*/record.json"), *project.glob("outputs/sweeps/*/*/record.json")])
+
+
+def name_of(record: Path) -> str:
+    """A record by its name, the same in each case."""
+    return record.name if re.fullmatch(r"\w+", record.name) else "a fit"
+
+
+def untracked(project: Path, name: str, noted: Any) -> Iterator[str]:
+    """A run that a record calls tracked and that is not there, or not with its files."""
+    if not noted:
+        return
+    with store_of(project) as store:
+        asked = "SELECT status, artifact_uri FROM runs WHERE run_uuid = ? AND lifecycle_stage = 'active'"
+        found = None if store is None else store.execute(asked, (noted["run_id"],)).fetchone()
+    if found is None:
+        yield f"{name} is called tracked and is not"
+    elif not any(Path(unquote(found[1].removeprefix("file://"))).glob("*.json")):
+        yield f"{name} is tracked without its files"
+
+
+@contextlib.contextmanager
+def store_of(project: Path) -> Iterator[sqlite3.Connection | None]:
+    """The store of a project, if it has one with tables."""
+    file = project / "outputs" / "mlflow.db"
+    if not file.exists():
+        yield None
+        return
+    with contextlib.closing(sqlite3.connect(file)) as store:
+        yield store
+
+
+def leftovers(project: Path) -> list[Path]:
+    """Files under temporary names, and folders of fits without a record."""
+    temporary = [path for path in project.rglob(".*") if path.is_file() and TEMPORARY.match(path.name)]
+    return temporary + [path for path in project.glob("outputs/fit/*") if not (path / artifacts.RECORD).exists()]
+
+
+def unsettled(project: Path) -> Iterator[str]:
+    """What is unfinished in a store, or twice, and files of no run."""
+    with store_of(project) as store:
+        if store is None:
+            return
+        runs = store.execute("SELECT run_uuid, status FROM runs WHERE lifecycle_stage = 'active'").fetchall()
+        yield from (f"a run is {status}" for _, status in runs if status not in ("FINISHED", "FAILED"))
+        tags = defaultdict[str, list[str]](list)
+        for name, value in store.execute(
+            "SELECT key, value FROM tags JOIN runs USING (run_uuid) WHERE lifecycle_stage = 'active'"
+        ):
+            tags[name].append(value)
+        if "incomplete" in tags["gmm_pipeline.status"]:
+            yield "a run is incomplete"
+        for name in ("gmm_pipeline.record_id", "gmm_pipeline.sweep_id"):
+            if any(count > 1 for count in Counter(tags[name]).values()):
+                yield f"two runs have one {name}"
+        known = {run_id for run_id, _ in store.execute("SELECT run_uuid, status FROM runs")}
+        models = {row[0] for row in store.execute("SELECT model_id FROM logged_models")}
+    copies = project / "outputs" / COPIES
+    for folder, ids in ((copies, known | {"models"}), (copies / "models", models)):
+        if folder.is_dir() and not {path.name for path in folder.iterdir()} <= ids:
+            yield f"{folder.name} has files of no run"
+
+
+class Tried(NamedTuple):
+    """What became of the cases."""
+
+    counts: dict[str, Counter[str]]
+    failures: dict[str, list[Case]]
+
+
+def attempt_all(bench: Bench, cases: Iterator[Case], seconds: float) -> Tried:
+    """Try cases, for a limited time."""
+    tried, last = Tried(defaultdict(Counter), defaultdict(list)), time.monotonic() + seconds
+    for number, case in enumerate(cases):
+        if number and number % 50 == 0:
+            print(f"{number} cases", flush=True)
+        outcome, wrong = bench.attempt(case)
+        tried.counts[case.kind].update([outcome, case.fault.signal, "cases", *["failed"] * bool(wrong)])
+        for one in wrong:
+            name = f"{case.kind}, {case.fault.signal}: {one}"
+            if name not in tried.failures:
+                print(f"{name}\n  {case.line}", flush=True)
+            tried.failures[name].append(case)
+        if time.monotonic() > last:
+            break
+    return tried
+
+
+def some(bench: Bench, kinds: Sequence[str], number: int, seed: int) -> Iterator[Case]:
+    """Cases, the same for a seed as far as commands take the same time."""
+    chosen = random.Random(seed)  # noqa: S311 - no secrets
+    weights = [KINDS[name].weight for name in kinds]
+    for name in chosen.choices(kinds, weights, k=number):
+        yield bench.case(name, chosen)
+
+
+@contextlib.contextmanager
+def bench_in(scratch: Path) -> Iterator[Bench]:
+    """A bench with a process of its own.
+
+    Args:
+        scratch: an empty folder.
+    """
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(("MLFLOW", "HYDRA"))}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(scratch / "compiled")
+    script = (ROOT / "tests" / "command_server.py").read_text(encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(scratch / "empty.db")],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield Bench(scratch, Server(process))
+        process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def main() -> None:
+    """Try the cases, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--number", type=int, default=1000, help="of cases")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most-seconds", type=float, default=1e9, help="after which no case is begun")
+    parser.add_argument("--only", choices=KINDS, help="one command")
+    parser.add_argument("--signal", choices=SIGNALS, help="repeat one case, together with --seconds or --step")
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--step", type=int)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, bench_in(Path(scratch)) as bench:
+        if asked.signal is not None:
+            outcome, wrong = bench.attempt(Case(asked.only, Fault(asked.signal, asked.seconds, asked.step)))
+            print("\n".join([outcome, *wrong]))
+            sys.exit(bool(wrong))
+        kinds = [asked.only] if asked.only else list(KINDS)
+        tried = attempt_all(bench, some(bench, kinds, asked.number, asked.seed), asked.most_seconds)
+    print(f"\n{'command':<12}{'cases':>7}{'SIGKILL':>9}{'SIGTERM':>9}{'Ctrl-C':>8}{'done before':>13}{'failed':>8}")
+    for name, counts in sorted(tried.counts.items()):
+        signals = (counts[one] for one in SIGNALS)
+        numbers = zip((7, 9, 9, 8, 13, 8), (counts["cases"], *signals, counts["done"], counts["failed"]), strict=True)
+        print(f"{name:<12}" + "".join(f"{number:>{width}}" for width, number in numbers))
+    for name, cases in tried.failures.items():
+        print(f"\n{name} ({len(cases)} times)\n  {cases[0].line}")
+    sys.exit(bool(tried.failures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Commands that are killed or interrupted at random moments leave whole results, and the same command goes on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from conftest import Quick
+
+from benchmarks import faults
+from gmm_pipeline.errors import Interrupted, heeding_interrupts, interrupt, interrupts_deferred
+
+CASES = {"fit": 3, "sweep": 3, "log": 3, "predict": 1}
+"""Within 25 CPU seconds; 1,000 by `benchmarks.faults`."""
+
+
+@pytest.fixture(scope="module")
+def bench(server: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory) -> faults.Bench:
+    return faults.Bench(tmp_path_factory.mktemp("faults"), faults.Server(server))
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_command_that_is_ended_at_any_moment_leaves_whole_results_and_goes_on(bench: faults.Bench, kind):
+    tried = faults.attempt_all(bench, faults.some(bench, [kind], CASES[kind], 0), 600.0)
+    assert not tried.failures, "\n".join(f"{name}\n  {cases[0].line}" for name, cases in tried.failures.items())
+    assert tried.counts[kind]["cases"] == CASES[kind]
+
+
+ENDED = """
+import os, sys
+from gmm_pipeline import __main__
+from gmm_pipeline.stages import fit
+from gmm_pipeline.tracking import runs
+
+def ended(*_, **__):
+    os.kill(os.getpid(), {number})
+
+{place} = ended
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "says"), [(signal.SIGTERM, "terminated\n"), (signal.SIGHUP, "hung up\n")])
+def test_a_scheduler_that_ends_a_fit_finds_nothing_of_it(quick: Quick, tmp_path, number, says):
+    words = ("fit", *faults.QUIET, *faults.DATA, "tracking=none")
+    place = {signal.SIGTERM: "fit.compute", signal.SIGHUP: "__main__._import_jax"}[number]  # Hydra has made its folder
+    ended = quick("-c", ENDED.format(number=int(number), place=place, words=words))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", says)
+    assert list(tmp_path.glob("outputs/fit/*")) == []
+
+
+def test_an_answer_whose_tracking_is_interrupted_is_printed(quick: Quick, tmp_path):
+    words = ("fit", *faults.QUIET, *faults.DATA)
+    ended = quick("-c", ENDED.format(number=int(signal.SIGTERM), place="runs.log_record", words=words))
+    assert (ended.returncode, ended.stderr) == (143, "terminated\n")
+    (record,) = tmp_path.glob("outputs/fit/*/record.json")
+    assert "± s.e." in ended.stdout
+    assert ended.stdout.endswith(f"record: {record.parent.relative_to(tmp_path)}\n")
+
+
+@contextlib.contextmanager
+def as_in_a_command() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_interrupt_stays_one_where_a_library_has_lost_it():
+    """As an extension module that is imported does."""
+    with as_in_a_command(), pytest.raises(Interrupted), heeding_interrupts():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise ImportError
+    with pytest.raises(ImportError), heeding_interrupts():
+        raise ImportError
+
+
+def test_an_import_is_not_interrupted_but_ends_with_it():
+    done = []
+    with as_in_a_command(), pytest.raises(Interrupted), interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("imported")
+    assert done
+    with interrupts_deferred():
+        done.append("without")
