@@ -237,7 +237,7 @@ def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldO
         cross_validation.held_out(
             results[number * n_folds : (number + 1) * n_folds],
             folds,
-            units.standardised,
+            np.asarray(units.standardised),
             counts,
             units.scaling,
             units.log_noise,

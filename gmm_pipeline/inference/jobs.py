@@ -1,6 +1,6 @@
 """Inputs and outputs of a fit: the plan, the job, its history and its result."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, PRNGKeyArray
@@ -125,7 +125,8 @@ class SearchPlan(NamedTuple):
 class FitJob(NamedTuple):
     """Everything that decides a fit, in the units of the fit."""
 
-    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
+    data: Any
+    """[n] or [n, d], an array; many data are `InUnits`, which become one where a fit needs all at once."""
     sample_weights: Float[np.ndarray, " n"]
     key: PRNGKeyArray | Num[AnyArray, "2"]
     plan: FitPlan
@@ -164,6 +165,8 @@ class FitJob(NamedTuple):
     """Of a component, where it is a model of factors."""
     noise: float | None = None
     """Log density of the noise component, in the units of the fit; None without one."""
+    finer: tuple[np.ndarray, np.ndarray] | None = None
+    """Where the data are a part of very many: a larger part, and its sample weights."""
 
     @property
     def is_large(self) -> bool:

@@ -130,9 +130,9 @@ class Assignments(NamedTuple):
     noise: bool = False
     """Whether the last responsibilities are those of the noise, whose label is −1."""
 
-    def blocks(self) -> "Iterator[Assignments]":
-        """These assignments, as one block."""
-        yield self
+    def tables(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of a table of these, as one block."""
+        yield assignment_columns(self)
 
 
 @runtime_checkable
@@ -144,8 +144,8 @@ class InBlocks(Protocol):
         """Of all blocks."""
         ...
 
-    def blocks(self) -> Iterator[Assignments]:
-        """In the order of the data."""
+    def tables(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of their table, in blocks of rows."""
         ...
 
 
@@ -397,7 +397,7 @@ def write_assignments(record: Path, assignments: InBlocks, *, csv_rows: int) -> 
     """
     names = [ASSIGNMENTS, ASSIGNMENTS_CSV] if len(assignments.data) <= csv_rows else [ASSIGNMENTS]
     for name in names:
-        write_blocks(record / name, map(assignment_columns, assignments.blocks()))
+        write_blocks(record / name, assignments.tables())
 
 
 def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignments:
@@ -409,7 +409,9 @@ def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignme
     """
     table = read_columns(record / ASSIGNMENTS)
     weights, rows = table.get("sample_weight"), table.get("row")
-    responsibilities = [column.to_numpy() for name, column in table.items() if RESPONSIBILITY.fullmatch(name)]
+    responsibilities = [
+        column.to_numpy().astype(np.float64) for name, column in table.items() if RESPONSIBILITY.fullmatch(name)
+    ]
     return Assignments(
         data_in(table),
         None if weights is None else weights.to_numpy().astype(np.float64),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.model.large_data import MANY, in_order, is_complete, slices
 from gmm_pipeline.records.cells import COMMA, POINT, Cells, numbers_of
 from gmm_pipeline.records.dialects import DELIMITERS, HEADERS, Asked
 from gmm_pipeline.records.files import is_number
@@ -153,11 +154,25 @@ def numbers_in(table: Table, file: Path, wanted: Wanted, codes: Cells) -> Read:
         name=stem if several else of_one,
         columns=columns,
         all_numeric=several and not wanted.names,
-        data=np.stack(present[: len(places)], axis=1) if several else present[0],
+        data=_together(present[: len(places)]) if several else present[0],
         sample_weights=weights,
         rows=rows,
         n_rows=len(read[0]),
     )
+
+
+def _together(columns: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, "n d"]:
+    """Columns side by side; many data as the array that they are the columns of, if there is one, without a copy."""
+    whole = columns[0].base
+    if len(columns[0]) > MANY and isinstance(whole, np.ndarray) and whole.shape == (len(columns[0]), len(columns)):
+        views = (whole[:, number] for number in range(len(columns)))
+        if all(_is_same(*pair) for pair in zip(columns, views, strict=True)):
+            return whole
+    return np.stack(columns, axis=1)
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.__array_interface__ == other.__array_interface__
 
 
 def _complete(
@@ -171,10 +186,10 @@ def _complete(
         where: the columns, for messages.
         missing: one of `MISSING`.
     """
+    if all(map(is_complete, columns)):
+        return None
     missing_in = [np.isnan(values) for values in columns]
     absent = np.logical_or.reduce(missing_in)
-    if not absent.any():
-        return None
     first = int(np.argmax(absent))
     if missing == ERROR:
         came = f"{absent.sum():,} of {len(absent):,} rows with a missing value, the first in row {first + 1}"
@@ -290,15 +305,15 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
 def _numbers(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
     """A column of numbers, NaN where one is missing."""
     numbers = numbers_of(column, where, cells)
+    if all(in_order(lambda here: not np.isinf(numbers[here]).any(), slices(len(numbers)))):
+        return numbers
     infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        raise InputError(
-            where,
-            expected="finite numbers",
-            came=f"{len(infinite)} that are infinite, the first in row {infinite[0] + 1}",
-            remedy="Remove these rows first: leaving them out silently would change the answer.",
-        )
-    return numbers
+    raise InputError(
+        where,
+        expected="finite numbers",
+        came=f"{len(infinite)} that are infinite, the first in row {infinite[0] + 1}",
+        remedy="Remove these rows first: leaving them out silently would change the answer.",
+    )
 
 
 def _check_weights(where: str, weights: Float[np.ndarray, " n"]) -> None:

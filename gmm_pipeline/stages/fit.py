@@ -33,7 +33,7 @@ from gmm_pipeline.records.datasets import doubts_about_weights, taken_columns, w
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
-from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
+from gmm_pipeline.stages.loading import deciding, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.printing import print_answer, summary
 from gmm_pipeline.stages.recording import about, divergence, linked, record_of_fit, write_record, write_results
@@ -230,7 +230,7 @@ def objective_of(result: Answer, objective: str) -> float:
 
 def note_data(job: Job) -> list[str]:
     """Write to the log which data are fitted, and doubts about their weights and columns; returns these doubts."""
-    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     for line in taken_columns(job.dataset):
         log.info("%s", line)
     doubts = doubts_about_weights(job.dataset)

@@ -21,12 +21,14 @@ from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
+from gmm_pipeline.model.large_data import is_complete, slices
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.noise import NoisyMixture, parts
+from gmm_pipeline.records import evaluations
 from gmm_pipeline.records.artifacts import assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
-from gmm_pipeline.records.evaluations import Evaluated, Evaluations, slices
+from gmm_pipeline.records.evaluations import Evaluated, Evaluations
 from gmm_pipeline.records.files import column_format, write_blocks
 from gmm_pipeline.records.finding import columns_of, read_fitted
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
@@ -165,7 +167,7 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
 def _blocks(dataset: Dataset, at_data: Evaluations) -> Iterator[Mapping[str, np.ndarray]]:
     """The columns of the table, block by block of its rows."""
     rows, n_rows = dataset.rows, dataset.n_rows
-    in_table = slices(len(dataset.data) if n_rows is None else n_rows)
+    in_table = slices(len(dataset.data) if n_rows is None else n_rows, evaluations.BLOCK)
     places = in_table
     if rows is not None:
         borders = np.searchsorted(rows, [0, *(here.stop for here in in_table)])
@@ -201,7 +203,9 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
     """
     if isinstance(job.mixture, NoisyMixture):  # whatever is unlike the components is noise
         return None
-    counts = job.dataset.counts[_of_complete_rows(job.dataset.data)]
+    counts = job.dataset.counts
+    if job.dataset.data.ndim > 1 and not is_complete(job.dataset.data):
+        counts = counts[_of_complete_rows(job.dataset.data)]
     if not counts.sum() > 0.0:
         return None
     mean = prediction.total_of_complete / float(counts.sum())
