@@ -311,9 +311,8 @@ def _units(
         scaling = scaling_of(dataset.data, dataset.counts)
     else:
         scaling = linear_scaling_of(dataset.data, dataset.counts, kind, mixes=mixes)
-    data = InUnits(dataset.data, scaling, dtype)
-    if len(data) <= MANY:
-        data = np.asarray(data)
+    many = InUnits(dataset.data, scaling, dtype)
+    data = many[:] if len(many) <= MANY else many
     if not _are_distinguished(data, dataset.data):
         raise InputError(
             "standardize",
