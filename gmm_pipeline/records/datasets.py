@@ -32,6 +32,7 @@ from gmm_pipeline.records.data_checks import (
     whole,
 )
 from gmm_pipeline.records.overrides import hydra_list
+from gmm_pipeline.records.spooled import checked_share
 from gmm_pipeline.records.truth import ordered, read_truth
 
 MOST_DRAWS = 10**9
@@ -258,6 +259,7 @@ def from_file(
     delimiter: Text | None,
     decimal: Text | None,
     comment: Text | None,
+    in_memory: int | float,
     truth: Text | None,
     name: Text | None,
     unit: Text | None,
@@ -276,6 +278,8 @@ def from_file(
         delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: detected.
         decimal: of CSV: what decimals follow, point or comma; None: detected.
         comment: of CSV: how comment lines begin; None if there are none.
+        in_memory: share of the memory that the columns may take; of more, those of Parquet and npy are read in
+            batches into a temporary file, which is memory-mapped.
         truth: JSON file with `weights`, `locs` and `scales`, or `covariances`; None where the truth is unknown.
         name: of the data; None for the column's name, or the file's if it has none or there are several.
         unit: of the data.
@@ -289,6 +293,7 @@ def from_file(
         columns=tuple(map(str, columns)),
         weights_column=None if weights_column is None else str(weights_column),
         missing=missing,
+        in_memory=checked_share(in_memory),
     )
     read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.names))
     return as_dataset(read, name, unit, truth, source=str(file.absolute()), source_type="file")
