@@ -10,7 +10,7 @@ import numpy as np
 
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
-from gmm_pipeline.analysis.estimates import Estimate, Job
+from gmm_pipeline.analysis.estimates import Estimate, Job, Progress
 from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
@@ -54,6 +54,7 @@ from gmm_pipeline.model.natural import (
 from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.model.portable import labels_of
+from gmm_pipeline.model.vocabulary import PASSING
 from gmm_pipeline.records.artifacts import Assignments, History
 from gmm_pipeline.records.evaluations import Evaluations
 
@@ -107,12 +108,13 @@ class Answer(NamedTuple):
         return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
 
 
-def answer(job: Job, estimate: Estimate) -> Answer:
+def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) -> Answer:
     """Evaluate an estimate in float64 and convert it to the user's units and the order of the locs.
 
     Args:
         job: what was asked.
         estimate: the estimate, in the units of the fit.
+        progress: called with (rows seen, rows in all, what) in passes over large data; None for no progress.
     """
     dataset, result, fit = job.dataset, estimate.result, estimate.fit
     units = job.units_of(fit)
@@ -131,7 +133,10 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     fitted = taken(unordered, order)
     standardised = units.standardised
     is_large = fit.is_large or len(dataset.data) > MANY
-    evaluated = (_in_blocks if is_large else _at_once)(job, estimate, fitted, order, standardised)
+    if is_large:
+        evaluated = _in_blocks(job, estimate, fitted, standardised, progress)
+    else:
+        evaluated = _at_once(job, estimate, order, standardised)
     loss = -(evaluated.log_likelihood + log_prior)
     asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order, standardised, evaluated.sums)
     noise = _noise_of(job, estimate, error_of_noise)
@@ -217,7 +222,7 @@ class _Evaluated(NamedTuple):
     """Over large data of one column."""
 
 
-def _at_once(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: AnyData) -> _Evaluated:
+def _at_once(job: Job, estimate: Estimate, order: np.ndarray, data: AnyData) -> _Evaluated:
     dataset, fit = job.dataset, estimate.fit
     scaling, has_noise = job.units_of(fit).scaling, fit.noise is not None
     found = evaluate(estimate.result.parameters, data, dataset.counts, scaling, fit.noise)
@@ -232,7 +237,9 @@ def _at_once(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray
     )
 
 
-def _in_blocks(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: AnyData) -> _Evaluated:
+def _in_blocks(
+    job: Job, estimate: Estimate, fitted: AnyMixture, data: AnyData, progress: Progress | None
+) -> _Evaluated:
     """Of large data: sums over blocks, and assignments that are computed when they are asked for."""
     dataset, fit, scaling = job.dataset, estimate.fit, job.units_of(estimate.fit).scaling
     log_noise = log_joint_of_noise(estimate.result.parameters, fit.noise)
@@ -247,7 +254,9 @@ def _in_blocks(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarr
     if fit.covariance:
         found = totals(parameters, data, counts, scaling, fit.noise)
         return _Evaluated(found.log_likelihood, found.entropy, at_data)
-    sums = likelihood_sums(exact(parameters), data, counts, fit.noise)
+    n = len(dataset.data)
+    seen = None if progress is None else lambda rows: progress(rows, n, PASSING)
+    sums = likelihood_sums(exact(parameters), data, counts, fit.noise, seen)
     log_likelihood = sums.log_likelihood - total_log_volume(scaling, dataset.data, counts)
     return _Evaluated(log_likelihood, sums.entropy, at_data, sums)
 

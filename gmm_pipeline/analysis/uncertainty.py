@@ -12,7 +12,7 @@ the reliability of a datum give the same estimates, but these errors do not appl
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from statistics import NormalDist
 from typing import NamedTuple
@@ -236,6 +236,7 @@ def likelihood_sums(
     data: Float[AnyArray, " n"] | AnyData,
     sample_weights: Float[np.ndarray, " n"],
     noise: float | None = None,
+    seen: Callable[[int], None] | None = None,
 ) -> LikelihoodSums:
     """All sums over the data that an answer needs, in one pass.
 
@@ -244,9 +245,14 @@ def likelihood_sums(
         data: x.
         sample_weights: c, how often each datum counts.
         noise: log density of the noise; None without noise.
+        seen: called with the number of data seen, now and then; None for no progress.
     """
     in_parts = partial(_sums, parameters, data, sample_weights, noise, len(_weighed(parameters, noise).weights))
-    parts = in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers())
+    parts = []
+    for part in in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()):
+        parts.append(part)
+        if seen is not None:
+            seen(min(len(parts) * DATA_OF_A_THREAD, len(data)))
     moments, products, log_likelihoods, entropies = zip(*parts, strict=True)
     log_weights = np.append(parameters.log_component_weights, [0.0] * (noise is not None))
     log_total = float(np.logaddexp.reduce(log_weights))

@@ -11,7 +11,7 @@ depend on the number of threads. The price: the training that is shown saw fewer
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gmm_pipeline.inference import em, lowered, tracing
-from gmm_pipeline.inference.calls import in_threads
+from gmm_pipeline.inference.calls import Progress, in_threads
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, SearchPlan, split
 from gmm_pipeline.inference.parameterization import Unconstrained, learned_by, noise_of
@@ -95,7 +95,12 @@ def _parts(job: FitJob, search: SearchPlan) -> tuple[Part, Part | None]:
 
 
 def improved_on_all(
-    job: FitJob, part: FitJob, result: FitResult, searched: SearchResult | None, workers: int
+    job: FitJob,
+    part: FitJob,
+    result: FitResult,
+    searched: SearchResult | None,
+    workers: int,
+    progress: Progress | None = None,
 ) -> FitResult:
     """The answer of a fit of condensed data, or a better one of its search, improved on all data.
 
@@ -105,11 +110,12 @@ def improved_on_all(
         result: of the part.
         searched: optima of the part; None if there was no search.
         workers: threads that compute.
+        progress: called with (rows seen, rows in all) in each pass; what it raises ends the fit.
     """
     n_condensed = len(part.data)
     if result.diverged:
         return result._replace(n_condensed=n_condensed)
-    everything, family = _Everything.of(job, workers), job.plan.family
+    everything, family = _Everything.of(job, workers, progress), job.plan.family
     begin = result.parameters
 
     def climbed(parameters: AnyParameters) -> _Climbed:
@@ -181,12 +187,13 @@ class _Everything(NamedTuple):
     constraints: Any
     """In the precision of the fit."""
     workers: int
+    progress: Progress | None
 
     @classmethod
-    def of(cls, job: FitJob, workers: int) -> "_Everything":
+    def of(cls, job: FitJob, workers: int, progress: Progress | None = None) -> "_Everything":
         """Prepare the passes over the data of a fit."""
         family, active = job.plan.family, np.ones(job.plan.n_components, bool)
-        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers)
+        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers, progress)
 
     def evaluated(self, mixture: AnyParameters) -> tuple[float, AnyParameters]:
         """The log-likelihood of a mixture and its gradient, in float64."""
@@ -205,9 +212,16 @@ class _Everything(NamedTuple):
             return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
         n_blocks = -(-len(job.data) // BLOCK)
-        blocks = in_threads(of_block, n_blocks, self.workers)
+        blocks = self._reported(in_threads(of_block, n_blocks, self.workers))
         value, gradient = functools.reduce(lambda total, more: jax.tree.map(np.add, total, more), blocks)
         return float(value), gradient
+
+    def _reported(self, blocks: Iterator[Any]) -> Iterator[Any]:
+        n = len(self.job.data)
+        for number, block in enumerate(blocks, 1):
+            if self.progress is not None:
+                self.progress(min(number * BLOCK, n), n)
+            yield block
 
     def height(self, mixture: AnyParameters) -> float:
         """The log posterior of a mixture, in nats."""

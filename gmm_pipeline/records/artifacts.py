@@ -33,7 +33,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -387,17 +387,20 @@ def data_in(columns: Mapping[str, Any]) -> Float[np.ndarray, " n"] | Float[np.nd
     return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
-def write_assignments(record: Path, assignments: InBlocks, *, csv_rows: int) -> None:
+def write_assignments(
+    record: Path, assignments: InBlocks, *, csv_rows: int, written: Callable[[int], None] | None = None
+) -> None:
     """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too.
 
     Args:
         record: its folder.
         assignments: of n observations to K components.
         csv_rows: most rows of the CSV; with more data there is none.
+        written: called with the rows of a file that are written, after each block; None for no progress.
     """
     names = [ASSIGNMENTS, ASSIGNMENTS_CSV] if len(assignments.data) <= csv_rows else [ASSIGNMENTS]
     for name in names:
-        write_blocks(record / name, assignments.tables())
+        write_blocks(record / name, assignments.tables(), written)
 
 
 def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignments:

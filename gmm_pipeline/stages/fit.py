@@ -136,10 +136,10 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         import_beside()
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
         (computed,) = compute([job], content["execution"], progress)
-    with timings.section("evaluate"):
-        result = answer(job, computed)
+    with timings.section("evaluate"), terminal.progress_bar("evaluating", "rows") as progress:
+        result = answer(job, computed, progress=progress)
     try:
-        kinds = {"pictured": pictured, "of_sweep": not is_alone()}
+        kinds = {"pictured": pictured, "of_sweep": not is_alone(), "shows_progress": is_alone()}
         saved = save(content, overrides(), job, result, directory, began, timings, **kinds, command=command)
     except OSError:
         print_answer(record_of_fit(content, job, result))  # it is stored nowhere else
@@ -181,6 +181,7 @@ def save(
     *,
     pictured: bool,
     of_sweep: bool = False,
+    shows_progress: bool = False,
     **more: Any,
 ) -> Saved:
     """Write the record of a fit, then draw it, in the same way for a single run and a run of a sweep.
@@ -197,13 +198,15 @@ def save(
         timings: of the run.
         pictured: whether it is drawn.
         of_sweep: whether the record is in the folder of a sweep, whose runs share the code diff.
+        shows_progress: whether a bar shows how many labels are written.
         **more: further entries of `record.json`.
 
     Raises:
         OSError: the record could not be written.
     """
     with timings.section("record"):
-        write_results(content, job, result, directory, of_sweep=of_sweep)
+        with terminal.progress_bar("writing", "rows") if shows_progress else contextlib.nullcontext() as progress:
+            write_results(content, job, result, directory, of_sweep=of_sweep, progress=progress)
         record = {**about(content, run_overrides, job, result, directory, began), **more}
         write_record(directory, record, timings, timed=content["timings"])
     made = record_of_fit(content, job, result)

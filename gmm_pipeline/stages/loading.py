@@ -24,6 +24,7 @@ from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
+from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import AnyData, InUnits, Units, identity_of, linear_scaling_of, scaling_of
 from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
@@ -93,7 +94,10 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     ready = _ready(shared, targets.stamp_of_data(content["data"]))
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
-    check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
+    trained = job
+    if job.search is not None and is_condensed(job):
+        trained = job._replace(data=job.data[: job.search.condensed_to])
+    check_memory("steps and history_every", float(batching.memory_of(batching.program_of(trained))))
     return Job(ready.dataset, ready.units, job, ready.asked)
 
 

@@ -24,6 +24,7 @@ from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.large_data import is_complete, slices
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.noise import NoisyMixture, parts
+from gmm_pipeline.model.vocabulary import LABELLING
 from gmm_pipeline.records import evaluations
 from gmm_pipeline.records.artifacts import assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
@@ -159,8 +160,10 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
     files = [output]
     if output.parent == output_directory() and len(job.dataset.data) <= cfg.csv_rows:
         files = list(dict.fromkeys([output, output.with_suffix(".csv")]))
+    n_rows = len(job.dataset.data) + job.dataset.n_missing
     for file in files:
-        write_blocks(file, _blocks(job.dataset, prediction.assignments))
+        with terminal.progress_bar(LABELLING, "rows") as progress:
+            write_blocks(file, _blocks(job.dataset, prediction.assignments), lambda rows: progress(rows, n_rows))
     return files
 
 
