@@ -184,6 +184,7 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
             "hit_rate": hit_rate(result.restarts),
             **_of_searches(result),
             **({"n_condensed": result.n_condensed} if result.n_condensed else {}),
+            **({"minibatch": fit.plan.minibatch} if fit.plan.minibatch else {}),
             **_recovered(job, fitted, asymptotic, evaluated.assignments),
         },
         restarts=result.restarts,

@@ -36,6 +36,8 @@ class FitPlan(NamedTuple):
     as_written: bool
     """Whether hyperparameters are constants of the program and components are not padded."""
     family: Family = NORMAL
+    minibatch: int = 0
+    """Data that a step sees, drawn anew for each; 0 for all."""
 
 
 class Moves(NamedTuple):
@@ -294,6 +296,14 @@ def check(job: FitJob) -> None:
         ("optimizer", plan.optimizer),
     ):
         tracing.check(group, plugin, job.shape)
+    of_all = plan.optimizer.function in (em.em, em.squarem) or tracing.has_loop(plan.optimizer, job.shape)
+    if plan.minibatch and of_all:
+        raise InputError(
+            "optimizer",
+            expected="an optimizer that follows the gradient of some of the data, where minibatch is set",
+            came=f"{plan.optimizer.function.__name__}, whose steps need all data",
+            remedy="Use minibatch=0, or another optimizer, such as optimizer=adam.",
+        )
     declared = traits(plan.log_prior.function)
     is_exact = declared.pseudo_count is not None or (declared.conjugate and bool(job.covariance))
     if plan.optimizer.function in (em.em, em.squarem) and not is_exact:

@@ -164,6 +164,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
+        minibatch=cfg.minibatch if cfg.minibatch < len(dataset.data) else 0,
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
