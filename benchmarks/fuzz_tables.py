@@ -20,7 +20,7 @@ from gmm_pipeline.records.files import write_columns
 AS_DETECTED: dict[str, Any] = {
     "weights_are": "counts",
     **dict.fromkeys(("column", "weights_column", "delimiter", "decimal", "truth", "name", "unit")),
-    **{"columns": [], "missing": "error", "missing_codes": [], "header": "auto", "comment": "auto"},
+    **{"columns": [], "missing": "error", "missing_codes": [], "header": "auto", "comment": "auto", "in_memory": 1.0},
 }
 """Keys of `data=file` of which nothing is set."""
 
@@ -159,7 +159,12 @@ def tables() -> st.SearchStrategy[Table]:
     """Data files and what is done to them."""
     weighted = {"column": "x", "weights_column": "w"}
     keys: list[dict[str, Any]] = [{}, weighted, {"columns": ["x", "y"], "missing": "marginalise"}]
-    keys += [{**weighted, "missing": "drop"}, {"header": "none", "comment": None}, {"delimiter": "comma"}]
+    keys += [
+        {**weighted, "missing": "drop"},
+        {"header": "none", "comment": None},
+        {"in_memory": 0.0},
+        {"delimiter": "comma"},
+    ]
     claims = [*[("", "")] * 20, *((key, claim) for key, told in HEADERS.items() for claim in told)]
     return st.builds(
         Table,

@@ -22,6 +22,7 @@ Seen on 2026-11-29 on 2 cores of an Intel Xeon that others kept busy:
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ import numpy as np
 from benchmarks import parser, print_table
 
 WEIGHTS, LOCS, SCALES = (0.35, 0.3, 0.2, 0.15), (-4.0, 0.0, 1.5, 6.0), (1.0, 0.6, 1.4, 2.0)
-MOST_WHOLE = 10**6
+MOST_WHOLE, MOST_OF_PEER, ROWS = 10**6, 10**7, 10**6 + 1
 BASE = ["n_components=4", "tracking=none", "figures=none", "animation=none", "prior=flat"]
 PEER = """
 import sys, numpy as np
@@ -47,71 +48,101 @@ class Seen(NamedTuple):
     """One process."""
 
     cpu_seconds: float
+    wall_seconds: float
     megabytes: float
     log_likelihood: float
 
 
-def draws(n: int) -> np.ndarray:
+def draws(n: int, seed: int) -> np.ndarray:
     """Draws of the four components."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     component = random.choice(len(WEIGHTS), n, p=WEIGHTS)
     return (np.take(LOCS, component) + np.take(SCALES, component) * random.standard_normal(n)).astype(np.float32)
 
 
-def measured(command: list[str], folder: Path) -> tuple[float, float, str]:
-    """CPU seconds, megabytes and output of a process, started by one that does nothing else."""
+def rows(n: int) -> np.ndarray:
+    """Draws of eight components in eight columns."""
+    random = np.random.default_rng(3)
+    locs, factors = 3.0 * random.normal(size=(8, 8)), 0.4 * random.normal(size=(8, 8, 8)) + np.eye(8)
+    component, found = random.integers(0, 8, n), random.standard_normal((n, 8))
+    for k in range(8):
+        mine = component == k
+        found[mine] = locs[k] + found[mine] @ factors[k].T
+    return found.astype(np.float32)
+
+
+def write_draws(file: Path, n: int) -> None:
+    """Draws of the four components, a million at a time."""
+    found = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(n,))
+    for number, first in enumerate(range(0, n, 10**6)):
+        found[first : first + 10**6] = draws(min(10**6, n - first), number)
+    found.flush()
+
+
+def measured(command: list[str], folder: Path) -> tuple[float, float, float, str]:
+    """CPU seconds, seconds, megabytes and output of a process, started by one that does nothing else."""
     code = (
-        "import json, resource, subprocess, sys\n"
+        "import json, resource, subprocess, sys, time\n"
+        "began = time.perf_counter()\n"
         "out = subprocess.run(sys.argv[1:], capture_output=True, text=True, check=True).stdout\n"
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-        "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, out]))\n"
+        "elapsed = time.perf_counter() - began\n"
+        "print(json.dumps([used.ru_utime + used.ru_stime, elapsed, used.ru_maxrss / 1024, out]))\n"
     )
     finished = subprocess.run(
         [sys.executable, "-c", code, *command], cwd=folder, capture_output=True, text=True, check=True
     )
-    seconds, megabytes, out = json.loads(finished.stdout)
-    return seconds, megabytes, out
+    cpu_seconds, seconds, megabytes, out = json.loads(finished.stdout)
+    return cpu_seconds, seconds, megabytes, out
 
 
 def ours(file: Path, folder: Path, *overrides: str) -> Seen:
     """The second of two fits."""
     command = [sys.executable, "-m", "gmm_pipeline", "fit", str(file), *BASE, *overrides]
-    for name in ("first", "second"):
-        seconds, megabytes, _ = measured([*command, f"hydra.run.dir={name}{len(overrides)}{file.stem}"], folder)
-    metrics = json.loads((folder / f"second{len(overrides)}{file.stem}" / "metrics.json").read_text())
-    return Seen(seconds, megabytes, metrics["log_likelihood"])
+    seen = Seen(0.0, 0.0, 0.0, 0.0)
+    for _ in ("first", "second"):
+        shutil.rmtree(folder / "record", ignore_errors=True)
+        cpu_seconds, seconds, megabytes, _ = measured([*command, "hydra.run.dir=record"], folder)
+        metrics = json.loads((folder / "record" / "metrics.json").read_text())
+        seen = Seen(cpu_seconds, seconds, megabytes, metrics["log_likelihood"])
+    return seen
 
 
 def peer(file: Path, folder: Path) -> Seen:
     """scikit-learn's defaults."""
-    seconds, megabytes, out = measured([sys.executable, "-c", PEER, str(file)], folder)
-    return Seen(seconds, megabytes, float(out))
+    cpu_seconds, seconds, megabytes, out = measured([sys.executable, "-c", PEER, str(file)], folder)
+    return Seen(cpu_seconds, seconds, megabytes, float(out))
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the table."""
-    rows = []
+    table = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for n in arguments.sizes:
-            file = folder / f"{n}.npy"
-            np.save(file, draws(n))
-            found = {"condensed": ours(file, folder)}
-            if n <= MOST_WHOLE:
+        for n in [*arguments.sizes, *([ROWS] if arguments.columns else [])]:
+            file, of_columns = folder / "data.npy", n == ROWS
+            if of_columns:
+                np.save(file, rows(n))
+            else:
+                write_draws(file, n)
+            found = {"condensed": ours(file, folder, *["n_components=8"] * of_columns)}
+            if n <= MOST_WHOLE and arguments.whole:
                 found["whole"] = ours(file, folder, f"search.most_data={n}")
-            if not arguments.without_peer:
+            if not arguments.without_peer and n <= MOST_OF_PEER and not of_columns:
                 found["scikit-learn"] = peer(file, folder)
             for way, seen in found.items():
                 ratio = seen.cpu_seconds / found["condensed"].cpu_seconds
                 lower = seen.log_likelihood - found["condensed"].log_likelihood
-                rows.append(
-                    [f"{n:,}", way, f"{seen.cpu_seconds:.1f}", f"{ratio:.1f}", f"{seen.megabytes:.0f}", f"{lower:+.3f}"]
-                )
-    print_table(["n", "way", "CPU seconds", "ratio", "MB", "nats beside condensed"], rows)
+                times = f"{seen.cpu_seconds:.1f}", f"{ratio:.1f}", f"{seen.wall_seconds:.1f}"
+                size = f"{n:,}" + " × 8" * of_columns
+                table.append([size, way, *times, f"{seen.megabytes:.0f}", f"{lower:+.3f}"])
+    print_table(["n", "way", "CPU seconds", "ratio", "seconds", "MB", "nats beside condensed"], table)
 
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    options.add_argument("--sizes", type=int, nargs="+", default=[10**6, 10**7], help="numbers of observations")
+    options.add_argument("--sizes", type=int, nargs="+", default=[10**6, 10**7, 10**8], help="numbers of observations")
+    options.add_argument("--whole", action="store_true", help="also fit a million without condensing")
+    options.add_argument("--columns", action="store_true", help="also fit eight columns")
     options.add_argument("--without-peer", action="store_true", help="leave scikit-learn out")
     main(options.parse_args())

@@ -10,21 +10,36 @@ import numpy as np
 
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
-from gmm_pipeline.analysis.estimates import Estimate, Job
+from gmm_pipeline.analysis.estimates import Estimate, Job, Progress
 from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
 from gmm_pipeline.analysis.multivariate_uncertainty import errors_with_noise, multivariate_intervals
 from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
-from gmm_pipeline.analysis.selection import Candidate, criteria, entropy_of
-from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
+from gmm_pipeline.analysis.selection import Candidate, criteria
+from gmm_pipeline.analysis.uncertainty import (
+    LikelihoodSums,
+    in_user_units,
+    intervals,
+    likelihood_sums,
+    peak_of,
+    uncertainty,
+)
 from gmm_pipeline.analysis.verdicts import doubts_of
-from gmm_pipeline.inference.diagnostics import evaluate, log_joint_of_noise, log_likelihoods, log_priors
+from gmm_pipeline.inference.diagnostics import (
+    entropy_of,
+    evaluate,
+    log_joint_of_noise,
+    log_likelihoods,
+    log_priors,
+    totals,
+)
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
-from gmm_pipeline.inference.scaling import to_user_units, total_log_volume
+from gmm_pipeline.inference.scaling import AnyData, to_user_units, total_log_volume
 from gmm_pipeline.model.factor_analysis import canonical
-from gmm_pipeline.model.mixture import constrain
+from gmm_pipeline.model.large_data import MANY
+from gmm_pipeline.model.mixture import constrain, exact
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken, natural_of
 from gmm_pipeline.model.natural import (
     AnyErrors,
@@ -39,8 +54,9 @@ from gmm_pipeline.model.natural import (
 from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.model.portable import labels_of
+from gmm_pipeline.model.vocabulary import PASSING
 from gmm_pipeline.records.artifacts import Assignments, History
-from gmm_pipeline.records.evaluations import Evaluated, Evaluations
+from gmm_pipeline.records.evaluations import Evaluations
 
 MOST_FREE_NUMBERS = 400
 """Free numbers of several columns up to which standard errors are computed; beyond, the bootstrap gives them."""
@@ -92,12 +108,13 @@ class Answer(NamedTuple):
         return barred(self.degenerate, self.doubts, diverged=self.diverged) is None
 
 
-def answer(job: Job, estimate: Estimate) -> Answer:
+def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) -> Answer:
     """Evaluate an estimate in float64 and convert it to the user's units and the order of the locs.
 
     Args:
         job: what was asked.
         estimate: the estimate, in the units of the fit.
+        progress: called with (rows seen, rows in all, what) in passes over large data; None for no progress.
     """
     dataset, result, fit = job.dataset, estimate.result, estimate.fit
     units = job.units_of(fit)
@@ -115,9 +132,13 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     n_parameters = fit.n_parameters
     fitted = taken(unordered, order)
     standardised = units.standardised
-    evaluated = (_in_blocks if fit.is_large else _at_once)(job, estimate, fitted, order, standardised)
+    is_large = fit.is_large or len(dataset.data) > MANY
+    if is_large:
+        evaluated = _in_blocks(job, estimate, fitted, standardised, progress)
+    else:
+        evaluated = _at_once(job, estimate, order, standardised)
     loss = -(evaluated.log_likelihood + log_prior)
-    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order, standardised)
+    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order, standardised, evaluated.sums)
     noise = _noise_of(job, estimate, error_of_noise)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
@@ -125,7 +146,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
     known = np.isfinite(asymptotic.standard_errors.locs).any() or n_parameters > MOST_FREE_NUMBERS
     own = [
         one._replace(components=_renumbered(one.components, order))
-        for one in doubts_of(fit, result, standardised, climbs=not (fit.covariance and known))
+        for one in doubts_of(fit, result, standardised, climbs=not (fit.covariance and known), sums=evaluated.sums)
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON))
@@ -163,6 +184,7 @@ def answer(job: Job, estimate: Estimate) -> Answer:
             "hit_rate": hit_rate(result.restarts),
             **_of_searches(result),
             **({"n_condensed": result.n_condensed} if result.n_condensed else {}),
+            **({"minibatch": fit.plan.minibatch} if fit.plan.minibatch else {}),
             **_recovered(job, fitted, asymptotic, evaluated.assignments),
         },
         restarts=result.restarts,
@@ -197,9 +219,11 @@ class _Evaluated(NamedTuple):
     entropy: float
     """Of the responsibilities, in nats."""
     assignments: Assignments | Evaluations
+    sums: LikelihoodSums | None = None
+    """Over large data of one column."""
 
 
-def _at_once(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: np.ndarray) -> _Evaluated:
+def _at_once(job: Job, estimate: Estimate, order: np.ndarray, data: AnyData) -> _Evaluated:
     dataset, fit = job.dataset, estimate.fit
     scaling, has_noise = job.units_of(fit).scaling, fit.noise is not None
     found = evaluate(estimate.result.parameters, data, dataset.counts, scaling, fit.noise)
@@ -214,23 +238,28 @@ def _at_once(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray
     )
 
 
-def _in_blocks(job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, data: np.ndarray) -> _Evaluated:
+def _in_blocks(
+    job: Job, estimate: Estimate, fitted: AnyMixture, data: AnyData, progress: Progress | None
+) -> _Evaluated:
     """Of large data: sums over blocks, and assignments that are computed when they are asked for."""
-    dataset, fit = job.dataset, estimate.fit
+    dataset, fit, scaling = job.dataset, estimate.fit, job.units_of(estimate.fit).scaling
     log_noise = log_joint_of_noise(estimate.result.parameters, fit.noise)
     if log_noise is not None:
-        log_noise -= job.units_of(fit).scaling.log_volume
+        log_noise -= scaling.log_volume
     weights = dataset.sample_weights
     at_data = Evaluations(fitted, log_noise, dataset.data, weights, dataset.rows, dataset.columns)
 
-    def sums(found: Evaluated) -> tuple[float, float]:
-        counts = dataset.counts[found.here]
-        return float(np.sum(counts * found.log_densities)), entropy_of(found.assignments.responsibilities, counts)
-
     if not is_finite(fitted):
         return _Evaluated(math.nan, math.nan, at_data)
-    log_likelihoods, entropies = zip(*at_data.each(sums), strict=True)
-    return _Evaluated(math.fsum(log_likelihoods), math.fsum(entropies), at_data)
+    counts, parameters = dataset.counts, estimate.result.parameters
+    if fit.covariance:
+        found = totals(parameters, data, counts, scaling, fit.noise)
+        return _Evaluated(found.log_likelihood, found.entropy, at_data)
+    n = len(dataset.data)
+    seen = None if progress is None else lambda rows: progress(rows, n, PASSING)
+    sums = likelihood_sums(exact(parameters), data, counts, fit.noise, seen)
+    log_likelihood = sums.log_likelihood - total_log_volume(scaling, dataset.data, counts)
+    return _Evaluated(log_likelihood, sums.entropy, at_data, sums)
 
 
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
@@ -262,15 +291,19 @@ def _noise_of(job: Job, estimate: Estimate, error: float) -> Noise | None:
 
 
 def _asymptotic(
-    job: Job, estimate: Estimate, fitted: AnyMixture, order: np.ndarray, standardised: np.ndarray
+    job: Job,
+    estimate: Estimate,
+    fitted: AnyMixture,
+    order: np.ndarray,
+    standardised: AnyData,
+    sums: LikelihoodSums | None,
 ) -> tuple[Interval, float]:
     """Of the components, and the standard error of the weight of the noise."""
     if isinstance(fitted, MultivariateMixture):
         return _of_several_columns(job, estimate, fitted, order)
     units = job.units_of(estimate.fit)
-    peak = peak_of(estimate.fit, estimate.result, standardised)._replace(
-        sample_weights=job.dataset.counts, robust=job.dataset.is_robust
-    )
+    peak = peak_of(estimate.fit, estimate.result, standardised)
+    peak = peak._replace(sample_weights=job.dataset.counts, robust=job.dataset.is_robust, sums=sums)
     seen = uncertainty(peak)
     errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
     return Interval(errors, *intervals(fitted, errors, job.asked.level)), seen.of_noise

@@ -15,8 +15,10 @@ from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.restarts import degenerate_components, log_posterior_at
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.covariances import Kind, kind_of
+from gmm_pipeline.model.large_data import MANY, slices
 from gmm_pipeline.model.multivariate import parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture, is_finite, taken
 from gmm_pipeline.model.noise import with_odds
@@ -45,7 +47,7 @@ def gain_of_merging_columns(
     mixture: MultivariateMixture,
     pair: tuple[int, int],
     one: MultivariateMixture,
-    data: Float[np.ndarray, "n d"],
+    data: Float[AnyData, "n d"],
     counts: Float[np.ndarray, " n"],
     log_noise: float | None = None,
 ) -> float:
@@ -59,6 +61,10 @@ def gain_of_merging_columns(
         counts: c, how often each datum counts.
         log_noise: log joint density of the noise and any datum; None without noise.
     """
+    if len(data) > MANY:
+        places = slices(len(data))
+        of_blocks = ((mixture, pair, one, data[here], counts[here], log_noise) for here in places)
+        return math.fsum(gain_of_merging_columns(*block) for block in of_blocks)
     exact = np.asarray(data, np.float64)
     log_densities, responsibilities = portable.evaluate(*mixture, exact, log_noise)
     heights, _ = portable.evaluate(*taken(one, np.array([pair[0]])), exact)
@@ -66,7 +72,7 @@ def gain_of_merging_columns(
     return float(counts @ np.log(rest + np.exp(heights - log_densities)))
 
 
-def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]) -> float:
+def climb_columns(job: FitJob, result: FitResult, data: Float[AnyData, "n d"]) -> float:
     """How many nats the log posterior gains on a walk from the fit that never descends; 0 at a maximum.
 
     Directions are those in which the likelihood has no curvature; the walk is one of the log posterior.
@@ -88,7 +94,7 @@ def climb_columns(job: FitJob, result: FitResult, data: Float[np.ndarray, "n d"]
     found = multivariate_curvature(
         stretched,
         job.covariance,
-        data * stretch,
+        np.asarray(data) * stretch,
         counts,
         degenerate=result.degenerate,
         log_noise=log_noise,

@@ -29,7 +29,7 @@ from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
-from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
+from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -166,7 +166,8 @@ def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
     def reporting(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(done, total, what)
 
-    return partial(fit_all, progress=reporting(what), workers=workers, searching=reporting("searching"))
+    searching, passing = reporting("searching"), reporting(PASSING)
+    return partial(fit_all, progress=reporting(what), workers=workers, searching=searching, passing=passing)
 
 
 def _estimate(
@@ -237,7 +238,7 @@ def _cross_validate(job: Job, fits: Sequence[FitJob], fit: FitAll) -> list[HeldO
         cross_validation.held_out(
             results[number * n_folds : (number + 1) * n_folds],
             folds,
-            units.standardised,
+            np.asarray(units.standardised),
             counts,
             units.scaling,
             units.log_noise,

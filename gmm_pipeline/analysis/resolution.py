@@ -7,6 +7,7 @@ shows clusters that the rounding made. Both kinds of resolution are estimated fr
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model.incomplete import distinct_rows
 
 SAMPLE = 10_000
@@ -23,7 +24,7 @@ SPIKE = 0.01
 """Share of distinct data that may become equal in the fit's precision before it is reported."""
 
 
-def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
+def rounding_step(data: Float[AnyData, " n"]) -> float | None:
     """The step to which data were rounded; None if they were not, or if it cannot be determined.
 
     In rounded data at least half of the observations are tied, and values are whole multiples of the smallest gap.
@@ -41,7 +42,7 @@ def rounding_step(data: Float[np.ndarray, " n"]) -> float | None:
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
 
 
-def share_tied(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> float:
+def share_tied(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> float:
     """Share of the data that have the most frequent value; 0 if they are few, or if rounding explains the ties.
 
     Whether several columns were rounded is not known in the units of a fit, so there rounding is always a possibility.
@@ -52,7 +53,7 @@ def share_tied(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarra
     """
     every = max(1, len(data) // SAMPLE)
     values, inverse = distinct_rows(np.asarray(data[::every], np.float64))
-    counts = np.bincount(inverse, weights=sample_weights[::every])
+    counts = np.bincount(inverse, weights=np.asarray(sample_weights[::every], np.float64))
     if len(values) == 1:
         return 0.0
     (next_to_most, most), total = np.sort(counts)[-2:], float(counts.sum())
@@ -61,7 +62,7 @@ def share_tied(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarra
     return 0.0 if few or by_rounding else float(most) / total
 
 
-def share_unresolved(data: Float[np.ndarray, "n ..."], rounded: Float[np.ndarray, "n ..."]) -> float:
+def share_unresolved(data: Float[AnyData, "n ..."], rounded: Float[AnyData, "n ..."]) -> float:
     """Share of the data whose distinct values become equal in the fit; 0 if they are few.
 
     Args:

@@ -101,18 +101,6 @@ def penalty(criterion: str, n_data: float) -> float:
     return {"aic": 1.0, "bic": 0.5 * math.log(n_data), "icl": 0.5 * math.log(n_data)}.get(criterion, 0.0)
 
 
-def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
-    """Entropy of the responsibilities: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if components are well separated.
-
-    Args:
-        responsibilities: r.
-        sample_weights: c, how often each datum counts.
-    """
-    # A responsibility of 0 adds 0, although its logarithm is infinite.
-    logs = np.log(np.where(responsibilities > 0.0, responsibilities, 1.0))
-    return -float(np.sum(np.sum(responsibilities * logs, axis=1) * sample_weights))
-
-
 def criteria(log_likelihood: float, n_parameters: int, n_data: float, entropy: float) -> dict[str, float]:
     """AIC (Akaike 1974), BIC (Schwarz 1978) and ICL = BIC + 2 H (Biernacki, Celeux & Govaert 2000), in nats.
 
@@ -167,16 +155,15 @@ def with_result(candidate: Candidate, job: FitJob, result: FitResult, units: Uni
 
 
 def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
-    sample_weights = np.asarray(job.sample_weights, np.float64)
-    seen = diagnostics.evaluate(result.parameters, units.standardised, sample_weights, units.scaling, job.noise)
+    standardised, total = units.standardised, float(np.sum(job.sample_weights, dtype=np.float64))
+    seen = diagnostics.totals(result.parameters, standardised, job.sample_weights, units.scaling, job.noise)
     n_parameters = job.n_parameters
-    undecided = entropy_of(seen.responsibilities, sample_weights)
     return Candidate(
         n_components=job.plan.n_components,
         equal_scales=job.equal_scales,
         n_parameters=n_parameters,
         log_likelihood=seen.log_likelihood,
-        **criteria(seen.log_likelihood, n_parameters, float(sample_weights.sum()), undecided),
+        **criteria(seen.log_likelihood, n_parameters, total, seen.entropy),
         sbic=None,
         held_out=None,
         held_out_error=None,
@@ -184,7 +171,7 @@ def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
         degenerate=result.degenerate,
         diverged=result.diverged,
         converged=result.converged,
-        doubts=doubts_of(job, result, units.standardised, climbs=not job.covariance),
+        doubts=doubts_of(job, result, standardised, climbs=not job.covariance),
         covariance=job.covariance,
     )
 

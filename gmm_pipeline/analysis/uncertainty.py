@@ -12,7 +12,8 @@ say how much a datum is to be trusted, the variance of the weighted gradient is 
 is the sandwich I⁻¹ (Σ c² s sᵀ) I⁻¹ with the gradients s of the data (Huber 1967; White 1982; for weights Binder 1983).
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, reduce
 from statistics import NormalDist
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.jobs import FitJob, FitResult, split
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.inference.scaling import Scaling
+from gmm_pipeline.inference.scaling import AnyData, Scaling
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import AnyArray, Mixture, Parameters, constrain, exact
@@ -36,6 +37,8 @@ DATA_AT_ONCE = 8192
 """A block whose terms stay in a core's cache: some hundred bytes a datum and component."""
 DATA_OF_A_THREAD = 2**18
 """Data that one thread sums, a multiple of the block."""
+LEAST_TERM = -750.0
+"""Logarithm of less than the least number."""
 LEAST_SHARE = 1e-11
 """Share of the complete-data information below which information is only rounding of sums over the data."""
 
@@ -45,7 +48,7 @@ class Peak(NamedTuple):
 
     parameters: Parameters
     """A fit, in the units of the data."""
-    data: Float[AnyArray, " n"]
+    data: Float[AnyArray, " n"] | AnyData
     sample_weights: Float[AnyArray, " n"]
     """c, how often each datum counts."""
     log_prior: Plugin
@@ -60,9 +63,11 @@ class Peak(NamedTuple):
     """Log density of the noise; None without noise."""
     robust: bool = False
     """Whether errors are those of the sandwich."""
+    sums: "LikelihoodSums | None" = None
+    """Over the data, if they are known."""
 
 
-def peak_of(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> Peak:
+def peak_of(job: FitJob, result: FitResult, data: Float[AnyData, " n"]) -> Peak:
     """Where a fit ended.
 
     Args:
@@ -132,7 +137,7 @@ def uncertainty(peak: Peak) -> Uncertainty:
     variances = np.sum(moved**2 / found.shares, axis=1)
     if peak.robust:
         counts = np.asarray(peak.sample_weights, np.float64)
-        squares = squared_gradients(parameters, np.asarray(peak.data), counts, peak.noise)
+        squares = squared_gradients(parameters, peak.data, counts, peak.noise)
         variances = sandwich(moved / found.shares, found.directions.T @ squares @ found.directions)
     weights, locs, scales = np.sqrt(variances).reshape(3, -1)
     counted = _with_weight(fitted.weights, peak.sample_weights, sound)
@@ -152,7 +157,8 @@ def curvature(peak: Peak) -> Curvature | None:
     if not np.isfinite(parameters).all():
         return None
     sound = np.setdiff1d(np.arange(len(parameters.component_mus)), list(peak.degenerate))
-    complete, missing = information(parameters, np.asarray(peak.data), sample_weights, peak.noise)
+    sums = peak.sums or likelihood_sums(parameters, peak.data, sample_weights, peak.noise)
+    complete, missing = information_of(sums, parameters, sample_weights, peak.noise)
     of_prior = prior_information(parameters, peak.log_prior, peak.floats)
     if peak.noise is not None:
         by_number = of_prior.reshape((3, len(parameters.component_mus)) * 2)
@@ -202,9 +208,69 @@ def _with_weight(
     return np.union1d(sound, np.flatnonzero(counts >= 1.0)).astype(int)
 
 
+class LikelihoodSums(NamedTuple):
+    """Sums over the data at a mixture; with noise, it is the last of K components."""
+
+    moments: Float[np.ndarray, "5 K"]
+    """Σ c r_j z_j^m for m from 0."""
+    products: Float[np.ndarray, "P P"]
+    """Σ c f fᵀ."""
+    log_likelihood: float
+    """In nats, in the units of the data."""
+    entropy: float
+    """Of the responsibilities, in nats."""
+
+
 def information(
     parameters: Parameters,
-    data: Float[np.ndarray, " n"],
+    data: Float[AnyData, " n"],
+    sample_weights: Float[np.ndarray, " n"],
+    noise: float | None = None,
+) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
+    """`information_of` the sums over data.
+
+    Args:
+        parameters: the mixture, float64.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        noise: log density of the noise; None without noise.
+    """
+    sums = likelihood_sums(parameters, data, sample_weights, noise)
+    return information_of(sums, parameters, sample_weights, noise)
+
+
+def likelihood_sums(
+    parameters: Parameters,
+    data: Float[AnyArray, " n"] | AnyData,
+    sample_weights: Float[np.ndarray, " n"],
+    noise: float | None = None,
+    seen: Callable[[int], None] | None = None,
+) -> LikelihoodSums:
+    """All sums over the data that an answer needs, in one pass.
+
+    Args:
+        parameters: the mixture, float64.
+        data: x.
+        sample_weights: c, how often each datum counts.
+        noise: log density of the noise; None without noise.
+        seen: called with the number of data seen, now and then; None for no progress.
+    """
+    in_parts = partial(_sums, parameters, data, sample_weights, noise, len(_weighed(parameters, noise).weights))
+    parts = []
+    for part in in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()):
+        parts.append(part)
+        if seen is not None:
+            seen(min(len(parts) * DATA_OF_A_THREAD, len(data)))
+    moments, products, log_likelihoods, entropies = zip(*parts, strict=True)
+    log_weights = np.append(parameters.log_component_weights, [0.0] * (noise is not None))
+    log_total = float(np.logaddexp.reduce(log_weights))
+    log_likelihood = math.fsum(log_likelihoods) - float(np.sum(sample_weights, dtype=np.float64)) * log_total
+    return LikelihoodSums(reduce(np.add, moments), reduce(np.add, products), log_likelihood, math.fsum(entropies))
+
+
+def information_of(
+    sums: LikelihoodSums,
+    parameters: Parameters,
     sample_weights: Float[np.ndarray, " n"],
     noise: float | None = None,
 ) -> tuple[Float[np.ndarray, "P P"], Float[np.ndarray, "P P"]]:
@@ -215,8 +281,8 @@ def information(
     up to m = 4, and the square of its expectation needs Σ c f fᵀ.
 
     Args:
+        sums: over the data.
         parameters: the mixture, float64.
-        data: x.
         sample_weights: c, how often each datum counts.
         noise: log density of the noise, which is then a last component, with z = 0; None without noise.
 
@@ -224,7 +290,7 @@ def information(
         In the order of `Parameters`, P = 3 K; singular along a constant added to all log weights.
     """
     weights = _weighed(parameters, noise).weights
-    moments, products = _all_sums(parameters, data, sample_weights, noise)
+    moments, products, *_ = sums
     inverse_scales, scores = _scores(parameters, noise)
     zero = np.zeros((len(weights), len(weights)))
     squared_scores = np.block([[np.diag(moments[a + b]) for b in range(3)] for a in range(3)])
@@ -241,7 +307,7 @@ def information(
 
 def squared_gradients(
     parameters: Parameters,
-    data: Float[np.ndarray, " n"],
+    data: Float[AnyArray, " n"] | AnyData,
     sample_weights: Float[np.ndarray, " n"],
     noise: float | None = None,
 ) -> Float[np.ndarray, "P P"]:
@@ -256,7 +322,7 @@ def squared_gradients(
     Returns:
         In the order of `Parameters`.
     """
-    _, products = _all_sums(parameters, data, sample_weights**2, noise)
+    products = likelihood_sums(parameters, data, sample_weights**2, noise).products
     _, scores = _scores(parameters, noise)
     return scores @ products @ scores.T
 
@@ -281,32 +347,24 @@ def _scores(parameters: Parameters, noise: float | None) -> tuple[np.ndarray, np
     return inverse_scales, np.block([[one, zero, zero], [zero, np.diag(inverse_scales), zero], [-one, zero, one]])
 
 
-def _all_sums(
-    parameters: Parameters, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], noise: float | None
-) -> tuple[Float[np.ndarray, "5 K"], Float[np.ndarray, "P P"]]:
-    """Those of `_sums`, over all data."""
-    n_components = len(parameters.component_mus) + (noise is not None)
-    in_parts = partial(_sums, parameters, data, counts, noise, n_components)
-    parts = list(in_threads(in_parts, max(1, -(-len(data) // DATA_OF_A_THREAD)), default_workers()))
-    moments, products = (reduce(np.add, some) for some in zip(*parts, strict=True))
-    return moments, products
-
-
 def _sums(
     parameters: Parameters,
-    data: Float[np.ndarray, " n"],
+    data: Float[AnyArray, " n"] | AnyData,
     sample_weights: Float[np.ndarray, " n"],
     noise: float | None,
     n_components: int,
     part: int,
-) -> tuple[Float[np.ndarray, "5 K"], Float[np.ndarray, "P P"]]:
-    """Σ c r_j z_j^m up to m = 4, and Σ c f fᵀ, over a part of the data."""
+) -> LikelihoodSums:
+    """The sums over a part of the data."""
     moments, products = np.zeros((5, n_components)), np.zeros((3 * n_components, 3 * n_components))
+    log_likelihood, entropy = 0.0, 0.0
     begin = part * DATA_OF_A_THREAD
     for first in range(begin, min(begin + DATA_OF_A_THREAD, len(data)), DATA_AT_ONCE):
         block = slice(first, first + DATA_AT_ONCE)
         counts = np.ascontiguousarray(sample_weights[block], np.float64)
-        z, r = _standardised(parameters, np.asarray(data[block], np.float64), noise)
+        z, r, log_densities, surprises = _standardised(parameters, np.asarray(data[block], np.float64), noise)
+        log_likelihood += float(np.sum(log_densities * counts))
+        entropy += float(np.sum(surprises * counts))
         squares = z * z
         features = np.stack([r, r * z, r * squares])
         moments[:3] += features @ counts
@@ -314,20 +372,25 @@ def _sums(
         moments[4] += np.einsum("kn,kn,n->k", features[2], squares, counts)
         features = features.reshape(3 * n_components, -1)
         products += (features * counts) @ features.T
-    return moments, products
+    return LikelihoodSums(moments, products, log_likelihood, entropy)
 
 
 def _standardised(
     parameters: Parameters, data: Float[np.ndarray, " n"], noise: float | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The z and r of every component and datum, [K, n]."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The z and r of every component and datum, [K, n]; log densities and entropies of the data, [n]."""
     log_weights, mus, log_scales = (np.asarray(leaf)[:, None] for leaf in parameters)
     z = (data - mus) * np.exp(-log_scales)
     terms = portable.log_joint(portable.log_height(log_weights, log_scales), z)
     if noise is not None:  # log odds are against its weight
         z, terms = np.vstack([z, np.zeros_like(z[:1])]), np.vstack([terms, np.full_like(terms[:1], noise)])
-    shares = np.exp(terms - terms.max(axis=0))
-    return z, shares / shares.sum(axis=0)
+    highest = terms.max(axis=0)
+    terms = terms - highest
+    shares = np.exp(terms)
+    total = shares.sum(axis=0)
+    r, log_total = shares / total, np.log(total)
+    # −Σ r log r with log r = term − log total, bounded where r is 0.
+    return z, r, highest + log_total, log_total - np.einsum("kn,kn->n", r, np.maximum(terms, LEAST_TERM))
 
 
 def prior_information(

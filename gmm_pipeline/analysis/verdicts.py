@@ -12,6 +12,7 @@ data for the curvature, another if two components are near each other, and some 
 """
 
 import math
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -22,13 +23,15 @@ from gmm_pipeline.analysis.ascent import FLAT, ascent
 from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
-from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
+from gmm_pipeline.analysis.uncertainty import LikelihoodSums, curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
+from gmm_pipeline.model.large_data import slices
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 from gmm_pipeline.model.natural import MultivariateMixture, is_finite
@@ -36,11 +39,18 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
 """Largest distance of locs in scales, and largest log ratio of scales, of components that may coincide."""
+DATA_AT_ONCE = 8 * portable.CHUNK
+"""Data that are converted to float64 together."""
 
 
 @np.errstate(all="ignore")
 def doubts_of(
-    job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."], *, climbs: bool = True
+    job: FitJob,
+    result: FitResult,
+    data: Float[AnyData, "n ..."],
+    *,
+    climbs: bool = True,
+    sums: LikelihoodSums | None = None,
 ) -> tuple[Doubt, ...]:
     """Doubts about a fit by itself; none for one that diverged. One of several columns is never narrower than rounding.
 
@@ -49,6 +59,7 @@ def doubts_of(
         result: its answer.
         data: in the units of the fit, before they were rounded to its precision.
         climbs: whether it is examined for a saddle, which for several columns compiles a program.
+        sums: over the data of one column, if they are known.
     """
     parameters = result.parameters
     of_columns = isinstance(parameters, MultivariateParameters)
@@ -58,12 +69,12 @@ def doubts_of(
     by_intent = over_sticks(job.plan.log_prior)
     groups = [] if by_intent else coincident(job, parameters, data)
     climbs = climbs and result.converged and not by_intent
-    escape = (climb_columns if of_columns else climb)(job, result, data) if climbs else 0.0
+    escape = (climb_columns if of_columns else partial(climb, sums=sums))(job, result, data) if climbs else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
     steps = () if of_columns else narrower_than_rounding(constrain(exact(parameters)), rounding_step(data))
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
-    hidden, tied = share_unresolved(data, job.data), share_tied(data, np.asarray(job.sample_weights, np.float64))
+    hidden, tied = share_unresolved(data, job.data), share_tied(data, job.sample_weights)
     return (
         *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),
         *(Doubt(Reason.COINCIDENT, group) for group in groups),
@@ -74,7 +85,7 @@ def doubts_of(
     )
 
 
-def coincident(job: FitJob, parameters: AnyParameters, data: Float[np.ndarray, "n ..."]) -> list[tuple[int, ...]]:
+def coincident(job: FitJob, parameters: AnyParameters, data: Float[AnyData, "n ..."]) -> list[tuple[int, ...]]:
     """Groups of components of which any two can be merged without changing the log-likelihood.
 
     Components with too few data are left out, since they are degenerate.
@@ -87,8 +98,8 @@ def coincident(job: FitJob, parameters: AnyParameters, data: Float[np.ndarray, "
     family = job.plan.family
     mixture: Any = family.natural(parameters)
     log_noise = log_joint_of_noise(parameters, job.noise)
-    counts = np.asarray(job.sample_weights, np.float64)
-    with_data = counts.sum() * mixture.weights >= family.fewest_data(job)
+    counts = job.sample_weights
+    with_data = np.sum(counts, dtype=np.float64) * mixture.weights >= family.fewest_data(job)
     of_columns = isinstance(mixture, MultivariateMixture)
     near, gain = (columns_are_near, gain_of_merging_columns) if of_columns else (_are_near, _gain_of_merging)
     groups: list[set[int]] = []
@@ -111,21 +122,23 @@ def _gain_of_merging(
     mixture: Mixture,
     pair: tuple[int, int],
     one: Mixture,
-    data: Float[np.ndarray, " n"],
+    data: Float[AnyData, " n"],
     counts: np.ndarray,
     log_noise: float | None,
 ) -> float:
     """Log-likelihood of the mixture with a pair merged, minus that with both: Σ c log(1 − r_j − r_k + w f / p)."""
     weight, loc, scale = (leaf[pair[0]] for leaf in one)
     total, height = 0.0, portable.log_height(np.log(weight), np.log(scale))
-    for here, log_densities, responsibilities in portable.chunks(*mixture, np.asarray(data, np.float64), log_noise):
-        share = np.exp(portable.log_joint(height, (data[here] - loc) / scale) - log_densities)
-        rest = np.maximum(1.0 - responsibilities[list(pair)].sum(axis=0), 0.0)
-        total += float(counts[here] @ np.log(rest + share))
+    for place in slices(len(data), DATA_AT_ONCE):
+        some, counts_of_some = np.asarray(data[place], np.float64), np.asarray(counts[place], np.float64)
+        for here, log_densities, responsibilities in portable.chunks(*mixture, some, log_noise):
+            share = np.exp(portable.log_joint(height, (some[here] - loc) / scale) - log_densities)
+            rest = np.maximum(1.0 - responsibilities[list(pair)].sum(axis=0), 0.0)
+            total += float(counts_of_some[here] @ np.log(rest + share))
     return total
 
 
-def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> float:
+def climb(job: FitJob, result: FitResult, data: Float[AnyData, " n"], *, sums: LikelihoodSums | None = None) -> float:
     """How many nats the log posterior gains on a walk from the fit that never descends; 0 at a maximum.
 
     Only directions of negligible curvature are tried.
@@ -134,8 +147,9 @@ def climb(job: FitJob, result: FitResult, data: Float[np.ndarray, " n"]) -> floa
         job: what was fitted.
         result: its answer.
         data: in the units of the fit.
+        sums: over them, if they are known.
     """
-    found = curvature(peak_of(job, result, data))
+    found = curvature(peak_of(job, result, data)._replace(sums=sums))
     if found is None or not found.shares[0] < FLAT:
         return 0.0
     begin, floor = np.stack(exact(result.parameters)), job.scale_floor * job.plan.family.spread_of(job)

@@ -37,7 +37,12 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     clauses += [clause_of(doubt, of_columns=bool(answer.covariance)) for doubt in answer.doubts]
     clauses += about_choice(asked, answer)
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
-    if metrics["converged"]:
+    if "minibatch" in metrics:
+        clauses.append(
+            f"each of {steps:,} steps saw {metrics['minibatch']:,} of {metrics['n_data']:,} observations; by all, "
+            f"its gradient is {norm:.2g} standard errors long; more steps or a larger minibatch make that less"
+        )
+    elif metrics["converged"]:
         clauses.append(f"converged in {steps:,} steps")
     else:
         clauses.append(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gmm_pipeline.stages.terminal import SECONDS_BEFORE_A_BAR, progress_bar
+from gmm_pipeline.stages.terminal import SECONDS_BEFORE_A_BAR, Pace, progress_bar
 
 SECONDS_BETWEEN_DRAWINGS = 0.2
 
@@ -32,18 +32,17 @@ def _in_notebook() -> bool:
 @contextlib.contextmanager
 def _drawn_by_notebook(what: str, unit: str) -> Iterator[Callable[..., None]]:
     display: Any = importlib.import_module("IPython.display")
-    began = drawn = time.perf_counter()
+    pace, drawn = Pace(what, unit), time.perf_counter()
     place: Any = None
 
     def advance(done: int, total: int, now: str = what) -> None:
         nonlocal drawn, place
-        elapsed, since = time.perf_counter() - began, time.perf_counter() - drawn
-        if elapsed < SECONDS_BEFORE_A_BAR or (place is not None and since < SECONDS_BETWEEN_DRAWINGS):
+        rate, since = pace.at(done, now), time.perf_counter() - drawn
+        if pace.seconds < SECONDS_BEFORE_A_BAR or (place is not None and since < SECONDS_BETWEEN_DRAWINGS):
             return
         drawn = time.perf_counter()
-        rate = done / elapsed
         left = f", {(total - done) / rate:,.0f} s left" if done else ""
-        said = f"{html.escape(now)} {done:,} of {total:,} {html.escape(unit)}, {rate:,.0f}/s{left}"
+        said = f"{html.escape(now)} {done:,} of {total:,} {html.escape(pace.unit)}, {rate:,.0f}/s{left}"
         seen = display.HTML(f'<progress value="{done}" max="{total}"></progress> {said}')
         if place is None:
             place = display.display(seen, display_id=True)

@@ -306,6 +306,7 @@ class FitConfig:
         Real(0.001, 0.999),
     )
     standardize: bool = key("fit data of mean 0 and standard deviation 1; results are in your units either way")
+    minibatch: int = key("observations that a step sees, drawn anew for each step; 0 for all", Whole(0, MOST_ROWS))
     average_loss: bool = key("the optimizer sees the mean loss per datum, not the sum: step sizes hold for any n")
     objective: str = key("metric that a run is judged by: bic, aic, icl, loss or log_likelihood", OneOf(OBJECTIVES))
     sweep: str | None = key("name of a sweep and of its folder; the same name resumes it; null makes up a name")

@@ -31,7 +31,7 @@ from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.datasets import Dataset, left_out, taken_columns
 from gmm_pipeline.records.json_files import NewerFormatError, read_json
 from gmm_pipeline.records.sweeps import ManifestRun
-from gmm_pipeline.stages.loading import config_digest, digest_of_data, load_resolved, run_digest
+from gmm_pipeline.stages.loading import config_digest, load_resolved, run_digest
 from gmm_pipeline.stages.running import shown
 
 DATASETS_KEPT = 8
@@ -232,7 +232,7 @@ def _changed_since(record: Path, job: Job) -> list[str]:
         digests = read_json(record / artifacts.RECORD)["digests"]
     except (*contents.DAMAGE, NewerFormatError):
         return []
-    if digests.get("data") in (None, digest_of_data(job.dataset)):
+    if digests.get("data") in (None, job.dataset.digest):
         return []
     return [str(shown(Path(job.dataset.source))) if job.dataset.source_type == "file" else job.dataset.name]
 

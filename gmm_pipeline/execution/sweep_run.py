@@ -21,7 +21,6 @@ from gmm_pipeline.records.provenance import provenance
 from gmm_pipeline.records.sweeps import DIVERGED, FAILED, FINISHED, NO_RESULT, SweepRun
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.fit import note_data, objective_of, save
-from gmm_pipeline.stages.loading import digest_of_data
 from gmm_pipeline.stages.recording import device, divergence
 
 log = logging.getLogger(__name__)
@@ -148,7 +147,7 @@ def as_read(run: Run, outcome: Outcome | None) -> SweepRun:
         fitted=found.fitted,
         truth=dataset.truth,
         data_name=dataset.name,
-        data_digest=digest_of_data(dataset),
+        data_digest=dataset.digest,
         unit=dataset.unit,
         columns=tuple(dataset.columns) if dataset.data.ndim > 1 else (),
     )

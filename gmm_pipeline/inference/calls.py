@@ -21,7 +21,7 @@ import numpy as np
 from gmm_pipeline.inference import lowered
 from gmm_pipeline.inference.batching import MOST_ENTRIES, Program, batches, group, program_of
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.fitting import Moment, StartInputs, advance, initial, start
+from gmm_pipeline.inference.fitting import Moment, Ring, StartInputs, advance, initial, start
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, FitResult, HistoryEntry, split
 from gmm_pipeline.inference.padding import padded, with_components
 from gmm_pipeline.inference.restarts import degenerate_components
@@ -81,7 +81,7 @@ def _run_segment(
     move = jax.vmap(functools.partial(advance, plan=plan), in_axes=(0, 0, 0, None))
     begun = jax.vmap(functools.partial(initial, plan=plan))(parameters, inputs)
     carried = jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), begun, carried)
-    seen = jax.eval_shape(move, carried, inputs, laid_out, Moment(*[jnp.zeros((), bool)] * 2))[1]
+    seen = jax.eval_shape(move, carried, inputs, laid_out, Moment(first == 0, first == 0, first))[1]
     # One extra place for steps that are not kept: writing them there is cheaper than a conditional.
     history = jax.tree.map(lambda leaf: jnp.zeros((MOST_ENTRIES + 1, *leaf.shape), leaf.dtype), seen)
 
@@ -92,7 +92,7 @@ def _run_segment(
 
     def go(looped: Any) -> Any:
         (step, until_entry, entry), carried, history = looped
-        moment = Moment(jnp.where(step < steps, until_entry == 0, step > steps), step >= steps)
+        moment = Moment(jnp.where(step < steps, until_entry == 0, step > steps), step >= steps, step)
         carried, seen = move(carried, inputs, laid_out, moment)
         place = jnp.where(moment.is_entry, entry, MOST_ENTRIES)
         history = jax.tree.map(lambda all_, new: all_.at[place].set(new), history, seen)
@@ -131,14 +131,22 @@ def _started(job: FitJob) -> list[tuple[AnyParameters, StartInputs]]:
     components = program.width.components
     starts = [start(job, key) for key in keys_of(job)] if job.begin is None else [job.begin] * job.restarts
     family = plan.family
+    data, sample_weights, rings = job.data, job.sample_weights, [None] * job.restarts
+    if plan.minibatch:
+        order, n = np.random.default_rng(words_of(job.key)).permutation(len(data)), np.array(len(data), np.int32)
+        data, sample_weights = data[order], sample_weights[order]
+        rings = [Ring(np.array(words_of(key), np.uint32), n) for key in keys_of(job)]
     inputs = StartInputs(
-        *padded(job.data, job.sample_weights, program.n_data),
+        *padded(data, sample_weights, program.n_data),
         family.constraints_of(job, np.arange(components) < plan.n_components, family.spread_of(job)),
         dtype(job.tolerance),
         dtype(job.gradient_tolerance),
         jax.tree.map(dtype, floats),
     )
-    return [(_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), inputs) for one in starts]
+    return [
+        (_pad(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), one), components), inputs._replace(ring=ring))
+        for one, ring in zip(starts, rings, strict=True)
+    ]
 
 
 def _fit_call(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.restarts import log_posterior_at
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
@@ -24,7 +25,7 @@ NARROWER = 10.0
 """Factor by which a component is narrowed to test for a collapse; less if the floor is reached."""
 
 
-def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."]) -> tuple[int, ...]:
+def collapsing(job: FitJob, result: FitResult, data: Float[AnyData, "n ..."]) -> tuple[int, ...]:
     """The components of a fit that used all its steps which were on their way to a collapse.
 
     The log posterior was rising and the scale falling when the steps ran out, most of the component's data are one
@@ -47,7 +48,7 @@ def collapsing(job: FitJob, result: FitResult, data: Float[np.ndarray, "n ..."])
     height = log_posterior_at(job, parameters, result.learned, data)
     found = []
     for component in np.flatnonzero(narrowed > NARROWED):
-        value, share = _most_of(parameters, int(component), data, counts)
+        value, share = _most_of(parameters, int(component), np.asarray(data), counts)
         if share > MOSTLY:
             narrower = _narrower(job, parameters, int(component), value)
             if log_posterior_at(job, narrower, result.learned, data) > height + SAME_OPTIMUM:

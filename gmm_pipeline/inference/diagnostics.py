@@ -15,9 +15,10 @@ from jaxtyping import Array, Float
 
 from gmm_pipeline.inference.padding import with_components
 from gmm_pipeline.inference.plugins import Plugin
-from gmm_pipeline.inference.scaling import AnyScaling, total_log_volume
+from gmm_pipeline.inference.scaling import AnyData, AnyScaling, total_log_volume
 from gmm_pipeline.inference.tracing import prior_density, width_for
 from gmm_pipeline.model import portable, priors
+from gmm_pipeline.model.large_data import MANY, in_order, slices
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 from gmm_pipeline.model.natural import is_finite
@@ -41,7 +42,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     parameters: AnyParameters,
-    data: Float[np.ndarray, "n ..."],
+    data: Float[AnyData, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
     scaling: AnyScaling,
     log_noise: float | None = None,
@@ -68,6 +69,54 @@ def evaluate(
     )
 
 
+class Totals(NamedTuple):
+    """Sums over the data at a mixture, in float64."""
+
+    log_likelihood: float
+    """In nats, for data in the user's units."""
+    entropy: float
+    """Of the responsibilities, in nats."""
+
+
+def totals(
+    parameters: AnyParameters,
+    data: Float[AnyData, "n ..."],
+    sample_weights: Float[np.ndarray, " n"],
+    scaling: AnyScaling,
+    log_noise: float | None = None,
+) -> Totals:
+    """What `evaluate` says of all data together; of many, block by block.
+
+    Args:
+        parameters: in the units of the fit.
+        data: in the units of the fit, float64.
+        sample_weights: c, how often each datum counts.
+        scaling: from the user's units to the fit's.
+        log_noise: log density of the noise in the units of the fit; None without noise.
+    """
+
+    def of_block(here: slice) -> Totals:
+        some, counts = np.asarray(data[here], np.float64), np.asarray(sample_weights[here], np.float64)
+        seen = evaluate(parameters, some, counts, scaling, log_noise)
+        return Totals(seen.log_likelihood, entropy_of(seen.responsibilities, counts))
+
+    n = len(data)
+    found = in_order(of_block, slices(n) if n > MANY else [slice(0, n)])
+    return Totals(*map(math.fsum, zip(*found, strict=True)))
+
+
+def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
+    """Entropy of the responsibilities: −Σ_i c_i Σ_j r_ij log r_ij, in nats; 0 if components are well separated.
+
+    Args:
+        responsibilities: r.
+        sample_weights: c, how often each datum counts.
+    """
+    # A responsibility of 0 adds 0, although its logarithm is infinite.
+    logs = np.log(np.where(responsibilities > 0.0, responsibilities, 1.0))
+    return -float(np.sum(np.sum(responsibilities * logs, axis=1) * sample_weights))
+
+
 def log_joint_of_noise(parameters: AnyParameters, log_noise: float | None) -> float | None:
     """Log joint density of the noise and any datum; None without noise.
 
@@ -82,7 +131,7 @@ def log_joint_of_noise(parameters: AnyParameters, log_noise: float | None) -> fl
 
 def log_likelihoods(
     parameters: AnyParameters,
-    data: Float[np.ndarray, "n ..."],
+    data: Float[AnyData, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
     scaling: AnyScaling,
     log_noise: float | None = None,

@@ -18,7 +18,7 @@ from gmm_pipeline.inference.calls import Progress, fit_starts
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.exchange import search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
-from gmm_pipeline.inference.large import condensed, improved_on_all
+from gmm_pipeline.inference.large import condensed, improved_on_all, is_condensed
 from gmm_pipeline.inference.parameterization import learned_by
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at
 from gmm_pipeline.inference.search import Optimum, SearchResult
@@ -34,6 +34,7 @@ def fit_all(
     progress: Progress | None = None,
     workers: int = 1,
     searching: Progress | None = None,
+    passing: Progress | None = None,
 ) -> list[FitResult]:
     """Run fits to their end; returns the best optimum of each and how it was reached.
 
@@ -42,11 +43,12 @@ def fit_all(
         progress: called with (steps done, steps in all) now and then; what it raises ends the fits.
         workers: threads that compute.
         searching: called with (searches done, searches in all) now and then, likewise.
+        passing: called with (rows seen, rows in all) in each pass over all of large data, likewise.
     """
     parts = condensed(jobs)
     found, searched = _fitted(parts, progress, workers, searching)
     return [
-        result if part is job else improved_on_all(job, part, result, searched.get(number), workers)
+        result if not is_condensed(job) else improved_on_all(job, part, result, searched.get(number), workers, passing)
         for number, (job, part, result) in enumerate(zip(jobs, parts, found, strict=True))
     ]
 

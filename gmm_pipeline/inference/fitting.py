@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from gmm_pipeline.inference import em, tracing
 from gmm_pipeline.inference.families.noisy import equal_odds
@@ -55,6 +55,17 @@ class StartInputs(NamedTuple):
     gradient_tolerance: Float[AnyArray, "*batch"]
     floats: dict[str, dict[str, Float[AnyArray, "*batch"]]]
     """Hyperparameters of prior, optimizer and schedule, by plug-in and name."""
+    ring: "Ring | None" = None
+    """Of a stochastic fit, whose data are in random order; None where each step sees all data."""
+
+
+class Ring(NamedTuple):
+    """The data as a ring, of which each step sees an arc that begins anywhere: all are as likely to be seen."""
+
+    key: Num[AnyArray, "*batch 2"]
+    """Words of the random key."""
+    n_data: Int[AnyArray, "*batch"]
+    """Without those that pad."""
 
 
 class State(NamedTuple):
@@ -250,6 +261,7 @@ class Moment(NamedTuple):
     """Whether the history keeps this step."""
     is_over: Bool[AnyArray, ""]
     """Whether all steps were taken: nothing moves, except that the optimizer may undo a leap."""
+    step: Int[AnyArray, ""]
 
 
 def advance(
@@ -268,7 +280,15 @@ def advance(
     """
     parts = parts_of(inputs, laid_out, plan)
     before = carried.state
-    value, gradient, by_mixture = parts.value_and_grad(before.parameters)
+    if plan.minibatch:
+        value, gradient, by_mixture = jax.lax.cond(
+            moment.is_over,
+            parts.value_and_grad,
+            lambda free: parts_of(inputs, _arc(inputs, moment.step, plan), plan).value_and_grad(free),
+            before.parameters,
+        )
+    else:
+        value, gradient, by_mixture = parts.value_and_grad(before.parameters)
     problem = parts.problem._replace(by_mixture=by_mixture)
     stepped = plan.family.em_step(before.parameters, gradient, problem)
     problem = problem._replace(step=lambda *_: stepped)
@@ -285,9 +305,23 @@ def advance(
     # After the last step there is no update; EM's next would gain about half the square.
     gain = jnp.where(moment.is_over, 0.5 * norm**2, gain)
     rests = (norm < inputs.gradient_tolerance) & (gain < inputs.tolerance)
+    if plan.minibatch:  # what some of the data say is no reason to stop
+        rests = rests & moment.is_over
     converged = carried.converged | (moment.is_entry & rests)
     state = jax.tree.map(lambda old, new: jnp.where(converged, old, new), before, moved)
     return Carried(state, converged), _seen(before.parameters, info.loss, norm, converged, parts)
+
+
+def _arc(inputs: StartInputs, step: Int[AnyArray, ""], plan: FitPlan) -> Any:
+    """The data of a step, laid out; their weights sum to those of all data."""
+    ring = inputs.ring
+    if ring is None:
+        raise TypeError("a stochastic fit without a ring of data")
+    first = jax.random.randint(jax.random.fold_in(ring.key, step), (), 0, ring.n_data)
+    here = (first + jnp.arange(plan.minibatch)) % ring.n_data
+    sample_weights = inputs.sample_weights[here]
+    scaled = sample_weights * (jnp.sum(inputs.sample_weights) / jnp.sum(sample_weights))
+    return plan.family.lay_out(inputs.data[here], scaled, fused=plan.fused)
 
 
 def _above_floor(updates: Unconstrained, free: Unconstrained, constraints: Any) -> Unconstrained:

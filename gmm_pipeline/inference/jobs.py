@@ -1,6 +1,6 @@
 """Inputs and outputs of a fit: the plan, the job, its history and its result."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num, PRNGKeyArray
@@ -36,6 +36,8 @@ class FitPlan(NamedTuple):
     as_written: bool
     """Whether hyperparameters are constants of the program and components are not padded."""
     family: Family = NORMAL
+    minibatch: int = 0
+    """Data that a step sees, drawn anew for each; 0 for all."""
 
 
 class Moves(NamedTuple):
@@ -125,7 +127,8 @@ class SearchPlan(NamedTuple):
 class FitJob(NamedTuple):
     """Everything that decides a fit, in the units of the fit."""
 
-    data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
+    data: Any
+    """[n] or [n, d], an array; many data are `InUnits`, which become one where a fit needs all at once."""
     sample_weights: Float[np.ndarray, " n"]
     key: PRNGKeyArray | Num[AnyArray, "2"]
     plan: FitPlan
@@ -164,6 +167,8 @@ class FitJob(NamedTuple):
     """Of a component, where it is a model of factors."""
     noise: float | None = None
     """Log density of the noise component, in the units of the fit; None without one."""
+    finer: tuple[np.ndarray, np.ndarray] | None = None
+    """Where the data are a part of very many: a larger part, and its sample weights."""
 
     @property
     def is_large(self) -> bool:
@@ -291,6 +296,14 @@ def check(job: FitJob) -> None:
         ("optimizer", plan.optimizer),
     ):
         tracing.check(group, plugin, job.shape)
+    of_all = plan.optimizer.function in (em.em, em.squarem) or tracing.has_loop(plan.optimizer, job.shape)
+    if plan.minibatch and of_all:
+        raise InputError(
+            "optimizer",
+            expected="an optimizer that follows the gradient of some of the data, where minibatch is set",
+            came=f"{plan.optimizer.function.__name__}, whose steps need all data",
+            remedy="Use minibatch=0, or another optimizer, such as optimizer=adam.",
+        )
     declared = traits(plan.log_prior.function)
     is_exact = declared.pseudo_count is not None or (declared.conjugate and bool(job.covariance))
     if plan.optimizer.function in (em.em, em.squarem) and not is_exact:

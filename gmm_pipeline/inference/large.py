@@ -11,7 +11,7 @@ depend on the number of threads. The price: the training that is shown saw fewer
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,14 +21,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gmm_pipeline.inference import em, lowered, tracing
-from gmm_pipeline.inference.calls import in_threads
+from gmm_pipeline.inference.calls import Progress, in_threads
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, split
+from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, SearchPlan, split
 from gmm_pipeline.inference.parameterization import Unconstrained, learned_by, noise_of
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.restarts import degenerate_components
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.inference.search import NEAR, Optimum, SearchResult
 from gmm_pipeline.inference.search_passes import moved
+from gmm_pipeline.model.large_data import are_ones
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.prior_traits import traits
@@ -36,8 +38,13 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLOCK = 2**17
 """Data of one call: long enough that its overhead does not matter, short enough for the sums of float32."""
+FINER, FINER_FROM = 2**17, 2**21
+"""Groups or rows on which a fit of very many data is improved before it sees all, and from how many data on."""
 MOST_PASSES = 500
 """Passes over all data; from an optimum of condensed data some tens are enough."""
+
+Part = tuple[np.ndarray, np.ndarray]
+"""Data and their sample weights."""
 
 
 def is_condensed(job: FitJob) -> bool:
@@ -55,23 +62,45 @@ def condensed(jobs: Sequence[FitJob]) -> list[FitJob]:
     Args:
         jobs: any fits.
     """
-    seen: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+    seen: dict[tuple[int, int], tuple[Part, Part | None]] = {}
+    whole: dict[int, np.ndarray] = {}
 
     def of(job: FitJob) -> FitJob:
         if job.search is None or not is_condensed(job):
-            return job
+            if isinstance(job.data, np.ndarray):
+                return job
+            if id(job.data) not in whole:  # what is not condensed is seen as it is, in memory
+                whole[id(job.data)] = np.asarray(job.data)
+            return job._replace(data=whole[id(job.data)])
         key = id(job.data), id(job.sample_weights)
         if key not in seen:  # fits of the same data share calls
-            plan = job.search._replace(points=job.search.condensed_to, rows=job.search.condensed_to)
-            seen[key] = job.plan.family.condensed(job, plan)
-        data, sample_weights = seen[key]
-        return job._replace(data=data, sample_weights=sample_weights)
+            seen[key] = _parts(job, job.search)
+        (data, sample_weights), finer = seen[key]
+        return job._replace(data=data, sample_weights=sample_weights, finer=finer)
 
     return [of(job) for job in jobs]
 
 
+def _parts(job: FitJob, search: SearchPlan) -> tuple[Part, Part | None]:
+    """What searches and starts see of a fit's data, and of very many data a larger part."""
+
+    def condensed_to(job: FitJob, most: int) -> Part:
+        return job.plan.family.condensed(job, search._replace(points=most, rows=most))
+
+    if len(job.data) < FINER_FROM:
+        return condensed_to(job, search.condensed_to), None
+    finer = condensed_to(job, FINER)
+    few = job._replace(data=finer[0], sample_weights=finer[1])
+    return condensed_to(few, search.condensed_to), finer
+
+
 def improved_on_all(
-    job: FitJob, part: FitJob, result: FitResult, searched: SearchResult | None, workers: int
+    job: FitJob,
+    part: FitJob,
+    result: FitResult,
+    searched: SearchResult | None,
+    workers: int,
+    progress: Progress | None = None,
 ) -> FitResult:
     """The answer of a fit of condensed data, or a better one of its search, improved on all data.
 
@@ -81,22 +110,31 @@ def improved_on_all(
         result: of the part.
         searched: optima of the part; None if there was no search.
         workers: threads that compute.
+        progress: called with (rows seen, rows in all) in each pass; what it raises ends the fit.
     """
     n_condensed = len(part.data)
     if result.diverged:
         return result._replace(n_condensed=n_condensed)
-    everything, family = _Everything.of(job, workers), job.plan.family
+    everything, family = _Everything.of(job, workers, progress), job.plan.family
     begin = result.parameters
+
+    def climbed(parameters: AnyParameters) -> _Climbed:
+        if part.finer is not None:
+            data, sample_weights = part.finer
+            nearly = _Everything.of(job._replace(data=data, sample_weights=sample_weights), workers)
+            parameters = nearly.climb(parameters).parameters
+        return everything.climb(parameters)
+
     others = [] if searched is None else [one for one in searched.optima if _differs(one, begin, family)]
     sound = not result.degenerate
     others = [one for one in others if one.is_sound == sound]
-    best, is_trained = everything.climb(begin), True
+    best, is_trained = climbed(begin), True
     # A part of the rows lets the maximum of all data end about half of this below what it reaches, by its own errors.
     within = job.n_parameters * (len(job.data) / n_condensed if family.n_columns else 1.0)
     values = [everything.height(one.parameters) for one in others]
     for number, one in enumerate(others):
         if values[number] > best.log_posterior - within:
-            rival = everything.climb(one.parameters)
+            rival = climbed(one.parameters)
             values[number] = rival.log_posterior
             if rival.log_posterior > best.log_posterior + SAME_OPTIMUM and not degenerate_components(
                 part, rival.parameters
@@ -149,29 +187,41 @@ class _Everything(NamedTuple):
     constraints: Any
     """In the precision of the fit."""
     workers: int
+    progress: Progress | None
 
     @classmethod
-    def of(cls, job: FitJob, workers: int) -> "_Everything":
+    def of(cls, job: FitJob, workers: int, progress: Progress | None = None) -> "_Everything":
         """Prepare the passes over the data of a fit."""
         family, active = job.plan.family, np.ones(job.plan.n_components, bool)
-        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers)
+        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers, progress)
 
     def evaluated(self, mixture: AnyParameters) -> tuple[float, AnyParameters]:
         """The log-likelihood of a mixture and its gradient, in float64."""
         job = self.job
         own = jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), mixture)
         run = _evaluation(job.plan.family, job.plan.fused)
+        ones = np.ones(BLOCK, job.data.dtype) if are_ones(job.sample_weights) else None
+        n_whole = len(job.data) // BLOCK
 
         def of_block(number: int) -> Any:
-            data, sample_weights = _block(job.data, number), _block(job.sample_weights, number, fill=False)
+            data = _block(job.data, number)
+            whole = ones is not None and number < n_whole
+            sample_weights = ones if whole else _block(job.sample_weights, number, fill=False)
             with tracing.in_precision(job.data.dtype):
                 found = run(own, data, sample_weights, self.constraints, fused=job.plan.fused)
             return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
 
         n_blocks = -(-len(job.data) // BLOCK)
-        blocks = in_threads(of_block, n_blocks, self.workers)
+        blocks = self._reported(in_threads(of_block, n_blocks, self.workers))
         value, gradient = functools.reduce(lambda total, more: jax.tree.map(np.add, total, more), blocks)
         return float(value), gradient
+
+    def _reported(self, blocks: Iterator[Any]) -> Iterator[Any]:
+        n = len(self.job.data)
+        for number, block in enumerate(blocks, 1):
+            if self.progress is not None:
+                self.progress(min(number * BLOCK, n), n)
+            yield block
 
     def height(self, mixture: AnyParameters) -> float:
         """The log posterior of a mixture, in nats."""
@@ -224,9 +274,9 @@ def _exact(leaf: Any) -> np.ndarray:
     return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
 
 
-def _block(values: np.ndarray, number: int, *, fill: bool = True) -> np.ndarray:
+def _block(values: AnyData, number: int, *, fill: bool = True) -> np.ndarray:
     """A block of data, the last one filled up with its last datum; of sample weights, with zeros."""
-    some = values[number * BLOCK : (number + 1) * BLOCK]
+    some = np.asarray(values[number * BLOCK : (number + 1) * BLOCK])
     more = ((0, BLOCK - len(some)), *[(0, 0)] * (values.ndim - 1))
     if len(some) < BLOCK:
         some = np.pad(some, more, mode="edge") if fill else np.pad(some, more)

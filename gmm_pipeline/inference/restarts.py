@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.inference.diagnostics import evaluate, log_priors
+from gmm_pipeline.inference.diagnostics import log_priors, totals
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, split
-from gmm_pipeline.inference.scaling import identity_of
+from gmm_pipeline.inference.scaling import AnyData, identity_of
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, REACHED, SAME_OPTIMUM, WORSE
@@ -84,7 +84,7 @@ def log_posterior_at(
     job: FitJob,
     mixture: AnyParameters,
     learned: Mapping[str, float] | None = None,
-    data: Float[np.ndarray, "n ..."] | None = None,
+    data: Float[AnyData, "n ..."] | None = None,
 ) -> float:
     """Log-likelihood plus log prior of a mixture, in nats and float64, in the units of the fit.
 
@@ -95,7 +95,7 @@ def log_posterior_at(
         data: in the units of the fit, if available in a higher precision than that of the job.
     """
     scaling = identity_of(job.plan.family.n_columns)
-    seen = evaluate(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
+    seen = totals(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
     return seen.log_likelihood + log_prior(job, mixture, learned)
 
 

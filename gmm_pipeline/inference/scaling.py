@@ -8,12 +8,13 @@ The price: priors on locs and scales are in units of the spread.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gmm_pipeline.model.covariances import Kind
+from gmm_pipeline.model.large_data import MANY, Summary, is_complete, slices, summary
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
-from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread, mean_and_spread_of_large
+from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread
 
 
 class Scaling(NamedTuple):
@@ -45,20 +46,90 @@ AnyScaling = Any
 """`Scaling` or `LinearScaling`: which, only the family of a fit knows."""
 
 
-def log_volumes(scaling: AnyScaling, data: Float[np.ndarray, "n ..."]) -> float | Float[np.ndarray, " n"]:
+IN_CACHE = 2**15
+"""Data whose copy in float64 stays in a core's cache."""
+
+
+class InUnits:
+    """Many data in the units of a fit, computed where they are looked at: a slice, or all of them as an array."""
+
+    def __init__(self, of_user: Float[np.ndarray, "n ..."], scaling: AnyScaling, dtype: np.dtype):
+        """Keep what they are computed from.
+
+        Args:
+            of_user: x, in the user's units and any precision.
+            scaling: from these to the fit's.
+            dtype: of the fit.
+        """
+        self._of_user, self._scaling, self.dtype = of_user, scaling, np.dtype(dtype)
+        self.shape, self.ndim = of_user.shape, of_user.ndim
+
+    def __len__(self) -> int:
+        return len(self._of_user)
+
+    def __getitem__(self, here: slice | Int[np.ndarray, " m"]) -> Float[np.ndarray, "m ..."]:
+        """Some of the data."""
+        some = self._of_user[here]
+        with np.errstate(over="ignore"):
+            if self.ndim > 1:
+                return to_fit_units(np.asarray(some, np.float64), self._scaling).astype(self.dtype, copy=False)
+            # As `to_fit_units`, but what is in float64 stays in a core's cache.
+            found, centred = np.empty(some.shape, self.dtype), np.empty(min(len(some), IN_CACHE))
+            for place in slices(len(some), IN_CACHE):
+                here = centred[: place.stop - place.start]
+                np.subtract(some[place], self._scaling.centre, out=here, dtype=np.float64)
+                np.divide(here, self._scaling.spread, out=found[place], casting="same_kind")
+            return found
+
+    def summary(self, sample_weights: Float[np.ndarray, " n"]) -> Summary:
+        """Moments and extent; of several columns without the extent, which the map does not keep.
+
+        Args:
+            sample_weights: c, how often each datum counts.
+        """
+        found = summary(self._of_user, sample_weights)
+        mean, least, greatest = to_fit_units(np.stack([found.mean, found.least, found.greatest]), self._scaling)
+        if self.ndim == 1:
+            return Summary(found.total, mean, found.scatter / self._scaling.spread**2, least, greatest)
+        half = np.linalg.solve(self._scaling.spread, found.scatter)
+        scatter = np.linalg.solve(self._scaling.spread, half.T)
+        return Summary(found.total, mean, scatter, np.full_like(least, np.nan), np.full_like(greatest, np.nan))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All data, in memory."""
+        found = np.empty(self.shape, self.dtype)
+        for here in slices(len(self)):
+            found[here] = self[here]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+AnyData = np.ndarray | InUnits
+
+
+def summary_of(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> Summary:
+    """Moments and extent of many data, in whatever units.
+
+    Args:
+        data: x, finite.
+        sample_weights: c, how often each datum counts.
+    """
+    return data.summary(sample_weights) if isinstance(data, InUnits) else summary(data, sample_weights)
+
+
+def log_volumes(scaling: AnyScaling, data: Float[AnyData, "n ..."]) -> float | Float[np.ndarray, " n"]:
     """How much lower log densities are in the user's units: of each datum, if some lack columns, or of all alike.
 
     Args:
         scaling: of `scaling_of` or `linear_scaling_of`.
         data: NaN where a value is missing.
     """
-    if isinstance(scaling, Scaling) or not np.isnan(data).any():
+    if isinstance(scaling, Scaling) or is_complete(np.asarray(data) if isinstance(data, InUnits) else data):
         return scaling.log_volume
-    return ~np.isnan(data) @ np.log(np.diagonal(scaling.spread))
+    return ~np.isnan(np.asarray(data)) @ np.log(np.diagonal(scaling.spread))
 
 
 def total_log_volume(
-    scaling: AnyScaling, data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, " n"]
+    scaling: AnyScaling, data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]
 ) -> float:
     """How much lower the log-likelihood is in the user's units.
 
@@ -76,15 +147,17 @@ class Units(NamedTuple):
 
     scaling: AnyScaling
     of_user: Float[np.ndarray, "n ..."]
-    """In the user's units and float64."""
-    data: Float[np.ndarray, "n ..."]
+    """In the user's units and float64; many in the precision of their file."""
+    data: Float[AnyData, "n ..."]
     """In the precision of the fit."""
     log_noise: float | None = None
     """Log density of the noise in the units of the fit; None without noise."""
 
     @property
-    def standardised(self) -> Float[np.ndarray, "n ..."]:
+    def standardised(self) -> Float[AnyData, "n ..."]:
         """The data in the units of the fit and float64, computed when asked for, since they may be many."""
+        if len(self.of_user) > MANY:
+            return InUnits(self.of_user, self.scaling, np.dtype(np.float64))
         with np.errstate(over="ignore"):
             return to_fit_units(self.of_user, self.scaling)
 
@@ -117,8 +190,13 @@ def linear_scaling_of(
         kind: how components are represented.
         mixes: whether the map may mix columns.
     """
-    centre, covariance = mean_and_covariance(data, sample_weights)
-    if kind is Kind.FULL and mixes and not np.isnan(data).any():
+    complete = is_complete(data)
+    if complete and len(data) > MANY:
+        found = summary(data, sample_weights)
+        centre, covariance = found.mean, found.covariance
+    else:
+        centre, covariance = mean_and_covariance(data, sample_weights)
+    if kind is Kind.FULL and mixes and complete:
         return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
     spread = np.sqrt(
@@ -127,16 +205,16 @@ def linear_scaling_of(
     return LinearScaling(centre, np.diag(spread))
 
 
-def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"] | None) -> Scaling:
+def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
     """The map that gives the data mean 0 and standard deviation 1.
 
     Args:
         data: [n], x, in the user's unit.
-        sample_weights: [n], c, how often each datum counts; None for many data that count once each, which are summed
-            in blocks.
+        sample_weights: [n], c, how often each datum counts.
     """
-    if sample_weights is None:
-        return Scaling(*mean_and_spread_of_large(data, None))
+    if len(data) > MANY:
+        found = summary(data, sample_weights)
+        return Scaling(float(found.mean), found.spread)
     return Scaling(*mean_and_spread(data, sample_weights))
 
 

@@ -1,7 +1,5 @@
 """Mixtures in natural parameters, and moments of data; NumPy only, so that reading records does not import JAX."""
 
-import math
-from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -166,30 +164,3 @@ def mean_and_spread(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndar
     """
     mean = np.average(data, weights=sample_weights)
     return float(mean), float(np.sqrt(np.average((data - mean) ** 2, weights=sample_weights)))
-
-
-def mean_and_spread_of_large(
-    data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"] | None
-) -> tuple[float, float]:
-    """`mean_and_spread` of many data, in float64 block by block.
-
-    Args:
-        data: x, of any precision.
-        sample_weights: c, how often each datum counts; None for once each.
-    """
-    blocks = [slice(first, first + DATA_AT_ONCE) for first in range(0, len(data), DATA_AT_ONCE)]
-
-    def total(function: Callable[[np.ndarray], np.ndarray]) -> float:
-        found = 0.0
-        for here in blocks:
-            values = function(data[here].astype(np.float64))
-            found += float(np.sum(values if sample_weights is None else values * sample_weights[here]))
-        return found
-
-    counted = total(np.ones_like)
-    mean = total(lambda values: values) / counted
-    return mean, math.sqrt(total(lambda values: (values - mean) ** 2) / counted)
-
-
-DATA_AT_ONCE = 2**17
-"""Length of the blocks in which many data are converted to float64."""

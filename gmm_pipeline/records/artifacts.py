@@ -33,7 +33,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -130,9 +130,9 @@ class Assignments(NamedTuple):
     noise: bool = False
     """Whether the last responsibilities are those of the noise, whose label is −1."""
 
-    def blocks(self) -> "Iterator[Assignments]":
-        """These assignments, as one block."""
-        yield self
+    def tables(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of a table of these, as one block."""
+        yield assignment_columns(self)
 
 
 @runtime_checkable
@@ -144,8 +144,8 @@ class InBlocks(Protocol):
         """Of all blocks."""
         ...
 
-    def blocks(self) -> Iterator[Assignments]:
-        """In the order of the data."""
+    def tables(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of their table, in blocks of rows."""
         ...
 
 
@@ -398,17 +398,20 @@ def data_in(columns: Mapping[str, Any]) -> Float[np.ndarray, " n"] | Float[np.nd
     return found[0] if len(found) == 1 else np.stack(found, axis=1)
 
 
-def write_assignments(record: Path, assignments: InBlocks, *, csv_rows: int) -> None:
+def write_assignments(
+    record: Path, assignments: InBlocks, *, csv_rows: int, written: Callable[[int], None] | None = None
+) -> None:
     """Write labels and responsibilities as Parquet, and up to a number of rows as CSV too.
 
     Args:
         record: its folder.
         assignments: of n observations to K components.
         csv_rows: most rows of the CSV; with more data there is none.
+        written: called with the rows of a file that are written, after each block; None for no progress.
     """
     names = [ASSIGNMENTS, ASSIGNMENTS_CSV] if len(assignments.data) <= csv_rows else [ASSIGNMENTS]
     for name in names:
-        write_blocks(record / name, map(assignment_columns, assignments.blocks()))
+        write_blocks(record / name, assignments.tables(), written)
 
 
 def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignments:
@@ -420,7 +423,9 @@ def read_assignments(record: Path, *, columns: tuple[str, ...] = ()) -> Assignme
     """
     table = read_columns(record / ASSIGNMENTS)
     weights, rows = table.get("sample_weight"), table.get("row")
-    responsibilities = [column.to_numpy() for name, column in table.items() if RESPONSIBILITY.fullmatch(name)]
+    responsibilities = [
+        column.to_numpy().astype(np.float64) for name, column in table.items() if RESPONSIBILITY.fullmatch(name)
+    ]
     return Assignments(
         data_in(table),
         None if weights is None else weights.to_numpy().astype(np.float64),

@@ -4,12 +4,14 @@ A missing value is NaN here; the caller decides what to do with it.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.large_data import MANY, in_order, slices
 from gmm_pipeline.records.files import arrow_of, is_number
 
 POINT, COMMA = ".", ","
@@ -52,7 +54,7 @@ def arrow_functions() -> Any:
 
 
 def numbers_of(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
-    """An Arrow or NumPy column as float64, NaN where it has no value.
+    """An Arrow or NumPy column as float64, NaN where it has no value; a long one of NumPy may stay float32.
 
     Args:
         column: of numbers, or of text that can be read as numbers.
@@ -65,13 +67,34 @@ def numbers_of(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]
     if isinstance(column, np.ndarray):
         if column.dtype.kind not in "iuf":
             raise _no_numbers(where, column[:1], str(column.dtype))
+        if is_kept(column, cells):
+            return column
         with np.errstate(invalid="ignore", over="ignore"):  # a NaN that signals; a long double beyond float64
             numbers = np.asarray(column, np.float64)
     else:
         numbers = _of_arrow(column, where, cells)
-    codes = [float(code) for code in cells.missing_codes if is_number(code)]
-    coded = np.isin(numbers, [code for code in codes if np.isfinite(code)])
+    codes = _numbers_among(cells.missing_codes)
+    if not codes:
+        return numbers
+    coded = np.isin(numbers, codes)
     return np.where(coded, np.nan, numbers) if coded.any() else numbers
+
+
+def is_kept(column: np.ndarray, cells: Cells) -> bool:
+    """Whether a column of NumPy is used as it is, without a copy in float64: it is long, and all its cells are numbers.
+
+    Args:
+        column: of any type; memory-mapped, or in memory.
+        cells: how the user describes them.
+    """
+    if len(column) <= MANY or column.dtype not in (np.float32, np.float64) or _numbers_among(cells.missing_codes):
+        return False
+    return all(in_order(lambda here: bool(np.isfinite(column[here]).all()), slices(len(column))))
+
+
+def _numbers_among(codes: Sequence[str]) -> list[float]:
+    values = (float(code) for code in codes if is_number(code))
+    return [value for value in values if np.isfinite(value)]
 
 
 def _of_arrow(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:

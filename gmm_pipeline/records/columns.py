@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.errors import InputError, nearest
-from gmm_pipeline.records.cells import COMMA, POINT, Cells, numbers_of
+from gmm_pipeline.model.large_data import MANY, in_order, is_complete, slices
+from gmm_pipeline.records.cells import COMMA, POINT, Cells, is_kept, numbers_of
 from gmm_pipeline.records.dialects import DELIMITERS, HEADERS, Asked
 from gmm_pipeline.records.files import is_number
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
-from gmm_pipeline.records.tables import Table, open_table
+from gmm_pipeline.records.provenance import memory
+from gmm_pipeline.records.spooled import Gaps, Spool, check_room
+from gmm_pipeline.records.tables import ArrowTable, NpyTable, Table, open_table
 
 Text = str | int | float  # what YAML makes of a value on the command line
 ERROR, DROP, MARGINALISE = MISSING = ("error", "drop", "marginalise")
@@ -33,6 +36,8 @@ class Wanted(NamedTuple):
     weights_column: str | None
     missing: str
     """One of `MISSING`."""
+    in_memory: float = 1.0
+    """Share of the memory that the columns may take; larger ones are read in batches."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,40 +133,142 @@ def numbers_in(table: Table, file: Path, wanted: Wanted, codes: Cells) -> Read:
     names = [table.names[place] for place in [*places, *others]]
     wheres = [f"{file}, column {name!r}" for name in names]
     where = str(file) if several else wheres[0]
-    cells = table.read([*places, *others])
-    read = [_numbers(values, of_one, codes) for values, of_one in zip(cells, wheres, strict=True)]
-    if len(read[0]) == 0:
-        remedy = "Choose another file or column."
-        raise InputError(where, expected="numbers, one per row", came="no rows", remedy=remedy)
-    needed, needed_names = read, names if several else []
-    if several and wanted.missing == MARGINALISE:
-        # One value of a datum is enough.
-        has_none = np.isnan(np.stack(read[: len(places)])).all(axis=0)
-        needed = [np.where(has_none, np.nan, 0.0), *read[len(places) :]]
-        needed_names = []
-    only_weights = others and not any(np.isnan(values).any() for values in needed[: -len(others)])
-    rows = _complete(needed, needed_names, wheres[-1] if only_weights else where, wanted.missing)
-    present = [values if rows is None else values[rows] for values in read]
-    weights = present[-1] if others else None
-    if weights is not None:
-        _check_weights(wheres[-1], weights)
+    chosen = _Chosen(len(places), names if several else [], wheres, where, wanted.missing, codes)
+    batches = _batches(table, [*places, *others], chosen, wanted.in_memory)
+    found = _usable(table.read([*places, *others]), chosen) if batches is None else _spooled(batches, chosen)
+    if others:
+        _check_weights(wheres[-1], found.columns[-1])
     stem = file.name.split(".")[0] or file.name
     of_one = f"{stem}, column {columns[0]}" if len(table.names) > 1 else stem
     if columns[0] and not table.numbered:
         of_one = columns[0]
+    own = found.columns[: len(found.columns) - len(others)]
     return Read(
         name=stem if several else of_one,
         columns=columns,
         all_numeric=several and not wanted.names,
-        data=np.stack(present[: len(places)], axis=1) if several else present[0],
-        sample_weights=weights,
-        rows=rows,
-        n_rows=len(read[0]),
+        data=_together(own) if len(own) > 1 else own[0],
+        sample_weights=found.columns[-1] if others else None,
+        rows=found.rows,
+        n_rows=found.n_rows,
     )
 
 
+class _Chosen(NamedTuple):
+    """Columns that are read, first those of data, and what is to be done with them."""
+
+    n_columns: int
+    """Of data."""
+    names: Sequence[str]
+    """Of all columns, where a message must say which one is meant."""
+    wheres: Sequence[str]
+    """Each column, for messages."""
+    where: str
+    """All of them."""
+    missing: str
+    """One of `MISSING`."""
+    codes: Cells
+
+
+class _Usable(NamedTuple):
+    """The rows that can be used."""
+
+    columns: Sequence[np.ndarray]
+    """In float64; many in the precision of their file. Of a spool, all columns of data are one array, [n, d]."""
+    rows: Int[np.ndarray, " n"] | None
+    """Their numbers among all, from 0; None for all rows."""
+    n_rows: int
+
+
+def _usable(cells: Sequence[Any], chosen: _Chosen, before: int | None = None) -> _Usable:
+    """Columns as numbers, without the rows that have no value.
+
+    Args:
+        cells: of each column.
+        chosen: which they are.
+        before: rows of the table before these, which are a part of it; None for all rows.
+    """
+    read = [
+        _numbers(values, of_one, chosen.codes, before or 0) for values, of_one in zip(cells, chosen.wheres, strict=True)
+    ]
+    if len(read[0]) == 0:
+        remedy = "Choose another file or column."
+        raise InputError(chosen.where, expected="numbers, one per row", came="no rows", remedy=remedy)
+    own, others = read[: chosen.n_columns], read[chosen.n_columns :]
+    needed, needed_names = read, chosen.names
+    if len(own) > 1 and chosen.missing == MARGINALISE:
+        # One value of a datum is enough.
+        has_none = np.isnan(np.stack(own)).all(axis=0)
+        needed, needed_names = [np.where(has_none, np.nan, 0.0), *others], []
+    only_weights = others and not any(np.isnan(values).any() for values in needed[: -len(others)])
+    where = chosen.wheres[-1] if only_weights else chosen.where
+    rows = _complete(needed, needed_names, where, chosen.missing, before)
+    return _Usable([values if rows is None else values[rows] for values in read], rows, len(read[0]))
+
+
+def _batches(table: Table, places: Sequence[int], chosen: _Chosen, share: float) -> Iterator[list[Any]] | None:
+    """The columns in batches of rows, where they would take too much of the memory; None where they are read at once.
+
+    Args:
+        table: that has them.
+        places: of the columns.
+        chosen: which they are.
+        share: of the memory that they may take.
+    """
+    if not isinstance(table, ArrowTable | NpyTable):
+        return None
+    wanted = 8.0 * table.n_rows * len(places)
+    if wanted <= share * memory():
+        return None
+    if isinstance(table, NpyTable):
+        columns = table.read(places)
+        if all(is_kept(column, chosen.codes) for column in columns) and len(places) in (1, len(table.names)):
+            return None
+    batches = table.batches(places)
+    if batches is not None:
+        check_room(wanted)
+    return batches
+
+
+def _spooled(batches: Iterator[list[Any]], chosen: _Chosen) -> _Usable:
+    """What `_usable` says of all batches, in a temporary file."""
+    n_columns, shape = chosen.n_columns, (chosen.n_columns,) if chosen.n_columns > 1 else ()
+    spools = [Spool(np.float64, *shape), *(Spool(np.float64) for _ in chosen.wheres[n_columns:])]
+    gaps = Gaps()
+    for cells in batches:
+        if not len(cells[0]):
+            continue
+        found = _usable(cells, chosen, gaps.n_rows)
+        gaps.add(found.rows, found.n_rows)
+        own = np.stack(found.columns[:n_columns], axis=1) if shape else found.columns[0]
+        for spool, values in zip(spools, [own, *found.columns[n_columns:]], strict=True):
+            spool.write(values)
+    if not spools[0].n_rows:
+        came = "no rows" if not gaps.n_rows else "only missing values"
+        raise InputError(chosen.where, expected="finite numbers", came=came, remedy="Choose another file or column.")
+    return _Usable([spool.array() for spool in spools], gaps.rows(), gaps.n_rows)
+
+
+def _together(columns: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, "n d"]:
+    """Columns side by side; many data as the array that they are the columns of, if there is one, without a copy."""
+    whole = columns[0].base
+    if len(columns[0]) > MANY and isinstance(whole, np.ndarray) and whole.shape == (len(columns[0]), len(columns)):
+        views = (whole[:, number] for number in range(len(columns)))
+        if all(_is_same(*pair) for pair in zip(columns, views, strict=True)):
+            return whole
+    return np.stack(columns, axis=1)
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.__array_interface__ == other.__array_interface__
+
+
 def _complete(
-    columns: Sequence[Float[np.ndarray, " n"]], names: Sequence[str], where: str, missing: str
+    columns: Sequence[Float[np.ndarray, " n"]],
+    names: Sequence[str],
+    where: str,
+    missing: str,
+    before: int | None = None,
 ) -> Int[np.ndarray, " m"] | None:
     """The rows in which every column has a value; None for all rows.
 
@@ -170,14 +277,17 @@ def _complete(
         names: of the columns, where a message must say which one is meant.
         where: the columns, for messages.
         missing: one of `MISSING`.
+        before: rows of the table before these, which are a part of it; None for all rows.
     """
+    if all(map(is_complete, columns)):
+        return None
     missing_in = [np.isnan(values) for values in columns]
     absent = np.logical_or.reduce(missing_in)
-    if not absent.any():
-        return None
     first = int(np.argmax(absent))
     if missing == ERROR:
         came = f"{absent.sum():,} of {len(absent):,} rows with a missing value, the first in row {first + 1}"
+        if before is not None:
+            came = f"a missing value in row {before + first + 1}"
         came += "".join(
             [f", column {name!r}" for name, gaps in zip(names, missing_in, strict=False) if gaps[first]][:1]
         )
@@ -185,7 +295,7 @@ def _complete(
         if names:
             remedy += " data.missing=marginalise uses what these rows have."
         raise InputError(where, expected="finite numbers", came=came, remedy=remedy)
-    if absent.all():
+    if absent.all() and before is None:
         came, remedy = "only missing values", "Choose another column."
         if names:
             most = int(np.argmax([gaps.sum() for gaps in missing_in]))
@@ -287,18 +397,18 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
     )
 
 
-def _numbers(column: Any, where: str, cells: Cells) -> Float[np.ndarray, " n"]:
-    """A column of numbers, NaN where one is missing."""
+def _numbers(column: Any, where: str, cells: Cells, before: int) -> Float[np.ndarray, " n"]:
+    """A column of numbers, NaN where one is missing; with as many rows before these."""
     numbers = numbers_of(column, where, cells)
+    if all(in_order(lambda here: not np.isinf(numbers[here]).any(), slices(len(numbers)))):
+        return numbers
     infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        raise InputError(
-            where,
-            expected="finite numbers",
-            came=f"{len(infinite)} that are infinite, the first in row {infinite[0] + 1}",
-            remedy="Remove these rows first: leaving them out silently would change the answer.",
-        )
-    return numbers
+    raise InputError(
+        where,
+        expected="finite numbers",
+        came=f"{len(infinite)} that are infinite, the first in row {before + infinite[0] + 1}",
+        remedy="Remove these rows first: leaving them out silently would change the answer.",
+    )
 
 
 def _check_weights(where: str, weights: Float[np.ndarray, " n"]) -> None:

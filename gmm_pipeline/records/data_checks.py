@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.large_data import MANY, is_complete, summary
 from gmm_pipeline.model.natural import MultivariateMixture
 
 TO_ROUNDING = float(np.finfo(np.float32).eps)
@@ -168,14 +169,14 @@ def check_spread(where: str, data: Float[np.ndarray, " n"], *, remedy: str) -> N
     Raises:
         InputError: their standard deviation cannot be used.
     """
-    if len(data) < 2 or data.min() == data.max():
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        found = summary(data) if len(data) else None
+    if found is None or found.least == found.greatest:
         came = f"{len(data)} rows that are all {data[0]:g}" if len(data) > 1 else ("no rows", "one row")[len(data)]
         raise InputError(where, expected="at least two different values", came=came, remedy=remedy)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        variance = np.var(data)
-    if not 1e-300 < variance < 1e300:
+    if not 1e-300 < found.scatter / found.total < 1e300:
         expected = "numbers whose variance float64 can hold well, from 1e-300 to 1e300"
-        came = f"numbers from {data.min():g} to {data.max():g}"
+        came = f"numbers from {found.least:g} to {found.greatest:g}"
         raise InputError(where, expected=expected, came=came, remedy="Change their unit.")
 
 
@@ -192,7 +193,8 @@ def check_columns(where: str, names: Sequence[str], data: Float[np.ndarray, "n d
     """
     other = "A mixture cannot be fitted to a constant; choose other columns with data.columns."
     for name, column in zip(names, data.T, strict=True):
-        check_spread(f"{where}, column {name!r}", column[~np.isnan(column)], remedy=other)
+        present = column if is_complete(column) else column[~np.isnan(column)]
+        check_spread(f"{where}, column {name!r}", present, remedy=other)
     for first, second in _nearly_proportional(data):
         x, y = data[~np.isnan(data[:, [first, second]]).any(axis=1)][:, [first, second]].T
         standardised = _standardised(np.stack([x, y], axis=1))
@@ -212,11 +214,10 @@ def check_columns(where: str, names: Sequence[str], data: Float[np.ndarray, "n d
 
 def _nearly_proportional(data: Float[np.ndarray, "n d"]) -> list[tuple[int, int]]:
     """Pairs of columns whose correlation is almost 1 or −1, in the rows that have both."""
-    missing = np.isnan(data)
-    if not missing.any():
-        standardised = _standardised(data)
-        near = np.abs(standardised.T @ standardised / len(data)) > NEARLY_ONE
+    if is_complete(data):
+        near = np.abs(_correlations(data)) > NEARLY_ONE
         return [(int(first), int(second)) for first, second in np.argwhere(np.triu(near, 1))]
+    missing = np.isnan(data)
     found = []
     for first, second in itertools.combinations(range(data.shape[1]), 2):
         both = data[~(missing[:, first] | missing[:, second])][:, [first, second]]
@@ -232,6 +233,8 @@ def never_together(data: Float[np.ndarray, "n d"]) -> tuple[int, int] | None:
     Args:
         data: NaN where a value is missing.
     """
+    if is_complete(data):
+        return None
     present = (~np.isnan(data)).astype(float)
     apart = np.argwhere(present.T @ present == 0.0)
     return (int(apart[0][0]), int(apart[0][1])) if len(apart) else None
@@ -246,14 +249,22 @@ def dependent_columns(data: Float[np.ndarray, "n d"]) -> list[int]:
     Args:
         data: without constant columns.
     """
-    if np.isnan(data).any():
+    if not is_complete(data):
         data = data[~np.isnan(data).any(axis=1)]
         if len(data) <= data.shape[1] or (np.ptp(data, axis=0) == 0.0).any():
             return []
-    standardised = _standardised(data)
-    values, vectors = np.linalg.eigh(standardised.T @ standardised / len(data))
+    values, vectors = np.linalg.eigh(_correlations(data))
     rounding = max(TO_ROUNDING**2, len(values) * np.finfo(np.float64).eps * values[-1])
     return np.flatnonzero((np.abs(vectors[:, values < rounding]) > NEARLY_ZERO).any(axis=1)).tolist()
+
+
+def _correlations(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d d"]:
+    if len(data) > MANY:
+        covariance = summary(data).covariance
+        scales = np.sqrt(np.diagonal(covariance))
+        return covariance / np.outer(scales, scales)
+    standardised = _standardised(data)
+    return standardised.T @ standardised / len(data)
 
 
 def _standardised(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

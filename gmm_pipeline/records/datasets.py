@@ -5,6 +5,8 @@ read as data, never as code. Both yield a `Dataset`; a loader of your own is a f
 returns one, named by `_target_` in a YAML file.
 """
 
+import dataclasses
+import functools
 import hashlib
 import shlex
 from collections.abc import Callable, Sequence
@@ -15,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.large_data import MANY, is_complete, slices
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records.artifacts import mixture_as_json
@@ -30,11 +33,10 @@ from gmm_pipeline.records.data_checks import (
 )
 from gmm_pipeline.records.overrides import hydra_list
 from gmm_pipeline.records.sample_weights import COUNTS, PRECISION, check_meaning, check_total, counted, doubts_about
+from gmm_pipeline.records.spooled import checked_share
 from gmm_pipeline.records.truth import ordered, read_truth
 
 MOST_DRAWS = 10**9
-MANY = 2**20
-"""Data from which on counts of one are one number in memory."""
 LEAST_COPIED = 10
 """Distinct values; fewer may occur equally often by chance."""
 
@@ -48,7 +50,7 @@ class Dataset(NamedTuple):
     """The absolute path of a file, a description of how the data were generated, or that Python passed them."""
     source_type: Literal["file", "generated", "passed"]
     data: Float[np.ndarray, " n"] | Float[np.ndarray, "n d"]
-    """[n] of one column, [n, d] of several, NaN where a value is missing."""
+    """[n] of one column, [n, d] of several, NaN where a value is missing; in float64, many also in float32."""
     sample_weights: Float[np.ndarray, " n"] | None
     """How often each datum counts, whatever the user's weights mean; None for once each."""
     truth: AnyMixture | None
@@ -79,7 +81,9 @@ class Dataset(NamedTuple):
     @property
     def n_incomplete(self) -> int:
         """Rows of which some values are missing, and others not."""
-        return int(np.isnan(self.data).any(axis=1).sum()) if self.data.ndim > 1 else 0
+        if self.data.ndim == 1 or is_complete(self.data):
+            return 0
+        return sum(int(np.isnan(self.data[here]).any(axis=1).sum()) for here in slices(len(self.data)))
 
     @property
     def is_robust(self) -> bool:
@@ -96,11 +100,30 @@ class Dataset(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the data and their sample weights, as little-endian float64."""
-        sha = hashlib.sha256(np.ascontiguousarray(self.data, "<f8").data)
-        if self.sample_weights is not None:
-            sha.update(np.ascontiguousarray(self.sample_weights, "<f8").data)
-        return sha.hexdigest()
+        """SHA-256 of the data and their sample weights, as little-endian float64; computed once for each dataset."""
+        return _digest_of(ByIdentity(self))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ByIdentity:
+    """A dataset as a cache key: cached datasets are the same object."""
+
+    dataset: Dataset
+
+    def __hash__(self) -> int:
+        return id(self.dataset)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByIdentity) and self.dataset is other.dataset
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of(by_identity: ByIdentity) -> str:
+    dataset, sha = by_identity.dataset, hashlib.sha256()
+    for values in (dataset.data, *([] if dataset.sample_weights is None else [dataset.sample_weights])):
+        for here in slices(len(values)):
+            sha.update(np.ascontiguousarray(values[here], "<f8").data)
+    return sha.hexdigest()
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -246,6 +269,7 @@ def from_file(
     delimiter: Text | None,
     decimal: Text | None,
     comment: Text | None,
+    in_memory: int | float,
     truth: Text | None,
     name: Text | None,
     unit: Text | None,
@@ -265,6 +289,8 @@ def from_file(
         delimiter: of CSV: comma, semicolon, tab, bar or whitespace; None: detected.
         decimal: of CSV: what decimals follow, point or comma; None: detected.
         comment: of CSV: how comment lines begin; None if there are none.
+        in_memory: share of the memory that the columns may take; of more, those of Parquet and npy are read in
+            batches into a temporary file, which is memory-mapped.
         truth: JSON file with `weights`, `locs` and `scales`, or `covariances`; None where the truth is unknown.
         name: of the data; None for the column's name, or the file's if it has none or there are several.
         unit: of the data.
@@ -278,6 +304,7 @@ def from_file(
         columns=tuple(map(str, columns)),
         weights_column=None if weights_column is None else str(weights_column),
         missing=missing,
+        in_memory=checked_share(in_memory),
     )
     read = read_numbers(file, wanted, asked_of(header, delimiter, decimal, comment, missing_codes, wanted.names))
     return as_dataset(read, name, unit, truth, weights_are, source=str(file.absolute()), source_type="file")
@@ -336,7 +363,9 @@ def check_can_be_fitted(dataset: Dataset, where: str) -> None:
         InputError: a column is constant for all data of positive weight, float64 cannot represent its variance, two
             columns are the same but for their unit, or the sample weights are not counts.
     """
-    counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
+    counted = dataset.data
+    if dataset.sample_weights is not None and not (dataset.sample_weights > 0).all():
+        counted = dataset.data[dataset.sample_weights > 0]
     if counted.ndim == 1:
         another = "A mixture cannot be fitted to a constant; choose another column with data.column."
         check_spread(where, counted, remedy=another)
@@ -370,7 +399,7 @@ def why_singular(dataset: Dataset) -> str:
     """Why data of several columns do not determine full covariances, as a clause; empty if they do."""
     if dataset.data.ndim == 1:
         return ""
-    counted = dataset.data[dataset.counts > 0]
+    counted = dataset.data if dataset.sample_weights is None else dataset.data[dataset.sample_weights > 0]
     n_data, n_columns = counted.shape
     if n_columns >= n_data:
         return f"{dataset.name} has {n_columns} columns and only {n_data} observations with a positive weight"

@@ -1,20 +1,19 @@
 """A mixture at large data, evaluated block by block when asked for, so that labels and responsibilities are never held.
 
-The price: whatever needs them evaluates the mixture anew.
+The price: whatever needs them evaluates the mixture anew. Responsibilities of many data are computed in float64 and
+given in float32, which halves what is written.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.model import portable
+from gmm_pipeline.model.large_data import MANY, in_order, slices
 from gmm_pipeline.model.natural import AnyMixture
-from gmm_pipeline.records.artifacts import Assignments
+from gmm_pipeline.records.artifacts import Assignments, assignment_columns
 
 T = TypeVar("T")
 BLOCK = 2**18
@@ -66,37 +65,28 @@ class Evaluations:
         Args:
             here: which.
         """
-        data = self.data[here]
-        log_densities, responsibilities = portable.evaluate(*self._components, data, self._log_noise)
+        data = np.ascontiguousarray(self.data[here])
+        exact = data.astype(np.float64, copy=False)
+        log_densities, responsibilities = portable.evaluate(*self._components, exact, self._log_noise)
         weights, rows = (None if leaf is None else leaf[here] for leaf in (self.sample_weights, self.rows))
         labels = portable.labels_of(responsibilities, len(self._components[1]))
+        if len(self) > MANY:
+            responsibilities = responsibilities.astype(np.float32)
         assignments = Assignments(data, weights, labels, responsibilities.T, rows, self.columns, noise=self.noise)
         return Evaluated(here, assignments, log_densities)
 
-    def each(self, function: Callable[[Evaluated], T], places: Sequence[slice] | None = None) -> Iterator[T]:
+    def each(self, function: Callable[[Evaluated], T], places: list[slice] | None = None) -> Iterator[T]:
         """What a function makes of each block, in their order; threads are a block ahead of what uses them.
 
         Args:
             function: of a block.
             places: the blocks; None for all data.
         """
-        places = slices(len(self)) if places is None else places
-        if len(places) == 1:
-            yield function(self.at(places[0]))
-            return
-        n_threads = os.cpu_count() or 1
-        with ThreadPoolExecutor(n_threads, thread_name_prefix="evaluate") as executor:
-            waiting = deque()
-            for place in places:
-                waiting.append(executor.submit(lambda here: function(self.at(here)), place))
-                if len(waiting) > n_threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return in_order(lambda here: function(self.at(here)), slices(len(self), BLOCK) if places is None else places)
 
-    def blocks(self) -> Iterator[Assignments]:
-        """The assignments of all data, block by block."""
-        return self.each(lambda found: found.assignments)
+    def tables(self) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of a table of all assignments, block by block."""
+        return self.each(lambda found: assignment_columns(found.assignments))
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
@@ -112,8 +102,3 @@ class Evaluations:
     def log_densities(self) -> Float[np.ndarray, " n"]:
         """In nats, of a density per unit of the data."""
         return np.concatenate(list(self.each(lambda found: found.log_densities)))
-
-
-def slices(n: int) -> list[slice]:
-    """Blocks of n data; at least one."""
-    return [slice(first, min(first + BLOCK, n)) for first in range(0, max(n, 1), BLOCK)]

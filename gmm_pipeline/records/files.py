@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -217,12 +217,15 @@ def write_columns(path: Path, columns: Mapping[str, Column]) -> None:
     write_blocks(path, [columns])
 
 
-def write_blocks(path: Path, blocks: Iterable[Mapping[str, Column]]) -> None:
+def write_blocks(
+    path: Path, blocks: Iterable[Mapping[str, Column]], written: Callable[[int], None] | None = None
+) -> None:
     """`write_columns` of a table that comes in blocks of rows, each of which is one row group of Parquet.
 
     Args:
         path: ends in .parquet or .csv.
         blocks: of rows, at least one.
+        written: called with the rows that are written, after each block; None for no progress.
 
     Raises:
         InputError: where the suffix is neither.
@@ -231,12 +234,15 @@ def write_blocks(path: Path, blocks: Iterable[Mapping[str, Column]]) -> None:
     import pyarrow as pa
 
     with whole_file(path) as stream, contextlib.ExitStack() as opened:
-        writer = None
+        writer, n_rows = None, 0
         for columns in blocks:
             table = pa.table({name: arrow_of(column) for name, column in columns.items()})
             if writer is None:
                 writer = opened.enter_context(open_writer(stream, table.schema))
             writer.write_table(table)
+            n_rows += len(table)
+            if written is not None:
+                written(n_rows)
 
 
 def arrow_of(column: Column) -> Any:

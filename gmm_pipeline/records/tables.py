@@ -4,18 +4,22 @@ A table has column names and reads columns on demand, so that unused columns cos
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gmm_pipeline.errors import InputError, nearest
+from gmm_pipeline.model.large_data import slices
 from gmm_pipeline.records.cells import is_numeric
 from gmm_pipeline.records.delimited import DelimitedTable
 from gmm_pipeline.records.dialects import Asked
 from gmm_pipeline.records.files import readable
 from gmm_pipeline.records.formats import ARROW, NPY, PARQUET, TEXT, has_data_suffix
+
+ROWS_OF_A_BATCH = 2**17
+"""Of a table that does not fit into memory."""
 
 
 class ArrowTable:
@@ -49,6 +53,47 @@ class ArrowTable:
                 )
                 for name in names
             ]
+
+    def batches(self, places: Sequence[int]) -> Iterator[list[Any]] | None:
+        """The same columns batch by batch of their rows; None if a batch may not be read by itself.
+
+        Columns of text are not: what a comma means is a question to all cells. Nor are Arrow's files, which have to be
+        validated as a whole.
+        """
+        kinds = [self._schema.types[place] for place in places]
+        if any(part.suffix.lower() in ARROW for part in self._parts) or not all(map(is_numeric, kinds)):
+            return None
+        return self._batches([self.names[place] for place in places], kinds)
+
+    def _batches(self, names: Sequence[str], kinds: Sequence[Any]) -> Iterator[list[Any]]:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        for part in self._parts:
+            with part.open("rb") as stream:
+                with readable(part):
+                    file = parquet.ParquetFile(stream)
+                    batches = file.iter_batches(ROWS_OF_A_BATCH, columns=list(dict.fromkeys(names)))
+                while True:
+                    with readable(part):
+                        batch = next(batches, None)
+                        if batch is None:
+                            break
+                        chunks = [batch[name].cast(kind) for name, kind in zip(names, kinds, strict=True)]
+                    yield [pa.chunked_array([chunk]) for chunk in chunks]
+
+    @property
+    def n_rows(self) -> int:
+        """Of all parts; 0 where a file does not say."""
+        if any(part.suffix.lower() in ARROW for part in self._parts):
+            return 0
+        from pyarrow import parquet
+
+        total = 0
+        for part in self._parts:
+            with readable(part), part.open("rb") as stream:
+                total += parquet.ParquetFile(stream).metadata.num_rows
+        return total
 
     def _read(self, part: Path, *, names: Sequence[str] | None) -> Any:
         """Read columns of a part, or its schema."""
@@ -96,6 +141,16 @@ class NpyTable:
     def numeric(self) -> list[int]:
         """The numeric columns."""
         return list(range(len(self.names)))
+
+    @property
+    def n_rows(self) -> int:
+        """Length of the array."""
+        return len(self._content)
+
+    def batches(self, places: Sequence[int]) -> Iterator[list[Any]]:
+        """The same columns batch by batch of their rows."""
+        columns = self.read(places)
+        return ([column[here] for column in columns] for here in slices(self.n_rows, ROWS_OF_A_BATCH))
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Read columns unchanged."""

@@ -35,7 +35,7 @@ from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.fit_checks import check_disk, without_effect
-from gmm_pipeline.stages.loading import deciding, digest_of_data, load_resolved
+from gmm_pipeline.stages.loading import deciding, load_resolved
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.printing import print_answer, summary
 from gmm_pipeline.stages.recording import about, divergence, linked, record_of_fit, write_record, write_results
@@ -139,10 +139,10 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         import_beside()
     with timings.section("fit"), terminal.progress_bar("fitting", "steps") as progress:
         (computed,) = compute([job], content["execution"], progress)
-    with timings.section("evaluate"):
-        result = answer(job, computed)
+    with timings.section("evaluate"), terminal.progress_bar("evaluating", "rows") as progress:
+        result = answer(job, computed, progress=progress)
     with _printed_all_the_same(content, job, result, directory):
-        kinds = {"pictured": pictured, "of_sweep": not is_alone()}
+        kinds = {"pictured": pictured, "of_sweep": not is_alone(), "shows_progress": is_alone()}
         saved = save(content, overrides(), job, result, directory, began, timings, **kinds, command=command)
         for line in verdict(job.asked, result):
             log.info("%s", line)
@@ -193,6 +193,7 @@ def save(
     *,
     pictured: bool,
     of_sweep: bool = False,
+    shows_progress: bool = False,
     **more: Any,
 ) -> Saved:
     """Write the record of a fit, then draw it, in the same way for a single run and a run of a sweep.
@@ -209,13 +210,15 @@ def save(
         timings: of the run.
         pictured: whether it is drawn.
         of_sweep: whether the record is in the folder of a sweep, whose runs share the code diff.
+        shows_progress: whether a bar shows how many labels are written.
         **more: further entries of `record.json`.
 
     Raises:
         OSError: the record could not be written.
     """
     with timings.section("record"):
-        write_results(content, job, result, directory, of_sweep=of_sweep)
+        with terminal.progress_bar("writing", "rows") if shows_progress else contextlib.nullcontext() as progress:
+            write_results(content, job, result, directory, of_sweep=of_sweep, progress=progress)
         record = {**about(content, run_overrides, job, result, directory, began), **more}
         write_record(directory, record, timings, timed=content["timings"])
     made = record_of_fit(content, job, result)
@@ -242,7 +245,7 @@ def objective_of(result: Answer, objective: str) -> float:
 
 def note_data(job: Job) -> list[str]:
     """Write to the log which data are fitted, and doubts about their weights and columns; returns these doubts."""
-    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, digest_of_data(job.dataset))
+    log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     for line in taken_columns(job.dataset):
         log.info("%s", line)
     doubts = [*doubts_about_weights(job.dataset), *doubts_about_copies(job.dataset), *without_effect(job.asked)]

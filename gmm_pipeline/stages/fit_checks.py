@@ -41,6 +41,13 @@ def check_config(cfg: DictConfig) -> None:
     check_allowed(OmegaConf.select(cfg, "plugins.allow") or ())
     _check_selection(cfg)
     _check_search(cfg)
+    if cfg.minibatch and cfg.search.rounds:
+        raise InputError(
+            "minibatch",
+            expected="0 where the best optimum is searched for, since a search of large data sees few of them anyway",
+            came=str(cfg.minibatch),
+            remedy="Add search=none: the answer is then the best of the starts.",
+        )
     rate = cfg.optimizer.get("learning_rate")
     if isinstance(rate, int | float) and not 0.0 < rate < math.inf:
         raise InputError(

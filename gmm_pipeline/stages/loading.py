@@ -24,16 +24,18 @@ from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
+from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.inference.objective import use_fused
-from gmm_pipeline.inference.scaling import AnyScaling, Units, identity_of, linear_scaling_of, scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import AnyData, InUnits, Units, identity_of, linear_scaling_of, scaling_of
 from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
+from gmm_pipeline.model.large_data import MANY, in_order, slices
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.code_state import source_digest
-from gmm_pipeline.records.datasets import MANY, Dataset, check_can_be_fitted, why_singular
+from gmm_pipeline.records.datasets import ByIdentity, Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.factor_checks import check_factors
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
@@ -92,7 +94,10 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     ready = _ready(shared, targets.stamp_of_data(content["data"]))
     job = ready.fit(key=key_of(content["seed"]))
     check(job)
-    check_memory("steps and history_every", float(batching.memory_of(batching.program_of(job))))
+    trained = job
+    if job.search is not None and is_condensed(job):
+        trained = job._replace(data=job.data[: job.search.condensed_to])
+    check_memory("steps and history_every", float(batching.memory_of(batching.program_of(trained))))
     return Job(ready.dataset, ready.units, job, ready.asked)
 
 
@@ -138,7 +143,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         )
     log_prior = check_prior(targets.build_plugin(cfg, "prior"), n_columns)
     mixes = not traits(log_prior.function).of_columns
-    prepared = _prepared(_ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
+    prepared = _prepared(ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
     asked = _asked(cfg, prepared.distinct, models)
     if max(asked.numbers) > prepared.distinct:
         raise InputError(
@@ -159,6 +164,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         average_loss=cfg.average_loss,
         fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
+        minibatch=cfg.minibatch if cfg.minibatch < len(dataset.data) else 0,
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
@@ -259,19 +265,6 @@ def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _ByIdentity:
-    """A dataset as a cache key: cached datasets are the same object."""
-
-    dataset: Dataset
-
-    def __hash__(self) -> int:
-        return id(self.dataset)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.dataset is other.dataset
-
-
 @dataclasses.dataclass(frozen=True)
 class _Prepared:
     """Data as fits take them."""
@@ -284,7 +277,7 @@ class _Prepared:
 
 @functools.lru_cache(maxsize=8)
 def _prepared(
-    by_identity: _ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str, mixes: bool
+    by_identity: ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str, mixes: bool
 ) -> _Prepared:
     dataset = by_identity.dataset
     own = "float32" if dataset.data.ndim == 1 else "float64"
@@ -292,15 +285,26 @@ def _prepared(
     volume = None if noise == NONE else volume_of(dataset, noise)
     units = {kind: _units(dataset, standardize, dtype, kind, volume, mixes=mixes) for kind in kinds}
     if dataset.sample_weights is None and len(dataset.data) > MANY:
-        return _Prepared(units, np.broadcast_to(dtype.type(1.0), len(dataset.data)), _distinct(dataset.data))
+        return _Prepared(units, np.broadcast_to(dtype.type(1.0), len(dataset.data)), _distinct(dataset.data, None))
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
-    return _Prepared(units, counts, _distinct(dataset.data[counts > 0]))
+    return _Prepared(units, counts, _distinct(dataset.data, counts > 0))
 
 
-def _distinct(data: np.ndarray) -> int:
-    """Number of distinct data; of many, at least this number, and more than any mixture has components."""
-    found = len(distinct_rows(data[:ENOUGH])[0])
-    return found if found > ENOUGH // 2 else len(distinct_rows(data)[0])
+def _distinct(data: np.ndarray, counted: np.ndarray | None) -> int:
+    """Number of distinct data that count; of many, at least this number, and more than any mixture has components."""
+
+    def among(here: slice) -> np.ndarray:
+        some = np.asarray(data[here], np.float64)
+        return distinct_rows(some if counted is None else some[counted[here]])[0]
+
+    found = among(slice(0, ENOUGH))
+    if len(found) > ENOUGH // 2:
+        return len(found)
+    for first in range(ENOUGH, len(data), MANY):
+        found = distinct_rows(np.concatenate([found, among(slice(first, first + MANY))]))[0]
+        if len(found) > ENOUGH // 2:
+            break
+    return len(found)
 
 
 def _units(
@@ -309,16 +313,12 @@ def _units(
     if not standardize:
         scaling = identity_of(0 if kind is None else dataset.data.shape[1])
     elif kind is None:
-        large = dataset.sample_weights is None and len(dataset.data) > MANY
-        scaling = scaling_of(dataset.data, None if large else dataset.counts)
+        scaling = scaling_of(dataset.data, dataset.counts)
     else:
         scaling = linear_scaling_of(dataset.data, dataset.counts, kind, mixes=mixes)
-    with np.errstate(over="ignore"):
-        data = _in_precision(dataset.data, scaling, dtype)
-    lost = ~np.isfinite(data)
-    if (lost.any() and (lost & ~np.isnan(dataset.data)).any()) or (
-        np.nanmin(data, axis=0) == np.nanmax(data, axis=0)
-    ).any():
+    many = InUnits(dataset.data, scaling, dtype)
+    data = many[:] if len(many) <= MANY else many
+    if not _are_distinguished(data, dataset.data):
         raise InputError(
             "standardize",
             expected=f"data that {dtype} can distinguish",
@@ -328,14 +328,17 @@ def _units(
     return Units(scaling, dataset.data, data, None if volume is None else scaling.log_volume - volume)
 
 
-def _in_precision(data: np.ndarray, scaling: AnyScaling, dtype: np.dtype) -> np.ndarray:
-    """Data in the units and the precision of a fit, without a copy of many in float64."""
-    if len(data) <= MANY:
-        return to_fit_units(data, scaling).astype(dtype)
-    found = np.empty(data.shape, dtype)
-    for first in range(0, len(data), MANY):
-        found[first : first + MANY] = to_fit_units(data[first : first + MANY], scaling)
-    return found
+def _are_distinguished(data: AnyData, of_user: np.ndarray) -> bool:
+    """Whether data are finite in the units and the precision of a fit, and not all the same in any column."""
+
+    def of_block(here: slice) -> tuple[bool, Any, Any]:
+        some = np.asarray(data[here])
+        lost = ~np.isfinite(some)
+        overflow = bool(lost.any()) and bool((lost & ~np.isnan(of_user[here])).any())
+        return overflow, np.fmin.reduce(some, axis=0), np.fmax.reduce(some, axis=0)
+
+    overflows, least, greatest = zip(*in_order(of_block, slices(len(data))), strict=True)
+    return not any(overflows) and bool((np.fmin.reduce(least) < np.fmax.reduce(greatest)).all())
 
 
 def deciding(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -355,7 +358,7 @@ def run_digest(content: Mapping[str, Any], job: Job) -> str:
         content: the resolved config.
         job: what it was loaded as.
     """
-    data = digest_of_data(job.dataset)
+    data = job.dataset.digest
     return _sha("\n".join([config_digest(content), data, code_digest(*_plugins(job))]))
 
 
@@ -368,7 +371,7 @@ def digests(content: Mapping[str, Any], job: Job) -> dict[str, str]:
     """
     return {
         "config": config_digest(content),
-        "data": digest_of_data(job.dataset),
+        "data": job.dataset.digest,
         "code": source_digest(*_plugins(job)),
     }
 
@@ -376,16 +379,6 @@ def digests(content: Mapping[str, Any], job: Job) -> dict[str, str]:
 def _plugins(job: Job) -> list[Callable[..., Any]]:
     plan = job.fit.plan
     return [plugin.function for plugin in (plan.init, plan.log_prior, plan.optimizer, plan.schedule)]
-
-
-def digest_of_data(dataset: Dataset) -> str:
-    """The dataset's own digest, computed once for each cached dataset."""
-    return _digest_of_data(_ByIdentity(dataset))
-
-
-@functools.lru_cache(maxsize=8)
-def _digest_of_data(by_identity: _ByIdentity) -> str:
-    return by_identity.dataset.digest
 
 
 def _sha(text: str) -> str:

@@ -21,12 +21,15 @@ from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.configuration.config import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
+from gmm_pipeline.model.large_data import is_complete, slices
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.noise import NoisyMixture, parts
+from gmm_pipeline.model.vocabulary import LABELLING
+from gmm_pipeline.records import evaluations
 from gmm_pipeline.records.artifacts import assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
-from gmm_pipeline.records.evaluations import Evaluated, Evaluations, slices
+from gmm_pipeline.records.evaluations import Evaluated, Evaluations
 from gmm_pipeline.records.files import column_format, write_blocks
 from gmm_pipeline.records.finding import columns_of, read_fitted
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
@@ -157,15 +160,17 @@ def save(cfg: DictConfig, job: Job, prediction: Prediction) -> list[Path]:
     files = [output]
     if output.parent == output_directory() and len(job.dataset.data) <= cfg.csv_rows:
         files = list(dict.fromkeys([output, output.with_suffix(".csv")]))
+    n_rows = len(job.dataset.data) + job.dataset.n_missing
     for file in files:
-        write_blocks(file, _blocks(job.dataset, prediction.assignments))
+        with terminal.progress_bar(LABELLING, "rows") as progress:
+            write_blocks(file, _blocks(job.dataset, prediction.assignments), lambda rows: progress(rows, n_rows))
     return files
 
 
 def _blocks(dataset: Dataset, at_data: Evaluations) -> Iterator[Mapping[str, np.ndarray]]:
     """The columns of the table, block by block of its rows."""
     rows, n_rows = dataset.rows, dataset.n_rows
-    in_table = slices(len(dataset.data) if n_rows is None else n_rows)
+    in_table = slices(len(dataset.data) if n_rows is None else n_rows, evaluations.BLOCK)
     places = in_table
     if rows is not None:
         borders = np.searchsorted(rows, [0, *(here.stop for here in in_table)])
@@ -201,7 +206,9 @@ def alien(cfg: DictConfig, job: Job, prediction: Prediction) -> str | None:
     """
     if isinstance(job.mixture, NoisyMixture):  # whatever is unlike the components is noise
         return None
-    counts = job.dataset.counts[_of_complete_rows(job.dataset.data)]
+    counts = job.dataset.counts
+    if job.dataset.data.ndim > 1 and not is_complete(job.dataset.data):
+        counts = counts[_of_complete_rows(job.dataset.data)]
     if not counts.sum() > 0.0:
         return None
     mean = prediction.total_of_complete / float(counts.sum())

@@ -15,11 +15,12 @@ import numpy as np
 
 from gmm_pipeline.analysis.answers import Answer, Interval
 from gmm_pipeline.analysis.doubts import BARRING, clause_of
-from gmm_pipeline.analysis.estimates import Job
+from gmm_pipeline.analysis.estimates import Job, Progress
 from gmm_pipeline.analysis.selection import problem
 from gmm_pipeline.analysis.wording import about_choice, verdict
 from gmm_pipeline.inference.batching import width_of
 from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.vocabulary import LABELLING
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
@@ -37,7 +38,15 @@ NOT_COLUMNS = ("n_components", "equal_scales", "covariance", "doubts")
 """Fields of a candidate that the table of a selection has under other names."""
 
 
-def write_results(content: Mapping[str, Any], job: Job, result: Answer, directory: Path, *, of_sweep: bool) -> None:
+def write_results(
+    content: Mapping[str, Any],
+    job: Job,
+    result: Answer,
+    directory: Path,
+    *,
+    of_sweep: bool,
+    progress: Progress | None = None,
+) -> None:
     """Write the results of a fit, except its pictures and `record.json`.
 
     Args:
@@ -46,6 +55,7 @@ def write_results(content: Mapping[str, Any], job: Job, result: Answer, director
         result: of the fit.
         directory: of the record.
         of_sweep: whether the record is in the folder of a sweep, whose runs share the code diff.
+        progress: called with (rows written, rows in all, what); None for no progress.
     """
     write_text(directory / artifacts.CONFIG, as_yaml(content))
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
@@ -62,7 +72,9 @@ def write_results(content: Mapping[str, Any], job: Job, result: Answer, director
     artifacts.write_history(directory / artifacts.HISTORY, result.history)
     artifacts.write_loss(directory / artifacts.LOSS, result.history)
     # Runs of a sweep have no labels as text: writing these takes longer than a short fit.
-    artifacts.write_assignments(directory, result.assignments, csv_rows=0 if of_sweep else content["csv_rows"])
+    n, csv_rows = len(job.dataset.data), 0 if of_sweep else content["csv_rows"]
+    written = None if progress is None else lambda rows: progress(rows, n, LABELLING)
+    artifacts.write_assignments(directory, result.assignments, csv_rows=csv_rows, written=written)
     if not content["timings"]:
         return
     code = code_state()

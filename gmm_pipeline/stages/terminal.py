@@ -17,12 +17,14 @@ from rich.text import Text
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
 from gmm_pipeline.model.noise import Noise
+from gmm_pipeline.model.vocabulary import OF_ROWS
 from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
 from gmm_pipeline.stages.tables import Column, Table, blocks
 
 Numbers = Float[np.ndarray, " K"]
 SECONDS_BEFORE_A_BAR = 1.0
+SHORTEST = 1e-3
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
 """A program that takes longer than the second number is being compiled, not just loaded from disk."""
@@ -59,6 +61,42 @@ def warn(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"warning: {message}", style="yellow")
 
 
+class Pace:
+    """How fast the work goes that is done now: steps, or another pass over the data."""
+
+    def __init__(self, what: str, unit: str):
+        """Begin.
+
+        Args:
+            what: the first work.
+            unit: what is counted, except in work that counts rows.
+        """
+        self._began = self._last = self._since = time.perf_counter()
+        self._what, self._done, self._unit = what, 0, unit
+
+    def at(self, done: int, what: str) -> float:
+        """How much is done in a second.
+
+        Args:
+            done: so far, of this work.
+            what: the work.
+        """
+        if what != self._what or done < self._done:
+            self._since = self._last
+        self._what, self._done, self._last = what, done, time.perf_counter()
+        return done / max(self._last - self._since, SHORTEST)
+
+    @property
+    def unit(self) -> str:
+        """What is counted now."""
+        return "rows" if self._what in OF_ROWS else self._unit
+
+    @property
+    def seconds(self) -> float:
+        """Since the first work began."""
+        return self._last - self._began
+
+
 @contextlib.contextmanager
 def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
     """A progress bar with rate and time left; only on a terminal, and for work that takes longer than a second.
@@ -83,15 +121,15 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
         transient=True,
     )
     task = bar.add_task(what, total=None, unit=unit, rate="")
-    began = time.perf_counter()
+    pace = Pace(what, unit)
 
     def advance(done: int, total: int, now: str = what) -> None:
-        elapsed = time.perf_counter() - began
-        if not console.is_terminal or elapsed < SECONDS_BEFORE_A_BAR:
+        rate = pace.at(done, now)
+        if not console.is_terminal or pace.seconds < SECONDS_BEFORE_A_BAR:
             return
         if not bar.live.is_started:
             bar.start()
-        bar.update(task, completed=done, total=total, description=now, rate=f"{done / elapsed:,.0f}/s")
+        bar.update(task, completed=done, total=total, description=now, unit=pace.unit, rate=f"{rate:,.0f}/s")
 
     with contextlib.ExitStack() as ended:
         ended.callback(lambda: bar.stop() if bar.live.is_started else None)

@@ -229,7 +229,11 @@ DATA = [
     ),
     ("data.path=three_distinct.csv n_components=4", "error: n_components: ", "at most 3"),
     ("data.path=three_distinct.csv n_components=4 standardize=false", "error: n_components: ", "at most 3"),
-    ("data.path=one_that_counts.csv data.column=x data.weights_column=w", "error: one_that_counts.csv, ", "got one row"),
+    (
+        "data.path=one_that_counts.csv data.column=x data.weights_column=w",
+        "error: one_that_counts.csv, ",
+        "got one row",
+    ),
     ("data.path=same_names.csv data.column=x", "error: same_names.csv: ", "x, x"),
     ("data.path=huge.csv", "error: huge.csv, column 'x': ", "from -1e+308 to 1e+308"),
     ("data.path=tiny.csv", "error: tiny.csv, column 'x': ", "from 1e-200 to 3e-200"),

@@ -10,7 +10,6 @@ from gmm_pipeline.inference.families import normal
 from gmm_pipeline.inference.fits import fit
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.model.mixture import constrain, exact
-from gmm_pipeline.model.natural import mean_and_spread_of_large
 from tests.inference.test_search import SEARCH, job
 
 RNG = np.random.default_rng(8)
@@ -83,18 +82,23 @@ def test_fits_of_the_same_data_share_the_condensed_ones(of_all):
 @pytest.mark.parametrize("data", [MANY, np.round(MANY), np.append(MANY, 1e4)], ids=["plain", "rounded", "with outlier"])
 def test_groups_keep_the_number_the_mean_and_nearly_the_variance_of_the_data(data):
     values = data.astype(np.float32)
-    sites, counts = normal.condensed_large(values, 200)
+    sites, counts = normal.condensed_large(values, np.broadcast_to(np.float32(1.0), len(values)), 200)
     assert len(sites) <= 200 and counts.sum() == len(data)
     mean, spread = np.average(sites, weights=counts), float(np.std(values.astype(np.float64)))
     assert mean == pytest.approx(values.astype(np.float64).mean(), abs=1e-4 * spread)
     assert np.sqrt(np.average((sites - mean) ** 2, weights=counts)) == pytest.approx(spread, rel=1e-3)
 
 
-def test_mean_and_spread_in_blocks_are_numpys():
-    data = RNG.normal(5.0, 2.0, 300_000).astype(np.float32)
-    weights = RNG.integers(0, 4, len(data)).astype(np.float64)
-    mean = np.average(data.astype(np.float64), weights=weights)
-    spread = np.sqrt(np.average((data - mean) ** 2, weights=weights))
-    assert mean_and_spread_of_large(data, weights) == pytest.approx((mean, spread), rel=1e-12)
-    expected = data.mean(dtype=np.float64), data.std(dtype=np.float64)
-    assert mean_and_spread_of_large(data, None) == pytest.approx(expected, rel=1e-12)
+def test_groups_of_weighted_data_and_of_narrow_clusters_are_those_of_sorting():
+    values = np.concatenate([MANY, RNG.normal(0.5, 1e-4, 2000), [50.0, -40.0]])
+    weights = RNG.integers(0, 4, len(values)).astype(np.float64)
+    sites, counts = normal.condensed_large(values, weights, 400)
+    expected_sites, expected_counts = normal.condensed(values, weights, 400)
+    assert len(sites) == pytest.approx(len(expected_sites), rel=0.02)
+    for power in (1, 2, 3):
+        found, expected = (
+            np.average(x**power, weights=c) for x, c in ((sites, counts), (expected_sites, expected_counts))
+        )
+        assert found == pytest.approx(expected, rel=1e-3)
+    near, expected_near = (x[np.abs(x - 0.5) < 1e-3] for x in (sites, expected_sites))
+    assert len(near) > 0.5 * len(expected_near) > 20

@@ -11,6 +11,7 @@ from test_search import SEARCH
 
 from gmm_pipeline.inference.diagnostics import evaluate
 from gmm_pipeline.inference.exchange import search_all
+from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitPlan
@@ -45,7 +46,7 @@ def a_job(data, model, n_components, *, seed=0, optimizer=None, family=None, sca
         average_loss=True,
         fused=True,
         as_written=False,
-        **({} if family is None else {"family": family}),
+        family=NORMAL if family is None else family,
     )
     settings = {
         "restarts": 2,

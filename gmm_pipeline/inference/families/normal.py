@@ -1,17 +1,20 @@
 """The normal distribution of one column, as a family of components; a datum is a number."""
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference import em, parameterization, search_moves
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
+from gmm_pipeline.inference.scaling import AnyData, summary_of
 from gmm_pipeline.model import inits
+from gmm_pipeline.model.large_data import are_ones, in_order, slices
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
-from gmm_pipeline.model.natural import mean_and_spread, mean_and_spread_of_large
+from gmm_pipeline.model.natural import mean_and_spread
 from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.splitting import merged, split_component
 
@@ -32,7 +35,7 @@ def _gradient_norm(
 def _spread_of(job: Any) -> float:
     """Standard deviation of the data, in the units of the fit."""
     if job.is_large:
-        return mean_and_spread_of_large(job.data, job.sample_weights)[1]
+        return summary_of(job.data, job.sample_weights).spread
     return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
 
 
@@ -109,38 +112,103 @@ def condensed(
     return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
 
 
-AT_ONCE = 2**17
-"""Large data are converted to float64 in blocks of this length."""
+BINS, FINER, REACH = 2**17, 2**8, 8.0
+"""Of many data: bins of equal width, within so many standard deviations of their mean; parts of a bin with very many;
+what is further away is kept as it is."""
+FULL = 5e-4
+"""Share of the data in a bin above which it is cut into parts; a normal distribution of all data has a tenth of it."""
+DATA_OF_A_CALL = 2**19
+"""Data that are counted at a time, many more than it takes to clear the bins."""
 
 
 def condensed_large(
-    data: Float[np.ndarray, " n"], at_most: int
+    data: Float[AnyData, " n"], sample_weights: Float[np.ndarray, " n"], at_most: int
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """`condensed` of data that count once each, by one sort and without arrays of float64 of their length.
+    """`condensed` of many data, by counting them in bins, so that they are neither sorted nor held.
+
+    Values are told apart if they differ by a bin, 1e-4 of the standard deviation, and by a 256th of it where there are
+    many data.
 
     Args:
         data: x.
+        sample_weights: c, how often each datum counts.
         at_most: m, at most.
     """
-    values, n = np.sort(data), len(data)
-    if np.count_nonzero(values[1:] != values[:-1]) < at_most:
-        sites, counts = np.unique(values, return_counts=True)
-        return sites, counts.astype(data.dtype)
-    low, extent = float(values[0]), float(values[-1]) - float(values[0])
-    total, sums = np.zeros(at_most), np.zeros(at_most)
-    for first in range(0, n, AT_ONCE):
-        some = values[first : first + AT_ONCE].astype(np.float64)
-        along = 0.5 * (np.arange(first, first + len(some)) + 0.5) / n + 0.5 * (some - low) / extent
-        group = np.minimum((along * at_most).astype(int), at_most - 1)
-        total += np.bincount(group, minlength=at_most)
-        sums += np.bincount(group, some, at_most)
+    about = summary_of(data, sample_weights)
+    low = max(float(about.least), float(about.mean) - REACH * about.spread)
+    high = min(float(about.greatest), float(about.mean) + REACH * about.spread)
+    bins, places = _Bins(low, BINS / (high - low), BINS), slices(len(data), DATA_OF_A_CALL)
+
+    def counted(bins: _Bins, here: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        values = np.asarray(data[here])
+        counts = None if are_ones(sample_weights) else np.asarray(sample_weights[here], np.float64)
+        return bins.counted(values, counts)
+
+    def of_all(bins: _Bins) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Counts and sums of each bin, then values beyond the bins with their counts."""
+        total, sums, beyond, of_beyond = np.zeros(bins.size), np.zeros(bins.size), [], []
+        for counts, values, *rest in in_order(partial(counted, bins), places):
+            total += counts
+            sums += values
+            beyond.append(rest[0])
+            of_beyond.append(rest[1])
+        return total, sums, np.concatenate(beyond), np.concatenate(of_beyond)
+
+    total, sums, far, far_counts = of_all(bins)
+    full = np.flatnonzero(total > FULL * about.total)
+    finer_total, finer_sums = np.zeros(0), np.zeros(0)
+    if len(full):
+        finer_total, finer_sums, *_ = of_all(bins.finer(full))
+        total[full] = 0.0
+    total, sums = np.concatenate([total, finer_total]), np.concatenate([sums, finer_sums])
     there = total > 0
-    return (sums[there] / total[there]).astype(data.dtype), total[there].astype(data.dtype)
+    sites = np.concatenate([sums[there] / total[there], far])
+    found, counts = condensed(sites, np.concatenate([total[there], far_counts]), at_most)
+    return found.astype(data.dtype), counts.astype(data.dtype)
+
+
+class _Bins(NamedTuple):
+    """Bins of equal width, or the parts of some of them."""
+
+    low: float
+    rate: float
+    """Bins in a unit of the data."""
+    size: int
+    """How many there are."""
+    among: Int[np.ndarray, " N"] | None = None
+    """The place of each bin among those that are cut into parts; −1 for the others. None where none is."""
+
+    def finer(self, full: Int[np.ndarray, " f"]) -> "_Bins":
+        """The parts of some of the bins."""
+        among = np.full(self.size, -1)
+        among[full] = np.arange(len(full))
+        return self._replace(size=len(full) * FINER, among=among)
+
+    def counted(
+        self, values: Float[np.ndarray, " b"], counts: Float[np.ndarray, " b"] | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Counts and sums of the bins, then the values that are in none, with their counts."""
+        along = (values - self.low) * self.rate
+        beyond = np.zeros(0), np.zeros(0)
+        if not (along.min() >= 0.0 and along.max() < BINS):
+            inside = (along >= 0.0) & (along < BINS)
+            of_ones = np.ones(np.count_nonzero(~inside)) if counts is None else counts[~inside]
+            beyond = values[~inside], of_ones
+            values, along = values[inside], along[inside]
+            counts = None if counts is None else counts[inside]
+        place = along.astype(np.intp)
+        if self.among is not None:
+            there = self.among[place] >= 0
+            values, along, place = values[there], along[there], place[there]
+            counts = None if counts is None else counts[there]
+            place = self.among[place] * FINER + ((along - place) * FINER).astype(np.intp)
+        weighed = values if counts is None else counts * values
+        return np.bincount(place, counts, self.size), np.bincount(place, weighed, self.size), beyond[0], beyond[1]
 
 
 def _condensed(job: Any, plan: Any) -> tuple[np.ndarray, np.ndarray]:
-    if job.is_large and (job.sample_weights == 1.0).all():
-        return condensed_large(job.data, plan.points)
+    if job.is_large:
+        return condensed_large(job.data, job.sample_weights, plan.points)
     return condensed(job.data, job.sample_weights, plan.points)
 
 

@@ -19,8 +19,10 @@ from gmm_pipeline.inference.families.multivariate_objective import (
 from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
+from gmm_pipeline.inference.scaling import summary_of
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed
 from gmm_pipeline.model.incomplete import distinct_rows, means_of
+from gmm_pipeline.model.large_data import are_ones, is_complete
 from gmm_pipeline.model.multivariate import (
     MultivariateParameters,
     components_taken,
@@ -121,7 +123,15 @@ def _zeros_with_factors(diagonal: Family, n_components: int, dtype: Any, *, fact
 
 def _spread_of(job: Any) -> Float[Array, "d d"]:
     """Covariance of the data, in the units of the fit."""
-    return mean_and_covariance(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
+    if job.is_large and is_complete(job.data):
+        return summary_of(job.data, job.sample_weights).covariance
+    return mean_and_covariance(np.asarray(job.data, np.float64), job.sample_weights.astype(np.float64))[1]
+
+
+def _means_of(job: Any) -> Float[Array, " d"]:
+    if job.is_large and is_complete(job.data):
+        return summary_of(job.data, job.sample_weights).mean
+    return means_of(np.asarray(job.data), job.sample_weights)
 
 
 def _constraints_of(
@@ -134,7 +144,7 @@ def _constraints_of(
     least = np.linalg.svd(factor_of(spread), compute_uv=False)[-1]
     with np.errstate(divide="ignore"):
         log_floor = np.log(job.scale_floor * least)
-    dtype, mean = job.data.dtype.type, means_of(job.data, job.sample_weights)
+    dtype, mean = job.data.dtype.type, _means_of(job)
     by_columns = kind_of(job.covariance) in (Kind.SPHERICAL, Kind.DIAGONAL)
     covariance = np.diagonal(spread) if by_columns else spread
     return multivariate.MultivariateConstraints(
@@ -153,7 +163,7 @@ def _constraints_with_factors(
     dtype, no = job.data.dtype.type, np.array(False)
     with np.errstate(divide="ignore"):
         log_floor = 2.0 * np.log(job.scale_floor) + 0.5 * np.log(np.diagonal(spread))
-    mean = means_of(job.data, job.sample_weights)
+    mean = _means_of(job)
     return multivariate.MultivariateConstraints(
         active,
         Shared(no, no, no, no),
@@ -234,14 +244,15 @@ def _blurred(
 
 def _condensed(job: Any, plan: Any) -> tuple[Array, Array]:
     """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters."""
-    counted = job.sample_weights > 0
     if job.is_large:  # looking for equal rows among many takes long
-        there = np.flatnonzero(counted)
-        generator = np.random.default_rng([0, len(there)])
-        some = np.sort(generator.choice(there, min(plan.rows, len(there)), replace=False))
+        there = np.arange(0) if are_ones(job.sample_weights) else np.flatnonzero(job.sample_weights > 0)
+        n = len(there) or len(job.data)
+        some = np.sort(np.random.default_rng([0, n]).choice(n, min(plan.rows, n), replace=False))
+        some = there[some] if len(there) else some
         weights = np.asarray(job.sample_weights, np.float64)
         scaled = weights[some] * (weights.sum() / weights[some].sum())
         return job.data[some], scaled.astype(job.data.dtype)
+    counted = job.sample_weights > 0
     rows, inverse = distinct_rows(job.data[counted])
     counts = np.bincount(inverse, job.sample_weights[counted]).astype(job.data.dtype)
     if len(rows) <= plan.rows:
