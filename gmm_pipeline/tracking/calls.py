@@ -106,7 +106,7 @@ def log_entry(client: "MlflowClient", run_id: str, entry: Entry, model_id: str |
         entry: the content of the run.
         model_id: of its model; None if it has none.
     """
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param
 
     if entry.dataset is not None:
         client.log_inputs(run_id, [dataset_input(entry.dataset)])
@@ -114,9 +114,9 @@ def log_entry(client: "MlflowClient", run_id: str, entry: Entry, model_id: str |
         run_id,
         metrics=metrics_of(entry, model_id),
         params=[Param(name, text) for name, text in entry.params.items()],
-        tags=[RunTag(STATUS, entry.tags[STATUS])],
     )
     client.set_terminated(run_id, entry.status, entry.ended)
+    client.set_tag(run_id, STATUS, entry.tags[STATUS])
 
 
 def metrics_of(entry: Entry, model_id: str | None) -> "list[Metric]":

@@ -61,6 +61,7 @@ def test_every_group_of_fit_is_a_folder():
         "search",
         "schedule",
         "optimizer",
+        "execution",
         "figures",
         "animation",
         "tracking",

@@ -106,7 +106,7 @@ def made(quick: Quick, tmp_path_factory: pytest.TempPathFactory) -> Made:
                 tracked = (f"tracking.uri={line.uri}", "tracking.experiment=waiting", "tracking.series_points=3")
                 fit = quick("fit", *QUIET, *tracked, cwd=folder)
             assert line.dead
-            with Line(port, "/runs/log-batch", 2) as line:
+            with Line(port, "/runs/log-batch", 4) as line:  # the second of the second run, whose params take two
                 swept = ("-m", "sweep=study", *DIVERGES[:2], "optimizer.learning_rate=0.1,0.2,1e30", "seed=0,1")
                 tracked = (f"tracking.uri={line.uri}", "tracking.experiment=waiting")
                 sweep = quick("fit", *QUIET, *swept, *tracked, cwd=folder)

@@ -49,6 +49,8 @@ def a_mixture(seed: int = 0, n_columns: int = D, n_components: int = K) -> Multi
 class Job:
     """What constraints are made from."""
 
+    is_large = False
+
     def __init__(self, model: str, data: np.ndarray, scale_floor: float = 0.0):
         self.covariance, self.data, self.scale_floor, self.factors = model, data, scale_floor, 0
         self.sample_weights = np.ones(len(data))
