@@ -11,6 +11,7 @@ again in a worker of its own, and then run by run.
 import abc
 import contextlib
 import functools
+import importlib
 import io
 import logging
 import os
@@ -186,9 +187,8 @@ class _Ray(Executor):
         extras.require("ray", "ray", where="execution", purpose="the workers of a Ray cluster")
         # Ray's hook for uv would start other Pythons on the nodes.
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        import ray
-        import ray.exceptions
-
+        ray = importlib.import_module("ray")
+        exceptions = importlib.import_module("ray.exceptions")
         self._ray, self._mine = ray, not ray.is_initialized()
         # Workers have one core by Ray's count, and get as many threads for linear algebra as this process.
         taken = {name: value for name, value in os.environ.items() if name.startswith(FROM_HERE)}
@@ -216,7 +216,7 @@ class _Ray(Executor):
                 ) from error
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
         self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_away)
-        self._died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+        self._died = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
         self._shared: dict[int, tuple[np.ndarray, Any]] = {}
         self._under_way: dict[Any, None] = {}
 
