@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 
@@ -134,6 +134,7 @@ ROWS = st.lists(
 
 
 @given(ROWS)
+@example([(None, np.inf, None, None), (1, 0.5, None, None)])
 def test_parquet_comes_back_as_it_was(tmp_path_factory, rows):
     runs = []
     for number, (whole, real, text, metric) in enumerate(rows):
@@ -143,8 +144,9 @@ def test_parquet_comes_back_as_it_was(tmp_path_factory, rows):
     table = read(tmp_path_factory.mktemp("sweep"), runs)
     assert table["run"] == list(range(len(rows)))
     for index, name in enumerate(("whole", "real", "text", "loss")):
-        column = [row[index] for row in rows]
-        if name == "loss" or any(value is not None for value in column):
+        # As in JSON, numbers that are not finite are missing.
+        column = [None if isinstance(row[index], float) and np.isinf(row[index]) else row[index] for row in rows]
+        if name == "loss" or any(row[index] is not None for row in rows):
             assert table[name] == column
     assert table["error"] == [row[2] for row in rows]
 
