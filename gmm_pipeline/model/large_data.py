@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -104,25 +104,25 @@ def summary(data: Float[np.ndarray, "n ..."], sample_weights: Float[np.ndarray, 
         data: x, finite, of any precision; anything whose slices are arrays.
         sample_weights: c, how often each datum counts; None for once each.
     """
-    return _summary(_Same(data), None if are_ones(sample_weights) else _Same(sample_weights))
+    return _summary(ByIdentity(data), None if are_ones(sample_weights) else ByIdentity(sample_weights))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Same:
-    """An array as a cache key: by its identity."""
+class ByIdentity(Generic[T]):
+    """Data as a cache key: an object that is cached itself, or stays as it is, is the same one again."""
 
-    array: Any
+    value: T
 
     def __hash__(self) -> int:
-        return id(self.array)
+        return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.array is other.array
+        return isinstance(other, ByIdentity) and self.value is other.value
 
 
 @functools.lru_cache(maxsize=4)
-def _summary(same_data: _Same, same_weights: _Same | None) -> Summary:
-    data, sample_weights = same_data.array, None if same_weights is None else same_weights.array
+def _summary(same_data: ByIdentity, same_weights: ByIdentity | None) -> Summary:
+    data, sample_weights = same_data.value, None if same_weights is None else same_weights.value
 
     @np.errstate(over="ignore", under="ignore", invalid="ignore")
     def of_block(here: slice) -> Summary:

@@ -5,7 +5,6 @@ read as data, never as code. Both yield a `Dataset`; a loader of your own is a f
 returns one, named by `_target_` in a YAML file.
 """
 
-import dataclasses
 import functools
 import hashlib
 import shlex
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.model.large_data import MANY, is_complete, slices
+from gmm_pipeline.model.large_data import MANY, ByIdentity, is_complete, slices
 from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.vocabulary import LARGEST_SEED
 from gmm_pipeline.records.artifacts import mixture_as_json
@@ -104,22 +103,9 @@ class Dataset(NamedTuple):
         return _digest_of(ByIdentity(self))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ByIdentity:
-    """A dataset as a cache key: cached datasets are the same object."""
-
-    dataset: Dataset
-
-    def __hash__(self) -> int:
-        return id(self.dataset)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ByIdentity) and self.dataset is other.dataset
-
-
 @functools.lru_cache(maxsize=8)
-def _digest_of(by_identity: ByIdentity) -> str:
-    dataset, sha = by_identity.dataset, hashlib.sha256()
+def _digest_of(by_identity: ByIdentity[Dataset]) -> str:
+    dataset, sha = by_identity.value, hashlib.sha256()
     for values in (dataset.data, *([] if dataset.sample_weights is None else [dataset.sample_weights])):
         for here in slices(len(values)):
             sha.update(np.ascontiguousarray(values[here], "<f8").data)

@@ -66,9 +66,9 @@ def _remove_abandoned(path: Path) -> None:
     with os.scandir(path.parent) as entries:
         left = [one.path for one in entries if one.name.startswith(beginning) and len(one.name) == length]
     for temporary in left:
-        with contextlib.suppress(OSError), open(temporary, "r+b") as stream:  # noqa: PTH123
+        with contextlib.suppress(OSError), Path(temporary).open("r+b") as stream:
             if _lock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB):
-                os.unlink(temporary)  # noqa: PTH108
+                Path(temporary).unlink()
 
 
 def _lock(descriptor: int, how: int) -> bool:

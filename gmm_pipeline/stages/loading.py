@@ -29,13 +29,13 @@ from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import AnyData, InUnits, Units, identity_of, linear_scaling_of, scaling_of
 from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
-from gmm_pipeline.model.large_data import MANY, in_order, slices
+from gmm_pipeline.model.large_data import MANY, ByIdentity, in_order, slices
 from gmm_pipeline.model.mixture import key_of
 from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
 from gmm_pipeline.records.code_state import source_digest
-from gmm_pipeline.records.datasets import ByIdentity, Dataset, check_can_be_fitted, why_singular
+from gmm_pipeline.records.datasets import Dataset, check_can_be_fitted, why_singular
 from gmm_pipeline.records.provenance import code_digest
 from gmm_pipeline.stages.factor_checks import check_factors
 from gmm_pipeline.stages.fit_checks import AUTO, check_config, check_memory, check_prior
@@ -277,9 +277,14 @@ class _Prepared:
 
 @functools.lru_cache(maxsize=8)
 def _prepared(
-    by_identity: ByIdentity, standardize: bool, precision: str, kinds: tuple[Kind | None, ...], noise: str, mixes: bool
+    by_identity: ByIdentity[Dataset],
+    standardize: bool,
+    precision: str,
+    kinds: tuple[Kind | None, ...],
+    noise: str,
+    mixes: bool,
 ) -> _Prepared:
-    dataset = by_identity.dataset
+    dataset = by_identity.value
     own = "float32" if dataset.data.ndim == 1 else "float64"
     dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
     volume = None if noise == NONE else volume_of(dataset, noise)
