@@ -5,15 +5,18 @@ less the variance of the complete gradient. What is not observed is the componen
 missing, their values, which are normal given the component and the cells that are there.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from threadpoolctl import threadpool_limits
 
 from gmm_pipeline.model.incomplete import patterns
+from gmm_pipeline.model.large_data import in_order, slices
 
-ELEMENTS_AT_ONCE = 2**21
+ELEMENTS_AT_ONCE = 2**19
 """Of the products of a block of data."""
 
 
@@ -34,46 +37,78 @@ class Origin(NamedTuple):
     """Where it is a model of factors, these, in place of axes."""
 
 
+class FeatureSums(NamedTuple):
+    """Sums over data of K components' p features, expected given what is observed; r are responsibilities."""
+
+    means: Float[np.ndarray, "K p"]
+    """Σ c r_j E T_j."""
+    products: Float[np.ndarray, "K p p"]
+    """Σ c r_j E T_j T_jᵀ."""
+    together: Float[np.ndarray, "Kp Kp"]
+    """Σ c (r E T)(r E T)ᵀ."""
+
+
 def feature_sums(
-    origin: Origin, data: Float[np.ndarray, "n d"], counts: Float[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "K p"], Float[np.ndarray, "K p p"], Float[np.ndarray, "Kp Kp"]]:
-    """Σ c r_j E T_j, Σ c r_j E T_j T_jᵀ and Σ c (r E T)(r E T)ᵀ with T_j = (1, z_j, products of z_j).
+    origin: Origin, data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], power: int = 1
+) -> FeatureSums:
+    """Sums over data of the expected features T_j = (1, z_j, products of z_j) of each component.
 
     With noise, it is one component more, the last, with z = 0.
 
     Args:
         origin: the fit.
-        data: x, NaN where a cell is missing.
-        counts: c, how often each datum counts.
+        data: x, NaN where a cell is missing; anything whose slices are arrays.
+        sample_weights: c, how often each datum counts.
+        power: of the sample weights in the sums.
     """
     n_components, n_columns = origin.locs.shape
     n_components += origin.noise is not None
     rows, columns = np.triu_indices(n_columns)
     n_features = 1 + n_columns + len(rows)
-    means, products = np.zeros((n_components, n_features)), np.zeros((n_components, n_features, n_features))
-    together = np.zeros((n_components * n_features,) * 2)
-    size = max(ELEMENTS_AT_ONCE // (n_components * n_features), 1)
-    for gaps, members in _alike(data):
-        given = _of_incomplete(origin, gaps) if gaps.any() else _of_complete(origin)
-        of_all, counts_of_all = data[members], counts[members]
-        for first in range(0, len(of_all), size):
-            here, counts_here = of_all[first : first + size], counts_of_all[first : first + size]
-            z, joint = given.means_of(here)
-            if origin.noise is not None:  # the noise depends on nothing but its weight
-                z = np.concatenate([z, np.zeros_like(z[:1])])
-                joint = np.concatenate([joint, np.full_like(joint[:1], origin.noise)])
-            r = np.exp(joint - joint.max(axis=0))
-            r = r / r.sum(axis=0)
-            features = np.concatenate([np.ones_like(r)[:, None], z, z[:, rows] * z[:, columns]], axis=1)
-            if given.within is not None:
-                features[:, 1 + n_columns :] += given.within[:, rows, columns][:, :, None]
-                products += _varying(given.within, z, r * counts_here)
-            weighted = features * r[:, None]
-            means += weighted @ counts_here
-            products += (weighted * counts_here) @ np.swapaxes(features, 1, 2)
-            flat = weighted.reshape(n_components * n_features, -1)
-            together += (flat * counts_here) @ flat.T
-    return means, products, together
+    given_of = functools.cache(lambda gaps: _given(origin, np.frombuffer(gaps, bool)))
+
+    def of_rows(given: _Given, some: np.ndarray, counts: np.ndarray) -> FeatureSums:
+        z, joint = given.means_of(some)
+        if origin.noise is not None:  # the noise depends on nothing but its weight
+            z = np.concatenate([z, np.zeros_like(z[:1])])
+            joint = np.concatenate([joint, np.full_like(joint[:1], origin.noise)])
+        r = np.exp(joint - joint.max(axis=0))
+        r /= r.sum(axis=0)
+        features = np.empty((n_components, n_features, len(some)))
+        features[:, 0], features[:, 1 : 1 + n_columns] = 1.0, z
+        for column, place in enumerate(np.flatnonzero(rows == columns)):
+            products_of = features[:, 1 + n_columns + place :][:, : n_columns - column]
+            np.multiply(z[:, column, None], z[:, column:], out=products_of)
+        if given.within is not None:
+            features[:, 1 + n_columns :] += given.within[:, rows, columns][:, :, None]
+        counted = r * counts
+        means = np.squeeze(features @ counted[:, :, None], axis=2)
+        # A product of a matrix with itself takes half as long.
+        rooted = features * np.sqrt(counted)[:, None]
+        products = rooted @ np.swapaxes(rooted, 1, 2)
+        if given.within is not None:
+            products += _varying(given.within, z, counted)
+        features *= (r * np.sqrt(counts))[:, None]
+        flat = features.reshape(n_components * n_features, -1)
+        return FeatureSums(means, products, flat @ flat.T)
+
+    @np.errstate(all="ignore")
+    def of_block(here: slice) -> FeatureSums:
+        some = np.asarray(data[here], np.float64)
+        counts = np.asarray(sample_weights[here], np.float64) ** power
+        return functools.reduce(
+            _together,
+            (of_rows(given_of(gaps.tobytes()), some[members], counts[members]) for gaps, members in _alike(some)),
+        )
+
+    blocks = slices(len(data), max(ELEMENTS_AT_ONCE // (n_components * n_features), 1))
+    # One thread a block: their number does not decide the last bits, and none waits for the others.
+    with threadpool_limits(1, "blas"):
+        return functools.reduce(_together, in_order(of_block, blocks))
+
+
+def _together(one: FeatureSums, other: FeatureSums) -> FeatureSums:
+    return FeatureSums(*map(np.add, one, other))
 
 
 class _Given(NamedTuple):
@@ -91,12 +126,16 @@ def _alike(data: Float[np.ndarray, "n d"]) -> Iterable[tuple[np.ndarray, Any]]:
     return patterns(missing) if missing.any() else [(np.zeros(data.shape[1], bool), slice(None))]
 
 
+def _given(origin: Origin, gaps: Bool[np.ndarray, " d"]) -> _Given:
+    return _of_incomplete(origin, gaps) if gaps.any() else _of_complete(origin)
+
+
 def _of_complete(origin: Origin) -> _Given:
     whiteners = np.linalg.inv(origin.factors)
     heights = origin.log_weights - 0.5 * origin.log_variances.sum(axis=1)
 
     def means_of(here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        z = np.einsum("kij,knj->kin", whiteners, here - origin.locs[:, None])
+        z = whiteners @ (here.T - origin.locs[:, :, None])
         return z, heights[:, None] - 0.5 * np.sum(z * z, axis=1)
 
     return _Given(means_of, None)
@@ -116,9 +155,9 @@ def _of_incomplete(origin: Origin, gaps: Bool[np.ndarray, " d"]) -> _Given:
     standardise = np.linalg.inv(factors)
 
     def means_of(here: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        away = here[:, ~gaps] - origin.locs[:, None, ~gaps]
-        squares = np.sum(np.einsum("kij,knj->kin", standardise, away) ** 2, axis=1)
-        return np.einsum("kij,knj->kin", from_seen, away), heights[:, None] - 0.5 * squares
+        away = here[:, ~gaps].T - origin.locs[:, ~gaps, None]
+        squares = np.sum((standardise @ away) ** 2, axis=1)
+        return from_seen @ away, heights[:, None] - 0.5 * squares
 
     return _Given(means_of, within)
 

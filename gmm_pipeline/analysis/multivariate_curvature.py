@@ -122,15 +122,15 @@ def multivariate_curvature(
     if log_noise is not None:
         weight = np.log(max(1.0 - float(mixture.weights.sum()), np.finfo(np.float64).tiny))
         origin = origin._replace(noise=np.array(weight + log_noise + n_columns * HALF_LOG_TWO_PI))
-    counts = np.asarray(sample_weights, np.float64)
-    means, products, together = feature_sums(origin, np.asarray(data, np.float64), counts)
+    means, products, together = feature_sums(origin, data, sample_weights)
     with jax.enable_x64(True):
         zero = _zeros(model, n_components, n_columns) if analysis is None else zeros_of(analysis)
         of_complete, of_prior, slopes, reported = (
             np.asarray(one) for one in _derivatives(zero, origin, means, log_prior)
         )
-    counted = np.union1d(sound, np.flatnonzero(counts.sum() * mixture.weights >= 1.0)).astype(int)
-    of_noise = counts.sum() * (1.0 - mixture.weights.sum())
+    total = np.sum(sample_weights, dtype=np.float64)
+    counted = np.union1d(sound, np.flatnonzero(total * mixture.weights >= 1.0)).astype(int)
+    of_noise = total * (1.0 - mixture.weights.sum())
     free = _moving(zero, sound, counted, mixture.weights, noise=log_noise is not None and bool(of_noise >= 1.0))
     flat_slopes = slopes.reshape(-1, slopes.shape[-1])[:, free]
     within = np.einsum("kpf,kpq,kqg->fg", slopes[..., free], products, slopes[..., free], optimize=True)
@@ -145,7 +145,7 @@ def multivariate_curvature(
     squares = None
     if robust:
         gradients = flat_slopes @ (unit[:, None] * eigenvectors)
-        squares = gradients.T @ feature_sums(origin, np.asarray(data, np.float64), counts**2)[2] @ gradients
+        squares = gradients.T @ feature_sums(origin, data, sample_weights, power=2).together @ gradients
     return MultivariateCurvature(shares, directions, reported, counted, origin, zero, squares)
 
 
