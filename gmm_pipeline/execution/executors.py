@@ -187,6 +187,7 @@ class _Ray(Executor):
         extras.require("ray", "ray", where="execution", purpose="the workers of a Ray cluster")
         # Ray's hook for uv would start other Pythons on the nodes.
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send statistics to its makers
         ray = importlib.import_module("ray")
         exceptions = importlib.import_module("ray.exceptions")
         self._ray, self._mine = ray, not ray.is_initialized()
