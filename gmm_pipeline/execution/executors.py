@@ -14,6 +14,7 @@ import functools
 import importlib
 import io
 import logging
+import mmap
 import os
 import pickle
 import signal
@@ -263,19 +264,34 @@ def _lost(jobs: Batch, error: BaseException, again: Callable[[Batch], list[Outco
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves out large arrays, which travel by themselves; an equal array of another job is another one."""
+    """Leaves out what need not travel: large arrays of a cluster go by themselves, once, files are mapped again.
 
-    def __init__(self, stream: io.BytesIO, arrays: list[np.ndarray]):
+    An equal array of another job is another one.
+    """
+
+    def __init__(self, stream: io.BytesIO, arrays: list[np.ndarray] | None):
         super().__init__(stream, pickle.HIGHEST_PROTOCOL)
         self._arrays, self._places = arrays, {}
 
     def persistent_id(self, obj: Any) -> int | None:
-        if type(obj) is not np.ndarray or obj.nbytes < WORTH_SHARING:
+        if self._arrays is None or not isinstance(obj, np.ndarray) or obj.nbytes < WORTH_SHARING or _is_one(obj):
             return None
         if id(obj) not in self._places:
             self._places[id(obj)] = len(self._arrays)
             self._arrays.append(obj)
         return self._places[id(obj)]
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, np.ndarray) and _is_one(obj):
+            return np.broadcast_to, (obj[(0,) * obj.ndim], obj.shape)
+        if isinstance(obj, np.memmap) and obj.filename and isinstance(obj.base, mmap.mmap):  # a whole file
+            return np.memmap, (str(obj.filename), obj.dtype, "r", obj.offset, obj.shape)
+        return NotImplemented
+
+
+def _is_one(array: np.ndarray) -> bool:
+    """Whether a single number in memory stands for all, as for counts of many data."""
+    return array.size > 1 and not any(array.strides)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -292,13 +308,10 @@ def _pickled(jobs: Batch, arrays: list[np.ndarray] | None = None) -> bytes:
 
     Args:
         jobs: of the batch.
-        arrays: is filled with the large ones, which are then left out.
+        arrays: is filled with the large ones, which are then left out; None for a process that sees the same files.
     """
-    loaded = [job for job in jobs if isinstance(job, Job)]
-    if arrays is None:
-        return pickle.dumps(loaded, pickle.HIGHEST_PROTOCOL)
     stream = io.BytesIO()
-    _Pickler(stream, arrays).dump(loaded)
+    _Pickler(stream, arrays).dump([job for job in jobs if isinstance(job, Job)])
     return stream.getvalue()
 
 

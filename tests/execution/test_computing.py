@@ -30,6 +30,7 @@ from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import Kind
+from gmm_pipeline.model.large_data import are_ones
 
 __all__ = ["hydra_state"]
 
@@ -199,6 +200,22 @@ def test_a_batch_arrives_as_it_was_sent(loaded):
     for there in executors._Unpickler(blob, arrays).load():
         assert there.fit.plan == job.fit.plan
         assert there.fit.data is data
+
+
+def test_what_a_file_or_a_single_number_holds_does_not_travel(loaded, tmp_path):
+    (job,) = loaded([["seed=3"]])
+    np.save(tmp_path / "data.npy", np.arange(2**17, dtype=np.float32))
+    data = np.load(tmp_path / "data.npy", mmap_mode="r")
+    counts = np.broadcast_to(np.float32(1.0), 2**17)
+    large = job._replace(fit=job.fit._replace(data=data, sample_weights=counts))
+    for arrays, travelling in ((None, []), ([], [data])):
+        blob = executors._pickled([large], arrays)
+        assert len(blob) < 2**17
+        assert list(map(id, arrays or [])) == list(map(id, travelling))
+        (there,) = executors._Unpickler(blob, arrays or []).load()
+        np.testing.assert_array_equal(there.fit.data, data)
+        assert isinstance(there.fit.data, np.memmap)
+        assert are_ones(there.fit.sample_weights)
 
 
 @pytest.mark.parametrize("family", [NORMAL, normals(3, Kind.FACTOR, factors=2), with_noise(normals(2, Kind.FULL))])
