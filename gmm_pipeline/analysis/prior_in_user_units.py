@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -23,6 +22,7 @@ from gmm_pipeline.model.covariances import Kind, kind_of
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.prior_traits import Setting
+from gmm_pipeline.model.small_matrices import factor_and_inverse
 
 
 def log_prior_in_user_units(fit: FitJob, scaling: LinearScaling, learned: Mapping[str, float]) -> Partial | None:
@@ -61,10 +61,8 @@ def _density(log_prior: Plugin, by_columns: bool) -> Callable[..., Array]:
         if by_columns:
             log_scales, axes = 0.5 * jnp.log(jnp.diagonal(moved, axis1=1, axis2=2)), None
         else:
-            factors = jnp.linalg.cholesky(moved)
+            factors, whitening = factor_and_inverse(moved)
             diagonal = jnp.diagonal(factors, axis1=1, axis2=2)
-            identity = jnp.broadcast_to(jnp.eye(mus.shape[1]), factors.shape)
-            whitening = jax.lax.linalg.triangular_solve(factors, identity, left_side=True, lower=True)
             log_scales, axes = jnp.log(diagonal), diagonal[:, :, None] * whitening
         parameters = MultivariateParameters(jnp.log(weights), mus, log_scales, axes)
         return prior_density(log_prior.given(floats), parameters, active, setting)

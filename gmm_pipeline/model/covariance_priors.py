@@ -12,7 +12,6 @@ units of the fit, so that nothing depends on the user's units.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import gammaln, multigammaln
 from jaxtyping import Array, Bool, Float
 
@@ -20,6 +19,7 @@ from gmm_pipeline.model.mixture import AnyArray, Scalar
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
 from gmm_pipeline.model.prior_traits import Added, Setting
+from gmm_pipeline.model.small_matrices import factor_and_inverse
 
 Number = float | Float[Array, ""]
 
@@ -47,7 +47,7 @@ def inverse_wishart(
     n_columns = scale.shape[-1]
     half = 0.5 * jnp.asarray(degrees_of_freedom, scale.dtype)
     if scale.ndim > 1:
-        log_determinant = jnp.linalg.slogdet(0.5 * scale)[1]
+        log_determinant = _log_determinant(0.5 * scale)
         constant = half * log_determinant - multigammaln(half, n_columns)
         return InverseWishart(degrees_of_freedom + n_columns + 1.0, scale, constant)
     mean = jnp.mean(scale)
@@ -59,6 +59,11 @@ def inverse_wishart(
         part * jnp.where(is_round, mean, scale),
         jnp.where(is_round, of_round, of_columns),
     )
+
+
+def _log_determinant(matrix: Float[AnyArray, "d d"]) -> Float[Array, ""]:
+    factor, _ = factor_and_inverse(matrix)
+    return 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor)))
 
 
 def log_density_of_covariances(
@@ -111,9 +116,9 @@ def log_density_of_locs(
     mus, covariance = masked(parameters, active).component_mus, setting.covariance
     if covariance.ndim > 1:
         spread = jnp.sqrt(jnp.diagonal(covariance))
-        factor = jnp.linalg.cholesky(covariance)
+        factor, whitener = factor_and_inverse(covariance)
         log_volume = jnp.sum(jnp.log(jnp.diagonal(factor)))
-        away = solve_triangular(factor, (mus - (setting.mean + loc * spread)[None]).T, lower=True).T
+        away = (mus - (setting.mean + loc * spread)[None]) @ whitener.T
     else:
         spread = jnp.sqrt(covariance)
         log_volume = jnp.sum(jnp.log(spread))
@@ -248,7 +253,7 @@ def penalty_density(
         variance: as a multiple of the covariance of all data.
     """
     scale = variance * setting.covariance
-    log_determinant = jnp.linalg.slogdet(scale)[1] if scale.ndim > 1 else jnp.sum(jnp.log(scale))
+    log_determinant = _log_determinant(scale) if scale.ndim > 1 else jnp.sum(jnp.log(scale))
     each = InverseWishart(2.0 * strength, 2.0 * strength * scale, strength * log_determinant)
     return log_density_of_covariances(parameters, active, setting, each)
 

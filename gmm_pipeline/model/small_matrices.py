@@ -1,19 +1,17 @@
 """Factors and inverses of many small matrices, without the library calls that are slow for them.
 
-XLA hands a batch of LAPACK's calls to the threads that also run programs, and waits for them: on few cores, programs
-that run beside each other may wait for ever (jaxlib 0.10; not where a batch is not divided). Unrolled and by halves,
-nothing waits, and it is faster. The price: a larger program.
+XLA hands a batch of LAPACK's calls to the threads that also run programs, and waits for them there: calls that are
+independent, in one program or in several, may wait for each other for ever (jaxlib 0.10). Unrolled and by halves,
+nothing waits, and it is faster. The price: a larger program. So no program of this package calls LAPACK.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gmm_pipeline.model.mixture import AnyArray
 
-MOST_BY_LAPACK, MOST_UNROLLED = 16, 8
-"""Rows up to which LAPACK is called, in batches that its callers wait for no longer than for others; and those of the
-parts of larger matrices."""
+MOST_UNROLLED = 8
+"""Rows of a matrix, or of the parts of a larger one, whose steps are written out."""
 
 
 def factor_and_inverse(
@@ -24,21 +22,15 @@ def factor_and_inverse(
     Args:
         matrices: M, symmetric.
     """
-    if matrices.shape[-1] > MOST_BY_LAPACK:
-        return _by_halves(jnp.asarray(matrices))
-    factors = jnp.linalg.cholesky(matrices)
-    return factors, inverse_of_triangle(factors)
-
-
-def _by_halves(matrices: Float[Array, "*batch d d"]) -> tuple[Float[Array, "*batch d d"], Float[Array, "*batch d d"]]:
-    """[[A, Bᵀ], [B, C]] = T Tᵀ with T = [[a, 0], [B a⁻ᵀ, c]], a aᵀ = A, c cᵀ = C − B A⁻¹ Bᵀ (Higham 2002, ch. 10)."""
+    matrices = jnp.asarray(matrices)
     size = matrices.shape[-1]
     if size <= MOST_UNROLLED:
         return cholesky_and_inverse(matrices)
+    # [[A, Bᵀ], [B, C]] = T Tᵀ with T = [[a, 0], [B a⁻ᵀ, c]], a aᵀ = A, c cᵀ = C − B A⁻¹ Bᵀ (Higham 2002, ch. 10).
     half = size // 2
-    upper, inverse = _by_halves(matrices[..., :half, :half])
+    upper, inverse = factor_and_inverse(matrices[..., :half, :half])
     below = matrices[..., half:, :half] @ jnp.swapaxes(inverse, -1, -2)
-    lower, inverse_of_lower = _by_halves(matrices[..., half:, half:] - below @ jnp.swapaxes(below, -1, -2))
+    lower, inverse_of_lower = factor_and_inverse(matrices[..., half:, half:] - below @ jnp.swapaxes(below, -1, -2))
     return _joined(upper, below, lower), _joined(inverse, -inverse_of_lower @ below @ inverse, inverse_of_lower)
 
 
@@ -48,19 +40,12 @@ def inverse_of_triangle(factors: Float[AnyArray, "*batch d d"]) -> Float[Array, 
     Args:
         factors: T.
     """
-    size = factors.shape[-1]
-    if size <= MOST_BY_LAPACK:
-        identity = jnp.broadcast_to(jnp.eye(size, dtype=factors.dtype), factors.shape)
-        return jax.lax.linalg.triangular_solve(factors, identity, left_side=True, lower=True)
-    return _inverse_by_halves(jnp.asarray(factors))
-
-
-def _inverse_by_halves(factors: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    factors = jnp.asarray(factors)
     size = factors.shape[-1]
     if size <= MOST_UNROLLED:
         return _unrolled_inverse(factors)
     half = size // 2
-    upper, lower = _inverse_by_halves(factors[..., :half, :half]), _inverse_by_halves(factors[..., half:, half:])
+    upper, lower = inverse_of_triangle(factors[..., :half, :half]), inverse_of_triangle(factors[..., half:, half:])
     return _joined(upper, -lower @ factors[..., half:, :half] @ upper, lower)
 
 
@@ -97,4 +82,23 @@ def _unrolled_inverse(factors: Float[Array, "*batch q q"]) -> Float[Array, "*bat
         for j, before in enumerate(rows):
             row = row - factors[..., i, j][..., None] * before
         rows.append(row / factors[..., i, i][..., None])
+    return jnp.stack(rows, axis=-2)
+
+
+def orthonormal_rows(matrices: Float[AnyArray, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Rows q of Qᵀ where A = R Qᵀ with R lower triangular and of positive diagonal, by Gram–Schmidt.
+
+    Done twice, it is as exact as Householder's method (Giraud, Langou & Rozložník 2005).
+
+    Args:
+        matrices: A, of full rank.
+    """
+    rows: list[Array] = []
+    for i in range(matrices.shape[-1]):
+        row = jnp.asarray(matrices)[..., i, :]
+        for _ in range(2 if rows else 0):
+            before = jnp.stack(rows, axis=-2)
+            along = jnp.sum(before * row[..., None, :], axis=-1, keepdims=True)
+            row = row - jnp.sum(along * before, axis=-2)
+        rows.append(row / jnp.sqrt(jnp.sum(row * row, axis=-1, keepdims=True)))
     return jnp.stack(rows, axis=-2)

@@ -116,9 +116,7 @@ def rotated(
         alpha = 0.5 * gap * (squares - squares[:, partner])
         beta = gap * along[:, places, partner]
         alpha, beta = (jnp.where(shared.orientation, _over(value, seen.present), value) for value in (alpha, beta))
-        # Where nothing turns (equal precisions), the angle is zero rather than that of rounding errors.
-        angle = jnp.where((alpha <= 0.0) & (beta == 0.0), 0.0, 0.5 * jnp.arctan2(-beta, -alpha))
-        cosine, sine = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
+        cosine, sine = (part[:, :, None] for part in _half_angle(-alpha, -beta))
 
         def rows(matrix: Any) -> Any:
             return cosine * matrix + sine * matrix[:, partner]
@@ -126,6 +124,24 @@ def rotated(
         return rows(axes), jnp.swapaxes(rows(jnp.swapaxes(rows(along), 1, 2)), 1, 2)
 
     return jax.lax.fori_loop(0, len(rounds), turn, (axes, along))
+
+
+def _half_angle(
+    x: Float[AnyArray, "K d"], y: Float[AnyArray, "K d"]
+) -> tuple[Float[Array, "K d"], Float[Array, "K d"]]:
+    """Cosine and sine of ½ arctan2(y, x), without the functions, which take half the time of a turn.
+
+    Where nothing turns (equal precisions), the angle is zero rather than that of rounding errors.
+    """
+    size = jnp.hypot(x, y)
+    turns = (size > 0.0) & ((x < 0.0) | (y != 0.0))
+    double = jnp.where(turns, x / jnp.where(turns, size, 1.0), 1.0)
+    # The larger of the two comes from the double angle, which has its digits, and the other from it.
+    larger = jnp.sqrt(0.5 + 0.5 * jnp.abs(double))
+    other = 0.5 * jnp.where(turns, y / jnp.where(turns, size, 1.0), 0.0) / larger
+    acute = double >= 0.0
+    sign = jnp.copysign(jnp.ones_like(y), y)
+    return jnp.where(acute, larger, jnp.abs(other)), jnp.where(acute, other, sign * larger)
 
 
 def oriented(

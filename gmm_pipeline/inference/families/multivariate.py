@@ -17,7 +17,7 @@ from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, whiteners
 from gmm_pipeline.model.prior_traits import Added, Setting
-from gmm_pipeline.model.small_matrices import inverse_of_triangle
+from gmm_pipeline.model.small_matrices import inverse_of_triangle, orthonormal_rows
 from gmm_pipeline.model.sticks import log_stick_breaking_weights, logits_of_log_weights
 
 
@@ -73,7 +73,7 @@ def mixture_of(
     log_shapes = jnp.where(shared.shape, _mean(log_shapes, active), log_shapes)
     log_scales = log_volumes + jnp.where(shared.round, 0.0, log_shapes)
     if kind is Kind.ORIENTED:
-        axes = _orthogonal(jnp.where(shared.orientation, _mean(axes, active), axes))
+        axes = orthonormal_rows(jnp.where(shared.orientation, _mean(axes, active), axes))
     return MultivariateParameters(log_weights, mus, log_scales, axes)
 
 
@@ -139,7 +139,7 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Any, *, kind:
         scatter = (by.log_component_scales + spread_over[:, None]) * scales**2
         scatter = jnp.maximum(scatter - divisor[:, None] * shift**2, 0.0)
     else:
-        inverse = jnp.swapaxes(axes, 1, 2) if kind is Kind.ORIENTED else _inverse_of_unit_triangular(axes)
+        inverse = jnp.swapaxes(axes, 1, 2) if kind is Kind.ORIENTED else inverse_of_triangle(axes)
         factors = inverse * scales[:, None, :]
         covariances = factors @ jnp.swapaxes(factors, 1, 2)
         shift = jnp.einsum("kij,kj->ki", covariances, by.component_mus) / divisor[:, None]
@@ -231,7 +231,7 @@ def gradient_norm(
         squares = squares + 0.5 * jnp.sum(change**2, axis=-1)
     else:
         before = whiteners(mixture)
-        inverse = jnp.swapaxes(after.axes, 1, 2) if kind is Kind.ORIENTED else _inverse_of_unit_triangular(after.axes)
+        inverse = jnp.swapaxes(after.axes, 1, 2) if kind is Kind.ORIENTED else inverse_of_triangle(after.axes)
         factors = before @ (inverse * jnp.exp(after.log_component_scales)[:, None, :])
         change = factors @ jnp.swapaxes(factors, 1, 2) - _identities(factors)
         squares = jnp.sum(jnp.einsum("kij,kj->ki", before, moved) ** 2, axis=-1)
@@ -254,14 +254,3 @@ def _identities(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
 
 def _unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
     return jnp.tril(axes, -1) + _identities(axes)
-
-
-def _inverse_of_unit_triangular(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
-    return inverse_of_triangle(axes)
-
-
-def _orthogonal(axes: Float[AnyArray, "K d d"]) -> Float[Array, "K d d"]:
-    """The orthogonal factor of matrices whose rows are nearly orthonormal; rows keep their signs."""
-    q, r = jnp.linalg.qr(jnp.swapaxes(axes, 1, 2))
-    signs = jnp.where(jnp.diagonal(r, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-    return jnp.swapaxes(q * signs[:, None, :], 1, 2)
