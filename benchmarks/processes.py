@@ -30,6 +30,8 @@ class Ended(NamedTuple):
     """Exit code; negative where a signal ended it."""
     output: str
     """What it wrote to both streams."""
+    cpu_seconds: float
+    """Of it and of its children that have ended."""
 
 
 class Command:
@@ -68,7 +70,12 @@ class Command:
         seconds = time.perf_counter() - self._began
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
-        return Ended(seconds, usage.ru_maxrss * MAXRSS_UNIT, code, self._log.read_text(encoding="utf-8"))
+        output, cpu_seconds = self._log.read_text(encoding="utf-8"), usage.ru_utime + usage.ru_stime
+        return Ended(seconds, usage.ru_maxrss * MAXRSS_UNIT, code, output, cpu_seconds)
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def killed_after(self, seconds: float) -> bool:
         """Kill it and all that it started once it has run for so long; false where it ended before by itself."""

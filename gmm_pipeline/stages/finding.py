@@ -5,6 +5,7 @@ that MLflow has. The price: those are in a folder that lasts as long as the call
 """
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -37,9 +38,7 @@ def find_record(run: str, outputs_dir: str) -> Path:
     Raises:
         InputError: there is no such record.
     """
-    places = (f"fit/*/{artifacts.RECORD}", f"sweeps/*/*/{artifacts.RECORD}")
-    written = [path for place in places for path in Path(outputs_dir).glob(place)]
-    finished = [path.parent for path in sorted(written, key=lambda path: path.stat().st_mtime_ns)]
+    finished = [Path(folder) for _, folder in sorted(_written(outputs_dir))]
     if run == LATEST:
         if not finished:
             raise InputError(
@@ -59,6 +58,16 @@ def find_record(run: str, outputs_dir: str) -> Path:
             remedy = f"Did you mean {close[0]}?" if close else "The newest fit is run=latest."
         raise InputError("run", expected=f"the folder of a record, with a {artifacts.RECORD}", came=run, remedy=remedy)
     return folder
+
+
+def _written(outputs_dir: str) -> Iterator[tuple[int, str]]:
+    """When each record was written, and its folder, without a Path for each: there may be tens of thousands."""
+    outputs = Path(outputs_dir)
+    for place in (outputs / "fit", *outputs.glob("sweeps/*")):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    yield os.stat(f"{entry.path}/{artifacts.RECORD}").st_mtime_ns, entry.path  # noqa: PTH116
 
 
 class BestRun(NamedTuple):

@@ -25,6 +25,7 @@ TRAINING = ("mlflow.data.context", "training")
 STATUS = "gmm_pipeline.status"
 INCOMPLETE = "incomplete"
 SWEEP_ID, NUMBER = "gmm_pipeline.sweep_id", "gmm_pipeline.number"
+PARENT = "mlflow.parentRunId"
 PAGE_OF_RUNS = 1000
 RETRY_S = 1.0
 

@@ -63,16 +63,17 @@ def runs_of_record(file: Path, about: Mapping[str, Any]) -> list[tuple[InStore, 
         file: of a store that rows can be written to.
         about: the content of `record.json`, with its `record_id`.
     """
+    wanted = about["record_id"]
     with connected(file) as connection:
         rows = connection.execute(
-            "SELECT experiments.name, experiment_id, runs.run_uuid, coalesce(status.value, '') <> ? AS complete "
+            "SELECT experiments.name, experiment_id, runs.run_uuid, coalesce(status.value, '') <> ? AS complete "  # noqa: S608 - our own names of tags
             "FROM runs JOIN experiments USING (experiment_id) "
-            "LEFT JOIN tags AS record ON record.run_uuid = runs.run_uuid AND record.key = ? "
+            f"LEFT JOIN tags AS record ON record.run_uuid = runs.run_uuid AND record.key = '{RECORD_ID}' "
             "LEFT JOIN tags AS status ON status.run_uuid = runs.run_uuid AND status.key = ? "
-            "WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active' "
-            "AND (record.value = ? OR record.value IS NULL AND runs.run_uuid = ?) "
-            "ORDER BY record.value IS NULL, NOT complete, runs.run_uuid",
-            (INCOMPLETE, RECORD_ID, STATUS, about["record_id"], about.get("tracking", {}).get("run_id")),
+            "WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active' AND runs.run_uuid IN "
+            f"(SELECT run_uuid FROM tags WHERE key = '{RECORD_ID}' AND value = ? UNION ALL SELECT ?) "
+            "AND coalesce(record.value, ?) = ? ORDER BY record.value IS NULL, NOT complete, runs.run_uuid",
+            (INCOMPLETE, STATUS, wanted, about.get("tracking", {}).get("run_id"), wanted, wanted),
         ).fetchall()
     return [
         (InStore(name, str(experiment_id), run_id), bool(complete)) for name, experiment_id, run_id, complete in rows

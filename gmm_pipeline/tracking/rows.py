@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gmm_pipeline.tracking.calls import INCOMPLETE, NUMBER, STATUS, SWEEP_ID, TRAINING, Entry, Logged
+from gmm_pipeline.tracking.calls import INCOMPLETE, NUMBER, PARENT, STATUS, SWEEP_ID, TRAINING, Entry, Logged
 from gmm_pipeline.tracking.loggable import RECORD_ID
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ COLUMNS = {
 }
 # In an order that never leaves a dangling reference, whether or not the database enforces that.
 OF_A_RUN = ("latest_metrics", "metrics", "params", "tags")
+INDEXED = {"gmm_pipeline_records": RECORD_ID, "gmm_pipeline_children": PARENT}
+"""Indexes of ours on the values of a tag: without them, looking for a run would take as long as there are runs."""
 LOCK_TIMEOUT_S = 20.0
 CACHE_KB = 100_000
 """Page cache for large transactions; with SQLite's 2 MB, index pages are written many times."""
@@ -209,6 +211,8 @@ def insert_runs(connection: sqlite3.Connection, experiment_id: str, entries: Map
         experiment_id: of the runs.
         entries: the content of each run and the URI of its files, by run id.
     """
+    for index, key in INDEXED.items():
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON tags (value) WHERE key = '{key}'")
     insert = connection.executemany
     insert(
         "INSERT INTO runs (run_uuid, name, user_id, status, start_time, end_time, artifact_uri, source_type, "

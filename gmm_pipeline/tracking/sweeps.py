@@ -26,6 +26,7 @@ from gmm_pipeline.records.sweeps import MANIFEST
 from gmm_pipeline.tracking import loggable, rows
 from gmm_pipeline.tracking.calls import (
     NUMBER,
+    PARENT,
     SWEEP_ID,
     Calls,
     Entry,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
 UPLOADED = (PARQUET, CSV, MANIFEST, artifacts.DIFFS_OF_SWEEP)
 """Patterns of the sweep's files that are copied to its parent run."""
-PARENT = "mlflow.parentRunId"
 OF_A_RUN = ("device", "devices", "jax")
 """Provenance that differs between the runs of a sweep."""
 VIEW, TABLE = "gmm_pipeline.view", "gmm_pipeline.table"
