@@ -80,6 +80,9 @@ def make_stores_from(empty: Path) -> None:
     migrate, newest = utils._initialize_tables, utils._get_latest_schema_revision()
 
     def initialize(engine: Any) -> None:
+        if engine.dialect.name != "sqlite":
+            migrate(engine)
+            return
         with contextlib.closing(engine.raw_connection()) as pooled, contextlib.closing(sqlite3.connect(empty)) as kept:
             ours = pooled.driver_connection
             if kept.execute("select count(*) from sqlite_master").fetchone() == (0,):

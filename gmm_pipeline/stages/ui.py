@@ -1,4 +1,4 @@
-"""`ui`: serve the MLflow UI for a local store, until Ctrl-C.
+"""`ui`: serve the MLflow UI for a local store or a database, until Ctrl-C.
 
 The server is a child process in a session of its own, so that one signal to its group ends it and all of its workers.
 The price: a signal that this process cannot catch (SIGKILL) leaves the server running.
@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -25,8 +24,9 @@ from gmm_pipeline import program
 from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.stages.terminal import say
-from gmm_pipeline.tracking.runs import TrackingError, page
-from gmm_pipeline.tracking.store import ENVIRONMENT, artifact_root, store_file
+from gmm_pipeline.tracking.databases import is_database, with_driver
+from gmm_pipeline.tracking.runs import TrackingError, failures_reported, page
+from gmm_pipeline.tracking.store import ENVIRONMENT, SQLITE, artifact_root_of, client_of, store_file
 from gmm_pipeline.tracking.views import charts_page, runs_page, table_page
 
 START_TIMEOUT_S = 90
@@ -35,7 +35,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(cfg: DictConfig, *, started: float) -> None:
-    """Serve the store that `tracking.uri` names and print its address; returns when it is interrupted.
+    """Serve the store or database that `tracking.uri` names and print its address; returns when it is interrupted.
 
     Args:
         cfg: tracking, host and port.
@@ -52,11 +52,15 @@ def run(cfg: DictConfig, *, started: float) -> None:
             came="null",
             remedy="Leave out tracking=none to see the runs logged before.",
         )
-    file = store_file(cfg.tracking.uri)
-    if file is None:
-        say(f"The runs are at {cfg.tracking.uri}")
+    uri = cfg.tracking.uri
+    file = store_file(uri)
+    if file is None and not is_database(uri):
+        say(f"The runs are at {uri}")
         return
-    if not file.exists():
+    if file is None:
+        with failures_reported(uri, None, what="the runs", kept="they are in the database", done="shown"):
+            client_of(uri)  # refuses at once; MLflow's server would try for minutes
+    if file is not None and not file.exists():
         raise InputError(
             "tracking.uri",
             expected="the store of earlier runs",
@@ -69,7 +73,7 @@ def run(cfg: DictConfig, *, started: float) -> None:
         _interrupts(),
         contextlib.suppress(KeyboardInterrupt),
         tempfile.TemporaryFile() as output,
-        _served(file, cfg.host, port, output) as server,
+        _served(uri if file is None else f"{SQLITE}{file}", cfg.host, port, output) as server,
     ):
         home = _reachable(cfg.host)
         _await_answer(server, home, port, output)
@@ -132,9 +136,10 @@ def _interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _served(file: Path, host: str, port: int, output: BinaryIO) -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{file}"]
-    command += ["--default-artifact-root", artifact_root(file), "--artifacts-destination", artifact_root(file)]
+def _served(uri: str, host: str, port: int, output: BinaryIO) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", with_driver(uri)]
+    root = str(artifact_root_of(uri))
+    command += ["--default-artifact-root", root, "--artifacts-destination", root]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--uvicorn-opts", "--log-level warning"]
     # Jobs are for evaluating language models: seven more processes of 200 MB.
     environment = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}

@@ -70,7 +70,7 @@ def repair(file: Path, outputs: Path) -> Repair:
     """
     uri, outputs = f"{SQLITE}{file}", outputs.resolve()
     kept = "the store is unchanged"
-    with failures_reported(uri, file, what="the store", kept=kept, done="repaired"), one_writer(file):
+    with failures_reported(uri, file, what="the store", kept=kept, done="repaired"), one_writer(uri, "all"):
         with connected(file) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not {"experiments", "runs", "tags"} <= tables:

@@ -130,8 +130,8 @@ def send_record(
             run, was_there = by_rows
             return tracked_run(uri, *run), was_there
         client = client_of(uri if file is None else f"{SQLITE}{file}")
-        new_id = experiment_id_of(client, experiment, file)
-        with one_writer(file):
+        new_id = experiment_id_of(client, experiment, uri)
+        with one_writer(uri, content.record["record_id"]):
             run_id = made_once(
                 lambda: [logged.run_id for logged in runs_of_record(client, content.record)],
                 lambda: (
@@ -155,7 +155,7 @@ def _send_rows(
     experiment_id = usable_experiment(file, experiment)
     if experiment_id is None:
         return None
-    with one_writer(file):
+    with one_writer(f"{SQLITE}{file}", content.record["record_id"]):
         found = rows_of_record(file, content.record)
         if found:
             return found[0] if found[0][1] else None
@@ -210,7 +210,7 @@ def tracked_run(uri: str, experiment: str, experiment_id: str, run_id: str) -> T
         experiment_id: its id.
         run_id: of the run.
     """
-    server = uri.rstrip("/") if store_file(uri) is None else ""
+    server = uri.rstrip("/") if uri.startswith("http") else ""
     return TrackedRun(uri, experiment, experiment_id, run_id, server + page(experiment_id, run_id))
 
 
@@ -301,6 +301,10 @@ def _remedy(error: Exception, file: Path | None) -> str:
     if file is None:
         if re.search(r"error code 40[13]\b", str(error)):
             return "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+        if re.search("authentication failed|no password supplied", str(error)):
+            return "Set PGPASSWORD in the environment, or write it into ~/.pgpass."
+        if re.search('database ".*" does not exist', str(error)):
+            return "Create it with `createdb`, or name another."
         return "Check that a server answers there."
     if re.search("is locked|could not be acquired", _reason(error)):
         return f"Another program holds {file}: wait for it, or end it."

@@ -1,4 +1,4 @@
-"""Stores of runs: a local sqlite file, created if absent, or the address of a server.
+"""Stores of runs: a local sqlite file, created if absent, or the address of a server or of a PostgreSQL database.
 
 A local store is created under a temporary name and a lock, then renamed, since processes that create one at the same
 time in place would corrupt it. It uses write-ahead mode, which halves the cost of a run; the price: it needs a local
@@ -26,6 +26,7 @@ from gmm_pipeline.environment import EXPERIMENT_BY_ID
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records.finding import COPIES
 from gmm_pipeline.records.overrides import hydra_override
+from gmm_pipeline.tracking import databases
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,10 +60,11 @@ def collector_paused() -> Iterator[None]:
 
 
 def store_file(uri: str) -> Path | None:
-    """The absolute path of a local store; None if `uri` is a server's address. Cheap: call it before any work.
+    """The absolute path of a local store; None if `uri` is an address. Cheap: call it before any work.
 
     Raises:
-        InputError: `uri` is neither, holds a password, or names a file that is no database.
+        InputError: `uri` is neither, holds a password, names a file that is no database, or a database whose driver is
+            missing.
     """
     where = "tracking.uri"
     if uri == os.environ.get("MLFLOW_TRACKING_URI"):
@@ -76,6 +78,16 @@ def store_file(uri: str) -> Path | None:
                 remedy="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment.",
             )
         return None
+    if databases.is_database(uri):
+        if databases.has_password(uri):
+            raise InputError(
+                where,
+                expected="an address without a password",
+                came=repr(public(uri)),
+                remedy="Set PGPASSWORD in the environment, or write it into ~/.pgpass.",
+            )
+        databases.require_driver()
+        return None
     path = uri.removeprefix(SQLITE)
     if re.search(r"%[0-9a-fA-F]{2}", str(Path(path).absolute())):  # SQLAlchemy decodes it, and MLflow tries for minutes
         raise InputError(
@@ -85,10 +97,10 @@ def store_file(uri: str) -> Path | None:
             remedy="Name a store elsewhere with tracking.uri, or use tracking=none.",
         )
     if path == uri or path in ("", ":memory:") or "?" in path:
-        database = re.match(r"postgresql|mysql|mssql", uri)
+        database = re.match(r"postgres|mysql|mssql", uri)
         raise InputError(
             where,
-            expected=f"{SQLITE}FILE or http(s)://HOST:PORT",
+            expected=f"{SQLITE}FILE, http(s)://HOST:PORT or postgresql://USER@HOST/DATABASE",
             came=repr(public(uri)),
             remedy="Start `mlflow server` on that database and give its address."
             if database
@@ -106,24 +118,37 @@ def store_file(uri: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_writer(file: Path | None) -> Iterator[None]:
-    """Lock a local store against other processes that look up and log runs; a server is not locked.
+def one_writer(uri: str, what: str) -> Iterator[None]:
+    """Lock a store against other processes that look up and log runs; a server is not locked.
 
     Args:
-        file: of an existing local store; None for a server.
+        uri: of an existing store.
+        what: the id of the record or sweep, which is all that is locked in a database; a file is locked whole.
     """
-    if file is None:
-        yield
-        return
-    from filelock import FileLock
+    file = store_file(uri)
+    if file is not None:
+        from filelock import FileLock
 
-    with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+        with FileLock(f"{file}.lock", timeout=STORE_TIMEOUT_S):
+            yield
+    elif databases.is_database(uri):
+        with databases.locked(uri, what):
+            yield
+    else:
         yield
 
 
 def artifact_root(file: Path) -> str:
     """Where a local store keeps the files of its runs, as a URI: a folder beside it."""
     return (file.parent / COPIES).as_uri()
+
+
+def artifact_root_of(uri: str) -> str | None:
+    """Where new experiments of a store keep the files of their runs; None if that is a server's business."""
+    file = store_file(uri)
+    if file is not None:
+        return artifact_root(file)
+    return databases.artifact_root() if databases.is_database(uri) else None
 
 
 def set_defaults() -> None:
@@ -134,7 +159,7 @@ def set_defaults() -> None:
 
 @functools.cache
 def client_of(uri: str) -> "MlflowClient":
-    """The client of a store, one per process; a local store is created if absent."""
+    """The client of a store, one per process; a local store and the tables of a database are created if absent."""
     set_defaults()
     logging.getLogger("mlflow.store.db.utils").setLevel(
         logging.CRITICAL
@@ -143,7 +168,10 @@ def client_of(uri: str) -> "MlflowClient":
 
     if uri.startswith(SQLITE):
         _prepare_store(Path(uri.removeprefix(SQLITE)))
-    return MlflowClient(uri, registry_uri=uri)
+    # A database that cannot be reached is known at once; MLflow would try for minutes.
+    with databases.locked(uri, databases.TABLES) if databases.is_database(uri) else contextlib.nullcontext():
+        uri = databases.with_driver(uri)
+        return MlflowClient(uri, registry_uri=uri)
 
 
 def _may_be_database(file: Path) -> bool:
@@ -225,26 +253,27 @@ def _answers(connection: sqlite3.Connection, pragma: str) -> list[Any]:
     return [value for row in connection.execute(f"PRAGMA {pragma}") for value in row]
 
 
-def experiment_id_of(client: "MlflowClient", name: str, file: Path | None) -> str:
+def experiment_id_of(client: "MlflowClient", name: str, uri: str) -> str:
     """The id of an experiment, which is created if absent, and restored if it was deleted.
 
     Args:
         client: of the store.
         name: of the experiment, or its id after `EXPERIMENT_BY_ID`.
-        file: of a local store; None for a server.
+        uri: of the store.
 
     Raises:
         OSError: the store was moved or copied, and files of its runs would be written to its old place.
     """
     from mlflow.exceptions import MlflowException
 
-    by_id = name.startswith(EXPERIMENT_BY_ID)
+    file, by_id = store_file(uri), name.startswith(EXPERIMENT_BY_ID)
+    root = artifact_root_of(uri)
     found = client.get_experiment(name.removeprefix(EXPERIMENT_BY_ID)) if by_id else client.get_experiment_by_name(name)
     if found is None:
         try:
             return client.create_experiment(
                 name,
-                artifact_location=None if file is None else artifact_root(file),
+                artifact_location=root,
                 tags={"mlflow.experimentKind": "custom_model_development"},
             )
         except MlflowException:
@@ -253,7 +282,7 @@ def experiment_id_of(client: "MlflowClient", name: str, file: Path | None) -> st
             if found is None:
                 raise
     restore_if_deleted(client, found)
-    if file is not None and found.artifact_location != artifact_root(file):
+    if file is not None and found.artifact_location != root:
         _refuse_if_elsewhere(found.artifact_location, file)
     return found.experiment_id
 
@@ -292,7 +321,8 @@ def public(uri: str) -> str:
     Args:
         uri: of any kind of store.
     """
-    return re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
+    without = re.sub(r"^([\w+]+:/+)?.*@", r"\1…@", uri, flags=re.DOTALL)
+    return re.sub(r"(password=).*", r"\1…", without, flags=re.DOTALL)
 
 
 def check_tracking(tracking: Mapping[str, Any]) -> None:

@@ -97,14 +97,14 @@ def open_sweep(
     with failures_reported(uri, file, what="the sweep", kept=f"the records in {folder} are complete"):
         client = client_of(uri if file is None else f"{SQLITE}{file}")
         if under is None:
-            experiment_id = experiment_id_of(client, experiment, file)
+            experiment_id = experiment_id_of(client, experiment, uri)
         else:
             experiment_id = client.get_run(under).info.experiment_id
         writer = _writer(client, file)
         swept = name_of_sweep([override_values(run["overrides"]) for run in manifest["runs"]])
         name = run_name or f"{swept} {manifest['name']}".lstrip()
         entry = _parent_entry(manifest, folder, name, under)
-        with one_writer(file):
+        with one_writer(uri, manifest["id"]):
             parent = writer.parent(manifest["id"], experiment_id, entry)
             info = client.get_run(parent).info
             restore_if_deleted(client, client.get_experiment(info.experiment_id))
@@ -187,7 +187,7 @@ class SweepTracker:
         """
         parent, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         written = written or {}
-        with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
+        with self._failures_reported(), one_writer(self._tracked.uri, self._manifest["id"]):
             # Read each time: another process may have logged some of them meanwhile.
             logged = self._writer.children(parent, experiment_id)
             found = {
@@ -238,7 +238,7 @@ class SweepTracker:
 
         run_id, experiment_id = self._tracked.run_id, self._tracked.experiment_id
         now = round(time.time() * 1000)
-        with self._failures_reported(), one_writer(store_file(self._tracked.uri)):
+        with self._failures_reported(), one_writer(self._tracked.uri, self._manifest["id"]):
             of_best = [] if best is None else self._log_model(self._folder / best, now)
             for pattern in UPLOADED:
                 for file in sorted(self._folder.glob(pattern)):

@@ -86,7 +86,7 @@ def runs_of(uri: str) -> list[Any]:
 @contextlib.contextmanager
 def served(file: Path) -> Iterator[int]:
     port = ui._free_port("127.0.0.1", 0)
-    with tempfile.TemporaryFile() as output, ui._served(file, "127.0.0.1", port, output) as server:
+    with tempfile.TemporaryFile() as output, ui._served(f"sqlite:///{file}", "127.0.0.1", port, output) as server:
         ui._await_answer(server, "127.0.0.1", port, output)
         yield port
 

@@ -88,7 +88,7 @@ def served(tmp_path):
         "waiting", artifact_location=tracking_store.artifact_root(file)
     )
     port = ui._free_port("127.0.0.1", 0)
-    with tempfile.TemporaryFile() as output, ui._served(file, "127.0.0.1", port, output) as server:
+    with tempfile.TemporaryFile() as output, ui._served(f"sqlite:///{file}", "127.0.0.1", port, output) as server:
         ui._await_answer(server, "127.0.0.1", port, output)
         yield port
 

@@ -1,6 +1,5 @@
 """Records in runs that somebody else started, read back through MLflow's own client from a real store."""
 
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -21,7 +20,7 @@ def uri(tmp_path_factory):
     made = f"sqlite:///{file}"
     client = tracking_store.client_of(made)
     for name in ("notebook", "by number"):  # MLflow itself would put their files into the current folder
-        tracking_store.experiment_id_of(client, name, file)
+        tracking_store.experiment_id_of(client, name, f"sqlite:///{file}")
     return made
 
 
@@ -118,7 +117,7 @@ def test_the_experiment_of_a_variable(uri, record, monkeypatch):
     tracked = tracking.log_record(record, uri=uri, experiment=named, run_name=None, series_points=1)
     assert (tracked.experiment, tracked.experiment_id) == ("by number", number)
     client.delete_experiment(number)
-    assert tracking_store.experiment_id_of(client, named, Path(uri.removeprefix("sqlite:///"))) == number
+    assert tracking_store.experiment_id_of(client, named, uri) == number
     assert client.get_experiment(number).lifecycle_stage == "active"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
     assert environment.experiment("default") == "by name"

@@ -321,9 +321,10 @@ def test_a_file_name_may_hold_an_at_sign(tmp_path):
     assert tracking_store.store_file(f"sqlite:///{tmp_path}/ann@home.db") == tmp_path / "ann@home.db"
 
 
-def test_a_database_wants_a_server_and_its_password_stays_secret(record):
+@pytest.mark.parametrize("uri", ["mysql://ann:secret@host/runs", "postgres://ann:secret@host/runs"])
+def test_other_databases_want_a_server(record, uri):
     with pytest.raises(InputError, match="mlflow server") as caught:
-        log(record, "postgresql://ann:secret@host/runs")
+        log(record, uri)
     assert "secret" not in str(caught.value)
 
 
@@ -472,7 +473,7 @@ def test_a_record_may_lie_around_its_store_and_among_other_files(uri, tmp_path):
 @pytest.fixture
 def ready(uri):
     """A store that rows can be written to: with its experiment."""
-    tracking_store.experiment_id_of(tracking_store.client_of(uri), "waiting", Path(uri.removeprefix("sqlite:///")))
+    tracking_store.experiment_id_of(tracking_store.client_of(uri), "waiting", uri)
     return uri
 
 

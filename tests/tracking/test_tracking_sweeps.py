@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import shutil
 import sqlite3
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Quick
 from waiting_record import write_record
 
+from benchmarks import postgres
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import write_json, write_text
@@ -188,6 +191,23 @@ def test_runs_have_names_ids_states_and_the_files_of_their_records(uri, sweep):
     client = tracking_store.client_of(uri)
     assert {file.path for file in client.list_artifacts(runs[0].info.run_id)} >= {"record.json", "history.npz"}
     assert count(uri, "datasets") == 1
+
+
+def test_children_are_found_by_an_index_of_ours(uri, sweep, monkeypatch):
+    file, parent = Path(uri.removeprefix("sqlite:///")), logged(sweep, uri)
+    connected, asked = tracking_rows.connected, []
+
+    @contextlib.contextmanager
+    def heard(file: Path):
+        with connected(file) as store:
+            store.set_trace_callback(asked.append)
+            yield store
+
+    monkeypatch.setattr(tracking_rows, "connected", heard)
+    assert len(Rows(file, "").children(parent.run_id, parent.experiment_id)) == 4
+    with connected(file) as store:
+        plan = store.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
+    assert "parent USING INDEX gmm_pipeline_children" in str(plan)
 
 
 def test_a_failed_run_without_a_config_is_logged(uri, sweep):
@@ -533,3 +553,45 @@ def test_runs_of_a_sweep_say_how_much_worse_than_the_best_they_are(uri, sweep, e
 def test_opening_the_module_does_not_import_mlflow():
     code = "import sys, gmm_pipeline.tracking.sweeps; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+RUNS = 40
+TWO_AT_ONCE = """
+import os, sys
+from pathlib import Path
+from gmm_pipeline.tracking.sweeps import open_sweep
+
+sweep, settings = Path(SWEEP), {"run_name": None, "series_points": 9, "sweep_series_points": 2}
+
+def log(number):
+    tracker = open_sweep(sweep, uri=URI, experiment="waiting", **settings)
+    count = tracker.log(sorted(file.parent for file in sweep.glob("*/record.json")))
+    tracker.finish("FINISHED", metrics={}, params={}, tags={}, note="")
+    Path(f"logged-{number}").write_text(str(count))
+
+children = []
+for number in range(2):
+    children.append(os.fork())
+    if children[-1] == 0:
+        log(number)
+        os._exit(0)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def lacking() -> str | None:
+    return "psycopg2 is not installed" if importlib.util.find_spec("psycopg2") is None else postgres.missing()
+
+
+@pytest.mark.skipif(lacking() is not None, reason=lacking() or "")
+def test_two_processes_log_a_sweep_into_postgresql_at_once_and_each_run_is_there_once(quick: Quick, tmp_path):
+    """Into an empty database, whose tables one of them makes; and then again."""
+    sweep = write_sweep(tmp_path / "study", ("finished",) * RUNS)
+    there = postgres.Found(parents=1, children=RUNS, numbers=RUNS, incomplete=0)
+    with postgres.served() as uri:
+        script = f"URI, SWEEP = {uri!r}, {str(sweep)!r}\n{TWO_AT_ONCE}"
+        for logged in (RUNS, 0):
+            both = quick("-c", script)
+            assert both.returncode == 0, both.stderr
+            assert sum(int((tmp_path / f"logged-{number}").read_text()) for number in (0, 1)) == logged
+            assert postgres.runs_in(uri) == there
