@@ -7,6 +7,11 @@
 | `search` | how often the search finds the best optimum known, and how often its searches agree on another |
 | `multivariate` | several columns: the optima known, beside mclust's and scikit-learn's; the winners by BIC |
 | `multivariate_speed` | seconds of an iteration of EM of several columns, beside scikit-learn's and gmmx's |
+| `all` | the speed of all of it with one command: a page, pictures, ratios, and whether one became worse |
+| `works` | four works beside scikit-learn, gmmx and pomegranate: seconds and log-likelihood reached |
+| `scaling` | what one more run, datum, component or column costs |
+| `stores` | whether commands are as fast with a store of 20,000 runs as with an empty one |
+| `postgres` | whether each run of a sweep is there once after two processes logged it into PostgreSQL at once |
 | `peers` | log-likelihood reached and seconds beside scikit-learn, for 1 to 6 components |
 | `coverage` | how often the 95 % intervals of a fit hold the truth |
 | `verdicts` | how often what speaks against a fit is said wrongly, and how often where it should be |
@@ -29,9 +34,11 @@ Run from the root of a checkout as `python -m benchmarks.NAME`; `--help` lists w
 """
 
 import argparse
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gmm_pipeline.configuration import config
 from gmm_pipeline.inference import batching, fits
@@ -47,6 +54,24 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("overrides", nargs="*", help="Hydra overrides for every fit, such as steps=1000")
     return options
+
+
+def ratios_option(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the option that `all` uses: a file for the ratios."""
+    options.add_argument("--json", type=Path, help="a file for the ratios, which are the larger the worse")
+    return options
+
+
+def keep(file: Path | None, ratios: Mapping[str, float], **more: Any) -> None:
+    """Write ratios to a file, if there is one.
+
+    Args:
+        file: of the option `--json`.
+        ratios: the larger the worse, by what they are of.
+        **more: for pictures.
+    """
+    if file is not None:
+        file.write_text(json.dumps({"ratios": dict(ratios), **more}, indent=1), encoding="utf-8")
 
 
 def some_of(allowed: Iterable[str]) -> Callable[[str], list[str]]:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import ROOT, parser, print_table, some_of
+from benchmarks import ROOT, keep, parser, print_table, ratios_option, some_of
 
 GALAXIES = ROOT / "tests" / "data" / "galaxies.csv"
 QUIET = ["tracking=none", "figures=none", "animation=none"]
@@ -113,7 +113,7 @@ def compiled(words: list[str], folder: Path, cache: Path) -> list[tuple[str, flo
 
 def main() -> None:
     """Print medians and ratios, and what the first answer compiles."""
-    options = parser(__doc__)
+    options = ratios_option(parser(__doc__))
     options.add_argument("--runs", type=int, default=5, help="runs of each kind")
     options.add_argument(
         "--kinds", type=some_of(KINDS), default=list(KINDS), help=f"some of {','.join(KINDS)}; import is always timed"
@@ -159,6 +159,14 @@ def main() -> None:
             )
             for name, kind in asked.items()
         ),
+    )
+    keep(
+        arguments.json,
+        {
+            f"{kind.what}, beside importing JAX": middle(name, "processor") / middle(IMPORT, "processor")
+            for name, kind in asked.items()
+            if name != IMPORT
+        },
     )
     if COLD not in asked:
         return

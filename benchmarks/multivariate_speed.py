@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import loaded, parser, print_table, some_of
+from benchmarks import keep, loaded, parser, print_table, ratios_option, some_of
 from gmm_pipeline.inference.calls import fit_starts
 from gmm_pipeline.inference.jobs import FitJob
 
@@ -125,11 +125,11 @@ def iteration_times(runs: dict[str, tuple[Callable[[int], Any], tuple[int, int]]
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__)
+    options = ratios_option(parser(__doc__))
     options.add_argument("--rounds", type=int, default=5, help="after one that compiles")
     options.add_argument("--only", type=some_of(CASES), default=list(CASES), help="with commas")
     arguments = options.parse_intermixed_args()
-    table = []
+    table, ratios = [], {}
     for name, precision in itertools.product(arguments.only, ("float32", "float64")):
         case = CASES[name]
         with tempfile.TemporaryDirectory() as scratch:
@@ -140,6 +140,7 @@ def main() -> None:
         runs |= {"gmmx": (other, case.theirs)} if other is not None else {}
         found = iteration_times(runs, arguments.rounds)
         ratio = found["scikit-learn"] / found["ours"]
+        ratios[f"iteration, {name}, {precision}, beside scikit-learn"] = 1 / ratio
         bound = f"1/{1 / case.bound:.0f}: {'kept' if ratio >= 1 / case.bound else 'MISSED'}"
         table.append(
             (
@@ -152,6 +153,7 @@ def main() -> None:
         print(" | ".join(table[-1]), flush=True, file=sys.stderr)
     print_table(("data, model", "precision", "ours, ms", "scikit-learn, ms", "gmmx, ms", "ratio", "bound"), table)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    keep(arguments.json, ratios)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
-from benchmarks import parser, print_table, some_of
+from benchmarks import keep, parser, print_table, ratios_option, some_of
 from benchmarks.processes import Command
 from gmm_pipeline.records import contents
 from gmm_pipeline.tracking.calls import NUMBER, SWEEP_ID, Entry, entry_of
@@ -237,7 +237,7 @@ def ratios(runs: int, rounds: int, only: list[str]) -> dict[str, tuple[float, fl
 
 def main() -> int:
     """Print the table."""
-    options = parser(__doc__)
+    options = ratios_option(parser(__doc__))
     options.add_argument("--runs", type=int, default=20_000, help="of the large store")
     options.add_argument("--rounds", type=int, default=5, help="pairs of each command")
     options.add_argument("--only", type=some_of(WORK), default=list(WORK), help="with commas")
@@ -251,6 +251,9 @@ def main() -> int:
         ],
     )
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    keep(
+        arguments.json, {f"{name}, in a large store beside a small one": ratio for name, (_, _, ratio) in found.items()}
+    )
     return int(any(ratio > LIMIT for *_, ratio in found.values()))
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import parser, print_table
+from benchmarks import keep, parser, print_table, ratios_option
 from benchmarks.processes import Command, break_down, programs
 
 COMPONENTS = 5
@@ -122,7 +122,7 @@ def of_limits(full: Swept, pairs: Sequence[tuple[Swept, Swept]], large: Swept | 
 
 def main() -> None:
     """Print the sweeps, a column each, and what they are held to."""
-    options = parser(__doc__)
+    options = ratios_option(parser(__doc__))
     options.add_argument("--seeds", type=int, default=200, help="seeds of each number of components")
     options.add_argument("--basic-seeds", type=int, default=8, help="those of them that Hydra's launcher gets")
     options.add_argument("--large", action="store_true", help="sweep five times as many seeds too")
@@ -157,6 +157,7 @@ def main() -> None:
     )
     print()
     print_table(("what", "seen", "limit"), of_limits(cold, pairs, large))
+    keep(arguments.json, {f"seconds of a run beside {basic.name}": basic.rate / ours.rate for ours, basic in pairs})
 
 
 if __name__ == "__main__":
