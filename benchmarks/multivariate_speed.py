@@ -100,11 +100,12 @@ def gmmxs(job: FitJob, case: Case) -> Callable[[int], Any] | None:
         return None
     gmmx: Any = importlib.import_module("gmmx")
     some = np.random.default_rng(0).choice(len(job.data), case.n_components, replace=False)
-    responsibilities = np.full((len(job.data), case.n_components), 0.5 / case.n_components, job.data.dtype)
-    nearest = np.argmin(((job.data[:, None] - job.data[some]) ** 2).sum(axis=-1), axis=1)
-    responsibilities[np.arange(len(nearest)), nearest] += 0.5
-    mixture = gmmx.GaussianMixtureModelJax.from_responsibilities(
-        job.data, responsibilities, covariance_type=THEIRS[case.covariance]
+    spread = np.eye(case.n_columns, dtype=job.data.dtype) if case.covariance == "full" else np.ones(case.n_columns)
+    mixture = gmmx.GaussianMixtureModelJax.from_squeezed(
+        means=job.data[some],
+        covariances=np.broadcast_to(spread.astype(job.data.dtype), (case.n_components, *spread.shape)),
+        weights=np.full(case.n_components, 1 / case.n_components, job.data.dtype),
+        covariance_type=THEIRS[case.covariance],
     )
     return lambda steps: gmmx.EMFitter(max_iter=steps, tol=0.0).fit(x=job.data, gmm=mixture)
 
