@@ -15,15 +15,20 @@ quick one takes the smallest sizes, which say whether all of it works and little
 import argparse
 import importlib.util
 import json
+import math
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from benchmarks import ROOT
 
@@ -121,7 +126,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, float]], file: Path) -> None:
     for axes, (title, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         name, _, unit = title.rpartition(", ")
         axes.loglog([int(count) for count in curve], list(curve.values()), "o-")
-        axes.set(title=name, ylabel=unit, ylim=(min(curve.values()) / 3, max(curve.values()) * 3))
+        axes.set(title=name, ylabel=unit, ylim=_decades(curve.values()))
     figure.savefig(file)
 
 
@@ -134,9 +139,17 @@ def draw_points(points: Mapping[str, Mapping[str, tuple[float, float]]], file: P
         for method, (seconds, below) in of_work.items():
             axes.plot(seconds, below, "o", label=method)
         axes.set(title=work, xlabel="seconds", ylabel="nats below the best", xscale="log")
+        axes.set_xlim(_decades(seconds for seconds, _ in of_work.values()))
         axes.set_yscale("symlog", linthresh=0.1)
+        axes.set_ylim(-0.05, 10 * max(0.1, *(below for _, below in of_work.values())))
         axes.legend(fontsize="small")
     figure.savefig(file)
+
+
+def _decades(values: Iterable[float]) -> tuple[float, float]:
+    """Powers of ten around values."""
+    logs = np.log10(list(values))
+    return 10.0 ** math.floor(logs.min()), 10.0 ** math.ceil(logs.max() + 1e-9)
 
 
 def page(parts: Mapping[str, Ran], setting: str, folder: Path) -> str:
@@ -150,8 +163,10 @@ def page(parts: Mapping[str, Ran], setting: str, folder: Path) -> str:
     lines = [f"# Benchmarks, {date.today():%Y-%m-%d}, {setting} setting", "", machine(), ""]
     for name, part in parts.items():
         words = getattr(PARTS[name], setting)
-        lines += [f"## {PARTS[name].title}", "", f"`python -m benchmarks.{name} {' '.join(words)}`".replace(" `", "`")]
-        lines += [f"ended with exit code {part.code} after {part.seconds:.0f} s", "", part.printed.strip(), ""]
+        called = shlex.join(["python", "-m", f"benchmarks.{name}", *words])
+        lines += [f"## {PARTS[name].title}", "", f"`{called}` ended with exit code {part.code} after"]
+        # A table is one only after an empty line.
+        lines += [f"{part.seconds:.0f} s.", "", re.sub(r"(?m)^([^|\n].*\n)(?=\|)", r"\1\n", part.printed.strip()), ""]
         for kind, draw in (("curves", draw_curves), ("points", draw_points)):
             if kind in part.found:
                 draw(part.found[kind], folder / f"{name}.svg")
@@ -197,7 +212,8 @@ def main() -> int:
     print(f"{folder / 'benchmarks.md'}: {len(ratios)} ratios, {sum(one.seconds for one in parts.values()):.0f} s")
     failed = [f"{name}: no ratios" for name, part in parts.items() if not part.found]
     if arguments.check and baseline is not None:
-        failed += worse(ratios, baseline["ratios"])
+        asked = {name: ratio for name, ratio in baseline["ratios"].items() if name.partition(":")[0] in parts}
+        failed += worse(ratios, asked)
     print("\n".join(failed) or ("no ratio is worse than before" if arguments.check else "every part has ratios"))
     return int(bool(failed))
 

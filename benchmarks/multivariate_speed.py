@@ -72,7 +72,8 @@ def job_of(case: Case, path: Path, precision: str, overrides: list[str]) -> FitJ
         *(f"covariance={case.covariance}", f"precision={precision}", "prior=flat", "optimizer=em", "search=none"),
         *("restarts=1", "tolerance=0", "history_every=100000", "init=kmeans"),
     ]
-    return loaded(*words, *overrides).fit
+    job = loaded(*words, *overrides).fit
+    return job._replace(data=np.asarray(job.data))  # of many, an array only here
 
 
 def ours(job: FitJob) -> Callable[[int], Any]:

@@ -81,7 +81,6 @@ def iterations(cases: Iterable[tuple[int, int, int]], rounds: int) -> list[float
         with tempfile.TemporaryDirectory() as scratch:
             draw(case, Path(scratch) / "draws.npy")
             job = job_of(case, Path(scratch) / "draws.npy", "float32", [])
-            # The file must be there while it is fitted: large data are read from it.
             run = ours(job)
             for number in case.ours:
                 run(number)  # compiles

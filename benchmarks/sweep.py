@@ -157,7 +157,7 @@ def main() -> None:
     )
     print()
     print_table(("what", "seen", "limit"), of_limits(cold, pairs, large))
-    keep(arguments.json, {f"seconds of a run beside {basic.name}": basic.rate / ours.rate for ours, basic in pairs})
+    keep(arguments.json, {f"seconds of a run beside {basic.name}": basic.rate / warm.rate for _, basic in pairs})
 
 
 if __name__ == "__main__":
