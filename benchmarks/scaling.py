@@ -8,6 +8,16 @@ datum of a whole `gmm_pipeline.fit`, warm.
 
 Ratios: the last of a row beside the least before it, which is to be at most 1.5 for runs and data. That of columns is
 for twice as many, of which each iteration takes up to eight times as long.
+
+Seen on 2026-11-29 on 2 cores that other work kept busy, with a load of 10 to 14, one or two rounds:
+
+| one more of | 1, 10, … | costs | last / least |
+| --- | --- | --- | --- |
+| runs | 1 to 10,000 | 3.19, 1.92, 1.70, 1.90, 2.10 ms | 1.24 |
+| data, an iteration | 10,000 to 10,000,000 | 1.68, 0.73, 0.69, 0.63 ns a component | 0.92 |
+| data, a fit | 10,000 to 10,000,000 | 28,800, 12,200, 586, 161 ns | 0.27 |
+| components | 2, 4, 8, 16, 32 | 0.95, 0.75, 0.59, 0.57, 0.71 ns a datum | 1.24 |
+| columns | 1, 2, 4, 8, 16 | 0.73, 1.98, 3.04, 5.96, 27.9 ns a datum and component | 4.7, of twice as many |
 """
 
 import argparse
@@ -31,7 +41,7 @@ FLAT = ("runs", "data, an iteration", "data, a fit")
 """Rows that are to be flat."""
 WORK = 2e8
 """Data × components × columns² that are gone over for one measurement, about."""
-FEWEST, MOST = 10, 1_000
+FEWEST, MOST = 40, 1_000
 """Steps of one."""
 COMPONENTS, COLUMNS = (2, 4, 8, 16, 32), (1, 2, 4, 8, 16)
 
@@ -128,7 +138,7 @@ UNITS = {
 def main() -> int:
     """Print the rows, and whether they are flat."""
     options = ratios_option(parser(__doc__))
-    options.add_argument("--most-runs", type=int, default=10_000, help="a power of ten")
+    options.add_argument("--most-runs", type=int, default=10_000, help="a power of ten, at least 10")
     options.add_argument("--most-data", type=int, default=10_000_000, help="a power of ten")
     options.add_argument("--rounds", type=int, default=3, help="of which the fastest counts")
     arguments = options.parse_args()
