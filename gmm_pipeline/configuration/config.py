@@ -17,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 
 from gmm_pipeline import environment
 from gmm_pipeline.configuration.limits import (
+    ALL,
     EXECUTORS,
     LARGEST_FONT,
     LARGEST_PORT,
@@ -246,6 +247,7 @@ class ExecutionConfig:
 
     kind: str = limited(OneOf(EXECUTORS))
     workers: int | None = limited(Whole(1, MOST_WORKERS))
+    devices: Any = limited(Whole(1, MOST_WORKERS, (ALL,)))
     address: str | None = MISSING
 
 

@@ -35,6 +35,8 @@ PICTURE_STYLES = ("default", "none")
 PICTURED_RUNS = ("best", "all", "none")
 THREADS, PROCESSES, RAY = EXECUTORS = ("threads", "processes", "ray")
 """What computes the runs of a sweep."""
+ALL = "all"
+"""Every device of a machine."""
 LARGEST_WHOLE = 2**63 - 1
 """Larger whole numbers have no type in an array."""
 DEEPEST_LIST = 6

@@ -2,7 +2,11 @@
 
 A batch travels as its jobs, whose plans and families are made again by name where they arrive, and comes back as
 answers. This process alone plans, writes records and logs. A result does not depend on where it was computed: workers
-run the function that threads run, with the same settings, and one whose libraries or device differ is refused.
+run the function that threads run, with the same settings. Width and program of a batch are planned for this process's
+kind of device, so a worker computes nothing if its libraries, its CPU or its device differ, and is refused.
+
+Where a machine has several devices of a kind, batches go to them in turn, each to one. A worker of Ray has the GPU that
+Ray gives it.
 
 A worker that dies, by a crash of a library or for want of memory, costs the run that does it alone: its batch is tried
 again in a worker of its own, and then run by run.
@@ -13,6 +17,7 @@ import contextlib
 import functools
 import importlib
 import io
+import itertools
 import logging
 import mmap
 import os
@@ -33,8 +38,9 @@ import numpy as np
 from gmm_pipeline import extras
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job, estimate
-from gmm_pipeline.configuration.limits import PROCESSES, RAY
+from gmm_pipeline.configuration.limits import ALL, PROCESSES, RAY
 from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.inference import devices
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.stages.loading import code_digest, configure_jax
 
@@ -91,9 +97,10 @@ def opened(execution: Mapping[str, Any]) -> Iterator[Executor]:
         execution: the keys of the group `execution`.
 
     Raises:
-        InputError: its library is not installed, or there is no such cluster.
+        InputError: its library is not installed, or there is no such cluster, or there are not so many devices.
     """
     kind, workers = execution["kind"], execution["workers"]
+    devices.use(None if execution["devices"] == ALL else execution["devices"])
     if kind == RAY:
         executor = _Ray(workers, execution["address"])
     else:
@@ -112,22 +119,15 @@ class _Threads(Executor):
     """XLA computes outside of the interpreter's lock, so that threads suffice on one machine."""
 
     def __init__(self, workers: int):
-        import jax
-
-        self.workers, self._begun = workers, 0
-        self._devices = jax.local_devices()
+        self.workers, self._turns = workers, itertools.cycle(devices.used())
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fit")
 
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        device = self._devices[self._begun % len(self._devices)]
-        self._begun += 1
-        return self._pool.submit(self._outcomes, jobs, device).result
+        return self._pool.submit(self._outcomes, jobs, next(self._turns)).result
 
-    def _outcomes(self, jobs: Batch, device: object) -> list[Outcome]:
-        import jax
-
-        with jax.default_device(device):
+    def _outcomes(self, jobs: Batch, device: Any) -> list[Outcome]:
+        with devices.on(device):
             return _outcomes(jobs, self._stop.is_set)
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class _Processes(Executor):
 
     def __init__(self, workers: int):
         extras.require("loky", "loky", where="execution", purpose="processes")
-        self.workers = workers
+        self.workers, self._places = workers, itertools.cycle(range(len(devices.used())))
         self._pool = self._started(workers)
 
     @staticmethod
@@ -150,7 +150,7 @@ class _Processes(Executor):
         return loky.ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
 
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        task = functools.partial(_away, dict(settings), _pickled(jobs))
+        task = self._task(settings, jobs)
         try:
             future: Future[bytes] = self._pool.submit(task)
         except BROKEN:
@@ -165,13 +165,16 @@ class _Processes(Executor):
 
         return wait
 
+    def _task(self, settings: Mapping[str, Any], jobs: Batch) -> Callable[[], bytes]:
+        return functools.partial(_away, dict(settings), _facts(), _pickled(jobs), place=next(self._places))
+
     def _alone(self, settings: Mapping[str, Any], jobs: Batch) -> list[Outcome]:
         """A batch that was lost with its worker, or with the worker of another: in a worker that runs nothing else."""
         if not any(isinstance(job, Job) for job in jobs):
             return _outcomes(jobs, lambda: False)
         pool = self._started(1)
         try:
-            return _come_back(jobs, pool.submit(_away, dict(settings), _pickled(jobs)).result, BROKEN)
+            return _come_back(jobs, pool.submit(self._task(settings, jobs)).result, BROKEN)
         except BROKEN as error:
             return _lost(jobs, error, functools.partial(self._alone, settings))
         finally:
@@ -216,8 +219,9 @@ class _Ray(Executor):
                     came=f"{address} ({' '.join(str(error).split())[:200]})",
                     remedy="Run the sweep on a node of the cluster, and see `ray status`.",
                 ) from error
-        self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
-        self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_away)
+        of_gpus = devices.current().platform == "gpu"  # without one of its own, a worker would see none
+        self.workers = workers or int(ray.cluster_resources().get("GPU" if of_gpus else "CPU", 1))
+        self._task = ray.remote(num_cpus=1, num_gpus=int(of_gpus), max_retries=RETRIES)(_away)
         self._died = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
         self._shared: dict[int, tuple[np.ndarray, Any]] = {}
         self._under_way: dict[Any, None] = {}
@@ -225,7 +229,7 @@ class _Ray(Executor):
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
         arrays: list[np.ndarray] = []
         blob = _pickled(jobs, arrays)
-        reference = self._task.remote(dict(settings), blob, *map(self._put, arrays))
+        reference = self._task.remote(dict(settings), _facts(), blob, *map(self._put, arrays))
         self._under_way[reference] = None
 
         def wait() -> list[Outcome]:
@@ -365,18 +369,25 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _away(settings: Mapping[str, Any], blob: bytes, *arrays: np.ndarray) -> bytes:
-    """Compute a batch in a process of its own.
+def _away(
+    settings: Mapping[str, Any], facts: tuple[str, str], blob: bytes, *arrays: np.ndarray, place: int = 0
+) -> bytes:
+    """Compute a batch in a process of its own, unless it was planned for another kind of machine.
 
     Args:
         settings: the keys of the config that set JAX's global state.
+        facts: of the process that planned the batch.
         blob: the jobs, without their large arrays.
         arrays: these.
+        place: of the device that computes, among those of this process.
     """
     configure_jax(settings)
-    jobs = _Unpickler(blob, arrays).load()
-    answers = [(outcome.answer, _portable(outcome.error)) for outcome in _outcomes(jobs, lambda: False)]
-    return pickle.dumps((_facts(), answers), pickle.HIGHEST_PROTOCOL)
+    own, answers = _facts(), []
+    if own == facts:
+        jobs = _Unpickler(blob, arrays).load()
+        with devices.on(devices.used()[place] if place else None):
+            answers = [(outcome.answer, _portable(outcome.error)) for outcome in _outcomes(jobs, lambda: False)]
+    return pickle.dumps((own, answers), pickle.HIGHEST_PROTOCOL)
 
 
 def _portable(error: Exception | None) -> Exception | None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gmm_pipeline.inference import tracing
+from gmm_pipeline.inference import devices, tracing
 from gmm_pipeline.inference.jobs import FitJob, FitPlan, split
 from gmm_pipeline.inference.padding import padded_components, padded_length
 from gmm_pipeline.inference.plugins import Absent, Plugin
@@ -72,7 +72,7 @@ class Program(NamedTuple):
 
 @functools.cache
 def _spare() -> int:
-    return 1 if jax.default_backend() == "cpu" else SPARE_OF_ACCELERATORS
+    return SPARE_OF_ACCELERATORS if devices.are_accelerators() else 1
 
 
 def width_of(job: FitJob) -> Width:
@@ -168,7 +168,7 @@ def memory_of(program: Program) -> int:
 
 def default_workers() -> int:
     """A thread for each core on a CPU, for each device elsewhere."""
-    if jax.default_backend() != "cpu":
-        return jax.local_device_count()
+    if devices.are_accelerators():
+        return len(devices.used())
     # The cores that this process may use, where the system reports them.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,7 +5,6 @@ move and the fit can be stopped between them. Where to cut depends on the run al
 the device to the host in pieces.
 """
 
-import contextlib
 import functools
 import itertools
 import math
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gmm_pipeline.inference import lowered
+from gmm_pipeline.inference import devices, lowered
 from gmm_pipeline.inference.batching import MOST_ENTRIES, Program, batches, group, program_of
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.fitting import Moment, Ring, StartInputs, advance, initial, start
@@ -245,7 +244,7 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
     programs = {number: program_of(job) for number, job in enumerate(jobs)}
     calls = [call for program, members in group(programs).items() for call in _calls(program, members)]
     total, done, stop = sum(program.steps for program, _ in calls), 0, threading.Event()
-    counting, devices = threading.Lock(), jax.local_devices()
+    counting, turns = threading.Lock(), devices.of_calls(workers)
     failures: list[BaseException] = []
     started = functools.lru_cache(maxsize=4 * workers)(lambda number: _started(jobs[number]))
 
@@ -266,9 +265,7 @@ def fit_starts(jobs: Sequence[FitJob], progress: Progress | None = None, workers
 
     def run(number: int) -> list[tuple[int, int, FitResult]]:
         program, starts = calls[number]
-        # A sweep has chosen the device of its thread; naming the only device would compile everything again.
-        device = devices[number % len(devices)] if workers > 1 and len(devices) > 1 else None
-        with jax.default_device(device) if device is not None else contextlib.nullcontext():
+        with devices.on(turns[number % len(turns)]):
             histories = _fit_call(program, [started(job)[restart] for job, restart in starts], count)
         return [
             (job, restart, _result(jobs[job], history))

@@ -7,10 +7,14 @@ the rows, whose optima lie some standard errors of that part away: all that may 
 All data are seen by accelerated EM alone, driven from the host: a pass evaluates the log-likelihood and its gradient
 block by block, in the precision of the fit, and adds blocks in float64. So no copy of the data is made and large sums
 keep their digits. Blocks have one length whatever the machine, and are added in their order, so that results do not
-depend on the number of threads. The price: the training that is shown saw fewer data until its last passes.
+depend on the number of threads and devices, to which blocks go in turn. On accelerators a call computes several
+blocks, each by itself, and data stay on their devices from one pass to the next where they leave half of the memory
+free. The price: the training that is shown saw fewer data until its last passes.
 """
 
 import functools
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference import em, lowered, tracing
+from gmm_pipeline.inference import devices, em, lowered, tracing
 from gmm_pipeline.inference.calls import Progress, in_threads
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, SearchPlan, split
@@ -38,8 +42,12 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLOCK = 2**17
 """Data of one call: long enough that its overhead does not matter, short enough for the sums of float32."""
+AT_ONCE = 16
+"""Blocks of one call on an accelerator, where a call of one block would mostly be overhead; not tuned on any."""
 FINER, FINER_FROM = 2**17, 2**21
 """Groups or rows on which a fit of very many data is improved before it sees all, and from how many data on."""
+SHARE_OF_DATA = 0.5
+"""Of the free memory of an accelerator, which data that stay there may take."""
 MOST_PASSES = 500
 """Passes over all data; from an optimum of condensed data some tens are enough."""
 
@@ -188,40 +196,67 @@ class _Everything(NamedTuple):
     """In the precision of the fit."""
     workers: int
     progress: Progress | None
+    ones: np.ndarray
+    """Sample weights of a call whose data count once each."""
+    at_once: int
+    """Blocks of one call."""
+    turns: list[devices.Device | None]
+    """The devices that calls go to in turn."""
+    placed: dict[int, Part] | None
+    """What is on a device already, by call; None where data are sent in each pass."""
 
     @classmethod
     def of(cls, job: FitJob, workers: int, progress: Progress | None = None) -> "_Everything":
         """Prepare the passes over the data of a fit."""
         family, active = job.plan.family, np.ones(job.plan.n_components, bool)
-        return cls(job, family.constraints_of(job, active, family.spread_of(job)), workers, progress)
+        constraints = family.constraints_of(job, active, family.spread_of(job))
+        at_once, turns = AT_ONCE if devices.are_accelerators() else 1, devices.of_calls(workers)
+        of_datum = job.data.dtype.itemsize * (1 + math.prod(job.data.shape[1:]))
+        fits = of_datum * (len(job.data) / len(turns) + at_once * BLOCK) < SHARE_OF_DATA * devices.room()
+        ones = np.ones(at_once * BLOCK, job.data.dtype)
+        return cls(job, constraints, workers, progress, ones, at_once, turns, {} if fits else None)
 
     def evaluated(self, mixture: AnyParameters) -> tuple[float, AnyParameters]:
         """The log-likelihood of a mixture and its gradient, in float64."""
         job = self.job
         own = jax.tree.map(lambda leaf: np.asarray(leaf, job.data.dtype), mixture)
-        run = _evaluation(job.plan.family, job.plan.fused)
-        ones = np.ones(BLOCK, job.data.dtype) if are_ones(job.sample_weights) else None
-        n_whole = len(job.data) // BLOCK
+        run = _evaluation(job.plan.family, job.plan.fused, self.at_once > 1)
 
-        def of_block(number: int) -> Any:
-            data = _block(job.data, number)
-            whole = ones is not None and number < n_whole
-            sample_weights = ones if whole else _block(job.sample_weights, number, fill=False)
-            with tracing.in_precision(job.data.dtype):
-                found = run(own, data, sample_weights, self.constraints, fused=job.plan.fused)
-            return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+        def of_call(number: int) -> Float[np.ndarray, "b s"]:
+            with devices.on(self.turns[number % len(self.turns)]), tracing.in_precision(job.data.dtype):
+                found = jax.tree.leaves(run(own, *self._seen_by(number), self.constraints, fused=job.plan.fused))
+            return np.concatenate([np.asarray(leaf, np.float64).reshape(self.at_once, -1) for leaf in found], axis=1)
 
-        n_blocks = -(-len(job.data) // BLOCK)
-        blocks = self._reported(in_threads(of_block, n_blocks, self.workers))
-        value, gradient = functools.reduce(lambda total, more: jax.tree.map(np.add, total, more), blocks)
-        return float(value), gradient
+        n_calls = -(-len(job.data) // (self.at_once * BLOCK))
+        blocks = itertools.chain.from_iterable(self._reported(in_threads(of_call, n_calls, self.workers)))
+        total = functools.reduce(np.add, blocks)
+        leaves, structure = jax.tree.flatten(own)
+        gradient = np.split(total[1:], np.cumsum([leaf.size for leaf in leaves])[:-1])
+        shaped = [of_leaf.reshape(leaf.shape) for of_leaf, leaf in zip(gradient, leaves, strict=True)]
+        return float(total[0]), jax.tree.unflatten(structure, shaped)
 
-    def _reported(self, blocks: Iterator[Any]) -> Iterator[Any]:
+    def _seen_by(self, number: int) -> Part:
+        """Data and sample weights of a call, on the device that computes it."""
+        if self.placed is not None and number in self.placed:
+            return self.placed[number]
+        job, length = self.job, self.at_once * BLOCK
+        whole = are_ones(job.sample_weights) and (number + 1) * length <= len(job.data)
+        sample_weights = self.ones if whole else _block(job.sample_weights, number, length, fill=False)
+        data = _block(job.data, number, length)
+        if self.at_once > 1:
+            data = data.reshape(self.at_once, BLOCK, *data.shape[1:])
+            sample_weights = sample_weights.reshape(self.at_once, BLOCK)
+        part = data, sample_weights
+        if self.placed is not None:
+            part = self.placed[number] = jax.device_put(part)
+        return part
+
+    def _reported(self, calls: Iterator[Any]) -> Iterator[Any]:
         n = len(self.job.data)
-        for number, block in enumerate(blocks, 1):
+        for number, call in enumerate(calls, 1):
             if self.progress is not None:
-                self.progress(min(number * BLOCK, n), n)
-            yield block
+                self.progress(min(number * self.at_once * BLOCK, n), n)
+            yield call
 
     def height(self, mixture: AnyParameters) -> float:
         """The log posterior of a mixture, in nats."""
@@ -274,11 +309,11 @@ def _exact(leaf: Any) -> np.ndarray:
     return leaf.astype(np.float64) if leaf.dtype.kind == "f" else leaf
 
 
-def _block(values: AnyData, number: int, *, fill: bool = True) -> np.ndarray:
+def _block(values: AnyData, number: int, length: int, *, fill: bool = True) -> np.ndarray:
     """A block of data, the last one filled up with its last datum; of sample weights, with zeros."""
-    some = np.asarray(values[number * BLOCK : (number + 1) * BLOCK])
-    more = ((0, BLOCK - len(some)), *[(0, 0)] * (values.ndim - 1))
-    if len(some) < BLOCK:
+    some = np.asarray(values[number * length : (number + 1) * length])
+    more = ((0, length - len(some)), *[(0, 0)] * (values.ndim - 1))
+    if len(some) < length:
         some = np.pad(some, more, mode="edge") if fill else np.pad(some, more)
     return np.ascontiguousarray(some)
 
@@ -297,10 +332,23 @@ def _of_block(
     return jax.value_and_grad(form)(mixture, laid_out)
 
 
+def _of_blocks(
+    mixture: AnyParameters,
+    data: Float[AnyArray, "b n ..."],
+    sample_weights: Float[AnyArray, "b n"],
+    constraints: Any,
+    *,
+    family: Family,
+    fused: bool,
+) -> tuple[Float[Array, " b"], AnyParameters]:
+    of_block = partial(_of_block, family=family, fused=fused)
+    return jax.vmap(of_block, in_axes=(None, 0, 0, None))(mixture, data, sample_weights, constraints)
+
+
 @functools.cache
-def _evaluation(family: Family, fused: bool) -> Callable[..., Any]:
-    of_block = partial(_of_block, family=family)
-    return lowered.program(of_block, static="fused", compiler_options=family.compiler_options(fused))
+def _evaluation(family: Family, fused: bool, several: bool) -> Callable[..., Any]:
+    evaluation = partial(_of_blocks if several else _of_block, family=family)
+    return lowered.program(evaluation, static="fused", compiler_options=family.compiler_options(fused))
 
 
 class _Numbers(NamedTuple):

@@ -21,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from gmm_pipeline.inference import devices
 from gmm_pipeline.inference.plugins import Plugin
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 LINALG, INITIALIZE = "jax._src.lax.linalg", "initialize_lapack"
 """A private function of JAX's, and where it is."""
 UNKNOWN_OPTION = re.compile(r"No such compile option: '(\w+)'")
+LEFT_OUT = ("_dir", "_to", "_default_device")
+"""What the names of settings end with that do not belong to a trace."""
 IDENTIFIED = ("gmm_pipeline", "optax", "jax")
 """Packages whose source is identified by a digest or a version."""
 
@@ -112,7 +115,8 @@ def _program(function: Callable[..., Any], static: str, compiler_options: dict[s
             return jitted(*arguments, **fixed)
         leaves, structure = jax.tree.flatten(arguments)
         types = tuple(str(jax.typeof(leaf)) + "~" * bool(jax.typeof(leaf).weak_type) for leaf in leaves)
-        key = (structure, types, tuple(fixed.items()), _settings())
+        # What is compiled belongs to a device, whichever it is called on.
+        key = (structure, types, tuple(fixed.items()), _settings(), devices.current())
         with _lock:
             place = places.setdefault(key, _Place())
         with place.lock:  # of several threads that need the same program, one compiles it
@@ -126,9 +130,9 @@ def _program(function: Callable[..., Any], static: str, compiler_options: dict[s
 
 
 def _settings() -> tuple[str, ...]:
-    """JAX's settings, except those that are paths."""
+    """JAX's settings, except those that are paths, and except the device, for all of which there is one trace."""
     values = jax.config.values.items()
-    return tuple(f"{name}={value}" for name, value in sorted(values) if not name.endswith(("_dir", "_to")))
+    return tuple(f"{name}={value}" for name, value in sorted(values) if not name.endswith(LEFT_OUT))
 
 
 def _loaded(

@@ -131,5 +131,5 @@ def code_digest(*functions: Callable[..., Any]) -> str:
     import jax
 
     versions = [f"{name} {_versions().get(name)}" for name in COMPUTING]
-    parts = (source_digest(*functions), *versions, platform.machine(), jax.devices()[0].device_kind)
+    parts = (source_digest(*functions), *versions, platform.machine(), jax.local_devices()[0].device_kind)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -21,8 +21,9 @@ from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
-from gmm_pipeline.configuration.limits import THREADS
+from gmm_pipeline.configuration.limits import ALL, THREADS
 from gmm_pipeline.errors import InputError, RunFailed
+from gmm_pipeline.inference import devices
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
@@ -67,7 +68,7 @@ def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | 
         progress: called with the steps done and the steps in all; None for no progress.
 
     Raises:
-        InputError: processes or a cluster are asked for, which compute the runs of a sweep.
+        InputError: processes or a cluster are asked for, which compute the runs of a sweep, or too many devices.
     """
     if execution["kind"] != THREADS:
         raise InputError(
@@ -76,6 +77,7 @@ def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | 
             came=str(execution["kind"]),
             remedy="Leave it out, or run a sweep: fit --multirun, whose runs these compute.",
         )
+    devices.use(None if execution["devices"] == ALL else execution["devices"])
     return estimate(jobs, progress, execution["workers"] or default_workers())
 
 

@@ -293,4 +293,4 @@ def device() -> str:
     """The kind of device that fits run on, as JAX names it."""
     import jax
 
-    return jax.devices()[0].device_kind
+    return jax.local_devices()[0].device_kind

@@ -203,7 +203,7 @@ def answered(tmp_path: Path) -> Callable[..., Answer]:
                 ["data=file", f"data.path='{path}'", "data.column=x", *weights, "compilation_cache=null", *overrides],
             )
         job = loading.load(cfg)
-        return answer(job, *fit.compute([job], {"kind": "threads", "workers": None}))
+        return answer(job, *fit.compute([job], {"kind": "threads", "workers": None, "devices": "all"}))
 
     return run
 

@@ -142,7 +142,7 @@ def test_every_optimizer_lowers_the_loss_and_every_prior_has_answers(optimizer, 
         "search=none",
     )
     job = loading.load(composed("fit", *SMALL, "data=file", *OWN_DATA, *settings))
-    (computed,) = fit.compute([job], {"kind": "threads", "workers": None})
+    (computed,) = fit.compute([job], {"kind": "threads", "workers": None, "devices": "all"})
     losses = computed.result.history.loss
     assert not computed.result.diverged
     assert np.isfinite(losses).all()

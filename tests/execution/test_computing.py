@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.large_data import are_ones
+from gmm_pipeline.records.provenance import code_digest
 
 __all__ = ["hydra_state"]
 
@@ -78,7 +80,7 @@ def in_slices(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
 def compute(
     batches: Iterable[executors.Batch], workers: int, kind: str = "threads"
 ) -> Generator[list[Outcome], None, None]:
-    with executors.opened({"kind": kind, "workers": workers, "address": None}) as executor:
+    with executors.opened({"kind": kind, "workers": workers, "devices": "all", "address": None}) as executor:
         yield from computing.compute(batches, SETTINGS, executor)
 
 
@@ -246,6 +248,26 @@ def test_a_worker_that_differs_is_refused(loaded):
     jobs = loaded([["seed=0"]])
     with pytest.raises(InputError, match="execution: expected workers with the code, the libraries"):
         executors._come_back(jobs, lambda: pickle.dumps((("other code", "other CPU"), [])), ())
+
+
+def test_a_batch_that_was_planned_for_another_device_is_not_computed(loaded, monkeypatch):
+    jobs = loaded([["seed=0"]])
+    here, blob = batching.width_of(jobs[0].fit), executors._pickled(jobs)
+    with monkeypatch.context() as elsewhere:  # where a process with a GPU plans
+        elsewhere.setattr(batching, "_spare", lambda: batching.SPARE_OF_ACCELERATORS)
+        assert batching.width_of(jobs[0].fit) != here
+        elsewhere.setattr(jax, "local_devices", lambda: [SimpleNamespace(device_kind="a GPU")])
+        code_digest.cache_clear()
+        executors._facts.cache_clear()
+        facts = executors._facts()
+    code_digest.cache_clear()
+    executors._facts.cache_clear()
+    monkeypatch.setattr(executors, "estimate", lambda *_: pytest.fail("it was computed"))
+    answered = executors._away(SETTINGS, facts, blob)
+    assert pickle.loads(answered)[1] == []  # noqa: S301
+    monkeypatch.setattr(executors, "_facts", lambda: facts)
+    with pytest.raises(InputError, match="the CPU and the device of this process"):
+        executors._come_back(jobs, lambda: answered, ())
 
 
 def test_only_a_few_batches_are_loaded_ahead(loaded):

@@ -69,6 +69,13 @@ def test_a_kept_trace_gives_the_same_bits_and_structure(kept):
     assert len(kept) == 3
 
 
+def test_one_trace_serves_all_devices(kept):
+    expected = density(2.5)
+    with jax.default_device(jax.local_devices()[0]):
+        jax.tree.map(np.testing.assert_array_equal, density(2.5), expected)
+    assert len(kept) == 1
+
+
 def test_what_was_cut_off_is_made_anew(kept):
     expected = density(2.5)
     ((name, whole),) = kept.items()
