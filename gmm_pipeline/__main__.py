@@ -160,8 +160,9 @@ def main() -> None:
         sys.stderr.write("interrupted\n")
         _leave(INTERRUPTED[0])
     except SystemExit as ended:
-        if ended.code in INTERRUPTED:
-            _leave(int(ended.code))
+        peers = sys.modules.get("gmm_pipeline.inference.peers")
+        if ended.code in INTERRUPTED or (peers is not None and peers.are_bound()):
+            _leave(int(ended.code or 0))
         raise
 
 
@@ -250,11 +251,44 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
-        _heed_environment(command, flags)
-        with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
-            hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
-                _task(command)
-            )()
+        with _joined(command, flags):
+            _heed_environment(command, flags)
+            with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():
+                hydra.main(version_base="1.3", config_path=str(config.config_directory()), config_name=primary)(
+                    _task(command)
+                )()
+
+
+@contextlib.contextmanager
+def _joined(command: str, flags: Any) -> Iterator[None]:
+    """Meet the other processes of a fit, if it has any, before anything else; all but the first write elsewhere.
+
+    Raises:
+        InputError: some process does not come.
+    """
+    from gmm_pipeline.configuration.limits import DISTRIBUTED
+
+    is_asked = command == "fit" and any(DISTRIBUTED in override for override in flags.overrides)
+    if not is_asked or flags.multirun or flags.cfg or flags.info or flags.hydra_help:
+        yield
+        return
+    from gmm_pipeline.api.composing import composed
+
+    execution = composed(flags.overrides, flags.config_dir)["execution"]
+    if execution["kind"] != DISTRIBUTED:
+        yield
+        return
+    import tempfile
+
+    from gmm_pipeline.inference import peers
+
+    peers.join(execution["address"], execution["n_processes"], execution["process_id"], execution["patience"])
+    if peers.is_first():
+        yield
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.argv[1:] = overrides_first([*sys.argv[1:], f"hydra.run.dir={scratch}/run"])
+        yield
 
 
 def _heed_environment(command: str, flags: Any) -> None:

@@ -36,6 +36,7 @@ from gmm_pipeline.configuration.limits import (
     MOST_FPS,
     MOST_FRAMES,
     MOST_INCHES,
+    MOST_PATIENCE_S,
     MOST_POINTS,
     MOST_REPEATS,
     MOST_ROWS,
@@ -249,6 +250,9 @@ class ExecutionConfig:
     workers: int | None = limited(Whole(1, MOST_WORKERS))
     devices: Any = limited(Whole(1, MOST_WORKERS, (ALL,)))
     address: str | None = MISSING
+    n_processes: int | None = limited(Whole(1, MOST_WORKERS))
+    process_id: int | None = limited(Whole(0, MOST_WORKERS))
+    patience: int = limited(Whole(1, MOST_PATIENCE_S))
 
 
 @dataclass
@@ -318,7 +322,9 @@ class FitConfig:
         "log-likelihood is always float64"
     )
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
-    execution: ExecutionConfig = key("what computes the runs of a sweep: threads, processes or ray; threads of a fit")
+    execution: ExecutionConfig = key(
+        "what computes the runs of a sweep: threads, processes or ray; or a fit: threads or distributed"
+    )
     figures: FiguresConfig = key("pictures of the record; none for no pictures")
     animation: AnimationConfig = key("animation of the training; none for no animation")
     tracking: TrackingConfig = key("where runs are logged; none logs nowhere")

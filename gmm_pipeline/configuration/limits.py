@@ -33,8 +33,9 @@ PICTURE_FORMATS = {"figures": ("png", "svg", "pdf"), "animation": ("gif", "mp4",
 """File formats by config group; the modules that write them cannot be asked, since matplotlib is imported late."""
 PICTURE_STYLES = ("default", "none")
 PICTURED_RUNS = ("best", "all", "none")
-THREADS, PROCESSES, RAY = EXECUTORS = ("threads", "processes", "ray")
-"""What computes the runs of a sweep."""
+THREADS, PROCESSES, RAY, DISTRIBUTED = EXECUTORS = ("threads", "processes", "ray", "distributed")
+"""What computes the runs of a sweep, and last what computes one fit."""
+MOST_PATIENCE_S = 10**6
 ALL = "all"
 """Every device of a machine."""
 LARGEST_WHOLE = 2**63 - 1

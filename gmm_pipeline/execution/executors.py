@@ -30,7 +30,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +37,11 @@ import numpy as np
 from gmm_pipeline import extras
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Job, estimate
-from gmm_pipeline.configuration.limits import ALL, PROCESSES, RAY
+from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, PROCESSES, RAY
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference import devices
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.records.provenance import vector_instructions
 from gmm_pipeline.stages.loading import code_digest, configure_jax
 
 WORTH_SHARING = 2**18
@@ -97,10 +97,17 @@ def opened(execution: Mapping[str, Any]) -> Iterator[Executor]:
         execution: the keys of the group `execution`.
 
     Raises:
-        InputError: its library is not installed, or there is no such cluster, or there are not so many devices.
+        InputError: it computes no sweeps, its library is not installed, or there is no such cluster or so many devices.
     """
     kind, workers = execution["kind"], execution["workers"]
     devices.use(None if execution["devices"] == ALL else execution["devices"])
+    if kind == DISTRIBUTED:
+        raise InputError(
+            "execution",
+            expected="threads, processes or ray for the runs of a sweep",
+            came=DISTRIBUTED,
+            remedy="It computes a single fit of large data.",
+        )
     if kind == RAY:
         executor = _Ray(workers, execution["address"])
     else:
@@ -351,10 +358,7 @@ def _come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception
 @functools.cache
 def _facts() -> tuple[str, str]:
     """What the bits of a result depend on besides its job; the second part is the vector instructions of the CPU."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return code_digest(), flags
+    return code_digest(), vector_instructions()
 
 
 def _end_with(parent: int) -> None:

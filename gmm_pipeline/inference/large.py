@@ -7,9 +7,9 @@ the rows, whose optima lie some standard errors of that part away: all that may 
 All data are seen by accelerated EM alone, driven from the host: a pass evaluates the log-likelihood and its gradient
 block by block, in the precision of the fit, and adds blocks in float64. So no copy of the data is made and large sums
 keep their digits. Blocks have one length whatever the machine, and are added in their order, so that results do not
-depend on the number of threads and devices, to which blocks go in turn. On accelerators a call computes several
-blocks, each by itself, and data stay on their devices from one pass to the next where they leave half of the memory
-free. The price: the training that is shown saw fewer data until its last passes.
+depend on the number of threads, of devices, to which blocks go in turn, and of processes (`peers.py`). On accelerators
+a call computes several blocks, each by itself, and data stay on their devices from one pass to the next where they
+leave half of the memory free. The price: the training that is shown saw fewer data until its last passes.
 """
 
 import functools
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gmm_pipeline.inference import devices, em, lowered, tracing
+from gmm_pipeline.inference import devices, em, lowered, peers, tracing
 from gmm_pipeline.inference.calls import Progress, in_threads
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, SearchPlan, split
@@ -212,7 +212,8 @@ class _Everything(NamedTuple):
         constraints = family.constraints_of(job, active, family.spread_of(job))
         at_once, turns = AT_ONCE if devices.are_accelerators() else 1, devices.of_calls(workers)
         of_datum = job.data.dtype.itemsize * (1 + math.prod(job.data.shape[1:]))
-        fits = of_datum * (len(job.data) / len(turns) + at_once * BLOCK) < SHARE_OF_DATA * devices.room()
+        of_device = len(job.data) / (peers.count() * len(turns)) + at_once * BLOCK
+        fits = of_datum * of_device < SHARE_OF_DATA * devices.room()
         ones = np.ones(at_once * BLOCK, job.data.dtype)
         return cls(job, constraints, workers, progress, ones, at_once, turns, {} if fits else None)
 
@@ -227,10 +228,12 @@ class _Everything(NamedTuple):
                 found = jax.tree.leaves(run(own, *self._seen_by(number), self.constraints, fused=job.plan.fused))
             return np.concatenate([np.asarray(leaf, np.float64).reshape(self.at_once, -1) for leaf in found], axis=1)
 
-        n_calls = -(-len(job.data) // (self.at_once * BLOCK))
-        blocks = itertools.chain.from_iterable(self._reported(in_threads(of_call, n_calls, self.workers)))
-        total = functools.reduce(np.add, blocks)
         leaves, structure = jax.tree.flatten(own)
+        n_calls = -(-len(job.data) // (self.at_once * BLOCK))
+        mine = peers.own_part(n_calls)
+        calls = self._reported(in_threads(lambda call: of_call(mine[call]), len(mine), self.workers))
+        everyones = peers.of_all(calls, n_calls, (self.at_once, 1 + sum(leaf.size for leaf in leaves)))
+        total = functools.reduce(np.add, itertools.chain.from_iterable(everyones))
         gradient = np.split(total[1:], np.cumsum([leaf.size for leaf in leaves])[:-1])
         shaped = [of_leaf.reshape(leaf.shape) for of_leaf, leaf in zip(gradient, leaves, strict=True)]
         return float(total[0]), jax.tree.unflatten(structure, shaped)
@@ -255,7 +258,7 @@ class _Everything(NamedTuple):
         n = len(self.job.data)
         for number, call in enumerate(calls, 1):
             if self.progress is not None:
-                self.progress(min(number * self.at_once * BLOCK, n), n)
+                self.progress(min(number * peers.count() * self.at_once * BLOCK, n), n)
             yield call
 
     def height(self, mixture: AnyParameters) -> float:

@@ -116,6 +116,13 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in named}
 
 
+def vector_instructions() -> str:
+    """What this machine's CPU can do, on which the last bits of sums depend; empty where the system does not say."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
 def memory() -> float:
     """Bytes of physical memory of this machine."""
     return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")

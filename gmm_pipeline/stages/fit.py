@@ -6,6 +6,7 @@ record, and only a complete record is drawn and tracked.
 
 import contextlib
 import functools
+import hashlib
 import logging
 import math
 import shlex
@@ -21,10 +22,11 @@ from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.wording import verdict
-from gmm_pipeline.configuration.limits import ALL, THREADS
+from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, THREADS
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.inference import devices
+from gmm_pipeline.inference import devices, peers
 from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.artifacts import RECORD
@@ -32,11 +34,12 @@ from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weights, taken_columns, why_singular
+from gmm_pipeline.records.provenance import vector_instructions
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.fit_checks import check_disk, without_effect
-from gmm_pipeline.stages.loading import deciding, load_resolved
+from gmm_pipeline.stages.loading import deciding, load_resolved, run_digest
 from gmm_pipeline.stages.pictures import import_beside, picture
 from gmm_pipeline.stages.printing import print_answer, summary
 from gmm_pipeline.stages.recording import about, divergence, linked, record_of_fit, write_record, write_results
@@ -69,16 +72,39 @@ def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | 
 
     Raises:
         InputError: processes or a cluster are asked for, which compute the runs of a sweep, or too many devices.
+        RunFailed: another process of the fit is gone.
     """
-    if execution["kind"] != THREADS:
+    if execution["kind"] not in (THREADS, DISTRIBUTED):
         raise InputError(
             "execution",
-            expected="threads for a single fit",
+            expected="threads for a single fit, or distributed",
             came=str(execution["kind"]),
             remedy="Leave it out, or run a sweep: fit --multirun, whose runs these compute.",
         )
+    if execution["kind"] == DISTRIBUTED:
+        _check_shared(jobs)
     devices.use(None if execution["devices"] == ALL else execution["devices"])
-    return estimate(jobs, progress, execution["workers"] or default_workers())
+    found = estimate(jobs, progress, execution["workers"] or default_workers())
+    peers.leave()
+    return found
+
+
+def _check_shared(jobs: Sequence[Job]) -> None:
+    """Refuse several processes where they have not met, or would all do the same."""
+    if not peers.have_met():
+        raise InputError(
+            "execution",
+            expected="threads, where a fit is not the command `fit`, started once for each process",
+            came=DISTRIBUTED,
+            remedy="Leave it out.",
+        )
+    if not all(is_condensed(job.fit) for job in jobs):
+        raise InputError(
+            "execution",
+            expected="threads, where a fit sees all its data from the start: processes share passes over large data",
+            came=DISTRIBUTED,
+            remedy="See search.most_data. Fits without a search, and priors that learn hyperparameters, see all data.",
+        )
 
 
 class Done(NamedTuple):
@@ -102,6 +128,8 @@ def run(cfg: DictConfig, *, started: float) -> float:
         cfg: the composed config.
         started: when the program began, on the performance counter.
     """
+    if not peers.is_first():
+        return _take_part(resolved(cfg))
     done = carry_out(cfg, started=started, command=command_line("fit"))
     _print_run(cfg, done)
     if done.result.diverged:
@@ -112,6 +140,21 @@ def run(cfg: DictConfig, *, started: float) -> float:
     if done.failed:
         raise RunFailed(f"{done.failed} The record in {shown(done.directory)} is complete without it.")
     return objective_of(done.result, cfg.objective)
+
+
+def _take_part(content: dict[str, Any]) -> float:
+    """Compute what another process writes and prints."""
+    job = _loaded_alike(content)
+    compute([job], content["execution"])
+    return math.nan
+
+
+def _loaded_alike(content: dict[str, Any]) -> Job:
+    """The job of a config; all processes that compute it have the same."""
+    job = load_resolved(content)
+    kind = hashlib.sha256(vector_instructions().encode()).hexdigest()
+    peers.agree(run_digest(content, job) + kind)
+    return job
 
 
 def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
@@ -131,7 +174,7 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
     check_tracking(cfg.tracking)
     with timings.section("load"):
         content = resolved(cfg)
-        job = load_resolved(content)
+        job = _loaded_alike(content)
         check_disk(directory, [job.dataset])
     for doubt in note_data(job):
         terminal.warn(doubt)
