@@ -18,6 +18,7 @@
 | `experiments` | whether every experiment of `conf/experiment/` ends as its own first lines say |
 | `wall_time` | seconds of a whole `fit`, from the shell's prompt back to it |
 | `large_data` | CPU seconds, memory and log-likelihood of a fit of a million and of ten million, beside scikit-learn |
+| `devices` | seconds of passes over large data and of a sweep on 1, 2, 4 and 8 devices, and whether bits are the same |
 | `first_answer` | seconds until a small file has its first answer, in multiples of importing JAX; programs compiled |
 | `optimizers` | how close every optimizer of `conf/optimizer/` comes with its default hyperparameters |
 | `kernel` | nanoseconds of loss and gradient, against a hand-written C program on the same machine |
