@@ -19,7 +19,7 @@ from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.small_matrices import factor_and_inverse
 
 INNER = 3
-"""Rounds of volume, shape and orientation in a step."""
+"""Rounds of volume and shape in a step where axes are those of the columns. Turning axes is dear: once in a step."""
 
 
 class Scatter(NamedTuple):
@@ -155,15 +155,10 @@ def oriented(
         seen: of all components.
         shared: of the model.
     """
-
-    def again(_: Any, carried: Any) -> Any:
-        log_scales, axes = carried
-        axes, along = rotated(axes, log_scales, seen, shared)
-        squares = jnp.diagonal(along, axis1=1, axis2=2)
-        return scaled(squares, log_scales, seen, shared), axes
-
     squares = jnp.einsum("kij,kjl,kil->ki", axes, seen.scatter, axes)
-    return jax.lax.fori_loop(0, INNER, again, (scaled(squares, log_scales, seen, shared), axes))
+    log_scales = scaled(squares, log_scales, seen, shared)
+    axes, along = rotated(axes, log_scales, seen, shared)
+    return scaled(jnp.diagonal(along, axis1=1, axis2=2), log_scales, seen, shared), axes
 
 
 def along_columns(log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared) -> Float[Array, "K d"]:
