@@ -37,7 +37,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import loaded, parser, print_table, with_seeds
+from benchmarks import keep, loaded, parser, print_table, ratios_option, with_seeds
 from benchmarks.large_data import rows, write_draws
 from gmm_pipeline.execution import computing, executors
 from gmm_pipeline.inference import batching, devices, large
@@ -118,21 +118,23 @@ def main(arguments: argparse.Namespace) -> None:
                 command, env={**os.environ, "XLA_FLAGS": flags}, stdout=subprocess.PIPE, text=True, check=True
             )
             found[count] = json.loads(finished.stdout)
-    counts, table = [count for count in arguments.counts if found[count]], []
+    counts, table, of_cpu = [count for count in arguments.counts if found[count]], [], {}
     for name, one in found[counts[0]]["work"].items():
         for count in counts:
             seen = found[count]["work"][name]
             ratios = [f"{seen[clock] / one[clock]:.2f}" for clock in ("seconds", "cpu_seconds")]
+            of_cpu[f"{name}: CPU seconds with {count} devices / 1"] = seen["cpu_seconds"] / one["cpu_seconds"]
             bits = "same" if seen["bits"] == one["bits"] else "OTHER"
             table.append(
                 [name, str(count), f"{seen['seconds']:.3f}", ratios[0], f"{seen['cpu_seconds']:.3f}", *ratios[1:], bits]
             )
     sys.stdout.write(f"devices of kind {found[counts[0]]['kind']}\n\n")
+    keep(arguments.json, {name: ratio for name, ratio in of_cpu.items() if " 1 devices" not in name})
     print_table(["work", "devices", "seconds", "ratio", "CPU seconds", "ratio", "bits"], table)
 
 
 if __name__ == "__main__":
-    options = parser(__doc__)
+    options = ratios_option(parser(__doc__))
     options.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of devices; first, 1")
     options.add_argument("--rounds", type=int, default=7, help="how often each is measured")
     options.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
