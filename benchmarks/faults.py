@@ -4,7 +4,7 @@ A project has records and a sweep that were not tracked, and a real local store 
 command there and sends it SIGKILL, SIGTERM or Ctrl-C, half of the time at a random moment and half of the time at a
 random step that changes files (opening one to write, renaming, removing, a statement of SQL). Then:
 
-- it ended by the signal, or because it was done; there is no traceback;
+- it ended by the signal, or because it was done; there is no traceback, and none of its processes is left;
 - each record that is there has all of its files as their digests say, and a store that is whole has the runs that
   records call tracked, with their files; a file that was asked for is there as it ought to be, or not at all;
 - after Ctrl-C or SIGTERM nothing unfinished is left;
@@ -67,6 +67,15 @@ class Kind(NamedTuple):
     """Of the records that it makes, whose numbers are to be the undisturbed ones."""
     weight: int = 2
     """How often it comes, relative to the others."""
+    moved: bool = False
+    """Whether the store is that of a folder with another name."""
+    workers: bool = False
+    """Whether processes of it compute."""
+
+
+APART = ("execution=processes", "execution.workers=2")
+MOVED = "elsewhere"
+"""Where the store of the project was before, for `repair`."""
 
 
 KINDS = {
@@ -85,6 +94,13 @@ KINDS = {
         ("predict", "new.csv", "data.column=datum", "run=outputs/fit/untracked", "output=labels.csv"),
         output="labels.csv",
     ),
+    "rerun": Kind(("rerun", "run=outputs/fit/untracked"), folder="outputs/rerun"),
+    "animate": Kind(
+        ("animate", "run=outputs/fit/untracked", "animation.formats=[gif]", "animation.frames=3", "animation.dpi=20"),
+        output="outputs/fit/untracked/animation/training.gif",
+    ),
+    "repair": Kind(("repair",), moved=True),
+    "processes": Kind(("fit", *SWEEP, "sweep=apart", *APART), folder="outputs/sweeps/apart", weight=1, workers=True),
 }
 
 
@@ -94,6 +110,9 @@ class Fault(NamedTuple):
     signal: str
     seconds: float | None
     step: int | None
+    whom: str = "all"
+    """Gets it after so many seconds: `all` processes of the command, as from a terminal, `one` that was started, as
+    from a scheduler, or a `worker` of it. A step of its own gives it to the `one`."""
 
 
 class Case(NamedTuple):
@@ -106,6 +125,7 @@ class Case(NamedTuple):
     def line(self) -> str:
         """The command that repeats it."""
         when = f"--step {self.fault.step}" if self.fault.seconds is None else f"--seconds {self.fault.seconds:.3f}"
+        when += f" --whom {self.fault.whom}" * (self.fault.whom != "all")
         return f"python -m benchmarks.faults --only '{self.kind}' --signal {self.fault.signal} {when}"
 
 
@@ -139,7 +159,7 @@ class Server:
             words: after `python -m gmm_pipeline`.
             fault: what is done to it.
         """
-        sent = None if fault is None else [int(SIGNALS.get(fault.signal, 0)), fault.seconds, fault.step]
+        sent = None if fault is None else [int(SIGNALS.get(fault.signal, 0)), fault.seconds, fault.step, fault.whom]
         self._process.stdin.write(json.dumps([str(folder), words, {}, None, sent]) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
@@ -152,7 +172,7 @@ class Bench:
 
     def __init__(self, scratch: Path, server: Server):
         self._server, self.project = server, scratch / "project"
-        self._kept = {True: scratch / "with a store", False: scratch / "without"}
+        self._kept = {name: scratch / name for name in ("without a store", "with a store", MOVED)}
         self._undisturbed: dict[str, Undisturbed] = {}
         self._make()
 
@@ -162,19 +182,22 @@ class Bench:
         # The programs of the others are compiled by these.
         self._succeed("fit", *QUIET, *DATA, "tracking=none", "hydra.run.dir=outputs/fit/untracked")
         self._succeed("fit", *SWEEP, "tracking=none", "sweep=before")
-        shutil.copytree(self.project, self._kept[False])
-        self._succeed("fit", *QUIET, *DATA, "seed=3", "hydra.run.dir=outputs/fit/tracked")
-        shutil.copytree(self.project, self._kept[True])
+        shutil.copytree(self.project, self._kept["without a store"])
+        shutil.copytree(self.project, self._kept[MOVED])
+        for folder in (self.project, self._kept[MOVED]):
+            self._succeed("fit", *QUIET, *DATA, "seed=3", "hydra.run.dir=outputs/fit/tracked", folder=folder)
+        shutil.copytree(self.project, self._kept["with a store"])
 
-    def _succeed(self, *words: str) -> None:
-        ended = self._server.run(self.project, words)
+    def _succeed(self, *words: str, folder: Path | None = None) -> None:
+        ended = self._server.run(folder or self.project, words)
         if ended.code != 0:
             sys.exit(f"{' '.join(words)}\nended with exit code {ended.code}:\n{ended.errors}")
 
     def begin(self, kind: Kind) -> None:
         """Make the project what it was before."""
         shutil.rmtree(self.project)
-        shutil.copytree(self._kept[kind.tracked], self.project)
+        before = MOVED if kind.moved else "with a store" if kind.tracked else "without a store"
+        shutil.copytree(self._kept[before], self.project)
 
     def undisturbed(self, name: str) -> Undisturbed:
         """What a command leaves without a fault, found once."""
@@ -193,8 +216,12 @@ class Bench:
     def case(self, name: str, chosen: random.Random) -> Case:
         """A command with a fault at a random place."""
         usual, which = self.undisturbed(name), chosen.choice(list(SIGNALS))
+        if KINDS[name].workers and chosen.random() < 1 / 3:
+            deadly = "SIGKILL" if which == "SIGINT" else which  # workers leave Ctrl-C to their command
+            return Case(name, Fault(deadly, round(chosen.uniform(0.0, usual.seconds), 3), None, "worker"))
         if chosen.random() < 0.5:
-            return Case(name, Fault(which, round(chosen.uniform(0.0, usual.seconds), 3), None))
+            whom = chosen.choice(("all", "one"))
+            return Case(name, Fault(which, round(chosen.uniform(0.0, usual.seconds), 3), None, whom))
         return Case(name, Fault(which, None, chosen.randint(1, usual.steps)))
 
     def attempt(self, case: Case) -> tuple[str, list[str]]:
@@ -205,7 +232,7 @@ class Bench:
         outcome = "done" if ended.code == 0 else "ended"
         wrong = list(self._after(case, ended, usual))
         resumed = [self._server.run(self.project, kind.words)]
-        if kind.folder == "outputs/fit":
+        if kind.folder in ("outputs/fit", "outputs/rerun"):
             resumed.append(self._server.run(self.project, ("log",)))
         for again in resumed:
             if again.code != 0 or again.errors:
@@ -215,10 +242,13 @@ class Bench:
 
     def _after(self, case: Case, ended: Ended, usual: Undisturbed) -> Iterator[str]:
         kind = KINDS[case.kind]
-        if ended.code not in (0, *CODES[case.fault.signal]):
+        borne = case.fault.whom == "worker"
+        if ended.code not in (0, *CODES[case.fault.signal][: 0 if borne else None]):
             yield f"exit code {ended.code}: {last_line(ended.errors)}"
         if "Traceback" in ended.errors:
             yield f"a traceback: {last_line(ended.errors)}"
+        if kind.workers:
+            yield from still_there(self.project)
         yield from unwhole(self.project)
         found = results(self.project, kind)
         yield from (f"{name} is half of it" for name in found if kind.output and found[name] != usual.results[name])
@@ -232,11 +262,13 @@ class Bench:
             f"{name} is not what it ought to be" for name in usual.results if found.get(name) != usual.results[name]
         )
         # A fit is another one each time: what SIGKILL left of the first is there for its user to look at.
-        unfinished = {path for path in self.project.glob("outputs/fit/*") if not (path / artifacts.RECORD).exists()}
+        unfinished = set(unfinished_in(self.project))
         left = [path for path in leftovers(self.project) if not killed or unfinished.isdisjoint([path, *path.parents])]
         yield from (f"{path.relative_to(self.project)} is left" for path in left)
         yield from unsettled(self.project)
-        if kind.folder == "outputs/fit" or kind.words == ("log",):
+        if kind.moved and str(self.project.parent / MOVED) in "".join(paths_in(self.project)):
+            yield "a path in the store is that of the folder before"
+        if kind.folder in ("outputs/fit", "outputs/rerun") or kind.words == ("log",):
             files = records_in(self.project)
             yield from (f"{name_of(file.parent)} is not tracked" for file in files if "tracking" not in read_json(file))
 
@@ -297,7 +329,7 @@ def unwhole(project: Path) -> Iterator[str]:
 
 def records_in(project: Path) -> list[Path]:
     """The last files of the records, but for the copies that a store has."""
-    return sorted([*project.glob("outputs/fit/*/record.json"), *project.glob("outputs/sweeps/*/*/record.json")])
+    return sorted(path for place in ("fit", "rerun", "sweeps/*") for path in project.glob(f"outputs/{place}/*/record.json"))
 
 
 def name_of(record: Path) -> str:
@@ -332,7 +364,38 @@ def store_of(project: Path) -> Iterator[sqlite3.Connection | None]:
 def leftovers(project: Path) -> list[Path]:
     """Files under temporary names, and folders of fits without a record."""
     temporary = [path for path in project.rglob(".*") if path.is_file() and TEMPORARY.match(path.name)]
-    return temporary + [path for path in project.glob("outputs/fit/*") if not (path / artifacts.RECORD).exists()]
+    return temporary + unfinished_in(project)
+
+
+def unfinished_in(project: Path) -> list[Path]:
+    """Folders of fits without a record."""
+    folders = [path for place in ("fit", "rerun") for path in project.glob(f"outputs/{place}/*")]
+    return [path for path in folders if not (path / artifacts.RECORD).exists()]
+
+
+def paths_in(project: Path) -> list[str]:
+    """Where a store says that the files of runs are."""
+    with store_of(project) as store:
+        asked = "SELECT artifact_uri FROM runs UNION SELECT artifact_location FROM experiments"
+        return [] if store is None else [unquote(path) for (path,) in store.execute(asked) if path.startswith("file:")]
+
+
+def still_there(project: Path, seconds: float = 10.0) -> Iterator[str]:
+    """Processes that a command has left, which have some seconds to see that it is gone."""
+    last = time.monotonic() + seconds
+    while left := [process for process in Path("/proc").glob("[0-9]*") if folder_of(process) == project]:
+        if time.monotonic() > last:
+            yield f"{len(left)} of its processes are left"
+            return
+        time.sleep(0.1)
+
+
+def folder_of(process: Path) -> Path | None:
+    """Where a process is; None if it has ended."""
+    try:
+        return (process / "cwd").readlink()
+    except OSError:
+        return None
 
 
 def unsettled(project: Path) -> Iterator[str]:
@@ -425,10 +488,11 @@ def main() -> None:
     parser.add_argument("--signal", choices=SIGNALS, help="repeat one case, together with --seconds or --step")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--step", type=int)
+    parser.add_argument("--whom", choices=("all", "one", "worker"), default="all", help="with --seconds")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, bench_in(Path(scratch)) as bench:
         if asked.signal is not None:
-            outcome, wrong = bench.attempt(Case(asked.only, Fault(asked.signal, asked.seconds, asked.step)))
+            outcome, wrong = bench.attempt(Case(asked.only, Fault(asked.signal, asked.seconds, asked.step, asked.whom)))
             print("\n".join([outcome, *wrong]))
             sys.exit(bool(wrong))
         kinds = [asked.only] if asked.only else list(KINDS)

@@ -5,8 +5,9 @@ The arguments `-c` and a script run the script instead. Warm in all children: mo
 files of `conf/`, and the tables of an empty store of MLflow, which the first of them makes and the others copy. Nothing
 that a command sets itself is set before the fork, and no thread is started.
 
-A fault is null or [signal, seconds, step]: the child, and what it started, gets the signal after so many seconds, or
-when it begins its step with that number, whichever is not null. A step is what changes files: opening one to write,
+A fault is null or [signal, seconds, step, whom]: the child begins its step with that number and gets the signal, or so
+many seconds pass and it goes to `all` of the child and what it started, to the `one` or to a `worker` of it, as soon as
+there is one. A step is what changes files: opening one to write,
 renaming or removing one, making a folder, or a statement of SQL that is no question. How many there were is left in
 FOLDER.steps.
 """
@@ -165,15 +166,30 @@ def code_of(child: int, fault: Any) -> int:
     if fault is None:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     begun = time.monotonic()
-    sent = [(begun + fault[1], fault[0])] if fault[1] is not None else []
-    sent.append((begun + MOST_SECONDS, signal.SIGKILL))
+    sent = [(begun + fault[1], fault[0], fault[3])] if fault[1] is not None else []
+    sent.append((begun + MOST_SECONDS, signal.SIGKILL, "all"))
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        if sent and time.monotonic() > sent[0][0]:
-            os.killpg(child, sent.pop(0)[1])
+        while sent and time.monotonic() > sent[0][0] and gets(child, *sent[0][1:]):
+            sent.pop(0)
         time.sleep(0.002)
+
+
+def gets(child: int, number: int, whom: str) -> bool:
+    """Send a signal; returns whether there was somebody to get it."""
+    if whom == "all":
+        os.killpg(child, number)
+    elif whom == "one":
+        os.kill(child, number)
+    else:
+        children = Path(f"/proc/{child}/task/{child}/children").read_text(encoding="ascii").split()
+        workers = [one for one in children if b"popen_loky" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        if not workers:
+            return False
+        os.kill(int(workers[0]), number)
+    return True
 
 
 def serve() -> None:
