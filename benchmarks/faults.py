@@ -109,7 +109,8 @@ class Fault(NamedTuple):
 
     signal: str
     seconds: float | None
-    step: int | None
+    step: int | Sequence[int] | None
+    """One, or several at which the folder is only copied, as it is left where the command is killed there."""
     whom: str = "all"
     """Gets it after so many seconds: `all` processes of the command, as from a terminal, `one` that was started, as
     from a scheduler, or a `worker` of it. A step of its own gives it to the `one`."""
@@ -224,13 +225,38 @@ class Bench:
             return Case(name, Fault(which, round(chosen.uniform(0.0, usual.seconds), 3), None, whom))
         return Case(name, Fault(which, None, chosen.randint(1, usual.steps)))
 
-    def attempt(self, case: Case) -> tuple[str, list[str]]:
-        """Try a case; returns how the command ended, and what is wrong afterwards."""
+    def copies(self, name: str, steps: Sequence[int]) -> list[tuple[Case, Path]]:
+        """What a command would leave if it were killed at any of some steps, each with its case.
+
+        Args:
+            name: of the command.
+            steps: in order, of as many as it usually has.
+        """
+        self.begin(KINDS[name])
+        self._server.run(self.project, KINDS[name].words, Fault("SIGKILL", None, list(steps)))
+        found = [(step, Path(f"{self.project}.at.{step}")) for step in steps]
+        return [(Case(name, Fault("SIGKILL", None, step)), folder) for step, folder in found if folder.is_dir()]
+
+    def attempt(self, case: Case, copy: Path | None = None, *, resume: bool = True) -> tuple[str, list[str]]:
+        """Try a case; returns how the command ended, and what is wrong afterwards.
+
+        Args:
+            case: a command with a fault.
+            copy: of what it leaves, where that is there already.
+            resume: whether the command is run again.
+        """
         kind, usual = KINDS[case.kind], self.undisturbed(case.kind)
-        self.begin(kind)
-        ended = self._server.run(self.project, kind.words, case.fault)
+        if copy is None:
+            self.begin(kind)
+            ended = self._server.run(self.project, kind.words, case.fault)
+        else:
+            shutil.rmtree(self.project)
+            copy.rename(self.project)
+            ended = Ended(CODES[case.fault.signal][0], "", "")
         outcome = "done" if ended.code == 0 else "ended"
         wrong = list(self._after(case, ended, usual))
+        if not resume:
+            return outcome, wrong
         resumed = [self._server.run(self.project, kind.words)]
         if kind.folder in ("outputs/fit", "outputs/rerun"):
             resumed.append(self._server.run(self.project, ("log",)))
@@ -259,7 +285,9 @@ class Bench:
         yield from unwhole(self.project)
         found = results(self.project, kind)
         yield from (
-            f"{name} is not what it ought to be" for name in usual.results if found.get(name) != usual.results[name]
+            f"{name} is not what it ought to be: {difference(usual.results[name], found.get(name))}"
+            for name in usual.results
+            if found.get(name) != usual.results[name]
         )
         # A fit is another one each time: what SIGKILL left of the first is there for its user to look at.
         unfinished = set(unfinished_in(self.project))
@@ -296,6 +324,16 @@ def results(project: Path, kind: Kind) -> dict[str, bytes]:
     return found
 
 
+def difference(expected: bytes, found: bytes | None) -> str:
+    """Where a file is another one."""
+    if found is None:
+        return "there is none"
+    pairs = enumerate(zip(expected, found, strict=False))
+    place = next((number for number, (one, other) in pairs if one != other), min(len(expected), len(found)))
+    here = slice(max(place - 20, 0), place + 40)
+    return f"{found[here]!r} for {expected[here]!r}"
+
+
 def without_times(content: bytes) -> bytes:
     """A page without when it was made."""
     return re.sub(rb"\d\d:\d\d(:\d\d)?", b"", content)
@@ -329,7 +367,9 @@ def unwhole(project: Path) -> Iterator[str]:
 
 def records_in(project: Path) -> list[Path]:
     """The last files of the records, but for the copies that a store has."""
-    return sorted(path for place in ("fit", "rerun", "sweeps/*") for path in project.glob(f"outputs/{place}/*/record.json"))
+    return sorted(
+        path for place in ("fit", "rerun", "sweeps/*") for path in project.glob(f"outputs/{place}/*/record.json")
+    )
 
 
 def name_of(record: Path) -> str:
@@ -436,15 +476,29 @@ def attempt_all(bench: Bench, cases: Iterator[Case], seconds: float) -> Tried:
     for number, case in enumerate(cases):
         if number and number % 50 == 0:
             print(f"{number} cases", flush=True)
-        outcome, wrong = bench.attempt(case)
-        tried.counts[case.kind].update([outcome, case.fault.signal, "cases", *["failed"] * bool(wrong)])
-        for one in wrong:
-            name = f"{case.kind}, {case.fault.signal}: {one}"
-            if name not in tried.failures:
-                print(f"{name}\n  {case.line}", flush=True)
-            tried.failures[name].append(case)
+        note(tried, case, *bench.attempt(case))
         if time.monotonic() > last:
             break
+    return tried
+
+
+def note(tried: Tried, case: Case, outcome: str, wrong: Sequence[str]) -> None:
+    """Add what became of a case; print a failure that is new."""
+    tried.counts[case.kind].update([outcome, case.fault.signal, "cases", *["failed"] * bool(wrong)])
+    for one in wrong:
+        name = f"{case.kind}, {case.fault.signal}: {one}"
+        if name not in tried.failures:
+            print(f"{name}\n  {case.line}", flush=True)
+        tried.failures[name].append(case)
+
+
+def attempt_each(bench: Bench, kinds: Sequence[str], every: int) -> Tried:
+    """Try what commands leave that are killed at any step, or at each so many."""
+    tried = Tried(defaultdict(Counter), defaultdict(list))
+    for name in kinds:
+        steps = range(1, bench.undisturbed(name).steps + 1, every)
+        for case, folder in bench.copies(name, steps):
+            note(tried, case, *bench.attempt(case, folder))
     return tried
 
 
@@ -485,6 +539,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-seconds", type=float, default=1e9, help="after which no case is begun")
     parser.add_argument("--only", choices=KINDS, help="one command")
+    parser.add_argument("--every", type=int, help="instead, SIGKILL at each step, or each so many of them")
     parser.add_argument("--signal", choices=SIGNALS, help="repeat one case, together with --seconds or --step")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--step", type=int)
@@ -496,7 +551,10 @@ def main() -> None:
             print("\n".join([outcome, *wrong]))
             sys.exit(bool(wrong))
         kinds = [asked.only] if asked.only else list(KINDS)
-        tried = attempt_all(bench, some(bench, kinds, asked.number, asked.seed), asked.most_seconds)
+        if asked.every:
+            tried = attempt_each(bench, kinds, asked.every)
+        else:
+            tried = attempt_all(bench, some(bench, kinds, asked.number, asked.seed), asked.most_seconds)
     print(f"\n{'command':<12}{'cases':>7}{'SIGKILL':>9}{'SIGTERM':>9}{'Ctrl-C':>8}{'done before':>13}{'failed':>8}")
     for name, counts in sorted(tried.counts.items()):
         signals = (counts[one] for one in SIGNALS)

@@ -7,9 +7,9 @@ that a command sets itself is set before the fork, and no thread is started.
 
 A fault is null or [signal, seconds, step, whom]: the child begins its step with that number and gets the signal, or so
 many seconds pass and it goes to `all` of the child and what it started, to the `one` or to a `worker` of it, as soon as
-there is one. A step is what changes files: opening one to write,
-renaming or removing one, making a folder, or a statement of SQL that is no question. How many there were is left in
-FOLDER.steps.
+there is one. Instead of its number, the step may be a list of them: at each, the folder is copied to FOLDER.at.STEP, as
+it would be left if the child were killed there. A step is what changes files: opening one to write, renaming or
+removing one, making a folder, or a statement of SQL that is no question. How many there were is left in FOLDER.steps.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import sys
@@ -100,10 +101,11 @@ MOST_SECONDS = 120.0
 
 
 class Steps:
-    """Counts what changes files, and sends this process a signal at the step with a number."""
+    """Counts what changes files, and sends this process a signal at the step with a number, or stops it at several."""
 
-    def __init__(self, number: int, last: int | None):
-        self.count, self._number, self._last = 0, number, last
+    def __init__(self, number: int, at: int | list[int] | None):
+        several = isinstance(at, list)
+        self.count, self._number, self._at = 0, signal.SIGSTOP if several else number, at if several else [at]
         self._connect = sqlite3.connect
         for module in ("sqlite3", "sqlite3.dbapi2"):
             setattr(sys.modules[module], "connect", self._connected)  # noqa: B010 - the names of MLflow's and ours
@@ -117,7 +119,7 @@ class Steps:
     def _asked(self, statement: str) -> None:
         if not statement.startswith(("SELECT", "PRAGMA")):
             # An exception in here would be lost, and with it an interrupt.
-            self._step(later=self._number != signal.SIGKILL)
+            self._step(later=self._number not in (signal.SIGKILL, signal.SIGSTOP))
 
     def _seen(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") or (event == "open" and writes(*arguments)):
@@ -125,7 +127,7 @@ class Steps:
 
     def _step(self, *, later: bool = False) -> None:
         self.count += 1
-        if self.count != self._last:
+        if self.count not in self._at:
             return
         if later:
             threading.Timer(0.001, os.kill, (os.getpid(), self._number)).start()
@@ -161,15 +163,20 @@ def run(folder: str, arguments: list[str], environment: dict[str, str], largest:
         Path(f"{folder}.steps").write_text(str(steps.count), encoding="utf-8")
 
 
-def code_of(child: int, fault: Any) -> int:
+def code_of(child: int, folder: str, fault: Any) -> int:
     """The exit code of a child, which gets the signal of a fault at its time; one that does not end then is killed."""
     if fault is None:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     begun = time.monotonic()
     sent = [(begun + fault[1], fault[0], fault[3])] if fault[1] is not None else []
     sent.append((begun + MOST_SECONDS, signal.SIGKILL, "all"))
+    steps = iter(fault[2] if isinstance(fault[2], list) else ())
     while True:
-        found, status = os.waitpid(child, os.WNOHANG)
+        found, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if found and os.WIFSTOPPED(status):
+            shutil.copytree(folder, f"{folder}.at.{next(steps)}", symlinks=True)
+            os.kill(child, signal.SIGCONT)
+            continue
         if found:
             return os.waitstatus_to_exitcode(status)
         while sent and time.monotonic() > sent[0][0] and gets(child, *sent[0][1:]):
@@ -215,7 +222,7 @@ def serve() -> None:
         if fault is not None:
             with contextlib.suppress(OSError):
                 os.setpgid(child, child)  # whoever comes first
-        print(code_of(child, fault), flush=True)  # noqa: T201 (the answer)
+        print(code_of(child, request[0], fault), flush=True)  # noqa: T201 (the answer)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import wait as all_done
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,8 @@ class Outcome(NamedTuple):
     error: Exception | None
 
 
+CLEANED_UP = "ignore:resource_tracker:UserWarning"
+"""What a process of loky's says when it has given back the semaphores of one that an interrupt or a kill ended."""
 BROKEN = (BrokenExecutor,)
 """What a pool of processes raises where a worker has died."""
 Batch = Sequence[Job | Exception]
@@ -122,16 +125,29 @@ class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mis
     """The sweep was interrupted."""
 
 
+@functools.cache
+def _kept(workers: int) -> ThreadPoolExecutor:
+    """Threads that stay for the next sweep: malloc gives new ones other arenas, and keeps what each has ever held."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="fit")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.cache_clear)
+
+
 class _Threads(Executor):
     """XLA computes outside of the interpreter's lock, so that threads suffice on one machine."""
 
     def __init__(self, workers: int):
         self.workers, self._turns = workers, itertools.cycle(devices.used())
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="fit")
+        self._under_way: set[Future[list[Outcome]]] = set()
 
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        return self._pool.submit(self._outcomes, jobs, next(self._turns)).result
+        future = _kept(self.workers).submit(self._outcomes, jobs, next(self._turns))
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future.result
 
     def _outcomes(self, jobs: Batch, device: Any) -> list[Outcome]:
         with devices.on(device):
@@ -139,7 +155,24 @@ class _Threads(Executor):
 
     def close(self) -> None:
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        left = list(self._under_way)
+        for future in left:
+            future.cancel()
+        all_done(left)
+
+
+@contextlib.contextmanager
+def _added(name: str, text: str) -> Iterator[None]:
+    """Add to an environment variable with a list, for processes that are started inside."""
+    before = os.environ.get(name)
+    os.environ[name] = ",".join(filter(None, (before, text)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Processes(Executor):
@@ -154,7 +187,8 @@ class _Processes(Executor):
     def _started(workers: int) -> Any:
         import loky
 
-        return loky.ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
+        with _added("PYTHONWARNINGS", CLEANED_UP):
+            return loky.ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
 
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
         task = self._task(settings, jobs)

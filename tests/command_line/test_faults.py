@@ -88,3 +88,22 @@ def test_an_import_is_not_interrupted_but_ends_with_it():
     assert done
     with interrupts_deferred():
         done.append("without")
+
+
+LEFT = """
+import os, sys
+read, write = os.pipe()
+if os.fork() == 0:
+    os.dup2(write, 2)
+    from gmm_pipeline.execution import executors
+    opened = executors.opened({"kind": "processes", "workers": 1, "address": None})
+    opened.__enter__()
+    os._exit(0)
+os.close(write)
+sys.stdout.write(os.fdopen(read).read())
+"""
+
+
+def test_semaphores_of_an_ended_process_are_given_back_without_a_word(quick: Quick):
+    ended = quick("-c", LEFT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -297,17 +297,35 @@ def test_closing_ends_the_batches_that_run_and_starts_no_others(loaded, monkeypa
         begun.append(batch[0])
         if batch[0] is jobs[0].fit:
             return fit_all(batch, progress, workers, **others)
-        while True:
-            progress(0, 1)  # raises once the fit is to be stopped
-            threading.Event().wait(0.01)
+        try:
+            while True:
+                progress(0, 1)  # raises once the fit is to be stopped
+                threading.Event().wait(0.01)
+        finally:
+            ended.append(batch[0])
 
+    ended = [jobs[0].fit]
     monkeypatch.setattr(estimates, "fit_all", endless_but_the_first)
     computed = compute(in_slices(jobs, 1), 2)
     (outcome,) = next(computed)
     assert outcome.answer is not None
     computed.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fit")]
-    assert len(begun) <= 4
+    assert len(ended) == len(begun) <= 4
+
+
+def test_the_next_sweep_has_the_threads_of_the_one_before(loaded, monkeypatch):
+    jobs, threads = loaded([["seed=0"]]), list[set[int]]()
+    fit_all = estimates.fit_all
+
+    def seen(*given: Any, **others: Any) -> list[FitResult]:
+        threads[-1].add(threading.get_native_id())
+        return fit_all(*given, **others)
+
+    monkeypatch.setattr(estimates, "fit_all", seen)
+    for _ in range(3):
+        threads.append(set())
+        list(compute(in_slices(jobs, 1), 1))
+    assert threads[0] == threads[1] == threads[2]
 
 
 def test_there_is_a_thread_for_each_core():
