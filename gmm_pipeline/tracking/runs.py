@@ -31,6 +31,7 @@ from gmm_pipeline.tracking.calls import (
 from gmm_pipeline.tracking.models import Model, log_model, record_model
 from gmm_pipeline.tracking.record_rows import InStore, usable_experiment, write
 from gmm_pipeline.tracking.record_rows import runs_of_record as rows_of_record
+from gmm_pipeline.tracking.slow_servers import SlowServer, requests_limited
 from gmm_pipeline.tracking.store import (
     SQLITE,
     check_points,
@@ -193,7 +194,8 @@ def answers(uri: str) -> bool:
     """Whether a store can be reached."""
     file = store_file(uri)
     try:
-        client_of(uri if file is None else f"{SQLITE}{file}").search_experiments(max_results=1)
+        with contextlib.nullcontext() if file is not None else requests_limited():
+            client_of(uri if file is None else f"{SQLITE}{file}").search_experiments(max_results=1)
     except Exception as error:
         if not _is_the_stores(error):
             raise
@@ -246,7 +248,8 @@ def failures_reported(uri: str, file: Path | None, *, what: str, kept: str, done
         TrackingError: the store or the server failed.
     """
     try:
-        yield
+        with contextlib.nullcontext() if file is not None else requests_limited():
+            yield
     except Exception as error:
         if not _is_the_stores(error):
             raise
@@ -293,7 +296,7 @@ def copy_files(client: "MlflowClient", run_id: str, record: Path) -> None:
 def _is_the_stores(error: Exception) -> bool:
     """Whether an error is of files, of a connection or of a database, by its type: MLflow need not be imported."""
     libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or not libraries.isdisjoint(LIBRARIES_OF_STORES)
+    return isinstance(error, OSError | SlowServer) or not libraries.isdisjoint(LIBRARIES_OF_STORES)
 
 
 def _remedy(error: Exception, file: Path | None) -> str:

@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +27,7 @@ from gmm_pipeline.records import artifacts, contents
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.tracking import calls as tracking_calls
-from gmm_pipeline.tracking import loggable
+from gmm_pipeline.tracking import loggable, slow_servers
 from gmm_pipeline.tracking import notes as tracking_notes
 from gmm_pipeline.tracking import record_rows as tracking_record_rows
 from gmm_pipeline.tracking import reports as tracking_reports
@@ -390,6 +392,36 @@ def test_a_broken_server_loses_nothing(record, monkeypatch, says, remedy):
             log(record, f"http://127.0.0.1:{server.server_port}/{says}")
         server.shutdown()
     assert str(caught.value).endswith(remedy)
+    assert bytes_below(record) == before
+
+
+class Slow(Broken):
+    """Answers byte by byte, each in time."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+    do_POST = do_GET  # noqa: N815 - called by this name
+
+
+def test_a_server_that_sends_a_byte_at_a_time_is_not_waited_for(record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(slow_servers, "PARTS", 0.5)
+    before = bytes_below(record)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(
+            tracking.TrackingError, match=r"no whole answer within 0\.5 s\. Nothing is lost: the record"
+        ):
+            log(record, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
     assert bytes_below(record) == before
 
 
