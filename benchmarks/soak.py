@@ -10,10 +10,10 @@ Prints a row for each twentieth: memory that is resident after a garbage collect
 a run. Exit code 1 where, after the first twentieth, memory grows by more than 5 % or files do not stay as they were, or
 where the second half of the runs takes a tenth more CPU time than the first.
 
-On two busy cores: of 20,000 runs of `sweep` memory is 299.2 MB after 1,000 runs, at most that afterwards and 298.5 at the
-end, with 6 open files and 11.3 to 14.1 ms a run. (It rose from 342 MB after 1,000 to 368 after 4,000 where each sweep had
-threads of its own: malloc gave them one arena after the other.) Of 200 of `tracked` it is 515 MB after 40 and 518 at the
-end, with 8 open files and 328 to 400 ms a run, in no order.
+On two busy cores: of 20,000 runs of `sweep` memory is 299.2 MB after 1,000 runs, at most that afterwards and 298.5 at
+the end, with 6 open files and 11.3 to 14.1 ms a run. (It rose from 342 MB after 1,000 to 368 after 4,000 where each
+sweep had threads of its own: malloc gave them one arena after the other.) Of 200 of `tracked` it is 515 MB after 40
+and 518 at the end, with 8 open files and 328 to 400 ms a run, in no order.
 """
 
 import gc

@@ -29,6 +29,7 @@ from gmm_pipeline.execution.planning import Plan, manifest_runs
 from gmm_pipeline.records import artifacts, sweeps
 from gmm_pipeline.records.code_state import why_unknown
 from gmm_pipeline.records.contents import Written
+from gmm_pipeline.records.files import held
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweep_table import write_table
 from gmm_pipeline.records.sweeps import Manifest, ManifestRun, SweepRun
@@ -58,8 +59,19 @@ class Sweep:
             timings: of the process.
             command: that resumes it; empty for that of this process.
             under: id of the run in MLflow that the sweep's own becomes a child of; None for that of MLFLOW_RUN_ID.
+
+        Raises:
+            InputError: its name cannot be used, or another process works on it.
         """
         check_sweep_name(folder.name)
+        self._held = held(folder / LOG)
+        if self._held is None:
+            raise InputError(
+                "sweep",
+                expected="one that no other process works on",
+                came=f"{folder.name}, which another process fits",
+                remedy="Wait until that is done: the same command then fits what is left. Or name another sweep.",
+            )
         self.cfg, self.folder, self.timings = cfg, folder, timings
         self._command = command or resume_command(folder.name)
         self._under = under or environment.run_id()
@@ -180,6 +192,10 @@ class Sweep:
             RunFailed: some runs have no result; the summary has named them.
             OSError: the table could not be written; everything else has been reported.
         """
+        with self._held:
+            self._finish(interrupted=interrupted)
+
+    def _finish(self, *, interrupted: bool) -> None:
         tables, unwritten = [], None
         with self.timings.section("table"):
             runs = compared(sweeps.read_runs(self.folder, self.manifest))
@@ -264,6 +280,7 @@ class Sweep:
 
     def abandon(self) -> None:
         """Remove the folder of a new sweep that was not begun."""
+        self._held.close()
         if self.is_new:
             for name in ("multirun.yaml", LOG):
                 (self.folder / name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import io
 import json
 import math
 import os
@@ -78,6 +79,28 @@ def _lock(descriptor: int, how: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def held(path: Path) -> BinaryIO | None:
+    """A file that no other process holds, until it is closed or this process ends, however it ends; None if one does.
+
+    Where files cannot be locked, or this one not be written, everybody holds it.
+
+    Args:
+        path: of the file, which is made if there is none; what it has is kept.
+    """
+    try:
+        stream = path.open("ab")
+    except OSError:
+        return io.BytesIO()
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    except OSError:
+        pass
+    return stream
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gmm_pipeline.tracking.store import ENVIRONMENT
 
-NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 PARTS = 3
 """How often MLFLOW_HTTP_REQUEST_TIMEOUT a request may take: one that is tried again has that time again."""
 SLOWEST = 100_000
@@ -38,18 +38,19 @@ def requests_limited() -> Iterator[None]:
         return
     import requests
 
-    send = requests.Session.send
+    name = "send"
+    send = getattr(requests.Session, name)
 
     def limited(session: Any, request: Any, **settings: Any) -> Any:
-        seconds = PARTS * float(os.environ.get(NAME, ENVIRONMENT[NAME]))
+        seconds = PARTS * float(os.environ.get(TIMEOUT, ENVIRONMENT[TIMEOUT]))
         with _ends_within(seconds + int(request.headers.get("Content-Length", 0)) / SLOWEST):
             return send(session, request, **settings)
 
-    requests.Session.send = limited
+    setattr(requests.Session, name, limited)
     try:
         yield
     finally:
-        requests.Session.send = send
+        setattr(requests.Session, name, send)
 
 
 @contextlib.contextmanager

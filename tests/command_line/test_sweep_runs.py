@@ -18,6 +18,8 @@ import yaml
 from conftest import ROOT, Ended, Fork, Quick, hurried
 from pyarrow import parquet
 
+from gmm_pipeline.records.files import held
+
 PICTURELESS = ("figures=none", "animation=none")
 QUIET = (*PICTURELESS, "tracking=none")
 SMALL = ("data.n_draws=300", "steps=60", "search=none")
@@ -487,6 +489,21 @@ def test_two_optimizers_are_two_programs_and_the_log_says_why(make):
     assert "several programs, since they differ in optimizer._target_: " in log
     assert "learning_rate" not in log
     assert len(folder.records("two")) == 8
+
+
+def test_a_sweep_that_another_process_works_on_is_refused_and_left_as_it_is(quick: Quick, tmp_path):
+    folder = tmp_path / "outputs/sweeps/mine"
+    folder.mkdir(parents=True)
+    other = held(folder / "sweep.log")
+    assert other is not None
+    with other:
+        other.write(b"begun\n")
+        other.flush()
+        refused = quick("fit", "--multirun", *QUIET, *SMALL, "sweep=mine", "seed=0,1")
+    assert refused.returncode == 2
+    assert "sweep: expected one that no other process works on, but got mine, which another" in refused.stderr
+    assert (folder / "sweep.log").read_text() == "begun\n"
+    assert not (folder / "sweep.json").exists()
 
 
 def test_folders_of_runs_that_are_not_their_numbers_are_refused(quick: Quick, tmp_path):
