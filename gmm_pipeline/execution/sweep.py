@@ -64,14 +64,15 @@ class Sweep:
             InputError: its name cannot be used, or another process works on it.
         """
         check_sweep_name(folder.name)
-        self._held = held(folder / LOG)
-        if self._held is None:
+        alone = held(folder / LOG)
+        if alone is None:
             raise InputError(
                 "sweep",
                 expected="one that no other process works on",
                 came=f"{folder.name}, which another process fits",
                 remedy="Wait until that is done: the same command then fits what is left. Or name another sweep.",
             )
+        self._held = alone
         self.cfg, self.folder, self.timings = cfg, folder, timings
         self._command = command or resume_command(folder.name)
         self._under = under or environment.run_id()
