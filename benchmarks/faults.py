@@ -74,6 +74,7 @@ class Kind(NamedTuple):
 
 
 APART = ("execution=processes", "execution.workers=2")
+MOST_STEPS = 100_000
 MOVED = "elsewhere"
 """Where the store of the project was before, for `repair`."""
 
@@ -109,7 +110,7 @@ class Fault(NamedTuple):
 
     signal: str
     seconds: float | None
-    step: int | Sequence[int] | None
+    step: int | range | None
     """One, or several at which the folder is only copied, as it is left where the command is killed there."""
     whom: str = "all"
     """Gets it after so many seconds: `all` processes of the command, as from a terminal, `one` that was started, as
@@ -160,7 +161,10 @@ class Server:
             words: after `python -m gmm_pipeline`.
             fault: what is done to it.
         """
-        sent = None if fault is None else [int(SIGNALS.get(fault.signal, 0)), fault.seconds, fault.step, fault.whom]
+        sent = None
+        if fault is not None:
+            step = list(fault.step) if isinstance(fault.step, range) else fault.step
+            sent = [int(SIGNALS.get(fault.signal, 0)), fault.seconds, step, fault.whom]
         self._process.stdin.write(json.dumps([str(folder), words, {}, None, sent]) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
@@ -196,17 +200,24 @@ class Bench:
 
     def begin(self, kind: Kind) -> None:
         """Make the project what it was before."""
-        shutil.rmtree(self.project)
+        for folder in (self.project, *self.project.parent.glob(f"{self.project.name}.at.*")):
+            shutil.rmtree(folder)
         before = MOVED if kind.moved else "with a store" if kind.tracked else "without a store"
         shutil.copytree(self._kept[before], self.project)
 
-    def undisturbed(self, name: str) -> Undisturbed:
-        """What a command leaves without a fault, found once."""
-        if name not in self._undisturbed:
+    def undisturbed(self, name: str, every: int | None = None) -> Undisturbed:
+        """What a command leaves without a fault, found once.
+
+        Args:
+            name: of the command.
+            every: copy the project at each so many of its steps, too.
+        """
+        if name not in self._undisturbed or every is not None:
             kind = KINDS[name]
             self.begin(kind)
             began = time.perf_counter()
-            ended = self._server.run(self.project, kind.words, Fault("", None, 0))
+            steps = 0 if every is None else range(1, MOST_STEPS, every)
+            ended = self._server.run(self.project, kind.words, Fault("", None, steps))
             seconds = time.perf_counter() - began
             if ended.code != 0:
                 sys.exit(f"{name} ended with exit code {ended.code}:\n{ended.errors}")
@@ -225,17 +236,15 @@ class Bench:
             return Case(name, Fault(which, round(chosen.uniform(0.0, usual.seconds), 3), None, whom))
         return Case(name, Fault(which, None, chosen.randint(1, usual.steps)))
 
-    def copies(self, name: str, steps: Sequence[int]) -> list[tuple[Case, Path]]:
-        """What a command would leave if it were killed at any of some steps, each with its case.
+    def copies(self, name: str, every: int) -> Iterator[tuple[Case, Path]]:
+        """What a command leaves if it is killed at any of its steps, each with its case.
 
         Args:
             name: of the command.
-            steps: in order, of as many as it usually has.
+            every: so many steps.
         """
-        self.begin(KINDS[name])
-        self._server.run(self.project, KINDS[name].words, Fault("SIGKILL", None, list(steps)))
-        found = [(step, Path(f"{self.project}.at.{step}")) for step in steps]
-        return [(Case(name, Fault("SIGKILL", None, step)), folder) for step, folder in found if folder.is_dir()]
+        for step in range(1, self.undisturbed(name, every).steps + 1, every):
+            yield Case(name, Fault("SIGKILL", None, step)), Path(f"{self.project}.at.{step}")
 
     def attempt(self, case: Case, copy: Path | None = None, *, resume: bool = True) -> tuple[str, list[str]]:
         """Try a case; returns how the command ended, and what is wrong afterwards.
@@ -496,8 +505,7 @@ def attempt_each(bench: Bench, kinds: Sequence[str], every: int) -> Tried:
     """Try what commands leave that are killed at any step, or at each so many."""
     tried = Tried(defaultdict(Counter), defaultdict(list))
     for name in kinds:
-        steps = range(1, bench.undisturbed(name).steps + 1, every)
-        for case, folder in bench.copies(name, steps):
+        for case, folder in bench.copies(name, every):
             note(tried, case, *bench.attempt(case, folder))
     return tried
 
