@@ -5,6 +5,14 @@ imported by the command that needs them, so that `--help` answers at once. Mista
 exit code 2; a fit that failed ends with exit code 1.
 """
 
+import signal
+import sys
+
+if (__name__ == "__main__" or sys.argv[0].endswith("gmm-pipeline")) and (
+    signal.getsignal(signal.SIGINT) == signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback until `main` heeds it
+
 import contextlib
 import gc
 import importlib
@@ -12,8 +20,6 @@ import logging
 import os
 import re
 import shlex
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -155,6 +161,8 @@ def main() -> None:
     """Run the command that the command line names; never returns normally on failure."""
     program.write_plainly()
     try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _command_line()
     except KeyboardInterrupt:  # before or after what handles it
         sys.stderr.write("interrupted\n")

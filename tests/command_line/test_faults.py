@@ -66,6 +66,27 @@ def test_a_scheduler_that_ends_a_fit_finds_nothing_of_it(quick: Quick, tmp_path,
     assert list(tmp_path.glob("outputs/fit/*")) == []
 
 
+EARLY = """
+import os, runpy, signal, sys
+import gmm_pipeline
+
+class Ends:
+    def find_spec(self, name, *_):
+        if name == "gmm_pipeline.program":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Ends())
+del sys.modules["gmm_pipeline.__main__"], sys.modules["gmm_pipeline.program"], gmm_pipeline.program
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("gmm_pipeline", run_name="__main__")
+"""
+
+
+def test_an_interrupt_before_the_program_has_begun_ends_it_without_a_traceback(quick: Quick):
+    ended = quick("-c", EARLY)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_an_answer_whose_tracking_is_interrupted_is_printed(quick: Quick, tmp_path):
     words = ("fit", *faults.QUIET, *faults.DATA)
     ended = quick("-c", ENDED.format(number=int(signal.SIGTERM), place="runs.log_record", words=words))
