@@ -28,6 +28,7 @@ from gmm_pipeline.configuration.limits import (
     LEAST_SHARE,
     LEVEL,
     LONGEST_HOLD_S,
+    MOST_AT_ONCE,
     MOST_CANDIDATES,
     MOST_COMPONENTS,
     MOST_DPI,
@@ -227,16 +228,16 @@ class SearchConfig:
     rows: int = limited(Whole(16, MOST_ROWS))
     most_data: int = limited(Whole(16, MOST_ROWS))
     condensed_to: int = limited(Whole(16, MOST_ROWS))
-    mixtures: int = limited(Whole(2, MOST_EFFORT))
-    kept: int = limited(Whole(1, MOST_EFFORT))
-    passes: int = limited(Whole(1, MOST_EFFORT))
+    mixtures: int = limited(Whole(2, MOST_AT_ONCE))
+    kept: int = limited(Whole(1, MOST_AT_ONCE))
+    passes: int = limited(Whole(1, MOST_AT_ONCE))
     rounds: int = limited(Whole(0, MOST_EFFORT))
     patience: float = limited(Real(1.0))
     screening: int = limited(Whole(1, MOST_EFFORT))
     margin: float = limited(Real(0.0))
-    finalists: int = limited(Whole(1, MOST_EFFORT))
+    finalists: int = limited(Whole(1, MOST_AT_ONCE))
     work: float = limited(Real(1.0))
-    places: int = limited(Whole(1, MOST_EFFORT))
+    places: int = limited(Whole(1, MOST_AT_ONCE))
     narrowest: float = limited(Real(LEAST_SHARE, 1.0))
     moves: SearchMovesConfig = field(default_factory=SearchMovesConfig)
     starts: SearchStartsConfig = field(default_factory=SearchStartsConfig)

@@ -19,6 +19,10 @@ MOST_ROWS = 10**9
 MOST_POINTS = 10**6
 MOST_EFFORT = 10**6
 """Largest number in the settings of a search."""
+MOST_AT_ONCE = 10**4
+"""Mixtures, and their evaluations, of one round of a search, which is computed at once."""
+MOST_RUNS = 10**6
+"""Of a sweep; to plan so many takes hours, as its progress bar says."""
 LARGEST_PORT = 65535
 LEAST_DPI, MOST_DPI = 20, 2400
 """At fewer dots per inch, fonts are too small to be drawn."""

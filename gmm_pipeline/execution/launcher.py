@@ -12,6 +12,7 @@ only after it was computed; the manifest of the sweep is written before.
 import contextlib
 import functools
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from gmm_pipeline.configuration.limits import MOST_RUNS
 from gmm_pipeline.errors import InputError, RunFailed, heeding_interrupts, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
@@ -108,6 +110,8 @@ class BatchLauncher:
         if config.sweep is not None:
             check_sweep_name(config.sweep)
         check_tracking(config.tracking)
+        if config.hydra.sweeper._target_ == BASIC_SWEEPER:
+            _check_number(config.hydra.overrides.task)
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
@@ -281,6 +285,32 @@ class BatchLauncher:
         if not self._knows_all_runs():
             terminal.say("these runs are launched first; the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results cannot continue without them
+
+
+def _check_number(overrides: Sequence[str]) -> None:
+    """Refuse more runs than anybody waits for, before Hydra makes a list of them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    numbers = {
+        one.key_or_group: _number_of(one.value()) for one in OverridesParser.create().parse_overrides([*overrides])
+    }
+    if (number := math.prod(numbers.values())) > MOST_RUNS:
+        raise InputError(
+            " × ".join(key for key, values in numbers.items() if values > 1),
+            expected=f"at most {MOST_RUNS:,} runs of a sweep",
+            came=f"{number:,}",
+            remedy="Vary less, or make several sweeps of it.",
+        )
+
+
+def _number_of(value: Any) -> int:
+    """How many values an override has."""
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    if isinstance(value, RangeSweep):
+        start, stop, step = value.start or 0, value.stop or 0, value.step
+        return max(0, math.ceil((stop - start) / step)) if step else 0
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 
 def _check_folders(config: DictConfig) -> None:

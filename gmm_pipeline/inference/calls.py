@@ -6,7 +6,6 @@ the device to the host in pieces.
 """
 
 import functools
-import itertools
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,9 @@ Progress = Callable[[int, int], None]
 ELEMENTS_A_SEGMENT = 1e8
 """Runs × data × components × steps of one segment at most: some tenths of a second on two cores."""
 MOST_SEGMENTS = 100
-"""A progress bar does not need more updates than this."""
+"""A progress bar does not need more updates than this, as long as a segment takes seconds."""
+LONGEST_SEGMENT = 30
+"""As many of the shortest ones at most, or so many steps: Ctrl-C is heeded between segments."""
 
 
 class Segment(NamedTuple):
@@ -47,18 +48,17 @@ class Segment(NamedTuple):
     """Steps kept in the history; in the last segment, the end of the fit is the last of them."""
 
 
-def segments_of(program: Program) -> list[Segment]:
-    """The calls that make up a fit, limited in history entries and, for the progress bar, in length."""
+def segments_of(program: Program) -> Iterator[Segment]:
+    """Yield the calls that make up a fit, limited in history entries and, for the progress bar, in length."""
     elements_a_step = program.n_data * math.prod(program.width)
-    longest = max(1, int(ELEMENTS_A_SEGMENT / elements_a_step), math.ceil(program.steps / MOST_SEGMENTS))
+    shortest = max(1, int(ELEMENTS_A_SEGMENT / elements_a_step))
+    longest = max(shortest, min(math.ceil(program.steps / MOST_SEGMENTS), LONGEST_SEGMENT * shortest))
     longest = min(longest, (MOST_ENTRIES - 1) * program.history_every)
-    borders = [*range(0, program.steps, longest), program.steps]
-    segments = []
-    for first, until in itertools.pairwise(borders):
+    for first in range(0, program.steps, longest):
+        until = min(first + longest, program.steps)
         is_last = until == program.steps
         kept = range(-(-first // program.history_every) * program.history_every, until, program.history_every)
-        segments.append(Segment(first, until + 2 * is_last, (*kept, *[program.steps + 1] * is_last)))
-    return segments
+        yield Segment(first, until + 2 * is_last, (*kept, *[program.steps + 1] * is_last))
 
 
 def _run_segment(
@@ -289,6 +289,24 @@ def _calls(program: Program, jobs: Sequence[int]) -> Iterator[tuple[Program, lis
             yield program, starts[first : first + program.width.runs]
 
 
+@contextlib.contextmanager
+def threads(workers: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose work is waited for at the end, but not after Ctrl-C: it may take minutes, and nobody wants it.
+
+    Args:
+        workers: how many.
+        name: what they do.
+    """
+    executor, waits = ThreadPoolExecutor(workers, thread_name_prefix=name), True
+    try:
+        yield executor
+    except KeyboardInterrupt:
+        waits = False
+        raise
+    finally:
+        executor.shutdown(wait=waits, cancel_futures=True)
+
+
 def in_threads(
     run: Callable[[int], Any], n_calls: int, workers: int, stop: threading.Event | None = None
 ) -> Iterator[Any]:
@@ -303,10 +321,9 @@ def in_threads(
     if min(workers, n_calls) <= 1:
         yield from map(run, range(n_calls))
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="start") as executor:
+    with threads(workers, "start") as executor:
         try:
             yield from executor.map(run, range(n_calls))
         finally:
             if stop is not None:
                 stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)

@@ -6,12 +6,11 @@ screened with short searches first; those that may win are then searched in full
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 
-from gmm_pipeline.inference.calls import Progress, compile_for, in_threads
+from gmm_pipeline.inference.calls import Progress, compile_for, in_threads, threads
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.search import SearchResult, derived, seeded
@@ -36,7 +35,7 @@ def search_all(jobs: Sequence[FitJob], workers: int, progress: Progress | None =
     asked = {number: (job, job.search) for number, job in enumerate(jobs) if job.search and job.begin is None}
     if not asked:
         return {}
-    with ThreadPoolExecutor(1, thread_name_prefix="compile") as compiling:
+    with threads(1, "compile") as compiling:
         # The fit chosen by the search is trained next, with one program for any choice; XLA compiles it meanwhile.
         if workers > 1:
             compiling.submit(compile_for, next(iter(asked.values()))[0])

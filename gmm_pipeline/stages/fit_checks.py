@@ -124,12 +124,16 @@ def _default(key: str) -> Any:
     return OmegaConf.select(OmegaConf.load(config_directory() / "fit.yaml"), key)
 
 
-def check_memory(where: str, wanted: float) -> None:
+TOO_LARGE = "Use fewer observations, components or steps, or a larger history_every."
+
+
+def check_memory(where: str, wanted: float, remedy: str = TOO_LARGE) -> None:
     """Refuse what would not fit into memory.
 
     Args:
         where: the keys that ask for it.
         wanted: bytes.
+        remedy: what to do about it.
 
     Raises:
         InputError: it does not fit.
@@ -139,7 +143,7 @@ def check_memory(where: str, wanted: float) -> None:
             where,
             expected=f"what fits into the memory of this machine, {memory() / 1e9:.1f} GB",
             came=f"arrays of about {wanted / 1e9:.3g} GB",
-            remedy="Use fewer observations, components or steps, or a larger history_every.",
+            remedy=remedy,
         )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ from gmm_pipeline.stages.noise_checks import check_noise, volume_of
 from gmm_pipeline.stages.running import resolved, shown
 
 FULL = "full"
+BYTES_DRAWN = 32
+"""Of a number that a test draws: itself, and what it is drawn by."""
 WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not affect what is fitted."""
 
@@ -98,6 +101,10 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     if job.search is not None and is_condensed(job):
         trained = job._replace(data=job.data[: job.search.condensed_to])
     check_memory("steps and history_every", float(batching.memory_of(batching.program_of(trained))))
+    n, asked = len(job.data), ready.asked
+    fewer = "Use fewer replicates or observations."
+    check_memory("bootstrap", float(asked.bootstrap) * n * job.data.dtype.itemsize, fewer)
+    check_memory("likelihood_ratio", float(asked.likelihood_ratio) * math.prod(job.data.shape) * BYTES_DRAWN, fewer)
     return Job(ready.dataset, ready.units, job, ready.asked)
 
 

@@ -370,6 +370,7 @@ def test_data_that_cannot_be_fitted(forked, folder, arguments, begins, says):
         ("ui port=-1", "error: port: ", "from 0 to 65535, but got -1"),
         ("ui port=65536", "error: port: ", "from 0 to 65535, but got 65536"),
         ("ui", "error: tracking.uri: ", "outputs/mlflow.db"),
+        ("fit --multirun seed=range(0,10000) restarts=range(1,102)", "error: seed × restarts: ", "got 1,010,000."),
         ("fit --multirun --cfg job", "error: the command line: ", "--multirun"),
         ("fit --foo", "error: --foo: ", "Did you mean --info"),
         ("fit steps=5 --multirum seed=1,2", "error: --multirum: ", "Did you mean --multirun"),

@@ -183,12 +183,15 @@ MISTAKES = {
     "optimizer._target_=no.such": "optimizer._target_: expected",
     "data=file": "data.n_draws: expected",
     "data.n_draws=1000000000000": "data.n_draws: expected what fits into the memory",
+    "bootstrap=100000 data.n_draws=10000000": "bootstrap: expected what fits into the memory",
+    "likelihood_ratio=100000 data.n_draws=1000000": "likelihood_ratio: expected what fits into the memory",
+    "search.mixtures=10001": "search.mixtures: expected a whole number from 2 to 10000",
     "history_every=${nothing}": "",
 }
 
 
 def test_a_mistake_is_its_own_runs_alone(sweep):
-    jobs = [["seed=1"], *([mistake] for mistake in MISTAKES), ["seed=2"]]
+    jobs = [["seed=1"], *(mistake.split() for mistake in MISTAKES), ["seed=2"]]
     plan = planned(sweep, jobs)
     good, bad = [plan.jobs[0], plan.jobs[-1]], plan.jobs[1:-1]
     assert plan.mistaken == bad

@@ -1,3 +1,6 @@
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,12 +53,19 @@ def test_fit_follows_a_plain_loop():
 @given(st.integers(1, 60), st.integers(1, 70))
 def test_segments_make_up_all_steps(steps, history_every):
     chosen = job(steps=steps, history_every=history_every)
-    segments = segments_of(batching.program_of(chosen))
+    segments = list(segments_of(batching.program_of(chosen)))
     taken = [step for segment in segments for step in range(segment.first, segment.until)]
     assert taken == list(range(steps + 2))
     assert [step for segment in segments for step in segment.entries] == [*range(0, steps, history_every), steps + 1]
     assert all(set(segment.entries) <= set(range(segment.first, segment.until)) for segment in segments)
     assert all(len(segment.entries) <= batching.MOST_ENTRIES for segment in segments)
+
+
+def test_no_segment_is_so_long_that_an_interrupt_waits_for_it():
+    program = batching.program_of(job(steps=10**9, history_every=10**9))
+    elements = program.n_data * math.prod(program.width)
+    for segment in itertools.islice(segments_of(program), 3):
+        assert 0 < (segment.until - segment.first) * elements < 1e10  # 10 ns each would be 100 s, and it is less than 1
 
 
 @pytest.mark.parametrize(("steps", "history_every"), [(12, 1), (12, 3), (13, 5), (3, 50)])
