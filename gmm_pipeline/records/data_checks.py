@@ -18,6 +18,8 @@ NEARLY_ONE = 1.0 - 1e-6
 """Correlation from which on two columns are compared."""
 NEARLY_ZERO = 1e-6
 """Coefficient of a standardised column in a linear relation below which the column has no part in it."""
+FAR = 1e-3
+"""Range of the middle half of a column, as a share of its standard deviation, below which the rest is far away."""
 ASYMMETRY = 1e-9
 """By how much, as a correlation, an entry of a matrix and its mirror image may differ."""
 
@@ -269,6 +271,33 @@ def _correlations(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "d d"]:
 
 def _standardised(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     return (data - data.mean(axis=0)) / data.std(axis=0)
+
+
+def doubts_about_far_values(names: Sequence[str], data: Float[np.ndarray, "n ..."]) -> list[str]:
+    """Whether values are so far off that a fit cannot tell the others apart, as a sentence for each column.
+
+    Args:
+        names: of the columns, or of the only one.
+        data: NaN where a value is missing; many are not looked at.
+    """
+    if len(data) > MANY:
+        return []
+    said = []
+    for name, column in zip(names, data.reshape(len(data), -1).T, strict=True):
+        values = column[np.isfinite(column)].astype(np.float64)
+        largest = np.abs(values).max(initial=0.0)
+        lower, middle, upper = np.quantile(values / largest, [0.25, 0.5, 0.75]) if largest > 0 else (0.0,) * 3
+        half = upper - lower
+        if not 0.0 < half < FAR * (values / largest).std():
+            continue
+        away = np.abs(values / largest - middle)
+        far, worst = int((away > half / FAR).sum()), repr(float(values[away.argmax()]))
+        said.append(
+            f"Half of the values of {name} lie within {half * largest:.2g} of each other, and {far:,} of "
+            f"{len(values):,} more than {1 / FAR:,.0f} times as far away, such as {worst}: a fit hardly tells the others apart. If it "
+            f"stands for a missing value: data.missing_codes=[{worst}] data.missing=drop; if not, look at its row."
+        )
+    return said
 
 
 def whole(where: str, value: int | float, *, least: int, most: int) -> int:

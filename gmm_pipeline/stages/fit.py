@@ -33,6 +33,7 @@ from gmm_pipeline.records.artifacts import RECORD
 from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
+from gmm_pipeline.records.data_checks import doubts_about_far_values
 from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weights, taken_columns, why_singular
 from gmm_pipeline.records.provenance import vector_instructions
 from gmm_pipeline.records.reading import Record
@@ -294,7 +295,10 @@ def note_data(job: Job) -> list[str]:
     log.info("data %s: %s, SHA-256 %s", job.dataset.name, job.dataset.source, job.dataset.digest)
     for line in taken_columns(job.dataset):
         log.info("%s", line)
-    doubts = [*doubts_about_weights(job.dataset), *doubts_about_copies(job.dataset), *without_effect(job.asked)]
+    dataset = job.dataset
+    names = dataset.columns if dataset.data.ndim > 1 else [dataset.column or dataset.name]
+    of_data = [*doubts_about_copies(dataset), *doubts_about_far_values(names, dataset.data)]
+    doubts = [*doubts_about_weights(dataset), *of_data, *without_effect(job.asked)]
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
         factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)
         doubts.append(f"Only diagonal and spherical covariance models{factors} are compared: {why}.")
