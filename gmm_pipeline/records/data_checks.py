@@ -294,9 +294,9 @@ def doubts_about_far_values(names: Sequence[str], data: Float[np.ndarray, "n ...
         far, worst = int((away > half / FAR).sum()), repr(float(values[away.argmax()]))
         said.append(
             f"Half of the values of {name} lie within {half * largest:.2g} of each other, and {far:,} of "
-            f"{len(values):,} more than {1 / FAR:,.0f} times as far away, such as {worst}: a fit hardly tells the others "
-            f"apart. If it stands for a missing value: data.missing_codes=[{worst}] data.missing=drop; if not, look at "
-            "its row."
+            f"{len(values):,} more than {1 / FAR:,.0f} times as far away, such as {worst}: a fit hardly tells the "
+            f"others apart. If it stands for a missing value: data.missing_codes=[{worst}] data.missing=drop; if not, "
+            "look at its row."
         )
     return said
 
