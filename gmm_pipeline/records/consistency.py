@@ -6,6 +6,8 @@ Each function raises a ValueError that says what does not belong together.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, definite_or_identity, is_finite
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.artifacts import History
@@ -62,6 +64,8 @@ def check_files(
         raise ValueError("it has more degenerate components than components")
     if status == "finished":
         check_result(mixture)
+        if not np.isfinite(history.losses[-1:]).all():
+            raise ValueError("it finished with a loss that is not finite")
         missing = [name for name in RESULT if name in metrics and metrics[name] is None]
         if missing:
             raise ValueError(f"it finished without {missing[0]}")

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,17 @@ def test_a_history_with_other_arrays_is_refused(tmp_path, arrays):
     np.savez(record / artifacts.HISTORY, allow_pickle=True, **{**content, **arrays})
     with pytest.raises(InputError, match=r"history\.npz"):
         page(record)
+
+
+def test_what_finished_has_no_loss_at_its_end_that_is_not_finite(tmp_path):
+    record = write_run(tmp_path / "0")
+    history = artifacts.read_history(record / artifacts.HISTORY)
+    for place in (0, -1):
+        losses = history.losses.copy()
+        losses[place] = np.inf
+        artifacts.write_history(record / artifacts.HISTORY, history._replace(losses=losses))
+        with pytest.raises(InputError, match="it finished with a loss that is not finite") if place else nullcontext():
+            page(record)
 
 
 @pytest.mark.parametrize("name", ["record.json", "config.yaml", "metrics.json", "history.npz", "assignments.parquet"])
