@@ -64,8 +64,8 @@ class Outcome(NamedTuple):
 
 CLEANED_UP = "ignore:resource_tracker:UserWarning"
 """What a process of loky's says when it has given back the semaphores of one that an interrupt or a kill ended."""
-BROKEN = (BrokenExecutor,)
-"""What a pool of processes raises where a worker has died."""
+BROKEN = (BrokenExecutor, BrokenPipeError)
+"""What a pool of processes raises where a worker has died, or just dies while it is written to."""
 Batch = Sequence[Job | Exception]
 """Jobs that are computed at once, or why one could not be loaded."""
 Wait = Callable[[], list[Outcome]]
@@ -222,7 +222,8 @@ class _Processes(Executor):
             pool.shutdown(kill_workers=True)
 
     def close(self) -> None:
-        self._pool.shutdown(kill_workers=True)
+        with contextlib.suppress(BrokenPipeError):  # of a worker that has just died
+            self._pool.shutdown(kill_workers=True)
 
 
 class _Ray(Executor):
