@@ -18,8 +18,8 @@ run as children of a process that has imported everything, so that a case takes 
 that lands in an import is therefore tried by hand alone.
 
 The last runs, of 400 and 80 cases on two very busy cores, had one failure each: Ctrl-C while Hydra opens the log of a
-rerun leaves an empty folder, which is so still; a worker killed while it was written to ended the command with code 1 and no word,
-after which that error is taken for a dead worker.
+rerun leaves an empty folder, which is so still; and a worker that was killed ended the command with code 1 and no word.
+It was not seen again since a broken pipe to a worker is taken for a dead worker, of which that is probably the reason.
 """
 
 import argparse
