@@ -5,6 +5,7 @@ move and the fit can be stopped between them. Where to cut depends on the run al
 the device to the host in pieces.
 """
 
+import contextlib
 import functools
 import math
 import threading
