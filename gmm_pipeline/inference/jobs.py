@@ -89,7 +89,7 @@ class SearchPlan(NamedTuple):
     finalists: int
     """Distinct mixtures, from all searches together, that are improved on all data."""
     work: float
-    """Data × components × their cost up to which a search has all its mixtures at a time."""
+    """(Data + overhead) × components × their cost up to which a search has all its mixtures at a time."""
     places: int
     """Candidate places that are compared when a component is inserted."""
     narrowest: float
@@ -101,7 +101,7 @@ class SearchPlan(NamedTuple):
         """A search with fewer mixtures at a time, at least a quarter, where evaluating one takes more than `work`.
 
         Args:
-            work: of evaluating a mixture: data × components × their cost.
+            work: of evaluating a mixture: (data + overhead) × components × their cost, as its family has them.
         """
         share = min(1.0, max(self.work / max(work, 1.0), 0.25))
         mixtures, kept = max(2, round(share * self.mixtures)), max(1, round(share * self.kept))

@@ -212,7 +212,7 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
-        own = plan.affordable(len(points[0]) * job.plan.n_components * family.cost)
+        own = plan.affordable((len(points[0]) + family.overhead) * job.plan.n_components * family.cost)
         small = Problem(points[0], points[1], job, spread, job.restarts * own.mixtures)
         whole = small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)
         found.append((small, whole, own))

@@ -131,7 +131,7 @@ read, write = os.pipe()
 if os.fork() == 0:
     os.dup2(write, 2)
     from gmm_pipeline.execution import executors
-    opened = executors.opened({"kind": "processes", "workers": 1, "address": None})
+    opened = executors.opened({"kind": "processes", "workers": 1, "devices": "all", "address": None})
     opened.__enter__()
     os._exit(0)
 os.close(write)

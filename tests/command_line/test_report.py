@@ -136,7 +136,7 @@ def test_the_newest_run_of_a_sweep_stands_for_the_sweep(quick: Quick, folder, st
         ("output=folder.html", "error: output: expected the name of a file, but got folder.html, a folder."),
         ("level=1.5", "error: level: expected a number from 0.5 to 0.9999, but got 1.5."),
         ("simulations=0", "error: simulations: expected a whole number from 100 to 1000000, but got 0."),
-        ("tracking.uri=mlruns", "error: tracking.uri: expected sqlite:///FILE or http(s)://HOST:PORT"),
+        ("tracking.uri=mlruns", "error: tracking.uri: expected sqlite:///FILE, http(s)://HOST:PORT or postgresql:"),
         ("run=under_way", "error: run: expected a sweep that has ended, but got under_way, with 2 of 2 records"),
         ("run=failed", "error: run: expected a run with numbers to report, but got failed (failed: no such column)."),
     ],

@@ -25,6 +25,8 @@ class Family(NamedTuple):
     """d, or 0 where a datum is a number."""
     cost: int
     """About how many times more work a datum and a component are than those of one column."""
+    overhead: int
+    """Of about how many data a component is the work that a step has besides, such as factors of matrices."""
     zeros: Callable[..., Any]
     """(n_components, dtype) -> parameters, for their shapes."""
     mixture_of: Callable[..., Any]

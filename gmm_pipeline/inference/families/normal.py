@@ -248,6 +248,7 @@ NORMAL = Family(
     name="normal",
     n_columns=0,
     cost=1,
+    overhead=0,
     zeros=_zeros,
     mixture_of=parameterization.mixture_of,
     unconstrained_of=parameterization.unconstrained_of,

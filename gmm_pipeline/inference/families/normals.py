@@ -37,6 +37,9 @@ Array = np.ndarray
 FEWEST_OF_TWO = 2.5
 """The value of `fewest_data` for which a component needs half a datum more than makes its likelihood bounded."""
 
+OVERHEAD = {Kind.FULL: 200, Kind.ORIENTED: 400}
+"""Data a column whose work is that of a step's matrices; measured with seven columns."""
+
 
 def normals(n_columns: int, kind: Kind, *, incomplete: bool = False, factors: int = 0) -> Family:
     """The family of normals of several columns.
@@ -63,6 +66,7 @@ def _normals(n_columns: int, kind: Kind, incomplete: bool, factors: int) -> Fami
         name=f"{kind.value} normal" + " of incomplete data" * incomplete,
         n_columns=n_columns,
         cost=max(1, n_features // 2),
+        overhead=OVERHEAD.get(kind, 0) * n_columns,
         zeros=partial(_zeros, n_columns=n_columns, kind=kind),
         mixture_of=partial(multivariate.mixture_of, kind=kind),
         unconstrained_of=partial(multivariate.unconstrained_of, kind=kind),
