@@ -35,6 +35,8 @@ NEAR = 0.05
 """Distance below which two mixtures are taken to lead to the same optimum."""
 MOST_CALLS, FEW_CALLS = 6, 3
 """Most calls until an optimum converges, each of twice the passes of the one before; and in a short search."""
+HOPED_FOR, LOST, LOST_BY = 2, 1.0, 10.0
+"""After so many calls, what is so many nats below the best, and so many times what it has just gained, stays there."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -279,6 +281,7 @@ def _shared_out(n: int, shares: dict[str, float]) -> dict[str, int]:
 def _polished(problem: Problem, mixtures: AnyParameters, plan: SearchPlan) -> Search:
     """The optima that mixtures, [n, K], lead to on all data; less converged in a short search."""
     found: list[Optimum] = []
+    highest = -np.inf
     n_calls = MOST_CALLS if plan.rounds > plan.screening else FEW_CALLS
     for first in range(0, len(mixtures.log_component_weights), problem.width):
         some = jax.tree.map(lambda leaf, first=first: leaf[first : first + problem.width], mixtures)
@@ -288,7 +291,10 @@ def _polished(problem: Problem, mixtures: AnyParameters, plan: SearchPlan) -> Se
             some, values, norms = yield Request(problem, some, plan.passes * 2**call)
             # Rounding may stop a gradient from getting shorter.
             stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
-            if ((norms < problem.job.gradient_tolerance) | stuck).all():
+            highest = max(highest, float(values.max()))
+            behind = highest - values
+            lost = (call >= HOPED_FOR) & (behind > np.maximum(LOST, LOST_BY * (values - before)))
+            if ((norms < problem.job.gradient_tolerance) | stuck | lost).all():
                 break
         for slot, value in enumerate(values):
             is_sound = bool(value > -0.5 * UNSOUND)
