@@ -48,6 +48,8 @@ FINER, FINER_FROM = 2**17, 2**21
 """Groups or rows on which a fit of very many data is improved before it sees all, and from how many data on."""
 SHARE_OF_DATA = 0.5
 """Of the free memory of an accelerator, which data that stay there may take."""
+PATIENCE = 30
+"""Passes that find nothing better, after which there are no more."""
 MOST_PASSES = 500
 """Passes over all data; from an optimum of condensed data some tens are enough."""
 
@@ -302,7 +304,9 @@ class _Everything(NamedTuple):
             with tracing.in_precision(np.float64):
                 carried, at, best = step(carried, likelihood, numbers, log_prior=plan.log_prior)
             found.append(jax.tree.map(np.asarray, best))
-            if self._rests(found[-1][2]):
+            # Rounding may keep a gradient from getting shorter.
+            stuck = len(found) > PATIENCE and found[-1][1:] == found[-1 - PATIENCE][1:]
+            if stuck or self._rests(found[-1][2]):
                 break
         return found
 

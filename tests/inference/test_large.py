@@ -74,6 +74,16 @@ def test_the_number_of_threads_changes_nothing(of_all, answer):
     assert ends[0].gradient_norm < of_all.gradient_tolerance
 
 
+def test_passes_end_where_rounding_keeps_the_gradient_from_getting_shorter(of_all, answer):
+    never_at_rest = of_all._replace(gradient_tolerance=0.0)
+    part = large.condensed([never_at_rest])[0]
+    ended = large.improved_on_all(never_at_rest, part, answer, None, 1)
+    n_passes = len(ended.history.loss) - len(answer.history.loss)
+    assert large.PATIENCE < n_passes < large.MOST_PASSES
+    assert not ended.converged
+    assert log_posterior_at(of_all, ended.parameters) >= log_posterior_at(of_all, answer.parameters) - 1e-3
+
+
 def test_fits_of_the_same_data_share_the_condensed_ones(of_all):
     one, other = large.condensed([of_all, of_all._replace(equal_scales=True)])
     assert one.data is other.data and one.sample_weights is other.sample_weights
