@@ -188,7 +188,7 @@ def main() -> int:
     options.add_argument("--quick", action="store_true", help="the smallest sizes")
     options.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help="parts, with commas")
     options.add_argument("--output", type=Path, default=ROOT / "outputs" / "benchmarks", help="folder of the page")
-    options.add_argument("--keep", action="store_true", help="store the ratios as the baseline")
+    options.add_argument("--keep", action="store_true", help="store the ratios as the baseline, beside others")
     options.add_argument("--check", action="store_true", help="compare with the baseline")
     arguments = options.parse_args()
     setting = "quick" if arguments.quick else "standard"
@@ -207,8 +207,11 @@ def main() -> int:
     }
     about = {"setting": setting, "date": f"{date.today():%Y-%m-%d}", "machine": machine(), "ratios": ratios}
     (folder / "benchmarks.md").write_text(page(parts, setting, folder), encoding="utf-8")
-    for file in (folder / "ratios.json", *([BASELINE] if arguments.keep else [])):
-        file.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (folder / "ratios.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    if arguments.keep:
+        before = baseline["ratios"] if baseline is not None and baseline["setting"] == setting else {}
+        others = {name: ratio for name, ratio in before.items() if name.partition(":")[0] not in parts}
+        BASELINE.write_text(json.dumps({**about, "ratios": {**others, **ratios}}, indent=1) + "\n", encoding="utf-8")
     print(f"{folder / 'benchmarks.md'}: {len(ratios)} ratios, {sum(one.seconds for one in parts.values()):.0f} s")
     failed = [f"{name}: no ratios" for name, part in parts.items() if not part.found]
     if arguments.check and baseline is not None:
