@@ -13,10 +13,12 @@ removing one, making a folder, or a statement of SQL that is no question. How ma
 """
 
 import contextlib
-import copy
+import functools
+import gc
 import importlib
 import json
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -26,8 +28,9 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,6 +40,7 @@ from omegaconf import grammar_parser
 
 from gmm_pipeline import __main__ as program
 from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.records import code_state, provenance
 from gmm_pipeline.tracking import store as tracking_store
 
 # What the commands import as soon as they need it.
@@ -46,6 +50,13 @@ NEEDED = (
     *(f"gmm_pipeline.stages.{command}" for command in program.COMMANDS if command != "plan"),
     *("gmm_pipeline.execution.launcher", "gmm_pipeline.report.run_page", "gmm_pipeline.report.sweep_page"),
     *(f"gmm_pipeline.pictures.{name}" for name in ("animations", "record_figures", "sweep_figures")),
+    *("gmm_pipeline.configuration.config_files", "gmm_pipeline.configuration.positional"),
+    *("gmm_pipeline.execution.plugins", "gmm_pipeline.stages.rerun_arguments"),
+    *("jaxlib.mlir.dialects.builtin", "jaxlib.mlir.dialects.mhlo", "jax.experimental.multihost_utils"),
+    *("scipy.optimize", "mlflow.store.tracking.sqlalchemy_store", "hydra._internal.logging_config"),
+    *("contourpy", "matplotlib.style", "matplotlib.backends.backend_svg", "encodings.cp437", "rich._emoji_codes"),
+    *(f"PIL.{kind}ImagePlugin" for kind in ("Bmp", "Gif", "Jpeg", "Ppm")),
+    *("jinja2", "plotly.offline"),
 )
 
 
@@ -58,19 +69,35 @@ def warm_parsers() -> None:
                 grammar_parser.parse(line.partition(": ")[2].strip("\"'"))
 
 
+def warm_answers() -> None:
+    """Ask once what each command asks: JAX for its plug-ins, a record for versions and the state of the code."""
+    entry_points: Any = functools.cache(metadata.entry_points)
+    metadata.entry_points = entry_points
+    entry_points(group="jax_plugins")
+    provenance._versions()
+    code_state.code_state()
+    code_state.source_digest()
+
+
 def keep_configs() -> None:
-    """Read the program's own YAMLs once, which is a third of composing a config; each composition gets copies."""
+    """Read the program's own YAMLs and parse interpolations once, which is a third of composing a config.
+
+    Each composition gets copies, by pickling: that takes a sixth of a deep copy.
+    """
     Plugins.instance()  # registers sources
     files: Any = SourcesRegistry.instance().resolve("file")
     own, load = files("own", f"file://{config_directory()}"), files.load_config
     names = [path.relative_to(config_directory()).as_posix() for path in config_directory().rglob("*.yaml")]
-    kept = {name: load(own, name) for name in names}
+    kept = {name: pickle.dumps(load(own, name)) for name in names}
 
     def load_config(source: Any, config_path: str) -> ConfigResult:
         found = kept.get(source._normalize_file_name(config_path)) if source.path == own.path else None
-        return replace(copy.deepcopy(found), provider=source.provider) if found else load(source, config_path)
+        return replace(pickle.loads(found), provider=source.provider) if found else load(source, config_path)  # noqa: S301
 
     files.load_config = load_config
+    parse, modules = functools.cache(grammar_parser.parse), cast(Any, sys.modules)
+    for module in ("omegaconf._utils", "omegaconf.base"):
+        modules[module].parse = parse
 
 
 def make_stores_from(empty: Path) -> None:
@@ -226,9 +253,13 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # what is imported stays; children collect what they make
     for module in NEEDED:
         importlib.import_module(module)
     warm_parsers()
+    warm_answers()
     keep_configs()
     make_stores_from(Path(sys.argv[1]))
+    gc.freeze()
+    gc.enable()
     serve()
