@@ -25,13 +25,8 @@ from gmm_pipeline.tracking import runs as tracking
 from gmm_pipeline.tracking import store as tracking_store
 from gmm_pipeline.tracking.sweeps import SweepTracker, open_sweep
 
+COMMAND = (sys.executable, "-m", "gmm_pipeline", "ui")
 CONF = Path(__file__).parents[2] / "conf"
-SERVE = """
-import sys
-from omegaconf import OmegaConf
-from gmm_pipeline.stages import ui
-ui.run(OmegaConf.create(sys.argv[1]), started=0.0)
-"""
 
 
 def config(uri: str | None, *, host: str = "127.0.0.1", port: int = 0) -> DictConfig:
@@ -118,12 +113,22 @@ def test_sweeps_go_through_a_server_and_the_newest_is_pointed_at(served, tmp_pat
         assert f"mlflow.sharedViewState.{key}" in client.get_experiment("1").tags
 
 
+@pytest.mark.parametrize("number", ui.SIGNALS)
+def test_whatever_asks_a_program_to_end_interrupts_it_even_where_it_was_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), ui._interrupts():
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_serves_until_it_is_asked_to_end_and_leaves_no_process(tmp_path):
-    """By SIGTERM; the README's command is ended by SIGINT."""
     uri = f"sqlite:///{tmp_path / 'my outputs' / 'mlflow.db'}"
     finish(begin_sweep(tmp_path / "my study", uri))
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, f"{{tracking: {{uri: '{uri}', experiment: waiting}}, host: 127.0.0.1, port: 0}}"],
+        [*COMMAND, "port=0", f"tracking.uri='{uri}'", "tracking.experiment=waiting"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
