@@ -24,8 +24,9 @@ from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import Units, to_user_units
-from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component
+from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component, rows_needed_in_all
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
@@ -130,11 +131,18 @@ def candidates_of(job: Job) -> list[FitJob]:
             for fit in selection.candidates_of(job.fit, asked.numbers, (False,))
             for model in _models(asked.covariances, fit.plan.n_components)
         ]
+        found = [fit for fit in found if has_data_for(fit)] or found
     else:
         found = selection.candidates_of(job.fit, asked.numbers, asked.equal_scales)
     # One width for all, so that the selection is one program; only the chosen fit is trained.
     penalty = selection.penalty(asked.criterion, float(np.sum(job.dataset.counts)))
     return [fit._replace(padded_to=max(asked.numbers), trained=False, penalty=penalty) for fit in found]
+
+
+def has_data_for(fit: FitJob) -> bool:
+    """Whether a fit of several columns can have as many sound components as it asks for."""
+    needed = rows_needed_in_all(fit.covariance, fit.plan.n_components, fit.data.shape[1], fit.factors)
+    return over_sticks(fit.plan.log_prior) or needed <= float(np.sum(fit.sample_weights, dtype=np.float64))
 
 
 def _models(names: Sequence[str], n_components: int) -> list[str]:

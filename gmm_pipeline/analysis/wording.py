@@ -1,6 +1,6 @@
 """How far an answer can be trusted, as clauses for terminal, log and record."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gmm_pipeline.analysis.answers import Answer
@@ -19,7 +19,34 @@ def about_choice(asked: Asked, answer: Answer) -> list[str]:
         asked: what the run asked for.
         answer: its answer.
     """
-    return remarks(answer.candidates, answer.chosen, asked.criterion) if answer.candidates else []
+    if not answer.candidates:
+        return []
+    clauses = remarks(answer.candidates, answer.chosen, asked.criterion)
+    n_parameters, n_data = answer.candidates[answer.chosen].n_parameters, answer.metrics["n_data"]
+    if n_parameters > n_data:
+        clauses.append(
+            f"it has {n_parameters} parameters for {n_data:,} observations: a criterion may prefer that by chance; "
+            "compare selection.criterion=held_out, or fewer components and a simpler model"
+        )
+    return [*clauses, *left_out(asked, {(one.n_components, one.covariance) for one in answer.candidates})]
+
+
+def left_out(asked: Asked, compared: Collection[tuple[int, str]]) -> list[str]:
+    """Which covariance models were not compared, and from which number of components on; a clause, or none.
+
+    Args:
+        asked: what the run asked for.
+        compared: numbers of components and models.
+    """
+    models: dict[int, list[str]] = {}
+    for model in asked.covariances:
+        without = [number for number in sorted(asked.numbers) if number > 1 and (number, model) not in compared]
+        if without:
+            models.setdefault(without[0], []).append(model)
+    if not models:
+        return []
+    named = "; ".join(f"from {number} components on {', '.join(some)}" for number, some in sorted(models.items()))
+    return [f"the data are too few for each component to have its own extent in all directions, so left out: {named}"]
 
 
 def verdict(asked: Asked, answer: Answer) -> list[str]:

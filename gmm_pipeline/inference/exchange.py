@@ -57,11 +57,14 @@ def _compared(
         jobs, {number: found for number, found in searched.items() if asked[number][1] != screened[number][1]}
     )
     whole = {number: asked[number] for number in again}
-    # The chosen one of several covariance models is searched again, so here one search of each will do.
-    together = [group for group in _selections(whole) if jobs[group[0]].covariance]
+    # The chosen one of several covariance models is searched again, so here one search of each will do, or none of one.
+    once = {
+        number: (job._replace(restarts=1) if job.covariance else job, plan) for number, (job, plan) in whole.items()
+    }
+    together = [group for group in _selections(once) if jobs[group[0]].covariance and len(group) > 1]
     alone = [[number] for number in again if not jobs[number].covariance]
-    better = _searched(whole, [*together, *alone], workers, progress)
-    seeds = {number: [searched[number].best.parameters] for number in again}
+    better = _searched(once, [*together, *alone], workers, progress)
+    seeds = {number: [searched[number].best.parameters] for number in better}
     searched |= _improved_by(seeds, whole, better, workers)
     _exchange(jobs, screened, searched, again, workers)
     return searched

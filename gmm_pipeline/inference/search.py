@@ -37,6 +37,9 @@ MOST_CALLS, FEW_CALLS = 6, 3
 """Most calls until an optimum converges, each of twice the passes of the one before; and in a short search."""
 HOPED_FOR, LOST, LOST_BY = 2, 1.0, 10.0
 """After so many calls, what is so many nats below the best, and so many times what it has just gained, stays there."""
+OF_COLUMNS_AT_ONCE = 16
+"""Mixtures of several columns that a call improves: each takes long, so that filling up a wider call would take longer
+than several calls; and one program does for searches of any width."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -215,7 +218,8 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     found = []
     for job in jobs:
         own = plan.affordable((len(points[0]) + family.overhead) * job.plan.n_components * family.cost)
-        small = Problem(points[0], points[1], job, spread, job.restarts * own.mixtures)
+        width = OF_COLUMNS_AT_ONCE if family.n_columns else job.restarts * own.mixtures
+        small = Problem(points[0], points[1], job, spread, width)
         whole = small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)
         found.append((small, whole, own))
     return found

@@ -138,9 +138,10 @@ def contains(model: str, other: str) -> bool:
 
 
 def rows_needed(model: str, n_columns: int, factors: int = 0) -> int:
-    """Fewest data that give a component a likelihood that is bounded: d + 1 where each has a covariance of its own.
+    """Fewest data with which a component cannot become flat: d + 1 where it has a shape along axes that turn.
 
-    With q factors q + 2, since q + 1 data lie in a space that the loadings span.
+    Fewer lie in a plane, to which one of the axes turns, their own or that of all. With q factors q + 2, since q + 1
+    data lie in a space that the loadings span.
 
     Args:
         model: one of `NAMES`.
@@ -150,6 +151,26 @@ def rows_needed(model: str, n_columns: int, factors: int = 0) -> int:
     if model == FACTOR:
         return factors + 2
     volume, shape, orientation = model
-    if (shape, orientation) == (VARIABLE, VARIABLE):
-        return n_columns + 1
-    return 1 if volume == EQUAL and shape != VARIABLE else 2
+    if shape == VARIABLE:
+        return 2 if orientation == IDENTITY else n_columns + 1
+    return 1 if volume == EQUAL else 2
+
+
+def rows_needed_in_all(model: str, n_components: int, n_columns: int, factors: int = 0) -> int:
+    """Fewest data with which no component can become flat, if each has as many as suit the model best.
+
+    Where one shape turns with each component, at least one component must not lie in a plane.
+
+    Args:
+        model: one of `NAMES`.
+        n_components: K.
+        n_columns: d.
+        factors: q; other models have none.
+    """
+    of_each = n_components * rows_needed(model, n_columns, factors)
+    return max(of_each, n_components * n_columns + 1) if turns_one_shape(model) else of_each
+
+
+def turns_one_shape(model: str) -> bool:
+    """Whether components have the same shape, each along axes of its own."""
+    return model != FACTOR and model[1] == EQUAL and model[2] == VARIABLE

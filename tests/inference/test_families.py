@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_em import a_job
 from scipy import stats
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
@@ -17,10 +18,18 @@ from gmm_pipeline.inference import em
 from gmm_pipeline.inference.families import moves
 from gmm_pipeline.inference.families.maximisation import _rounds
 from gmm_pipeline.inference.families.multivariate_objective import in_rows, multivariate_log_likelihood
-from gmm_pipeline.inference.families.normals import normals
+from gmm_pipeline.inference.families.normals import FEWEST_OF_TWO, has_too_few, normals
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.inference.scaling import linear_scaling_of, to_fit_units, to_user_units
-from gmm_pipeline.model.covariances import ALIASES, MODELS, Kind, contains, kind_of, number_of_parameters
+from gmm_pipeline.model.covariances import (
+    ALIASES,
+    MODELS,
+    Kind,
+    contains,
+    kind_of,
+    number_of_parameters,
+    rows_needed_in_all,
+)
 from gmm_pipeline.model.multivariate import constrain_multivariate, joint_loglikes, parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance
 
@@ -324,6 +333,25 @@ def test_a_model_contains_those_with_less_to_vary():
     assert all(not contains("EII", model) for model in MODELS if model != "EII")
     assert contains("VVE", "VVI")
     assert not contains("EEV", "VII")
+
+
+def test_data_that_lie_in_planes_are_too_few_for_shapes_that_turn():
+    needed = {model: rows_needed_in_all(model, 3, 4) for model in MODELS}
+    assert needed == {
+        **{"EII": 3, "VII": 6, "EEI": 3, "VEI": 6, "EVI": 6, "VVI": 6, "EEE": 3, "VEE": 6},
+        **{"EEV": 13, "VEV": 13, "EVE": 15, "VVE": 15, "EVV": 15, "VVV": 15},
+    }
+
+
+@pytest.mark.parametrize("model", ["EEV", "VEV"])
+def test_one_shape_that_turns_is_degenerate_where_each_component_lies_in_a_plane(model):
+    rows = np.random.default_rng(1).normal(size=(13, 4))
+    for n, is_degenerate in ((12, True), (13, False)):
+        job = a_job(rows[:n], 3, sample_weights=np.ones(n), covariance=model, fewest_data=FEWEST_OF_TWO)
+        weights = np.array([4.0, 4.0, n - 8.0]) / n
+        covariances = np.broadcast_to(np.eye(4), (3, 4, 4))
+        mixture = parameters_of(MultivariateMixture(weights, np.zeros((3, 4)), covariances), Kind.ORIENTED)
+        assert has_too_few(job, mixture).tolist() == [is_degenerate] * 3
 
 
 @pytest.mark.parametrize("model", MODELS)

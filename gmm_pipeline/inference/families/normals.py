@@ -20,7 +20,7 @@ from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import summary_of
-from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed
+from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed, turns_one_shape
 from gmm_pipeline.model.incomplete import distinct_rows, means_of
 from gmm_pipeline.model.large_data import are_ones, is_complete
 from gmm_pipeline.model.multivariate import (
@@ -227,7 +227,12 @@ def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S
     counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
     if job.noise is not None:
         counts = counts * share_of_components(log_weights)[..., None]
-    return counts < fewest_rows(job)
+    too_few = counts < fewest_rows(job)
+    if turns_one_shape(job.covariance):  # which has an extent in each direction only by data beyond d of a component
+        n_columns = job.data.shape[1]
+        beyond = np.maximum(counts - n_columns, 0.0).sum(axis=-1, keepdims=True)
+        too_few = too_few | (beyond < fewest_rows(job) - rows_needed(job.covariance, n_columns) + 1)
+    return too_few
 
 
 def fewest_rows(job: Any) -> float:
