@@ -9,6 +9,7 @@ from gmm_pipeline.records.datasets import left_out
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.stages import terminal
 from gmm_pipeline.stages.goodness import goodness_of_fit
+from gmm_pipeline.stages.selection_tables import selection_tables
 
 FLAT = "flat"
 
@@ -23,7 +24,8 @@ def print_answer(run: Record, remarks: Sequence[str] = ()) -> None:
     terminal.say(summary(run), *remarks, under(run))
     terminal.say(*run.about["verdict"], *goodness_of_fit(run), "")
     if run.selection is not None:
-        terminal.show(terminal.selection_table(run.selection, run.config["criterion"]))
+        for one in selection_tables(run.selection, run.config["criterion"]):
+            terminal.say(one) if isinstance(one, str) else terminal.show(one)
         terminal.say("")
     surest = run.bootstrap or run.asymptotic
     truth: Any = matched_truth(run.fitted, run.truth)

@@ -5,7 +5,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ SHORTEST = 1e-3
 COMPILING = "compiling …"
 SECONDS_BETWEEN_LOOKS, SECONDS_OF_LOADING = 0.1, 0.3
 """A program that takes longer than the second number is being compiled, not just loaded from disk."""
-OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
 MOST_ROWS, LEAST_WEIGHT = 16, 0.01
 """If there are more components than the first number, those lighter than the second share one line."""
 
@@ -294,55 +293,6 @@ def left_out(fitted: AnyMixture) -> list[str]:
 def _rows(fitted: AnyMixture) -> list[int]:
     few = len(fitted.locs) <= MOST_ROWS
     return [row for row, weight in enumerate(fitted.weights) if few or not weight < LEAST_WEIGHT]
-
-
-def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
-    """The candidates of a selection, one row each, with a mark on the chosen one and remarks on unsound ones.
-
-    Args:
-        columns: of the record's table of candidates.
-        criterion: the one that the choice was made by.
-    """
-    names = [
-        "n_components",
-        "covariance",
-        "scales",
-        "log_likelihood",
-        *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"]),
-    ]
-    names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
-    names = [name for name in names if name in columns and not _all_missing(columns[name])]
-    remarks = []
-    for row in range(len(columns["n_components"])):
-        remark = [columns["barred"][row]] if columns["barred"][row] else []
-        remark += [] if columns["converged"][row] else ["not converged"]
-        remarks.append(", ".join(remark))
-    return Table(
-        [
-            Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
-            *(
-                # The others are in the record.
-                Column(name, [_cell(value) for value in columns[name]], optional=name in OTHER_CRITERIA - {criterion})
-                for name in names
-            ),
-            *([Column("", remarks, "text")] if any(remarks) else []),
-        ],
-        n_keys=3,
-    )
-
-
-def _all_missing(values: Any) -> bool:
-    return all(map(_is_missing, values))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
-
-
-def _cell(value: Any) -> str:
-    if _is_missing(value):
-        return ""
-    return f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)
 
 
 def show(table: Table) -> None:

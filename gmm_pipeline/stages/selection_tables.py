@@ -1,0 +1,120 @@
+"""The candidates of a selection as tables for the terminal: one row each, or a map of many models."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from gmm_pipeline.analysis.candidates import lines_of, points_of, shown_criterion, standing
+from gmm_pipeline.model.covariances import NAMES
+from gmm_pipeline.stages.tables import GAPS, Column, Table
+
+OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
+MANY, BEST = 20, 5
+"""Of more candidates than the first number, of several covariance models, a map is shown and the rows of the best."""
+WIDTH = 80
+BARRED = "×"
+SHOWN = {"held_out": "held-out log-likelihood"}
+
+
+def selection_tables(columns: Mapping[str, Any], criterion: str) -> Iterator[Table | str]:
+    """The candidates of a selection: tables, and lines that explain them.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
+    """
+    if len(columns["n_components"]) <= MANY or len({*columns.get("covariance", ())}) < 2:
+        yield selection_table(columns, criterion)
+        return
+    shown = shown_criterion(columns, criterion)
+    ranks = standing(points_of(columns, shown), shown)
+    best = [int(row) for row in np.argsort(np.where(ranks.sound, ranks.excess, np.inf), kind="stable")[:BEST]]
+    rows = [row for row in best if ranks.sound[row]]
+    yield f"{SHOWN.get(shown, shown.upper())} by covariance model and number of components; {BARRED}: cannot be chosen"
+    yield model_map(columns, shown)
+    yield ""
+    if rows:
+        yield selection_table({name: [values[row] for row in rows] for name, values in columns.items()}, criterion)
+
+
+def model_map(columns: Mapping[str, Any], criterion: str) -> Table:
+    """Values of a criterion, a row for each covariance model and a column for each number of components.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: one of them.
+    """
+    points = points_of(columns, criterion)
+    lines, numbers = lines_of(points), sorted({point.n_components for point in points})
+    kinds = sorted(lines, key=NAMES.index)
+    chosen = [bool(mark) for mark in columns["chosen"]]
+
+    def cell(row: int | None, digits: int) -> str:
+        if row is None:
+            return ""
+        value = points[row].value
+        if points[row].problem or value is None or math.isnan(value):
+            return BARRED
+        return "*" * chosen[row] + f"{value:.{digits}f}"
+
+    def table(digits: int) -> Table:
+        places = {kind: {points[row].n_components: row for row in rows} for kind, rows in lines.items()}
+        by_number = [
+            Column(str(number), [cell(places[kind].get(number), digits) for kind in kinds]) for number in numbers
+        ]
+        return Table([Column("", kinds, "text"), *by_number])
+
+    exact = table(1)
+    is_narrow = sum(column.width + GAPS[-1] for column in exact.columns) <= WIDTH
+    return exact if is_narrow else table(0)
+
+
+def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
+    """The candidates of a selection, one row each, with a mark on the chosen one and remarks on unsound ones.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
+    """
+    names = [
+        "n_components",
+        "covariance",
+        "scales",
+        "log_likelihood",
+        *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"]),
+    ]
+    names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
+    names = [name for name in names if name in columns and not _all_missing(columns[name])]
+    remarks = []
+    for row in range(len(columns["n_components"])):
+        remark = [columns["barred"][row]] if columns["barred"][row] else []
+        remark += [] if columns["converged"][row] else ["not converged"]
+        remarks.append(", ".join(remark))
+    return Table(
+        [
+            Column("", ["*" if chosen else "" for chosen in columns["chosen"]]),
+            *(
+                # The others are in the record.
+                Column(name, [_cell(value) for value in columns[name]], optional=name in OTHER_CRITERIA - {criterion})
+                for name in names
+            ),
+            *([Column("", remarks, "text")] if any(remarks) else []),
+        ],
+        n_keys=3,
+    )
+
+
+def _all_missing(values: Any) -> bool:
+    return all(map(_is_missing, values))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
+
+
+def _cell(value: Any) -> str:
+    if _is_missing(value):
+        return ""
+    return f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)
