@@ -100,12 +100,18 @@ class SearchPlan(NamedTuple):
     def affordable(self, work: float | int) -> "SearchPlan":
         """A search with fewer mixtures at a time, at least a quarter, where evaluating one takes more than `work`.
 
+        Beyond a quarter of `work` there are also fewer rounds, at least a third: most searches end long before.
+
         Args:
             work: of evaluating a mixture: (data + overhead) × components × their cost, as its family has them.
         """
         share = min(1.0, max(self.work / max(work, 1.0), 0.25))
+        part = max(0.25 * self.work / max(share * work, 1.0), 1.0 / 3.0)
+        own = self._replace(rounds=min(self.rounds, max(self.screening, round(part * self.rounds))))
+        if share == 1.0:
+            return own
         mixtures, kept = max(2, round(share * self.mixtures)), max(1, round(share * self.kept))
-        return self._replace(mixtures=mixtures, kept=min(kept, mixtures - 1)) if share < 1.0 else self
+        return own._replace(mixtures=mixtures, kept=min(kept, mixtures - 1))
 
     @property
     def short(self) -> "SearchPlan":

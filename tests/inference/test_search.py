@@ -330,8 +330,18 @@ def test_the_words_of_a_key_are_those_of_jax():
 
 
 @pytest.mark.parametrize(
-    ("work", "mixtures", "kept"), [(10.0, 16, 4), (1e5, 16, 4), (2e5, 8, 2), (4e5, 4, 1), (1e9, 4, 1)]
+    ("work", "mixtures", "kept", "rounds"),
+    [
+        (10.0, 16, 4, 20),
+        (2.5e4, 16, 4, 20),
+        (5e4, 16, 4, 10),
+        (1e5, 16, 4, 7),
+        (2e5, 8, 2, 7),
+        (4e5, 4, 1, 7),
+        (1e9, 4, 1, 7),
+    ],
 )
-def test_a_search_of_expensive_passes_has_fewer_mixtures_at_a_time(work, mixtures, kept):
+def test_a_search_of_expensive_passes_has_fewer_mixtures_at_a_time_and_fewer_rounds(work, mixtures, kept, rounds):
     own = SEARCH.affordable(work)
-    assert own == SEARCH._replace(mixtures=mixtures, kept=kept)
+    assert own == SEARCH._replace(mixtures=mixtures, kept=kept, rounds=rounds)
+    assert SEARCH.screen.affordable(work).rounds == SEARCH.screening
