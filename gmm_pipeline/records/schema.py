@@ -213,7 +213,7 @@ class Start(TypedDict, total=False):
     """The outcome of one start."""
 
     log_posterior: MaybeNumber
-    outcome: str
+    outcome: Literal["reached", "worse", "degenerate", "diverged"]
     converged: bool
     n_steps: Count
 

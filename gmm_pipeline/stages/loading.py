@@ -17,7 +17,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
-from gmm_pipeline.analysis.estimates import Asked, Job
+from gmm_pipeline.analysis.estimates import REPLICATES_AT_ONCE, Asked, Job
 from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
@@ -103,7 +103,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     check_memory("steps and history_every", float(batching.memory_of(batching.program_of(trained))))
     n, asked = len(job.data), ready.asked
     fewer = "Use fewer replicates or observations."
-    check_memory("bootstrap", float(asked.bootstrap) * n * job.data.dtype.itemsize, fewer)
+    check_memory("bootstrap", float(min(asked.bootstrap, REPLICATES_AT_ONCE)) * n * job.data.dtype.itemsize, fewer)
     check_memory("likelihood_ratio", float(asked.likelihood_ratio) * math.prod(job.data.shape) * BYTES_DRAWN, fewer)
     return Job(ready.dataset, ready.units, job, ready.asked)
 

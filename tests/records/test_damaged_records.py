@@ -159,6 +159,7 @@ TRAPS = {
     "half a character": ("data.json", '{"name": "\\ud800"}'),
     "no JSON": ("metrics.json", '{"bic": NaN}'),
     "a status that there is not": ("record.json", '{"status": "done"}'),
+    "an outcome that there is not": ("restarts.json", '{"restarts": [{"outcome": "good", "log_posterior": 1.0}]}'),
     "digests that are none": ("record.json", '{"status": "finished", "digests": {"results": ["parameters.json"]}}'),
 }
 
