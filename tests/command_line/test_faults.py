@@ -10,7 +10,7 @@ import pytest
 from conftest import Quick
 
 from benchmarks import faults
-from gmm_pipeline.errors import Interrupted, heeding_interrupts, interrupt, interrupts_deferred
+from gmm_pipeline.errors import Interrupted, heed_interrupts, heeding_interrupts, interrupt, interrupts_deferred
 
 KILLED = {"fit": 60, "sweep": 75, "log": 150, "predict": 3, "rerun": 6, "animate": 1, "report": 1, "repair": 2}
 """At each so many of its steps: 67 cases in about 20 CPU seconds, of which one for each command is gone on with."""
@@ -64,6 +64,21 @@ def test_a_scheduler_that_ends_a_fit_finds_nothing_of_it(quick: Quick, tmp_path,
     ended = quick("-c", ENDED.format(number=int(number), place=place, words=words))
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", says)
     assert list(tmp_path.glob("outputs/fit/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("fit", *faults.QUIET, *faults.DATA), "sys.modules['hydra.core.utils'].configure_log"),
+        (("fit", *faults.SWEEP), "sys.modules['omegaconf'].OmegaConf.save"),
+    ],
+)
+def test_an_interrupt_while_hydra_makes_a_folder_leaves_none(quick: Quick, tmp_path, words, place):
+    """Of a run it is not known before Hydra has opened its log; a sweep may have many runs to compose."""
+    ended = quick("-c", ENDED.format(number=int(signal.SIGTERM), place=place, words=(*words, "tracking=none")))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "terminated\n")
+    assert [*tmp_path.glob("outputs/*")] in ([tmp_path / "outputs" / "fit"], [tmp_path / "outputs" / "sweeps"])
+    assert [*tmp_path.glob("outputs/*/*")] == []
 
 
 EARLY = """
@@ -123,6 +138,21 @@ def test_an_import_is_not_interrupted_but_ends_with_it():
     assert done
     with interrupts_deferred():
         done.append("without")
+
+
+def test_a_deferral_lasts_until_the_outer_one_or_what_heeds_it():
+    done = []
+    with as_in_a_command(), pytest.raises(Interrupted), interrupts_deferred():
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.append("of an import")
+        heed_interrupts()
+        done.append("not to be reached")
+    with as_in_a_command(), interrupts_deferred():
+        heed_interrupts()
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert done == ["of an import"]
 
 
 LEFT = """
