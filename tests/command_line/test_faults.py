@@ -155,6 +155,32 @@ def test_a_deferral_lasts_until_the_outer_one_or_what_heeds_it():
     assert done == ["of an import"]
 
 
+CLOSED = """
+import os, sys
+from gmm_pipeline import __main__
+from gmm_pipeline.stages import fit
+
+def write(*_, **__):
+    os.write({number}, b"x")
+
+read, other = os.pipe()
+os.close(read)
+if {number} == 1:
+    os.dup2(other, 1)
+fit.compute = write
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", ["1", "other"])
+def test_a_pipe_that_nobody_reads_hides_a_fault_only_if_it_is_its_output(quick: Quick, number):
+    words = ("fit", *faults.QUIET, *faults.DATA, "tracking=none")
+    ended = quick("-c", CLOSED.format(number=number, words=words))
+    assert ended.returncode == 1
+    assert ("BrokenPipeError" in ended.stderr) == (number == "other")
+
+
 LEFT = """
 import os, sys
 read, write = os.pipe()
