@@ -63,7 +63,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
             sys.stderr.write(f"error: {' '.join(overrides())}: {message}\n")
             error.add_note(REPORTED)
             raise
-        if not isinstance(error, RunFailed):
+        if not isinstance(error, RunFailed) or OmegaConf.get_type(cfg) is FitConfig:  # a record stays
             remove(directory, hydra.output_subdir, hydra.job.name)
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
         sys.stderr.write(f"error: {message}\n")

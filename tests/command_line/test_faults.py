@@ -81,6 +81,27 @@ def test_an_interrupt_while_hydra_makes_a_folder_leaves_none(quick: Quick, tmp_p
     assert [*tmp_path.glob("outputs/*/*")] == []
 
 
+LOST = """
+import sys
+from gmm_pipeline import __main__
+from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.stages import fit
+
+def lost(*_, **__):
+    raise RunFailed("the processes have lost each other")
+
+fit.compute = lost
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+def test_a_fit_that_fails_before_it_has_a_result_leaves_nothing(quick: Quick, tmp_path):
+    ended = quick("-c", LOST.format(words=("fit", *faults.QUIET, *faults.DATA, "tracking=none")))
+    assert (ended.returncode, ended.stderr) == (1, "error: the processes have lost each other\n")
+    assert list(tmp_path.glob("outputs/fit/*")) == []
+
+
 EARLY = """
 import os, runpy, signal, sys
 import gmm_pipeline
