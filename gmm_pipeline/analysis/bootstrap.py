@@ -2,8 +2,8 @@
 
 A replicate is the same run with other sample weights: the counts of as many draws with replacement as the sample has
 data (Efron & Tibshirani 1993). So all replicates have one shape and form batches. They start at the fit, which keeps
-them at its optimum, and their components are then matched to it. NumPy, seeded with the key, draws the counts, one binomial
-per datum: ten times faster than sorting uniform draws into the data. The price is one array of counts for each
+them at its optimum, and their components are then matched to it. NumPy, seeded with the key, draws the counts, one
+binomial per datum: ten times faster than sorting uniform draws into the data. The price is one array of counts for each
 replicate, and that NumPy may change its draws with a version.
 """
 

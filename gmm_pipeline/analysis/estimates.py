@@ -279,12 +279,11 @@ def _test_in_sequence(
     return [fit.plan.n_components for fit in fits].index(found.n_components), found.tests
 
 
-def _resample(
-    job: Job, fit: FitJob, result: FitResult, progress: Progress | None, workers: int
-) -> Resampled | None:
+def _resample(job: Job, fit: FitJob, result: FitResult, progress: Progress | None, workers: int) -> Resampled | None:
     if not job.asked.bootstrap or result.diverged:
         return None
-    n, key, scaling, noise = job.asked.bootstrap, _key(job, REPLICATES), job.units_of(fit).scaling, fit.noise is not None
+    n, key = job.asked.bootstrap, _key(job, REPLICATES)
+    scaling, noise = job.units_of(fit).scaling, fit.noise is not None
     fitted = natural_of(to_user_units(result.parameters, scaling), noise=noise)
     matched = []
     for first in range(0, n, REPLICATES_AT_ONCE):

@@ -1,7 +1,7 @@
 """What the JSON files and tables of a record and of a sweep hold, as types, against which `json_files` checks them.
 
-No key of a JSON file is required: older records lack some, which is reported when one is asked for. Keys that are not here are left as
-they are. Shapes of arrays are checked by `artifacts`, where they become arrays.
+No key of a JSON file is required: older records lack some, which is reported when one is asked for. Keys that are not
+here are left as they are. Shapes of arrays are checked by `artifacts`, where they become arrays.
 """
 
 import sys
