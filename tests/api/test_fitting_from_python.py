@@ -256,7 +256,7 @@ def test_replicates_are_the_same_however_many_are_drawn_at_once(monkeypatch: pyt
     whole = gmm.fit(WAITING, bootstrap=20, **keys).intervals(method="bootstrap")
     reported: list[tuple[int, int]] = []
 
-    def share(_: object, numbers: range, n: int) -> estimates.Progress:
+    def share(_: object, numbers: range, n: int) -> estimates.Progress | None:
         return own(lambda done, total, _: reported.append((done, total)), numbers, n)
 
     own = estimates._share

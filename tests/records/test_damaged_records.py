@@ -180,7 +180,9 @@ def test_what_a_stranger_made_is_refused(tmp_path, name, text):
 def test_a_table_of_candidates_is_read(tmp_path):
     record = write_run(tmp_path / "0")
     (record / artifacts.SELECTION).write_text(SELECTED)
-    assert read_checked(record).selection["log_likelihood"] == [-9.5]
+    found = read_checked(record).selection
+    assert found is not None
+    assert found["log_likelihood"] == [-9.5]
 
 
 def test_a_record_names_no_files_but_its_own(tmp_path):
