@@ -17,9 +17,9 @@ Prints a row for each command, and each failure with the command that repeats it
 run as children of a process that has imported everything, so that a case takes two or three CPU seconds. An interrupt
 that lands in an import is therefore tried by hand alone.
 
-Runs of 400 and 80 cases on two very busy cores had one failure each: Ctrl-C while Hydra opened the log of a rerun left an
-empty folder, and a worker that was killed ended the command with code 1 and no word. Since then an interrupt waits until
-Hydra has made its folder, and a closed pipe to a worker costs one run at most.
+Runs of 400 and 80 cases on two very busy cores had one failure each: Ctrl-C while Hydra opened the log of a rerun left
+an empty folder, and a worker that was killed ended the command with code 1 and no word. Since then an interrupt waits
+until Hydra has made its folder, and a closed pipe to a worker costs one run at most.
 """
 
 import argparse
