@@ -149,6 +149,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
         )
     log_prior = check_prior(targets.build_plugin(cfg, "prior"), n_columns)
+    if cfg.noise != NONE:
+        check_noise(cfg, log_prior, dataset)
     mixes = not traits(log_prior.function).of_columns
     prepared = _prepared(ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
     asked = _asked(cfg, prepared.distinct, models)
@@ -175,7 +177,6 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
-        check_noise(cfg, log_prior, dataset)
         plan = plan._replace(family=with_noise(plan.family))
     fit = functools.partial(
         FitJob,
