@@ -17,9 +17,9 @@ Prints a row for each command, and each failure with the command that repeats it
 run as children of a process that has imported everything, so that a case takes two or three CPU seconds. An interrupt
 that lands in an import is therefore tried by hand alone.
 
-The last runs, of 400 and 80 cases on two very busy cores, had one failure each: Ctrl-C while Hydra opens the log of a
-rerun leaves an empty folder, which is so still; and a worker that was killed ended the command with code 1 and no word.
-It was not seen again since a broken pipe to a worker is taken for a dead worker, of which that is probably the reason.
+Runs of 400 and 80 cases on two very busy cores had one failure each: Ctrl-C while Hydra opened the log of a rerun left
+an empty folder, and a worker that was killed ended the command with code 1 and no word. Since then an interrupt waits
+until Hydra has made its folder, and a closed pipe to a worker costs one run at most.
 """
 
 import argparse
@@ -418,9 +418,11 @@ def leftovers(project: Path) -> list[Path]:
 
 
 def unfinished_in(project: Path) -> list[Path]:
-    """Folders of fits without a record."""
-    folders = [path for place in ("fit", "rerun") for path in project.glob(f"outputs/{place}/*")]
-    return [path for path in folders if not (path / artifacts.RECORD).exists()]
+    """Folders of fits without a record, and of sweeps without a manifest."""
+    folders = [path for place in ("fit", "rerun", "sweeps/*") for path in project.glob(f"outputs/{place}/*")]
+    fits = [path for path in folders if path.is_dir() and path.name != artifacts.FIGURES]
+    unfinished = [path for path in fits if not (path / artifacts.RECORD).exists()]
+    return unfinished + [path for path in project.glob("outputs/sweeps/*") if not (path / sweeps.MANIFEST).exists()]
 
 
 def paths_in(project: Path) -> list[str]:

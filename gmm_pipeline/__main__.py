@@ -340,16 +340,16 @@ def _composed_once(flags: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _nothing_begun() -> Iterator[None]:
-    """Remove what Hydra wrote of a run that was interrupted, or found the disk full, before it began."""
-    from gmm_pipeline.errors import heeding_interrupts, is_full_disk
+    """Remove what Hydra wrote of a run that found the disk full before it began; an interrupt waits until it has."""
+    from gmm_pipeline.errors import heeding_interrupts, interrupts_deferred, is_full_disk
 
     try:
-        with heeding_interrupts():
+        with heeding_interrupts(), interrupts_deferred():
             yield
-    except (OSError, KeyboardInterrupt) as error:
+    except OSError as error:
         from gmm_pipeline.stages.running import remove_begun
 
-        if isinstance(error, KeyboardInterrupt) or is_full_disk(error):
+        if is_full_disk(error):
             remove_begun()
         raise
 
@@ -366,6 +366,8 @@ def _sweeps_finished() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        if "gmm_pipeline.execution.launcher" in sys.modules:
+            sys.modules["gmm_pipeline.execution.launcher"].remove_unbegun()
         raise
     except BaseException:
         finish()

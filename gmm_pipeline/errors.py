@@ -73,7 +73,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 _arrived: list[int] = []
-_deferring: list[bool] = []
+_deferring: list[int] = []
+"""How many had arrived when each deferral began that is not over."""
 
 
 def interrupt(number: int, _: object) -> None:
@@ -89,19 +90,32 @@ def interrupt(number: int, _: object) -> None:
 
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Raise an interrupt at the end, of a command alone.
+    """Raise an interrupt at the end, or at that of a deferral outside, of a command alone.
 
-    For imports: extension modules that are interrupted meanwhile may crash, or fail in words of their own.
+    For imports: extension modules that are interrupted meanwhile may crash, or fail in words of their own. And for the
+    while in which Hydra makes the folder of a run, whose name it does not say before.
 
     Raises:
         KeyboardInterrupt: there was one.
     """
-    before = len(_arrived)
-    _deferring.append(True)
+    before, depth = len(_arrived), len(_deferring)
+    _deferring.append(before)
     try:
         yield
     finally:
-        _deferring.pop()
+        ended, _deferring[depth:] = len(_deferring) <= depth, []
+    if len(_arrived) > before and not _deferring and not ended:
+        raise Interrupted(_arrived[-1])
+
+
+def heed_interrupts() -> None:
+    """End all deferrals.
+
+    Raises:
+        KeyboardInterrupt: there was an interrupt meanwhile.
+    """
+    before = _deferring[0] if _deferring else len(_arrived)
+    _deferring.clear()
     if len(_arrived) > before:
         raise Interrupted(_arrived[-1])
 

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import select
 import sys
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def write_plainly() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PLAIN)
+
+
+def is_unread() -> bool:
+    """Whether the reader of stdout or stderr, such as `head`, has closed the pipe."""
+    for number in (1, 2):
+        seen = select.poll()
+        seen.register(number, 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in seen.poll(0)):
+            return True
+    return False
 
 
 def as_written(text: str) -> str:

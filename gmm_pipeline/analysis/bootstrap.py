@@ -1,20 +1,19 @@
 """The bootstrap: fits to resampled data sets of the same size, which share one program.
 
 A replicate is the same run with other sample weights: the counts of as many draws with replacement as the sample has
-data (Efron & Tibshirani 1993). So all replicates have one shape and form a batch. They start at the fit, which keeps
-them at its optimum, and their components are matched to it. NumPy, seeded with the key, draws the counts, one binomial
-per datum: ten times faster than sorting uniform draws into the data. The price is one array of counts for each
+data (Efron & Tibshirani 1993). So all replicates have one shape and form batches. They start at the fit, which keeps
+them at its optimum, and their components are then matched to it. NumPy, seeded with the key, draws the counts, one
+binomial per datum: ten times faster than sorting uniform draws into the data. The price is one array of counts for each
 replicate, and that NumPy may change its draws with a version.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Num, PRNGKeyArray
 
-from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray
@@ -36,14 +35,16 @@ class BootstrapIntervals(NamedTuple):
     """Replicates that diverged or degenerated."""
 
 
-def replicates(job: FitJob, result: FitResult, n: int, key: Key, *, of_rows: bool = False) -> list[FitJob]:
-    """The same run on n resampled data sets, each started once, at the fit.
+def replicates(
+    job: FitJob, result: FitResult, numbers: Iterable[int], key: Key, *, of_rows: bool = False
+) -> list[FitJob]:
+    """The same run on resampled data sets, each started once, at the fit.
 
     Args:
         job: the run.
         result: its fit.
-        n: how many.
-        key: replicate b draws with `fold_in(key, b)`, and so does not depend on their number.
+        numbers: of the replicates.
+        key: replicate b draws with `fold_in(key, b)`, and so does not depend on the others.
         of_rows: whether rows are drawn, with their weights, rather than what the weights count.
     """
     draw = resampled_rows if of_rows else resampled
@@ -53,7 +54,7 @@ def replicates(job: FitJob, result: FitResult, n: int, key: Key, *, of_rows: boo
             begin=result.parameters,
             restarts=1,
         )
-        for number in range(n)
+        for number in numbers
     ]
 
 
@@ -121,23 +122,23 @@ def percentile_intervals(
     """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a number at a time.
 
     They stay in range and are the same on any scale of a parameter, log or logit; the ends need about 1,000 replicates
-    at 0.95 (Efron & Tibshirani 1993, ch. 13). Before, each replicate's components are put in the order of the fit's.
+    at 0.95 (Efron & Tibshirani 1993, ch. 13).
 
     Args:
         fitted: the fit, K components.
-        replicates: of K components each, in the same units; those that are not finite are left out.
+        replicates: in the same units and the order of the fit's components; those that are not finite are left out.
         level: such as 0.95.
         degenerate: components of the fit whose loc and scale have no errors: at the floor they are the same in each
             replicate, which says nothing about them.
     """
-    matched = [reported(in_order_of(fitted, replicate)) for replicate in replicates if is_finite(replicate)]
-    kept, dropped = len(matched), len(replicates) - len(matched)
+    finite = [reported(replicate) for replicate in replicates if is_finite(replicate)]
+    kept, dropped = len(finite), len(replicates) - len(finite)
     numbers = reported(fitted)
     kind = type(numbers)
     if kept < 2:
         nothing = kind(*(np.full_like(leaf, np.nan) for leaf in numbers))
         return BootstrapIntervals(nothing, nothing, nothing, kept, dropped)
-    stacked = [np.stack(leaves) for leaves in zip(*matched, strict=True)]
+    stacked = [np.stack(leaves) for leaves in zip(*finite, strict=True)]
     ends = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
     lower, upper = (kind(*(np.quantile(leaf, end, axis=0) for leaf in stacked)) for end in ends)
     found = lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked))

@@ -30,7 +30,7 @@ from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component, rows
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
-from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING
+from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING, RESAMPLING, SEARCHING
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -40,6 +40,8 @@ OWN_KEYS = 2**31
 """First number to fold into a key: beyond the numbers of restarts, which count from 1."""
 FOLDS, REPLICATES, TESTS = range(3)
 """The uses of keys."""
+REPLICATES_AT_ONCE = 1024
+"""Replicates that are drawn and fitted before the next ones are: only they are in memory, and progress is even."""
 
 
 class Asked(NamedTuple):
@@ -174,7 +176,7 @@ def _fitter(progress: Progress | None, workers: int, what: str) -> FitAll:
     def reporting(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(done, total, what)
 
-    searching, passing = reporting("searching"), reporting(PASSING)
+    searching, passing = reporting(SEARCHING), reporting(PASSING)
     return partial(fit_all, progress=reporting(what), workers=workers, searching=searching, passing=passing)
 
 
@@ -206,7 +208,7 @@ def _estimate(
         chosen,
         None if held_out is None else held_out[chosen],
         tests,
-        _resample(job, fit, result, _fitter(progress, workers, "resampling")),
+        _resample(job, fit, result, progress, workers),
     )
 
 
@@ -277,16 +279,33 @@ def _test_in_sequence(
     return [fit.plan.n_components for fit in fits].index(found.n_components), found.tests
 
 
-def _resample(job: Job, fit: FitJob, result: FitResult, fit_replicates: FitAll) -> Resampled | None:
+def _resample(job: Job, fit: FitJob, result: FitResult, progress: Progress | None, workers: int) -> Resampled | None:
     if not job.asked.bootstrap or result.diverged:
         return None
-    n, key, of_rows = job.asked.bootstrap, _key(job, REPLICATES), job.dataset.is_robust
-    found = fit_replicates(bootstrap.replicates(fit, result, n, key, of_rows=of_rows))
-    scaling = job.units_of(fit).scaling
-    mixtures = [bootstrap.natural(one, result, scaling, noise=fit.noise is not None) for one in found]
-    fitted = natural_of(to_user_units(result.parameters, scaling), noise=fit.noise is not None)
-    matched = [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
+    n, key = job.asked.bootstrap, _key(job, REPLICATES)
+    scaling, noise = job.units_of(fit).scaling, fit.noise is not None
+    fitted = natural_of(to_user_units(result.parameters, scaling), noise=noise)
+    matched = []
+    for first in range(0, n, REPLICATES_AT_ONCE):
+        numbers = range(first, min(first + REPLICATES_AT_ONCE, n))
+        drawn = bootstrap.replicates(fit, result, numbers, key, of_rows=job.dataset.is_robust)
+        found = _fitter(_share(progress, numbers, n), workers, RESAMPLING)(drawn)
+        mixtures = [bootstrap.natural(one, result, scaling, noise=noise) for one in found]
+        matched += [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
-        bootstrap.percentile_intervals(fitted, mixtures, job.asked.level, result.degenerate),
+        bootstrap.percentile_intervals(fitted, matched, job.asked.level, result.degenerate),
         type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
     )
+
+
+def _share(progress: Progress | None, numbers: range, n: int) -> Progress | None:
+    """The progress of steps of some of n replicates as that of all replicates; other progress is left as it is."""
+    if progress is None:
+        return None
+
+    def of_all(done: int, total: int, what: str) -> None:
+        if what == RESAMPLING:
+            done, total = numbers.start + len(numbers) * done // total, n
+        progress(done, total, what)
+
+    return of_all

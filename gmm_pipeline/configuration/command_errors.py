@@ -59,7 +59,9 @@ def report_mistakes(command: str) -> Iterator[None]:
         sys.stderr.write(f"{ENDING.get(by, 'interrupted')}\n")
         raise SystemExit(128 + by) from None
     except BrokenPipeError:
-        # The reader, such as `head`, has closed the pipe: nothing more can be written.
+        if not program.is_unread():  # it is another pipe, as to a process of ours
+            raise
+        # Nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:

@@ -191,12 +191,11 @@ class _Processes(Executor):
             return loky.ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
 
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        task = self._task(settings, jobs)
         try:
-            future: Future[bytes] = self._pool.submit(task)
+            future: Future[bytes] = self._pool.submit(self._task(settings, jobs))
         except BROKEN:
-            self._pool = self._started(self.workers)
-            future = self._pool.submit(task)
+            self._pool = self._started(self.workers)  # for the batches after this one
+            return functools.partial(self._alone, settings, jobs)
 
         def wait() -> list[Outcome]:
             try:
@@ -219,11 +218,15 @@ class _Processes(Executor):
         except BROKEN as error:
             return _lost(jobs, error, functools.partial(self._alone, settings))
         finally:
-            pool.shutdown(kill_workers=True)
+            _end_pool(pool)
 
     def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # of a worker that has just died
-            self._pool.shutdown(kill_workers=True)
+        _end_pool(self._pool)
+
+
+def _end_pool(pool: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # of a worker that has just died
+        pool.shutdown(kill_workers=True)
 
 
 class _Ray(Executor):

@@ -25,14 +25,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.configuration.limits import MOST_RUNS
-from gmm_pipeline.errors import InputError, RunFailed, heeding_interrupts, is_full_disk
+from gmm_pipeline.errors import InputError, RunFailed, heed_interrupts, heeding_interrupts, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
 from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.execution.job_files import Asked
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
-from gmm_pipeline.execution.sweep import Sweep, known_runs
+from gmm_pipeline.execution.sweep import Sweep, known_runs, remove_new
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
@@ -53,6 +53,8 @@ OF_RUNS = "${hydra.job.num}"
 """The only `hydra.sweep.subdir`: the folder of a run is its number."""
 
 _open_sweeps: dict[Path, Sweep] = {}
+_unbegun: list[Path] = []
+"""Folders that were not there before, which Hydra makes for sweeps that are not yet begun."""
 
 
 def finish_sweeps() -> None:
@@ -70,6 +72,13 @@ def finish_sweeps() -> None:
             failures.append(error)
     if failures:
         raise sweep_run.reported(failures[0])
+
+
+def remove_unbegun() -> None:
+    """Remove the folder that Hydra has made for a sweep, if it was interrupted before it began."""
+    for folder in _unbegun:
+        remove_new(folder)
+    _unbegun.clear()
 
 
 class ReportedFailure(JobReturn):
@@ -105,6 +114,7 @@ class BatchLauncher:
 
         Raises:
             InputError: the name, the folders or the tracking settings of the sweep are invalid; nothing was written.
+            KeyboardInterrupt: one has waited until it is known which folder Hydra makes.
         """
         _check_folders(config)
         if config.sweep is not None:
@@ -115,6 +125,14 @@ class BatchLauncher:
         self._composer = SweepComposer(hydra_context.config_loader)
         hydra_context.config_loader = self._composer
         self._context, self._task_function, self._master = hydra_context, task_function, config
+        if not self._folder.exists():
+            _unbegun.append(self._folder)
+        heed_interrupts()
+
+    @property
+    def _folder(self) -> Path:
+        """Of the sweep."""
+        return Path(str(self._master.hydra.sweep.dir)).absolute()
 
     @quickened()
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -129,7 +147,7 @@ class BatchLauncher:
         """
         setup_globals()
         configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
-        folder = Path(str(self._master.hydra.sweep.dir)).absolute()
+        folder = self._folder
         if self._plan_only:
             self._print_plan(job_overrides)
             return []
@@ -148,6 +166,7 @@ class BatchLauncher:
         if self._knows_all_runs() and len(job_overrides) == 1:
             terminal.warn("--multirun with nothing to vary is a sweep of one run; for several: key=a,b,c.")
         sweep.begin(planned)
+        _unbegun.clear()
         _open_sweeps[folder] = sweep
         self._log_between_jobs(sweep)
         terminal.say(f"sweep {folder.name}: {plan_report.counts(planned)}", f"resume: {sweep.manifest.command}")
@@ -231,6 +250,10 @@ class BatchLauncher:
                     self._log_between_jobs(sweep)
             if is_full_disk(returned._return_value):
                 raise returned._return_value
+        except KeyboardInterrupt:
+            if not (record / artifacts.RECORD).exists():
+                remove_record(record, ".hydra", "fit")
+            raise
         except OSError:
             # The disk is full for the other runs too.
             remove_record(record, ".hydra", "fit")

@@ -283,10 +283,21 @@ class Sweep:
         """Remove the folder of a new sweep that was not begun."""
         self._held.close()
         if self.is_new:
-            for name in ("multirun.yaml", LOG):
-                (self.folder / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
+            remove_new(self.folder)
+
+
+def remove_new(folder: Path) -> None:
+    """Remove what there is of a sweep that was not begun.
+
+    Args:
+        folder: of the sweep; it need not exist.
+    """
+    if (folder / sweeps.MANIFEST).exists():
+        return
+    for name in ("multirun.yaml", LOG):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 FOLDERS = {"figures": artifacts.FIGURES, "animation": artifacts.ANIMATION}

@@ -85,8 +85,14 @@ def _filled(
 
 
 def _slopes(covariance: Float[np.ndarray, "d d"], gaps: Bool[np.ndarray, " d"]) -> Float[np.ndarray, "o m"]:
-    """By how much the expectations of missing columns rise with those that are there."""
-    return np.linalg.solve(covariance[np.ix_(~gaps, ~gaps)], covariance[np.ix_(~gaps, gaps)])
+    """By how much the expectations of missing columns rise with those that are there, which may follow from others."""
+    of_seen, of_both = covariance[np.ix_(~gaps, ~gaps)], covariance[np.ix_(~gaps, gaps)]
+    if not gaps.any():  # which a singular matrix could not solve either
+        return of_both
+    try:
+        return np.linalg.solve(of_seen, of_both)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(of_seen, of_both)[0]
 
 
 def patterns(missing: Bool[np.ndarray, "n d"]) -> Iterator[Pattern]:

@@ -2,8 +2,9 @@
 
 SAME_OPTIMUM = 1e-2
 """Largest difference in nats between two fits of the same optimum; the tolerances leave about a tenth of this."""
-PASSING, LABELLING = OF_ROWS = ("looking at all data", "writing labels")
-"""What is done while progress counts rows rather than steps."""
+PASSING, LABELLING, SEARCHING, RESAMPLING = ("looking at all data", "writing labels", "searching", "resampling")
+COUNTED = {PASSING: "rows", LABELLING: "rows", SEARCHING: "searches", RESAMPLING: "replicates"}
+"""What progress counts, by what is done, where that is not steps."""
 LINEAR_UP_TO = 10.0
 """Difference of information criteria that is decisive (Kass & Raftery 1995); axes are logarithmic above it."""
 REACHED, WORSE, DEGENERATE, DIVERGED = OUTCOMES = ("reached", "worse", "degenerate", "diverged")

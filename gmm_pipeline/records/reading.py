@@ -18,7 +18,7 @@ from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.records import artifacts, consistency, contents
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import read_columns
-from gmm_pipeline.records.json_files import read_json
+from gmm_pipeline.records.json_files import checked, read_json
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
 
 ASYMPTOTIC, BOOTSTRAP = "asymptotic", "bootstrap"
@@ -186,15 +186,17 @@ def read(folder: Path) -> Record:
         metrics=read_json(folder / artifacts.METRICS),
         replicates=artifacts.read_mixtures(replicates) if replicates.exists() else None,
         restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
-        selection={name: list(column.to_pylist()) for name, column in read_columns(selection).items()}
-        if selection.exists()
-        else None,
+        selection=checked(_as_lists(selection), selection) if selection.exists() else None,
         history=artifacts.read_history(folder / artifacts.HISTORY),
         data=artifacts.data_in(columns),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
     )
     _check_together(record, parameters)
     return record
+
+
+def _as_lists(table: Path) -> dict[str, list[Any]]:
+    return {name: list(column.to_pylist()) for name, column in read_columns(table).items()}
 
 
 def _check_together(record: Record, parameters: Mapping[str, Any]) -> None:

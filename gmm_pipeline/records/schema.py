@@ -1,13 +1,13 @@
-"""What the JSON files of a record and of a sweep hold, as types, against which `json_files` checks them.
+"""What the JSON files and tables of a record and of a sweep hold, as types, against which `json_files` checks them.
 
-No key is required: older records lack some, which is reported when one is asked for. Keys that are not here are left as
-they are. Shapes of arrays are checked by `artifacts`, where they become arrays.
+No key of a JSON file is required: older records lack some, which is reported when one is asked for. Keys that are not
+here are left as they are. Shapes of arrays are checked by `artifacts`, where they become arrays.
 """
 
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 from msgspec import Meta
 
@@ -213,7 +213,7 @@ class Start(TypedDict, total=False):
     """The outcome of one start."""
 
     log_posterior: MaybeNumber
-    outcome: str
+    outcome: Literal["reached", "worse", "degenerate", "diverged"]
     converged: bool
     n_steps: Count
 
@@ -233,6 +233,20 @@ class Restarts(TypedDict, total=False):
 
     restarts: list[Start]
     search: Search
+
+
+class Selection(TypedDict):
+    """Columns of `selection.csv`."""
+
+    n_components: list[Count]
+    covariance: NotRequired[list[str]]
+    scales: NotRequired[list[Literal["equal", "free"]]]
+    chosen: list[bool]
+    log_likelihood: list[float | None]
+    degenerate: list[Count]
+    diverged: list[bool]
+    converged: list[bool]
+    barred: NotRequired[list[str | None]]
 
 
 class ManifestRun(TypedDict, total=False):
@@ -299,6 +313,7 @@ TYPES: dict[str, Any] = {
     artifacts.METRICS: Metrics,
     artifacts.RESTARTS: Restarts,
     artifacts.CONFIG: Config,
+    artifacts.SELECTION: Selection,
     MANIFEST: Manifest,
 }
 """By the name of the file."""
@@ -313,6 +328,9 @@ def kinds_of(name: str, content: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """
     if name in TYPES:
         yield content, TYPES[name]
+    if name == artifacts.SELECTION:  # all others are numbers
+        others = {column: values for column, values in content.items() if column not in Selection.__annotations__}
+        yield others, dict[str, list[float | None]]
     if name == artifacts.METRICS:  # all others are numbers
         others = {metric: value for metric, value in content.items() if metric not in Metrics.__annotations__}
         yield others, dict[str, MaybeNumber | bool]

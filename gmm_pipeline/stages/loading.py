@@ -17,7 +17,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
-from gmm_pipeline.analysis.estimates import Asked, Job
+from gmm_pipeline.analysis.estimates import REPLICATES_AT_ONCE, Asked, Job
 from gmm_pipeline.configuration import config, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
@@ -103,7 +103,7 @@ def load_resolved(content: Mapping[str, Any]) -> Job:
     check_memory("steps and history_every", float(batching.memory_of(batching.program_of(trained))))
     n, asked = len(job.data), ready.asked
     fewer = "Use fewer replicates or observations."
-    check_memory("bootstrap", float(asked.bootstrap) * n * job.data.dtype.itemsize, fewer)
+    check_memory("bootstrap", float(min(asked.bootstrap, REPLICATES_AT_ONCE)) * n * job.data.dtype.itemsize, fewer)
     check_memory("likelihood_ratio", float(asked.likelihood_ratio) * math.prod(job.data.shape) * BYTES_DRAWN, fewer)
     return Job(ready.dataset, ready.units, job, ready.asked)
 
@@ -149,6 +149,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
             remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
         )
     log_prior = check_prior(targets.build_plugin(cfg, "prior"), n_columns)
+    if cfg.noise != NONE:
+        check_noise(cfg, log_prior, dataset)
     mixes = not traits(log_prior.function).of_columns
     prepared = _prepared(ByIdentity(dataset), cfg.standardize, cfg.precision, kinds, cfg.noise, mixes)
     asked = _asked(cfg, prepared.distinct, models)
@@ -175,7 +177,6 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
     )
     if cfg.noise != NONE:
-        check_noise(cfg, log_prior, dataset)
         plan = plan._replace(family=with_noise(plan.family))
     fit = functools.partial(
         FitJob,

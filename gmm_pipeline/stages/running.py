@@ -16,7 +16,7 @@ from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.config import FitConfig
-from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heeding_interrupts
+from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heed_interrupts, heeding_interrupts
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_override
 from gmm_pipeline.records.sweeps import MANIFEST
@@ -43,6 +43,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
     directory = Path(hydra.runtime.output_dir)
     remove = _remove_begun
     try:
+        heed_interrupts()
         check(cfg)
         if hydra.output_subdir is not None or OmegaConf.get_type(cfg) is FitConfig:
             _refuse_to_replace(directory)
@@ -62,7 +63,7 @@ def run_stage(run: Callable[..., Any], cfg: DictConfig, *, started: float) -> An
             sys.stderr.write(f"error: {' '.join(overrides())}: {message}\n")
             error.add_note(REPORTED)
             raise
-        if not isinstance(error, RunFailed):
+        if not isinstance(error, RunFailed) or OmegaConf.get_type(cfg) is FitConfig:  # a record stays
             remove(directory, hydra.output_subdir, hydra.job.name)
         # Leaving here rather than through Hydra, which would print the overrides and a message of its own.
         sys.stderr.write(f"error: {message}\n")

@@ -17,7 +17,7 @@ from rich.text import Text
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
 from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateErrors, MultivariateMixture
 from gmm_pipeline.model.noise import Noise
-from gmm_pipeline.model.vocabulary import OF_ROWS
+from gmm_pipeline.model.vocabulary import COUNTED
 from gmm_pipeline.program import as_written
 from gmm_pipeline.records import compiled
 from gmm_pipeline.stages.tables import Column, Table, blocks
@@ -61,14 +61,14 @@ def warn(message: str) -> None:
 
 
 class Pace:
-    """How fast the work goes that is done now: steps, or another pass over the data."""
+    """How fast the work goes that is done now: steps, searches, or another pass over the data."""
 
     def __init__(self, what: str, unit: str):
         """Begin.
 
         Args:
             what: the first work.
-            unit: what is counted, except in work that counts rows.
+            unit: what is counted, except in work that counts something else.
         """
         self._began = self._last = self._since = time.perf_counter()
         self._what, self._done, self._unit = what, 0, unit
@@ -88,7 +88,7 @@ class Pace:
     @property
     def unit(self) -> str:
         """What is counted now."""
-        return "rows" if self._what in OF_ROWS else self._unit
+        return COUNTED.get(self._what, self._unit)
 
     @property
     def seconds(self) -> float:

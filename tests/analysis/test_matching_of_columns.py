@@ -147,7 +147,7 @@ def test_percentiles_are_of_every_number_whatever_the_labels():
     ]
     turned = [taken(one, np.roll(np.arange(4), number)) for number, one in enumerate(ordered)]
     broken = FOUR._replace(locs=np.full((4, 3), np.nan))
-    found = percentile_intervals(FOUR, [*turned, broken], 0.9)
+    found = percentile_intervals(FOUR, [in_order_of(FOUR, one) for one in [*turned, broken]], 0.9)
     assert (found.kept, found.dropped) == (21, 1)
     assert isinstance(found.lower, MultivariateErrors)
     scales = np.sort(np.stack([one.scales for one in ordered]), axis=0)

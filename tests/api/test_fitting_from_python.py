@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 import gmm_pipeline as gmm
+from gmm_pipeline.analysis import estimates
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.passed import NAME, table_of
 
@@ -248,6 +249,24 @@ def test_columns_of_a_frame_are_found_by_name() -> None:
 def test_one_column_of_a_frame_or_an_array_is_a_column(fit: gmm.Fit) -> None:
     for seen in (TABLE[["waiting"]], TABLE, TABLE[["waiting"]].to_numpy(), TABLE[["waiting"]].set_axis(["x"], axis=1)):
         np.testing.assert_array_equal(fit.predict(seen), fit.labels)
+
+
+def test_replicates_are_the_same_however_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: dict[str, Any] = {"n_components": 1, "prior": "flat", "optimizer": "em", "search": "none", "restarts": 1}
+    whole = gmm.fit(WAITING, bootstrap=20, **keys).intervals(method="bootstrap")
+    reported: list[tuple[int, int]] = []
+
+    def share(_: object, numbers: range, n: int) -> estimates.Progress | None:
+        return own(lambda done, total, _: reported.append((done, total)), numbers, n)
+
+    own = estimates._share
+    monkeypatch.setattr(estimates, "REPLICATES_AT_ONCE", 8)
+    monkeypatch.setattr(estimates, "_share", share)
+    pieces = gmm.fit(WAITING, bootstrap=20, **keys).intervals(method="bootstrap")
+    for one, other in zip(whole, pieces, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert reported == sorted(reported)
+    assert {(8, 20), (16, 20), (20, 20)} <= {*reported} <= {(done, 20) for done in range(21)}
 
 
 def test_standard_errors_are_those_that_are_printed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from conftest import Quick
 
 from benchmarks import faults
-from gmm_pipeline.errors import Interrupted, heeding_interrupts, interrupt, interrupts_deferred
+from gmm_pipeline.errors import Interrupted, heed_interrupts, heeding_interrupts, interrupt, interrupts_deferred
 
 KILLED = {"fit": 60, "sweep": 75, "log": 150, "predict": 3, "rerun": 6, "animate": 1, "report": 1, "repair": 2}
 """At each so many of its steps: 67 cases in about 20 CPU seconds, of which one for each command is gone on with."""
@@ -63,6 +63,42 @@ def test_a_scheduler_that_ends_a_fit_finds_nothing_of_it(quick: Quick, tmp_path,
     place = {signal.SIGTERM: "fit.compute", signal.SIGHUP: "__main__._import_jax"}[number]  # Hydra has made its folder
     ended = quick("-c", ENDED.format(number=int(number), place=place, words=words))
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", says)
+    assert list(tmp_path.glob("outputs/fit/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("fit", *faults.QUIET, *faults.DATA), "sys.modules['hydra.core.utils'].configure_log"),
+        (("fit", *faults.SWEEP), "sys.modules['omegaconf'].OmegaConf.save"),
+    ],
+)
+def test_an_interrupt_while_hydra_makes_a_folder_leaves_none(quick: Quick, tmp_path, words, place):
+    """Of a run it is not known before Hydra has opened its log; a sweep may have many runs to compose."""
+    ended = quick("-c", ENDED.format(number=int(signal.SIGTERM), place=place, words=(*words, "tracking=none")))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (143, "", "terminated\n")
+    assert [*tmp_path.glob("outputs/*")] in ([tmp_path / "outputs" / "fit"], [tmp_path / "outputs" / "sweeps"])
+    assert [*tmp_path.glob("outputs/*/*")] == []
+
+
+LOST = """
+import sys
+from gmm_pipeline import __main__
+from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.stages import fit
+
+def lost(*_, **__):
+    raise RunFailed("the processes have lost each other")
+
+fit.compute = lost
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+def test_a_fit_that_fails_before_it_has_a_result_leaves_nothing(quick: Quick, tmp_path):
+    ended = quick("-c", LOST.format(words=("fit", *faults.QUIET, *faults.DATA, "tracking=none")))
+    assert (ended.returncode, ended.stderr) == (1, "error: the processes have lost each other\n")
     assert list(tmp_path.glob("outputs/fit/*")) == []
 
 
@@ -123,6 +159,47 @@ def test_an_import_is_not_interrupted_but_ends_with_it():
     assert done
     with interrupts_deferred():
         done.append("without")
+
+
+def test_a_deferral_lasts_until_the_outer_one_or_what_heeds_it():
+    done = []
+    with as_in_a_command(), pytest.raises(Interrupted), interrupts_deferred():
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+        done.append("of an import")
+        heed_interrupts()
+        done.append("not to be reached")
+    with as_in_a_command(), interrupts_deferred():
+        heed_interrupts()
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert done == ["of an import"]
+
+
+CLOSED = """
+import os, sys
+from gmm_pipeline import __main__
+from gmm_pipeline.stages import fit
+
+def write(*_, **__):
+    os.write({number}, b"x")
+
+read, other = os.pipe()
+os.close(read)
+if {number} == 1:
+    os.dup2(other, 1)
+fit.compute = write
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize("number", ["1", "other"])
+def test_a_pipe_that_nobody_reads_hides_a_fault_only_if_it_is_its_output(quick: Quick, number):
+    words = ("fit", *faults.QUIET, *faults.DATA, "tracking=none")
+    ended = quick("-c", CLOSED.format(number=number, words=words))
+    assert ended.returncode == 1
+    assert ("BrokenPipeError" in ended.stderr) == (number == "other")
 
 
 LEFT = """

@@ -252,7 +252,7 @@ def test_labels_histories_and_words_are_compared(pair):
     history = artifacts.read_history(pair[1] / artifacts.HISTORY)
     artifacts.write_history(pair[1] / artifacts.HISTORY, history._replace(losses=history.losses[1:]))
     restarts = read_json(pair[1] / artifacts.RESTARTS)
-    restarts["restarts"][0]["outcome"] = "else"
+    restarts["restarts"][0]["outcome"] = "degenerate"
     write_json(pair[1] / artifacts.RESTARTS, restarts)
     found = {(one.file, one.key): one for one in compared(pair).differences}
     assert set(found) == {
@@ -263,7 +263,7 @@ def test_labels_histories_and_words_are_compared(pair):
     of_labels = found["assignments.parquet", "label"]
     assert (of_labels.n_different, of_labels.n_values, of_labels.largest_ulps) == (3, 60, None)
     assert "values, now" in found["history.npz", "losses"].note
-    assert found["restarts.json", "restarts.outcome"].note.endswith("→ else")
+    assert found["restarts.json", "restarts.outcome"].note.endswith("→ degenerate")
 
 
 def test_tables_of_candidates_are_compared(pair):

@@ -13,4 +13,4 @@ def test_generated_input_is_valid_or_refused_in_words(kind):
     counts, failures = fuzz(KINDS[kind], CASES[kind], 0)
     assert not failures, "\n\n".join(f"{failure}\n  {line}" for failure, line in failures.items())
     assert counts.total() >= CASES[kind]
-    assert min(counts["valid"], counts["refused"]) > CASES[kind] // 50
+    assert min(counts["valid"], counts["refused"]) >= CASES[kind] // 50  # of ten, there may be none

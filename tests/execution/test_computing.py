@@ -1,11 +1,13 @@
 """Batches in threads: one trace, outcomes in order, one bad run alone, and an end when it is wanted."""
 
+import itertools
 import os
 import pickle
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -189,6 +191,35 @@ def test_other_processes_give_the_same_bits_and_a_crash_costs_one_run(loaded, mo
     assert crashed.answer is None
     assert "its worker died each time" in str(crashed.error)
     assert absent.error is gone
+
+
+class PoolWithClosedPipes:
+    """Stands for processes that die whenever something is written to them, but for some calls."""
+
+    def __init__(self, sound: Iterator[bool]):
+        self._sound = sound
+
+    def submit(self, task: Callable[[], bytes]) -> Future[bytes]:
+        if not next(self._sound):
+            raise BrokenPipeError
+        future: Future[bytes] = Future()
+        future.set_result(task())
+        return future
+
+    def shutdown(self, *, kill_workers: bool) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("sound", "lost"), [([True, False, True], 0), ([False, True, True], 0), ([True, False], 1)])
+def test_a_pipe_to_a_worker_that_is_closed_costs_one_run_at_most(loaded, monkeypatch, sound, lost):
+    if not extras.is_installed("loky"):
+        pytest.skip("loky is not installed")
+    calls = itertools.chain(sound, itertools.repeat(False))
+    monkeypatch.setattr(executors._Processes, "_started", lambda *_: PoolWithClosedPipes(calls))
+    jobs = loaded([["seed=0"], ["seed=1"]])
+    (first,), (second,) = compute(in_slices(jobs, 1), 1, "processes")
+    errors = [str(one.error) for one in (first, second) if one.answer is None]
+    assert [error.partition(",")[0] for error in errors] == ["its worker died each time"] * lost
 
 
 def test_a_batch_arrives_as_it_was_sent(loaded):

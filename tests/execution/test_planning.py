@@ -16,6 +16,7 @@ from gmm_pipeline.execution.sweep import resume_command
 from gmm_pipeline.records.artifacts import digests_of
 from gmm_pipeline.records.files import write_json
 from gmm_pipeline.records.sweeps import ManifestRun
+from gmm_pipeline.stages import fit_checks
 
 __all__ = ["hydra_state"]
 
@@ -190,7 +191,8 @@ MISTAKES = {
 }
 
 
-def test_a_mistake_is_its_own_runs_alone(sweep):
+def test_a_mistake_is_its_own_runs_alone(sweep, monkeypatch):
+    monkeypatch.setattr(fit_checks, "memory", lambda: 16e9)
     jobs = [["seed=1"], *(mistake.split() for mistake in MISTAKES), ["seed=2"]]
     plan = planned(sweep, jobs)
     good, bad = [plan.jobs[0], plan.jobs[-1]], plan.jobs[1:-1]

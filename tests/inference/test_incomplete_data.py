@@ -18,7 +18,7 @@ from gmm_pipeline.inference.families.observed_objective import lay_out_observed,
 from gmm_pipeline.inference.scaling import linear_scaling_of, log_volumes, to_fit_units
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.covariances import MODELS, Kind, kind_of
-from gmm_pipeline.model.incomplete import distinct_rows
+from gmm_pipeline.model.incomplete import distinct_rows, filled
 from gmm_pipeline.model.multivariate import MultivariateParameters, constrain_multivariate, parameters_of
 from gmm_pipeline.model.multivariate_inits import Cloud
 from gmm_pipeline.model.natural import MultivariateMixture, mean_and_covariance
@@ -251,3 +251,13 @@ def test_rows_with_the_same_gaps_are_the_same():
     rows, inverse = distinct_rows(data)
     assert len(rows) == 3
     np.testing.assert_array_equal(rows[inverse], data)
+
+
+def test_expectations_are_there_where_a_column_follows_from_others():
+    columns = np.random.default_rng(3).normal(size=(2, 40))
+    third = np.where(np.arange(40) < 10, np.nan, columns[0])
+    data = np.stack([columns[0], columns[0], columns[1], third], axis=1)  # the first two are one
+    covariance = np.cov(np.stack([columns[0], columns[0], columns[1], columns[0]]))
+    np.testing.assert_array_equal(filled(data[10:], np.zeros(4), covariance), data[10:])
+    of_all = filled(data, data[:, [0, 0, 2, 0]].mean(axis=0), covariance)
+    np.testing.assert_allclose(of_all[:, 3], columns[0], rtol=1e-6)

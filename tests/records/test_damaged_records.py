@@ -141,6 +141,9 @@ def test_a_damaged_run_of_a_sweep_is_one_that_cannot_be_read(tmp_path):
     ]
 
 
+SELECTED = (
+    "n_components,scales,chosen,log_likelihood,bic,degenerate,diverged,converged\n1,free,true,-9.5,20.0,0,false,true\n"
+)
 LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
 TRAPS = {
     "levels": ("config.yaml", "[" * 100_000),
@@ -159,6 +162,9 @@ TRAPS = {
     "half a character": ("data.json", '{"name": "\\ud800"}'),
     "no JSON": ("metrics.json", '{"bic": NaN}'),
     "a status that there is not": ("record.json", '{"status": "done"}'),
+    "a table without a column": ("selection.csv", '"o_components","chosen"\n1,true\n'),
+    "text in a table": ("selection.csv", SELECTED.replace("-9.5", "low")),
+    "an outcome that there is not": ("restarts.json", '{"restarts": [{"outcome": "good", "log_posterior": 1.0}]}'),
     "digests that are none": ("record.json", '{"status": "finished", "digests": {"results": ["parameters.json"]}}'),
 }
 
@@ -169,6 +175,14 @@ def test_what_a_stranger_made_is_refused(tmp_path, name, text):
     (record / name).write_text(text)
     with pytest.raises(InputError, match="a whole record"):
         page(record)
+
+
+def test_a_table_of_candidates_is_read(tmp_path):
+    record = write_run(tmp_path / "0")
+    (record / artifacts.SELECTION).write_text(SELECTED)
+    found = read_checked(record).selection
+    assert found is not None
+    assert found["log_likelihood"] == [-9.5]
 
 
 def test_a_record_names_no_files_but_its_own(tmp_path):
