@@ -193,12 +193,17 @@ def _estimate(
             chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
         else:
             chosen = best_of(candidates, job.asked.criterion)
-    fit, result = fits[chosen], results[chosen]
-    if not fit.trained and fit.search is not None:
-        fit = fit._replace(trained=True, seeds=(result.parameters,))
+    trained: dict[int, tuple[FitJob, FitResult]] = {}
+    # A longer search of the chosen one may find that it has no sound optimum: then the next best one is the answer.
+    while not fits[chosen].trained and fits[chosen].search is not None and chosen not in trained:
+        fit = fits[chosen]._replace(trained=True, seeds=(results[chosen].parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
+        trained[chosen] = fit, result
         row = selection.with_result(candidates[chosen], fit, result, job.units_of(fit))
         candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])
+        if job.asked.criterion != LIKELIHOOD_RATIO and selection.problem(row) is not None:
+            chosen = best_of(candidates, job.asked.criterion)
+    fit, result = trained.get(chosen, (fits[chosen], results[chosen]))
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
         tests = (_test(job, fit, result, fit_tests),)
     return Estimate(

@@ -60,11 +60,7 @@ def _fitted(
     trained = [number for number, job in enumerate(jobs) if number not in searched or _is_trained(job)]
     found = fit_starts([jobs[number] for number in trained], progress, workers)
     starts = dict(zip(trained, found, strict=True))
-    # One of many that begins at another's end has nothing to be compared with.
-    best = {
-        number: starts[number][0] if jobs[number].begin is not None else best_of(jobs[number], starts[number])
-        for number in trained
-    }
+    best = {number: best_of(jobs[number], starts[number]) for number in trained}
     for number, result in searched.items():
         if number not in best:
             best[number] = _as_it_stands(jobs[number], result.best)

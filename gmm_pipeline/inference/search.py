@@ -214,7 +214,8 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     family = first.plan.family
     spread = family.spread_of(first)
     points = family.condensed(first, plan)
-    is_whole = len(points[0]) <= FEW and len(points[0]) == len(_distinct_data(first))
+    # Where nothing is condensed, one program less has to be compiled, which takes long for several columns.
+    is_whole = (bool(family.n_columns) or len(points[0]) <= FEW) and len(points[0]) == len(_distinct_data(first))
     found = []
     for job in jobs:
         own = plan.affordable((len(points[0]) + family.overhead) * job.plan.n_components * family.cost)

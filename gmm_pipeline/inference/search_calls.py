@@ -23,9 +23,9 @@ from gmm_pipeline.model.multivariate import AnyParameters, components_taken
 Array = np.ndarray
 UNSOUND = 1e12
 """Nats subtracted from a mixture with a degenerate component, so that it ranks below all sound ones."""
-FEW, NARROW = 128, 4
-"""Observations of one column, and mixtures at once, up to which components are padded to the largest number compared:
-another program would take longer to compile or load."""
+FEW, FEW_ROWS, NARROW = 128, 512, 4
+"""Observations of one column and of several, and mixtures at once, up to which components are padded to the largest
+number compared: another program would take longer to compile or load."""
 
 
 class Problem(NamedTuple):
@@ -43,8 +43,8 @@ class Problem(NamedTuple):
     def padded_to(self) -> int:
         """Number of components including padding."""
         n_components = self.job.plan.n_components
-        has_few = len(self.data) <= FEW and not self.job.plan.family.n_columns
-        is_small = has_few or self.width <= NARROW
+        few = FEW_ROWS if self.job.plan.family.n_columns else FEW
+        is_small = len(self.data) <= few or self.width <= NARROW
         padded_to = max(n_components, self.job.padded_to) if is_small else n_components
         return padded_components(padded_to) if tracing.leaves_out_components(self.job.plan.log_prior) else n_components
 
