@@ -147,6 +147,9 @@ def test_runs_of_a_sweep_choose_each(fork: Fork, tmp_path):
     assert "2 finished" in ended.stdout
 
 
+LARGEST_2 = "selection.largest=2"
+
+
 def job_of(*overrides: str) -> estimates.Job:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return loading.load(compose("fit", [*overrides, "compilation_cache=null"]))
@@ -201,3 +204,21 @@ def test_a_smallest_number_that_collapses_is_not_tested_but_said(fork: Fork, tmp
     )
     assert ended.returncode == 0, ended.stderr
     assert "degenerate: at the floor of the scales" in ended.stdout
+
+
+def test_where_the_chosen_fit_turns_out_degenerate_the_next_best_is_the_answer(monkeypatch):
+    job = job_of("data=two_modes", "data.n_draws=300", "prior=flat", "steps=100", "n_components=auto", LARGEST_2)
+    whole = estimates.fit_all
+
+    def degenerate_if_trained(fits, **given):
+        results = whole(fits, **given)
+        return [
+            one._replace(degenerate=(1,)) if fit.trained and fit.plan.n_components == 2 else one
+            for fit, one in zip(fits, results, strict=True)
+        ]
+
+    monkeypatch.setattr(estimates, "fit_all", degenerate_if_trained)
+    (found,) = estimates.estimate([job])
+    assert [one.degenerate for one in found.candidates] == [(), (1,), (1,)]
+    assert found.candidates[found.chosen].n_components == found.fit.plan.n_components == 1
+    assert found.result.degenerate == ()
