@@ -222,6 +222,8 @@ def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
     """Candidates that cannot be chosen: hollow and crossed, at the edge where they are beyond it, or a cross alone."""
     (low, high), bottom = axes.get_ylim(), axes.get_xaxis_transform()
     handles: dict[str, Artist] = {}
+    problems: dict[str | None, None] = {}
+    beyond: dict[tuple[float, float], list[float]] = {}
     for i in np.flatnonzero(~drawn.standing.sound).tolist():
         point, x, excess = drawn.points[i], drawn.x[i], drawn.standing.excess[i]
         look = {**_look(point), "linestyle": ""}
@@ -234,9 +236,16 @@ def _draw_unsound(axes: Axes, drawn: Drawn) -> list[Artist]:
         axes.plot(x, y, clip_on=False, zorder=4, **{**look, **HOLLOW})
         axes.plot(x, y, clip_on=False, zorder=4, color=look["color"], **CROSS)
         if y != excess:
-            beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **pages.NOTE}
-            inwards = (7.0, -11.0 if y == high else 3.0)
-            axes.annotate(ticks.signed_text(float(round(excess))), (x, y), inwards, **beside)
-        text = f"{point.problem}: left out"
-        handles[text] = Line2D([], [], label=text, **HOLLOW_IN_LEGEND)
+            beyond.setdefault((x, y), []).append(float(round(excess)))
+        problems[point.problem] = None
+    for (x, y), values in beyond.items():
+        farthest = max(values, key=abs)
+        text = ticks.signed_text(farthest) if len({*values}) == 1 else f"to {ticks.signed_text(farthest)}"
+        side = -1.0 if x > min(drawn.x) else 1.0  # between its mark and that of one component less
+        beside: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, **pages.NOTE}
+        beside["ha"] = "right" if side < 0.0 else "left"
+        axes.annotate(text, (x, y), (6.0 * side, -11.0 if y == high else 3.0), **beside)
+    if problems:
+        label = ",\n".join(map(str, problems)) + ": left out"
+        handles[label] = Line2D([], [], label=label, **HOLLOW_IN_LEGEND)
     return list(handles.values())
