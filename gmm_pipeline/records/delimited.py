@@ -24,7 +24,7 @@ from gmm_pipeline.records.dialects import (
     evened,
     numeric_columns,
 )
-from gmm_pipeline.records.files import arrow_of, is_number, readable
+from gmm_pipeline.records.files import arrow_of, is_number, memory_of_arrow, readable
 
 BLOCK = 1 << 24
 """Bytes that Arrow reads at once; the longest row must fit."""
@@ -53,7 +53,7 @@ class DelimitedTable:
 
         content, delimiter = self._content[self._dialect.begin :], self._dialect.delimiter
         if delimiter == BLANKS:
-            content, delimiter = memoryview(evened(bytes(content))), TAB
+            content, delimiter = memory_of_arrow(evened(bytes(content))), TAB
         if len(self.names) > 1:  # a row has delimiters here, so an empty last line is not a row
             end = bytes(content[-LOOKED_AT:])
             content = content[: len(content) - len(end) + len(end.rstrip(b"\r\n"))]
@@ -65,7 +65,7 @@ class DelimitedTable:
         ids = [str(place) for place in range(len(self.names))]
         with readable(self._path):
             table = csv.read_csv(
-                pa.py_buffer(content),
+                content,
                 read_options=csv.ReadOptions(column_names=ids, block_size=BLOCK),
                 parse_options=csv.ParseOptions(
                     delimiter=delimiter,
@@ -109,35 +109,37 @@ def _may_be_decimals(dialect: Dialect, asked: Asked) -> bool:
     return all(re.fullmatch(r"\s*\d*\s*", last) for _, last in dialect.sample)
 
 
-def _content_of(path: Path) -> bytes:
-    """The bytes of a file, decompressed if its suffix says that it is compressed."""
+def _content_of(path: Path) -> Any:
+    """The bytes of a file in a buffer of Arrow's, decompressed if its suffix says that it is compressed."""
     import pyarrow as pa
 
     with readable(path), pa.input_stream(str(path)) as stream:
-        return stream.read()
+        return stream.read_buffer()
 
 
-def _as_utf8(path: Path, content: bytes) -> memoryview:
+def _as_utf8(path: Path, content: Any) -> Any:
     """The content as UTF-8, converted from UTF-16 or from cp1252, as older programs on Windows write it."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    first = bytes(content[: len(codecs.BOM_UTF8)])
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
-    elif content[1:2] == b"\0" != content[:1]:
+    elif first[1:2] == b"\0" != first[:1]:
         encoding = "utf-16-le"
-    elif content[:1] == b"\0" != content[1:2]:
+    elif first[:1] == b"\0" != first[1:2]:
         encoding = "utf-16-be"
     elif _is_utf8(content):
-        return memoryview(content)[len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0 :]
+        return content[len(codecs.BOM_UTF8) if first == codecs.BOM_UTF8 else 0 :]
     else:
         encoding = "cp1252"
     with readable(path):
-        return memoryview(content.decode(encoding, errors="replace" if encoding == "cp1252" else "strict").encode())
+        errors = "replace" if encoding == "cp1252" else "strict"
+        return memory_of_arrow(bytes(content).decode(encoding, errors).encode())
 
 
-def _is_utf8(content: bytes) -> bool:
+def _is_utf8(content: Any) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for begin in range(0, len(content), BLOCK):
-            decoder.decode(content[begin : begin + BLOCK], final=begin + BLOCK >= len(content))
+            decoder.decode(memoryview(content)[begin : begin + BLOCK], final=begin + BLOCK >= len(content))
     except UnicodeDecodeError:
         return False
     return True

@@ -211,6 +211,30 @@ def opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def opened_by_arrow(path: Path) -> Any:
+    """`opened`, for Arrow's readers: its own file, since what it reads from one of Python's is Python's memory.
+
+    Arrow's threads let go of what they have read some time after the reader has returned. If Python is ending then, and
+    the memory is Python's, the process is aborted.
+
+    Raises:
+        OSError: as `opened`.
+    """
+    import pyarrow as pa
+
+    opened(path).close()  # says in Python's words what is wrong
+    return pa.OSFile(os.fsencode(path))
+
+
+def memory_of_arrow(content: bytes) -> Any:
+    """A copy in Arrow's memory, for readers whose threads may outlive Python, as `opened_by_arrow` says."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    sink.write(content)
+    return sink.getvalue()
+
+
 def column_format(path: Path) -> str:
     """The suffix of a file to which columns can be written.
 
@@ -312,12 +336,12 @@ def read_columns(path: Path) -> dict[str, Any]:
         if path.suffix == ".csv":
             from pyarrow import csv
 
-            with opened(path) as stream:
+            with opened_by_arrow(path) as stream:
                 table = csv.read_csv(stream)
         else:
             from pyarrow import parquet
 
-            with opened(path) as stream:
+            with opened_by_arrow(path) as stream:
                 table = parquet.read_table(stream)
     return Part(dict(zip(table.column_names, table.columns, strict=True)), path)
 

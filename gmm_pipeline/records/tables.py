@@ -15,7 +15,7 @@ from gmm_pipeline.model.large_data import slices
 from gmm_pipeline.records.cells import is_numeric
 from gmm_pipeline.records.delimited import DelimitedTable
 from gmm_pipeline.records.dialects import Asked
-from gmm_pipeline.records.files import readable
+from gmm_pipeline.records.files import opened_by_arrow, readable
 from gmm_pipeline.records.formats import ARROW, NPY, PARQUET, TEXT, has_data_suffix
 
 ROWS_OF_A_BATCH = 2**17
@@ -70,7 +70,7 @@ class ArrowTable:
         from pyarrow import parquet
 
         for part in self._parts:
-            with part.open("rb") as stream:
+            with opened_by_arrow(part) as stream:
                 with readable(part):
                     file = parquet.ParquetFile(stream)
                     batches = file.iter_batches(ROWS_OF_A_BATCH, columns=list(dict.fromkeys(names)))
@@ -91,7 +91,7 @@ class ArrowTable:
 
         total = 0
         for part in self._parts:
-            with readable(part), part.open("rb") as stream:
+            with readable(part), opened_by_arrow(part) as stream:
                 total += parquet.ParquetFile(stream).metadata.num_rows
         return total
 
@@ -102,7 +102,7 @@ class ArrowTable:
             return table.schema if names is None else table
         from pyarrow import parquet
 
-        with readable(part), part.open("rb") as stream:
+        with readable(part), opened_by_arrow(part) as stream:
             file = parquet.ParquetFile(stream)
             return file.schema_arrow if names is None else file.read(columns=list(dict.fromkeys(names)))
 
@@ -111,7 +111,7 @@ def _arrow_table(path: Path) -> Any:
     """The table in an Arrow file, of either format or Feather's first version."""
     from pyarrow import feather, ipc
 
-    with readable(path), path.open("rb") as stream:
+    with readable(path), opened_by_arrow(path) as stream:
         is_stream = stream.read(4) not in (b"ARRO", b"FEA1")
         stream.seek(0)
         return ipc.open_stream(stream).read_all() if is_stream else feather.read_table(stream)

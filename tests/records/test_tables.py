@@ -17,11 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from pyarrow import feather, ipc, parquet
+from pyarrow import csv, feather, ipc, parquet
 
 from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import datasets
+from gmm_pipeline.records.files import read_columns
 
 KEYS: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "data" / "file.yaml"))
 NUMBERS = [55.0, 56.8, -53.4, 0.125]
@@ -311,6 +312,44 @@ def test_columns_with_types(tmp_path, kind, suffix):
     found = read(path, column="x" if kind == "text" else None, missing="drop")
     assert found.data.tolist() == [first, 3.0]
     assert found.n_rows == 3
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda table, path: table.to_csv(path / "x.csv", index=False),
+        lambda table, path: table.to_csv(path / "x.csv.gz", index=False),
+        lambda table, path: table.to_csv(path / "x.csv", index=False, encoding="utf-16"),
+        lambda table, path: (path / "x.txt").write_text("x   y\n 1   2\n10  20\n"),
+        lambda table, path: table.to_parquet(path / "x.parquet"),
+        lambda table, path: table.to_feather(path / "x.feather"),
+    ],
+    ids=["csv", "gz", "utf-16", "blanks", "parquet", "feather"],
+)
+def test_arrow_reads_memory_of_its_own(tmp_path, monkeypatch, written):
+    """Its threads, which let go of it late, aborted the process with Python's memory when Python was ending then."""
+    written(pd.DataFrame({"x": NUMBERS, "y": NUMBERS}), tmp_path)
+    (path,) = tmp_path.iterdir()
+    sources, pythons, wrap = [], [], pa.py_buffer
+    readers = [(csv, "read_csv"), (feather, "read_table"), (ipc, "open_stream")]
+    for module, name in [*readers, (parquet, "ParquetFile"), (parquet, "read_table")]:
+        own = getattr(module, name)
+
+        def recorded(source: Any, *rest: Any, own: Any = own, **given: Any) -> Any:
+            sources.append(source)
+            return own(source, *rest, **given)
+
+        monkeypatch.setattr(module, name, recorded)
+    monkeypatch.setattr(pa, "py_buffer", lambda content: pythons.append(wrap(content)) or pythons[-1])
+    assert len(read(path, column="x").data) > 1
+    if path.suffix in (".csv", ".parquet"):
+        with contextlib.suppress(InputError):  # UTF-16, which no record has
+            read_columns(path)
+    assert sources
+    for source in sources:
+        assert type(source) in (pa.OSFile, pa.Buffer)
+        if isinstance(source, pa.Buffer):
+            assert not any(one.address <= source.address < one.address + max(one.size, 1) for one in pythons)
 
 
 def test_a_folder_of_parts_is_one_table(tmp_path):
