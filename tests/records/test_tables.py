@@ -205,7 +205,7 @@ def test_whole_numbers_whose_decimals_come_late(of):
 
 @given(
     st.lists(
-        st.tuples(st.text(st.characters(exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)),
+        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)),
         min_size=2,
         max_size=8,
     ),
@@ -221,7 +221,8 @@ def test_what_pandas_writes_is_read_back(tmp_path_factory, rows, delimiter, inde
 
 @given(
     st.lists(
-        st.tuples(st.text(st.characters(exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)), min_size=2
+        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=5), st.floats(-1e6, 1e6)),
+        min_size=2,
     ),
     st.sampled_from([" ", "\t ", "   \t"]),
 )
