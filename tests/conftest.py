@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other spin; libraries read it when imported
+
 import jax
 import pytest
 from command_server import keep_configs
