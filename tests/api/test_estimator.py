@@ -26,6 +26,8 @@ from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.sklearn import GaussianMixture
 from gmm_pipeline.sklearn.parameters import cholesky_of_precisions, matrices_of, shaped
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 TABLE = pd.read_csv(ROOT / "examples" / "data" / "faithful.csv")
 ROWS = TABLE.to_numpy(np.float64)
 TYPES = ("full", "tied", "diag", "spherical")

@@ -21,6 +21,8 @@ from gmm_pipeline.model.covariances import kind_of
 from gmm_pipeline.model.mixture import constrain, key_of
 from gmm_pipeline.model.multivariate import natural_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 REAL = Path(__file__).parents[2] / "examples" / "data"
 FAITHFUL = np.loadtxt(REAL / "faithful.csv", delimiter=",", skiprows=1)
 BEST_KNOWN = {
