@@ -14,6 +14,8 @@ from gmm_pipeline.model.natural import MultivariateMixture
 
 TO_ROUNDING = float(np.finfo(np.float32).eps)
 """Columns that differ by less than this share of their standard deviations are the same to float32."""
+EXACTLY = 1e-12
+"""Share of the largest value up to which what is left of a linear relation is the rounding of float64."""
 NEARLY_ONE = 1.0 - 1e-6
 """Correlation from which on two columns are compared."""
 NEARLY_ZERO = 1e-6
@@ -199,19 +201,33 @@ def check_columns(where: str, names: Sequence[str], data: Float[np.ndarray, "n d
         check_spread(f"{where}, column {name!r}", present, remedy=other)
     for first, second in _nearly_proportional(data):
         x, y = data[~np.isnan(data[:, [first, second]]).any(axis=1)][:, [first, second]].T
-        standardised = _standardised(np.stack([x, y], axis=1))
-        sign = np.sign(standardised[:, 0] @ standardised[:, 1])
-        if np.std(standardised[:, 0] - sign * standardised[:, 1]) > TO_ROUNDING:
+        sign = _same_but_for_units(x, y)
+        if sign == 0.0:
             continue
         slope = sign * y.std() / x.std()
         offset = y.mean() - slope * x.mean()
         line = f"{slope:g} times the first{f' {offset:+g}' if abs(offset) > TO_ROUNDING * np.ptp(y) else ''}"
+        remedy = "Leave one of them out with data.columns."
+        if np.abs(y - slope * x - offset).max() > EXACTLY * np.abs(y).max():
+            line += f", to about {TO_ROUNDING:.0g} of their spread"
+            farthest = int(np.argmax(np.abs(x - x.mean()) / x.std()))
+            others = np.arange(len(x)) != farthest
+            if min(np.ptp(x[others]), np.ptp(y[others])) > 0.0 and not _same_but_for_units(x[others], y[others]):
+                line += f", only because one row is far away, with {x[farthest]:g} and {y[farthest]:g}"
+                remedy = "Check that row: without it the columns differ."
         raise InputError(
             f"{where}, columns {names[first]!r} and {names[second]!r}",
             expected="columns that differ by more than their units",
             came="two that are equal" if np.array_equal(x, y) else f"a second that is {line}",
-            remedy="Leave one of them out with data.columns.",
+            remedy=remedy,
         )
+
+
+def _same_but_for_units(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    """The sign of the slope if y is a + b x to the rounding of float32, else 0."""
+    standardised = _standardised(np.stack([x, y], axis=1))
+    sign = float(np.sign(standardised[:, 0] @ standardised[:, 1]))
+    return sign if np.std(standardised[:, 0] - sign * standardised[:, 1]) <= TO_ROUNDING else 0.0
 
 
 def _nearly_proportional(data: Float[np.ndarray, "n d"]) -> list[tuple[int, int]]:

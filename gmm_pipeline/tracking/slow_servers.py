@@ -19,6 +19,8 @@ PARTS = 3
 """How often MLFLOW_HTTP_REQUEST_TIMEOUT a request may take: one that is tried again has that time again."""
 SLOWEST = 100_000
 """Bytes a second that a request is given to be sent."""
+REFUSALS = (401, 403)
+"""Statuses that are told with the answer: of one that is JSON, MLflow tells no status."""
 
 
 class SlowServer(Exception):  # noqa: N818 - it names an outcome rather than a mistake
@@ -44,7 +46,10 @@ def requests_limited() -> Iterator[None]:
     def limited(session: Any, request: Any, **settings: Any) -> Any:
         seconds = PARTS * float(os.environ.get(TIMEOUT, ENVIRONMENT[TIMEOUT]))
         with _ends_within(seconds + int(request.headers.get("Content-Length", 0)) / SLOWEST):
-            return send(session, request, **settings)
+            answer = send(session, request, **settings)
+        if answer.status_code in REFUSALS:
+            raise requests.HTTPError(f"error code {answer.status_code}, {answer.reason}: {answer.text[:200]!r}")
+        return answer
 
     setattr(requests.Session, name, limited)
     try:

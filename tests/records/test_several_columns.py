@@ -195,6 +195,17 @@ def test_columns_that_differ_by_their_units_alone_are_refused_to_the_rounding_of
         assert datasets.why_singular(read(path)) == ""
 
 
+def test_columns_that_one_far_row_makes_the_same_are_told_of_that_row(table):
+    a, b = RANDOM.normal(size=(2, 50))
+    found = str(refusal(table(a=[*a, 1e12], b=[*b, -1e12])))
+    assert "a second that is -1 times the first, to about 1e-07 of their spread, only because one row" in found
+    assert found.endswith("is far away, with 1e+12 and -1e+12. Check that row: without it the columns differ.")
+    # Two such rows, and a relation that is no outlier's.
+    for x, y in (([*a, 1e12, 2e12], [*b, -1e12, -2e12]), (a, 2 * a + 1e-8 * b)):
+        found = str(refusal(table(a=x, b=y)))
+        assert "times the first, to about 1e-07 of their spread. Leave" in found
+
+
 def test_commas_that_may_mark_decimals_are_in_doubt(tmp_path):
     path = tmp_path / "plain.csv"
     path.write_text("55,0\n56,8\n-53,4\n")

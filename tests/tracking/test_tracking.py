@@ -358,14 +358,15 @@ def test_a_dead_server_loses_nothing(record, monkeypatch, hung):
 
 
 class Broken(BaseHTTPRequestHandler):
-    """Answers as the path of its store says: by a status, by half of an answer, or by no JSON."""
+    """Answers as the path of its store says: by a status and its text, by half of an answer, or by no JSON."""
 
     def do_GET(self) -> None:
         says = self.path.split("/")[1]
-        self.send_response(int(says) if says.isdigit() else 200)
-        self.send_header("Content-Length", "1000" if says == "half" else "5")
+        status, _, body = says.partition(",")
+        self.send_response(int(status) if status.isdigit() else 200)
+        self.send_header("Content-Length", "1000" if says == "half" else str(len(body or "hello")))
         self.end_headers()
-        self.wfile.write(b"hello")
+        self.wfile.write((body or "hello").encode())
 
     do_POST = do_GET  # noqa: N815 - called by this name
 
@@ -378,6 +379,7 @@ class Broken(BaseHTTPRequestHandler):
     [
         ("500", "Check that a server answers there."),
         ("401", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."),
+        ("401,{}", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."),
         ("403", "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."),
         ("half", "Check that a server answers there."),
         ("hello", "Check that a server answers there."),
@@ -392,6 +394,7 @@ def test_a_broken_server_loses_nothing(record, monkeypatch, says, remedy):
             log(record, f"http://127.0.0.1:{server.server_port}/{says}")
         server.shutdown()
     assert str(caught.value).endswith(remedy)
+    assert not says.startswith("4") or f"error code {says[:3]}, " in str(caught.value)
     assert bytes_below(record) == before
 
 
