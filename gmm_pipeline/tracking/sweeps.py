@@ -262,7 +262,9 @@ class SweepTracker:
                 ],
                 tags=[RunTag(name, text) for name, text in found.items()],
             )
-            self._client.set_terminated(run_id, status, now if ended is None else contents.milliseconds(ended))
+            last = now if ended is None else contents.milliseconds(ended)
+            # A clock may be set back.
+            self._client.set_terminated(run_id, status, max(_started(self._manifest, self._folder), last))
         return self._tracked
 
     def _log_model(self, record: Path, now: int) -> "list[Metric]":
@@ -347,12 +349,17 @@ def _made_with(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in OF_A_RUN}
 
 
+def _started(manifest: Mapping[str, Any], folder: Path) -> int:
+    """When a sweep began, in milliseconds since 1970."""
+    return contents.milliseconds(manifest["started"] or contents.written(folder / MANIFEST))
+
+
 def _parent_entry(manifest: Mapping[str, Any], folder: Path, name: str, under: str | None) -> Entry:
     made_with = _made_with(folder, manifest)
     return Entry(
         name=name,
         status="RUNNING",
-        started=contents.milliseconds(manifest["started"] or contents.written(folder / MANIFEST)),
+        started=_started(manifest, folder),
         ended=None,
         tags={
             **loggable.origin(made_with, manifest["command"]),

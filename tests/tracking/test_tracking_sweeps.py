@@ -488,6 +488,12 @@ def test_a_sweep_stays_in_the_experiment_where_it_began(uri, sweep):
     assert moved.experiment == "waiting"
 
 
+def test_a_sweep_does_not_end_before_it_began_where_a_clock_is_set_back(uri, sweep):
+    tracked = opened(sweep, uri).finish("FINISHED", **NOTHING, ended="2026-03-01T10:00:00+01:00")
+    run = tracking_store.client_of(uri).get_run(tracked.run_id)
+    assert run.info.end_time == run.info.start_time
+
+
 @pytest.mark.parametrize("key", ["series_points", "sweep_series_points"])
 def test_negative_points(uri, sweep, key):
     points: dict[str, Any] = {"series_points": 1, "sweep_series_points": 1} | {key: -1}
