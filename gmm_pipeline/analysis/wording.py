@@ -71,6 +71,11 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
         )
     elif metrics["converged"]:
         clauses.append(f"converged in {steps:,} steps")
+    elif steps == 0:
+        clauses.append(
+            f"not converged: as the search left it, its gradient is {norm:.2g} standard errors long, not less than "
+            "gradient_tolerance"
+        )
     else:
         clauses.append(
             f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "

@@ -260,6 +260,15 @@ def test_a_page_says_how_the_optimum_was_looked_for(folder, tmp_path, searches, 
     assert all(words in said for words in told)
 
 
+def test_an_optimum_as_its_search_left_it_used_no_steps(folder, tmp_path):
+    copy = tmp_path / "as_it_stands"
+    shutil.copytree(folder / "run", copy)
+    write_json(copy / "metrics.json", read_json(copy / "metrics.json") | {"converged": False, "n_steps": 0})
+    said = Page(page_of(copy)).said
+    assert "It is an optimum as the search left it, and its gradient is" in said
+    assert "Use more steps" not in said
+
+
 def test_an_older_record_without_errors_restarts_and_verdict_has_a_page(folder, tmp_path, text):
     copy = tmp_path / "old"
     shutil.copytree(folder / "run", copy)
