@@ -53,7 +53,7 @@ def distances(
     Args:
         data: of d columns.
         sample_weights: how often each datum counts; None for once each.
-        mixture: fitted; components that cannot be drawn or have too few observations are left out.
+        mixture: fitted; components that cannot be drawn, have too few observations or none much are left out.
         responsibilities: of the components for each datum.
         level: probability of the band, pointwise.
         most: number of quantiles, evenly spaced in the root of the distance.
@@ -66,7 +66,9 @@ def distances(
     for component in np.flatnonzero(projections.drawable(mixture)).tolist():
         shares = counts * responsibilities[component]
         # With sample weights, a datum of weight 3 is three data, and shares of one datum are one observation.
-        observations = float(shares.sum() ** 2 / np.sum(shares * responsibilities[component]))
+        # Of rows without missing cells, none may be a component's.
+        squares = np.sum(shares * responsibilities[component])
+        observations = float(shares.sum() ** 2 / squares) if squares > 0.0 else 0.0
         if not observations >= LEAST_OBSERVATIONS:
             continue
         whitener = np.linalg.inv(np.linalg.cholesky(mixture.covariances[component]))
@@ -78,6 +80,8 @@ def distances(
         edge = (0.5 - SLACK) / observations
         mine = responsibilities[component][order] >= LEAST_SHARE
         inside = np.flatnonzero(mine & (middles >= edge) & (middles <= 1.0 - edge))
+        if not inside.size:
+            continue
         expected = 2.0 * gammaincinv(half_columns, middles[inside])
         chosen = np.arange(len(inside))
         if len(inside) > most:

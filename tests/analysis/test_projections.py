@@ -141,6 +141,16 @@ def test_distances_of_one_component_are_scipys():
     assert found.observations == pytest.approx(60.0)
 
 
+def test_components_without_data_of_their_own_have_no_distances():
+    """The second belongs to each datum a little; the third to none that is shown, of data with missing cells."""
+    made = MultivariateMixture(np.array([0.9, 0.05, 0.05]), np.zeros((3, 2)), np.stack([np.eye(2)] * 3))
+    data = draws(made, 300)
+    responsibilities = np.repeat([[0.95], [0.05], [0.0]], 300, axis=1)
+    (found,) = columns_agreement.distances(data, None, made, responsibilities, level=0.9, most=100)
+    assert found.component == 0
+    assert found.expected.size > 10
+
+
 def test_sample_weights_are_counts():
     made = mixture(2, 2)
     data = draws(made, 40)
