@@ -28,7 +28,7 @@ from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, S
 from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import AnyData, InUnits, Units, identity_of, linear_scaling_of, scaling_of
-from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, of_one_component
+from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, most_factors, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
 from gmm_pipeline.model.large_data import MANY, ByIdentity, in_order, slices
 from gmm_pipeline.model.mixture import key_of
@@ -137,7 +137,8 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     models = _models(cfg) if n_columns else ()
     _check_shared(cfg, n_columns, dataset.name)
     if models and (why := why_singular(dataset)):
-        models = _without_full(models, why, cfg.covariance)
+        has_factors = most_factors(n_columns) > 0 and not dataset.n_incomplete
+        models = _without_full(models, why, cfg.covariance, has_factors=has_factors)
     own = kind_of(models[-1]) if models else None
     factors = cfg.factors if models and models[-1] == FACTOR else 0
     kinds = tuple(dict.fromkeys(map(kind_of, (*models, *map(of_one_component, models))))) or (None,)
@@ -202,15 +203,16 @@ def _search_plan(cfg: DictConfig) -> SearchPlan | None:
     return SearchPlan(**{**numbers, **nested})
 
 
-def _without_full(models: tuple[str, ...], why: str, asked: str) -> tuple[str, ...]:
+def _without_full(models: tuple[str, ...], why: str, asked: str, *, has_factors: bool) -> tuple[str, ...]:
     """The models without orientations, which singular data determine too."""
     left = tuple(model for model in models if kind_of(model) in (Kind.SPHERICAL, Kind.DIAGONAL, Kind.FACTOR))
     if not left:
         raise InputError(
             "covariance",
-            expected=f"a diagonal or spherical model, or one of factors, since {why}",
+            expected=f"a diagonal or spherical model{', or one of factors' if has_factors else ''}, since {why}",
             came=repr(asked),
-            remedy="Use covariance=diagonal or covariance=factor, or leave columns out with data.columns.",
+            remedy=f"Use covariance=diagonal{f' or covariance={FACTOR}' if has_factors else ''}, or leave columns out "
+            "with data.columns.",
         )
     return left
 

@@ -104,3 +104,15 @@ def test_the_estimator_fits_factors_by_gradients(chosen):
 def test_what_factors_cannot_do_is_refused(data, keys, message):
     with pytest.raises(gmm.InputError, match=message):
         gmm.fit(data, covariance="factor", n_components=2, **{**QUICK, **keys})
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (DATA[:7], "covariance=diagonal or covariance=factor, or leave"),
+        (np.where((np.arange(N) % 2 == 0)[:, None] == (np.arange(3) == 0), DATA[:, :3], np.nan), "=diagonal, or leave"),
+    ],
+)
+def test_factors_are_advised_where_they_can_be_had(data, advice):
+    with pytest.raises(gmm.InputError, match=f"covariance: expected a diagonal or .* Use .*{advice}"):
+        gmm.fit(data, n_components=2, **{**QUICK, "overrides": ["data.missing=marginalise"]})
