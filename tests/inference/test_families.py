@@ -354,6 +354,14 @@ def test_one_shape_that_turns_is_degenerate_where_each_component_lies_in_a_plane
         assert has_too_few(job, mixture).tolist() == [is_degenerate] * 3
 
 
+@pytest.mark.parametrize(("size", "is_degenerate"), [(1.05, True), (1.2, False)])
+def test_a_component_that_comes_near_the_floor_is_degenerate(size, is_degenerate):
+    job = a_job(np.zeros((100, 3)), 2, sample_weights=np.ones(100), covariance="VVV", scale_floor=0.01)
+    covariances = np.stack([np.eye(3), (0.01 * size) ** 2 * np.eye(3)])
+    mixture = parameters_of(MultivariateMixture(np.array([0.9, 0.1]), np.zeros((2, 3)), covariances), Kind.FULL)
+    assert normals(3, Kind.FULL).degenerate(job, mixture, np.eye(3)).tolist() == [False, is_degenerate]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_moves_keep_the_number_of_components_and_what_is_shared(model):
     family, kind = normals(D, kind_of(model)), kind_of(model)

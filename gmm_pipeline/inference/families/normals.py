@@ -16,7 +16,6 @@ from gmm_pipeline.inference.families.multivariate_objective import (
     multivariate_log_likelihood_of,
     quick_to_compile,
 )
-from gmm_pipeline.inference.families.normal import AT_THE_FLOOR
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import summary_of
@@ -34,6 +33,8 @@ from gmm_pipeline.model.noise import share_of_components
 from gmm_pipeline.model.splitting import merged_columns
 
 Array = np.ndarray
+NEAR_THE_FLOOR = 1.1
+"""Up to so many times the floor, an extent of a component counts as at it: axes that turn come only near it."""
 FEWEST_OF_TWO = 2.5
 """The value of `fewest_data` for which a component needs half a datum more than makes its likelihood bounded."""
 
@@ -188,7 +189,7 @@ def _degenerate_with_factors(
     by_column = np.sqrt(np.diagonal(spread))
     least = (np.asarray(parameters.log_component_scales, np.float64) - np.log(by_column)).min(axis=-1)
     finite = np.isfinite(least) & np.isfinite(parameters.loadings).all(axis=(-2, -1))
-    narrow = ~finite | (least <= np.log(AT_THE_FLOOR * job.scale_floor))
+    narrow = ~finite | (least <= np.log(NEAR_THE_FLOOR * job.scale_floor))
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
     found[narrow] |= _is_flat(
@@ -210,7 +211,7 @@ def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array,
     stretched = whiteners @ factor
     finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
-    return ~finite | (singular * AT_THE_FLOOR * job.scale_floor >= 1.0)
+    return ~finite | (singular * NEAR_THE_FLOOR * job.scale_floor >= 1.0)
 
 
 def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S K"]:
