@@ -22,13 +22,17 @@ def about_choice(asked: Asked, answer: Answer) -> list[str]:
     if not answer.candidates:
         return []
     clauses = remarks(answer.candidates, answer.chosen, asked.criterion)
-    n_parameters, n_data = answer.candidates[answer.chosen].n_parameters, answer.metrics["n_data"]
-    if n_parameters > n_data:
-        clauses.append(
-            f"it has {n_parameters} parameters for {n_data:,} observations: a criterion may prefer that by chance; "
-            "compare selection.criterion=held_out, or fewer components and a simpler model"
-        )
     return [*clauses, *left_out(asked, {(one.n_components, one.covariance) for one in answer.candidates})]
+
+
+def _few_data(metrics: Mapping[str, Any]) -> list[str]:
+    n_parameters, n_data = metrics.get("n_parameters", 0), metrics.get("n_data", 0)
+    if n_parameters <= n_data:
+        return []
+    return [
+        f"{n_parameters:,} parameters were estimated from {n_data:,} observations: errors are larger than they seem, "
+        "and BIC or AIC may prefer such a fit by chance; compare simpler ones by folds=5 criterion=held_out"
+    ]
 
 
 def left_out(asked: Asked, compared: Collection[tuple[int, str]]) -> list[str]:
@@ -62,7 +66,7 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     if answer.degenerate:
         clauses.append(_degenerate(answer))
     clauses += [clause_of(doubt, of_columns=bool(answer.covariance)) for doubt in answer.doubts]
-    clauses += about_choice(asked, answer)
+    clauses += [*about_choice(asked, answer), *_few_data(metrics)]
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
     if "minibatch" in metrics:
         clauses.append(

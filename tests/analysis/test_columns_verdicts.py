@@ -189,3 +189,12 @@ def test_advice_is_for_several_columns_and_steps_are_for_fits_that_took_some():
     assert "covariance=tied" in said
     assert "scales=equal" not in said
     assert "scales=equal" in verdict(Asked((2,), (False,), (), "bic", 0, 0, 0, 0.95), answer._replace(covariance=""))[0]
+
+
+@pytest.mark.parametrize("n_parameters", [30, 31])
+def test_more_parameters_than_observations_are_told(n_parameters):
+    numbers = {"n_steps": 9, "gradient_norm": 0.0, "converged": True, "n_data": 30, "n_parameters": n_parameters}
+    none = dict.fromkeys(Answer._fields, ()) | {"diverged": False, "learned": {}, "searched": None}
+    said = verdict(Asked((2,), (False,), ("VVV",), "bic", 0, 0, 0, 0.95), Answer(**{**none, "metrics": numbers}))
+    told = [clause for clause in said if clause.startswith("31 parameters were estimated from 30 observations")]
+    assert len(told) == (n_parameters > 30)

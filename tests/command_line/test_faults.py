@@ -36,7 +36,7 @@ def test_what_a_command_leaves_that_is_killed_at_any_step_is_whole(bench: faults
 
 
 def test_a_sweep_that_is_ended_leaves_whole_results_and_goes_on(bench: faults.Bench):
-    case = faults.Case("sweep", faults.Fault("SIGTERM", None, 700))
+    case = faults.Case("sweep", faults.Fault("SIGTERM", None, bench.undisturbed("sweep").steps // 2))
     ended, wrong = bench.attempt(case)
     assert (ended, wrong) == ("ended", []), case.line
 
