@@ -159,18 +159,31 @@ def rows_needed(model: str, n_columns: int, factors: int = 0) -> int:
 def rows_needed_in_all(model: str, n_components: int, n_columns: int, factors: int = 0) -> int:
     """Fewest data with which no component can become flat, if each has as many as suit the model best.
 
-    Where one shape turns with each component, at least one component must not lie in a plane.
-
     Args:
         model: one of `NAMES`.
         n_components: K.
         n_columns: d.
         factors: q; other models have none.
     """
-    of_each = n_components * rows_needed(model, n_columns, factors)
-    return max(of_each, n_components * n_columns + 1) if turns_one_shape(model) else of_each
+    each, beyond = needed_beyond(model, n_columns)
+    return max(n_components * rows_needed(model, n_columns, factors), n_components * each + beyond)
 
 
-def turns_one_shape(model: str) -> bool:
-    """Whether components have the same shape, each along axes of its own."""
-    return model != FACTOR and model[1] == EQUAL and model[2] == VARIABLE
+def needed_beyond(model: str, n_columns: int) -> tuple[int, int]:
+    """How many data of each component say nothing of a shape that all share, and how many must be there besides.
+
+    Where one shape turns with each component, the d data of each may lie in a plane. Otherwise the first of each is
+    where it is, and the others must extend in all directions, one after the other if these are not those of columns.
+
+    Args:
+        model: one of `NAMES`.
+        n_columns: d.
+
+    Returns:
+        Zeros where components have shapes of their own.
+    """
+    if model == FACTOR or model[1] == VARIABLE:
+        return 0, 0
+    if model[2] == VARIABLE:
+        return n_columns, 1
+    return 1, n_columns if model[2] == EQUAL else 1

@@ -19,7 +19,7 @@ from gmm_pipeline.inference.families.multivariate_objective import (
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import summary_of
-from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, rows_needed, turns_one_shape
+from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, needed_beyond, rows_needed
 from gmm_pipeline.model.incomplete import distinct_rows, means_of
 from gmm_pipeline.model.large_data import are_ones, is_complete
 from gmm_pipeline.model.multivariate import (
@@ -229,10 +229,10 @@ def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S
     if job.noise is not None:
         counts = counts * share_of_components(log_weights)[..., None]
     too_few = counts < fewest_rows(job)
-    if turns_one_shape(job.covariance):  # which has an extent in each direction only by data beyond d of a component
-        n_columns = job.data.shape[1]
-        beyond = np.maximum(counts - n_columns, 0.0).sum(axis=-1, keepdims=True)
-        too_few = too_few | (beyond < fewest_rows(job) - rows_needed(job.covariance, n_columns) + 1)
+    each, beyond = needed_beyond(job.covariance, job.data.shape[1])
+    if beyond:
+        left = np.maximum(counts - each, 0.0).sum(axis=-1, keepdims=True)
+        too_few = too_few | (left < beyond + job.fewest_data - FEWEST_OF_TWO)
     return too_few
 
 
