@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -35,6 +36,8 @@ from gmm_pipeline.records.overrides import hydra_override
 
 ENDING = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 """Signals by which a scheduler, a container or a closed terminal ends a program, and what is said then."""
+SECONDS_UNTIL_AGAIN = 0.05
+"""Until an interrupt that was lost in a finaliser is sent again."""
 
 
 @contextlib.contextmanager
@@ -47,6 +50,7 @@ def report_mistakes(command: str) -> Iterator[None]:
     heeded = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
     for number in heeded:
         signal.signal(number, interrupt)
+    unraised, sys.unraisablehook = sys.unraisablehook, _send_again
     try:
         with heeding_interrupts():
             yield
@@ -73,8 +77,19 @@ def report_mistakes(command: str) -> Iterator[None]:
             sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1 if failed else 2) from None
     finally:
+        sys.unraisablehook = unraised
         for number, handler in heeded.items():
             signal.signal(number, handler)
+
+
+def _send_again(seen: "sys.UnraisableHookArgs") -> None:
+    """Send an interrupt again that came where Python passes no exception on, as while an object is finalised."""
+    if isinstance(seen.exc_value, Interrupted):
+        again = threading.Timer(SECONDS_UNTIL_AGAIN, os.kill, (os.getpid(), seen.exc_value.number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(seen)
 
 
 def read_flags(arguments: Sequence[str], command: str) -> argparse.Namespace:

@@ -56,6 +56,31 @@ __main__.main()
 """
 
 
+FINALISED = """
+import os, signal, sys, time
+from gmm_pipeline import __main__
+from gmm_pipeline.stages import fit
+
+class Object:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def compute(*_, **__):
+    Object()
+    time.sleep(10)
+
+fit.compute = compute
+sys.argv[:] = ["gmm_pipeline", *{words}]
+__main__.main()
+"""
+
+
+def test_a_signal_while_an_object_is_finalised_ends_a_fit_in_words(quick: Quick, tmp_path):
+    ended = quick("-c", FINALISED.format(words=("fit", *faults.QUIET, *faults.DATA, "tracking=none")))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "terminated\n")
+    assert list(tmp_path.glob("outputs/fit/*")) == []
+
+
 @pytest.mark.parametrize(("number", "says"), [(signal.SIGTERM, "terminated\n"), (signal.SIGHUP, "hung up\n")])
 def test_a_scheduler_that_ends_a_fit_finds_nothing_of_it(quick: Quick, tmp_path, number, says):
     words = ("fit", *faults.QUIET, *faults.DATA, "tracking=none")
