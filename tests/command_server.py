@@ -255,7 +255,8 @@ def serve() -> None:
 if __name__ == "__main__":
     gc.disable()  # what is imported stays; children collect what they make
     for module in NEEDED:
-        importlib.import_module(module)
+        with contextlib.suppress(ModuleNotFoundError):  # older versions lack some
+            importlib.import_module(module)
     warm_parsers()
     warm_answers()
     keep_configs()
