@@ -92,7 +92,7 @@ def keep_configs() -> None:
 
     def load_config(source: Any, config_path: str) -> ConfigResult:
         found = kept.get(source._normalize_file_name(config_path)) if source.path == own.path else None
-        return replace(pickle.loads(found), provider=source.provider) if found else load(source, config_path)  # noqa: S301
+        return replace(pickle.loads(found), provider=source.provider) if found else load(source, config_path)  # noqa: S301 (made above)
 
     files.load_config = load_config
     parse, modules = functools.cache(grammar_parser.parse), cast(Any, sys.modules)

@@ -62,6 +62,23 @@ def shown_criterion(columns: Mapping[str, Sequence[Any]], criterion: str) -> str
     return criterion if any(value is not None and not math.isnan(value) for value in values) else FALLBACK
 
 
+def table_columns(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[str]:
+    """Columns of the table of candidates that tell something, in the order in which people are shown them.
+
+    Args:
+        columns: of the table, a value for each candidate.
+        criterion: by which the fit was chosen.
+    """
+    criteria = dict.fromkeys([criterion, "bic", "aic", "icl", "sbic", "held_out", "p_value"])
+    names = ("n_components", "covariance", "scales", "log_likelihood", *criteria)
+    return [name for name in names if any(map(is_known, columns.get(name, ())))]
+
+
+def is_known(value: Any) -> bool:
+    """Whether a cell of the table has a value."""
+    return value is not None and not (isinstance(value, float | np.floating) and math.isnan(value))
+
+
 def points_of(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[Point]:
     """The candidates in the table of a record.
 

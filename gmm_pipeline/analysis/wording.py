@@ -22,7 +22,7 @@ def about_choice(asked: Asked, answer: Answer) -> list[str]:
     if not answer.candidates:
         return []
     clauses = remarks(answer.candidates, answer.chosen, asked.criterion)
-    return [*clauses, *left_out(asked, {(one.n_components, one.covariance) for one in answer.candidates})]
+    return [*clauses, *models_left_out(asked, {(one.n_components, one.covariance) for one in answer.candidates})]
 
 
 def _few_data(metrics: Mapping[str, Any]) -> list[str]:
@@ -35,7 +35,7 @@ def _few_data(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def left_out(asked: Asked, compared: Collection[tuple[int, str]]) -> list[str]:
+def models_left_out(asked: Asked, compared: Collection[tuple[int, str]]) -> list[str]:
     """Which covariance models were not compared, and from which number of components on; a clause, or none.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gmm_pipeline.analysis import rounding
+from gmm_pipeline.analysis.candidates import is_known, table_columns
 from gmm_pipeline.analysis.curves import LEAST_NAMED, MOST_NAMED
 from gmm_pipeline.model.vocabulary import NAMES
 from gmm_pipeline.records.reading import Record
@@ -226,15 +227,7 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tup
         columns: of the record's table of candidates.
         criterion: the one that the choice was made by.
     """
-    names = [
-        "n_components",
-        "scales",
-        "covariance",
-        "log_likelihood",
-        *dict.fromkeys([criterion, "bic", "aic", "icl", "sbic"]),
-    ]
-    names += [name for name in ("held_out", "p_value") if name not in names]
-    present = [name for name in names if any(_is_known(value) for value in columns.get(name, []))]
+    present = table_columns(columns, criterion)
     labels = {"n_components": "components", "log_likelihood": "log-likelihood", "p_value": "p-value"}
     rows = []
     for index in range(len(columns["n_components"])):
@@ -252,10 +245,6 @@ def selection_table(columns: Mapping[str, Sequence[Any]], criterion: str) -> tup
 def _selection_cell(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    if not _is_known(value):
+    if not is_known(value):
         return "–"
     return f"{value:.3g}" if name == "p_value" else minus(f"{value:,.2f}") if isinstance(value, float) else str(value)
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and not (isinstance(value, float) and math.isnan(value))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.analysis.candidates import lines_of, points_of, shown_criterion, standing
+from gmm_pipeline.analysis.candidates import is_known, lines_of, points_of, shown_criterion, standing, table_columns
 from gmm_pipeline.model.covariances import NAMES
 from gmm_pipeline.stages.tables import GAPS, Column, Table
 
@@ -78,15 +78,7 @@ def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
         columns: of the record's table of candidates.
         criterion: the one that the choice was made by.
     """
-    names = [
-        "n_components",
-        "covariance",
-        "scales",
-        "log_likelihood",
-        *dict.fromkeys([criterion, "aic", "bic", "icl", "sbic"]),
-    ]
-    names += [name for name in ("held_out", "p_value") if name in columns and name not in names]
-    names = [name for name in names if name in columns and not _all_missing(columns[name])]
+    names = table_columns(columns, criterion)
     remarks = []
     for row in range(len(columns["n_components"])):
         remark = [columns["barred"][row]] if columns["barred"][row] else []
@@ -106,15 +98,7 @@ def selection_table(columns: Mapping[str, Any], criterion: str) -> Table:
     )
 
 
-def _all_missing(values: Any) -> bool:
-    return all(map(_is_missing, values))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
-
-
 def _cell(value: Any) -> str:
-    if _is_missing(value):
+    if not is_known(value):
         return ""
     return f"{value:.3f}" if isinstance(value, float | np.floating) else str(value)

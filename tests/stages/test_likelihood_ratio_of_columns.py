@@ -44,5 +44,5 @@ def test_models_that_the_data_are_too_few_for_are_left_out(tmp_path):
     fits = candidates_of(loaded(*given, "selection.largest=4"))
     compared = [(fit.plan.n_components, fit.covariance) for fit in fits]
     assert compared == [(1, "EEE"), (2, "EEE"), (2, "EEV"), (2, "VVV"), (3, "EEE"), (3, "EEV"), (4, "EEE")]
-    (said,) = wording.left_out(loaded(*given, "selection.largest=4").asked, compared)
+    (said,) = wording.models_left_out(loaded(*given, "selection.largest=4").asked, compared)
     assert said.endswith("so left out: from 3 components on VVV; from 4 components on EEV")
