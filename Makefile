@@ -12,8 +12,6 @@ STAMP := $(VENV)/.set-up
 # What the tests need besides the default installation; `make setup` installs these and what builds the documentation.
 TESTED := dev,report,video
 COMMA := ,
-# What others import, or what runs unseen by tests.
-TYPED := gmm_pipeline hydra_plugins benchmarks docs/hooks
 
 .PHONY: help setup fit test oldest docs lock audit
 
@@ -49,13 +47,13 @@ $(STAMP): pyproject.toml requirements.lock
 fit: setup
 	$(BIN)/python -m gmm_pipeline fit optimizer=adam steps=1000
 
-# Types are checked beside the tests, those of the tests alone by `basedpyright` and pre-commit: they run, and are half of
-# its work. What it says stands in one piece, as soon as it is known and again at the end where types are wrong.
+# Types are checked beside the tests: on one core, which the other checks and the start of the tests leave idle. What it
+# says stands in one piece, as soon as it is known and again at the end where types are wrong.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
-	{ $(BIN)/basedpyright --level error $(TYPED) >$(VENV)/types.log 2>&1 || { code=$$?; cat $(VENV)/types.log >&2; exit $$code; }; } & types=$$!; \
+	{ $(BIN)/basedpyright --level error >$(VENV)/types.log 2>&1 || { code=$$?; cat $(VENV)/types.log >&2; exit $$code; }; } & types=$$!; \
 	$(BIN)/python -m pytest || tests=$$?; \
 	wait $$types || { types=$$?; cat $(VENV)/types.log >&2; exit $$types; }; \
 	tail -n 1 $(VENV)/types.log; exit $${tests:-0}

@@ -85,7 +85,7 @@ def convergence(run: Record) -> Finding:
         return Finding(GOOD, "Convergence", f"converged in {plural(steps or 0, 'step')}", words)
     words = f"It used all of its {plural(steps or 0, 'step')}, and {at}. Use more steps, or another optimizer."
     if steps == 0:
-        words = f"It is an optimum as the search left it, and {at}, not less than `gradient_tolerance`."
+        words = f"It is where the search left it, and {at}, not less than `gradient_tolerance`."
     return Finding(CAUTION, "Convergence", "did not converge", words)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.fuzz import KINDS, fuzz
 
-CASES = {"overrides": 300, "data files": 850, "records": 850, "pages and reruns": 10, "pages of sweeps": 10}
+CASES = {"overrides": 300, "data files": 850, "records": 850, "pages and reruns": 20, "pages of sweeps": 20}
 """Some seconds of each; 20,000 by `benchmarks.fuzz`."""
 
 
@@ -13,4 +13,4 @@ def test_generated_input_is_valid_or_refused_in_words(kind):
     counts, failures = fuzz(KINDS[kind], CASES[kind], 0)
     assert not failures, "\n\n".join(f"{failure}\n  {line}" for failure, line in failures.items())
     assert counts.total() >= CASES[kind]
-    assert min(counts["valid"], counts["refused"]) >= CASES[kind] // 50  # of ten, there may be none
+    assert min(counts["valid"], counts["refused"]) > CASES[kind] // 50

@@ -265,7 +265,7 @@ def test_an_optimum_as_its_search_left_it_used_no_steps(folder, tmp_path):
     shutil.copytree(folder / "run", copy)
     write_json(copy / "metrics.json", read_json(copy / "metrics.json") | {"converged": False, "n_steps": 0})
     said = Page(page_of(copy)).said
-    assert "It is an optimum as the search left it, and its gradient is" in said
+    assert "It is where the search left it, and its gradient is" in said
     assert "Use more steps" not in said
 
 
