@@ -160,7 +160,7 @@ def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
     units = job.units[kind]
     if units.log_noise is not None:
         family = with_noise(family)
-    plan = fit.plan._replace(family=family)
+    plan = fit.plan.of_family(family, max(job.asked.numbers))
     return fit._replace(data=units.data, plan=plan, covariance=model, factors=factors, noise=units.log_noise)
 
 

@@ -9,6 +9,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import em, tracing
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.families.normal import NORMAL
+from gmm_pipeline.inference.padding import padded_components
 from gmm_pipeline.inference.parameterization import learned_by, number_of_parameters
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.model import covariances
@@ -31,13 +32,23 @@ class FitPlan(NamedTuple):
     """() -> (step -> factor on the update)."""
     average_loss: bool
     """Whether the optimizer sees the mean loss per observation rather than the total."""
-    fused: bool
-    """Whether the fused form of the log-likelihood is compiled; see `objective.py`."""
     as_written: bool
-    """Whether hyperparameters are constants of the program and components are not padded."""
+    """Whether hyperparameters are constants of the program, components are not padded, and nothing is fused."""
+    fused: bool = False
+    """Whether the fused form of the log-likelihood is compiled; see `objective.py`."""
     family: Family = NORMAL
     minibatch: int = 0
     """Data that a step sees, drawn anew for each; 0 for all."""
+
+    def of_family(self, family: Family, most_components: int) -> "FitPlan":
+        """The plan for components of this family, in the form that is faster.
+
+        Args:
+            family: of the components.
+            most_components: that fits which share the program have.
+        """
+        fused = not self.as_written and family.fuses(padded_components(most_components))
+        return self._replace(family=family, fused=fused)
 
 
 class Moves(NamedTuple):

@@ -106,10 +106,10 @@ def sums(parameters: Parameters, blocks: Blocks) -> Sums:
     y = [(blocks.data - parameters.component_mus[k]) * inverse_scales[k] for k in range(n_components)]
     terms = [log2_heights[k] - y[k] * y[k] for k in range(n_components)]
     highest = reduce(jnp.maximum, terms)
-    shares = [_power_of_two(term - highest) for term in terms]
+    shares = [power_of_two(term - highest) for term in terms]
     total = reduce(jnp.add, shares)
     loglikes = blocks.sample_weights * (highest * np.asarray(LN_2, dtype) + jnp.log(total))
-    per_share = blocks.sample_weights * _reciprocal(total)
+    per_share = blocks.sample_weights * reciprocal(total)
     r = [share * per_share for share in shares]
     ry = [r[k] * y[k] for k in range(n_components)]
     ryy = [ry[k] * y[k] for k in range(n_components)]
@@ -121,35 +121,55 @@ def sums(parameters: Parameters, blocks: Blocks) -> Sums:
     return Sums(totals[0], responsibility, first / y_of_z, second / y_of_z**2)
 
 
-MANTISSA_BITS, EXPONENT_BIAS = 23, 127
-"""Of float32 (IEEE 754)."""
-SERIES = [LN_2**power / math.factorial(power) for power in range(8)]
-"""Of 2^f for |f| ≤ ½, until its terms are below the rounding of float32."""
+class _Binary(NamedTuple):
+    """A type of floats (IEEE 754), and what the functions below need of it."""
+
+    integers: type
+    """Of the same size."""
+    mantissa_bits: int
+    exponent_bias: int
+    terms: int
+    """Of the series of 2^f for |f| ≤ ½, until they are below the rounding."""
+
+
+BINARY = {
+    "float32": _Binary(np.int32, mantissa_bits=23, exponent_bias=127, terms=8),
+    "float64": _Binary(np.int64, mantissa_bits=52, exponent_bias=1023, terms=14),
+}
+SERIES = [LN_2**power / math.factorial(power) for power in range(14)]
 RECIPROCAL_GUESS = 0x7EF311C7
-"""Twice the bias in the exponent, less what makes the guess best; three steps of Newton's method are exact then."""
+"""Twice the bias in the exponent of float32, less what makes the guess best; three steps of Newton's method are exact
+then."""
 
 
-def _power_of_two(exponents: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
-    """2^t for t ≤ 0, and 0 below the least exponent; in float32, by operations that XLA considers cheap.
+def power_of_two(exponents: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
+    """2^t for t ≤ 0, and 0 below the least exponent, by operations that XLA considers cheap.
 
     It fuses a cheap operation into the loop that uses its result several times, and stores the result of `exp`: K
     arrays of the size of the data, which take three times as long to write and read as to compute.
+
+    Args:
+        exponents: t.
     """
-    if exponents.dtype != jnp.float32:
-        return jnp.exp(exponents * LN_2)
-    bounded = jnp.maximum(exponents, -float(EXPONENT_BIAS))
+    binary = BINARY[str(exponents.dtype)]
+    bounded = jnp.maximum(exponents, -float(binary.exponent_bias))
     whole = jax.lax.round(bounded, jax.lax.RoundingMethod.TO_NEAREST_EVEN)
     fraction = bounded - whole
-    value = jnp.full_like(fraction, SERIES[-1])
-    for coefficient in reversed(SERIES[:-1]):
+    value = jnp.full_like(fraction, SERIES[binary.terms - 1])
+    for coefficient in reversed(SERIES[: binary.terms - 1]):
         value = value * fraction + coefficient
     # Added to this large number, an integer becomes the last bits of the sum.
-    last_bits = jax.lax.bitcast_convert_type(whole + 1.5 * 2.0**MANTISSA_BITS, jnp.int32)
-    return value * jax.lax.bitcast_convert_type((last_bits + EXPONENT_BIAS) << MANTISSA_BITS, jnp.float32)
+    last_bits = jax.lax.bitcast_convert_type(whole + 1.5 * 2.0**binary.mantissa_bits, binary.integers)
+    shifted = (last_bits + binary.exponent_bias) << binary.mantissa_bits
+    return value * jax.lax.bitcast_convert_type(shifted, exponents.dtype)
 
 
-def _reciprocal(values: Float[AnyArray, "B L"]) -> Float[Array, "B L"]:
-    """1/x for x ≥ 1; in float32 by Newton's method from a guess that negates the exponent."""
+def reciprocal(values: Float[AnyArray, "*shape"]) -> Float[Array, "*shape"]:
+    """1/x for x ≥ 1; in float32 by Newton's method from a guess that negates the exponent.
+
+    Args:
+        values: x.
+    """
     if values.dtype != jnp.float32:
         return jnp.reciprocal(values)
     guess = np.int32(RECIPROCAL_GUESS) - jax.lax.bitcast_convert_type(values, jnp.int32)

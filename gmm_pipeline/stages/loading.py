@@ -26,7 +26,6 @@ from gmm_pipeline.inference.families.normal import NORMAL
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FirstMixtures, FitJob, FitPlan, Moves, SearchPlan, check
 from gmm_pipeline.inference.large import is_condensed
-from gmm_pipeline.inference.objective import use_fused
 from gmm_pipeline.inference.scaling import AnyData, InUnits, Units, identity_of, linear_scaling_of, scaling_of
 from gmm_pipeline.model.covariances import FACTOR, NAMES, Kind, kind_of, model_of, most_factors, of_one_component
 from gmm_pipeline.model.incomplete import distinct_rows
@@ -165,6 +164,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     if asked.folds:
         folds_of(dataset.counts, asked.folds, jax.random.PRNGKey(0))  # refuses numbers that are too small or too large
     check_factors(cfg, log_prior, dataset, models)
+    family = NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors)
     plan = FitPlan(
         n_components=max(asked.numbers),
         init=targets.build_plugin(cfg, "init"),
@@ -172,13 +172,9 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         optimizer=targets.build_plugin(cfg, "optimizer"),
         schedule=targets.build_plugin(cfg, "schedule"),
         average_loss=cfg.average_loss,
-        fused=cfg.fused and use_fused(max(asked.numbers)),
         as_written=not cfg.fused,
         minibatch=cfg.minibatch if cfg.minibatch < len(dataset.data) else 0,
-        family=NORMAL if own is None else normals(n_columns, own, incomplete=dataset.n_incomplete > 0, factors=factors),
-    )
-    if cfg.noise != NONE:
-        plan = plan._replace(family=with_noise(plan.family))
+    ).of_family(family if cfg.noise == NONE else with_noise(family), max(asked.numbers))
     fit = functools.partial(
         FitJob,
         search=_search_plan(cfg),

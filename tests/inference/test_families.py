@@ -146,6 +146,45 @@ def test_blocks_of_rows_do_not_change_the_sums():
         np.testing.assert_allclose(leaf, 40 * part, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [Kind.DIAGONAL, Kind.FULL, Kind.ORIENTED])
+@pytest.mark.parametrize("times", [1, 40])  # one block of data, and several
+def test_the_fused_form_is_that_of_products_of_features(kind, times):
+    family, data = normals(D, kind), jnp.asarray(np.tile(DATA, (times, 1)))
+    counts = jnp.asarray(np.random.default_rng(5).integers(0, 3, len(data)).astype(float))
+    several = [jax.tree.map(jnp.asarray, parameters_of(a_mixture(seed, n_components=4), kind)) for seed in range(3)]
+    active = jnp.array([True, False, True, True])  # one component that only pads the arrays
+
+    def of(fused: bool, dtype: type):
+        blocks = family.lay_out(data.astype(dtype), counts.astype(dtype), fused=fused)
+        value = partial(family.log_likelihood_of, laid_out=blocks, active=active, fused=fused)
+        together = jax.tree.map(lambda *leaves: jnp.stack(leaves).astype(dtype), *several)
+        return jax.jit(jax.vmap(jax.value_and_grad(value)), compiler_options=family.compiler_options(fused))(together)
+
+    expected = jax.tree.leaves(of(False, jnp.float64))
+    for dtype, rtol in ((jnp.float64, 1e-10), (jnp.float32, 2e-5)):
+        for leaf, other in zip(jax.tree.leaves(of(True, dtype)), expected, strict=True):
+            np.testing.assert_allclose(leaf, other, rtol=rtol, atol=rtol * np.abs(other).max())
+    for number, one in enumerate(several):
+        mixture = constrain_multivariate(one)
+        weights = mixture.weights[active] / mixture.weights[active].sum()
+        sound = MultivariateMixture(weights, mixture.locs[active], mixture.covariances[active])
+        of_data = np.array([log_likelihood(sound, datum[None]) for datum in DATA])
+        np.testing.assert_allclose(expected[0][number], counts @ np.tile(of_data, times), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "kind", "n_components", "incomplete", "expected"),
+    [
+        *((2, Kind.FULL, 20, False, True), (3, Kind.FULL, 10, False, True), (8, Kind.FULL, 5, False, False)),
+        *((4, Kind.DIAGONAL, 10, False, True), (32, Kind.SPHERICAL, 5, False, False)),
+        *((2, Kind.FULL, 5, True, False), (2, Kind.FACTOR, 5, False, False)),
+    ],
+)
+def test_few_columns_and_components_are_fused(n_columns, kind, n_components, incomplete, expected):
+    family = normals(n_columns, kind, incomplete=incomplete, factors=1)
+    assert family.fuses(n_components) == expected
+
+
 @pytest.mark.parametrize("times", [1, 40])  # one block of data, and several
 @pytest.mark.parametrize("runs", [1, 3, 4])
 def test_sums_of_runs_computed_at_once_are_those_of_each(times, runs, monkeypatch):

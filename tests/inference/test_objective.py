@@ -72,19 +72,21 @@ def test_not_a_number_is_not_hidden():
     assert np.isnan(FUSED(parameters, jnp.arange(3.0), jnp.ones(3)))
 
 
-@given(st.lists(st.floats(-200.0, 0.0, width=32), min_size=40, max_size=40))
-def test_powers_of_two_are_numpys(exponents):
-    values = np.array(exponents, np.float32)
-    ours = np.asarray(objective._power_of_two(values[None]), np.float64)[0]
+@pytest.mark.parametrize(("dtype", "lowest", "rtol"), [(np.float32, -200.0, 4e-7), (np.float64, -1100.0, 4e-16)])
+@given(shares=st.lists(st.floats(0.0, 1.0), min_size=40, max_size=40))
+def test_powers_of_two_are_numpys(dtype, lowest, rtol, shares):
+    values = (lowest * np.array(shares)).astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        ours = np.asarray(objective.power_of_two(jnp.asarray(values)[None]), np.float64)[0]
     # Below the least normal number a result may be zero.
-    least = float(np.finfo(np.float32).tiny)
-    np.testing.assert_allclose(ours, np.exp2(values.astype(np.float64)), rtol=4e-7, atol=least)
+    least = float(np.finfo(dtype).tiny)
+    np.testing.assert_allclose(ours, np.exp2(values.astype(np.float64)), rtol=rtol, atol=least)
 
 
 @given(st.lists(st.floats(1.0, 1e6, width=32), min_size=40, max_size=40))
 def test_reciprocals_are_numpys(values):
     values = np.array(values, np.float32)
-    ours = np.asarray(objective._reciprocal(values[None]))[0]
+    ours = np.asarray(objective.reciprocal(values[None]))[0]
     np.testing.assert_allclose(ours, 1.0 / values.astype(np.float64), rtol=4e-7)
 
 

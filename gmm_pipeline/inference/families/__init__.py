@@ -6,6 +6,7 @@ functions, so that it can be part of what decides a program.
 | stage | functions |
 | --- | --- |
 | inside a program | `mixture_of`, `unconstrained_of`, `em_step`, `gradient_norm`, `lay_out`, `log_likelihood_of` |
+| about a program | `fuses`, `compiler_options` |
 | on the host | `zeros`, `constraints_of`, `natural`, `degenerate`, `spread_of`, `blurred` |
 | the search's moves | `condensed`, `landscape`, `fresh`, `varied`, `in_order`, `distances`, `split`, `merges` |
 | comparisons | `halved`, `merged`, `fewest_data` |
@@ -41,6 +42,8 @@ class Family(NamedTuple):
     """(data, sample_weights, fused=) -> data as the log-likelihood takes them."""
     log_likelihood_of: Callable[..., Any]
     """(parameters, laid_out, active=, fused=) -> nats; of a family with noise also noise=, its log density."""
+    fuses: Callable[[int], bool]
+    """n_components, as padded -> whether a fused form of the log-likelihood is worth compiling."""
     compiler_options: Callable[..., Any]
     """fused -> options of XLA."""
     spread_of: Callable[..., Any]

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn import softmax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from gmm_pipeline.inference.objective import Blocks
-from gmm_pipeline.model.mixture import ABSENT, AnyArray
+from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, whiteners
 
 LONGEST_BLOCK = 2048
@@ -236,38 +236,3 @@ def gradient_by_moments(
 
 
 multivariate_log_likelihood.defvjp(_forward, _backward)
-
-
-def multivariate_log_likelihood_of(
-    parameters: MultivariateParameters, laid_out: Blocks, *, active: Bool[AnyArray, " K"], fused: bool
-) -> Float[Array, ""]:
-    """Log-likelihood of the active components, in nats.
-
-    Args:
-        parameters: the mixture, K components.
-        laid_out: data and how often each counts, by `in_rows`.
-        active: false for components that only pad the arrays: they get no weight and no gradient.
-        fused: not used: there is one form.
-    """
-    log_weights = jnp.where(active, parameters.log_component_weights, ABSENT)
-    return multivariate_log_likelihood(parameters._replace(log_component_weights=log_weights), laid_out)
-
-
-def lay_out_rows(data: Float[AnyArray, "n d"], sample_weights: Float[AnyArray, " n"], *, fused: bool) -> Blocks:
-    """Lay data out for the log-likelihood.
-
-    Args:
-        data: x.
-        sample_weights: c, how often each datum counts.
-        fused: not used.
-    """
-    return in_rows(data, sample_weights)
-
-
-def quick_to_compile(fused: bool) -> dict[str, bool | int]:
-    """XLA options with which programs of several columns compile faster and are not slower.
-
-    Args:
-        fused: not used.
-    """
-    return {"xla_backend_optimization_level": 1}

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference import em, parameterization, search_moves
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of
+from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of, use_fused
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 from gmm_pipeline.inference.scaling import AnyData, summary_of
 from gmm_pipeline.model import inits
@@ -256,6 +256,7 @@ NORMAL = Family(
     gradient_norm=_gradient_norm,
     lay_out=lay_out,
     log_likelihood_of=log_likelihood_of,
+    fuses=use_fused,
     compiler_options=compiler_options,
     spread_of=_spread_of,
     constraints_of=_constraints_of,

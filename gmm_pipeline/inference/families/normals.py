@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float
 
 from gmm_pipeline.inference.families import Family, factor_steps, moves, multivariate
 from gmm_pipeline.inference.families.factor_objective import factor_log_likelihood_of
-from gmm_pipeline.inference.families.maximisation import Shared
-from gmm_pipeline.inference.families.multivariate_objective import (
+from gmm_pipeline.inference.families.fused_objective import (
+    fuses,
     lay_out_rows,
     multivariate_log_likelihood_of,
-    quick_to_compile,
+    options_of_columns,
 )
+from gmm_pipeline.inference.families.maximisation import Shared
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import summary_of
@@ -75,7 +76,8 @@ def _normals(n_columns: int, kind: Kind, incomplete: bool, factors: int) -> Fami
         gradient_norm=partial(multivariate.gradient_norm, kind=kind),
         lay_out=lay_out_observed if incomplete else lay_out_rows,
         log_likelihood_of=observed_log_likelihood_of if incomplete else multivariate_log_likelihood_of,
-        compiler_options=quick_to_compile,
+        fuses=_never if incomplete else partial(fuses, n_columns=n_columns, by_column=by_column),
+        compiler_options=options_of_columns,
         spread_of=_spread_of,
         constraints_of=_constraints_of,
         natural=constrain_multivariate,
@@ -107,10 +109,15 @@ def _with_factors(diagonal: Family, incomplete: bool, factors: int) -> Family:
         em_step=factor_steps.em_step,
         gradient_norm=factor_steps.gradient_norm,
         log_likelihood_of=factor_log_likelihood_of,
+        fuses=_never,
         constraints_of=_constraints_with_factors,
         degenerate=_degenerate_with_factors,
         merges=partial(_merges, kind=Kind.FACTOR, factors=factors),
     )
+
+
+def _never(n_components: int) -> bool:
+    return False
 
 
 def _zeros(n_components: int, dtype: Any, *, n_columns: int, kind: Kind) -> MultivariateParameters:
