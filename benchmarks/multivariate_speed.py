@@ -17,8 +17,8 @@ Seen on 2026-11-30 on 2 quiet cores, with three or four rounds, without gmmx:
 | 1,000,000 x 2, K = 8, full | 3.5 | 1/90 | 9.0 | 1/47 |
 | 10,000 x 32, K = 16, diagonal | 0.92 | 1/3.2: missed | 1.7 | 1/2.3 |
 
-The last one is two products of 16 x 64 and 64 x 10,000, which take XLA most of the time; blocks of other lengths, or all
-at once, make no difference.
+The last one is two products of 16 x 64 and 64 x 10,000, which take XLA most of the time; blocks of other lengths, or
+all at once, make no difference.
 """
 
 import importlib.util
