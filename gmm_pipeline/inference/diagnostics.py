@@ -100,9 +100,34 @@ def totals(
         seen = evaluate(parameters, some, counts, scaling, log_noise)
         return Totals(seen.log_likelihood, entropy_of(seen.responsibilities, counts))
 
-    n = len(data)
-    found = in_order(of_block, slices(n) if n > MANY else [slice(0, n)])
-    return Totals(*map(math.fsum, zip(*found, strict=True)))
+    return Totals(*map(math.fsum, zip(*in_order(of_block, _blocks(len(data))), strict=True)))
+
+
+def _blocks(n: int) -> list[slice]:
+    return slices(n) if n > MANY else [slice(0, n)]
+
+
+def log_likelihood(
+    parameters: AnyParameters,
+    data: Float[AnyData, "n ..."],
+    sample_weights: Float[np.ndarray, " n"],
+    scaling: AnyScaling,
+    log_noise: float | None = None,
+) -> float:
+    """That of `totals`, without the entropy.
+
+    Args:
+        parameters: in the units of the fit.
+        data: in the units of the fit, float64.
+        sample_weights: c, how often each datum counts.
+        scaling: from the user's units to the fit's.
+        log_noise: log density of the noise in the units of the fit; None without noise.
+    """
+
+    def of_block(here: slice) -> float:
+        return evaluate(parameters, data[here], sample_weights[here], scaling, log_noise).log_likelihood
+
+    return math.fsum(in_order(of_block, _blocks(len(data))))
 
 
 def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:
@@ -159,11 +184,16 @@ def log_likelihoods(
             at_once = max(1, ELEMENTS_AT_ONCE // (locs.shape[1] * len(counts)))
             for entry in range(0, len(locs), at_once):
                 entries = slice(entry, entry + at_once)
-                standardised = (np.asarray(data[here], np.float64) - locs[entries]) * rates[entries]
-                joint = portable.log_joint(heights[entries], standardised)
+                # `portable.log_joint` in place: making arrays takes longer than computing them.
+                joint = np.asarray(data[here], np.float64) - locs[entries]
+                joint *= rates[entries]
+                joint *= joint
+                joint *= -0.5
+                joint += heights[entries]
                 highest = joint.max(axis=1, keepdims=True)
                 highest[np.isneginf(highest)] = 0.0
-                of_all = np.log(np.exp(joint - highest).sum(axis=1)) + highest[:, 0]
+                joint -= highest
+                of_all = np.log(np.exp(joint, out=joint).sum(axis=1)) + highest[:, 0]
                 if of_noise is not None:
                     of_all = np.logaddexp(of_all, of_noise[entries, None])
                 found[entries] += of_all @ counts

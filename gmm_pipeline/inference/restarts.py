@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.inference.diagnostics import log_priors, totals
+from gmm_pipeline.inference.diagnostics import log_likelihood, log_priors
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.scaling import AnyData, identity_of
 from gmm_pipeline.model import priors
@@ -40,7 +40,7 @@ def best_of(job: FitJob, results: Sequence[FitResult]) -> FitResult:
         job: what was fitted.
         results: of its restarts.
     """
-    posteriors = [log_posterior(job, result) for result in results]
+    posteriors = log_posteriors(job, results)
     ranks = [
         (not result.diverged and math.isfinite(value), not result.degenerate, value)
         for result, value in zip(results, posteriors, strict=True)
@@ -70,6 +70,20 @@ def hit_rate(restarts: Sequence[Restart]) -> float:
     return sum(restart.outcome == REACHED for restart in restarts) / max(len(restarts), 1)
 
 
+def log_posteriors(job: FitJob, results: Sequence[FitResult]) -> list[float]:
+    """Log-likelihood plus log prior at the ends of starts, in nats and float64, in the units of the fit.
+
+    Args:
+        job: what was fitted.
+        results: of its starts; −inf for one that diverged.
+    """
+    finite = [result for result in results if not result.diverged]
+    priors = iter(_log_priors(job, [result.parameters for result in finite], [result.learned for result in finite]))
+    return [
+        -math.inf if result.diverged else _log_likelihood(job, result.parameters) + next(priors) for result in results
+    ]
+
+
 def log_posterior(job: FitJob, result: FitResult) -> float:
     """Log-likelihood plus log prior at the end of a start, in nats and float64, in the units of the fit.
 
@@ -77,7 +91,7 @@ def log_posterior(job: FitJob, result: FitResult) -> float:
         job: what was fitted.
         result: of one of its starts; −inf if it diverged.
     """
-    return -math.inf if result.diverged else log_posterior_at(job, result.parameters, result.learned)
+    return log_posteriors(job, [result])[0]
 
 
 def log_posterior_at(
@@ -94,9 +108,12 @@ def log_posterior_at(
         learned: hyperparameters that the prior learned; those it starts with, if left out.
         data: in the units of the fit, if available in a higher precision than that of the job.
     """
+    return _log_likelihood(job, mixture, data) + log_prior(job, mixture, learned)
+
+
+def _log_likelihood(job: FitJob, mixture: AnyParameters, data: Float[AnyData, "n ..."] | None = None) -> float:
     scaling = identity_of(job.plan.family.n_columns)
-    seen = totals(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
-    return seen.log_likelihood + log_prior(job, mixture, learned)
+    return log_likelihood(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
 
 
 def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] | None = None) -> float:
@@ -107,10 +124,14 @@ def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] 
         mixture: any.
         learned: hyperparameters that the prior learned; those it starts with, if left out.
     """
+    return _log_priors(job, [mixture], [learned or {}])[0]
+
+
+def _log_priors(job: FitJob, mixtures: Sequence[AnyParameters], learned: Sequence[Mapping[str, float]]) -> list[float]:
+    """Log prior density of mixtures, computed together."""
     plan, floats = split(job)
-    if plan.log_prior.function is priors.flat:  # compiles nothing for a run without a prior
-        return 0.0
-    parameters = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mixture)
-    varied = {name: np.array([value]) for name, value in (learned or {}).items()}
-    (found,) = log_priors(parameters, plan.log_prior, floats["prior"], varied, job.setting)
-    return float(found)
+    if not mixtures or plan.log_prior.function is priors.flat:  # compiles nothing for a run without a prior
+        return [0.0] * len(mixtures)
+    parameters = jax.tree.map(lambda *leaves: np.stack(leaves), *mixtures)
+    varied = {name: np.array([one[name] for one in learned]) for name in learned[0]}
+    return log_priors(parameters, plan.log_prior, floats["prior"], varied, job.setting).tolist()

@@ -6,6 +6,7 @@ NumPy, so that no number of components needs a program of its own; a start writt
 its first mixtures from the functions that make several starts at once, one per row.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.model.large_data import ByIdentity
 from gmm_pipeline.model.mixture import AnyArray, Parameters
 from gmm_pipeline.model.multivariate_inits import Cloud, clustered, spread_out
 from gmm_pipeline.model.multivariate_inits import scattered as multivariate_scattered
@@ -24,6 +26,9 @@ Data = Float[AnyArray, " n"] | Float[AnyArray, "n d"]
 Start = Parameters | MultivariateMixture
 """Of one column as the fit sees it; of several columns in natural parameters."""
 Rows = Float[np.ndarray, "S K"]
+
+MOST_REMEMBERED = 2**17
+"""Data that stay in memory sorted."""
 
 
 def words_of(key: Key) -> list[int]:
@@ -245,10 +250,8 @@ class Sorted:
             data: x.
             sample_weights: c, how often each datum counts.
         """
-        counts = np.asarray(sample_weights, np.float64)
-        values = np.asarray(data, np.float64)[counts > 0]
-        order = np.argsort(values, kind="stable")
-        return cls(values[order], counts[counts > 0][order])
+        few = isinstance(data, np.ndarray) and len(data) <= MOST_REMEMBERED
+        return (_remembered if few else _sorted)(ByIdentity(data), ByIdentity(sample_weights))
 
     def at(self, levels: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
         """Quantiles."""
@@ -259,6 +262,16 @@ class Sorted:
         """Data drawn with probability proportional to their weights, one for each uniform number."""
         index = np.searchsorted(self.up_to, uniforms * self.up_to[-1], side="right")
         return self.data[np.minimum(index, len(self.data) - 1)]
+
+
+def _sorted(data: ByIdentity, sample_weights: ByIdentity) -> Sorted:
+    counts = np.asarray(sample_weights.value, np.float64)
+    values = np.asarray(data.value, np.float64)[counts > 0]
+    order = np.argsort(values, kind="stable")
+    return Sorted(values[order], counts[counts > 0][order])
+
+
+_remembered = functools.lru_cache(maxsize=4)(_sorted)  # the starts of a run and the runs of a sweep share their data
 
 
 def quantiles(uniforms: Rows, data: Sorted, *, jitter: float, overlap: float) -> Parameters:
