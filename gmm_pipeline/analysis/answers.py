@@ -1,7 +1,7 @@
 """From an estimate in the units of the fit to an answer in those of the user."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -138,7 +138,9 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
     else:
         evaluated = _at_once(job, estimate, order, standardised)
     loss = -(evaluated.log_likelihood + log_prior)
-    asymptotic, error_of_noise = _asymptotic(job, estimate, fitted, order, standardised, evaluated.sums)
+    asymptotic, error_of_noise = _asymptotic(
+        job, estimate, fitted, order, standardised, evaluated.sums, _seen(job, progress)
+    )
     noise = _noise_of(job, estimate, error_of_noise)
     resampled = estimate.resampled
     degenerate = _renumbered(result.degenerate, order)
@@ -255,11 +257,14 @@ def _in_blocks(
     if fit.covariance:
         found = totals(parameters, data, counts, scaling, fit.noise)
         return _Evaluated(found.log_likelihood, found.entropy, at_data)
-    n = len(dataset.data)
-    seen = None if progress is None else lambda rows: progress(rows, n, PASSING)
-    sums = likelihood_sums(exact(parameters), data, counts, fit.noise, seen)
+    sums = likelihood_sums(exact(parameters), data, counts, fit.noise, _seen(job, progress))
     log_likelihood = sums.log_likelihood - total_log_volume(scaling, dataset.data, counts)
     return _Evaluated(log_likelihood, sums.entropy, at_data, sums)
+
+
+def _seen(job: Job, progress: Progress | None) -> Callable[[int], None] | None:
+    n = len(job.dataset.data)
+    return None if progress is None else lambda rows: progress(rows, n, PASSING)
 
 
 def _renumbered(components: Iterable[int], order: np.ndarray) -> tuple[int, ...]:
@@ -297,20 +302,25 @@ def _asymptotic(
     order: np.ndarray,
     standardised: AnyData,
     sums: LikelihoodSums | None,
+    seen: Callable[[int], None] | None,
 ) -> tuple[Interval, float]:
     """Of the components, and the standard error of the weight of the noise."""
     if isinstance(fitted, MultivariateMixture):
-        return _of_several_columns(job, estimate, fitted, order)
+        return _of_several_columns(job, estimate, fitted, order, seen)
     units = job.units_of(estimate.fit)
     peak = peak_of(estimate.fit, estimate.result, standardised)
     peak = peak._replace(sample_weights=job.dataset.counts, robust=job.dataset.is_robust, sums=sums)
-    seen = uncertainty(peak)
-    errors = taken(in_user_units(seen.standard_errors, units.scaling), order)
-    return Interval(errors, *intervals(fitted, errors, job.asked.level)), seen.of_noise
+    found = uncertainty(peak)
+    errors = taken(in_user_units(found.standard_errors, units.scaling), order)
+    return Interval(errors, *intervals(fitted, errors, job.asked.level)), found.of_noise
 
 
 def _of_several_columns(
-    job: Job, estimate: Estimate, fitted: MultivariateMixture, order: np.ndarray
+    job: Job,
+    estimate: Estimate,
+    fitted: MultivariateMixture,
+    order: np.ndarray,
+    seen: Callable[[int], None] | None,
 ) -> tuple[Interval, float]:
     fit, dataset = estimate.fit, job.dataset
     if fit.n_parameters > MOST_FREE_NUMBERS:
@@ -331,6 +341,7 @@ def _of_several_columns(
         log_noise=log_noise,
         analysis=analysis_of(parameters) if fit.factors else None,
         robust=dataset.is_robust,
+        seen=seen,
     )
     return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level)), of_noise
 

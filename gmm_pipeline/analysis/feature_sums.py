@@ -6,7 +6,7 @@ missing, their values, which are normal given the component and the cells that a
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,11 @@ class FeatureSums(NamedTuple):
 
 
 def feature_sums(
-    origin: Origin, data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], power: int = 1
+    origin: Origin,
+    data: Float[np.ndarray, "n d"],
+    sample_weights: Float[np.ndarray, " n"],
+    power: int = 1,
+    seen: Callable[[int], None] | None = None,
 ) -> FeatureSums:
     """Sums over data of the expected features T_j = (1, z_j, products of z_j) of each component.
 
@@ -60,6 +64,7 @@ def feature_sums(
         data: x, NaN where a cell is missing; anything whose slices are arrays.
         sample_weights: c, how often each datum counts.
         power: of the sample weights in the sums.
+        seen: called with the rows seen so far.
     """
     n_components, n_columns = origin.locs.shape
     n_components += origin.noise is not None
@@ -102,9 +107,16 @@ def feature_sums(
         )
 
     blocks = slices(len(data), max(ELEMENTS_AT_ONCE // (n_components * n_features), 1))
+
+    def reported() -> Iterator[FeatureSums]:
+        for block, sums in zip(blocks, in_order(of_block, blocks), strict=True):
+            if seen is not None:
+                seen(block.stop)
+            yield sums
+
     # One thread a block: their number does not decide the last bits, and none waits for the others.
     with threadpool_limits(1, "blas"):
-        return functools.reduce(_together, in_order(of_block, blocks))
+        return functools.reduce(_together, reported())
 
 
 def _together(one: FeatureSums, other: FeatureSums) -> FeatureSums:

@@ -9,7 +9,7 @@ lost to cancellation. The price: (K d²/2)² products a datum, and two seconds t
 number of components.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -100,6 +100,7 @@ def multivariate_curvature(
     log_noise: float | None = None,
     analysis: Analysis | None = None,
     robust: bool = False,
+    seen: Callable[[int], None] | None = None,
 ) -> MultivariateCurvature | None:
     """Curvature of the log posterior in the free numbers of a covariance model; None if it is not defined.
 
@@ -113,6 +114,7 @@ def multivariate_curvature(
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
         analysis: the factors of the mixture, where the model is one of factors.
         robust: whether squared gradients are computed too.
+        seen: called with the rows seen so far.
     """
     sound = np.setdiff1d(np.arange(len(mixture.weights)), list(degenerate))
     if not len(sound) or not is_finite(mixture) or not definite_or_identity(mixture.covariances)[1].all():
@@ -122,7 +124,7 @@ def multivariate_curvature(
     if log_noise is not None:
         weight = np.log(max(1.0 - float(mixture.weights.sum()), np.finfo(np.float64).tiny))
         origin = origin._replace(noise=np.array(weight + log_noise + n_columns * HALF_LOG_TWO_PI))
-    means, products, together = feature_sums(origin, data, sample_weights)
+    means, products, together = feature_sums(origin, data, sample_weights, seen=seen)
     with jax.enable_x64(True):
         zero = _zeros(model, n_components, n_columns) if analysis is None else zeros_of(analysis)
         of_complete, of_prior, slopes, reported = (

@@ -7,7 +7,7 @@ orientations of their own have no errors where two axes of a component are equal
 Sample weights count, or have errors of the sandwich, as in `uncertainty`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import NormalDist
 from typing import Any
 
@@ -42,6 +42,7 @@ def errors_with_noise(
     log_noise: float | None = None,
     analysis: Analysis | None = None,
     robust: bool = False,
+    seen: Callable[[int], None] | None = None,
 ) -> tuple[MultivariateErrors, float]:
     """Standard errors of all numbers reported, and of the weight of the noise: √diag(J C Jᵀ), by the delta method.
 
@@ -59,6 +60,7 @@ def errors_with_noise(
         log_noise: log density of the noise, whose weight is what those of the mixture lack; None without noise.
         analysis: the factors of the mixture, where the model is one of factors.
         robust: whether errors are those of the sandwich.
+        seen: called with the rows seen so far.
     """
     n_components, n_columns = mixture.locs.shape
     sound = np.setdiff1d(np.arange(n_components), list(degenerate))
@@ -72,6 +74,7 @@ def errors_with_noise(
         log_noise=log_noise,
         analysis=analysis,
         robust=robust,
+        seen=seen,
     )
     if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
         unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))

@@ -46,6 +46,14 @@ def test_one_component_has_the_standard_errors_of_the_textbook():
         np.testing.assert_allclose(half, leaf / 2.0, rtol=1e-9)
 
 
+@pytest.mark.parametrize("robust", [False, True])
+def test_a_long_pass_says_how_far_it_is(monkeypatch, robust):
+    monkeypatch.setattr("gmm_pipeline.analysis.feature_sums.ELEMENTS_AT_ONCE", 1000)  # blocks of 100 rows
+    rows: list[int] = []
+    multivariate_errors(moments(ONE), "VVV", ONE, np.ones(300), robust=robust, seen=rows.append)
+    assert rows == [100, 200, 300]
+
+
 def hessian_of(function, n: int) -> np.ndarray:
     steps = STEP * np.eye(n)
     found = np.empty((n, n))
