@@ -232,6 +232,7 @@ class SearchConfig:
     kept: int = limited(Whole(1, MOST_AT_ONCE))
     passes: int = limited(Whole(1, MOST_AT_ONCE))
     rounds: int = limited(Whole(0, MOST_EFFORT))
+    least_rounds: int = limited(Whole(0, MOST_EFFORT))
     patience: float = limited(Real(1.0))
     screening: int = limited(Whole(1, MOST_EFFORT))
     margin: float = limited(Real(0.0))

@@ -91,6 +91,8 @@ class SearchPlan(NamedTuple):
     """Evaluations of each mixture in a round."""
     rounds: int
     """Most rounds."""
+    least_rounds: int
+    """Of several columns, rounds before a search may end because all agree; fewer where there are fewer parameters."""
     patience: float
     """A search ends after this many times the rounds after which its best optimum was last improved."""
     screening: int

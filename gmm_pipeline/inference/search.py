@@ -254,8 +254,12 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
     first = [family.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
     mixtures = jax.tree.map(lambda *leaves: np.stack(leaves), *first)
     best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
-    # One normal of several columns has one optimum, and a round takes long where there are many columns.
-    patience = 0.0 if family.n_columns and job.plan.n_components == 1 else plan.patience
+    patience, least = plan.patience, 0
+    if family.n_columns:  # where a narrow component may lie in any direction, it takes many rounds to be found
+        # One normal of several columns has one optimum.
+        patience, least = (
+            (0.0, 0) if job.plan.n_components == 1 else (patience, min(plan.least_rounds, job.n_parameters))
+        )
     while True:
         mixtures, values, norms = yield Request(problem, mixtures, plan.passes)
         mixtures, n_rounds = family.in_order(mixtures), n_rounds + 1
@@ -267,7 +271,7 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
         before, best = best, np.where(is_there, values, -2.0 * UNSOUND).max(axis=1)
         since = n_rounds if (np.abs(best - before) > SAME_OPTIMUM).any() else since
         agree = best >= best.max() - SAME_OPTIMUM
-        if n_rounds >= plan.rounds or (agree.all() and n_rounds > patience * since):
+        if n_rounds >= plan.rounds or (agree.all() and n_rounds > max(patience * since, least)):
             return mixtures, values, n_rounds
         children = family.varied(generators, landscape, mixtures, n_kept, numbers)
         mixtures = jax.tree.map(lambda *both: np.concatenate(both, axis=1), mixtures, children)

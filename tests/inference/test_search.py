@@ -28,6 +28,7 @@ SEARCH = SearchPlan(
     kept=4,
     passes=24,
     rounds=20,
+    least_rounds=20,
     patience=2.0,
     screening=4,
     margin=10.0,
