@@ -32,7 +32,8 @@ class MultivariateMixture(NamedTuple):
     def correlations(self) -> Float[np.ndarray, "*batch K d d"]:
         """Correlation of each pair of columns: Σ_ij / √(Σ_ii Σ_jj)."""
         scales = self.scales
-        found = self.covariances / (scales[..., :, None] * scales[..., None, :])
+        with np.errstate(all="ignore"):  # a component that has collapsed has none
+            found = self.covariances / (scales[..., :, None] * scales[..., None, :])
         # Exactly one with itself, so that it has no error of resampling.
         return np.where(np.eye(scales.shape[-1], dtype=bool) & np.isfinite(found), 1.0, found)
 

@@ -15,22 +15,25 @@ MOST_UNROLLED = 8
 
 
 def factor_and_inverse(
-    matrices: Float[AnyArray, "*batch d d"],
+    matrices: Float[AnyArray, "*batch d d"], least: Float[AnyArray, ""] | float | None = None
 ) -> tuple[Float[Array, "*batch d d"], Float[Array, "*batch d d"]]:
     """T and T⁻¹ of M = T Tᵀ, lower triangular; NaN where M is not positive definite. Of any size.
 
     Args:
         matrices: M, symmetric.
+        least: of the squares of T's diagonal, which are no smaller, so that rounding cannot leave M without a factor;
+            None for any.
     """
     matrices = jnp.asarray(matrices)
     size = matrices.shape[-1]
     if size <= MOST_UNROLLED:
-        return cholesky_and_inverse(matrices)
+        return cholesky_and_inverse(matrices, least)
     # [[A, Bᵀ], [B, C]] = T Tᵀ with T = [[a, 0], [B a⁻ᵀ, c]], a aᵀ = A, c cᵀ = C − B A⁻¹ Bᵀ (Higham 2002, ch. 10).
     half = size // 2
-    upper, inverse = factor_and_inverse(matrices[..., :half, :half])
+    upper, inverse = factor_and_inverse(matrices[..., :half, :half], least)
     below = matrices[..., half:, :half] @ jnp.swapaxes(inverse, -1, -2)
-    lower, inverse_of_lower = factor_and_inverse(matrices[..., half:, half:] - below @ jnp.swapaxes(below, -1, -2))
+    remaining = matrices[..., half:, half:] - below @ jnp.swapaxes(below, -1, -2)
+    lower, inverse_of_lower = factor_and_inverse(remaining, least)
     return _joined(upper, below, lower), _joined(inverse, -inverse_of_lower @ below @ inverse, inverse_of_lower)
 
 
@@ -56,17 +59,22 @@ def _joined(
 
 
 def cholesky_and_inverse(
-    matrices: Float[AnyArray, "*batch q q"],
+    matrices: Float[AnyArray, "*batch q q"], least: Float[AnyArray, ""] | float | None = None
 ) -> tuple[Float[Array, "*batch q q"], Float[Array, "*batch q q"]]:
     """T and T⁻¹ of M = T Tᵀ, lower triangular; NaN where M is not positive definite.
 
     Args:
         matrices: M, symmetric.
+        least: of the squares of T's diagonal; None for any.
     """
     size = matrices.shape[-1]
     rest, columns = jnp.asarray(matrices), []
     for j in range(size):
-        below = rest[..., j:, j] / jnp.sqrt(rest[..., j, j])[..., None]
+        pivot = rest[..., j, j]
+        if least is not None:
+            pivot = jnp.maximum(pivot, least)
+            rest = rest.at[..., j, j].set(pivot)
+        below = rest[..., j:, j] / jnp.sqrt(pivot)[..., None]
         column = jnp.concatenate([jnp.zeros((*below.shape[:-1], j), below.dtype), below], axis=-1)
         rest = rest - column[..., :, None] * column[..., None, :]
         columns.append(column)

@@ -16,7 +16,7 @@ from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.inference import em
 from gmm_pipeline.inference.families import moves
-from gmm_pipeline.inference.families.maximisation import _rounds
+from gmm_pipeline.inference.families.maximisation import Scatter, Shared, _rounds, unstructured
 from gmm_pipeline.inference.families.multivariate_objective import in_rows, multivariate_log_likelihood
 from gmm_pipeline.inference.families.normals import FEWEST_OF_TWO, has_too_few, normals
 from gmm_pipeline.inference.parameterization import Unconstrained
@@ -210,6 +210,18 @@ def test_runs_can_take_branches_of_their_own_as_in_a_line_search():
     found = jax.jit(jax.vmap(chosen))(several, jnp.array([True, False, True]))
     expected = [log_likelihood(a_mixture(seed), DATA) * (seed != 1) for seed in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("residue", [1e-15, -1e-15])
+def test_where_data_lie_in_a_plane_axes_do_not_follow_rounding(residue):
+    counts, floor = np.array([40.0]), np.log(1e-2)
+    covariance = np.array([[1.0, 1.0, 0.5], [1.0, 1.0 + residue, 0.5 - residue], [0.5, 0.5 - residue, 1.0]])
+    seen = Scatter(counts, counts[:, None, None] * covariance, np.ones(1, bool), np.array(floor))
+    one = np.zeros((1, 3)), np.eye(3)[None]
+    log_scales, axes = unstructured(*one, seen, Shared(*(np.array(False),) * 4))
+    np.testing.assert_allclose(log_scales[0], [0.0, floor, 0.5 * np.log(0.75)], atol=1e-9)
+    # z₃ = x₃ − ½ x₁, whatever x₁ − x₂ is.
+    np.testing.assert_allclose(axes[0], [[1.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [-0.5, 0.0, 1.0]], atol=1e-9)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -27,6 +27,16 @@ def test_a_matrix_that_is_not_positive_definite_has_no_factor(size):
     assert np.isnan(factors[0, -1, -1])
 
 
+@pytest.mark.parametrize("size", [3, 17])
+def test_a_least_pivot_leaves_every_matrix_a_factor(size):
+    roots = np.random.default_rng(size).normal(size=(2, size, size - 1))  # of less than full rank
+    with jax.enable_x64(True):
+        factors, inverses = jax.jit(factor_and_inverse)(roots @ roots.transpose(0, 2, 1), 1e-3)
+    factors, inverses = np.asarray(factors), np.asarray(inverses)
+    assert np.diagonal(factors, axis1=1, axis2=2).min() == pytest.approx(np.sqrt(1e-3))
+    np.testing.assert_allclose(factors @ inverses, np.broadcast_to(np.eye(size), factors.shape), atol=1e-9)
+
+
 @pytest.mark.parametrize("size", [2, 9])
 @pytest.mark.parametrize("condition", [1.0, 1e6])
 def test_orthonormal_rows_are_those_of_householders_method(size, condition):

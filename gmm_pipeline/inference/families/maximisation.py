@@ -177,7 +177,9 @@ def unstructured(
 ) -> tuple[Float[Array, "K d"], Float[Array, "K d d"]]:
     """Log scales and axes of Σ_k = W_k / N_k, or of Σ W / Σ N: those of its Cholesky factor.
 
-    A matrix that rounding has left without a factor stays as it was before.
+    Where data lie in a plane, what is left of them beside it is rounding, and axes that follow it point anywhere: so
+    scales are kept from falling below the floor as the factor is made. Without a floor, a matrix that has no factor
+    stays as it was before.
 
     Args:
         log_scales: s before.
@@ -188,10 +190,10 @@ def unstructured(
     counts = jnp.where(seen.present, seen.counts, 1.0)[:, None, None]
     common = _over(seen.scatter, seen.present) / _over(seen.counts, seen.present)[:, None, None]
     covariances = jnp.where(shared.volume, common, seen.scatter / counts)
-    factors, inverses = factor_and_inverse(covariances)
+    factors, inverses = factor_and_inverse(covariances, jnp.exp(2.0 * seen.log_floor))
     diagonal = jnp.diagonal(factors, axis1=1, axis2=2)
     found = diagonal[:, :, None] * inverses
-    good = jnp.isfinite(found).all(axis=(1, 2))
+    good = jnp.isfinite(found).all(axis=(1, 2)) & (diagonal > 0.0).all(axis=1)
     return (
         jnp.where(good[:, None], jnp.log(jnp.where(good[:, None], diagonal, 1.0)), log_scales),
         jnp.where(good[:, None, None], found, axes),

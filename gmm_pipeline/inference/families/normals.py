@@ -36,6 +36,8 @@ from gmm_pipeline.model.splitting import merged_columns
 Array = np.ndarray
 NEAR_THE_FLOOR = 1.1
 """Up to so many times the floor, an extent of a component counts as at it: axes that turn come only near it."""
+UNITS_IN_THE_LAST_PLACE = 64.0
+"""Of the data's spread: where there is no floor, a component that is narrower has collapsed to what rounding leaves."""
 FEWEST_OF_TWO = 2.5
 """The value of `fewest_data` for which a component needs half a datum more than makes its likelihood bounded."""
 
@@ -218,7 +220,8 @@ def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array,
     stretched = whiteners @ factor
     finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
-    return ~finite | (singular * NEAR_THE_FLOOR * job.scale_floor >= 1.0)
+    floor = max(job.scale_floor, UNITS_IN_THE_LAST_PLACE * float(np.finfo(job.data.dtype).eps))
+    return ~finite | (singular * NEAR_THE_FLOOR * floor >= 1.0)
 
 
 def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S K"]:
