@@ -26,6 +26,8 @@ UNSOUND = 1e12
 FEW, FEW_ROWS, NARROW = 128, 512, 4
 """Observations of one column and of several, and mixtures at once, up to which components are padded to the largest
 number compared: another program would take longer to compile or load."""
+MOST_WORK_PADDED = 2e6
+"""Data × components × cost of a pass up to which the components of a fit by itself are padded."""
 
 
 class Problem(NamedTuple):
@@ -46,6 +48,10 @@ class Problem(NamedTuple):
         few = FEW_ROWS if self.job.plan.family.n_columns else FEW
         is_small = len(self.data) <= few or self.width <= NARROW
         padded_to = max(n_components, self.job.padded_to) if is_small else n_components
+        # A program more, for this number alone, takes seconds to compile; so many passes over so much take minutes.
+        work = len(self.data) * n_components * self.job.plan.family.cost
+        if work > MOST_WORK_PADDED and not self.job.padded_to:
+            return n_components
         return padded_components(padded_to) if tracing.leaves_out_components(self.job.plan.log_prior) else n_components
 
 
