@@ -92,7 +92,7 @@ class SearchPlan(NamedTuple):
     rounds: int
     """Most rounds."""
     least_rounds: int
-    """Of several columns, rounds before a search may end because all agree; fewer where there are fewer parameters."""
+    """For each component of several columns, rounds before a search may end because all agree."""
     patience: float
     """A search ends after this many times the rounds after which its best optimum was last improved."""
     screening: int

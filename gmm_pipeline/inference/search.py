@@ -7,7 +7,8 @@ best distinct sound mixtures, varies them (`search_moves.py`), and improves all 
 with one search each.
 
 Several searches run independently: if they end at the same optimum, it is likely the best one. They stop when all agree
-and none has improved for several times the rounds that it took to get there.
+and none has improved for several times the rounds that it took to get there; of several columns, where all may miss the
+same narrow component at first, after some rounds for each component at the earliest.
 
 A search sees condensed data: groups of neighbours, each at its mean with the number of its data. The best mixtures of
 all searches are improved on all data until they converge. The price: an optimum whose components are narrower than the
@@ -255,11 +256,10 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
     mixtures = jax.tree.map(lambda *leaves: np.stack(leaves), *first)
     best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
     patience, least = plan.patience, 0
-    if family.n_columns:  # where a narrow component may lie in any direction, it takes many rounds to be found
-        # One normal of several columns has one optimum.
-        patience, least = (
-            (0.0, 0) if job.plan.n_components == 1 else (patience, min(plan.least_rounds, job.n_parameters))
-        )
+    if family.n_columns and job.plan.n_components == 1:
+        patience = 0.0  # one normal has one optimum
+    elif family.n_columns:  # a narrow component may lie in any direction, and takes many rounds to be found
+        least = min(plan.least_rounds * job.plan.n_components, job.n_parameters)
     while True:
         mixtures, values, norms = yield Request(problem, mixtures, plan.passes)
         mixtures, n_rounds = family.in_order(mixtures), n_rounds + 1

@@ -77,10 +77,10 @@ def test_a_search_finds_the_best_known_optimum_of_old_faithful(model, n_componen
         assert seen.log_likelihood > BEST_KNOWN[model, n_components] - 0.01
 
 
-@pytest.mark.parametrize("seed", [4, 8])  # with `least_rounds=0`, all four searches agree on one 2.1 nats lower
-def test_searches_that_soon_agree_go_on_until_a_narrow_component_is_found(seed):
+def test_searches_that_soon_agree_go_on_until_a_narrow_component_is_found():
+    # With `least_rounds=0`, all four searches agree on one that is 2.1 nats lower.
     plan = SEARCH._replace(rows=2048, mixtures=48, kept=8, passes=36, rounds=60, patience=3.0)
-    job = a_job(FAITHFUL, "VVV", 4, seed=seed, trained=False, restarts=4, search=plan)
+    job = a_job(FAITHFUL, "VVV", 4, seed=8, trained=False, restarts=4, search=plan)
     (found,) = search_all([job], 2).values()
     scaling = linear_scaling_of(FAITHFUL, np.ones(len(FAITHFUL)), kind_of("VVV"))
     seen = evaluate(found.best.parameters, job.data, job.sample_weights, scaling)
