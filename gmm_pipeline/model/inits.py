@@ -28,7 +28,7 @@ Start = Parameters | MultivariateMixture
 Rows = Float[np.ndarray, "S K"]
 
 MOST_REMEMBERED = 2**17
-"""Data that stay in memory sorted."""
+"""Data that stay in memory sorted, where they cannot be written to."""
 
 
 def words_of(key: Key) -> list[int]:
@@ -250,8 +250,9 @@ class Sorted:
             data: x.
             sample_weights: c, how often each datum counts.
         """
-        few = isinstance(data, np.ndarray) and len(data) <= MOST_REMEMBERED
-        return (_remembered if few else _sorted)(ByIdentity(data), ByIdentity(sample_weights))
+        parts = ByIdentity(data), ByIdentity(sample_weights)
+        lasts = all(isinstance(one.value, np.ndarray) and not one.value.flags.writeable for one in parts)
+        return _remembered(*parts) if lasts and len(data) <= MOST_REMEMBERED else _sorted(*parts)
 
     def at(self, levels: Float[np.ndarray, "*S"]) -> Float[np.ndarray, "*S"]:
         """Quantiles."""

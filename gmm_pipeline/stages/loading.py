@@ -298,6 +298,9 @@ def _prepared(
     if dataset.sample_weights is None and len(dataset.data) > MANY:
         return _Prepared(units, np.broadcast_to(dtype.type(1.0), len(dataset.data)), _distinct(dataset.data, None))
     counts = dataset.counts.astype(dtype)  # in which the smallest weights may become 0
+    for array in (counts, *(one.data for one in units.values())):
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False  # so that what starts need of them is computed once
     return _Prepared(units, counts, _distinct(dataset.data, counts > 0))
 
 
