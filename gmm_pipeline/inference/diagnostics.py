@@ -100,34 +100,9 @@ def totals(
         seen = evaluate(parameters, some, counts, scaling, log_noise)
         return Totals(seen.log_likelihood, entropy_of(seen.responsibilities, counts))
 
-    return Totals(*map(math.fsum, zip(*in_order(of_block, _blocks(len(data))), strict=True)))
-
-
-def _blocks(n: int) -> list[slice]:
-    return slices(n) if n > MANY else [slice(0, n)]
-
-
-def log_likelihood(
-    parameters: AnyParameters,
-    data: Float[AnyData, "n ..."],
-    sample_weights: Float[np.ndarray, " n"],
-    scaling: AnyScaling,
-    log_noise: float | None = None,
-) -> float:
-    """That of `totals`, without the entropy.
-
-    Args:
-        parameters: in the units of the fit.
-        data: in the units of the fit, float64.
-        sample_weights: c, how often each datum counts.
-        scaling: from the user's units to the fit's.
-        log_noise: log density of the noise in the units of the fit; None without noise.
-    """
-
-    def of_block(here: slice) -> float:
-        return evaluate(parameters, data[here], sample_weights[here], scaling, log_noise).log_likelihood
-
-    return math.fsum(in_order(of_block, _blocks(len(data))))
+    n = len(data)
+    found = in_order(of_block, slices(n) if n > MANY else [slice(0, n)])
+    return Totals(*map(math.fsum, zip(*found, strict=True)))
 
 
 def entropy_of(responsibilities: Float[np.ndarray, "n K"], sample_weights: Float[np.ndarray, " n"]) -> float:

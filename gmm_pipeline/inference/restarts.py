@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.inference.diagnostics import log_likelihood, log_priors
+from gmm_pipeline.inference.diagnostics import log_priors, totals
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, split
 from gmm_pipeline.inference.scaling import AnyData, identity_of
 from gmm_pipeline.model import priors
@@ -113,7 +113,8 @@ def log_posterior_at(
 
 def _log_likelihood(job: FitJob, mixture: AnyParameters, data: Float[AnyData, "n ..."] | None = None) -> float:
     scaling = identity_of(job.plan.family.n_columns)
-    return log_likelihood(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
+    seen = totals(mixture, job.data if data is None else data, job.sample_weights, scaling, job.noise)
+    return seen.log_likelihood
 
 
 def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] | None = None) -> float:

@@ -193,7 +193,7 @@ def unstructured(
     factors, inverses = factor_and_inverse(covariances, jnp.exp(2.0 * seen.log_floor))
     diagonal = jnp.diagonal(factors, axis1=1, axis2=2)
     found = diagonal[:, :, None] * inverses
-    good = jnp.isfinite(found).all(axis=(1, 2)) & (diagonal > 0.0).all(axis=1)
+    good = jnp.isfinite(found).all(axis=(1, 2))
     return (
         jnp.where(good[:, None], jnp.log(jnp.where(good[:, None], diagonal, 1.0)), log_scales),
         jnp.where(good[:, None, None], found, axes),
