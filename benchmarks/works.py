@@ -108,14 +108,19 @@ def gmmxs(data: np.ndarray, n_components: int, starts: int | None) -> Mixture:
 
 
 def pomegranates(data: np.ndarray, n_components: int, starts: int | None) -> Mixture:
-    """`GeneralMixtureModel`, one start."""
+    """`GeneralMixtureModel`, one start; of one component, which that refuses, the normal itself."""
     mixtures, torch = importlib.import_module("pomegranate.gmm"), importlib.import_module("torch")
     normal: Any = importlib.import_module("pomegranate.distributions").Normal
-    model: Any = mixtures.GeneralMixtureModel([normal() for _ in range(n_components)], random_state=0)
-    model.fit(torch.tensor(data[:, None]))
-    each = [(float(one.means[0]), float(one.covs.reshape(-1)[0]) ** 0.5) for one in model.distributions]
+    components, weights, values = [normal() for _ in range(n_components)], np.ones(1), torch.tensor(data[:, None])
+    if n_components == 1:
+        components[0].fit(values)
+    else:
+        model: Any = mixtures.GeneralMixtureModel(components, random_state=0)
+        model.fit(values)
+        components, weights = list(model.distributions), np.asarray(model.priors)
+    each = [(float(one.means[0]), float(one.covs.reshape(-1)[0]) ** 0.5) for one in components]
     locs, scales = map(np.array, zip(*each, strict=True))
-    return np.asarray(model.priors), locs, scales
+    return weights, locs, scales
 
 
 METHODS: dict[str, tuple[str, Method]] = {
