@@ -22,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import home
 from gmm_pipeline.configuration import command_help, config
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import SCHEMAS, config_directory
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.configuration.positional import as_overrides
+from gmm_pipeline.configuration.schemas import SCHEMAS
 from gmm_pipeline.configuration.targets import DEFINED_IN, build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution.composition import SweepComposer

@@ -23,7 +23,8 @@ from mkdocs.exceptions import PluginError
 from omegaconf import OmegaConf
 
 from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, overrides_first
-from gmm_pipeline.configuration.config import SCHEMAS, config_directory
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.schemas import SCHEMAS
 
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "hooks"))

@@ -18,7 +18,7 @@ from conftest import ROOT, hurried
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gmm_pipeline.configuration.config import COMMANDS_OWN
+from gmm_pipeline.configuration.schemas import COMMANDS_OWN
 
 NEEDED = (".dvc", ".dvcignore", ".gitignore", "conf", "dvc.yaml", "gmm_pipeline", "hydra_plugins", "params.yaml")
 SMALL = {

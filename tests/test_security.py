@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, Quick
 
-from gmm_pipeline.configuration.config import COMMANDS_OWN
+from gmm_pipeline.configuration.schemas import COMMANDS_OWN
 from gmm_pipeline.tracking import store
 from gmm_pipeline.tracking.description import in_fence, in_markdown
 

@@ -24,7 +24,8 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.__main__ import COMMANDS
 from gmm_pipeline.configuration import command_help
-from gmm_pipeline.configuration.config import SCHEMAS, config_directory, register
+from gmm_pipeline.configuration.config import config_directory, register
+from gmm_pipeline.configuration.schemas import SCHEMAS
 
 COMMANDS_MARKER, OPTIONS_MARKER = "<!-- every command -->", "<!-- every option -->"
 WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", list: "list"}

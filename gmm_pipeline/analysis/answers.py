@@ -13,18 +13,12 @@ from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress
 from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
+from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums, likelihood_sums
 from gmm_pipeline.analysis.matching import adjusted_rand_index, largest_errors, match, z_scores
 from gmm_pipeline.analysis.multivariate_uncertainty import errors_with_noise, multivariate_intervals
 from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria
-from gmm_pipeline.analysis.uncertainty import (
-    LikelihoodSums,
-    in_user_units,
-    intervals,
-    likelihood_sums,
-    peak_of,
-    uncertainty,
-)
+from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
 from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import (
     entropy_of,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Num, PRNGKeyArray
+from jaxtyping import Bool, Float, Num, PRNGKeyArray
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
@@ -90,7 +90,9 @@ def bootstrap_test(
     The p-value is (1 + #{replicates ≥ observed}) / (B + 1), so that a test at level α rejects a true K with
     probability α at most if (B + 1) α is a whole number (Davison & Hinkley 1997).
 
-    A replicate has as many data as the sample weights add up to, each of weight 1, since weights are counts.
+    A replicate has as many data as the sample weights add up to, each of weight 1, since weights are counts. It lacks
+    the cells that the data lack, so that the test holds where they are missing whatever their values and those of the
+    other columns are (Little & Rubin 2002, ch. 1).
 
     Args:
         null: the fit of K components.
@@ -204,10 +206,18 @@ def _replicates(null: FitJob, fitted: FitResult, n_replicates: int, key: Key) ->
     keys = jax.random.split(key, n_replicates)
     n_data = round(float(np.sum(null.sample_weights, dtype=np.float64)))
     if isinstance(mixture, MultivariateMixture):
-        return np.stack([draw_multinomial(key, mixture, n_data)[0] for key in keys]).astype(null.data.dtype)
+        draws = np.stack([draw_multinomial(key, mixture, n_data)[0] for key in keys]).astype(null.data.dtype)
+        return np.where(_missing_of_each(null, n_data), np.nan, draws)
     weights, locs, scales = (leaf.tolist() for leaf in mixture)
     draw = jax.vmap(lambda key: sample_multinomial(key, weights, locs, scales, n_data)[0])
     return np.asarray(draw(keys), null.data.dtype)
+
+
+def _missing_of_each(null: FitJob, n_data: int) -> Bool[np.ndarray, "n d"]:
+    """Which cells of the draws are missing: those of the data, in which a row occurs as often as it counts."""
+    last = np.cumsum(null.sample_weights, dtype=np.float64)
+    rows = np.searchsorted(last, np.arange(n_data) + 0.5)
+    return np.isnan(null.data)[np.minimum(rows, len(last) - 1)]
 
 
 def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: FitAll) -> list[float]:

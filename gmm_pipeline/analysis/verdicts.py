@@ -22,8 +22,9 @@ from jaxtyping import Float
 from gmm_pipeline.analysis.ascent import FLAT, ascent
 from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
+from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
-from gmm_pipeline.analysis.uncertainty import LikelihoodSums, curvature, peak_of, stepped
+from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.api.composing import composed, overrides_of
 from gmm_pipeline.configuration.checks import check_pictures
-from gmm_pipeline.configuration.config import AnimationConfig, SingleAnimationConfig, config_directory
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.schemas import AnimationConfig, SingleAnimationConfig
 from gmm_pipeline.errors import InputError, nearest
 from gmm_pipeline.records.files import whole_file
 from gmm_pipeline.records.reading import Record

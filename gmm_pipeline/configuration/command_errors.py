@@ -281,7 +281,7 @@ def _unknown_of_file(file: str, key: str, schema: str, command: str) -> InputErr
 
 def _places(command: str) -> dict[str, tuple[str, list[str]]]:
     """The schemas of a command by name: at which key each is, and which keys it has."""
-    from gmm_pipeline.configuration.config import SCHEMAS
+    from gmm_pipeline.configuration.schemas import SCHEMAS
 
     def places(schema: Any, within: str) -> dict[str, tuple[str, list[str]]]:
         by_name = {schema.__name__: (within, [field.name for field in fields(schema)])}
@@ -306,7 +306,7 @@ def _unreadable_value(override: str) -> InputError:
 
 
 def _missing_option(error: Any, command: str) -> InputError:
-    from gmm_pipeline.configuration.config import OF_FILE
+    from gmm_pipeline.configuration.schemas import OF_FILE
 
     asked = error.missing_cfg_file or ""
     if asked.startswith("data/") and (has_data_suffix(asked) or Path(asked.removeprefix("data/")).exists()):

@@ -15,7 +15,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import program
-from gmm_pipeline.configuration.config import OF_FILE, SCHEMAS, config_directory
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.schemas import OF_FILE, SCHEMAS
 
 # The C versions, if PyYAML has them.
 LOADER, DUMPER = (getattr(yaml, f"C{name}", getattr(yaml, name)) for name in ("SafeLoader", "SafeDumper"))

@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline.configuration.checks import check_shape
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import COMMANDS_OWN, OF_FILE, SCHEMAS, config_directory
+from gmm_pipeline.configuration.config import config_directory
+from gmm_pipeline.configuration.schemas import COMMANDS_OWN, OF_FILE, SCHEMAS
 from gmm_pipeline.errors import InputError, nearest
 
 TAKE_A_FILE = ("fit", "simulate", "animate")

@@ -62,7 +62,7 @@ def _is_data(command: str, word: str) -> bool:
     Raises:
         InputError: it is neither a file nor an override.
     """
-    from gmm_pipeline.configuration.config import SCHEMAS
+    from gmm_pipeline.configuration.schemas import SCHEMAS
 
     keys = {*SCHEMAS[command].__dataclass_fields__, "hydra", "experiment"}
     first = re.split(r"[./@=]", word.lstrip("+~"), maxsplit=1)[0]

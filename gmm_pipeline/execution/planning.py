@@ -22,7 +22,7 @@ from omegaconf import MISSING, DictConfig
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import FitConfig
+from gmm_pipeline.configuration.schemas import FitConfig
 from gmm_pipeline.errors import InputError, heeding_interrupts
 from gmm_pipeline.execution.job_files import Asked, Reader
 from gmm_pipeline.inference.batching import Program, program_of

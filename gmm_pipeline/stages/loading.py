@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
 from gmm_pipeline.analysis.estimates import REPLICATES_AT_ONCE, Asked, Job
-from gmm_pipeline.configuration import config, targets
+from gmm_pipeline.configuration import config, schemas, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.families.noisy import with_noise
@@ -45,7 +45,7 @@ from gmm_pipeline.stages.running import resolved, shown
 FULL = "full"
 BYTES_DRAWN = 32
 """Of a number that a test draws: itself, and what it is drawn by."""
-WITHOUT_EFFECT = (*config.COMMANDS_OWN, *config.PICTURES, "objective", "timings", "csv_rows")
+WITHOUT_EFFECT = (*schemas.COMMANDS_OWN, *schemas.PICTURES, "objective", "timings", "csv_rows")
 """Keys that do not affect what is fitted."""
 
 
@@ -111,7 +111,7 @@ def configure_jax(content: Mapping[str, Any]) -> None:
     """Set JAX's global state from a resolved config, of which it reads only the keys for JAX."""
     config.configure_jax(
         threefry_partitionable=content["threefry_partitionable"],
-        precision=config.Precision[content["precision"]],
+        precision=schemas.Precision[content["precision"]],
         compilation_cache=content["compilation_cache"],
     )
 
@@ -141,13 +141,6 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
     own = kind_of(models[-1]) if models else None
     factors = cfg.factors if models and models[-1] == FACTOR else 0
     kinds = tuple(dict.fromkeys(map(kind_of, (*models, *map(of_one_component, models))))) or (None,)
-    if cfg.likelihood_ratio and dataset.n_incomplete:
-        raise InputError(
-            "likelihood_ratio",
-            expected=f"0 where rows have missing cells, as {dataset.n_incomplete:,} of {dataset.name} have",
-            came=str(cfg.likelihood_ratio),
-            remedy="Draws of the fitted mixture would be complete. Use data.missing=drop, or another criterion.",
-        )
     log_prior = check_prior(targets.build_plugin(cfg, "prior"), n_columns)
     if cfg.noise != NONE:
         check_noise(cfg, log_prior, dataset)
@@ -215,7 +208,7 @@ def _without_full(models: tuple[str, ...], why: str, asked: str, *, has_factors:
 
 def _check_shared(cfg: DictConfig, n_columns: int, name: str) -> None:
     """Refuse a key of one column for several, and the other way round."""
-    if n_columns and cfg.scales == config.Scales.equal.name:
+    if n_columns and cfg.scales == schemas.Scales.equal.name:
         raise InputError(
             "scales",
             expected=f"free where data have several columns ({name} has {n_columns})",
@@ -249,7 +242,7 @@ def _models(cfg: DictConfig) -> tuple[str, ...]:
 
 def _asked(cfg: DictConfig, distinct: int, models: tuple[str, ...]) -> Asked:
     """What a run asks for besides one fit; more components than distinct values are not tried."""
-    equal = config.Scales.equal.name
+    equal = schemas.Scales.equal.name
     numbers, kinds = (cfg.n_components,), (str(cfg.scales),)
     if cfg.n_components == AUTO:
         numbers = tuple(
@@ -292,7 +285,7 @@ def _prepared(
 ) -> _Prepared:
     dataset = by_identity.value
     own = "float32" if dataset.data.ndim == 1 else "float64"
-    dtype = np.dtype(own if precision == config.Precision.auto.name else precision)
+    dtype = np.dtype(own if precision == schemas.Precision.auto.name else precision)
     volume = None if noise == NONE else volume_of(dataset, noise)
     units = {kind: _units(dataset, standardize, dtype, kind, volume, mixes=mixes) for kind in kinds}
     if dataset.sample_weights is None and len(dataset.data) > MANY:

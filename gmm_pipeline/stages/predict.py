@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.rounding import with_error
 from gmm_pipeline.configuration import config, targets
-from gmm_pipeline.configuration.config import Precision
+from gmm_pipeline.configuration.schemas import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.expectation import least_mean, log_density_moments
 from gmm_pipeline.model.large_data import is_complete, slices

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gmm_pipeline.configuration import config_files
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.configuration.command_help import composed, option_folders
-from gmm_pipeline.configuration.config import SCHEMAS
+from gmm_pipeline.configuration.schemas import SCHEMAS
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import damage_reported, opened

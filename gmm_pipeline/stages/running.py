@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from gmm_pipeline import program
 from gmm_pipeline.configuration.checks import check_complete, check_values
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import FitConfig
+from gmm_pipeline.configuration.schemas import FitConfig
 from gmm_pipeline.errors import REPORTED, InputError, RunFailed, heed_interrupts, heeding_interrupts
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.overrides import hydra_override

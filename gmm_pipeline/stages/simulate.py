@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline import program
 from gmm_pipeline.configuration import config, targets
-from gmm_pipeline.configuration.config import Precision
+from gmm_pipeline.configuration.schemas import Precision
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts

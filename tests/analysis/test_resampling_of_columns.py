@@ -143,3 +143,22 @@ def test_replicates_have_the_moments_of_the_null():
     assert len(halves) == 5  # of the data and of each replicate
     for one in halves:
         np.testing.assert_allclose(natural_of(one.begin).weights, 0.5)
+
+
+def test_replicates_lack_the_cells_that_the_data_lack():
+    data = DATA.copy()
+    data[:5, 0], data[5:7, 1] = np.nan, np.nan
+    counts = np.where(np.arange(40) == 6, 3.0, 1.0)
+    whole, seen = null_of(DATA), []
+    null = whole._replace(data=data, sample_weights=counts)
+    (fitted,) = fit_by_em([whole])
+
+    def fit_all(jobs):
+        seen.extend(jobs)
+        return [fitted] * len(jobs)
+
+    tested = likelihood_ratio.bootstrap_test(null, fitted, n_replicates=3, key=jax.random.PRNGKey(1), fit_all=fit_all)
+    assert tested.n_failed == 0
+    for one in seen[:3]:
+        np.testing.assert_array_equal(np.isnan(one.data), np.repeat(np.isnan(data), counts.astype(int), axis=0))
+    assert len({one.data[20, 0] for one in seen[:3]}) == 3

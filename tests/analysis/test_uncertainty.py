@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import optimize, special, stats
 
 from gmm_pipeline.analysis import uncertainty as module
-from gmm_pipeline.analysis.uncertainty import Peak, Uncertainty, in_user_units, information, intervals, uncertainty
+from gmm_pipeline.analysis.likelihood_sums import information
+from gmm_pipeline.analysis.uncertainty import Peak, Uncertainty, in_user_units, intervals, uncertainty
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import Scaling, to_fit_units, to_user_units
 from gmm_pipeline.model import mixture, priors

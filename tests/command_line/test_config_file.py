@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from gmm_pipeline.configuration import config_files
-from gmm_pipeline.configuration.config import COMMANDS_OWN, OF_FILE
+from gmm_pipeline.configuration.schemas import COMMANDS_OWN, OF_FILE
 from gmm_pipeline.errors import InputError
 
 QUIET = ("figures=none", "animation=none", "tracking=none")

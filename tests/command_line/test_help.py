@@ -17,7 +17,7 @@ from hydra.errors import MissingConfigException
 from gmm_pipeline.__main__ import COMMANDS, FLAGS_WITH_ARGUMENT, INFO_ARGUMENTS, main, overrides_first
 from gmm_pipeline.configuration import advice, command_help, completion, config
 from gmm_pipeline.configuration.command_errors import as_mistake
-from gmm_pipeline.configuration.config import SCHEMAS
+from gmm_pipeline.configuration.schemas import SCHEMAS
 
 CONF = ROOT / "conf"
 

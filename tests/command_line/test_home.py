@@ -7,7 +7,7 @@ import pytest
 from conftest import Quick
 
 from gmm_pipeline import home
-from gmm_pipeline.configuration.config import SCHEMAS
+from gmm_pipeline.configuration.schemas import SCHEMAS
 from gmm_pipeline.errors import InputError
 
 FIT = ("fit", "figures=none", "animation=none", "search=none", "steps=12", "restarts=2")

@@ -18,9 +18,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gmm_pipeline.analysis.answers import answer
-from gmm_pipeline.configuration import checks, config
-from gmm_pipeline.configuration.config import SCHEMAS, Precision
+from gmm_pipeline.configuration import checks, config, schemas
 from gmm_pipeline.configuration.limits import PICTURE_FORMATS
+from gmm_pipeline.configuration.schemas import SCHEMAS, Precision
 from gmm_pipeline.configuration.targets import build_plugin
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.plugins import Plugin
@@ -303,7 +303,7 @@ def test_no_value_of_another_kind_or_beyond_its_range_passes_and_all_are_refused
 def test_none_differs_from_the_default_in_one_key(group):
     default = {"figures": "default", "animation": "default", "tracking": "mlflow"}[group]
     on, off = (composed("fit", f"{group}={option}")[group] for option in (default, "none"))
-    assert set(on) == set(off) == {key.name for key in fields(config.SCHEMAS["fit"].__annotations__[group])}
+    assert set(on) == set(off) == {key.name for key in fields(schemas.SCHEMAS["fit"].__annotations__[group])}
     different = [name for name in on if on[name] != off[name]]
     assert different == (["uri"] if group == "tracking" else ["formats"])
 

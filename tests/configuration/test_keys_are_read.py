@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import hurried
 
-from gmm_pipeline.configuration.config import SCHEMAS
+from gmm_pipeline.configuration.schemas import SCHEMAS
 
 SMALL = ["data.n_draws=60", "steps=2", "restarts=1", "search.rounds=1", "search.mixtures=4", "search.kept=2"]
 QUIET = ["figures.formats=[]", "animation.formats=[]"]
