@@ -33,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from benchmarks import keep, loaded, parser, print_table, ratios_option, some_of
@@ -111,7 +112,7 @@ def gmmxs(job: FitJob, case: Case) -> Callable[[int], Any] | None:
         weights=np.full(case.n_components, 1 / case.n_components, job.data.dtype),
         covariance_type=THEIRS[case.covariance],
     )
-    return lambda steps: gmmx.EMFitter(max_iter=steps, tol=0.0).fit(x=job.data, gmm=mixture)
+    return lambda steps: jax.block_until_ready(gmmx.EMFitter(max_iter=steps, tol=0.0).fit(x=job.data, gmm=mixture))
 
 
 def iteration_times(runs: dict[str, tuple[Callable[[int], Any], tuple[int, int]]], rounds: int) -> dict[str, float]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts, sweeps
-from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.assignments import Assignments, write_assignments
 from gmm_pipeline.records.files import as_yaml, write_json, write_text
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweep_table import write_table
@@ -112,7 +113,7 @@ def write_run(folder: Path, *, n: int = 300, bic: float = 1500.5, diverged: bool
         },
     )
     artifacts.write_history(folder / artifacts.HISTORY, History(steps, losses, history))
-    artifacts.write_assignments(folder, Assignments(data, None, labels, np.full((n, 2), 0.5)), csv_rows=0)
+    write_assignments(folder, Assignments(data, None, labels, np.full((n, 2), 0.5)), csv_rows=0)
     write_json(
         folder / artifacts.RECORD,
         {

@@ -49,7 +49,8 @@ from gmm_pipeline.model.noise import Noise, share_of_components, weight_of_noise
 from gmm_pipeline.model.overlap import overlap
 from gmm_pipeline.model.portable import labels_of
 from gmm_pipeline.model.vocabulary import PASSING
-from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.assignments import Assignments
 from gmm_pipeline.records.evaluations import Evaluations
 
 MOST_FREE_NUMBERS = 400

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from gmm_pipeline.api.keeping import is_tracked, names_store, place
 from gmm_pipeline.errors import RunFailed
 from gmm_pipeline.execution import sweep_run
-from gmm_pipeline.execution.executors import Outcome
+from gmm_pipeline.execution.batches import Outcome
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.sweep import Sweep
 from gmm_pipeline.records.overrides import hydra_override

@@ -4,7 +4,8 @@ import warnings
 from pathlib import Path
 
 from gmm_pipeline.api.results import Fit
-from gmm_pipeline.records import artifacts, reading
+from gmm_pipeline.records import reading
+from gmm_pipeline.records.assignments import read_assignments
 from gmm_pipeline.records.finding import read_fitted
 from gmm_pipeline.stages.finding import LATEST, best_of_sweep, record_folder
 
@@ -30,6 +31,6 @@ def load(run: str | Path, *, outputs_dir: str | Path = "outputs", tracking_uri: 
             warnings.warn(f"latest is {record}, {best.description}", stacklevel=2)
         read_fitted(record)
         found = reading.read_checked(record)
-        assignments = artifacts.read_assignments(record, columns=found.columns)
+        assignments = read_assignments(record, columns=found.columns)
     # What only MLflow had was copied into a folder that is gone.
     return Fit(found, assignments, record.absolute() if record.is_dir() else None)

@@ -18,7 +18,7 @@ from gmm_pipeline.api.pictures import Animation, Plots, animation_of
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.natural import AnyErrors, AnyMixture, Mixture, MultivariateMixture
 from gmm_pipeline.model.noise import Noise, NoisyMixture, noisy
-from gmm_pipeline.records.artifacts import Assignments
+from gmm_pipeline.records.assignments import Assignments
 from gmm_pipeline.records.columns import MARGINALISE
 from gmm_pipeline.records.evaluations import Evaluations
 from gmm_pipeline.records.files import write_text

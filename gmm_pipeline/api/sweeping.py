@@ -21,8 +21,8 @@ from gmm_pipeline.api.results import Fit
 from gmm_pipeline.api.sweeps import FailedRun, Sweep
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution import computing, planning
+from gmm_pipeline.execution.batches import Outcome
 from gmm_pipeline.execution.composition import SweepComposer
-from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.execution.launcher import BASIC_SWEEPER
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gmm_pipeline.analysis.estimates import Job
-from gmm_pipeline.execution.executors import Batch, Executor, Outcome, Wait, opened
+from gmm_pipeline.execution.batches import Batch, Outcome
+from gmm_pipeline.execution.executors import Executor, Wait, opened
 from gmm_pipeline.execution.planning import Group, Plan, Run
 from gmm_pipeline.inference.batching import batches
 from gmm_pipeline.records.timings import Timings

@@ -27,8 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from gmm_pipeline.configuration.limits import MOST_RUNS
 from gmm_pipeline.errors import InputError, RunFailed, heed_interrupts, heeding_interrupts, is_full_disk
 from gmm_pipeline.execution import computing, job_files, plan_report, planning, sweep_run
+from gmm_pipeline.execution.batches import Outcome
 from gmm_pipeline.execution.composition import SweepComposer
-from gmm_pipeline.execution.executors import Outcome
 from gmm_pipeline.execution.job_files import Asked
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.large_data import MANY, in_order, slices
 from gmm_pipeline.model.natural import AnyMixture
-from gmm_pipeline.records.artifacts import Assignments, assignment_columns
+from gmm_pipeline.records.assignments import Assignments, assignment_columns
 
 T = TypeVar("T")
 BLOCK = 2**18

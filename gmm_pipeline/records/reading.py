@@ -17,6 +17,7 @@ from gmm_pipeline.model.natural import AnyErrors, AnyMixture
 from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.records import artifacts, consistency, contents
 from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.assignments import data_in
 from gmm_pipeline.records.files import read_columns
 from gmm_pipeline.records.json_files import checked, read_json
 from gmm_pipeline.records.sweeps import DIVERGED, FINISHED
@@ -188,7 +189,7 @@ def read(folder: Path) -> Record:
         restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
         selection=checked(_as_lists(selection), selection) if selection.exists() else None,
         history=artifacts.read_history(folder / artifacts.HISTORY),
-        data=artifacts.data_in(columns),
+        data=data_in(columns),
         sample_weights=None if weights is None else weights.to_numpy().astype(np.float64),
     )
     _check_together(record, parameters)

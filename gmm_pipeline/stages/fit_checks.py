@@ -19,7 +19,7 @@ from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.prior_traits import is_declared, traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO
-from gmm_pipeline.records.artifacts import bytes_of_assignments
+from gmm_pipeline.records.assignments import bytes_of_assignments
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.records.provenance import memory
 

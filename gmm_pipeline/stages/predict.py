@@ -26,7 +26,7 @@ from gmm_pipeline.model.natural import AnyMixture, Mixture
 from gmm_pipeline.model.noise import NoisyMixture, parts
 from gmm_pipeline.model.vocabulary import LABELLING
 from gmm_pipeline.records import evaluations
-from gmm_pipeline.records.artifacts import assignment_columns
+from gmm_pipeline.records.assignments import assignment_columns
 from gmm_pipeline.records.columns import COLUMN, COLUMNS, MOST_NAMED
 from gmm_pipeline.records.datasets import Dataset, left_out
 from gmm_pipeline.records.evaluations import Evaluated, Evaluations

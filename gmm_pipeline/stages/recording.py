@@ -22,6 +22,7 @@ from gmm_pipeline.inference.batching import width_of
 from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.model.vocabulary import LABELLING
 from gmm_pipeline.records import artifacts
+from gmm_pipeline.records.assignments import write_assignments
 from gmm_pipeline.records.code_state import code_state
 from gmm_pipeline.records.datasets import describe
 from gmm_pipeline.records.files import as_yaml, write_columns, write_json, write_text
@@ -74,7 +75,7 @@ def write_results(
     # Runs of a sweep have no labels as text: writing these takes longer than a short fit.
     n, csv_rows = len(job.dataset.data), 0 if of_sweep else content["csv_rows"]
     written = None if progress is None else lambda rows: progress(rows, n, LABELLING)
-    artifacts.write_assignments(directory, result.assignments, csv_rows=csv_rows, written=written)
+    write_assignments(directory, result.assignments, csv_rows=csv_rows, written=written)
     if not content["timings"]:
         return
     code = code_state()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import optimize, special, stats
 
+from gmm_pipeline.analysis import likelihood_sums
 from gmm_pipeline.analysis import uncertainty as module
 from gmm_pipeline.analysis.likelihood_sums import information
 from gmm_pipeline.analysis.uncertainty import Peak, Uncertainty, in_user_units, intervals, uncertainty
@@ -99,7 +100,7 @@ def test_information_equals_autodiff_of_the_plain_log_likelihood(parameters, dat
 
 def test_information_does_not_depend_on_blocks(monkeypatch, free):
     whole = information(free, DATA, ONES)
-    monkeypatch.setattr(module, "DATA_AT_ONCE", 7)
+    monkeypatch.setattr(likelihood_sums, "DATA_AT_ONCE", 7)
     for part, of_blocks in zip(whole, information(free, DATA, ONES), strict=True):
         np.testing.assert_allclose(of_blocks, part, rtol=0, atol=ROUNDING_64 * np.abs(part).max())
 

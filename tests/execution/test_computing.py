@@ -23,8 +23,8 @@ from gmm_pipeline.analysis import estimates
 from gmm_pipeline.analysis.answers import answer
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.execution import computing, executors, planning
-from gmm_pipeline.execution.executors import Outcome
+from gmm_pipeline.execution import batches, computing, executors, planning
+from gmm_pipeline.execution.batches import Batch, Outcome
 from gmm_pipeline.inference import batching
 from gmm_pipeline.inference.calls import Progress
 from gmm_pipeline.inference.families.noisy import with_noise
@@ -79,9 +79,7 @@ def in_slices(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
         yield jobs[first : first + size]
 
 
-def compute(
-    batches: Iterable[executors.Batch], workers: int, kind: str = "threads"
-) -> Generator[list[Outcome], None, None]:
+def compute(batches: Iterable[Batch], workers: int, kind: str = "threads") -> Generator[list[Outcome], None, None]:
     with executors.opened({"kind": kind, "workers": workers, "devices": "all", "address": None}) as executor:
         yield from computing.compute(batches, SETTINGS, executor)
 
@@ -227,10 +225,10 @@ def test_a_batch_arrives_as_it_was_sent(loaded):
     data, weights = np.zeros(2**17, np.float32), np.ones(2**17, np.float32)
     large = job._replace(fit=job.fit._replace(data=data, sample_weights=weights))
     arrays: list[np.ndarray] = []
-    blob = executors._pickled([large, large], arrays)
+    blob = batches.pickled([large, large], arrays)
     assert list(map(id, arrays)) == [id(data), id(weights)]
     assert len(blob) < 2**17
-    for there in executors._Unpickler(blob, arrays).load():
+    for there in batches._Unpickler(blob, arrays).load():
         assert there.fit.plan == job.fit.plan
         assert there.fit.data is data
 
@@ -242,10 +240,10 @@ def test_what_a_file_or_a_single_number_holds_does_not_travel(loaded, tmp_path):
     counts = np.broadcast_to(np.float32(1.0), 2**17)
     large = job._replace(fit=job.fit._replace(data=data, sample_weights=counts))
     for arrays, travelling in ((None, []), ([], [data])):
-        blob = executors._pickled([large], arrays)
+        blob = batches.pickled([large], arrays)
         assert len(blob) < 2**17
         assert list(map(id, arrays or [])) == list(map(id, travelling))
-        (there,) = executors._Unpickler(blob, arrays or []).load()
+        (there,) = batches._Unpickler(blob, arrays or []).load()
         np.testing.assert_array_equal(there.fit.data, data)
         assert isinstance(there.fit.data, np.memmap)
         assert are_ones(there.fit.sample_weights)
@@ -259,18 +257,18 @@ def test_a_family_is_the_same_one_after_a_journey(family):
 def test_an_error_arrives_with_its_words_and_where_it_was_raised():
     mistake = InputError("data.path", expected="a file", came="none", remedy="Name one.")
     arrived = pickle.loads(pickle.dumps(mistake))  # noqa: S301
-    assert str(executors._portable(mistake)) == str(arrived) == str(mistake)
+    assert str(batches._portable(mistake)) == str(arrived) == str(mistake)
     try:
         raise KeyError("a bug")
     except KeyError as error:
-        found = executors._portable(error)
+        found = batches._portable(error)
     assert type(found) is KeyError
     assert "test_computing.py" in found.__notes__[0]
 
     class UnknownError(Exception):
         """Of a class that no other process can import."""
 
-    found = executors._portable(UnknownError("said"))
+    found = batches._portable(UnknownError("said"))
     assert type(found) is RunFailed
     assert "UnknownError: said" in str(found)
 
@@ -278,27 +276,27 @@ def test_an_error_arrives_with_its_words_and_where_it_was_raised():
 def test_a_worker_that_differs_is_refused(loaded):
     jobs = loaded([["seed=0"]])
     with pytest.raises(InputError, match="execution: expected workers with the code, the libraries"):
-        executors._come_back(jobs, lambda: pickle.dumps((("other code", "other CPU"), [])), ())
+        batches.come_back(jobs, lambda: pickle.dumps((("other code", "other CPU"), [])), ())
 
 
 def test_a_batch_that_was_planned_for_another_device_is_not_computed(loaded, monkeypatch):
     jobs = loaded([["seed=0"]])
-    here, blob = batching.width_of(jobs[0].fit), executors._pickled(jobs)
+    here, blob = batching.width_of(jobs[0].fit), batches.pickled(jobs)
     with monkeypatch.context() as elsewhere:  # where a process with a GPU plans
         elsewhere.setattr(batching, "_spare", lambda: batching.SPARE_OF_ACCELERATORS)
         assert batching.width_of(jobs[0].fit) != here
         elsewhere.setattr(jax, "local_devices", lambda: [SimpleNamespace(device_kind="a GPU")])
         code_digest.cache_clear()
-        executors._facts.cache_clear()
-        facts = executors._facts()
+        batches.facts.cache_clear()
+        facts = batches.facts()
     code_digest.cache_clear()
-    executors._facts.cache_clear()
-    monkeypatch.setattr(executors, "estimate", lambda *_: pytest.fail("it was computed"))
-    answered = executors._away(SETTINGS, facts, blob)
+    batches.facts.cache_clear()
+    monkeypatch.setattr(batches, "estimate", lambda *_: pytest.fail("it was computed"))
+    answered = batches.away(SETTINGS, facts, blob)
     assert pickle.loads(answered)[1] == []  # noqa: S301
-    monkeypatch.setattr(executors, "_facts", lambda: facts)
+    monkeypatch.setattr(batches, "facts", lambda: facts)
     with pytest.raises(InputError, match="the CPU and the device of this process"):
-        executors._come_back(jobs, lambda: answered, ())
+        batches.come_back(jobs, lambda: answered, ())
 
 
 def test_only_a_few_batches_are_loaded_ahead(loaded):

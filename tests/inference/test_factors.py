@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from sklearn.decomposition import FactorAnalysis
 
 from gmm_pipeline.inference import em
-from gmm_pipeline.inference.families import moves
+from gmm_pipeline.inference.families import compared, moves
 from gmm_pipeline.inference.families.factor_objective import factor_log_likelihood
 from gmm_pipeline.inference.families.multivariate_objective import in_rows
 from gmm_pipeline.inference.families.normals import normals
@@ -259,14 +259,14 @@ def test_moves_make_mixtures_of_factors_and_know_their_densities():
     assert children.loadings.shape == (2, 9, K, D, Q)
     mixtures = constrain_multivariate(children)
     assert np.linalg.eigvalsh(mixtures.covariances).min() > 0.0
-    assert (moves.distances(kept, kept) == 0.0).all()
+    assert (compared.distances(kept, kept) == 0.0).all()
     turned = TRUE._replace(loadings=TRUE.loadings @ stats.special_ortho_group.rvs(Q, random_state=1))
     one, other = (jax.tree.map(lambda leaf: leaf[None, None], each) for each in (TRUE, turned))
-    np.testing.assert_allclose(moves.distances(one, other), 0.0, atol=1e-12)
-    found = moves.log_densities(TRUE, DATA)
+    np.testing.assert_allclose(compared.distances(one, other), 0.0, atol=1e-12)
+    found = compared.log_densities(TRUE, DATA)
     expected = [stats.multivariate_normal.logpdf(DATA, *one) for one in zip(*MIXTURE[1:], strict=True)]
     np.testing.assert_allclose(found - found[0, 0], np.array(expected) - expected[0][0], rtol=1e-4, atol=1e-3)
-    whiteners = moves.whiteners_of(TRUE)
+    whiteners = compared.whiteners_of(TRUE)
     np.testing.assert_allclose(
         whiteners.swapaxes(1, 2) @ whiteners, np.linalg.inv(MIXTURE.covariances), rtol=1e-8, atol=1e-10
     )

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.inference import em
-from gmm_pipeline.inference.families import moves
+from gmm_pipeline.inference.families import compared, moves
 from gmm_pipeline.inference.families.maximisation import Scatter, Shared, _rounds, unstructured
 from gmm_pipeline.inference.families.multivariate_objective import in_rows, multivariate_log_likelihood
 from gmm_pipeline.inference.families.normals import FEWEST_OF_TWO, has_too_few, normals
@@ -430,4 +430,4 @@ def test_moves_keep_the_number_of_components_and_what_is_shared(model):
     mixtures = constrain_multivariate(children)
     assert np.isfinite(mixtures.covariances).all()
     assert np.linalg.eigvalsh(mixtures.covariances).min() > 0.0
-    assert (moves.distances(kept, kept) == 0.0).all()
+    assert (compared.distances(kept, kept) == 0.0).all()

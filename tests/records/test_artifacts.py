@@ -6,7 +6,8 @@ from pyarrow import csv, parquet
 
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.records import artifacts
-from gmm_pipeline.records.artifacts import Assignments, History
+from gmm_pipeline.records.artifacts import History
+from gmm_pipeline.records.assignments import Assignments, data_in, write_assignments
 from gmm_pipeline.records.files import read_columns
 
 RANDOM = np.random.default_rng(6)
@@ -65,7 +66,7 @@ def test_assignments_come_back_in_the_order_of_components(tmp_path, weighted, n_
     responsibilities = RANDOM.dirichlet(np.ones(n_components), size=7)
     weights = RANDOM.uniform(size=7) if weighted else None
     written = Assignments(RANDOM.normal(size=7), weights, responsibilities.argmax(axis=1), responsibilities)
-    artifacts.write_assignments(tmp_path, written, csv_rows=0)
+    write_assignments(tmp_path, written, csv_rows=0)
     table = parquet.read_table(tmp_path / "assignments.parquet")
     middle = ["sample_weight"] if weighted else []
     names = [f"responsibility_{component}" for component in range(n_components)]
@@ -79,11 +80,11 @@ def test_columns_of_data_have_their_names_beside_the_label_and_come_back(tmp_pat
     data, responsibilities = RANDOM.normal(size=(5, 4)), RANDOM.dirichlet(np.ones(2), size=5)
     names = ("label", "width", "data_label", "responsibility_7")
     written = Assignments(data, None, responsibilities.argmax(axis=1), responsibilities, np.arange(5) + 2, names)
-    artifacts.write_assignments(tmp_path, written, csv_rows=5)
+    write_assignments(tmp_path, written, csv_rows=5)
     of_data = ["data_data_label", "width", "data_label", "data_responsibility_7"]
     expected = ["row", *of_data, "label", "uncertainty", "responsibility_0", "responsibility_1"]
     for table in (parquet.read_table(tmp_path / "assignments.parquet"), csv.read_csv(tmp_path / "assignments.csv")):
         assert table.column_names == expected
         np.testing.assert_array_equal(np.stack([table[name] for name in of_data], axis=1), data)
         assert table["row"].to_pylist() == [3, 4, 5, 6, 7]
-    np.testing.assert_array_equal(artifacts.data_in(read_columns(tmp_path / "assignments.parquet")), data)
+    np.testing.assert_array_equal(data_in(read_columns(tmp_path / "assignments.parquet")), data)

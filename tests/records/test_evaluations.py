@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from gmm_pipeline.model.natural import Mixture
 from gmm_pipeline.records import artifacts, evaluations
+from gmm_pipeline.records.assignments import read_assignments, write_assignments
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.stages import predict
 
@@ -23,8 +24,8 @@ def short_blocks(monkeypatch):
 
 def test_what_is_written_in_blocks_is_what_scipy_says(tmp_path):
     at_data = evaluations.Evaluations(MIXTURE, None, DATA, WEIGHTS)
-    artifacts.write_assignments(tmp_path, at_data, csv_rows=1000)
-    found = artifacts.read_assignments(tmp_path)
+    write_assignments(tmp_path, at_data, csv_rows=1000)
+    found = read_assignments(tmp_path)
     np.testing.assert_array_equal(found.data, DATA)
     np.testing.assert_array_equal(found.sample_weights, WEIGHTS)
     np.testing.assert_array_equal(found.labels, JOINT.argmax(axis=1))

@@ -20,7 +20,8 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.execution import planning
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.noise import parts
-from gmm_pipeline.records import artifacts, contents, finding, sweeps
+from gmm_pipeline.records import contents, finding, sweeps
+from gmm_pipeline.records.assignments import read_assignments
 from gmm_pipeline.records.datasets import Dataset
 from gmm_pipeline.report import run_page
 from gmm_pipeline.stages import predict
@@ -58,7 +59,7 @@ def test_a_fit_is_loaded_with_its_numbers_and_labels(record):
 
 @pytest.mark.parametrize("record", WITH_RESULT, ids=named)
 def test_predictions_for_its_own_data_are_its_own_labels(record):
-    found = artifacts.read_assignments(record, columns=finding.columns_of(record))
+    found = read_assignments(record, columns=finding.columns_of(record))
     passed = Dataset("own", None, "", "passed", found.data, found.sample_weights, None, None, columns=found.columns)
     predicted = predict.compute(predict.Job(finding.read_fitted(record), "own", passed)).assignments
     assert predicted.labels.tolist() == found.labels.tolist()

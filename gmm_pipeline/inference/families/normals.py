@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmm_pipeline.inference.families import Family, factor_steps, moves, multivariate
+from gmm_pipeline.inference.families import Family, compared, factor_steps, moves, multivariate
 from gmm_pipeline.inference.families.factor_objective import factor_log_likelihood_of
 from gmm_pipeline.inference.families.fused_objective import (
     fuses,
@@ -89,8 +89,8 @@ def _normals(n_columns: int, kind: Kind, incomplete: bool, factors: int) -> Fami
         landscape=moves.landscape,
         fresh=moves.fresh,
         varied=moves.varied,
-        in_order=moves.in_order,
-        distances=moves.distances,
+        in_order=compared.in_order,
+        distances=compared.distances,
         split=_split,
         halved=_halved,
         merged=_merged,
@@ -202,7 +202,7 @@ def _degenerate_with_factors(
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
     found[narrow] |= _is_flat(
-        job, moves.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column)
+        job, compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column)
     )
     return found | has_too_few(job, parameters)
 
@@ -213,7 +213,7 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
 
     The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
     """
-    return _is_flat(job, moves.whiteners_of(parameters), factor_of(spread)) | has_too_few(job, parameters)
+    return _is_flat(job, compared.whiteners_of(parameters), factor_of(spread)) | has_too_few(job, parameters)
 
 
 def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
