@@ -131,7 +131,7 @@ def come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception]
     except Exception as error:  # such as that of a plug-in that a node does not have
         return [Outcome(job, None, error) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
     facts, answers = pickle.loads(answered)  # noqa: S301 - of a process of this program
-    if facts != facts():
+    if facts != own_facts():
         raise InputError(
             "execution",
             expected="workers with the code, the libraries, the CPU and the device of this process, for the same bits",
@@ -143,7 +143,7 @@ def come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception]
 
 
 @functools.cache
-def facts() -> tuple[str, str]:
+def own_facts() -> tuple[str, str]:
     """What the bits of a result depend on besides its job; the second part is the vector instructions of the CPU."""
     return code_digest(), vector_instructions()
 
@@ -161,7 +161,7 @@ def away(
         place: of the device that computes, among those of this process.
     """
     configure_jax(settings)
-    own, answers = facts(), []
+    own, answers = own_facts(), []
     if own == facts:
         jobs = _Unpickler(blob, arrays).load()
         with devices.on(devices.used()[place] if place else None):

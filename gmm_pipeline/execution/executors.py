@@ -33,7 +33,7 @@ from gmm_pipeline import extras
 from gmm_pipeline.analysis.estimates import Job
 from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, PROCESSES, RAY
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.execution.batches import Batch, Outcome, away, come_back, facts, lost, outcomes, pickled
+from gmm_pipeline.execution.batches import Batch, Outcome, away, come_back, lost, outcomes, own_facts, pickled
 from gmm_pipeline.inference import devices
 from gmm_pipeline.inference.batching import default_workers
 
@@ -181,7 +181,7 @@ class _Processes(Executor):
         return wait
 
     def _task(self, settings: Mapping[str, Any], jobs: Batch) -> Callable[[], bytes]:
-        return functools.partial(away, dict(settings), facts(), pickled(jobs), place=next(self._places))
+        return functools.partial(away, dict(settings), own_facts(), pickled(jobs), place=next(self._places))
 
     def _alone(self, settings: Mapping[str, Any], jobs: Batch) -> list[Outcome]:
         """A batch that was lost with its worker, or with the worker of another: in a worker that runs nothing else."""
@@ -249,7 +249,7 @@ class _Ray(Executor):
     def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
         arrays: list[np.ndarray] = []
         blob = pickled(jobs, arrays)
-        reference = self._task.remote(dict(settings), facts(), blob, *map(self._put, arrays))
+        reference = self._task.remote(dict(settings), own_facts(), blob, *map(self._put, arrays))
         self._under_way[reference] = None
 
         def wait() -> list[Outcome]:

@@ -287,14 +287,14 @@ def test_a_batch_that_was_planned_for_another_device_is_not_computed(loaded, mon
         assert batching.width_of(jobs[0].fit) != here
         elsewhere.setattr(jax, "local_devices", lambda: [SimpleNamespace(device_kind="a GPU")])
         code_digest.cache_clear()
-        batches.facts.cache_clear()
-        facts = batches.facts()
+        batches.own_facts.cache_clear()
+        facts = batches.own_facts()
     code_digest.cache_clear()
-    batches.facts.cache_clear()
+    batches.own_facts.cache_clear()
     monkeypatch.setattr(batches, "estimate", lambda *_: pytest.fail("it was computed"))
     answered = batches.away(SETTINGS, facts, blob)
     assert pickle.loads(answered)[1] == []  # noqa: S301
-    monkeypatch.setattr(batches, "facts", lambda: facts)
+    monkeypatch.setattr(batches, "own_facts", lambda: facts)
     with pytest.raises(InputError, match="the CPU and the device of this process"):
         batches.come_back(jobs, lambda: answered, ())
 
