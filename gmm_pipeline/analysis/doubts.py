@@ -31,14 +31,16 @@ class Reason(StrEnum):
     """Many data have one value, at which a component collapses; rounded data do not count."""
     UNRESOLVED = "unresolved"
     """Data that differ are equal in the precision of the fit."""
+    NARROW = "narrow"
+    """A better mixture is left out, in which many different data lie closer together than the floor of the scales."""
 
 
-BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED}
+BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.NARROW}
 """Reasons that bar a fit; not those by which it is better than it seems, or that apply to all candidates."""
 
 
-BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE})
-"""Reasons that only other candidates can show."""
+BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE, Reason.NARROW})
+"""Reasons that other candidates can show."""
 
 
 class Doubt(NamedTuple):
@@ -117,6 +119,14 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             )
         case Reason.UNRESOLVED:
             return f"{doubt.other} of the data differ by less than float32 resolves; use precision=float64"
+        case Reason.NARROW:
+            better = f"{doubt.other} would be" if doubt.other else "another mixture is"
+            penalised = " by the criterion" if doubt.other else ""
+            return (
+                f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: a component at "
+                "the floor of the scales holds many different data; if these can lie so close together, use a smaller "
+                "scale_floor, such as 0.001"
+            )
         case _:
             return str(doubt.reason)
 

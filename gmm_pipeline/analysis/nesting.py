@@ -14,6 +14,7 @@ import numpy as np
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason, named
 from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.inference.narrow import GAIN
 from gmm_pipeline.inference.restarts import log_prior
 from gmm_pipeline.model.covariances import contains, of_one_component
 from gmm_pipeline.model.mixture import Parameters, exact
@@ -36,7 +37,15 @@ def compared(
         doubts: about each by itself.
     """
     candidates = [_Candidate(*of_one) for of_one in zip(jobs, results, log_likelihoods, doubts, strict=True)]
-    return [(*own.doubts, *_beside_smaller(own, candidates), *_beside_larger(own, candidates)) for own in candidates]
+    return [
+        (
+            *own.doubts,
+            *_beside_smaller(own, candidates),
+            *_beside_larger(own, candidates),
+            *_beside_narrow(own, candidates),
+        )
+        for own in candidates
+    ]
 
 
 class _Candidate(NamedTuple):
@@ -67,6 +76,17 @@ class _Candidate(NamedTuple):
         as_equal = other.job.equal_scales or number == 1
         kinds = as_equal if self.job.equal_scales else True
         return other is not self and number <= own_number and kinds and (number < own_number or as_equal)
+
+    @property
+    def score(self) -> float:
+        """Log posterior less what the criterion of the selection charges for the parameters."""
+        return self.log_posterior - self.job.penalty * self.job.n_parameters
+
+    @property
+    def score_of_narrow(self) -> float:
+        """That of the best mixture that is left out for narrow components with many data; −∞ for none."""
+        searched = self.result.searched
+        return -math.inf if searched is None else self.score + searched.left_out
 
     def at(self, parameters: AnyParameters, log_likelihood: float) -> float:
         """Log posterior of a mixture of this model whose log-likelihood is known."""
@@ -118,3 +138,11 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
             gap = own.at(parameters, other.log_likelihood) - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
     return tuple(found)
+
+
+def _beside_narrow(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
+    best = max(candidates, key=lambda other: other.score_of_narrow)
+    gain = best.score_of_narrow - own.score
+    if not own.is_sound or best is own or not gain > GAIN or any(one.reason == Reason.NARROW for one in own.doubts):
+        return ()
+    return (Doubt(Reason.NARROW, nats=gain, other=best.name),)

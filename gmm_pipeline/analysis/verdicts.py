@@ -28,6 +28,7 @@ from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.inference.narrow import GAIN
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.inference.scaling import AnyData
@@ -75,6 +76,7 @@ def doubts_of(
     steps = () if of_columns else narrower_than_rounding(constrain(exact(parameters)), rounding_step(data))
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
+    left_out = -math.inf if result.searched is None or result.degenerate else result.searched.left_out
     hidden, tied = share_unresolved(data, job.data), share_tied(data, job.sample_weights)
     return (
         *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),
@@ -83,6 +85,7 @@ def doubts_of(
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),
         *((Doubt(Reason.TIED, other=f"{tied:.0%}"),) if tied > 0.0 else ()),
         *((Doubt(Reason.UNRESOLVED, other=f"{hidden:.0%}"),) if hidden > 0.0 else ()),
+        *((Doubt(Reason.NARROW, nats=left_out),) if left_out > GAIN else ()),
     )
 
 

@@ -156,7 +156,10 @@ def _with_search(job: FitJob, result: FitResult, searched: SearchResult) -> FitR
     # Where a start ended higher than every search, no search agrees.
     agreeing = searched.n_agreeing if reached <= highest + SAME_OPTIMUM else 0
     log_posteriors = (reached, *(value for value in seen if value < reached - SAME_OPTIMUM))
-    return result._replace(searched=Searched(searched.n_searches, agreeing, log_posteriors, searched.n_rounds, began))
+    narrow = highest - (best.log_posterior - searched.narrow)
+    return result._replace(
+        searched=Searched(searched.n_searches, agreeing, log_posteriors, searched.n_rounds, began, narrow)
+    )
 
 
 def fit(job: FitJob, progress: Progress | None = None) -> FitResult:

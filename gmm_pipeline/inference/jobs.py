@@ -1,5 +1,6 @@
 """Inputs and outputs of a fit: the plan, the job, its history and its result."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -268,11 +269,19 @@ class Searched(NamedTuple):
     n_rounds: int
     began: str
     """Where the training that the history shows began: one of `BEGINNINGS`."""
+    narrow: float = -math.inf
+    """Log posterior of a mixture that is left out for components at the floor of the scales that have many different
+    data; −∞ where none was seen that is clearly better."""
 
     @property
     def gap(self) -> float | None:
         """Nats from the best optimum to the next; None where no other was seen."""
         return self.log_posteriors[0] - self.log_posteriors[1] if len(self.log_posteriors) > 1 else None
+
+    @property
+    def left_out(self) -> float:
+        """Nats from the answer to the mixture that is left out; −∞ for none."""
+        return self.narrow - self.log_posteriors[0] if self.log_posteriors else -math.inf
 
 
 ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the optimum", "the optimum itself")

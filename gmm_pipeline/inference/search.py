@@ -15,6 +15,7 @@ all searches are improved on all data until they converge. The price: an optimum
 groups can be missed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ from jaxtyping import Float, Int
 
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Problem, Request, Search, in_step
+from gmm_pipeline.inference.narrow import GAIN, are_different
+from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Improved, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import taken
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.incomplete import distinct_rows
@@ -70,6 +72,9 @@ class SearchResult(NamedTuple):
     """[R, k, K], the best distinct ones that each search kept, on condensed data."""
     values: Float[Array, "R k"]
     """Their log posteriors."""
+    narrow: float = -math.inf
+    """Log posterior, on all data, of the best mixture seen that is left out for components at the floor of the scales
+    with many different data; −∞ where none was seen."""
 
     @property
     def best(self) -> Optimum:
@@ -167,7 +172,7 @@ def derived(
 def _deriving(small: Problem, whole: Problem, plan: SearchPlan, seeds: Sequence[AnyParameters]) -> Search:
     family = small.job.plan.family
     mixtures = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves])[None], *seeds)
-    mixtures, values, _ = yield Request(small, mixtures, plan.passes)
+    mixtures, values, *_ = yield Request(small, mixtures, plan.passes)
     mixtures = family.in_order(mixtures)
     chosen, number = best_distinct(values, mixtures, plan.finalists, family)
     mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
@@ -177,7 +182,7 @@ def _deriving(small: Problem, whole: Problem, plan: SearchPlan, seeds: Sequence[
 
 
 def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int) -> Search:
-    mixtures, values, n_rounds = yield from _evolved(small, plan, n_searches)
+    mixtures, values, n_rounds, seen = yield from _evolved(small, plan, n_searches)
     # A mixture that several searches have is improved only once.
     family = small.job.plan.family
     everything = jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), mixtures)
@@ -191,14 +196,17 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         agreeing = sum(_is_same(one, optima[0], family) for one in ends)
     else:
         agreeing = yield from _agreeing(small, mixtures, values, optima[0])
-    return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values)
+    narrow = -math.inf
+    if seen is not None and seen.log_posterior > values.max() + GAIN:
+        narrow = yield from _on_all(whole, seen, plan)
+    return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values, narrow)
 
 
 def _seeded(
     small: Problem, whole: Problem, plan: SearchPlan, found: SearchResult, seeds: Sequence[AnyParameters]
 ) -> Search:
     mixtures = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *seeds)
-    mixtures, values, _ = yield Request(small, mixtures, plan.passes)
+    mixtures, values, *_ = yield Request(small, mixtures, plan.passes)
     better = values > found.values.max() + SAME_OPTIMUM
     if not better.any():
         return found
@@ -235,7 +243,7 @@ def _agreeing(problem: Problem, mixtures: AnyParameters, values: Float[Array, "R
     """How many searches have the best optimum among their kept mixtures."""
     family = problem.job.plan.family
     here = family.in_order(_alone(best))
-    _, value, _ = yield Request(problem, here, 1)
+    _, value, *_ = yield Request(problem, here, 1)
     near = family.distances(here, mixtures) < NEAR
     return int(((np.abs(values - value) < SAME_OPTIMUM) | near).any(axis=1).sum())
 
@@ -244,8 +252,32 @@ def _alone(optimum: Optimum) -> AnyParameters:
     return jax.tree.map(lambda leaf: leaf[None, None], optimum.parameters)
 
 
+class _Narrow(NamedTuple):
+    """The best mixture whose degenerate components have many data, on what a search sees."""
+
+    parameters: AnyParameters
+    log_posterior: float
+
+
+def _narrowest(improved: Improved, best: _Narrow | None) -> _Narrow | None:
+    values = np.where(improved.narrow, improved.values + UNSOUND, -np.inf)
+    here = np.unravel_index(int(np.argmax(values)), values.shape)
+    if not values[here] > (-np.inf if best is None else best.log_posterior):
+        return best
+    return _Narrow(jax.tree.map(lambda leaf: leaf[here], improved.mixtures), float(values[here]))
+
+
+def _on_all(problem: Problem, seen: _Narrow, plan: SearchPlan) -> Search:
+    """The log posterior on all data that some passes lead a mixture to; −∞ if it is not narrow there, or by ties."""
+    found = yield Request(problem, jax.tree.map(lambda leaf: leaf[None], seen.parameters), plan.passes)
+    alone = jax.tree.map(lambda leaf: leaf[0], found.mixtures)
+    degenerate = problem.job.plan.family.degenerate(problem.job, alone, problem.spread)
+    is_one = bool(found.narrow[0]) and are_different(problem.job, alone, np.flatnonzero(degenerate))
+    return float(found.values[0]) + UNSOUND if is_one else -math.inf
+
+
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
-    """The best mixtures of each search on condensed data, the best first; their values; and the number of rounds."""
+    """The best mixtures of each search on condensed data, best first; their values; how many rounds; a narrow one."""
     job = problem.job
     generators = [np.random.default_rng([*inits.words_of(job.key), number]) for number in range(n_searches)]
     family = job.plan.family
@@ -255,13 +287,16 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
     first = [family.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
     mixtures = jax.tree.map(lambda *leaves: np.stack(leaves), *first)
     best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
+    narrow: _Narrow | None = None
     patience, least = plan.patience, 0
     if family.n_columns and job.plan.n_components == 1:
         patience = 0.0  # one normal has one optimum
     elif family.n_columns:  # a narrow component may lie in any direction, and takes many rounds to be found
         least = min(plan.least_rounds * job.plan.n_components, job.n_parameters)
     while True:
-        mixtures, values, norms = yield Request(problem, mixtures, plan.passes)
+        improved = yield Request(problem, mixtures, plan.passes)
+        mixtures, values, norms, _ = improved
+        narrow = _narrowest(improved, narrow)
         mixtures, n_rounds = family.in_order(mixtures), n_rounds + 1
         chosen, n_kept = best_distinct(values, mixtures, plan.kept, family)
         mixtures, values = taken(mixtures, chosen), np.take_along_axis(values, chosen, axis=1)
@@ -272,7 +307,7 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
         since = n_rounds if (np.abs(best - before) > SAME_OPTIMUM).any() else since
         agree = best >= best.max() - SAME_OPTIMUM
         if n_rounds >= plan.rounds or (agree.all() and n_rounds > max(patience * since, least)):
-            return mixtures, values, n_rounds
+            return mixtures, values, n_rounds, narrow
         children = family.varied(generators, landscape, mixtures, n_kept, numbers)
         mixtures = jax.tree.map(lambda *both: np.concatenate(both, axis=1), mixtures, children)
 
@@ -297,7 +332,7 @@ def _polished(problem: Problem, mixtures: AnyParameters, plan: SearchPlan) -> Se
         values = norms = np.full(len(some.log_component_weights), -np.inf)
         for call in range(n_calls):
             before, longer = values, norms
-            some, values, norms = yield Request(problem, some, plan.passes * 2**call)
+            some, values, norms, _ = yield Request(problem, some, plan.passes * 2**call)
             # Rounding may stop a gradient from getting shorter.
             stuck = (np.abs(values - before) < AT_REST) & (norms > 0.5 * longer)
             highest = max(highest, float(values.max()))

@@ -27,6 +27,7 @@ DOUBTS = {
     "collapsing": "Components",
     "coincident": "Components",
     "rounded": "Components",
+    "narrow": "Components",
     "unresolved": "Precision",
     "choice": "Number of components",
 }
