@@ -17,6 +17,7 @@ import numpy as np
 from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio, selection
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.cross_validation import HeldOut
+from gmm_pipeline.analysis.left_out import without_ties
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
@@ -115,7 +116,10 @@ def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int
     """
     candidates = [candidates_of(job) for job in jobs]
     results = iter(_fitter(progress, workers, "fitting")([fit for fits in candidates for fit in fits]))
-    fitted = [[next(results) for _ in fits] for fits in candidates]
+    fitted = [
+        [without_ties(fit, next(results), job.units_of(fit)) for fit in fits]
+        for job, fits in zip(jobs, candidates, strict=True)
+    ]
     return [
         _estimate(job, fits, found, progress, workers)
         for job, fits, found in zip(jobs, candidates, fitted, strict=True)
@@ -198,6 +202,7 @@ def _estimate(
     while not fits[chosen].trained and fits[chosen].search is not None and chosen not in trained:
         fit = fits[chosen]._replace(trained=True, seeds=(results[chosen].parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
+        result = without_ties(fit, result, job.units_of(fit))
         trained[chosen] = fit, result
         row = selection.with_result(candidates[chosen], fit, result, job.units_of(fit))
         candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])

@@ -156,7 +156,9 @@ def _with_search(job: FitJob, result: FitResult, searched: SearchResult) -> FitR
     # Where a start ended higher than every search, no search agrees.
     agreeing = searched.n_agreeing if reached <= highest + SAME_OPTIMUM else 0
     log_posteriors = (reached, *(value for value in seen if value < reached - SAME_OPTIMUM))
-    narrow = highest - (best.log_posterior - searched.narrow)
+    narrow = searched.narrow
+    if narrow is not None:
+        narrow = narrow._replace(log_posterior=highest - (best.log_posterior - narrow.log_posterior))
     return result._replace(
         searched=Searched(searched.n_searches, agreeing, log_posteriors, searched.n_rounds, began, narrow)
     )

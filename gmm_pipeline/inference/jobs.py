@@ -269,9 +269,8 @@ class Searched(NamedTuple):
     n_rounds: int
     began: str
     """Where the training that the history shows began: one of `BEGINNINGS`."""
-    narrow: float = -math.inf
-    """Log posterior of a mixture that is left out for components at the floor of the scales that have many different
-    data; −∞ where none was seen that is clearly better."""
+    narrow: "Narrow | None" = None
+    """A clearly better mixture that is left out for components at the floor of the scales with many data."""
 
     @property
     def gap(self) -> float | None:
@@ -281,7 +280,17 @@ class Searched(NamedTuple):
     @property
     def left_out(self) -> float:
         """Nats from the answer to the mixture that is left out; −∞ for none."""
-        return self.narrow - self.log_posteriors[0] if self.log_posteriors else -math.inf
+        return -math.inf if self.narrow is None else self.narrow.log_posterior - self.log_posteriors[0]
+
+
+class Narrow(NamedTuple):
+    """A mixture that is left out although each of its degenerate components has many data."""
+
+    parameters: AnyParameters
+    components: tuple[int, ...]
+    """The degenerate ones."""
+    log_posterior: float
+    """In nats, on all data."""
 
 
 ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the optimum", "the optimum itself")

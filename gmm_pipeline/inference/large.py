@@ -158,8 +158,8 @@ def improved_on_all(
     if seen is not None:
         seen = seen if is_trained else seen._replace(began=AT_OPTIMUM, n_agreeing=min(1, seen.n_agreeing))
         below = sorted((value for value in values if value < best.log_posterior - SAME_OPTIMUM), reverse=True)
-        more = seen.narrow - max(seen.log_posteriors, default=-math.inf)
-        seen = seen._replace(log_posteriors=(best.log_posterior, *below), narrow=best.log_posterior + more)
+        narrow = seen.narrow and seen.narrow._replace(log_posterior=best.log_posterior + seen.left_out)
+        seen = seen._replace(log_posteriors=(best.log_posterior, *below), narrow=narrow)
     return result._replace(
         parameters=best.parameters,
         steps=taken,

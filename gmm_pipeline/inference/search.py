@@ -15,7 +15,6 @@ all searches are improved on all data until they converge. The price: an optimum
 groups can be missed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,8 +23,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.jobs import FitJob, SearchPlan
-from gmm_pipeline.inference.narrow import GAIN, are_different
+from gmm_pipeline.inference.jobs import FitJob, Narrow, SearchPlan
+from gmm_pipeline.inference.narrow import GAIN
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Improved, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import taken
 from gmm_pipeline.model import inits
@@ -72,9 +71,8 @@ class SearchResult(NamedTuple):
     """[R, k, K], the best distinct ones that each search kept, on condensed data."""
     values: Float[Array, "R k"]
     """Their log posteriors."""
-    narrow: float = -math.inf
-    """Log posterior, on all data, of the best mixture seen that is left out for components at the floor of the scales
-    with many different data; −∞ where none was seen."""
+    narrow: Narrow | None = None
+    """The best mixture seen that is left out for components at the floor of the scales with many data."""
 
     @property
     def best(self) -> Optimum:
@@ -196,7 +194,7 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         agreeing = sum(_is_same(one, optima[0], family) for one in ends)
     else:
         agreeing = yield from _agreeing(small, mixtures, values, optima[0])
-    narrow = -math.inf
+    narrow = None
     if seen is not None and seen.log_posterior > values.max() + GAIN:
         narrow = yield from _on_all(whole, seen, plan)
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values, narrow)
@@ -252,28 +250,22 @@ def _alone(optimum: Optimum) -> AnyParameters:
     return jax.tree.map(lambda leaf: leaf[None, None], optimum.parameters)
 
 
-class _Narrow(NamedTuple):
-    """The best mixture whose degenerate components have many data, on what a search sees."""
-
-    parameters: AnyParameters
-    log_posterior: float
-
-
-def _narrowest(improved: Improved, best: _Narrow | None) -> _Narrow | None:
+def _narrowest(improved: Improved, best: Narrow | None) -> Narrow | None:
     values = np.where(improved.narrow, improved.values + UNSOUND, -np.inf)
     here = np.unravel_index(int(np.argmax(values)), values.shape)
     if not values[here] > (-np.inf if best is None else best.log_posterior):
         return best
-    return _Narrow(jax.tree.map(lambda leaf: leaf[here], improved.mixtures), float(values[here]))
+    return Narrow(jax.tree.map(lambda leaf: leaf[here], improved.mixtures), (), float(values[here]))
 
 
-def _on_all(problem: Problem, seen: _Narrow, plan: SearchPlan) -> Search:
-    """The log posterior on all data that some passes lead a mixture to; −∞ if it is not narrow there, or by ties."""
+def _on_all(problem: Problem, seen: Narrow, plan: SearchPlan) -> Search:
+    """Where some passes on all data lead a mixture with narrow components; None if it has none there, or few data."""
     found = yield Request(problem, jax.tree.map(lambda leaf: leaf[None], seen.parameters), plan.passes)
     alone = jax.tree.map(lambda leaf: leaf[0], found.mixtures)
     degenerate = problem.job.plan.family.degenerate(problem.job, alone, problem.spread)
-    is_one = bool(found.narrow[0]) and are_different(problem.job, alone, np.flatnonzero(degenerate))
-    return float(found.values[0]) + UNSOUND if is_one else -math.inf
+    if not found.narrow[0]:
+        return None
+    return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), float(found.values[0]) + UNSOUND)
 
 
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
@@ -287,7 +279,7 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
     first = [family.fresh(generator, landscape, plan.mixtures, job.plan.n_components) for generator in generators]
     mixtures = jax.tree.map(lambda *leaves: np.stack(leaves), *first)
     best, since, n_rounds = np.full(n_searches, -2.0 * UNSOUND), 0, 0
-    narrow: _Narrow | None = None
+    narrow: Narrow | None = None
     patience, least = plan.patience, 0
     if family.n_columns and job.plan.n_components == 1:
         patience = 0.0  # one normal has one optimum

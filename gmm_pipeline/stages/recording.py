@@ -62,7 +62,8 @@ def write_results(
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, result))
     write_json(directory / artifacts.METRICS, result.metrics)
-    search = {} if result.searched is None else {"search": result.searched._asdict()}
+    seen = {} if result.searched is None else result.searched._asdict()
+    search = {"search": {name: value for name, value in seen.items() if name != "narrow"}} if seen else {}
     write_json(
         directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in result.restarts], **search}
     )

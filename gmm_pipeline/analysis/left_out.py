@@ -1,0 +1,58 @@
+"""Whether the data of components at the floor of the scales differ, so that leaving these out is worth a word.
+
+A component collapses onto copies, or onto a value to which data were rounded, and such a mixture is rightly left out
+(`inference/narrow.py`). The price: of a narrow component among rounded data nothing is said.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gmm_pipeline.inference.diagnostics import log_joint_of_noise
+from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.inference.scaling import Units
+from gmm_pipeline.model import portable
+from gmm_pipeline.model.large_data import MANY
+
+ENOUGH = 1000
+"""Data that show whether a component's are different."""
+CLOSE = 0.1
+"""Share of the data's standard deviation in a column within which a component's data are close together."""
+
+
+def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
+    """A result without a mixture that was left out rightly: where the data of a narrow component are few values.
+
+    Args:
+        job: the fit.
+        result: of the fit.
+        units: the data in its units.
+    """
+    searched = result.searched
+    if searched is None or searched.narrow is None:
+        return result
+    parameters, components, _ = searched.narrow
+    data = np.asarray(units.standardised[:MANY], np.float64)
+    data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
+    mixture: Any = job.plan.family.natural(parameters)
+    weights, locs, scales = mixture
+    _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
+    of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T
+    columns = of_user.reshape(len(of_user), -1)
+    if all(_differ(columns, shares[one] > 0.5) for one in components):
+        return result
+    return result._replace(searched=searched._replace(narrow=None))
+
+
+def _differ(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
+    """Whether some data have no column in which they are close together and few values."""
+    here, spread = columns[own], columns.std(axis=0)
+    if not len(here):
+        return False
+    step = 1e-9 * np.abs(columns).max(axis=0)
+    for column, whole, least in zip(here.T, spread, step, strict=True):
+        values = len(np.unique(np.round(column / least))) if least > 0.0 else 1
+        if column.std() < CLOSE * whole and 2 * values < min(len(here), ENOUGH):
+            return False
+    return True

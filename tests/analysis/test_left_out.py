@@ -1,0 +1,98 @@
+"""Mixtures that are left out for components at the floor of the scales: which are told of, and which are not."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT, Quick
+from hydra import compose, initialize_config_dir
+from scipy import stats
+
+from gmm_pipeline.analysis.left_out import without_ties
+from gmm_pipeline.inference.fits import fit
+from gmm_pipeline.inference.jobs import Searched
+from gmm_pipeline.inference.narrow import GAIN
+from gmm_pipeline.stages import loading
+
+RANDOM = np.random.default_rng(0)
+NARROW, BROAD = RANDOM.normal(0.0, 0.002, 300), RANDOM.normal(0.5, 1.0, 300)
+LINE = np.column_stack([RANDOM.normal(0.0, 1.0, 300), RANDOM.normal(0.0, 0.002, 300)]) @ [[0.8, 0.6], [-0.6, 0.8]]
+CLOUD = RANDOM.normal(0.5, 1.0, (300, 2))
+
+
+def searched(tmp_path, data: np.ndarray, *overrides: str) -> Searched:
+    path = tmp_path / "data.npy"
+    np.save(path, data)
+    given = ("data=file", f"data.path='{path}'", "n_components=2", "prior=flat", "restarts=2", "search.rounds=8")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        job = loading.load(compose("fit", overrides=[*given, *overrides]))
+    untrained = job.fit._replace(trained=False)
+    found = without_ties(job.fit, fit(untrained), job.units_of(job.fit)).searched
+    assert found is not None
+    return found
+
+
+def test_a_narrow_component_of_many_different_data_is_told_of_with_its_gain(tmp_path):
+    """The gain is at least that of the mixture which made the data, with the narrow scale at the floor."""
+    data = np.concatenate([NARROW, BROAD])
+    found = searched(tmp_path, data)
+    floor, normal = 0.01 * data.std(), stats.norm.pdf
+    density = 0.5 * normal(data, 0.0, floor) + 0.5 * normal(data, 0.5, 1.0)
+    in_the_units_of_the_fit = np.log(density).sum() + len(data) * np.log(data.std())
+    assert found.narrow is not None
+    assert found.narrow.log_posterior == pytest.approx(in_the_units_of_the_fit, abs=10.0)
+    assert found.left_out > 100.0
+
+
+def test_a_thin_component_of_two_columns_is_told_of(tmp_path):
+    data = np.concatenate([LINE, CLOUD])
+    assert searched(tmp_path, data, "covariance=full").left_out > 100.0
+
+
+def test_below_a_smaller_floor_nothing_is_left_out(tmp_path):
+    found = searched(tmp_path, np.concatenate([NARROW, BROAD]), "scale_floor=0.001")
+    assert found.left_out == -np.inf
+
+
+@pytest.mark.parametrize("of_columns", [False, True])
+def test_copies_and_rounded_data_are_not_told_of(tmp_path, of_columns):
+    copies = np.concatenate([np.zeros(300), BROAD])
+    rounded = np.concatenate([np.round(NARROW, 3), BROAD])
+    if of_columns:
+        copies, rounded = (np.column_stack([one, np.arange(600.0) % 37]) for one in (copies, rounded))
+    for data in (copies, rounded):
+        assert not searched(tmp_path, data, *(["covariance=full"] if of_columns else [])).left_out > GAIN
+
+
+def test_a_few_data_are_not_told_of(tmp_path):
+    assert not searched(tmp_path, np.concatenate([NARROW[:25], BROAD])).left_out > GAIN
+
+
+def test_what_chance_gathers_is_not_told_of(tmp_path):
+    for number in range(12):
+        own = np.random.default_rng(number)
+        data = own.standard_t(3, 500) if number % 2 else own.uniform(size=500)
+        assert not searched(tmp_path, data, "n_components=4").left_out > GAIN
+
+
+def test_the_command_says_which_model_is_left_out_and_what_to_do(quick: Quick, tmp_path):
+    np.savetxt(tmp_path / "narrow.csv", np.concatenate([NARROW, BROAD]), header="x", comments="")
+    words = (
+        "n_components=auto",
+        "selection.largest=3",
+        "prior=flat",
+        "figures=none",
+        "animation=none",
+        "tracking=none",
+    )
+    ended = quick("fit", "narrow.csv", *words, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"2 components with free scales would be about [\d,]+ nats better by the criterion", ended.stdout)
+    assert "use a smaller scale_floor" in ended.stdout
+    (record,) = (tmp_path / "outputs" / "fit").iterdir()
+    (doubt,) = (one for one in json.loads((record / "record.json").read_text())["doubts"] if one["reason"] != "choice")
+    assert (doubt["reason"], doubt["bars"]) == ("narrow", False)
+    lower = quick("fit", "narrow.csv", *words, "scale_floor=0.001", cwd=tmp_path)
+    assert "x: 600 observations, 2 components; " in lower.stdout
+    assert "scale_floor" not in lower.stdout
