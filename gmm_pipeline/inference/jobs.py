@@ -114,13 +114,13 @@ class SearchPlan(NamedTuple):
     def affordable(self, work: float | int) -> "SearchPlan":
         """A search with fewer mixtures at a time, at least a quarter, where evaluating one takes more than `work`.
 
-        Beyond a quarter of `work` there are also fewer rounds, at least a third: most searches end long before.
+        Beyond a quarter of `work` there are also fewer rounds, at least two thirds: most searches end before.
 
         Args:
             work: of evaluating a mixture: (data + overhead) × components × their cost, as its family has them.
         """
         share = min(1.0, max(self.work / max(work, 1.0), 0.25))
-        part = max(0.25 * self.work / max(share * work, 1.0), 1.0 / 3.0)
+        part = max(0.25 * self.work / max(share * work, 1.0), 2.0 / 3.0)
         own = self._replace(rounds=min(self.rounds, max(self.screening, round(part * self.rounds))))
         if share == 1.0:
             return own
