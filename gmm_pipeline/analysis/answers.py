@@ -146,8 +146,8 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
         for one in doubts_of(fit, result, standardised, climbs=not (fit.covariance and known), sums=evaluated.sums)
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
-    known_of = {one.reason for one in own}
-    doubts = (*own, *(one for one in beside if one.reason in BY_COMPARISON - known_of))
+    by_others = BY_COMPARISON - {one.reason for one in own}
+    doubts = (*own, *(one for one in beside if one.reason in by_others))
     # What is finite in float32 may overflow in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not (np.isfinite(loss) and is_finite(fitted))
     why = barred(degenerate, doubts, diverged=diverged)

@@ -125,7 +125,7 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             return (
                 f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: a component at "
                 "the floor of the scales holds many different data; if these can lie so close together, use a smaller "
-                "scale_floor, such as 0.001"
+                "scale_floor, such as a tenth of it"
             )
         case _:
             return str(doubt.reason)

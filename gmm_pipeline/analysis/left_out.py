@@ -40,13 +40,13 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
     of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T
     columns = of_user.reshape(len(of_user), -1)
-    if all(_differ(columns, shares[one] > 0.5) for one in components):
+    if all(_are_different(columns, shares[one] > 0.5) for one in components):
         return result
     return result._replace(searched=searched._replace(narrow=None))
 
 
-def _differ(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
-    """Whether some data have no column in which they are close together and few values."""
+def _are_different(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
+    """Whether a component's own data are many values in each column in which they are close together."""
     here, spread = columns[own], columns.std(axis=0)
     if not len(here):
         return False

@@ -135,14 +135,15 @@ def _reached(answer: Answer) -> list[str]:
         return ["one start: whether others would reach a better optimum is unknown"]
     others = {outcome: outcomes.count(outcome) for outcome in OUTCOMES if outcome != REACHED}
     ended = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items() if count)
+    how = f" ({ended})" if ended else ""
     starts = f"{reached:,} of {total:,} starts"
     if searched is None:
-        return [f"{starts} reached the best optimum of all starts{f' ({ended})' if ended else ''}"]
+        return [f"{starts} reached the best optimum of all starts{how}"]
     clauses = [_of_search(searched, seen_of(answer.metrics, of_columns=bool(answer.covariance)))]
     if searched.began == ORDINARY:
-        clauses.append(f"{starts} reached it{f' ({ended})' if ended else ''}")
+        clauses.append(f"{starts} reached it{how}")
     elif total:
-        clauses.append(f"none of {total:,} starts reached it ({ended}); the training shown began at {searched.began}")
+        clauses.append(f"none of {total:,} starts reached it{how}; the training shown began at {searched.began}")
     return clauses
 
 

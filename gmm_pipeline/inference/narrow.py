@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from gmm_pipeline.inference.jobs import FitJob
 from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.noise import counts_of
 
 MANY, PER_NUMBER = 50.0, 10.0
 """Least data of a narrow component, and for each of its free numbers, that are no accident."""
@@ -27,10 +28,7 @@ def holds_many(job: FitJob, mixtures: AnyParameters, degenerate: Bool[np.ndarray
         degenerate: their degenerate components.
     """
     log_weights = np.asarray(mixtures.log_component_weights, np.float64)
-    with np.errstate(invalid="ignore"):
-        shares = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-        counts = float(np.sum(job.sample_weights)) * shares / shares.sum(axis=-1, keepdims=True)
-        n_columns = max(job.plan.family.n_columns, 1)
-        numbers = 1 + n_columns * (n_columns + 3) / 2
-        has_many = counts >= max(MANY, PER_NUMBER * numbers)
-    return degenerate.any(axis=-1) & (~degenerate | has_many).all(axis=-1)
+    counts = counts_of(log_weights, float(np.sum(job.sample_weights)), noise=job.noise is not None)
+    n_columns = max(job.plan.family.n_columns, 1)
+    has_many = counts >= max(MANY, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2))
+    return np.asarray(degenerate.any(axis=-1) & (~degenerate | has_many).all(axis=-1))

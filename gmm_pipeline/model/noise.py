@@ -153,6 +153,20 @@ def share_of_components(log_odds: Any) -> Float[np.ndarray, "*S"]:
     return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds_against(log_odds))))
 
 
+@np.errstate(invalid="ignore", over="ignore")
+def counts_of(log_weights: Float[np.ndarray, "*S K"], total: float, *, noise: bool) -> Float[np.ndarray, "*S K"]:
+    """Expected number of data of each component, n w_k.
+
+    Args:
+        log_weights: of components, up to a constant; or their log odds, where there is noise.
+        total: n, the sum of the sample weights.
+        noise: whether there is noise, whose share belongs to no component.
+    """
+    relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
+    counts = total * relative / relative.sum(axis=-1, keepdims=True)
+    return counts * share_of_components(log_weights)[..., None] if noise else counts
+
+
 def with_odds(parameters: P, together: Any) -> P:
     """The same components, with other log odds of all together against the noise.
 

@@ -62,6 +62,7 @@ def write_results(
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, result))
     write_json(directory / artifacts.METRICS, result.metrics)
+    # What was left out is told of among the doubts.
     seen = {} if result.searched is None else result.searched._asdict()
     search = {"search": {name: value for name, value in seen.items() if name != "narrow"}} if seen else {}
     write_json(

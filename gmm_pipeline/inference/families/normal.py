@@ -15,7 +15,7 @@ from gmm_pipeline.model import inits
 from gmm_pipeline.model.large_data import are_ones, in_order, slices
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
 from gmm_pipeline.model.natural import mean_and_spread
-from gmm_pipeline.model.noise import share_of_components
+from gmm_pipeline.model.noise import counts_of
 from gmm_pipeline.model.splitting import merged, split_component
 
 AT_THE_FLOOR = 1.01
@@ -52,11 +52,8 @@ def fewest_data(job: Any) -> float:
 
 def _degenerate(job: Any, parameters: Parameters, spread: float) -> Bool[np.ndarray, "*S K"]:
     log_weights, _, log_scales = exact(parameters)
+    counts = counts_of(np.asarray(log_weights), float(np.sum(job.sample_weights)), noise=job.noise is not None)
     with np.errstate(invalid="ignore", over="ignore"):
-        relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-        counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
-        if job.noise is not None:
-            counts = counts * share_of_components(log_weights)[..., None]
         found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
     if not parameterization.over_sticks(job.plan.log_prior):
         found |= counts < fewest_data(job)

@@ -30,7 +30,7 @@ from gmm_pipeline.model.multivariate import (
     parameters_of,
 )
 from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
-from gmm_pipeline.model.noise import share_of_components
+from gmm_pipeline.model.noise import counts_of
 from gmm_pipeline.model.splitting import merged_columns
 
 Array = np.ndarray
@@ -234,10 +234,7 @@ def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S
     log_weights = np.asarray(parameters.log_component_weights, np.float64)
     if over_sticks(job.plan.log_prior):
         return np.zeros(log_weights.shape, bool)
-    relative = np.exp(log_weights - log_weights.max(axis=-1, keepdims=True))
-    counts = float(np.sum(job.sample_weights)) * relative / relative.sum(axis=-1, keepdims=True)
-    if job.noise is not None:
-        counts = counts * share_of_components(log_weights)[..., None]
+    counts = counts_of(log_weights, float(np.sum(job.sample_weights)), noise=job.noise is not None)
     too_few = counts < fewest_rows(job)
     each, beyond = needed_beyond(job.covariance, job.data.shape[1])
     if beyond:
