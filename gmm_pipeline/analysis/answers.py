@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
-from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, barred
+from gmm_pipeline.analysis.doubts import BY_COMPARISON, Doubt, Reason, barred
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress
 from gmm_pipeline.analysis.factor_curvature import analysis_of
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
@@ -19,6 +19,7 @@ from gmm_pipeline.analysis.multivariate_uncertainty import errors_with_noise, mu
 from gmm_pipeline.analysis.prior_in_user_units import log_prior_in_user_units
 from gmm_pipeline.analysis.selection import Candidate, criteria
 from gmm_pipeline.analysis.uncertainty import in_user_units, intervals, peak_of, uncertainty
+from gmm_pipeline.analysis.unseen import unseen
 from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.diagnostics import (
     entropy_of,
@@ -147,7 +148,7 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     by_others = BY_COMPARISON - {one.reason for one in own}
-    doubts = (*own, *(one for one in beside if one.reason in by_others))
+    doubts = (*own, *_unseen(job, fit, result, order), *(one for one in beside if one.reason in by_others))
     # What is finite in float32 may overflow in the user's units, or have no likelihood in float64.
     diverged = result.diverged or not (np.isfinite(loss) and is_finite(fitted))
     why = barred(degenerate, doubts, diverged=diverged)
@@ -200,6 +201,15 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
         diverged=diverged,
         noise=noise,
     )
+
+
+def _unseen(job: Job, fit: FitJob, result: FitResult, order: np.ndarray) -> list[Doubt]:
+    """Doubts about locs that no datum determines, by component and column."""
+    found = unseen(fit, result.parameters)
+    if found is None:
+        return []
+    places = zip(*np.nonzero(found[order]), strict=True)
+    return [Doubt(Reason.UNSEEN, (int(one),), other=job.dataset.columns[column]) for one, column in places]
 
 
 def _turned(parameters: AnyParameters) -> AnyParameters:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Num, PRNGKeyArray
+from jaxtyping import Bool, Float, Num, PRNGKeyArray
 
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
@@ -117,7 +117,11 @@ def natural(replicate: FitResult, result: FitResult, scaling: AnyScaling, *, noi
 
 
 def percentile_intervals(
-    fitted: M, replicates: Sequence[M], level: float, degenerate: Sequence[int] = ()
+    fitted: M,
+    replicates: Sequence[M],
+    level: float,
+    degenerate: Sequence[int] = (),
+    undetermined: Bool[np.ndarray, "K d"] | None = None,
 ) -> BootstrapIntervals:
     """Percentile intervals: the quantiles (1 ∓ level) / 2 of the replicates, a number at a time.
 
@@ -130,6 +134,7 @@ def percentile_intervals(
         level: such as 0.95.
         degenerate: components of the fit whose loc and scale have no errors: at the floor they are the same in each
             replicate, which says nothing about them.
+        undetermined: columns in which a component has no data (`unseen.py`), which have no errors either.
     """
     finite = [reported(replicate) for replicate in replicates if is_finite(replicate)]
     kept, dropped = len(finite), len(replicates) - len(finite)
@@ -144,4 +149,8 @@ def percentile_intervals(
     found = lower, upper, kind(*(np.std(leaf, axis=0, ddof=1) for leaf in stacked))
     for leaf in (leaf for one in found for leaf in one[1:]):  # all but the weights
         leaf[list(degenerate)] = np.nan
+        if undetermined is not None:
+            leaf[undetermined] = np.nan
+            if leaf.ndim == 3:
+                np.swapaxes(leaf, 1, 2)[undetermined] = np.nan
     return BootstrapIntervals(*found, kept, dropped)

@@ -33,9 +33,11 @@ class Reason(StrEnum):
     """Data that differ are equal in the precision of the fit."""
     NARROW = "narrow"
     """A better mixture is left out, in which many different data lie closer together than the floor of the scales."""
+    UNSEEN = "unseen"
+    """No datum of a component has a value in a column, so that its loc there is not determined."""
 
 
-BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.NARROW}
+BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.NARROW, Reason.UNSEEN}
 """Reasons that bar a fit; not those by which it is better than it seems, or that apply to all candidates."""
 
 
@@ -126,6 +128,11 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
                 f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: a component at "
                 "the floor of the scales holds many different data; if these can lie so close together, use a smaller "
                 "scale_floor, such as a tenth of it"
+            )
+        case Reason.UNSEEN:
+            return (
+                f"no row of component {which} has a value in column {doubt.other!r}: its loc there is not determined, "
+                "and has no error; use fewer components, or drop the column"
             )
         case _:
             return str(doubt.reason)

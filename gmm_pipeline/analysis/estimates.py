@@ -21,6 +21,7 @@ from gmm_pipeline.analysis.left_out import without_ties
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
+from gmm_pipeline.analysis.unseen import unseen
 from gmm_pipeline.inference.families.noisy import with_noise
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
@@ -303,7 +304,9 @@ def _resample(job: Job, fit: FitJob, result: FitResult, progress: Progress | Non
         mixtures = [bootstrap.natural(one, result, scaling, noise=noise) for one in found]
         matched += [in_order_of(fitted, one) if is_finite(one) else one for one in mixtures]
     return Resampled(
-        bootstrap.percentile_intervals(fitted, matched, job.asked.level, result.degenerate),
+        bootstrap.percentile_intervals(
+            fitted, matched, job.asked.level, result.degenerate, unseen(fit, result.parameters)
+        ),
         type(fitted)(*(np.stack(leaves) for leaves in zip(*matched, strict=True))),
     )
 

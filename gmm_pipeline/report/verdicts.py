@@ -28,6 +28,7 @@ DOUBTS = {
     "coincident": "Components",
     "rounded": "Components",
     "narrow": "Components",
+    "unseen": "Components",
     "unresolved": "Precision",
     "choice": "Number of components",
 }

@@ -3,14 +3,18 @@
 # Results are made here without what is not looked at.
 # pyright: reportArgumentType=false, reportPossiblyUnboundVariable=false
 
+from typing import Any
+
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROUNDING_64
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 from small_fits import job
 
+import gmm_pipeline as gmm
 from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference.families.normals import normals
@@ -162,3 +166,17 @@ def test_replicates_lack_the_cells_that_the_data_lack():
     for one in seen[:3]:
         np.testing.assert_array_equal(np.isnan(one.data), np.repeat(np.isnan(data), counts.astype(int), axis=0))
     assert len({one.data[20, 0] for one in seen[:3]}) == 3
+
+
+def test_a_loc_that_no_row_determines_has_no_bootstrap_error_and_is_named():
+    """Moved anywhere, it leaves the likelihood as it is; the group's other column is known as well as ever."""
+    rows = np.concatenate([RANDOM.normal(0.0, 1.0, (60, 2)), RANDOM.normal(9.0, 1.0, (60, 2))])
+    rows[60:, 1] = np.nan
+    table = pd.DataFrame(rows, columns=["a", "b"])
+    overrides = ("data.missing=marginalise", "search.rounds=4", "restarts=2", "steps=200")
+    fit = gmm.fit(table, n_components=2, covariance="EEI", prior="flat", bootstrap=10, overrides=overrides)
+    far = int(np.argmax(fit.locs[:, 0]))
+    errors: Any = fit.standard_errors
+    assert np.isnan(errors.locs[far, 1])
+    assert np.isfinite(np.delete(errors.locs.ravel(), 2 * far + 1)).all()
+    assert any(f"no row of component {far} has a value in column 'b'" in line for line in fit.verdict)
