@@ -10,12 +10,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason, named
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
-from gmm_pipeline.inference.restarts import log_prior
+from gmm_pipeline.inference.restarts import log_prior, log_priors_of
 from gmm_pipeline.model.covariances import contains, of_one_component
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters
@@ -36,13 +37,19 @@ def compared(
         log_likelihoods: of these, in nats.
         doubts: about each by itself.
     """
-    candidates = [_Candidate(*of_one) for of_one in zip(jobs, results, log_likelihoods, doubts, strict=True)]
+    log_posteriors = [
+        log_likelihood + log_prior(job, result.parameters, result.learned)
+        for job, result, log_likelihood in zip(jobs, results, log_likelihoods, strict=True)
+    ]
+    columns = zip(jobs, results, log_likelihoods, log_posteriors, doubts, strict=True)
+    candidates = [_Candidate(*of_one) for of_one in columns]
+    best = max(candidates, key=lambda one: one.score_of_narrow)
     return [
         (
             *own.doubts,
             *_beside_smaller(own, candidates),
             *_beside_larger(own, candidates),
-            *_beside_narrow(own, candidates),
+            *_beside_narrow(own, best),
         )
         for own in candidates
     ]
@@ -52,15 +59,12 @@ class _Candidate(NamedTuple):
     job: FitJob
     result: FitResult
     log_likelihood: float
+    log_posterior: float
     doubts: tuple[Doubt, ...]
 
     @property
     def is_sound(self) -> bool:
         return not self.result.diverged and not self.result.degenerate and math.isfinite(self.log_likelihood)
-
-    @property
-    def log_posterior(self) -> float:
-        return self.log_likelihood + log_prior(self.job, self.result.parameters, self.result.learned)
 
     @property
     def name(self) -> str:
@@ -86,20 +90,30 @@ class _Candidate(NamedTuple):
     def score_of_narrow(self) -> float:
         """That of the best mixture that is left out for narrow components with many data; −∞ for none."""
         searched = self.result.searched
-        return -math.inf if searched is None else self.score + searched.left_out
+        if searched is None or not math.isfinite(self.score):
+            return -math.inf
+        return self.score + searched.left_out
 
-    def at(self, parameters: AnyParameters, log_likelihood: float) -> float:
-        """Log posterior of a mixture of this model whose log-likelihood is known."""
-        return log_likelihood + log_prior(self.job, parameters, self.result.learned)
+    def at(self, mixtures: Sequence[AnyParameters], log_likelihoods: Sequence[float]) -> list[float]:
+        """Log posteriors of mixtures of this model whose log-likelihoods are known."""
+        heights = np.asarray(log_likelihoods, np.float64)
+        kinds = [jax.tree.structure(one) for one in mixtures]  # only matrices along the columns have no axes
+        for kind in dict.fromkeys(kinds):
+            those = [number for number, one in enumerate(kinds) if one == kind]
+            heights[those] += log_priors_of(
+                self.job, [mixtures[number] for number in those], [self.result.learned] * len(those)
+            )
+        return heights.tolist()
 
 
 def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
     if not own.is_sound:
         return ()
     smaller = [other for other in candidates if other.is_sound and own.contains(other)]
-    heights = [(own.at(halved, other.log_likelihood), other) for other in smaller if (halved := _halved(own, other))]
-    if heights:
-        height, other = max(heights, key=lambda one: one[0])
+    nested = [(halved, other) for other in smaller if (halved := _halved(own, other))]
+    if nested:
+        heights = own.at([halved for halved, _ in nested], [other.log_likelihood for _, other in nested])
+        height, other = max(zip(heights, (other for _, other in nested), strict=True), key=lambda one: one[0])
         if own.log_posterior < height - SAME_OPTIMUM:
             return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
     as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]
@@ -135,13 +149,13 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
         if own.is_sound and other.is_sound and alike and pairs:
             parameters = other.job.plan.family.merged(other.job, other.result.parameters, *pairs[0])
             # Merging did not change the likelihood, to the same precision.
-            gap = own.at(parameters, other.log_likelihood) - own.log_posterior
+            (height,) = own.at([parameters], [other.log_likelihood])
+            gap = height - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
     return tuple(found)
 
 
-def _beside_narrow(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
-    best = max(candidates, key=lambda other: other.score_of_narrow)
+def _beside_narrow(own: _Candidate, best: _Candidate) -> tuple[Doubt, ...]:
     gain = best.score_of_narrow - own.score
     if not own.is_sound or best is own or not gain > GAIN or any(one.reason == Reason.NARROW for one in own.doubts):
         return ()

@@ -78,7 +78,7 @@ def log_posteriors(job: FitJob, results: Sequence[FitResult]) -> list[float]:
         results: of its starts; −inf for one that diverged.
     """
     finite = [result for result in results if not result.diverged]
-    priors = iter(_log_priors(job, [result.parameters for result in finite], [result.learned for result in finite]))
+    priors = iter(log_priors_of(job, [result.parameters for result in finite], [result.learned for result in finite]))
     return [
         -math.inf if result.diverged else _log_likelihood(job, result.parameters) + next(priors) for result in results
     ]
@@ -125,11 +125,19 @@ def log_prior(job: FitJob, mixture: AnyParameters, learned: Mapping[str, float] 
         mixture: any.
         learned: hyperparameters that the prior learned; those it starts with, if left out.
     """
-    return _log_priors(job, [mixture], [learned or {}])[0]
+    return log_priors_of(job, [mixture], [learned or {}])[0]
 
 
-def _log_priors(job: FitJob, mixtures: Sequence[AnyParameters], learned: Sequence[Mapping[str, float]]) -> list[float]:
-    """Log prior density of mixtures, computed together."""
+def log_priors_of(
+    job: FitJob, mixtures: Sequence[AnyParameters], learned: Sequence[Mapping[str, float]]
+) -> list[float]:
+    """Log prior densities of mixtures, computed together, in nats and float64, in the units of the fit.
+
+    Args:
+        job: what was fitted.
+        mixtures: any.
+        learned: for each, hyperparameters that the prior learned.
+    """
     plan, floats = split(job)
     if not mixtures or plan.log_prior.function is priors.flat:  # compiles nothing for a run without a prior
         return [0.0] * len(mixtures)
