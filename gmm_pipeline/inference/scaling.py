@@ -1,8 +1,8 @@
 """Standardised data inside a fit, the user's units outside.
 
 Step sizes, starts and float32 sums behave the same in every unit only if the fit sees data of mean 0 and standard
-deviation 1. The affine map is exact in both directions: x = centre + spread · z moves the log density by −log spread.
-The price: priors on locs and scales are in units of the spread.
+deviation 1, but for gross outliers (`model/outliers.py`). The affine map is exact in both directions: x = centre +
+spread · z moves the log density by −log spread. The price: priors on locs and scales are in units of the spread.
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from gmm_pipeline.model.large_data import MANY, Summary, is_complete, slices, su
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
 from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread
+from gmm_pipeline.model.outliers import without_outliers
 
 
 class Scaling(NamedTuple):
@@ -106,6 +107,16 @@ class InUnits:
 AnyData = np.ndarray | InUnits
 
 
+def core_weights(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> np.ndarray:
+    """Sample weights that are 0 for gross outliers, which do not take part in what is a unit; see `outliers`.
+
+    Args:
+        data: x, in whatever units.
+        sample_weights: c, how often each datum counts.
+    """
+    return without_outliers(data._of_user if isinstance(data, InUnits) else data, sample_weights)
+
+
 def summary_of(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> Summary:
     """Moments and extent of many data, in whatever units.
 
@@ -177,7 +188,9 @@ def identity_of(n_columns: int) -> AnyScaling:
 def linear_scaling_of(
     data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"], kind: Kind, *, mixes: bool = True
 ) -> LinearScaling:
-    """The map that standardises data as far as the covariance model allows: it must contain its own images.
+    """The map that standardises data, without gross outliers, as far as the covariance model allows.
+
+    The model must contain its own images.
 
     Full covariances: mean 0 and covariance I. Diagonal ones and those of factors: each column to unit spread. Spherical
     and oriented ones: all columns by one factor, since other maps change what components share. Where values are
@@ -190,12 +203,12 @@ def linear_scaling_of(
         kind: how components are represented.
         mixes: whether the map may mix columns.
     """
-    complete = is_complete(data)
+    complete, core = is_complete(data), without_outliers(data, sample_weights)
     if complete and len(data) > MANY:
-        found = summary(data, sample_weights)
+        found = summary(data, core)
         centre, covariance = found.mean, found.covariance
     else:
-        centre, covariance = mean_and_covariance(data, sample_weights)
+        centre, covariance = mean_and_covariance(data, core)
     if kind is Kind.FULL and mixes and complete:
         return LinearScaling(centre, factor_of(covariance))
     variances = np.diagonal(covariance)
@@ -206,16 +219,17 @@ def linear_scaling_of(
 
 
 def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
-    """The map that gives the data mean 0 and standard deviation 1.
+    """The map that gives the data, without gross outliers, mean 0 and standard deviation 1.
 
     Args:
         data: [n], x, in the user's unit.
         sample_weights: [n], c, how often each datum counts.
     """
+    core = without_outliers(data, sample_weights)
     if len(data) > MANY:
-        found = summary(data, sample_weights)
+        found = summary(data, core)
         return Scaling(float(found.mean), found.spread)
-    return Scaling(*mean_and_spread(data, sample_weights))
+    return Scaling(*mean_and_spread(data, core))
 
 
 def to_fit_units(data: Float[np.ndarray, "n ..."], scaling: AnyScaling) -> Float[np.ndarray, "n ..."]:

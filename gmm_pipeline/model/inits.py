@@ -19,6 +19,7 @@ from gmm_pipeline.model.mixture import AnyArray, Parameters
 from gmm_pipeline.model.multivariate_inits import Cloud, clustered, spread_out
 from gmm_pipeline.model.multivariate_inits import scattered as multivariate_scattered
 from gmm_pipeline.model.natural import MultivariateMixture, mean_and_spread
+from gmm_pipeline.model.outliers import without_outliers
 
 Key = Any
 """A JAX key, typed or as two uint32."""
@@ -240,7 +241,7 @@ class Sorted:
     def __init__(self, data: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"]) -> None:
         self.data, self.counts = data, counts
         self.up_to = np.cumsum(counts)
-        _, self.spread = mean_and_spread(data, counts)
+        _, self.spread = mean_and_spread(data, without_outliers(data, counts))
 
     @classmethod
     def of(cls, data: Float[AnyArray, " n"], sample_weights: Float[AnyArray, " n"]) -> "Sorted":

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from gmm_pipeline.model.incomplete import filled
 from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance
+from gmm_pipeline.model.outliers import without_outliers
 
 Array = np.ndarray
 
@@ -34,7 +35,7 @@ class Cloud(NamedTuple):
         """
         counts = np.asarray(sample_weights, np.float64)
         values, counts = np.asarray(data, np.float64)[counts > 0], counts[counts > 0]
-        centre, covariance = mean_and_covariance(values, counts)
+        centre, covariance = mean_and_covariance(values, without_outliers(values, counts))
         return cls(filled(values, centre, covariance), counts, centre, covariance)
 
     def drawn(self, uniforms: Float[Array, "*S"]) -> Float[Array, "*S d"]:

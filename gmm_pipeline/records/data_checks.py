@@ -11,6 +11,7 @@ from jaxtyping import Float
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.large_data import MANY, is_complete, summary
 from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.outliers import FEW
 
 TO_ROUNDING = float(np.finfo(np.float32).eps)
 """Columns that differ by less than this share of their standard deviations are the same to float32."""
@@ -20,8 +21,8 @@ NEARLY_ONE = 1.0 - 1e-6
 """Correlation from which on two columns are compared."""
 NEARLY_ZERO = 1e-6
 """Coefficient of a standardised column in a linear relation below which the column has no part in it."""
-FAR = 1e-3
-"""Range of the middle half of a column, as a share of its standard deviation, below which the rest is far away."""
+FAR = 100.0
+"""Distance from the median, in ranges of the middle half of a column, beyond which a value may be no measurement."""
 ASYMMETRY = 1e-9
 """By how much, as a correlation, an entry of a matrix and its mirror image may differ."""
 
@@ -290,7 +291,7 @@ def _standardised(data: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 
 def doubts_about_far_values(names: Sequence[str], data: Float[np.ndarray, "n ..."]) -> list[str]:
-    """Whether values are so far off that a fit cannot tell the others apart, as a sentence for each column.
+    """Whether a few values are so far off that they may be errors, as a sentence for each column.
 
     Args:
         names: of the columns, or of the only one.
@@ -302,17 +303,18 @@ def doubts_about_far_values(names: Sequence[str], data: Float[np.ndarray, "n ...
     for name, column in zip(names, data.reshape(len(data), -1).T, strict=True):
         values = column[np.isfinite(column)].astype(np.float64)
         largest = np.abs(values).max(initial=0.0)
-        lower, middle, upper = np.quantile(values / largest, [0.25, 0.5, 0.75]) if largest > 0 else (0.0,) * 3
-        half = upper - lower
-        if not 0.0 < half < FAR * (values / largest).std():
+        relative = values / largest if largest > 0.0 else values
+        lower, middle, upper = np.quantile(relative, [0.25, 0.5, 0.75]) if len(values) else (0.0,) * 3
+        away, half = np.abs(relative - middle), upper - lower
+        far = int((away > FAR * half).sum())
+        if not (half > 0.0 and 0 < far <= max(FEW * len(values), 1.0)):
             continue
-        away = np.abs(values / largest - middle)
-        far, worst = int((away > half / FAR).sum()), repr(float(values[away.argmax()]))
+        worst = repr(float(values[away.argmax()]))
         said.append(
             f"Half of the values of {name} lie within {half * largest:.2g} of each other, and {far:,} of "
-            f"{len(values):,} more than {1 / FAR:,.0f} times as far away, such as {worst}: a fit hardly tells the "
-            f"others apart. If it stands for a missing value: data.missing_codes=[{worst}] data.missing=drop; if not, "
-            "look at its row."
+            f"{len(values):,} more than {FAR:,.0f} times as far away, such as {worst}. If it stands for a missing "
+            f"value: data.missing_codes=[{worst}] data.missing=drop; if it is none of the distribution: noise=box; "
+            "if it may be an error, look at its row."
         )
     return said
 

@@ -301,13 +301,13 @@ def test_a_column_that_is_not_numbers_is_reported_with_an_example(tmp_path, colu
 
 def test_values_far_from_all_others_are_named_before_the_fit():
     data = np.random.default_rng(0).normal(size=(300, 2))
-    heavy = np.random.default_rng(0).standard_cauchy(300)
+    heavy = np.random.default_rng(0).standard_t(2.0, 300)
     assert data_checks.doubts_about_far_values(["a", "b"], data) == []
     assert data_checks.doubts_about_far_values(["a"], heavy) == []
     data[17, 1], data[3, 0] = 1e12, np.nan
     (said,) = data_checks.doubts_about_far_values(["a", "b"], data)
     assert said.startswith("Half of the values of b lie within 1.")
-    assert "1 of 300 more than 1,000 times as far away, such as 1000000000000.0: a fit hardly tells" in said
+    assert "1 of 300 more than 100 times as far away, such as 1000000000000.0. If it stands" in said
     assert "data.missing_codes=[1000000000000.0]" in said
     (said,) = data_checks.doubts_about_far_values(["c"], np.array([1e308, -1.0, 0.0, 1.0, 2.0]))
     assert "1 of 5" in said

@@ -10,7 +10,7 @@ from gmm_pipeline.inference import em, parameterization, search_moves
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of, use_fused
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
-from gmm_pipeline.inference.scaling import AnyData, summary_of
+from gmm_pipeline.inference.scaling import AnyData, core_weights, summary_of
 from gmm_pipeline.model import inits
 from gmm_pipeline.model.large_data import are_ones, in_order, slices
 from gmm_pipeline.model.mixture import Parameters, constrain, exact
@@ -33,10 +33,11 @@ def _gradient_norm(
 
 
 def _spread_of(job: Any) -> float:
-    """Standard deviation of the data, in the units of the fit."""
+    """Standard deviation of the data without gross outliers, in the units of the fit."""
+    core = core_weights(job.data, job.sample_weights)
     if job.is_large:
-        return summary_of(job.data, job.sample_weights).spread
-    return mean_and_spread(job.data.astype(np.float64), job.sample_weights.astype(np.float64))[1]
+        return summary_of(job.data, core).spread
+    return mean_and_spread(job.data.astype(np.float64), core.astype(np.float64))[1]
 
 
 def _constraints_of(job: Any, active: Bool[np.ndarray, " K"], spread: float) -> Constraints:
@@ -131,9 +132,9 @@ def condensed_large(
         sample_weights: c, how often each datum counts.
         at_most: m, at most.
     """
-    about = summary_of(data, sample_weights)
-    low = max(float(about.least), float(about.mean) - REACH * about.spread)
-    high = min(float(about.greatest), float(about.mean) + REACH * about.spread)
+    about, core = summary_of(data, sample_weights), summary_of(data, core_weights(data, sample_weights))
+    low = max(float(about.least), float(core.mean) - REACH * core.spread)
+    high = min(float(about.greatest), float(core.mean) + REACH * core.spread)
     bins, places = _Bins(low, BINS / (high - low), BINS), slices(len(data), DATA_OF_A_CALL)
 
     def counted(bins: _Bins, here: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

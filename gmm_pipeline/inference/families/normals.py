@@ -19,7 +19,7 @@ from gmm_pipeline.inference.families.fused_objective import (
 from gmm_pipeline.inference.families.maximisation import Shared
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.scaling import summary_of
+from gmm_pipeline.inference.scaling import core_weights, summary_of
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, needed_beyond, rows_needed
 from gmm_pipeline.model.incomplete import distinct_rows, means_of
 from gmm_pipeline.model.large_data import are_ones, is_complete
@@ -136,16 +136,18 @@ def _zeros_with_factors(diagonal: Family, n_components: int, dtype: Any, *, fact
 
 
 def _spread_of(job: Any) -> Float[Array, "d d"]:
-    """Covariance of the data, in the units of the fit."""
+    """Covariance of the data without gross outliers, in the units of the fit."""
+    core = core_weights(job.data, job.sample_weights)
     if job.is_large and is_complete(job.data):
-        return summary_of(job.data, job.sample_weights).covariance
-    return mean_and_covariance(np.asarray(job.data, np.float64), job.sample_weights.astype(np.float64))[1]
+        return summary_of(job.data, core).covariance
+    return mean_and_covariance(np.asarray(job.data, np.float64), core.astype(np.float64))[1]
 
 
 def _means_of(job: Any) -> Float[Array, " d"]:
+    core = core_weights(job.data, job.sample_weights)
     if job.is_large and is_complete(job.data):
-        return summary_of(job.data, job.sample_weights).mean
-    return means_of(np.asarray(job.data), job.sample_weights)
+        return summary_of(job.data, core).mean
+    return means_of(np.asarray(job.data), core)
 
 
 def _constraints_of(
