@@ -42,7 +42,7 @@ def doubts_of_all(jobs: Sequence[FitJob], results: Sequence[FitResult], data: np
     likelihoods = [
         evaluate(result.parameters, data, jobs[0].sample_weights, IDENTITY).log_likelihood for result in results
     ]
-    return nesting.compared(jobs, results, likelihoods, own)
+    return nesting.compared(jobs, results, [IDENTITY] * len(jobs), likelihoods, own)
 
 
 def halved(smaller: FitResult, larger: FitResult, component: int) -> FitResult:

@@ -10,22 +10,24 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from gmm_pipeline.analysis.doubts import Doubt, Reason, named
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
 from gmm_pipeline.inference.restarts import log_prior, log_priors_of
-from gmm_pipeline.model.covariances import contains, of_one_component
+from gmm_pipeline.inference.scaling import AnyScaling, in_other_units
+from gmm_pipeline.model.covariances import contains, kind_of, of_one_component
 from gmm_pipeline.model.mixture import Parameters, exact
-from gmm_pipeline.model.multivariate import AnyParameters
+from gmm_pipeline.model.multivariate import AnyParameters, constrain_multivariate, parameters_of
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 
 def compared(
     jobs: Sequence[FitJob],
     results: Sequence[FitResult],
+    scalings: Sequence[AnyScaling],
     log_likelihoods: Sequence[float],
     doubts: Sequence[tuple[Doubt, ...]],
 ) -> list[tuple[Doubt, ...]]:
@@ -34,6 +36,7 @@ def compared(
     Args:
         jobs: of the same data and prior.
         results: of these.
+        scalings: from the user's units to those of each.
         log_likelihoods: of these, in nats.
         doubts: about each by itself.
     """
@@ -41,7 +44,7 @@ def compared(
         log_likelihood + log_prior(job, result.parameters, result.learned)
         for job, result, log_likelihood in zip(jobs, results, log_likelihoods, strict=True)
     ]
-    columns = zip(jobs, results, log_likelihoods, log_posteriors, doubts, strict=True)
+    columns = zip(jobs, results, scalings, log_likelihoods, log_posteriors, doubts, strict=True)
     candidates = [_Candidate(*of_one) for of_one in columns]
     best = max(candidates, key=lambda one: one.score_of_narrow)
     return [
@@ -58,6 +61,7 @@ def compared(
 class _Candidate(NamedTuple):
     job: FitJob
     result: FitResult
+    scaling: AnyScaling
     log_likelihood: float
     log_posterior: float
     doubts: tuple[Doubt, ...]
@@ -83,8 +87,8 @@ class _Candidate(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Log posterior less what the criterion of the selection charges for the parameters."""
-        return self.log_posterior - self.job.penalty * self.job.n_parameters
+        """Log-likelihood less what the criterion of the selection charges for the parameters."""
+        return self.log_likelihood - self.job.penalty * self.job.n_parameters
 
     @property
     def score_of_narrow(self) -> float:
@@ -94,16 +98,25 @@ class _Candidate(NamedTuple):
             return -math.inf
         return self.score + searched.left_out
 
-    def at(self, mixtures: Sequence[AnyParameters], log_likelihoods: Sequence[float]) -> list[float]:
-        """Log posteriors of mixtures of this model whose log-likelihoods are known."""
-        heights = np.asarray(log_likelihoods, np.float64)
-        kinds = [jax.tree.structure(one) for one in mixtures]  # only matrices along the columns have no axes
-        for kind in dict.fromkeys(kinds):
-            those = [number for number, one in enumerate(kinds) if one == kind]
-            heights[those] += log_priors_of(
-                self.job, [mixtures[number] for number in those], [self.result.learned] * len(those)
-            )
-        return heights.tolist()
+    def at(self, mixtures: Sequence[tuple[AnyParameters, "_Candidate"]]) -> list[float]:
+        """Log posteriors, as mixtures of this model, of mixtures with the log-likelihood of another candidate.
+
+        Args:
+            mixtures: each in the units of the candidate that it is of.
+        """
+        seen = [self._seen(mixture, of_one) for mixture, of_one in mixtures]
+        priors = log_priors_of(self.job, seen, [self.result.learned] * len(seen))
+        return [of_one.log_likelihood + prior for prior, (_, of_one) in zip(priors, mixtures, strict=True)]
+
+    def _seen(self, mixture: AnyParameters, of_one: "_Candidate") -> AnyParameters:
+        """A mixture as this model represents it, in its units; without covariances where the prior is of weights."""
+        if isinstance(mixture, Parameters):
+            return mixture
+        if traits(self.job.plan.log_prior.function).pseudo_count is not None:
+            return mixture._replace(axes=None, loadings=None)
+        here = in_other_units(constrain_multivariate(mixture), of_one.scaling, self.scaling)
+        own = parameters_of(here, kind_of(self.job.covariance))
+        return own._replace(log_component_weights=mixture.log_component_weights)
 
 
 def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[Doubt, ...]:
@@ -112,8 +125,7 @@ def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[
     smaller = [other for other in candidates if other.is_sound and own.contains(other)]
     nested = [(halved, other) for other in smaller if (halved := _halved(own, other))]
     if nested:
-        heights = own.at([halved for halved, _ in nested], [other.log_likelihood for _, other in nested])
-        height, other = max(zip(heights, (other for _, other in nested), strict=True), key=lambda one: one[0])
+        height, other = max(zip(own.at(nested), (other for _, other in nested), strict=True), key=lambda one: one[0])
         if own.log_posterior < height - SAME_OPTIMUM:
             return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
     as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]
@@ -149,7 +161,7 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
         if own.is_sound and other.is_sound and alike and pairs:
             parameters = other.job.plan.family.merged(other.job, other.result.parameters, *pairs[0])
             # Merging did not change the likelihood, to the same precision.
-            (height,) = own.at([parameters], [other.log_likelihood])
+            (height,) = own.at([(parameters, other)])
             gap = height - own.log_posterior
             found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
     return tuple(found)

@@ -136,7 +136,8 @@ def judge(
         return rows
     if not jobs[0].covariance:  # the learning coefficients of several columns are not known
         rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
-    doubts = nesting.compared(jobs, results, [row.log_likelihood for row in rows], [row.doubts for row in rows])
+    scalings, likelihoods = [one.scaling for one in units], [row.log_likelihood for row in rows]
+    doubts = nesting.compared(jobs, results, scalings, likelihoods, [row.doubts for row in rows])
     rows = [row._replace(doubts=of_row) for row, of_row in zip(rows, doubts, strict=True)]
     return rows if held_out is None else _with_held_out(rows, held_out, jobs[0].sample_weights)
 

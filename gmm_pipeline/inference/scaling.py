@@ -14,7 +14,7 @@ from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.large_data import MANY, Summary, is_complete, slices, summary
 from gmm_pipeline.model.mixture import Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
-from gmm_pipeline.model.natural import factor_of, mean_and_covariance, mean_and_spread
+from gmm_pipeline.model.natural import MultivariateMixture, factor_of, mean_and_covariance, mean_and_spread
 from gmm_pipeline.model.outliers import without_outliers
 
 
@@ -261,6 +261,21 @@ def to_user_units(parameters: AnyParameters, scaling: AnyScaling) -> AnyParamete
         log_component_weights,
         scaling.centre + scaling.spread * component_mus,
         log_component_scales + np.log(scaling.spread),
+    )
+
+
+def in_other_units(mixture: MultivariateMixture, before: LinearScaling, after: LinearScaling) -> MultivariateMixture:
+    """The same mixture in the units of a fit that standardises the data differently.
+
+    Args:
+        mixture: in the units of one fit.
+        before: with which its data were standardised.
+        after: with which those of the other are.
+    """
+    shift = np.linalg.solve(after.spread, before.centre - after.centre)
+    spread = np.linalg.solve(after.spread, before.spread)
+    return MultivariateMixture(
+        mixture.weights, shift + mixture.locs @ spread.T, spread @ mixture.covariances @ spread.T
     )
 
 

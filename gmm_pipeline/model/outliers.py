@@ -90,17 +90,17 @@ def _limits(
 
 def _of_column(column: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> tuple[float, float]:
     present = (sample_weights > 0) & ~np.isnan(column)
-    values, counts = column[present], sample_weights[present]
+    values, counts = column[present].astype(np.float64), sample_weights[present]
     if not len(values):
         return -np.inf, np.inf
     if (counts == counts[0]).all():
-        lower, middle, upper = np.quantile(values.astype(np.float64), [0.25, 0.5, 0.75])
+        lower, middle, upper = np.quantile(values, [0.25, 0.5, 0.75])
     else:
         order = np.argsort(values, kind="stable")
         up_to = np.cumsum(counts[order], dtype=np.float64)
         lower, middle, upper = values[order][np.searchsorted(up_to, np.array([0.25, 0.5, 0.75]) * up_to[-1])]
-    reach = FAR * (float(upper) - float(lower)) / OF_NORMAL
-    return (middle - reach, middle + reach) if reach > 0.0 else (-np.inf, np.inf)
+    reach = FAR * (upper - lower) / OF_NORMAL
+    return (float(middle - reach), float(middle + reach)) if reach > 0.0 else (-np.inf, np.inf)
 
 
 def _outside(

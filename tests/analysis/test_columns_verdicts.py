@@ -10,7 +10,7 @@ import pytest
 from conftest import REAL
 from scipy import stats
 from sklearn.datasets import load_iris
-from small_fits import job
+from small_fits import job, plugin
 
 from gmm_pipeline.analysis.answers import Answer
 from gmm_pipeline.analysis.columns_verdicts import climb_columns
@@ -23,7 +23,8 @@ from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.restarts import degenerate_components
-from gmm_pipeline.inference.scaling import linear_scaling_of, to_fit_units
+from gmm_pipeline.inference.scaling import identity_of, linear_scaling_of, to_fit_units
+from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import kind_of
 from gmm_pipeline.model.multivariate import parameters_of
 from gmm_pipeline.model.natural import MultivariateMixture, taken
@@ -155,6 +156,42 @@ def test_curvature_is_that_of_scipys_log_likelihood_along_each_direction_and_ste
             np.testing.assert_allclose(covariances[0] @ covariances[1], covariances[1] @ covariances[0])
 
 
+@pytest.mark.parametrize(("contained", "model"), [("VVI", "VVV"), ("EII", "VVV"), ("EII", "VEV"), ("VII", "VVI")])
+def test_a_mixture_of_another_model_has_its_density_under_the_prior_of_the_model_that_contains_it(contained, model):
+    """Under mclust's prior, as SciPy has it, in whatever units each model standardises the data."""
+    log_prior = plugin(priors.normal_inverse_wishart, shrinkage=0.01, extra_degrees_of_freedom=2.0, variance=1.0)
+    good = best_known("faithful", contained, 3)
+    poor = best_known("faithful", contained, 3)
+    poor = poor._replace(locs=poor.locs + np.array([[0.3, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    fits = [a_fit(mixture, FAITHFUL, name) for mixture, name in ((good, contained), (poor, model))]
+    jobs = [one._replace(plan=one.plan._replace(log_prior=log_prior)) for one, *_ in fits]
+    scalings = [linear_scaling_of(FAITHFUL, np.ones(len(FAITHFUL)), kind_of(one)) for one in (contained, model)]
+
+    def height(mixture: MultivariateMixture) -> float:
+        scatter = np.cov(FAITHFUL.T, bias=True) / 3.0
+        of_locs = [
+            stats.multivariate_normal(FAITHFUL.mean(axis=0), covariance / 0.01).logpdf(loc)
+            for loc, covariance in zip(mixture.locs, mixture.covariances, strict=True)
+        ]
+        if model == "VVI":
+            of_variances = stats.invgamma(2.0, scale=0.5 * np.diagonal(scatter))
+            of_covariances = [of_variances.logpdf(np.diagonal(one)).sum() for one in mixture.covariances]
+        else:
+            of_covariances = [stats.invwishart(4.0, scatter).logpdf(one) for one in mixture.covariances]
+        return log_likelihood(mixture, FAITHFUL) + sum(of_locs) + sum(of_covariances)
+
+    found = compared(
+        jobs,
+        [result for _, result, _ in fits],
+        scalings,
+        [log_likelihood(one, FAITHFUL) for one in (good, poor)],
+        [(), ()],
+    )
+    (doubt,) = found[1]
+    assert (doubt.reason, doubt.other) == (Reason.MISSED, f"{contained} with 3 components")
+    assert doubt.nats == pytest.approx(height(good) - height(poor), rel=1e-9)
+
+
 def test_a_selection_names_the_larger_fit_whose_components_coincide():
     two, poor = best_known("faithful", "EEE", 2), best_known("faithful", "EEE", 2)
     poor = poor._replace(locs=poor.locs + np.array([[0.5, 0.0], [0.0, 0.0]]))
@@ -162,7 +199,7 @@ def test_a_selection_names_the_larger_fit_whose_components_coincide():
     jobs, results, _ = zip(*fits, strict=True)
     heights = [log_likelihood(one, FAITHFUL) for one in (poor, two)]
     own = [doubts_of(*fit, climbs=False) for fit in fits]
-    found = compared(jobs, results, heights, own)
+    found = compared(jobs, results, [identity_of(2)] * 2, heights, own)
     (doubt,) = found[0]
     assert (doubt.reason, doubt.other) == (Reason.OUTDONE, "EEE with 3 components")
     assert doubt.nats == pytest.approx(heights[1] - heights[0])

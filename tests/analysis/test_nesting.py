@@ -20,7 +20,7 @@ TWO = a_result([0.5, 0.5], [-4.0, 4.0], [1.0, 1.0])
 def doubts(pairs, given=None):
     jobs, results = zip(*pairs, strict=True)
     known = [float(np.log(density(result, job.data.astype(float))).sum()) for job, result in pairs]
-    found = compared(jobs, results, known, given or [()] * len(pairs))
+    found = compared(jobs, results, [IDENTITY] * len(jobs), known, given or [()] * len(pairs))
     return [tuple((doubt.reason, doubt.other) for doubt in of_one) for of_one in found], known, found
 
 
