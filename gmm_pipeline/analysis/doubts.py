@@ -131,8 +131,8 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             )
         case Reason.UNSEEN:
             return (
-                f"no row of component {which} has a value in column {doubt.other!r}: its loc there is not determined, "
-                "and has no error; use fewer components, or drop the column"
+                f"no row of component {which} has a value in column {doubt.other!r}: its loc there, like any other "
+                "number without an error, is not determined; use fewer components, or drop the column"
             )
         case _:
             return str(doubt.reason)

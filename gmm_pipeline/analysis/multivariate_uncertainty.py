@@ -18,7 +18,12 @@ from jaxtyping import Float
 from gmm_pipeline.analysis.factor_curvature import Analysis
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.analysis.uncertainty import LEAST_SHARE, sandwich
+from gmm_pipeline.model.large_data import is_complete
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
+
+FLAT, LEAKED = 1e-6, 1e-4
+"""Share of the complete-data information that is none, where cells are missing; and how much of a number, in standard
+errors with that information, may move along such a direction and still be determined: responsibilities are never 0."""
 
 
 def multivariate_errors(*given: Any, **more: Any) -> MultivariateErrors:
@@ -47,8 +52,9 @@ def errors_with_noise(
     """Standard errors of all numbers reported, and of the weight of the noise: √diag(J C Jᵀ), by the delta method.
 
     C is I⁻¹, or the sandwich I⁻¹ (Σ c² s sᵀ) I⁻¹ with the gradients s of the data. I is the observed information of the
-    free numbers, J the Jacobian of what is reported. NaN where the curvature is not that of a strict local maximum, and
-    for the loc and covariance of a degenerate component, which are held fixed.
+    free numbers, J the Jacobian of what is reported. NaN where the curvature is not that of a strict local maximum, for
+    the loc and covariance of a degenerate component, which are held fixed, and for what no datum determines since cells
+    are missing.
 
     Args:
         mixture: the fit, in units in which the model holds: those of the user, whichever the fit's are.
@@ -76,17 +82,20 @@ def errors_with_noise(
         robust=robust,
         seen=seen,
     )
-    if found is None or not found.shares.min(initial=1.0) > LEAST_SHARE:
+    # Where the rows of a component all lack a column, no datum determines some of its numbers.
+    is_flat = np.zeros(0, bool) if found is None else (np.abs(found.shares) < FLAT) & (not is_complete(data))
+    if found is None or not found.shares[~is_flat].min(initial=1.0) > LEAST_SHARE:
         unknown = (np.full((n_components, *(n_columns,) * rank), np.nan) for rank in (0, 1, 2, 1, 2))
         return MultivariateErrors(*unknown), np.nan
     moved = found.reported @ found.directions
     # In units, powers of two, in which the squares of covariances are in range.
     size = np.maximum(np.abs(moved).max(axis=1, initial=0.0, keepdims=True), np.finfo(np.float64).tiny)
     size = np.exp2(np.floor(np.log2(size)))
-    moved = moved / size
-    variances = np.sum(moved**2 / found.shares, axis=1)
+    moved, along_flat = moved[:, ~is_flat] / size, moved[:, is_flat] / size
+    variances = np.sum(moved**2 / found.shares[~is_flat], axis=1)
     if found.squares is not None:
-        variances = sandwich(moved / found.shares, found.squares)
+        variances = sandwich(moved / found.shares[~is_flat], found.squares[np.ix_(~is_flat, ~is_flat)])
+    variances[np.abs(along_flat).max(axis=1, initial=0.0) > LEAKED] = np.nan
     of_all = size[:, 0] * np.sqrt(variances)
     counts = float(np.sum(sample_weights)) * (1.0 - float(mixture.weights.sum()))
     of_noise = np.nan if log_noise is None or counts < 1.0 else float(of_all[-1])

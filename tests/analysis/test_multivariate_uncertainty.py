@@ -151,6 +151,33 @@ def test_missing_cells_widen_errors_as_a_numerical_hessian_says(two, model):
     compare(errors, errors_by_differences(around(fitted), n, data))
 
 
+@pytest.mark.parametrize("model", ["VVV", "EEE"])
+def test_only_what_no_row_determines_has_no_error(model):
+    """Two groups far apart, of which one lacks a column: the errors of each are those of a sample of a normal."""
+    random = np.random.default_rng(4)
+    whole, half = random.multivariate_normal([0, 0], [[1, 0.5], [0.5, 2]], 120), 60.0 + random.normal(size=80)
+    data = np.vstack([whole, np.column_stack([half, np.full(80, np.nan)])])
+    of_whole = np.cov(whole.T, bias=True)
+    of_half = np.array([[half.var(), 0.3], [0.3, 1.0]])
+    locs = np.array([whole.mean(axis=0), [half.mean(), 5.0]])
+    if model == "EEE":
+        together = (120.0 * of_whole[0, 0] + 80.0 * half.var()) / 200.0
+        slope = of_whole[0, 1] / of_whole[0, 0]
+        rest = of_whole[1, 1] - slope * of_whole[0, 1]
+        of_whole = of_half = np.array([[together, slope * together], [slope * together, rest + slope**2 * together]])
+    fitted = MultivariateMixture(np.array([0.6, 0.4]), locs, np.stack([of_whole, of_half]))
+    errors = multivariate_errors(fitted, model, data, np.ones(200))
+    unknown = np.array([[False, False], [False, True]])
+    np.testing.assert_array_equal(np.isnan(errors.locs), unknown)
+    np.testing.assert_array_equal(np.isnan(errors.scales), unknown & (model == "VVV"))
+    assert np.isnan(errors.correlations[1, 0, 1]) == (model == "VVV")
+    np.testing.assert_allclose(errors.weights, np.sqrt(0.6 * 0.4 / 200.0), rtol=1e-6)
+    np.testing.assert_allclose(errors.locs[0], np.sqrt(np.diag(of_whole) / 120.0), rtol=1e-6)
+    np.testing.assert_allclose(errors.locs[1, 0], np.sqrt(of_half[0, 0] / 80.0), rtol=1e-6)
+    n_data = 80.0 if model == "VVV" else 200.0
+    np.testing.assert_allclose(errors.scales[1, 0], np.sqrt(of_half[0, 0] / (2.0 * n_data)), rtol=1e-6)
+
+
 @pytest.mark.parametrize("added", [0.0, 3.0])
 def test_full_covariances_have_the_errors_of_a_numerical_hessian_in_their_own_entries(two, added):
     """Without a prior the fit is at the maximum, where no parametrisation matters."""
