@@ -51,7 +51,7 @@ def noise_of(run: Record) -> agreement.Uniform | None:
 def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | None:
     """How far the data are from the mixture, of several columns each by itself; None if there are too few.
 
-    Rows with missing cells are left out.
+    Columns with missing cells are left out.
 
     Args:
         run: for which `can_be_judged` holds.
@@ -59,9 +59,9 @@ def goodness_of_fit(run: Record, *, simulations: int, seed: int) -> Goodness | N
         seed: of the simulations.
     """
     if isinstance(run.fitted, MultivariateMixture):
-        run = run.of_complete_rows
+        run = run.of_complete_columns
         counts = np.ones(len(run.data)) if run.sample_weights is None else run.sample_weights
-        if counts.sum() < agreement.FEW_DATA:
+        if counts.sum() < agreement.FEW_DATA or not run.data.shape[1]:
             return None
         calibrations = columns_agreement.marginals(run.data, counts, cast(MultivariateMixture, run.fitted))
         return Goodness(columns_agreement.p_value(calibrations), is_rounded=False, is_limit=True)

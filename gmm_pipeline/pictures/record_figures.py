@@ -98,7 +98,7 @@ def _of_numbers(run: Record) -> dict[str, Picture]:
 
 def _of_columns(run: Record) -> dict[str, Picture]:
     fitted, truth = cast(MultivariateMixture, run.fitted), cast(MultivariateMixture | None, run.truth)
-    columns, omitted = run.columns, run.incomplete
+    columns, omitted, each = run.columns, run.incomplete, run.of_complete_columns.without_noise
     found = {"parameter_traces": _on_figure(plane_traces.draw_movements, run.history, truth)}
     run = run.of_complete_rows
     if planes.lost(fitted) or not len(run.data):
@@ -112,9 +112,12 @@ def _of_columns(run: Record) -> dict[str, Picture]:
         found["parallel_coordinates"] = _on_axes(pairs_figure.draw_parallel, fitted, columns=columns)
     if len(everything.responsibilities) > 1:
         found["uncertainty"] = _on_axes(pairs_figure.draw_uncertainty, everything)
-    agreeing: dict[str, Any] = {"level": float(run.config["level"]), "omitted": omitted}
-    own = run.without_noise
-    compared = own.data, own.sample_weights, own.fitted
-    found["mahalanobis"] = _on_figure(agreement_figures.draw_mahalanobis, *compared, own.responsibilities, **agreeing)
-    found["marginals"] = _on_axes(agreement_figures.draw_marginals, *compared, columns=columns, **agreeing)
+    level, own = float(run.config["level"]), run.without_noise
+    compared = own.data, own.sample_weights, own.fitted, own.responsibilities
+    found["mahalanobis"] = _on_figure(agreement_figures.draw_mahalanobis, *compared, level=level, omitted=omitted)
+    if each.columns:
+        compared = each.data, each.sample_weights, each.fitted
+        without = "columns with missing cells are not compared" if omitted else ""
+        about = {"columns": each.columns, "level": level, "omitted": without}
+        found["marginals"] = _on_axes(agreement_figures.draw_marginals, *compared, **about)
     return found

@@ -6,14 +6,14 @@ page needs only the data.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import AnyErrors, AnyMixture
+from gmm_pipeline.model.natural import AnyErrors, AnyMixture, MultivariateMixture
 from gmm_pipeline.model.noise import Noise
 from gmm_pipeline.records import artifacts, consistency, contents
 from gmm_pipeline.records.artifacts import History
@@ -107,6 +107,21 @@ class Record(NamedTuple):
         complete = ~np.isnan(self.data).any(axis=1)
         weights = None if self.sample_weights is None else self.sample_weights[complete]
         return self._replace(data=self.data[complete], sample_weights=weights)
+
+    @property
+    def of_complete_columns(self) -> "Record":
+        """The same of the columns without missing cells, and the fit's mixture of these.
+
+        Where the chance that a value is missing depends on other values, rows that have all columns are no sample of
+        the mixture; a column that all rows have is one.
+        """
+        if self.data.ndim == 1 or not np.isnan(self.data).any():
+            return self
+        kept = np.flatnonzero(~np.isnan(self.data).any(axis=0))
+        weights, locs, covariances = cast(MultivariateMixture, self.fitted)
+        fitted = MultivariateMixture(weights, locs[:, kept], covariances[:, kept][:, :, kept])
+        info = {**self.data_info, "columns": [self.columns[column] for column in kept.tolist()]}
+        return self._replace(data=self.data[:, kept], fitted=fitted, data_info=info)
 
     @property
     def log_noise(self) -> float | None:

@@ -167,7 +167,7 @@ def _of_numbers(run: Record, settings: Settings) -> Agreement:
 
 def _as_compared(run: Record, finding: verdicts.Finding) -> verdicts.Finding:
     """The finding, with a word on what was left out of the comparison."""
-    clauses = ["Only rows without missing cells are compared."] if run.incomplete else []
+    clauses = ["Only columns without missing cells are compared."] if run.incomplete else []
     clauses += [] if run.noise is None else ["Observations count as often as they are probably not noise."]
     return finding._replace(words=" ".join([finding.words, *clauses]))
 
@@ -175,21 +175,28 @@ def _as_compared(run: Record, finding: verdicts.Finding) -> verdicts.Finding:
 def _of_columns(run: Record, settings: Settings) -> Agreement:
     fitted, level, omitted, whole = cast(MultivariateMixture, run.fitted), settings.level, run.incomplete, run
     run = run.of_complete_rows
+    own, each = run.without_noise, whole.of_complete_columns.without_noise
+    distances: list[columns_agreement.Distances] = []
+    if len(run.data):
+        data = own.data, own.sample_weights, cast(MultivariateMixture, own.fitted)
+        distances = columns_agreement.distances(*data, own.responsibilities, level=level, most=settings.quantiles)
+    finding, of_columns = verdicts.NO_COMPLETE_COLUMN, None
+    if each.columns:
+        fitted_to_each = cast(MultivariateMixture, each.fitted)
+        calibrations = columns_agreement.marginals(each.data, each.sample_weights, fitted_to_each)
+        judged = [] if omitted else distances
+        finding = _as_compared(whole, verdicts.agreement_of_columns(calibrations, judged, each.columns, level))
+        of_columns = column_charts.marginals(calibrations, columns=each.columns, level=level)
     if not len(run.data):
-        return Agreement(verdicts.NO_COMPLETE_ROW, {}, ("", ""))
-    own = run.without_noise
-    data = own.data, own.sample_weights, cast(MultivariateMixture, own.fitted)
-    distances = columns_agreement.distances(*data, own.responsibilities, level=level, most=settings.quantiles)
-    calibrations = columns_agreement.marginals(*data)
+        return Agreement(finding, {"marginals": of_columns}, ("", ""))
     about = {"columns": run.columns, "unit": run.unit, "degenerate": run.degenerate}
     drawn = column_charts.components(run.data, fitted, run.responsibilities, **about)
-    finding = _as_compared(whole, verdicts.agreement_of_columns(calibrations, distances, run.columns, level))
     return Agreement(
         finding,
         {
             "density": drawn.chart,
             "mahalanobis": column_charts.mahalanobis(distances, n_columns=len(run.columns), level=level),
-            "marginals": column_charts.marginals(calibrations, columns=run.columns, level=level),
+            "marginals": of_columns,
         },
         (drawn.alt, f"{drawn.caption} {omitted}." if omitted else drawn.caption),
     )

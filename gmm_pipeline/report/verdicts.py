@@ -193,11 +193,11 @@ def agreement(run: Record, calibration: Calibration, null: Null | None, quantile
     return Finding(GOOD, "Agreement with the data", f"the data agree with the mixture ({p_text})", words)
 
 
-NO_COMPLETE_ROW = Finding(
+NO_COMPLETE_COLUMN = Finding(
     UNKNOWN,
     "Agreement with the data",
     "not compared",
-    "Each row has missing cells, and only rows without are compared.",
+    "Each column has missing cells, and only columns without are compared.",
 )
 
 

@@ -27,7 +27,9 @@ def goodness_of_fit(run: Record) -> list[str]:
     if test.is_limit:
         differ = test.p_value < 1.0 - level
         limit = "p < 0.001" if test.p_value < 0.001 else f"p ≤ {test.p_value:.2g}"
-        said = f"data differ from the mixture, {limit}" if differ else "each column agrees with the mixture"
+        complete = " without missing cells" * bool(run.incomplete)
+        agree = f"each column{complete} agrees with the mixture"
+        said = f"data differ from the mixture, {limit}" if differ else agree
         return [f"{said} (by Kolmogorov's distances of the columns from their marginal mixtures)"]
     differ = "differ from" if test.p_value < 1.0 - level else "agree with"
     p_value = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.2g}"

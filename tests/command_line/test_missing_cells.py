@@ -121,3 +121,19 @@ def test_a_model_labels_rows_by_what_they_have(record):
     )
     with pytest.raises(ValueError, match="sl: expected finite numbers, but nan came in row 2"):
         model.predict(pd.DataFrame([[1.0, 2.0, np.nan, 1.0], [np.nan] * 4], columns=NAMES))
+
+
+def test_what_is_missing_by_other_values_does_not_speak_against_the_mixture(quick: Quick, tmp_path):
+    """One group lacks most values of a column: the rows that are complete are no sample of the mixture."""
+    random = np.random.default_rng(6)
+    rows = np.concatenate([random.normal(0.0, 1.0, (150, 2)), random.normal(8.0, 1.0, (150, 2))])
+    rows[160:, 1] = np.nan
+    pd.DataFrame(rows, columns=["a", "b"]).to_csv(tmp_path / "gaps.csv", index=False)
+    words = ("n_components=2", "prior=flat", "search.rounds=2", "restarts=2", "optimizer=em", "steps=300")
+    fitted = quick("fit", "gaps.csv", MARGINALISE, *words, "animation=none", "figures.formats=[svg]", cwd=tmp_path)
+    assert "each column without missing cells agrees with the mixture" in fitted.stdout, fitted.stderr
+    reported = quick("report", "run=latest", cwd=tmp_path)
+    (page,) = tmp_path.glob("outputs/fit/*/report.html")
+    assert "Only columns without missing cells are compared." in page.read_text(), reported.stderr
+    (picture,) = tmp_path.glob("outputs/fit/*/figures/marginals.svg")
+    assert "columns with missing cells are not compared" in picture.read_text()
