@@ -130,7 +130,7 @@ def main(arguments: argparse.Namespace) -> None:
                 write_draws(file, n)
             found = {"condensed": ours(file, folder, *["n_components=8"] * of_columns)}
             if n <= MOST_WHOLE and arguments.whole:
-                found["whole"] = ours(file, folder, f"search.most_data={n}")
+                found["whole"] = ours(file, folder, f"search.most_data={n}", f"search.most_rows={n}")
             if not arguments.without_peer and n <= MOST_OF_PEER and not of_columns:
                 found["scikit-learn"] = peer(file, folder)
             for way, seen in found.items():

@@ -217,6 +217,7 @@ class SearchConfig:
     points: int = limited(Whole(16, MOST_ROWS))
     rows: int = limited(Whole(16, MOST_ROWS))
     most_data: int = limited(Whole(16, MOST_ROWS))
+    most_rows: int = limited(Whole(16, MOST_ROWS))
     condensed_to: int = limited(Whole(16, MOST_ROWS))
     mixtures: int = limited(Whole(2, MOST_AT_ONCE))
     kept: int = limited(Whole(1, MOST_AT_ONCE))

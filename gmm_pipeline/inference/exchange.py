@@ -131,7 +131,7 @@ def _selections(asked: Mapping[int, tuple[FitJob, SearchPlan]]) -> list[list[int
     for number, (job, plan) in asked.items():
         # The candidates of a selection of covariance models alternate between the units of these.
         before = found if job.covariance else found[-1:]
-        group = next((one for one in before if _is_beside(job, asked[one[-1]][0]) and plan == asked[one[-1]][1]), None)
+        group = next((one for one in before if is_beside(job, asked[one[-1]][0]) and plan == asked[one[-1]][1]), None)
         if group is None:
             found.append([number])
         else:
@@ -184,7 +184,7 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) ->
         scores[number] = found.best.log_posterior - job.penalty * job.n_parameters if found.best.is_sound else -np.inf
 
     def best(job: FitJob) -> float:
-        return max(score for number, score in scores.items() if _is_beside(jobs[number], job))
+        return max(score for number, score in scores.items() if is_beside(jobs[number], job))
 
     return [
         number
@@ -210,8 +210,13 @@ def _exchange(
             return
 
 
-def _is_beside(one: FitJob, other: FitJob) -> bool:
-    """Whether two fits belong to one selection."""
+def is_beside(one: FitJob, other: FitJob) -> bool:
+    """Whether two fits belong to one selection, and see data in the same units.
+
+    Args:
+        one: a fit.
+        other: another.
+    """
     same_data = one.data is other.data and one.sample_weights is other.sample_weights
     return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
 
@@ -226,7 +231,7 @@ def _from_others(
     seeds: list[AnyParameters] = []
     for other in changed:
         beside, best = jobs[other], searched[other].best.parameters
-        if other == number or not _is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
+        if other == number or not is_beside(beside, job) or beside.plan.log_prior != job.plan.log_prior:
             continue
         if searched[other].best.is_sound:
             seeds += _made_from(best, beside, job)

@@ -9,6 +9,7 @@ A fit that is only one of many compared is not trained, unless its prior learns 
 fixed.
 """
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 
 from gmm_pipeline.inference.calls import Progress, fit_starts
 from gmm_pipeline.inference.collapse import collapsing
-from gmm_pipeline.inference.exchange import search_all
+from gmm_pipeline.inference.exchange import is_beside, search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
 from gmm_pipeline.inference.large import condensed, improved_on_all, is_condensed
 from gmm_pipeline.inference.parameterization import learned_by
@@ -47,10 +48,25 @@ def fit_all(
     """
     parts = condensed(jobs)
     found, searched = _fitted(parts, progress, workers, searching)
-    return [
-        result if not is_condensed(job) else improved_on_all(job, part, result, searched.get(number), workers, passing)
-        for number, (job, part, result) in enumerate(zip(jobs, parts, found, strict=True))
-    ]
+    highest: list[tuple[FitJob, float]] = []  # scores of sound fits that are compared
+    for number in sorted(range(len(jobs)), key=lambda one: _score(parts[one], found[one]), reverse=True):
+        job, searching_of = jobs[number], searched.get(number)
+        if job.search is None or not is_condensed(job):
+            continue
+        beside = [score for other, score in highest if job.penalty > 0.0 and is_beside(other, job)]
+        least = max(beside, default=-math.inf) - job.search.margin + job.penalty * job.n_parameters
+        if found[number].degenerate and not job.trained:
+            least = math.inf  # it cannot be chosen
+        found[number] = improved_on_all(job, parts[number], found[number], searching_of, workers, passing, least)
+        if not found[number].degenerate:
+            highest.append((job, _score(job, found[number])))
+    return found
+
+
+def _score(job: FitJob, result: FitResult) -> float:
+    """Log posterior less what the criterion of a selection charges for the parameters, in the precision of the fit."""
+    divisor = float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
+    return -math.inf if result.diverged else -divisor * float(result.history.loss[-1]) - job.penalty * job.n_parameters
 
 
 def _fitted(

@@ -81,7 +81,9 @@ class SearchPlan(NamedTuple):
     rows: int
     """Most data that a search sees, of several columns."""
     most_data: int
-    """Most data that searches and starts see as they are."""
+    """Most data of one column that searches and starts see as they are."""
+    most_rows: int
+    """The same of several columns."""
     condensed_to: int
     """Groups of one column, or rows of several, that searches and starts see of more data."""
     mixtures: int
@@ -193,7 +195,9 @@ class FitJob(NamedTuple):
     @property
     def is_large(self) -> bool:
         """Whether there are more data than a search and starts see as they are."""
-        return self.search is not None and len(self.data) > self.search.most_data
+        if self.search is None:
+            return False
+        return len(self.data) > (self.search.most_rows if self.plan.family.n_columns else self.search.most_data)
 
     @property
     def shape(self) -> tracing.Shape:

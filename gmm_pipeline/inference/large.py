@@ -28,6 +28,7 @@ from gmm_pipeline.inference import devices, em, lowered, peers, tracing
 from gmm_pipeline.inference.calls import Progress, in_threads
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, FitJob, FitResult, HistoryEntry, SearchPlan, split
+from gmm_pipeline.inference.padding import padded_components, with_components
 from gmm_pipeline.inference.parameterization import Unconstrained, learned_by, noise_of
 from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.restarts import degenerate_components
@@ -42,6 +43,8 @@ from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 BLOCK = 2**17
 """Data of one call: long enough that its overhead does not matter, short enough for the sums of float32."""
+FEW_BLOCKS, SHORTER = 8, 2**15
+"""Blocks of data that are fewer are shorter, so that several cores have some."""
 AT_ONCE = 16
 """Blocks of one call on an accelerator, where a call of one block would mostly be overhead; not tuned on any."""
 FINER, FINER_FROM = 2**17, 2**21
@@ -50,8 +53,8 @@ SHARE_OF_DATA = 0.5
 """Of the free memory of an accelerator, which data that stay there may take."""
 PATIENCE = 30
 """Passes that find nothing better, after which there are no more."""
-MOST_PASSES = 500
-"""Passes over all data; from an optimum of condensed data some tens are enough."""
+MOST_PASSES, FEW_PASSES = 500, 10
+"""Passes over all data: from an optimum of condensed data some tens are enough; and of a fit that cannot be chosen."""
 
 Part = tuple[np.ndarray, np.ndarray]
 """Data and their sample weights."""
@@ -111,6 +114,7 @@ def improved_on_all(
     searched: SearchResult | None,
     workers: int,
     progress: Progress | None = None,
+    least: float = -np.inf,
 ) -> FitResult:
     """The answer of a fit of condensed data, or a better one of its search, improved on all data.
 
@@ -121,6 +125,7 @@ def improved_on_all(
         searched: optima of the part; None if there was no search.
         workers: threads that compute.
         progress: called with (rows seen, rows in all) in each pass; what it raises ends the fit.
+        least: log posterior that matters; what is far below after a few passes stays there.
     """
     n_condensed = len(part.data)
     if result.diverged:
@@ -128,19 +133,21 @@ def improved_on_all(
     everything, family = _Everything.of(job, workers, progress), job.plan.family
     begin = result.parameters
 
+    # A part of the rows lets the maximum of all data end about half of this below what it reaches, by its own errors.
+    within = job.n_parameters * (len(job.data) / n_condensed if family.n_columns else 1.0)
+
     def climbed(parameters: AnyParameters) -> _Climbed:
         if part.finer is not None:
             data, sample_weights = part.finer
             nearly = _Everything.of(job._replace(data=data, sample_weights=sample_weights), workers)
             parameters = nearly.climb(parameters).parameters
-        return everything.climb(parameters)
+        return everything.climb(parameters, least - within)
 
     others = [] if searched is None else [one for one in searched.optima if _differs(one, begin, family)]
     sound = not result.degenerate
     others = [one for one in others if one.is_sound == sound]
     best, is_trained = climbed(begin), True
-    # A part of the rows lets the maximum of all data end about half of this below what it reaches, by its own errors.
-    within = job.n_parameters * (len(job.data) / n_condensed if family.n_columns else 1.0)
+    others = others if best.log_posterior > least - within else []
     values = [everything.height(one.parameters) for one in others]
     for number, one in enumerate(others):
         if values[number] > best.log_posterior - within:
@@ -195,6 +202,10 @@ class _Everything(NamedTuple):
     """All data of a fit, and what passes over them need."""
 
     job: FitJob
+    n_components: int
+    """Including padding: fits that are compared share programs, which would take longer to compile than passes."""
+    block: int
+    """Data of a block."""
     constraints: Any
     """In the precision of the fit."""
     workers: int
@@ -211,14 +222,19 @@ class _Everything(NamedTuple):
     @classmethod
     def of(cls, job: FitJob, workers: int, progress: Progress | None = None) -> "_Everything":
         """Prepare the passes over the data of a fit."""
-        family, active = job.plan.family, np.ones(job.plan.n_components, bool)
+        family, n_components = job.plan.family, job.plan.n_components
+        is_short = len(job.data) < FEW_BLOCKS * BLOCK
+        block = min(SHORTER, BLOCK) if is_short else BLOCK
+        if is_short and job.padded_to and tracing.leaves_out_components(job.plan.log_prior):
+            n_components = padded_components(max(n_components, job.padded_to))
+        active = np.arange(n_components) < job.plan.n_components
         constraints = family.constraints_of(job, active, family.spread_of(job))
         at_once, turns = AT_ONCE if devices.are_accelerators() else 1, devices.of_calls(workers)
         of_datum = job.data.dtype.itemsize * (1 + math.prod(job.data.shape[1:]))
-        of_device = len(job.data) / (peers.count() * len(turns)) + at_once * BLOCK
-        fits = of_datum * of_device < SHARE_OF_DATA * devices.room()
-        ones = np.ones(at_once * BLOCK, job.data.dtype)
-        return cls(job, constraints, workers, progress, ones, at_once, turns, {} if fits else None)
+        of_device = len(job.data) / (peers.count() * len(turns)) + at_once * block
+        placed = {} if of_datum * of_device < SHARE_OF_DATA * devices.room() else None
+        ones = np.ones(at_once * block, job.data.dtype)
+        return cls(job, n_components, block, constraints, workers, progress, ones, at_once, turns, placed)
 
     def evaluated(self, mixture: AnyParameters) -> tuple[float, AnyParameters]:
         """The log-likelihood of a mixture and its gradient, in float64."""
@@ -232,7 +248,7 @@ class _Everything(NamedTuple):
             return np.concatenate([np.asarray(leaf, np.float64).reshape(self.at_once, -1) for leaf in found], axis=1)
 
         leaves, structure = jax.tree.flatten(own)
-        n_calls = -(-len(job.data) // (self.at_once * BLOCK))
+        n_calls = -(-len(job.data) // (self.at_once * self.block))
         mine = peers.own_part(n_calls)
         calls = self._reported(in_threads(lambda call: of_call(mine[call]), len(mine), self.workers))
         everyones = peers.of_all(calls, n_calls, (self.at_once, 1 + sum(leaf.size for leaf in leaves)))
@@ -245,13 +261,13 @@ class _Everything(NamedTuple):
         """Data and sample weights of a call, on the device that computes it."""
         if self.placed is not None and number in self.placed:
             return self.placed[number]
-        job, length = self.job, self.at_once * BLOCK
+        job, length = self.job, self.at_once * self.block
         whole = are_ones(job.sample_weights) and (number + 1) * length <= len(job.data)
         sample_weights = self.ones if whole else _block(job.sample_weights, number, length, fill=False)
         data = _block(job.data, number, length)
         if self.at_once > 1:
-            data = data.reshape(self.at_once, BLOCK, *data.shape[1:])
-            sample_weights = sample_weights.reshape(self.at_once, BLOCK)
+            data = data.reshape(self.at_once, self.block, *data.shape[1:])
+            sample_weights = sample_weights.reshape(self.at_once, self.block)
         part = data, sample_weights
         if self.placed is not None:
             part = self.placed[number] = jax.device_put(part)
@@ -261,16 +277,16 @@ class _Everything(NamedTuple):
         n = len(self.job.data)
         for number, call in enumerate(calls, 1):
             if self.progress is not None:
-                self.progress(min(number * peers.count() * self.at_once * BLOCK, n), n)
+                self.progress(min(number * peers.count() * self.at_once * self.block, n), n)
             yield call
 
     def height(self, mixture: AnyParameters) -> float:
         """The log posterior of a mixture, in nats."""
         return -float(self._climb(mixture, most=1)[-1][1])
 
-    def climb(self, mixture: AnyParameters) -> _Climbed:
-        """Accelerated EM from a mixture until it has converged."""
-        best = self._climb(mixture, most=MOST_PASSES)
+    def climb(self, mixture: AnyParameters, least: float = -np.inf) -> _Climbed:
+        """Accelerated EM from a mixture until it has converged, or for a few passes if that ends below the least."""
+        best = self._climb(mixture, most=MOST_PASSES, least=least)
         job, dtype = self.job, self.job.data.dtype
         divisor = float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
         norms = np.array([norm for _, _, norm in best])
@@ -283,11 +299,13 @@ class _Everything(NamedTuple):
         # EM's next step would gain about half the square.
         return (norm < self.job.gradient_tolerance) & (0.5 * norm**2 < self.job.tolerance)
 
-    def _climb(self, mixture: AnyParameters, *, most: int) -> list[tuple[AnyParameters, Any, Any]]:
+    def _climb(
+        self, mixture: AnyParameters, *, most: int, least: float = -np.inf
+    ) -> list[tuple[AnyParameters, Any, Any]]:
         """The best mixture after each pass, minus its log posterior, and the length of its gradient."""
         job, family = self.job, self.job.plan.family
         plan, floats = split(job)
-        n_blocks = -(-len(job.data) // BLOCK)
+        n_blocks = -(-len(job.data) // self.block)
         numbers = _Numbers(
             jax.tree.map(_exact, self.constraints),
             {name: np.asarray(value, np.float64) for name, value in floats["prior"].items()},
@@ -298,16 +316,19 @@ class _Everything(NamedTuple):
         begin, step = _programs(family)
         found = []
         with tracing.in_precision(np.float64):
-            carried, at = begin(jax.tree.map(_exact, mixture), numbers)
+            padded = jax.tree.map(lambda leaf: with_components(_exact(leaf), self.n_components, 0), mixture)
+            carried, at = begin(padded, numbers)
         for _ in range(most):
             value, gradient = self.evaluated(at)
             likelihood = np.asarray(value), gradient
             with tracing.in_precision(np.float64):
                 carried, at, best = step(carried, likelihood, numbers, log_prior=plan.log_prior)
-            found.append(jax.tree.map(np.asarray, best))
+            reached, *rest = jax.tree.map(np.asarray, best)
+            found.append((jax.tree.map(lambda leaf: leaf[: job.plan.n_components], reached), *rest))
             # Rounding may keep a gradient from getting shorter.
             stuck = len(found) > PATIENCE and found[-1][1:] == found[-1 - PATIENCE][1:]
-            if stuck or self._rests(found[-1][2]):
+            hopeless = len(found) >= FEW_PASSES and -found[-1][1] < least
+            if stuck or hopeless or self._rests(found[-1][2]):
                 break
         return found
 

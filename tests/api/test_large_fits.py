@@ -15,7 +15,14 @@ from gmm_pipeline.model import large_data
 from gmm_pipeline.records import evaluations, tables
 
 DATA = np.random.default_rng(4).normal([-2.0, 3.0], [1.0, 0.7], (400, 2)).ravel()
-SHORT: dict[str, Any] = {"rounds": 3, "mixtures": 16, "kept": 4, "most_data": 500, "condensed_to": 100}
+SHORT: dict[str, Any] = {
+    "rounds": 3,
+    "mixtures": 16,
+    "kept": 4,
+    "most_data": 500,
+    "most_rows": 500,
+    "condensed_to": 100,
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import gmm_pipeline
 from gmm_pipeline.errors import InputError, RunFailed
 from gmm_pipeline.inference import peers
 
-# Of two blocks, one for each process.
+# Of five blocks, for two processes.
 FIT = (
     *("fit", "data.n_draws=150000", "prior=flat", "optimizer=squarem", "steps=20", "restarts=1"),
     *("search.rounds=1", "search.mixtures=8", "search.kept=2", "search.most_data=1000", "search.condensed_to=200"),

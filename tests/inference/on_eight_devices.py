@@ -18,7 +18,14 @@ from gmm_pipeline.inference import calls, devices, large
 RANDOM = np.random.default_rng(8)
 DATA = RANDOM.permutation(np.concatenate([RANDOM.normal(-2.0, 1.0, 1500), RANDOM.normal(1.0, 0.4, 1500)]))
 QUICK: dict[str, Any] = {"prior": "flat", "restarts": 1, "optimizer": "squarem", "steps": 20}
-LARGE: dict[str, Any] = {"most_data": 1000, "condensed_to": 200, "rounds": 1, "mixtures": 8, "kept": 2}
+LARGE: dict[str, Any] = {
+    "most_data": 1000,
+    "most_rows": 1000,
+    "condensed_to": 200,
+    "rounds": 1,
+    "mixtures": 8,
+    "kept": 2,
+}
 BLOCK, AT_ONCE = 128, 2
 
 computed_on: set[str] = set()

@@ -14,7 +14,7 @@ from tests.inference.test_search import SEARCH, job
 
 RNG = np.random.default_rng(8)
 MANY = RNG.permutation(np.concatenate([RNG.normal(-2.0, 1.0, 1200), RNG.normal(1.0, 0.4, 1000), RNG.normal(3, 1, 800)]))
-CONDENSED = SEARCH._replace(most_data=1000, condensed_to=200)
+CONDENSED = SEARCH._replace(most_data=1000, most_rows=1000, condensed_to=200)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -23,6 +23,7 @@ SEARCH = SearchPlan(
     points=64,
     rows=64,
     most_data=10_000,
+    most_rows=10_000,
     condensed_to=256,
     mixtures=16,
     kept=4,
