@@ -184,6 +184,7 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
             **_of_searches(result),
             **({"n_condensed": result.n_condensed} if result.n_condensed else {}),
             **({"minibatch": fit.plan.minibatch} if fit.plan.minibatch else {}),
+            **({"scale_floor": fit.scale_floor} if fit.floor_of_few else {}),
             **_recovered(job, fitted, asymptotic, evaluated.assignments),
         },
         restarts=result.restarts,

@@ -127,7 +127,7 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             return (
                 f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: a component at "
                 "the floor of the scales holds many different data; if these can lie so close together, use a smaller "
-                "scale_floor, such as a tenth of it, and again while this is said"
+                "scale_floor_of_many, such as a tenth of it, and again while this is said"
             )
         case Reason.UNSEEN:
             return (

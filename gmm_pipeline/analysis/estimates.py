@@ -17,7 +17,7 @@ import numpy as np
 from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio, selection
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.cross_validation import HeldOut
-from gmm_pipeline.analysis.left_out import without_ties
+from gmm_pipeline.analysis.left_out import leaves_out, without_ties
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
@@ -116,14 +116,31 @@ def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int
         workers: threads that compute.
     """
     candidates = [candidates_of(job) for job in jobs]
-    results = iter(_fitter(progress, workers, "fitting")([fit for fits in candidates for fit in fits]))
-    fitted = [
-        [without_ties(fit, next(results), job.units_of(fit)) for fit in fits]
-        for job, fits in zip(jobs, candidates, strict=True)
+    fitted = _fitted(jobs, candidates, progress, workers)
+    lowered = [
+        number
+        for number, (job, fits, found) in enumerate(zip(jobs, candidates, fitted, strict=True))
+        if job.fit.scale_floor_of_many < job.fit.scale_floor and leaves_out(fits, found, [*map(job.units_of, fits)])
     ]
+    for number in lowered:
+        candidates[number] = [fit.lowered for fit in candidates[number]]
+    again = _fitted([jobs[one] for one in lowered], [candidates[one] for one in lowered], progress, workers)
+    for number, found in zip(lowered, again, strict=True):
+        fitted[number] = found
     return [
         _estimate(job, fits, found, progress, workers)
         for job, fits, found in zip(jobs, candidates, fitted, strict=True)
+    ]
+
+
+def _fitted(
+    jobs: Sequence[Job], candidates: Sequence[Sequence[FitJob]], progress: Progress | None, workers: int
+) -> list[list[FitResult]]:
+    """The results of the candidates of each job, computed together."""
+    results = iter(_fitter(progress, workers, "fitting")([fit for fits in candidates for fit in fits]))
+    return [
+        [without_ties(fit, next(results), job.units_of(fit)) for fit in fits]
+        for job, fits in zip(jobs, candidates, strict=True)
     ]
 
 

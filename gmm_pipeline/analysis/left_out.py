@@ -4,6 +4,8 @@ A component collapses onto copies, or onto a value to which data were rounded, a
 (`inference/narrow.py`). The price: of a narrow component among rounded data nothing is said.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from jaxtyping import Float
 
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import Units
+from gmm_pipeline.inference.narrow import GAIN
+from gmm_pipeline.inference.scaling import Units, total_log_volume
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.large_data import MANY
 
@@ -19,6 +22,26 @@ ENOUGH = 1000
 """Data that show whether a component's are different."""
 CLOSE = 0.1
 """Share of the data's standard deviation in a column within which a component's data are close together."""
+
+
+def leaves_out(jobs: Sequence[FitJob], results: Sequence[FitResult], units: Sequence[Units]) -> bool:
+    """Whether what was left out is better than every sound fit of a selection, by `GAIN` and what parameters cost.
+
+    Args:
+        jobs: of the same data; one, if there is nothing to choose.
+        results: of these, without ties.
+        units: the data in the units of each.
+    """
+    sound, narrow = -math.inf, -math.inf
+    for job, result, of_one in zip(jobs, results, units, strict=True):
+        if result.searched is None or not result.searched.log_posteriors:
+            continue
+        volume = total_log_volume(of_one.scaling, of_one.of_user, job.sample_weights)
+        score = result.searched.log_posteriors[0] - volume - job.penalty * job.n_parameters
+        narrow = max(narrow, score + result.searched.left_out)
+        if not result.degenerate and not result.diverged:
+            sound = max(sound, score)
+    return narrow > sound + GAIN
 
 
 def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:

@@ -66,6 +66,11 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     if answer.degenerate:
         clauses.append(_degenerate(answer))
     clauses += [clause_of(doubt, of_columns=bool(answer.covariance)) for doubt in answer.doubts]
+    if "scale_floor" in metrics:
+        clauses.append(
+            "many different data lie closer together than scale_floor, so that it does not hold for their components: "
+            f"scale_floor_of_many={metrics['scale_floor']:g} does"
+        )
     clauses += [*about_choice(asked, answer), *_few_data(metrics)]
     steps, norm = metrics["n_steps"], metrics["gradient_norm"]
     if "minibatch" in metrics:

@@ -293,6 +293,11 @@ class FitConfig:
     scale_floor: float = key(
         "smallest scale of a component, as a share of the data's standard deviation; 0 for none", Real(0.0, 1.0)
     )
+    scale_floor_of_many: float = key(
+        "the same of a component with many different data, used where they lie closer together than scale_floor; "
+        "at least that: none",
+        Real(0.0, 1.0),
+    )
     fewest_data: float = key("a component with the weight of fewer observations than this is degenerate", Real(0.0))
     tolerance: float = key(
         "a fit may stop when a step gains fewer nats of log posterior than this; 0 never stops", Real(0.0)

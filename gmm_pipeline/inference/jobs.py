@@ -189,6 +189,10 @@ class FitJob(NamedTuple):
     """Of a component, where it is a model of factors."""
     noise: float | None = None
     """Log density of the noise component, in the units of the fit; None without one."""
+    scale_floor_of_many: float = 0.0
+    """Floor for components with many data, where these lie closer together than `scale_floor`; see `lowered`."""
+    floor_of_few: float = 0.0
+    """Scale below which a component with few data is degenerate, if above `scale_floor`."""
     finer: tuple[np.ndarray, np.ndarray] | None = None
     """Where the data are a part of very many: a larger part, and its sample weights."""
 
@@ -198,6 +202,11 @@ class FitJob(NamedTuple):
         if self.search is None:
             return False
         return len(self.data) > (self.search.most_rows if self.plan.family.n_columns else self.search.most_data)
+
+    @property
+    def lowered(self) -> "FitJob":
+        """The same fit with the floor of components with many data; those with few are degenerate as before."""
+        return self._replace(scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor)
 
     @property
     def shape(self) -> tracing.Shape:

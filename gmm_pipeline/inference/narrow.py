@@ -6,11 +6,11 @@ search keeps to sound mixtures, but remembers the best of this kind. Whether its
 user's units (`analysis/left_out.py`).
 """
 
-import numpy as np
-from jaxtyping import Bool
+from typing import Any
 
-from gmm_pipeline.inference.jobs import FitJob
-from gmm_pipeline.model.multivariate import AnyParameters
+import numpy as np
+from jaxtyping import Bool, Float
+
 from gmm_pipeline.model.noise import counts_of
 
 MANY, PER_NUMBER = 50.0, 10.0
@@ -19,7 +19,21 @@ GAIN = 20.0
 """Nats that a mixture with narrow components must be better to be told of: beyond what chance gathers in some place."""
 
 
-def holds_many(job: FitJob, mixtures: AnyParameters, degenerate: Bool[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S"]:
+def has_many(job: Any, log_weights: Float[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S K"]:
+    """Which components have many data; where they share one covariance, all have those of all.
+
+    Args:
+        job: the fit.
+        log_weights: of mixtures, any leading axes.
+    """
+    n_columns, total = max(job.plan.family.n_columns, 1), float(np.sum(job.sample_weights))
+    shares_all = job.covariance[:2] in ("EE", "EI") and job.covariance[2] != "V" if job.covariance else job.equal_scales
+    counts = counts_of(np.asarray(log_weights, np.float64), total, noise=job.noise is not None)
+    counts = np.full_like(counts, total) if shares_all else counts
+    return np.asarray(counts >= max(MANY, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2)))
+
+
+def holds_many(job: Any, mixtures: Any, degenerate: Bool[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S"]:
     """Which mixtures have degenerate components, each of them with many data.
 
     Args:
@@ -27,8 +41,5 @@ def holds_many(job: FitJob, mixtures: AnyParameters, degenerate: Bool[np.ndarray
         mixtures: any leading axes.
         degenerate: their degenerate components.
     """
-    log_weights = np.asarray(mixtures.log_component_weights, np.float64)
-    counts = counts_of(log_weights, float(np.sum(job.sample_weights)), noise=job.noise is not None)
-    n_columns = max(job.plan.family.n_columns, 1)
-    has_many = counts >= max(MANY, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2))
-    return np.asarray(degenerate.any(axis=-1) & (~degenerate | has_many).all(axis=-1))
+    many = has_many(job, mixtures.log_component_weights)
+    return np.asarray(degenerate.any(axis=-1) & (~degenerate | many).all(axis=-1))

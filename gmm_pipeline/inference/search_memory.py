@@ -71,6 +71,7 @@ def _digest(job: FitJob, plan: SearchPlan) -> str:
         job.covariance,
         job.factors,
         job.scale_floor,
+        job.floor_of_few,
         job.fewest_data,
         job.gradient_tolerance,
         job.noise,

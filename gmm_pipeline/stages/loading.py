@@ -57,6 +57,7 @@ SETTINGS = (
     "history_every",
     "restarts",
     "scale_floor",
+    "scale_floor_of_many",
     "fewest_data",
     "tolerance",
     "gradient_tolerance",

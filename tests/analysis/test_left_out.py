@@ -4,15 +4,23 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+import small_fits
 from conftest import ROOT, Quick
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
+import gmm_pipeline as gmm
 from gmm_pipeline.analysis.left_out import without_ties
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit
 from gmm_pipeline.inference.jobs import Searched
 from gmm_pipeline.inference.narrow import GAIN
+from gmm_pipeline.model.covariances import Kind
+from gmm_pipeline.model.mixture import Parameters
+from gmm_pipeline.model.multivariate import parameters_of
+from gmm_pipeline.model.natural import MultivariateMixture
 from gmm_pipeline.stages import loading
 
 RANDOM = np.random.default_rng(0)
@@ -86,13 +94,40 @@ def test_the_command_says_which_model_is_left_out_and_what_to_do(quick: Quick, t
         "animation=none",
         "tracking=none",
     )
-    ended = quick("fit", "narrow.csv", *words, cwd=tmp_path)
+    ended = quick("fit", "narrow.csv", *words, "scale_floor_of_many=1", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"2 components with free scales would be about [\d,]+ nats better by the criterion", ended.stdout)
-    assert "use a smaller scale_floor" in ended.stdout
+    assert "use a smaller scale_floor_of_many" in ended.stdout
     (record,) = (tmp_path / "outputs" / "fit").iterdir()
     (doubt,) = (one for one in json.loads((record / "record.json").read_text())["doubts"] if one["reason"] != "choice")
     assert (doubt["reason"], doubt["bars"]) == ("narrow", False)
-    lower = quick("fit", "narrow.csv", *words, "scale_floor=0.001", cwd=tmp_path)
+    lower = quick("fit", "narrow.csv", *words, cwd=tmp_path)
     assert "x: 600 observations, 2 components; " in lower.stdout
-    assert "scale_floor" not in lower.stdout
+    assert "so that it does not hold for their components: scale_floor_of_many=0.0001 does" in lower.stdout
+
+
+@pytest.mark.parametrize("of_columns", [False, True])
+def test_clusters_much_narrower_than_their_distance_are_found(of_columns):
+    """The maximum is that of three separate samples of normals."""
+    groups = [RANDOM.normal(place, 1.0, (120, 1 + of_columns)) for place in (0.0, 1000.0, 3000.0)]
+    table = pd.DataFrame(np.concatenate(groups)).add_prefix("c")
+    overrides = ("search.rounds=8", "restarts=2", "steps=100", "optimizer=squarem")
+    fitted = gmm.fit(table, n_components=3, prior="flat", overrides=overrides)
+    assert fitted.metrics["n_degenerate"] == 0
+    order = np.argsort(fitted.locs.reshape(3, -1)[:, 0])
+    means, spreads = ([getattr(group, name)(axis=0) for group in groups] for name in ("mean", "std"))
+    np.testing.assert_allclose(fitted.locs.reshape(3, -1)[order], means, atol=1e-3)
+    np.testing.assert_allclose(fitted.scales.reshape(3, -1)[order], spreads, rtol=1e-3)
+
+
+def test_a_component_of_few_data_keeps_the_higher_floor():
+    counts = np.array([3000.0, 40.0])
+    of_columns = np.stack([np.eye(3), 0.003**2 * np.eye(3)])
+    for few in (0.0, 0.01):
+        fit = small_fits.job(data=np.zeros(3040), scale_floor=1e-4)._replace(floor_of_few=few)
+        mixture = Parameters(np.log(counts), np.zeros(2), np.log([1.0, 0.003]))
+        assert fit.plan.family.degenerate(fit, mixture, 1.0).tolist() == [False, few > 0.0]
+        fit = small_fits.job(data=np.zeros((3040, 3)), covariance="VVV", family=normals(3, Kind.FULL), scale_floor=1e-4)
+        fit = fit._replace(sample_weights=np.ones(3040), floor_of_few=few)
+        mixture = parameters_of(MultivariateMixture(counts / 3040.0, np.zeros((2, 3)), of_columns), Kind.FULL)
+        assert fit.plan.family.degenerate(fit, mixture, np.eye(3)).tolist() == [False, few > 0.0]

@@ -62,7 +62,8 @@ def a_job(data: np.ndarray, factors: int = Q, scale_floor: float = 0.01, fewest_
     prior = SimpleNamespace(log_prior=Plugin(priors.flat, ()))
     return SimpleNamespace(
         data=data, sample_weights=np.ones(len(data)), covariance=FACTOR, factors=factors, noise=None,
-        scale_floor=scale_floor, fewest_data=fewest_data, plan=prior, halves_apart=0.5, is_large=False,
+        scale_floor=scale_floor, floor_of_few=0.0, fewest_data=fewest_data, plan=prior,
+        halves_apart=0.5, is_large=False,
     )  # fmt: skip
 
 

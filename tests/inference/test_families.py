@@ -62,6 +62,7 @@ class Job:
 
     def __init__(self, model: str, data: np.ndarray, scale_floor: float = 0.0):
         self.covariance, self.data, self.scale_floor, self.factors = model, data, scale_floor, 0
+        self.floor_of_few = 0.0
         self.sample_weights = np.ones(len(data))
 
 

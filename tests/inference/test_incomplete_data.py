@@ -90,7 +90,7 @@ def textbook_em(mixture: MultivariateMixture, model: str) -> MultivariateMixture
 class Job:
     """What constraints are made from."""
 
-    scale_floor, is_large = 0.0, False
+    scale_floor, floor_of_few, is_large = 0.0, 0.0, False
 
     def __init__(self, model: str):
         self.covariance, self.data, self.sample_weights = model, DATA, COUNTS

@@ -135,6 +135,7 @@ def test_em_of_several_columns_never_falls_and_ends_where_the_gradient_vanishes(
 
     class Job:
         covariance, scale_floor, sample_weights, noise = model, 0.0, COUNTS, LOG_NOISE
+        floor_of_few = 0.0
         is_large = False
 
     Job.data = data

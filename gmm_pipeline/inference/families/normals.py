@@ -18,6 +18,7 @@ from gmm_pipeline.inference.families.fused_objective import (
 )
 from gmm_pipeline.inference.families.maximisation import Shared
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
+from gmm_pipeline.inference.narrow import has_many
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import core_weights, summary_of
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, needed_beyond, rows_needed
@@ -200,12 +201,11 @@ def _degenerate_with_factors(
     by_column = np.sqrt(np.diagonal(spread))
     least = (np.asarray(parameters.log_component_scales, np.float64) - np.log(by_column)).min(axis=-1)
     finite = np.isfinite(least) & np.isfinite(parameters.loadings).all(axis=(-2, -1))
-    narrow = ~finite | (least <= np.log(NEAR_THE_FLOOR * job.scale_floor))
+    narrow = ~finite | (least <= np.log(NEAR_THE_FLOOR * max(job.scale_floor, job.floor_of_few)))
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
-    found[narrow] |= _is_flat(
-        job, compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings))), np.diag(by_column)
-    )
+    whiteners = compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings)))
+    found[narrow] |= _is_flat(whiteners, np.diag(by_column), _floors(job, parameters)[narrow])
     return found | has_too_few(job, parameters)
 
 
@@ -215,15 +215,26 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
 
     The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
     """
-    return _is_flat(job, compared.whiteners_of(parameters), factor_of(spread)) | has_too_few(job, parameters)
+    flat = _is_flat(compared.whiteners_of(parameters), factor_of(spread), _floors(job, parameters))
+    return flat | has_too_few(job, parameters)
 
 
-def _is_flat(job: Any, whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
+def _floors(job: Any, parameters: MultivariateParameters) -> Float[Array, "*S K"]:
+    """The least scale of each component in any direction."""
+    log_weights = np.asarray(parameters.log_component_weights, np.float64)
+    floor = max(job.scale_floor, UNITS_IN_THE_LAST_PLACE * float(np.finfo(job.data.dtype).eps))
+    if not job.floor_of_few > floor:
+        return np.full(log_weights.shape, floor)
+    return np.where(has_many(job, log_weights), floor, job.floor_of_few)
+
+
+def _is_flat(
+    whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"], floors: Float[Array, "*S K"]
+) -> Bool[Array, "*S K"]:
     stretched = whiteners @ factor
     finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
     singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
-    floor = max(job.scale_floor, UNITS_IN_THE_LAST_PLACE * float(np.finfo(job.data.dtype).eps))
-    return ~finite | (singular * NEAR_THE_FLOOR * floor >= 1.0)
+    return ~finite | (singular * NEAR_THE_FLOOR * floors >= 1.0)
 
 
 def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S K"]:
