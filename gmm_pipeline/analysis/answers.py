@@ -142,9 +142,11 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
     degenerate = _renumbered(result.degenerate, order)
     # Where the curvature of several columns has errors, it is that of a maximum.
     known = np.isfinite(asymptotic.standard_errors.locs).any() or n_parameters > MOST_FREE_NUMBERS
+    reached = evaluated.log_likelihood + total_log_volume(scaling, units.of_user, fit.sample_weights)
+    climbs = not (fit.covariance and known)
     own = [
         one._replace(components=_renumbered(one.components, order))
-        for one in doubts_of(fit, result, standardised, climbs=not (fit.covariance and known), sums=evaluated.sums)
+        for one in doubts_of(fit, result, standardised, climbs=climbs, sums=evaluated.sums, reached=reached)
     ]
     beside = estimate.candidates[estimate.chosen].doubts if estimate.candidates else ()
     by_others = BY_COMPARISON - {one.reason for one in own}

@@ -14,7 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Num, PRNGKeyArray
 
+from gmm_pipeline.inference import em
 from gmm_pipeline.inference.jobs import FitJob, FitResult
+from gmm_pipeline.inference.plugins import Plugin
 from gmm_pipeline.inference.scaling import AnyScaling, to_user_units
 from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import natural_of
@@ -48,8 +50,11 @@ def replicates(
         of_rows: whether rows are drawn, with their weights, rather than what the weights count.
     """
     draw = resampled_rows if of_rows else resampled
+    # A gradient's first steps from the fit may be many times longer than a very narrow component is wide.
+    plan = job.plan._replace(optimizer=Plugin(em.squarem, ())) if job.floor_of_few else job.plan
     return [
         job._replace(
+            plan=plan,
             sample_weights=draw(jax.random.fold_in(key, number), job.sample_weights),
             begin=result.parameters,
             restarts=1,

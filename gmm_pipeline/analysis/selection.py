@@ -22,7 +22,7 @@ from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.scaling import Units
+from gmm_pipeline.inference.scaling import Units, total_log_volume
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, OF_EACH_FIT
 
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
@@ -159,6 +159,7 @@ def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
     standardised, total = units.standardised, float(np.sum(job.sample_weights, dtype=np.float64))
     seen = diagnostics.totals(result.parameters, standardised, job.sample_weights, units.scaling, job.noise)
     n_parameters = job.n_parameters
+    reached = seen.log_likelihood + total_log_volume(units.scaling, units.of_user, job.sample_weights)
     return Candidate(
         n_components=job.plan.n_components,
         equal_scales=job.equal_scales,
@@ -172,7 +173,7 @@ def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
         degenerate=result.degenerate,
         diverged=result.diverged,
         converged=result.converged,
-        doubts=doubts_of(job, result, standardised, climbs=not job.covariance),
+        doubts=doubts_of(job, result, standardised, climbs=not job.covariance, reached=reached),
         covariance=job.covariance,
     )
 

@@ -23,6 +23,7 @@ from gmm_pipeline.analysis.ascent import FLAT, ascent
 from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums
+from gmm_pipeline.analysis.one_component import below_one_component
 from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
 from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
@@ -53,6 +54,7 @@ def doubts_of(
     *,
     climbs: bool = True,
     sums: LikelihoodSums | None = None,
+    reached: float = math.inf,
 ) -> tuple[Doubt, ...]:
     """Doubts about a fit by itself; none for one that diverged. One of several columns is never narrower than rounding.
 
@@ -62,6 +64,7 @@ def doubts_of(
         data: in the units of the fit, before they were rounded to its precision.
         climbs: whether it is examined for a saddle, which for several columns compiles a program.
         sums: over the data of one column, if they are known.
+        reached: the log-likelihood in the units of the fit, if it is known.
     """
     parameters = result.parameters
     of_columns = isinstance(parameters, MultivariateParameters)
@@ -77,9 +80,11 @@ def doubts_of(
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     left_out = -math.inf if result.searched is None or result.degenerate else result.searched.left_out
+    below = 0.0 if result.degenerate or by_intent else below_one_component(job, reached, data)
     hidden, tied = share_unresolved(data, job.data), share_tied(data, job.sample_weights)
     return (
         *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),
+        *((Doubt(Reason.MISSED, nats=below, other="copies of one component"),) if below else ()),
         *(Doubt(Reason.COINCIDENT, group) for group in groups),
         *((Doubt(Reason.SADDLE, nats=escape),) if escape > SAME_OPTIMUM else ()),
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),

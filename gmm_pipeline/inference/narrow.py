@@ -20,16 +20,14 @@ GAIN = 20.0
 
 
 def has_many(job: Any, log_weights: Float[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S K"]:
-    """Which components have many data; where they share one covariance, all have those of all.
+    """Which components have many data of their own.
 
     Args:
         job: the fit.
         log_weights: of mixtures, any leading axes.
     """
     n_columns, total = max(job.plan.family.n_columns, 1), float(np.sum(job.sample_weights))
-    shares_all = job.covariance[:2] in ("EE", "EI") and job.covariance[2] != "V" if job.covariance else job.equal_scales
     counts = counts_of(np.asarray(log_weights, np.float64), total, noise=job.noise is not None)
-    counts = np.full_like(counts, total) if shares_all else counts
     return np.asarray(counts >= max(MANY, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2)))
 
 

@@ -33,7 +33,7 @@ from gmm_pipeline.model.factor_analysis import factored
 from gmm_pipeline.model.mixture import AnyArray, constrain
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture
 from gmm_pipeline.model.noise import share_of_components
-from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
+from gmm_pipeline.model.portable import HALF_LOG_TWO_PI, factors_of
 from gmm_pipeline.model.small_matrices import cholesky_and_inverse
 
 
@@ -184,7 +184,7 @@ def covariance_parameters(
     if kind is Kind.ORIENTED:
         variances, vectors = np.linalg.eigh(covariances)
         return 0.5 * np.log(np.maximum(variances, np.finfo(np.float64).tiny)), np.swapaxes(vectors, -1, -2)
-    factors = np.linalg.cholesky(covariances)
+    factors = factors_of(covariances)
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
     return np.log(diagonal), diagonal[..., None] * np.linalg.inv(factors)
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
+LEAST_VARIANCE = 1e-13
+"""Of a covariance in any direction, as a share of its largest one, which float64 still factors."""
 CHUNK = 16_384
 COLUMN = "datum"
 """Name of the only column of data."""
@@ -112,6 +114,20 @@ def _beside_noise(
     return total, np.vstack([responsibilities * np.exp(log_densities - total), np.exp(log_noise - total)])
 
 
+def factors_of(covariances: np.ndarray) -> np.ndarray:
+    """Lower triangular L with Σ = L Lᵀ; where rounding leaves a covariance without one, that of the nearest that has.
+
+    Args:
+        covariances: Σ, symmetric, any leading axes.
+    """
+    try:
+        return np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        variances, axes = np.linalg.eigh(covariances)
+        least = LEAST_VARIANCE * np.abs(variances).max(axis=-1, keepdims=True)
+        return np.linalg.cholesky((axes * np.maximum(variances, least)[..., None, :]) @ np.swapaxes(axes, -1, -2))
+
+
 def _of_columns(
     weights: np.ndarray, locs: np.ndarray, covariances: np.ndarray
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -119,7 +135,7 @@ def _of_columns(
 
     log N(x | μ, Σ) = −½ ‖L⁻¹ (x − μ)‖² − Σ_i log L_ii − ½ d log 2π with Σ = L Lᵀ.
     """
-    factors = np.linalg.cholesky(covariances)
+    factors = factors_of(covariances)
     whiteners = np.linalg.inv(factors)
     log_scales = np.log(np.diagonal(factors, axis1=-2, axis2=-1))
     with np.errstate(divide="ignore"):  # a component may have no weight: −inf

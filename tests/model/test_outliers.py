@@ -2,17 +2,21 @@
 
 import numpy as np
 import pytest
+import small_fits
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit
 from gmm_pipeline.inference.scaling import InUnits, core_weights, linear_scaling_of, scaling_of
 from gmm_pipeline.model import outliers
 from gmm_pipeline.model.covariances import Kind
 from gmm_pipeline.model.outliers import without_outliers
+from gmm_pipeline.model.portable import factors_of
 from gmm_pipeline.stages import loading
+from tests.inference.test_search import SEARCH
 
 RANDOM = np.random.default_rng(3)
 NORMAL = RANDOM.normal(size=400)
@@ -94,3 +98,21 @@ def test_two_components_are_found_beside_errors_of_any_size(tmp_path, outlier):
     locs = np.sort(units.centre + units.spread * np.asarray(result.parameters.component_mus, np.float64))
     assert (result.degenerate, result.converged) == ((), True)
     np.testing.assert_allclose(locs, [data[:200].mean(), data[200:400].mean(), outlier], atol=0.05, rtol=1e-5)
+
+
+def test_a_part_of_many_rows_has_all_outliers_with_their_own_weights():
+    rows = np.column_stack([RANDOM.normal(size=3000), RANDOM.normal(size=3000)])
+    rows[[5, 70]] = [[1e5, 0.0], [0.0, -1e5]]
+    few = small_fits.job(data=rows, family=normals(2, Kind.FULL), covariance="VVV")
+    few = few._replace(search=SEARCH._replace(most_rows=1000), sample_weights=np.ones(3000))
+    some, counts = few.plan.family.condensed(few, SEARCH._replace(rows=200))
+    assert len(some) == 202
+    assert counts.sum() == pytest.approx(3000.0)
+    np.testing.assert_array_equal(counts[np.abs(some).max(axis=1) > 1e4], [1.0, 1.0])
+
+
+def test_a_covariance_that_has_no_factor_for_rounding_has_that_of_one_nearby():
+    stretched = np.array([[1e20, 1e20], [1e20, 1e20]])
+    factor = factors_of(stretched[None])[0]
+    np.testing.assert_allclose(factor @ factor.T, stretched, rtol=1e-6)
+    np.testing.assert_array_equal(factors_of(np.eye(2)), np.eye(2))

@@ -119,6 +119,10 @@ def _with_factors(diagonal: Family, incomplete: bool, factors: int) -> Family:
     )
 
 
+FEW_OUTLIERS = 8
+"""Outliers that are all in a part of the rows are at most this fraction of it; more are drawn like other rows."""
+
+
 def _never(n_components: int) -> bool:
     return False
 
@@ -273,23 +277,33 @@ def _blurred(
 
 
 def _condensed(job: Any, plan: Any) -> tuple[Array, Array]:
-    """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters."""
+    """Distinct rows with their weights; where there are too many, a random part, which keeps the shapes of clusters.
+
+    Gross outliers are in every part, since what holds them has nothing else to be seen by.
+    """
     if job.is_large:  # looking for equal rows among many takes long
-        there = np.arange(0) if are_ones(job.sample_weights) else np.flatnonzero(job.sample_weights > 0)
-        n = len(there) or len(job.data)
-        some = np.sort(np.random.default_rng([0, n]).choice(n, min(plan.rows, n), replace=False))
-        some = there[some] if len(there) else some
-        weights = np.asarray(job.sample_weights, np.float64)
-        scaled = weights[some] * (weights.sum() / weights[some].sum())
-        return job.data[some], scaled.astype(job.data.dtype)
+        return _part(job.data, job.sample_weights, plan.rows, job.data.dtype)
     counted = job.sample_weights > 0
     rows, inverse = distinct_rows(job.data[counted])
     counts = np.bincount(inverse, job.sample_weights[counted]).astype(job.data.dtype)
-    if len(rows) <= plan.rows:
-        return rows, counts
-    generator = np.random.default_rng([0, len(rows)])
-    some = np.sort(generator.choice(len(rows), plan.rows, replace=False))
-    return rows[some], (counts[some] * (counts.sum() / counts[some].sum())).astype(job.data.dtype)
+    return (rows, counts) if len(rows) <= plan.rows else _part(rows, counts, plan.rows, job.data.dtype)
+
+
+def _part(data: Any, sample_weights: Array, n_rows: int, dtype: Any) -> tuple[Array, Array]:
+    """Random rows that weigh as much as all, but for gross outliers, which are all there with their own weights."""
+    core = core_weights(data, sample_weights)
+    far = np.arange(0) if core is sample_weights else np.flatnonzero((core == 0) & (sample_weights > 0))
+    if len(far) > n_rows // FEW_OUTLIERS:
+        core, far = sample_weights, np.arange(0)
+    there = np.arange(0) if are_ones(core) else np.flatnonzero(core > 0)
+    n = len(there) or len(data)
+    some = np.sort(np.random.default_rng([0, n]).choice(n, min(n_rows, n), replace=False))
+    some = there[some] if len(there) else some
+    weights = np.asarray(sample_weights, np.float64)
+    scaled = weights[some] * ((weights.sum() - weights[far].sum()) / weights[some].sum())
+    both = np.concatenate([some, far])
+    order = np.argsort(both, kind="stable")
+    return data[both[order]], np.concatenate([scaled, weights[far]])[order].astype(dtype)
 
 
 def _split(job: Any, parameters: MultivariateParameters, component: int, equal: bool) -> MultivariateParameters:
