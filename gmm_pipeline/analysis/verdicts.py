@@ -80,7 +80,7 @@ def doubts_of(
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     left_out = -math.inf if result.searched is None or result.degenerate else result.searched.left_out
-    below = 0.0 if result.degenerate or by_intent else below_one_component(job, reached, data)
+    below = 0.0 if result.degenerate or by_intent else below_one_component(job, result, reached, data)
     hidden, tied = share_unresolved(data, job.data), share_tied(data, job.sample_weights)
     return (
         *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from by_em import a_job, a_result
 from scipy import stats
-from small_fits import job
+from small_fits import job, plugin
 
 from gmm_pipeline.analysis.doubts import Reason, barred
 from gmm_pipeline.analysis.one_component import below_one_component
 from gmm_pipeline.analysis.verdicts import doubts_of
 from gmm_pipeline.inference.families.normals import normals
+from gmm_pipeline.model import priors
 from gmm_pipeline.model.covariances import kind_of
 
 RANDOM = np.random.default_rng(2)
@@ -39,5 +40,17 @@ def test_several_columns(model):
         covariance = np.diag(np.diagonal(covariance))
     one = stats.multivariate_normal(mean, covariance).logpdf(COLUMNS).sum()
     fit = job(data=COLUMNS, covariance=model, family=normals(2, kind_of(model)))._replace(sample_weights=np.ones(300))
-    assert below_one_component(fit, one - 7.0, COLUMNS) == pytest.approx(7.0)
-    assert below_one_component(fit, one, COLUMNS) == 0.0
+    result = a_result([0.5, 0.5], [0.0, 0.0], [1.0, 1.0])
+    assert below_one_component(fit, result, one - 7.0, COLUMNS) == pytest.approx(7.0)
+    assert below_one_component(fit, result, one, COLUMNS) == 0.0
+
+
+def test_the_prior_takes_part():
+    """It is the log posterior that is compared: copies of equal weights are what this prior likes best."""
+    fit = a_job(DATA, 2)
+    fit = fit._replace(plan=fit.plan._replace(log_prior=plugin(priors.dirichlet, concentration=3.0)))
+    one = stats.norm.logpdf(DATA, DATA.mean(), DATA.std()).sum()
+    for weight in (0.5, 0.01):
+        result = a_result([weight, 1.0 - weight], [0.0, 0.0], [1.0, 1.0])
+        gained = 2.0 * (2.0 * np.log(0.5) - np.log(weight) - np.log(1.0 - weight))
+        assert below_one_component(fit, result, one - 2.0, DATA) == pytest.approx(2.0 + gained)
