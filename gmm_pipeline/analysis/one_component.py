@@ -26,12 +26,15 @@ def below_one_component(job: FitJob, result: FitResult, reached: float, data: Fl
     """Nats of log posterior by which one component is better; 0 where it is not, or cannot be compared.
 
     Args:
-        job: the fit; with noise, factors or missing cells it is not compared.
+        job: the fit; with noise, factors or missing cells it is not compared, nor where training that has not ended and
+            no search is all that is known.
         result: of the fit.
         reached: its log-likelihood in nats, in the units of the fit.
         data: in these units, before they were rounded to its precision; very many are not looked at.
     """
     if job.noise is not None or job.covariance == FACTOR or len(data) > MANY or not reached < math.inf:
+        return 0.0
+    if result.searched is None and not result.converged:
         return 0.0
     exact, counts = np.asarray(data, np.float64), np.asarray(job.sample_weights, np.float64)
     if not np.isfinite(exact).all():
