@@ -101,7 +101,7 @@ def test_pictures_and_the_page_say_what_they_leave_out(quick: Quick, folder, rec
     assert finished.returncode == 0, finished.stderr
     page = (record / "report.html").read_text()
     assert said in page
-    assert "Only rows without missing cells are compared." in page
+    assert "Each column has missing cells, and only columns without are compared." in page
 
 
 def test_what_is_missing_is_refused_by_default(quick: Quick, folder, record):
