@@ -122,11 +122,12 @@ def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int
         for number, (job, fits, found) in enumerate(zip(jobs, candidates, fitted, strict=True))
         if job.fit.scale_floor_of_many < job.fit.scale_floor and leaves_out(fits, found, [*map(job.units_of, fits)])
     ]
-    for number in lowered:
-        candidates[number] = [fit.lowered for fit in candidates[number]]
-    again = _fitted([jobs[one] for one in lowered], [candidates[one] for one in lowered], progress, workers)
-    for number, found in zip(lowered, again, strict=True):
-        fitted[number] = found
+    if lowered:
+        for number in lowered:
+            candidates[number] = [fit.lowered for fit in candidates[number]]
+        again = _fitted([jobs[one] for one in lowered], [candidates[one] for one in lowered], progress, workers)
+        for number, found in zip(lowered, again, strict=True):
+            fitted[number] = found
     return [
         _estimate(job, fits, found, progress, workers)
         for job, fits, found in zip(jobs, candidates, fitted, strict=True)
