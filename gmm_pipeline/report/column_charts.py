@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.analysis import agreement, columns_agreement, curves, planes, projections
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.natural import MultivariateMixture
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 from gmm_pipeline.model.noise import LABEL
 from gmm_pipeline.report.charts import DASHES, QUIET, band
 from gmm_pipeline.report.plotting import (
@@ -98,18 +98,27 @@ def components(
             line = {"color": color, "width": 1.8, "dash": DASHES[members[0] % len(DASHES)]}
             line_look = {**QUIET, "showlegend": False, **together}
             traces.append(line_of(numbers(outlines[:, 0]), outlines[:, 1], f"{name}, ellipses", line, **line_look))
+    ranges = [_range(data[:, column], projections.marginal(fitted, column)) for column in chosen]
     part = "" if len(shown) == len(data) else f" {len(shown):,} of {len(data):,} observations are shown."
+    part += " Some lie outside: a double click shows all." if any(ranges) else ""
     ellipses = "ellipses at 1 and 2 standard deviations"
     if is_pair:
-        x, y = (with_unit(columns[number], unit) for number in range(2))
+        x, y = ({"title": with_unit(columns[number], unit), **ranges[chosen.index(number)]} for number in range(2))
         alt = f"{columns[1]} over {columns[0]}: the data by component, with {ellipses}"
         caption = f"Observations by their most probable component, and the components' {ellipses}.{part}"
-        return Drawn(chart(traces, x={"title": x}, y={"title": y}), alt, caption)
+        return Drawn(chart(traces, x=x, y=y), alt, caption)
     kept = f"the {len(chosen)} of {len(columns)} columns that separate the components most"
     which = "Each pair of columns" if len(chosen) == len(columns) else f"Each pair of {kept}"
     alt = f"{which}: the data by component, with {ellipses}"
     caption = f"{which}: observations by their most probable component, and the components' {ellipses}.{part}"
-    return Drawn(_matrix(traces, [with_unit(columns[int(column)], unit) for column in chosen]), alt, caption)
+    axes = [{"title": with_unit(columns[column], unit), **own} for column, own in zip(chosen, ranges, strict=True)]
+    return Drawn(_matrix(traces, axes), alt, caption)
+
+
+def _range(data: Float[np.ndarray, " n"], mixture: Mixture) -> dict[str, list[float]]:
+    """The range of an axis where outliers would squeeze the rest; nothing where all data may be seen."""
+    low, high = planes.limits_of(data, None, mixture)
+    return {} if low <= data.min() and data.max() <= high else {"range": [low, high]}
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -138,17 +147,18 @@ def _outlines(mixture: MultivariateMixture, members: Sequence[int]) -> Float[np.
     return np.concatenate(lines) if lines else gap
 
 
-def _matrix(traces: Sequence[dict[str, Any]], titles: Sequence[dict[str, str]]) -> Chart:
+def _matrix(traces: Sequence[dict[str, Any]], of_columns: Sequence[dict[str, Any]]) -> Chart:
     """Panels below a diagonal, which share the axes of their column and row."""
-    count = len(titles) - 1
+    count = len(of_columns) - 1
     width = (1.0 - (count - 1) * GAP) / count
     axes: dict[str, Any] = {}
     for number in range(count):
         # Rounded, so that the last one ends at 1 exactly.
         start, end = (round(number * (width + GAP) + more, 6) for more in (0.0, width))
-        across = {**AXIS, **SMALL, "title": titles[number], "domain": [start, end], "anchor": _numbered("y", count)}
+        across = {**AXIS, **SMALL, **of_columns[number], "domain": [start, end], "anchor": _numbered("y", count)}
         # Rows are counted from the top.
-        up = {**AXIS, **SMALL, "title": titles[number + 1], "domain": [round(1.0 - end, 6), 1.0 - start], "anchor": "x"}
+        domain = [round(1.0 - end, 6), 1.0 - start]
+        up = {**AXIS, **SMALL, **of_columns[number + 1], "domain": domain, "anchor": "x"}
         axes |= {_numbered("xaxis", number + 1): across, _numbered("yaxis", number + 1): up}
     return chart(traces, x=axes.pop("xaxis"), y=axes.pop("yaxis"), **axes)
 

@@ -97,6 +97,20 @@ def test_a_page_of_many_observations_shows_a_part_and_says_so(tmp_path):
     assert "800 of 5,000 observations are shown" in judged.components[1]
 
 
+@pytest.mark.parametrize("columns", [("a", "b"), ("a", "b", "c")])
+def test_one_gross_outlier_does_not_squeeze_the_plot(tmp_path, columns):
+    run = record(tmp_path, columns)
+    data = run.data.copy()
+    data[7, 1] = 1e6
+    chart = run_page.answer(run._replace(data=data), SETTINGS).charts["density"]
+    others = np.delete(data, 7, axis=0)
+    ranges = {axis["title"]["text"]: axis.get("range") for axis in axes_of(chart).values()}
+    low, high = ranges["b / cm"]
+    assert low < others[:, 1].min() and others[:, 1].max() < high < 50.0
+    assert ranges["a / cm"] is None
+    assert not any("range" in axis for axis in axes_of(run_page.answer(run, SETTINGS).charts["density"]).values())
+
+
 def test_the_table_has_loc_and_deviation_of_each_column_with_their_errors(run):
     errors = MultivariateErrors(*(np.full_like(leaf, 0.1) for leaf in reported(run.fitted)))
     errors = errors._replace(scales=np.full((2, 4), 0.2))
