@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.nn import softmax
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.inference.families.multivariate_objective import in_groups
+from gmm_pipeline.inference.families.multivariate_objective import in_groups, shared_out, summed
 from gmm_pipeline.inference.objective import Blocks
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, root_of_scores
@@ -63,11 +63,7 @@ def factor_sums(parameters: MultivariateParameters, blocks: Blocks) -> FactorSum
         features = jnp.concatenate([block.data, block.data**2])
         scores = (to_scores @ block.data).reshape(n_components, n_factors, -1) - offsets[:, :, None]
         terms = coefficients @ features + heights[:, None] + 0.5 * jnp.sum(scores**2, axis=1)
-        highest = jnp.max(terms, axis=0, keepdims=True)
-        shares = jnp.exp(terms - highest)
-        density = jnp.sum(shares, axis=0)
-        log_likelihood = jnp.sum(block.sample_weights * (highest[0] + jnp.log(density)))
-        counted = shares * (block.sample_weights / density)[None, :]
+        log_likelihood, counted = shared_out(terms, block.sample_weights)
         weighted = counted[:, None, :] * scores
         products = weighted.reshape(-1, weighted.shape[-1]) @ block.data.T
         found = log_likelihood, jnp.sum(counted, axis=1), counted @ features.T, jnp.sum(weighted, axis=-1), products
@@ -80,11 +76,7 @@ def factor_sums(parameters: MultivariateParameters, blocks: Blocks) -> FactorSum
         jnp.zeros_like(offsets),
         jnp.zeros_like(to_scores),
     )
-    if blocks.data.shape[0] == 1:
-        (found, _) = of_block(zeros, Blocks(blocks.data[0], blocks.sample_weights[0]))
-    else:
-        found, _ = jax.lax.scan(of_block, zeros, blocks)
-    log_likelihood, responsibility, moments, scores, products = found
+    log_likelihood, responsibility, moments, scores, products = summed(of_block, zeros, blocks)
     first, second = moments[:, :n_columns], moments[:, n_columns:]
     products = products.reshape(n_components, n_factors, n_columns)
     return FactorSums(log_likelihood, responsibility, first, second, scores, products)

@@ -129,6 +129,35 @@ def _divisor(number: int, most: int) -> int:
     return max(one for one in range(1, number + 1) if number % one == 0 and one <= max(most, 1))
 
 
+def shared_out(
+    terms: Float[Array, "K L"], sample_weights: Float[AnyArray, " L"]
+) -> tuple[Float[Array, ""], Float[Array, "K L"]]:
+    """The log-likelihood of a block, Σ_i c_i log Σ_k e^{t_ki}, and its weights shared out to components, c_i r_ki.
+
+    Args:
+        terms: t, log joint densities.
+        sample_weights: c, how often each datum counts.
+    """
+    highest = jnp.max(terms, axis=0, keepdims=True)
+    shares = jnp.exp(terms - highest)
+    density = jnp.sum(shares, axis=0)
+    log_likelihood = jnp.sum(sample_weights * (highest[0] + jnp.log(density)))
+    return log_likelihood, shares * (sample_weights / density)[None, :]
+
+
+def summed(of_block: Callable[[Any, Blocks], tuple[Any, None]], zeros: Any, blocks: Blocks) -> Any:
+    """Sums over all blocks of data; one block needs no loop.
+
+    Args:
+        of_block: (sums, block) -> (sums with those of the block, None).
+        zeros: the sums of no data.
+        blocks: data and how often each counts.
+    """
+    if blocks.data.shape[0] == 1:
+        return of_block(zeros, Blocks(blocks.data[0], blocks.sample_weights[0]))[0]
+    return jax.lax.scan(of_block, zeros, blocks)[0]
+
+
 @in_groups
 def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> MultivariateSums:
     """All sums over the data that value and gradient of the log-likelihood need, in one pass.
@@ -143,20 +172,12 @@ def multivariate_sums(parameters: MultivariateParameters, blocks: Blocks) -> Mul
     def of_block(total: Any, block: Blocks) -> tuple[Any, None]:
         features = _features(block.data, diagonal=diagonal)
         terms = coefficients @ features + heights[:, None]
-        highest = jnp.max(terms, axis=0, keepdims=True)
-        shares = jnp.exp(terms - highest)
-        density = jnp.sum(shares, axis=0)
-        log_likelihood = jnp.sum(block.sample_weights * (highest[0] + jnp.log(density)))
-        counted = shares * (block.sample_weights / density)[None, :]
+        log_likelihood, counted = shared_out(terms, block.sample_weights)
         found = log_likelihood, jnp.sum(counted, axis=1), counted @ features.T
         return jax.tree.map(jnp.add, total, found), None
 
     zeros = jnp.zeros((), heights.dtype), jnp.zeros_like(heights), jnp.zeros_like(coefficients)
-    if blocks.data.shape[0] == 1:
-        (found, _) = of_block(zeros, Blocks(blocks.data[0], blocks.sample_weights[0]))
-    else:
-        found, _ = jax.lax.scan(of_block, zeros, blocks)
-    log_likelihood, responsibility, moments = found
+    log_likelihood, responsibility, moments = summed(of_block, zeros, blocks)
     n_columns = blocks.data.shape[-2]
     first, second = moments[:, :n_columns], moments[:, n_columns:]
     if not diagonal:

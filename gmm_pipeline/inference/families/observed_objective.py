@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.inference.families.multivariate_objective import gradient_by_moments
+from gmm_pipeline.inference.families.multivariate_objective import gradient_by_moments, shared_out
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import MultivariateParameters, log_heights, whiteners
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
@@ -162,11 +162,7 @@ def observed_moments(parameters: MultivariateParameters, blocks: ObservedBlocks)
 
     def of_block(total: Moments, block: ObservedBlocks) -> tuple[Moments, None]:
         terms, sums = form(parameters, block, heights)
-        highest = jnp.max(terms, axis=0, keepdims=True)
-        shares = jnp.exp(terms - highest)
-        density = jnp.sum(shares, axis=0)
-        log_likelihood = jnp.sum(block.sample_weights * (highest[0] + jnp.log(density)))
-        counted = shares * (block.sample_weights / density)[None]
+        log_likelihood, counted = shared_out(terms, block.sample_weights)
         found = Moments(log_likelihood, jnp.sum(counted, axis=1), *sums(counted))
         return jax.tree.map(jnp.add, total, found), None
 
