@@ -50,7 +50,7 @@ from scipy import stats
 
 from benchmarks import parser, print_table
 from gmm_pipeline.analysis.matching import match
-from gmm_pipeline.model.mixture import Mixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, reported
 
 LEVEL = 0.95
 LIMITS = (0.93, 0.97)
@@ -64,19 +64,23 @@ UNDER_THE_NULL += ["seed=${data.seed}"]
 REJECTED_AT = (0.05, 0.25, 0.5)
 
 
-class Estimate(NamedTuple):
-    """What a record says of each component of the truth, in the order of the truth; NaN for one that is missed."""
+Numbers = dict[str, np.ndarray]
+"""Of each component of the truth, in its order, by name; NaN for one that is missed."""
 
-    fitted: Mixture
-    errors: Mixture
-    lower: Mixture
-    upper: Mixture
+
+class Estimate(NamedTuple):
+    """What a record says of each component."""
+
+    fitted: Numbers
+    errors: Numbers
+    lower: Numbers
+    upper: Numbers
 
 
 class Estimated(NamedTuple):
     """What the records of a sweep say of its parameters."""
 
-    truth: Mixture
+    truth: Numbers
     informed: list[Estimate]
     bootstrapped: list[Estimate]
     converged: int
@@ -104,9 +108,9 @@ def estimated(n_seeds: int, settings: Sequence[str]) -> Estimated:
             [json.loads((record / name).read_text(encoding="utf-8")) for record in records]
             for name in ("parameters.json", "data.json", "metrics.json")
         )
-    truth = _mixture(data[0]["truth"])
+    truth = data[0]["truth"]
     return Estimated(
-        truth,
+        _numbers(reported(_mixture(truth))._asdict()),
         [_estimate(truth, one, one) for one in parameters],
         [_estimate(truth, one, one["bootstrap"]) for one in parameters if "bootstrap" in one],
         sum(one["converged"] for one in metrics),
@@ -122,25 +126,42 @@ def tested(n_seeds: int, settings: Sequence[str]) -> tuple[list[float], float]:
     return [float(row["p_value"]) for row in rows if row["n_components"] == "1"], seconds
 
 
-def _mixture(content: dict[str, Any]) -> Mixture:
-    # What is undefined is null.
-    return Mixture(*(np.array(content[name], np.float64) for name in Mixture._fields))
+def _mixture(content: dict[str, Any]) -> AnyMixture:
+    kind = MultivariateMixture if "covariances" in content else Mixture
+    return kind(*(np.array(content[name], np.float64) for name in kind._fields))
 
 
-def _estimate(truth: Mixture, fitted: dict[str, Any], interval: dict[str, Any]) -> Estimate:
-    parts = (_mixture(fitted), *(_mixture(interval[name]) for name in ("standard_errors", "lower", "upper")))
-    found = match(parts[0], truth)
-    order = np.full(len(truth.locs), -1)
+def _numbers(content: dict[str, Any]) -> Numbers:
+    found: Numbers = {}
+    for name in ("weights", "locs", "scales", "covariances", "correlations"):
+        # What is undefined is null.
+        values = np.array(content.get(name, ()), np.float64)
+        if values.ndim == 1 and values.size:
+            found[name[:-1]] = values
+        elif values.ndim == 2:
+            found |= {f"{name[:-1]} of {column}": values[:, column] for column in range(values.shape[1])}
+        elif values.ndim == 3:
+            pairs = zip(*np.triu_indices(values.shape[1], int(name == "correlations")), strict=True)
+            found |= {f"{name[:-1]} {one}, {other}": values[:, one, other] for one, other in pairs}
+    return found
+
+
+def _estimate(truth: dict[str, Any], fitted: dict[str, Any], interval: dict[str, Any]) -> Estimate:
+    found, n_components = match(_mixture(fitted), _mixture(truth)), len(truth["weights"])
+    order = np.full(n_components, -1)
     order[found.others] = found.components
-    return Estimate(*(Mixture(*(np.where(order < 0, np.nan, leaf[order]) for leaf in one)) for one in parts))
+    parts = (fitted, *(interval[name] for name in ("standard_errors", "lower", "upper")))
+    return Estimate(
+        *({name: np.where(order < 0, np.nan, leaf[order]) for name, leaf in _numbers(one).items()} for one in parts)
+    )
 
 
-def rows_of(truth: Mixture, estimates: Sequence[Estimate]) -> tuple[list[tuple[object, ...]], bool]:
+def rows_of(truth: Numbers, estimates: Sequence[Estimate]) -> tuple[list[tuple[object, ...]], bool]:
     """A row for each parameter, and whether all keep the limits; an interval that is undefined holds nothing."""
     rows, kept = [], True
-    for name, truths in truth._asdict().items():
+    for name, truths in truth.items():
         fitted, errors, lower, upper = (
-            np.stack([getattr(getattr(one, part), name) for one in estimates]) for part in Estimate._fields
+            np.stack([getattr(one, part)[name] for one in estimates]) for part in Estimate._fields
         )
         held = (lower <= truths) & (truths <= upper)
         shares = held.mean(axis=0)
@@ -150,7 +171,7 @@ def rows_of(truth: Mixture, estimates: Sequence[Estimate]) -> tuple[list[tuple[o
         z = np.nanmean((fitted - truths) / errors, axis=0)
         rows += [
             (
-                *(f"{name[:-1]} {component}", f"{truths[component]:.4g}", f"{100 * shares[component]:.1f}"),
+                *(f"{name}, component {component}", f"{truths[component]:.4g}", f"{100 * shares[component]:.1f}"),
                 f"{100 * np.sqrt(shares[component] * (1 - shares[component]) / len(estimates)):.1f}",
                 *(f"{100 * below[component]:.1f}", f"{100 * above[component]:.1f}"),
                 *(f"{ratio[component]:.3f}", f"{z[component]:+.3f}", int(np.isnan(errors[:, component]).sum())),
