@@ -31,7 +31,7 @@ from gmm_pipeline.inference.diagnostics import (
 )
 from gmm_pipeline.inference.jobs import FitJob, FitResult, Restart, Searched, split
 from gmm_pipeline.inference.restarts import hit_rate
-from gmm_pipeline.inference.scaling import AnyData, to_user_units, total_log_volume
+from gmm_pipeline.inference.scaling import AnyData, in_like_units, to_user_units, total_log_volume
 from gmm_pipeline.model.factor_analysis import canonical
 from gmm_pipeline.model.large_data import MANY
 from gmm_pipeline.model.mixture import constrain, exact
@@ -335,15 +335,15 @@ def _of_several_columns(
     if fit.n_parameters > MOST_FREE_NUMBERS:
         unknown = MultivariateErrors(*(np.full_like(leaf, np.nan) for leaf in reported(fitted)))
         return Interval(unknown, unknown, unknown), np.nan
-    scaling = job.units_of(fit).scaling
+    units, scaling, data = in_like_units(dataset.data, job.units_of(fit).scaling)
     degenerate = _renumbered(estimate.result.degenerate, order)
     log_prior = log_prior_in_user_units(fit, scaling, estimate.result.learned)
     log_noise = None if fit.noise is None else fit.noise - scaling.log_volume
     parameters = components_taken(to_user_units(estimate.result.parameters, scaling), order)
     errors, of_noise = errors_with_noise(
-        fitted,
+        MultivariateMixture(fitted.weights, fitted.locs / units, fitted.covariances / units[:, None] / units),
         fit.covariance,
-        dataset.data,
+        data,
         dataset.counts,
         log_prior=log_prior,
         degenerate=degenerate,
@@ -351,6 +351,9 @@ def _of_several_columns(
         analysis=analysis_of(parameters) if fit.factors else None,
         robust=dataset.is_robust,
         seen=seen,
+    )
+    errors = errors._replace(
+        locs=units * errors.locs, covariances=units[:, None] * errors.covariances * units, scales=units * errors.scales
     )
     return Interval(errors, *multivariate_intervals(fitted, errors, job.asked.level)), of_noise
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from threadpoolctl import threadpool_limits
 
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model.incomplete import patterns
 from gmm_pipeline.model.large_data import in_order, slices
 
@@ -50,7 +51,7 @@ class FeatureSums(NamedTuple):
 
 def feature_sums(
     origin: Origin,
-    data: Float[np.ndarray, "n d"],
+    data: Float[AnyData, "n d"],
     sample_weights: Float[np.ndarray, " n"],
     power: int = 1,
     seen: Callable[[int], None] | None = None,

@@ -29,6 +29,7 @@ from gmm_pipeline.analysis.factor_curvature import (
     zeros_of,
 )
 from gmm_pipeline.analysis.feature_sums import Origin, feature_sums
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model.multivariate import MultivariateParameters
 from gmm_pipeline.model.natural import MultivariateMixture, definite_or_identity, is_finite
 from gmm_pipeline.model.portable import HALF_LOG_TWO_PI
@@ -92,7 +93,7 @@ class MultivariateCurvature(NamedTuple):
 def multivariate_curvature(
     mixture: MultivariateMixture,
     model: str,
-    data: Float[np.ndarray, "n d"],
+    data: Float[AnyData, "n d"],
     sample_weights: Float[np.ndarray, " n"],
     *,
     log_prior: Partial | None = None,

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from gmm_pipeline.analysis.factor_curvature import Analysis
 from gmm_pipeline.analysis.multivariate_curvature import multivariate_curvature
 from gmm_pipeline.analysis.uncertainty import LEAST_SHARE, sandwich
+from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model.large_data import is_complete
 from gmm_pipeline.model.natural import MultivariateErrors, MultivariateMixture
 
@@ -39,7 +40,7 @@ def multivariate_errors(*given: Any, **more: Any) -> MultivariateErrors:
 def errors_with_noise(
     mixture: MultivariateMixture,
     model: str,
-    data: Float[np.ndarray, "n d"],
+    data: Float[AnyData, "n d"],
     sample_weights: Float[np.ndarray, " n"],
     *,
     log_prior: Partial | None = None,

@@ -75,10 +75,11 @@ def outline(
         covariance: Σ, positive definite.
         radius: r, in standard deviations.
     """
-    values, vectors = np.linalg.eigh(covariance)
+    factor = portable.factors_of(covariance)
+    # Turned so that the ends of its axes are among the points; by a factor, since unlike units leave no eigenvalues.
+    turned = factor @ np.linalg.svd(factor).Vh.T
     angles = np.linspace(0.0, 2.0 * np.pi, CIRCLE)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return loc + radius * (circle * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return loc + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1) @ turned.T
 
 
 class Densities(NamedTuple):

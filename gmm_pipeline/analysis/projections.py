@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from gmm_pipeline.model.natural import Mixture, MultivariateMixture
+from gmm_pipeline.model.natural import Mixture, MultivariateMixture, definite_or_identity
 
 NEGLIGIBLE = 1e-2
 """Separations below this, in squared standard deviations within components, are not looked for."""
@@ -28,9 +28,8 @@ class Projection(NamedTuple):
 
 def drawable(mixture: MultivariateMixture) -> Bool[np.ndarray, " K"]:
     """Whether a component has a positive weight, and a loc and a covariance that are finite and of full rank."""
-    finite = np.asarray(np.isfinite(mixture.locs).all(axis=-1) & np.isfinite(mixture.covariances).all(axis=(-2, -1)))
-    safe = np.where(finite[:, None, None], mixture.covariances, np.eye(mixture.locs.shape[-1]))
-    return finite & (mixture.weights > 0.0) & (np.linalg.eigvalsh(safe)[:, 0] > 0.0)
+    definite = definite_or_identity(mixture.covariances)[1]
+    return np.isfinite(mixture.locs).all(axis=-1) & (mixture.weights > 0.0) & definite
 
 
 def between_and_within(mixture: MultivariateMixture) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"]]:

@@ -218,6 +218,25 @@ def linear_scaling_of(
     return LinearScaling(centre, np.diag(spread))
 
 
+def in_like_units(
+    data: Float[np.ndarray, "n d"], scaling: LinearScaling
+) -> tuple[Float[np.ndarray, " d"], LinearScaling, Float[AnyData, "n d"]]:
+    """Units that give each column a standard deviation near one, and the scaling and the data in them.
+
+    They are powers of two, so that nothing is rounded. Eigenvalues are, in proportion to the largest, so that those of
+    columns in unlike units would be lost.
+
+    Args:
+        data: x, in the user's units.
+        scaling: from these to the fit's.
+    """
+    units = np.exp2(np.rint(np.log2(np.linalg.norm(scaling.spread, axis=1))))
+    after = LinearScaling(scaling.centre / units, scaling.spread / units[:, None])
+    if len(data) > MANY:
+        return units, after, InUnits(data, LinearScaling(np.zeros_like(units), np.diag(units)), np.dtype(np.float64))
+    return units, after, data / units
+
+
 def scaling_of(data: Float[np.ndarray, " n"], sample_weights: Float[np.ndarray, " n"]) -> Scaling:
     """The map that gives the data, without gross outliers, mean 0 and standard deviation 1.
 

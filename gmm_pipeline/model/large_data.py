@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -64,7 +64,7 @@ def are_ones(sample_weights: Float[np.ndarray, " n"] | None) -> bool:
     return sample_weights is None or (sample_weights.strides == (0,) and float(sample_weights[0]) == 1.0)
 
 
-def is_complete(data: Float[np.ndarray, "n ..."]) -> bool:
+def is_complete(data: Any) -> bool:
     """Whether no value is missing.
 
     Args:

@@ -37,8 +37,7 @@ def _inverse(covariances: Float[np.ndarray, "*batch d d"]) -> Float[np.ndarray, 
     """Inverses; NaN where there is none."""
     identity = np.eye(covariances.shape[-1])
     finite = np.isfinite(covariances).all(axis=(-2, -1), keepdims=True)
-    determinants = np.asarray(np.linalg.det(np.where(finite, covariances, identity)))
-    regular = finite & (determinants > 0.0)[..., None, None]
+    regular = finite & (np.linalg.slogdet(np.where(finite, covariances, identity)).sign > 0.0)[..., None, None]
     return np.where(regular, np.linalg.inv(np.where(regular, covariances, identity)), np.nan)
 
 

@@ -113,11 +113,14 @@ def definite_or_identity(
         covariances: any symmetric matrices.
     """
     replaced, identity = covariances.copy(), np.eye(covariances.shape[-1])
-    finite = np.all(np.isfinite(replaced), axis=(-2, -1))
-    replaced[~finite] = identity
-    definite = np.linalg.eigvalsh(replaced)[:, 0] > 0.0
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    usable = np.all(np.isfinite(replaced), axis=(-2, -1)) & (variances > 0.0).all(axis=-1)
+    replaced[~usable] = identity
+    # Eigenvalues are rounded in proportion to the largest, so columns in unlike units must be made alike.
+    scales = np.sqrt(np.diagonal(replaced, axis1=-2, axis2=-1))
+    definite = np.linalg.eigvalsh(replaced / scales[:, :, None] / scales[:, None, :])[:, 0] > 0.0
     replaced[~definite] = identity
-    return replaced, finite & definite
+    return replaced, usable & definite
 
 
 def mean_and_covariance(

@@ -123,9 +123,12 @@ def factors_of(covariances: np.ndarray) -> np.ndarray:
     try:
         return np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError:
-        variances, axes = np.linalg.eigh(covariances)
+        diagonal = np.diagonal(covariances, axis1=-2, axis2=-1)
+        scales = np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))  # eigenvalues are those of columns in like units
+        variances, axes = np.linalg.eigh(covariances / scales[..., :, None] / scales[..., None, :])
         least = LEAST_VARIANCE * np.abs(variances).max(axis=-1, keepdims=True)
-        return np.linalg.cholesky((axes * np.maximum(variances, least)[..., None, :]) @ np.swapaxes(axes, -1, -2))
+        nearest = (axes * np.maximum(variances, least)[..., None, :]) @ np.swapaxes(axes, -1, -2)
+        return scales[..., :, None] * np.linalg.cholesky(nearest)
 
 
 def _of_columns(

@@ -111,7 +111,7 @@ def components(
     which = "Each pair of columns" if len(chosen) == len(columns) else f"Each pair of {kept}"
     alt = f"{which}: the data by component, with {ellipses}"
     caption = f"{which}: observations by their most probable component, and the components' {ellipses}.{part}"
-    axes = [{"title": with_unit(columns[column], unit), **own} for column, own in zip(chosen, ranges, strict=True)]
+    axes = [{"title": with_unit(columns[int(column)], unit), **own} for column, own in zip(chosen, ranges, strict=True)]
     return Drawn(_matrix(traces, axes), alt, caption)
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.covariances import EQUAL, model_of
-from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture
+from gmm_pipeline.model.natural import AnyMixture, Mixture, MultivariateMixture, definite_or_identity
 
 AUTO = "auto"
 OURS = {"diag": "diagonal"}
@@ -99,7 +99,7 @@ def matrices_of(values: Any, covariance_type: str, n_components: int, n_columns:
             array = array[:, :, None] * np.eye(n_columns)
         case "spherical":
             array = array[:, None, None] * np.eye(n_columns)
-    if not (np.allclose(array, array.swapaxes(1, 2)) and (np.linalg.eigvalsh(array) > 0.0).all()):
+    if not (np.allclose(array, array.swapaxes(1, 2)) and definite_or_identity(array)[1].all()):
         raise InputError(
             "precisions_init",
             expected="symmetric, positive definite matrices, or positive numbers",

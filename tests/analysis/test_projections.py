@@ -5,7 +5,7 @@ import pytest
 from scipy import linalg, stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from gmm_pipeline.analysis import columns_agreement, projections
+from gmm_pipeline.analysis import columns_agreement, planes, projections
 from gmm_pipeline.model import movements, portable
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
 
@@ -34,6 +34,33 @@ def labelled(n_components: int, d: int) -> tuple[np.ndarray, np.ndarray, Multiva
 
 def angle(a, b):
     return linalg.subspace_angles(a, b).max()
+
+
+@pytest.mark.parametrize("d", [2, 12])
+def test_what_can_be_drawn_and_how_it_moves_do_not_depend_on_units(d):
+    """Of covariances whose eigenvalues are rounded away in unlike units, or whose determinant is below all numbers."""
+    made = mixture(3, d)
+    for units in (10.0 ** np.linspace(-9.0, 9.0, d), np.full(d, 1e-20)):
+        scaled = MultivariateMixture(made.weights, made.locs * units, made.covariances * np.outer(units, units))
+        assert projections.drawable(scaled).all()
+        begun = [MultivariateMixture(one.weights, 0.5 * one.locs, 2.0 * one.covariances) for one in (made, scaled)]
+        histories = [
+            MultivariateMixture(*map(np.stack, zip(*pair, strict=True)))
+            for pair in zip(begun, (made, scaled), strict=True)
+        ]
+        moved = [movements.distances_moved(one) for one in histories]
+        np.testing.assert_allclose(moved[1], moved[0], rtol=1e-6)
+    wrong = made._replace(covariances=made.covariances * [[[1.0]], [[-1.0]], [[0.0]]])
+    assert projections.drawable(wrong).tolist() == [True, False, False]
+
+
+def test_outlines_are_at_their_distance_from_the_loc_in_any_units():
+    covariance = np.outer([1e-9, 1e9], [1e-9, 1e9]) * [[1.0, 0.8], [0.8, 1.0]]
+    loc = np.array([1e-9, -2e9])
+    away = planes.outline(loc, covariance, 2.0) - loc
+    whitened = np.linalg.inv([[1.0, 0.8], [0.8, 1.0]])
+    distances = np.einsum("pi,ij,pj->p", away / [1e-9, 1e9], whitened, away / [1e-9, 1e9])
+    np.testing.assert_allclose(distances, 4.0, rtol=1e-10)
 
 
 def test_directions_are_linear_discriminants():

@@ -80,6 +80,33 @@ def test_a_record_of_several_columns_is_read_as_it_was_written(record):
     assert (np.abs(run.fitted.locs - TRUTH.locs) < 5 * errors).all()
 
 
+def test_columns_in_unlike_units_give_the_same_fit_errors_pictures_and_predictions(quick: Quick, tmp_path):
+    """Columns with a common factor, whose covariances in raw units have eigenvalues that are rounding alone."""
+    random = np.random.default_rng(0)
+    factor, apart = random.normal(size=(200, 1)), 4.0 * random.integers(0, 2, size=(200, 1)) * [1.0, 0.0, 0.0]
+    data = factor * [1.0, 1.0, -1.0] + 0.4 * random.normal(size=(200, 3)) + apart
+    units = np.array([1e-9, 1.0, 1e9])
+    found = {}
+    for name, values in (("alike", data), ("unlike", data * units)):
+        pd.DataFrame(values, columns=["a", "b", "c"]).to_csv(tmp_path / f"{name}.csv", index=False)
+        words = ("n_components=2", "prior=flat", "search=none", "optimizer=squarem", "animation=none", "tracking=none")
+        drawn = ("figures.formats=[svg]", f"hydra.run.dir={tmp_path / name}")
+        fitted = quick("fit", f"{name}.csv", *words, *drawn, cwd=tmp_path)
+        assert fitted.returncode == 0, fitted.stderr
+        said = quick("predict", f"{name}.csv", f"run={name}", f"output={name}.parquet", cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+        found[name] = reading.read_checked(tmp_path / name)
+    one, other = (run.asymptotic.standard_errors for run in found.values() if run.asymptotic)
+    np.testing.assert_allclose(other.locs, one.locs * units, rtol=1e-6)
+    np.testing.assert_allclose(other.covariances, one.covariances * np.outer(units, units), rtol=1e-6)
+    np.testing.assert_allclose(other.correlations, one.correlations, rtol=1e-6)
+    assert np.isfinite(one.covariances).all()
+    tables = [parquet.read_table(tmp_path / f"{name}.parquet") for name in found]
+    assert tables[0]["label"].to_pylist() == tables[1]["label"].to_pylist()
+    drawn = [{path.name for path in (tmp_path / name / "figures").iterdir()} for name in found]
+    assert drawn[0] == drawn[1]
+
+
 def test_new_data_get_labels_by_the_names_of_their_columns(quick: Quick, folder, record):
     finished = quick("predict", "new.csv", "output=labelled.parquet", cwd=folder)
     assert finished.returncode == 0, finished.stderr
