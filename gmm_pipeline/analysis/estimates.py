@@ -184,7 +184,8 @@ def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
     if units.log_noise is not None:
         family = with_noise(family)
     plan = fit.plan.of_family(family, max(job.asked.numbers))
-    return fit._replace(data=units.data, plan=plan, covariance=model, factors=factors, noise=units.log_noise)
+    of_units = {"data": units.data, "noise": units.log_noise, "rounding": units.rounding}
+    return fit._replace(plan=plan, covariance=model, factors=factors, **of_units)
 
 
 def is_settled(asked: Asked) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.resolution import within_rounding
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
@@ -22,6 +23,8 @@ ENOUGH = 1000
 """Data that show whether a component's are different."""
 CLOSE = 0.1
 """Share of the data's standard deviation in a column within which a component's data are close together."""
+ALIKE = 1e-6
+"""Standard deviation in some direction, relative to that of all data, below which data are alike in it."""
 
 
 def leaves_out(jobs: Sequence[FitJob], results: Sequence[FitResult], units: Sequence[Units]) -> bool:
@@ -60,6 +63,8 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
     mixture: Any = job.plan.family.natural(parameters)
     weights, locs, scales = mixture
+    if within_rounding(scales[list(components)], job.rounding).any():
+        return result._replace(searched=searched._replace(narrow=None))
     _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
     of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T
     columns = of_user.reshape(len(of_user), -1)
@@ -69,9 +74,15 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
 
 
 def _are_different(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
-    """Whether a component's own data are many values in each column in which they are close together."""
+    """Whether a component's own data are many values in each column in which they are close together.
+
+    In several columns they also differ in every direction: rounded data lie on slanted lines too, such as x₁ = x₂.
+    """
     here, spread = columns[own], columns.std(axis=0)
     if not len(here):
+        return False
+    least_singular = np.linalg.svd((here - here.mean(axis=0)) / spread, compute_uv=False).min()
+    if columns.shape[1] > 1 and least_singular < ALIKE * math.sqrt(len(here)):
         return False
     step = 1e-9 * np.abs(columns).max(axis=0)
     for column, whole, least in zip(here.T, spread, step, strict=True):

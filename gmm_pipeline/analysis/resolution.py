@@ -5,9 +5,10 @@ shows clusters that the rounding made. Both kinds of resolution are estimated fr
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from gmm_pipeline.inference.scaling import AnyData
+from gmm_pipeline.model import portable
 from gmm_pipeline.model.incomplete import distinct_rows
 
 SAMPLE = 10_000
@@ -40,6 +41,21 @@ def rounding_step(data: Float[AnyData, " n"]) -> float | None:
     multiples = gaps / gaps.min()
     whole = np.abs(multiples - np.round(multiples)) <= WHOLE * multiples
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
+
+
+def within_rounding(
+    covariances: Float[np.ndarray, "K d d"], rounding: Float[np.ndarray, "d d"] | None
+) -> Bool[np.ndarray, " K"]:
+    """Which components are narrower in some direction than the rounding alone makes data, step / √12 in each column.
+
+    Args:
+        covariances: of the components.
+        rounding: a factor of the covariance of the rounding, in the same units; None for exact data.
+    """
+    if rounding is None:
+        return np.zeros(len(covariances), bool)
+    whitened = np.linalg.solve(portable.factors_of(covariances), rounding)
+    return np.asarray(np.linalg.norm(whitened, 2, axis=(-2, -1)) > 1.0)
 
 
 def share_tied(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> float:

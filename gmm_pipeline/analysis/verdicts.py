@@ -24,7 +24,7 @@ from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_ne
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums
 from gmm_pipeline.analysis.one_component import below_one_component
-from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
+from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved, within_rounding
 from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
@@ -35,7 +35,7 @@ from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.large_data import slices
-from gmm_pipeline.model.mixture import Mixture, Parameters, constrain, exact
+from gmm_pipeline.model.mixture import Mixture, Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 from gmm_pipeline.model.natural import MultivariateMixture, is_finite
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
@@ -68,7 +68,8 @@ def doubts_of(
     """
     parameters = result.parameters
     of_columns = isinstance(parameters, MultivariateParameters)
-    if result.diverged or not is_finite(natural_of(parameters)):
+    mixture = natural_of(parameters)
+    if result.diverged or not is_finite(mixture):
         return ()
     # With a prior over sticks, empty or equal components are intended.
     by_intent = over_sticks(job.plan.log_prior)
@@ -76,7 +77,10 @@ def doubts_of(
     climbs = climbs and result.converged and not by_intent
     escape = (climb_columns if of_columns else partial(climb, sums=sums))(job, result, data) if climbs else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
-    steps = () if of_columns else narrower_than_rounding(constrain(exact(parameters)), rounding_step(data))
+    if isinstance(mixture, MultivariateMixture):
+        steps = columns_narrower_than_rounding(mixture.covariances, job.rounding)
+    else:
+        steps = narrower_than_rounding(mixture, rounding_step(data))
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     left_out = -math.inf if result.searched is None or result.degenerate else result.searched.left_out
@@ -183,3 +187,15 @@ def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, .
     if step is None or len(mixture.scales) == 1:
         return ()
     return tuple(np.flatnonzero(mixture.scales < step / math.sqrt(12.0)).tolist())
+
+
+def columns_narrower_than_rounding(
+    covariances: Float[np.ndarray, "K d d"], rounding: Float[np.ndarray, "d d"] | None
+) -> tuple[int, ...]:
+    """The same of several columns, where a component may be narrow in any direction.
+
+    Args:
+        covariances: of the components.
+        rounding: as of `within_rounding`.
+    """
+    return () if len(covariances) == 1 else tuple(np.flatnonzero(within_rounding(covariances, rounding)).tolist())

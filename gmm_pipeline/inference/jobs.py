@@ -193,6 +193,8 @@ class FitJob(NamedTuple):
     """Floor for components with many data, where these lie closer together than `scale_floor`; see `lowered`."""
     floor_of_few: float = 0.0
     """Scale below which a component with few data is degenerate, if above `scale_floor`."""
+    rounding: Float[np.ndarray, "d d"] | None = None
+    """A factor of the covariance that rounding alone gives several columns, in the units of the fit; None for exact."""
     finer: tuple[np.ndarray, np.ndarray] | None = None
     """Where the data are a part of very many: a larger part, and its sample weights."""
 
@@ -262,7 +264,7 @@ class FitResult(NamedTuple):
     gradient_norm: float
     """At the end, in standard errors; see `parameterization.gradient_norm`."""
     degenerate: tuple[int, ...]
-    """Components at the floor of the scales, or with too few data."""
+    """Components at the floor of the scales, narrower than the data were rounded, or with too few data."""
     restarts: "tuple[Restart, ...]" = ()
     """Outcome of each start of the run, in the result that is the run's answer."""
     searched: "Searched | None" = None

@@ -163,6 +163,8 @@ class Units(NamedTuple):
     """In the precision of the fit."""
     log_noise: float | None = None
     """Log density of the noise in the units of the fit; None without noise."""
+    rounding: Float[np.ndarray, "d d"] | None = None
+    """Of several columns, standard deviations of their rounding as a factor in the units of the fit; None for exact."""
 
     @property
     def standardised(self) -> Float[AnyData, "n ..."]:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
 from gmm_pipeline.analysis.estimates import REPLICATES_AT_ONCE, Asked, Job
+from gmm_pipeline.analysis.resolution import rounding_step
 from gmm_pipeline.configuration import config, schemas, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
@@ -176,6 +178,7 @@ def _ready(content: str, stamp: tuple[int, int] | None) -> _Ready:
         covariance=models[-1] if models else "",
         factors=factors,
         noise=prepared.units[own].log_noise,
+        rounding=prepared.units[own].rounding,
         sample_weights=prepared.sample_weights,
         plan=plan,
         equal_scales=asked.equal_scales[-1],
@@ -333,7 +336,15 @@ def _units(
             came=f"{dataset.name} from {np.nanmin(dataset.data):g} to {np.nanmax(dataset.data):g}, as they are",
             remedy="Use standardize=true, or precision=float64.",
         )
-    return Units(scaling, dataset.data, data, None if volume is None else scaling.log_volume - volume)
+    log_noise = None if volume is None else scaling.log_volume - volume
+    steps = None if kind is None else [_step(column, dataset) for column in dataset.data.T]
+    rounding = np.linalg.solve(scaling.spread, np.diag(steps) / math.sqrt(12.0)) if steps and any(steps) else None
+    return Units(scaling, dataset.data, data, log_noise, rounding)
+
+
+def _step(column: Float[np.ndarray, " n"], dataset: Dataset) -> float:
+    """The step to which a column was rounded; 0 for none."""
+    return rounding_step(column[~np.isnan(column)] if dataset.n_incomplete else column) or 0.0
 
 
 def _are_distinguished(data: AnyData, of_user: np.ndarray) -> bool:

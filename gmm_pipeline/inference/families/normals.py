@@ -37,6 +37,8 @@ from gmm_pipeline.model.splitting import merged_columns
 Array = np.ndarray
 NEAR_THE_FLOOR = 1.1
 """Up to so many times the floor, an extent of a component counts as at it: axes that turn come only near it."""
+SHARE_OF_ROUNDING = 0.5
+"""Of the standard deviation that rounding to a step alone makes, step / √12: a component on several values is wider."""
 UNITS_IN_THE_LAST_PLACE = 64.0
 """Of the data's spread: where there is no floor, a component that is narrower has collapsed to what rounding leaves."""
 FEWEST_OF_TWO = 2.5
@@ -206,10 +208,14 @@ def _degenerate_with_factors(
     least = (np.asarray(parameters.log_component_scales, np.float64) - np.log(by_column)).min(axis=-1)
     finite = np.isfinite(least) & np.isfinite(parameters.loadings).all(axis=(-2, -1))
     narrow = ~finite | (least <= np.log(NEAR_THE_FLOOR * max(job.scale_floor, job.floor_of_few)))
+    if job.rounding is not None:
+        narrow |= (np.exp(parameters.log_component_scales) <= np.diagonal(_least_by_rounding(job))).any(axis=-1)
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
     whiteners = compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings)))
     found[narrow] |= _is_flat(whiteners, np.diag(by_column), _floors(job, parameters)[narrow])
+    if job.rounding is not None:
+        found[narrow] |= _is_flat(whiteners, _least_by_rounding(job), np.array(1.0))
     return found | has_too_few(job, parameters)
 
 
@@ -217,10 +223,18 @@ def _degenerate_with_factors(
 def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
     """Components that are flat: in some direction narrower than the floor, relative to all data; or of too few data.
 
-    The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
+    The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units. A component that is
+    narrower than rounding makes all data is one on ties: on one line of the grid to which the data were rounded.
     """
-    flat = _is_flat(compared.whiteners_of(parameters), factor_of(spread), _floors(job, parameters))
+    whiteners, floors = compared.whiteners_of(parameters), _floors(job, parameters)
+    flat = _is_flat(whiteners, factor_of(spread), floors)
+    if job.rounding is not None:
+        flat |= _is_flat(whiteners, _least_by_rounding(job), np.array(1.0))
     return flat | has_too_few(job, parameters)
+
+
+def _least_by_rounding(job: Any) -> Float[Array, "d d"]:
+    return SHARE_OF_ROUNDING * job.rounding
 
 
 def _floors(job: Any, parameters: MultivariateParameters) -> Float[Array, "*S K"]:
