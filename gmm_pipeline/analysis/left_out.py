@@ -63,7 +63,7 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
     mixture: Any = job.plan.family.natural(parameters)
     weights, locs, scales = mixture
-    if within_rounding(scales[list(components)], job.rounding).any():
+    if job.rounding is not None and within_rounding(scales[list(components)], job.rounding).any():
         return result._replace(searched=searched._replace(narrow=None))
     _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
     of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T

@@ -4,6 +4,8 @@ A mixture of densities treats rounded data as exact: the likelihood of a compone
 shows clusters that the rounding made. Both kinds of resolution are estimated from a sample of the data, sorted once.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -76,6 +78,31 @@ def share_tied(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, 
     few = most <= max(FEW_TIES, MANY_TIES * total)
     by_rounding = (data.ndim > 1 or rounding_step(data) is not None) and most <= LIKE_ITS_NEIGHBOURS * next_to_most
     return 0.0 if few or by_rounding else float(most) / total
+
+
+def doubts_about_ties(
+    names: Sequence[str], data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"]
+) -> list[str]:
+    """Whether many values of a column are equal, though it was not rounded, as a sentence for each column.
+
+    Args:
+        names: of the columns.
+        data: NaN where a value is missing.
+        sample_weights: how often each row counts.
+    """
+    said = []
+    for name, column in zip(names, data.T, strict=True):
+        known = ~np.isnan(column)
+        share = share_tied(column[known], sample_weights[known]) if known.any() else 0.0
+        if share > 0.0:
+            values, times = np.unique(column[known][:: max(1, int(known.sum()) // SAMPLE)], return_counts=True)
+            most = repr(float(values[times.argmax()]))
+            said.append(
+                f"{share:.0%} of the values of {name} are {most}, which no density describes: a component that narrows "
+                "onto them is left out, and others spread to take them in. If it stands for a missing value: "
+                f"data.missing_codes=[{most}] data.missing=marginalise; if it is a category, leave the column out."
+            )
+    return said
 
 
 def share_unresolved(data: Float[AnyData, "n ..."], rounded: Float[AnyData, "n ..."]) -> float:

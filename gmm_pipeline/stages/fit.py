@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from gmm_pipeline import environment, program
 from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
+from gmm_pipeline.analysis.resolution import doubts_about_ties
 from gmm_pipeline.analysis.wording import verdict
 from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, THREADS
 from gmm_pipeline.errors import InputError, RunFailed
@@ -28,6 +29,7 @@ from gmm_pipeline.inference import devices, peers
 from gmm_pipeline.inference.batching import default_workers
 from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.model.covariances import FACTOR
+from gmm_pipeline.model.large_data import MANY
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER
 from gmm_pipeline.records.artifacts import RECORD
 from gmm_pipeline.records.code_state import code_state, why_unknown
@@ -298,6 +300,8 @@ def note_data(job: Job) -> list[str]:
     dataset = job.dataset
     names = dataset.columns if dataset.data.ndim > 1 else [dataset.column or dataset.name]
     of_data = [*doubts_about_copies(dataset), *doubts_about_far_values(names, dataset.data)]
+    if dataset.data.ndim > 1 and len(dataset.data) <= MANY:
+        of_data += doubts_about_ties(names, dataset.data, dataset.counts)
     doubts = [*doubts_about_weights(dataset), *of_data, *without_effect(job.asked)]
     if len(job.asked.covariances) > 1 and (why := why_singular(job.dataset)):
         factors = f", and {FACTOR}," * (FACTOR in job.asked.covariances)

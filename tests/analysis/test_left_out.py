@@ -73,6 +73,27 @@ def test_copies_and_rounded_data_are_not_told_of(tmp_path, of_columns):
         assert not searched(tmp_path, data, *(["covariance=full"] if of_columns else [])).left_out > GAIN
 
 
+def test_lines_of_a_grid_are_neither_told_of_nor_found(tmp_path):
+    """Two clusters in whole numbers: a third component that narrows onto x = y has many different rows."""
+    own = np.random.default_rng(5)
+    data = np.round(np.concatenate([own.normal(0.0, 2.0, (300, 2)), own.normal(8.0, 2.0, (300, 2))]))
+    assert not searched(tmp_path, data, "covariance=full", "n_components=3").left_out > GAIN
+
+
+def test_ratings_with_one_factor_are_one_component():
+    """Before rounding they are one normal. Components on the lines of their grid would be 1,300 nats better."""
+    own = np.random.default_rng(7)
+    ratings = np.clip(np.round(3.0 + 0.8 * own.normal(size=(300, 1)) + 0.7 * own.normal(size=(300, 4))), 1, 5)
+    table = pd.DataFrame(ratings).add_prefix("q")
+    overrides = ("search.rounds=12", "selection.largest=4", "selection.covariances=[EEE,EVE,EVV]")
+    found = gmm.fit(table, n_components="auto", covariance="auto", prior="flat", overrides=overrides)
+    assert len(found.weights) == 1
+    forced = gmm.fit(
+        table, n_components=4, covariance="EEE", prior="flat", overrides=["search.rounds=12", "restarts=2"]
+    )
+    assert any("narrower than the rounding" in line for line in forced.verdict)
+
+
 def test_a_few_data_are_not_told_of(tmp_path):
     assert not searched(tmp_path, np.concatenate([NARROW[:25], BROAD])).left_out > GAIN
 

@@ -4,7 +4,13 @@ from conftest import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved
+from gmm_pipeline.analysis.resolution import (
+    doubts_about_ties,
+    rounding_step,
+    share_tied,
+    share_unresolved,
+    within_rounding,
+)
 
 RANDOM = np.random.default_rng(7)
 NORMAL = RANDOM.normal(50, 10, 2000)
@@ -63,3 +69,30 @@ def test_a_spike_is_many_data_of_one_value_that_no_rounding_made():
     # Counts are as many data.
     counts = np.append(np.ones(2000), 3000.0)
     assert share_tied(np.append(NORMAL, 7.0), counts) == pytest.approx(0.6)
+
+
+def test_columns_with_many_equal_values_are_named_and_rounded_ones_are_not():
+    zeros = np.where(RANDOM.uniform(size=2000) < 0.3, 0.0, NORMAL)
+    missing = np.where(RANDOM.uniform(size=2000) < 0.1, np.nan, zeros)
+    table = np.column_stack([NORMAL, np.round(NORMAL), missing, RANDOM.integers(0, 2, 2000)])
+    said = doubts_about_ties(["a", "b", "c", "d"], table, np.ones(2000))
+    assert [text.split(", ")[0][2:] for text in said] == [
+        "% of the values of c are 0.0",
+        f"% of the values of d are {float(table[:, 3].mean() > 0.5)!r}",
+    ]
+    assert said[0].startswith(f"{np.nanmean(missing == 0.0) / np.mean(~np.isnan(missing)):.0%} of")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.6, 0.9, 1.1, 2.0]))
+def test_what_is_narrower_than_the_rounding_does_not_depend_on_coordinates(seed, width):
+    """One component has that width, in standard deviations of the rounding, in some direction; the other is wide."""
+    random = np.random.default_rng(seed)
+    steps = np.exp(random.normal(size=3)) / np.sqrt(12.0)
+    turned = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    thin = turned @ np.diag([width, 3.0, 5.0]) ** 2 @ turned.T
+    covariances = np.outer(steps, steps) * np.stack([thin, 9.0 * np.eye(3)])
+    moved = random.normal(size=(3, 3)) + 3.0 * np.eye(3)
+    for change in (np.eye(3), moved):
+        found = within_rounding(change @ covariances @ change.T, change @ np.diag(steps))
+        assert found.tolist() == [width < 1.0, False]
+    assert not within_rounding(covariances, None).any()

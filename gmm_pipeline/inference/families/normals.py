@@ -215,7 +215,7 @@ def _degenerate_with_factors(
     whiteners = compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings)))
     found[narrow] |= _is_flat(whiteners, np.diag(by_column), _floors(job, parameters)[narrow])
     if job.rounding is not None:
-        found[narrow] |= _is_flat(whiteners, _least_by_rounding(job), np.array(1.0))
+        found[narrow] |= _is_flat(whiteners, _least_by_rounding(job), np.ones(whiteners.shape[:-2]))
     return found | has_too_few(job, parameters)
 
 
@@ -229,7 +229,7 @@ def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Arra
     whiteners, floors = compared.whiteners_of(parameters), _floors(job, parameters)
     flat = _is_flat(whiteners, factor_of(spread), floors)
     if job.rounding is not None:
-        flat |= _is_flat(whiteners, _least_by_rounding(job), np.array(1.0))
+        flat |= _is_flat(whiteners, _least_by_rounding(job), np.ones(whiteners.shape[:-2]))
     return flat | has_too_few(job, parameters)
 
 
