@@ -39,6 +39,8 @@ MISSED = 2.0 * SAME_OPTIMUM
 """A statistic below minus this means a failed search; the tolerances of the fits cause smaller errors."""
 NEAREST = 10
 """Most replicates next below the data that are fitted again, which bounds the cost."""
+FARTHEST = 40.0
+"""A replicate that is farther below is not fitted again: of data from the smaller model, no search misses so much."""
 TIMES = 4
 """How often they are fitted again, each time from other starts."""
 
@@ -237,8 +239,9 @@ def _statistics(nulls: Sequence[FitJob], results: Sequence[FitResult], fit_all: 
 
 def _worth_another_search(statistics: Float[np.ndarray, " n"]) -> np.ndarray:
     """Where the search failed, and the replicates ranked next below the data, which come first."""
-    failed = np.flatnonzero(statistics < -MISSED)
-    below = 1 + np.flatnonzero((statistics[1:] < max(statistics[0], 0.0)) & (statistics[1:] >= -MISSED))
+    failed, observed = np.flatnonzero(statistics < -MISSED), max(statistics[0], 0.0)
+    is_near = (statistics[1:] < observed) & (statistics[1:] >= max(observed - FARTHEST, -MISSED))
+    below = 1 + np.flatnonzero(is_near)
     nearest = below[np.argsort(-statistics[below], kind="stable")][:NEAREST]
     return np.union1d(failed, nearest).astype(int)
 
