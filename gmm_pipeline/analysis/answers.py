@@ -178,6 +178,7 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
             **({} if noise is None else {"noise_weight": noise.weight, "noise_weight_error": noise.standard_error}),
             "n_steps": result.n_steps,
             "converged": result.converged,
+            **({"n_finishing": result.n_finishing} if result.n_finishing else {}),
             "gradient_norm": result.gradient_norm,
             "n_degenerate": len(result.degenerate),
             "barred": None if why is None else str(why),

@@ -79,7 +79,8 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
             f"its gradient is {norm:.2g} standard errors long; more steps or a larger minibatch make that less"
         )
     elif metrics["converged"]:
-        clauses.append(f"converged in {steps:,} steps")
+        last = f", the last {metrics['n_finishing']:,} by accelerated EM" if "n_finishing" in metrics else ""
+        clauses.append(f"converged in {steps:,} steps{last}")
     elif steps == 0:
         clauses.append(
             f"not converged: as the search left it, its gradient is {norm:.2g} standard errors long, not less than "

@@ -3,7 +3,8 @@
 Training uses ordinary starts and the optimizer of the config. If one of them reaches the optimum of the search, it is
 the answer, with its history. If none does, training starts in the basin of that optimum, from blurred copies of it
 (equal weights, wider scales); the most blurred copy that reaches the optimum is shown. If none reaches it, the optimum
-itself is the answer. The price: the answer may be an optimum that the optimizer could not have reached.
+itself is the answer. The price: the answer may be an optimum that the optimizer could not have reached. Training that
+came near the optimum when its steps were used up goes on with passes of the search until it converges.
 
 A fit that is only one of many compared is not trained, unless its prior learns hyperparameters, which the search keeps
 fixed.
@@ -22,7 +23,7 @@ from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, F
 from gmm_pipeline.inference.large import condensed, improved_on_all, is_condensed
 from gmm_pipeline.inference.parameterization import learned_by
 from gmm_pipeline.inference.restarts import best_of, degenerate_components, log_posterior, log_posterior_at
-from gmm_pipeline.inference.search import Optimum, SearchResult
+from gmm_pipeline.inference.search import Optimum, SearchResult, finished
 from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
@@ -90,6 +91,11 @@ def _fitted(
     for number, attempts in more.items():
         tried = [next(ends) for _ in attempts]
         best[number] = _answer(jobs[number], starts[number], tried, searched[number].best)
+    unended = [number for number in searched if _is_unended(jobs[number], best[number], searched[number].best)]
+    ended = finished([jobs[number] for number in unended], [best[number].parameters for number in unended], workers)
+    for number, end in zip(unended, ended, strict=True):
+        if end is not None:
+            best[number] = _gone_on(jobs[number], best[number], *end)
     results = [
         _with_search(jobs[number], best[number], searched[number]) if number in searched else best[number]
         for number in range(len(jobs))
@@ -106,6 +112,32 @@ def _reaches(job: FitJob, result: FitResult, searched: SearchResult) -> bool:
     if result.diverged or (searched.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
         return False
     return log_posterior(job, result) >= log_posterior_at(job, searched.best.parameters) - SAME_OPTIMUM
+
+
+def _is_unended(job: FitJob, result: FitResult, optimum: Optimum) -> bool:
+    """Whether a fit used up its steps although passes of the search would end at an optimum, as they did there."""
+    may_end = job.tolerance > 0.0 and optimum.gradient_norm < job.gradient_tolerance and result.n_steps > 0
+    return may_end and not (result.converged or result.diverged or result.degenerate or learned_by(job.plan.log_prior))
+
+
+def _gone_on(job: FitJob, result: FitResult, end: Optimum, n_passes: int) -> FitResult:
+    """A fit whose history goes on to the optimum that it had come near."""
+    divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
+    loss, norm = np.array(-end.log_posterior / divisor), np.array(end.gradient_norm)
+    last = HistoryEntry(end.parameters, {}, loss, norm, np.array(True))
+    history = jax.tree.map(
+        lambda entries, own: np.append(entries, np.asarray(own, entries.dtype)[None], axis=0), result.history, last
+    )
+    n_steps = result.n_steps + n_passes
+    return result._replace(
+        parameters=end.parameters,
+        steps=np.append(result.steps, n_steps),
+        history=history,
+        converged=True,
+        n_steps=n_steps,
+        gradient_norm=end.gradient_norm,
+        n_finishing=n_passes,
+    )
 
 
 def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:

@@ -269,6 +269,8 @@ class FitResult(NamedTuple):
     """Outcome of each start of the run, in the result that is the run's answer."""
     searched: "Searched | None" = None
     """What the search says about the answer; None without a search."""
+    n_finishing: int = 0
+    """The last of the steps, which were passes of the search where the optimizer had used up its own."""
     n_condensed: int = 0
     """Groups or rows that searches and starts saw in place of large data; 0 where they saw all data."""
 

@@ -167,6 +167,32 @@ def derived(
     return in_step([_deriving(*one, some) for one, some in zip(problems, seeds, strict=True)], workers)
 
 
+def finished(
+    jobs: Sequence[FitJob], mixtures: Sequence[AnyParameters], workers: int = 1
+) -> list[tuple[Optimum, int] | None]:
+    """Where passes of accelerated EM lead mixtures that are near an optimum, and how many; None where they do not end.
+
+    Args:
+        jobs: fits with a search.
+        mixtures: one of each.
+        workers: threads that compute.
+    """
+    plans = [(job, plan) for job in jobs if (plan := job.search)]
+    problems = [_problems([job], plan)[0] for job, plan in plans]
+    return in_step([_finishing(*one[1:], own) for one, own in zip(problems, mixtures, strict=True)], workers)
+
+
+def _finishing(whole: Problem, plan: SearchPlan, mixture: AnyParameters) -> Search:
+    some, n_passes = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mixture), 0
+    for call in range(MOST_CALLS):
+        some, values, norms, _ = yield Request(whole, some, plan.passes * 2**call)
+        n_passes += plan.passes * 2**call
+        if norms[0] < whole.job.gradient_tolerance and values[0] > -0.5 * UNSOUND:
+            own = jax.tree.map(lambda leaf: leaf[0], some)
+            return Optimum(own, float(values[0]), float(norms[0]), is_sound=True), n_passes
+    return None
+
+
 def _deriving(small: Problem, whole: Problem, plan: SearchPlan, seeds: Sequence[AnyParameters]) -> Search:
     family = small.job.plan.family
     mixtures = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves])[None], *seeds)

@@ -84,6 +84,8 @@ def convergence(run: Record) -> Finding:
     at = f"its gradient is {norm:.2g} standard errors long" if norm is not None else "its gradient is unknown"
     if converged:
         words = f"The training stopped after {plural(steps or 0, 'step')}: a step gained almost nothing, and {at}."
+        if finishing := run.metrics.get("n_finishing"):
+            words = f"The optimizer used all its steps; {finishing:,} of accelerated EM ended at the optimum: {at}."
         return Finding(GOOD, "Convergence", f"converged in {plural(steps or 0, 'step')}", words)
     words = f"It used all of its {plural(steps or 0, 'step')}, and {at}. Use more steps, or another optimizer."
     if steps == 0:

@@ -189,6 +189,29 @@ def test_an_ordinary_start_that_arrives_is_the_answer_with_its_history():
     assert all((a == b).all() for a, b in zip(result.parameters, alone.parameters, strict=True))
 
 
+def test_training_that_comes_near_the_optimum_goes_on_until_it_converges():
+    """Its history stays, and ends with the optimum; with `tolerance=0` all is as the optimizer left it."""
+    slow = job(TWO, 2, gradient_tolerance=1e-4)._replace(steps=160)
+    (alone,) = fits.fit_all([slow._replace(search=None)])
+    assert not alone.converged
+    (result,) = fits.fit_all([slow])
+    assert result.converged and result.gradient_norm < 1e-4
+    assert result.searched is not None and result.searched.began == ORDINARY
+    assert not any(start.converged for start in result.restarts)
+    assert result.n_finishing > 0
+    assert result.steps.tolist() == [*alone.steps.tolist(), alone.n_steps + result.n_finishing]
+    assert result.n_steps == result.steps[-1]
+    for entries, before, last in zip(
+        result.history.parameters, alone.history.parameters, result.parameters, strict=True
+    ):
+        assert np.array_equal(entries[:-1], before)
+        assert np.array_equal(entries[-1], last)
+    assert log_posterior(slow, result) >= log_posterior(slow, alone)
+    assert result.history.loss[-1] == pytest.approx(-log_posterior(slow, result) / len(TWO), rel=1e-6)
+    (endless,) = fits.fit_all([slow._replace(tolerance=0.0)])
+    assert not endless.converged and endless.n_finishing == 0 and endless.n_steps == 160
+
+
 def test_where_no_start_arrives_training_begins_in_the_basin():
     def far_off(key, data, sample_weights, n_components):
         return Parameters(*(np.zeros(n_components, data.dtype) for _ in range(3)))  # a saddle that no gradient leaves
