@@ -249,10 +249,12 @@ def _floors(job: Any, parameters: MultivariateParameters) -> Float[Array, "*S K"
 def _is_flat(
     whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"], floors: Float[Array, "*S K"]
 ) -> Bool[Array, "*S K"]:
-    stretched = whiteners @ factor
-    finite = np.asarray(np.isfinite(stretched).all(axis=(-2, -1)))
-    singular = np.linalg.svd(np.where(finite[..., None, None], stretched, 0.0), compute_uv=False)[..., 0]
-    return ~finite | (singular * NEAR_THE_FLOOR * floors >= 1.0)
+    stretched, most = whiteners @ factor, 1.0 / (NEAR_THE_FLOOR * floors)
+    flat = ~np.isfinite(stretched).all(axis=(-2, -1))
+    # The length of all entries is never below the largest singular value, and computed in no time.
+    narrow = ~flat & (np.einsum("...ij,...ij->...", stretched, stretched) >= 0.99 * most**2)
+    flat[narrow] = np.linalg.svd(stretched[narrow], compute_uv=False)[..., 0] >= most[narrow]
+    return flat
 
 
 def has_too_few(job: Any, parameters: MultivariateParameters) -> Bool[Array, "*S K"]:
