@@ -24,7 +24,7 @@ class Reason(StrEnum):
     REDUNDANT = "redundant"
     """Its likelihood is that of a mixture with fewer parameters."""
     ROUNDED = "rounded"
-    """A component narrower than the rounding of the data."""
+    """A component narrower than the rounding of the data, on one of many values or lines of their grid."""
     OUTDONE = "outdone"
     """A larger fit, whose components coincide, is a better fit of this model."""
     TIED = "tied"
@@ -105,8 +105,9 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
         case Reason.ROUNDED:
             plural = len(doubt.components) > 1
             return (
-                f"component{'s' * plural} {which} {'are' if plural else 'is'} narrower than the rounding of the data: "
-                f"an artefact of {'their' if plural else 'its'} ties; use fewer components or a larger scale_floor"
+                f"component{'s' * plural} {which} {'are' if plural else 'is'} narrower than the rounding of the data, "
+                f"on {'single lines' if of_columns else 'single values'} of their grid beside others like "
+                f"{'them' if plural else 'it'}: an artefact of ties; use fewer components or a larger scale_floor"
             )
         case Reason.OUTDONE:
             return (

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gmm_pipeline.analysis.resolution import within_rounding
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
@@ -63,8 +62,6 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
     mixture: Any = job.plan.family.natural(parameters)
     weights, locs, scales = mixture
-    if job.rounding is not None and within_rounding(scales[list(components)], job.rounding).any():
-        return result._replace(searched=searched._replace(narrow=None))
     _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
     of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T
     columns = of_user.reshape(len(of_user), -1)

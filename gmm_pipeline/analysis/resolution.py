@@ -7,7 +7,7 @@ shows clusters that the rounding made. Both kinds of resolution are estimated fr
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
@@ -23,6 +23,11 @@ FEW_TIES, MANY_TIES = 3.0, 0.05
 """Number of equal observations, and their share of all, up to which they are not a spike."""
 LIKE_ITS_NEIGHBOURS = 5.0
 """A spike in rounded data is this many times as frequent as the next value; densities vary less than that."""
+BESIDE = 0.2
+"""Data one step beside a line of the grid, as a share of those on it, from which the line is one of many."""
+OF_COLUMN, LEAST_OF_COLUMN, LEAST_COUNT = 5.0, 0.1, 20
+"""A value of a column is told of if it is so many times as frequent as the next one, has this share of all, and occurs
+so often: small tables have ties by chance."""
 SPIKE = 0.01
 """Share of distinct data that may become equal in the fit's precision before it is reported."""
 
@@ -45,19 +50,38 @@ def rounding_step(data: Float[AnyData, " n"]) -> float | None:
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
 
 
-def within_rounding(
-    covariances: Float[np.ndarray, "K d d"], rounding: Float[np.ndarray, "d d"] | None
-) -> Bool[np.ndarray, " K"]:
-    """Which components are narrower in some direction than the rounding alone makes data, step / √12 in each column.
+def on_grid_lines(
+    locs: Float[np.ndarray, "K d"],
+    covariances: Float[np.ndarray, "K d d"],
+    rounding: Float[np.ndarray, "d d"],
+    data: Float[AnyData, "n d"],
+    sample_weights: Float[np.ndarray, " n"],
+) -> list[int]:
+    """The components that rounding made: narrower in some direction than it alone makes data, and beside many data.
+
+    Rounding to a step gives a column the variance step² / 12. A component that is narrower is right where its data are
+    really at one value, with next to none one step away; where there are many, it is one line of the grid, which may be
+    slanted, such as x₁ = x₂, and its likelihood grows as it narrows.
 
     Args:
-        covariances: of the components.
-        rounding: a factor of the covariance of the rounding, in the same units; None for exact data.
+        locs: μ, of the components.
+        covariances: Σ.
+        rounding: a factor of the covariance of the rounding, in the same units.
+        data: in these units; rows with a missing value are not looked at.
+        sample_weights: how often each datum counts.
     """
-    if rounding is None:
-        return np.zeros(len(covariances), bool)
-    whitened = np.linalg.solve(portable.factors_of(covariances), rounding)
-    return np.asarray(np.linalg.norm(whitened, 2, axis=(-2, -1)) > 1.0)
+    factors = portable.factors_of(covariances)
+    directions, sizes, _ = np.linalg.svd(np.linalg.solve(factors, rounding))
+    found: list[int] = []
+    for component in np.flatnonzero(sizes[:, 0] > 1.0).tolist():
+        every = max(1, len(data) // (10 * SAMPLE))
+        some, counts = np.asarray(data[::every], np.float64), sample_weights[::every]
+        across = np.linalg.solve(factors[component].T, directions[component, :, 0])
+        steps = (some - locs[component]) @ across / (sizes[component, 0] * np.sqrt(12.0))
+        own, below, above = (float(counts[np.abs(steps - place) <= 0.5].sum()) for place in (0.0, -1.0, 1.0))
+        if max(below, above) >= BESIDE * own:
+            found.append(component)
+    return found
 
 
 def share_tied(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, " n"]) -> float:
@@ -83,7 +107,7 @@ def share_tied(data: Float[AnyData, "n ..."], sample_weights: Float[np.ndarray, 
 def doubts_about_ties(
     names: Sequence[str], data: Float[np.ndarray, "n d"], sample_weights: Float[np.ndarray, " n"]
 ) -> list[str]:
-    """Whether many values of a column are equal, though it was not rounded, as a sentence for each column.
+    """Whether a column holds categories, or many equal values that no rounding made, as a sentence for each column.
 
     Args:
         names: of the columns.
@@ -92,15 +116,22 @@ def doubts_about_ties(
     """
     said = []
     for name, column in zip(names, data.T, strict=True):
-        known = ~np.isnan(column)
-        share = share_tied(column[known], sample_weights[known]) if known.any() else 0.0
-        if share > 0.0:
-            values, times = np.unique(column[known][:: max(1, int(known.sum()) // SAMPLE)], return_counts=True)
-            most = repr(float(values[times.argmax()]))
+        known = np.flatnonzero(~np.isnan(column))
+        known = known[:: max(1, len(known) // SAMPLE)]
+        values, times = np.unique(column[known], return_counts=True)
+        most = repr(float(values[times.argmax()])) if len(values) else ""
+        share = share_tied(column[known], sample_weights[known]) if len(values) > 1 else 0.0
+        if len(values) == 2:
             said.append(
-                f"{share:.0%} of the values of {name} are {most}, which no density describes: a component that narrows "
-                "onto them is left out, and others spread to take them in. If it stands for a missing value: "
-                f"data.missing_codes=[{most}] data.missing=marginalise; if it is a category, leave the column out."
+                f"{name} has the values {values[0]!s} and {values[1]!s} only, which no density describes: components "
+                "may narrow onto one of them. Leave out columns that hold categories."
+            )
+        elif share >= LEAST_OF_COLUMN and times.max() >= max(LEAST_COUNT, OF_COLUMN * np.partition(times, -2)[-2]):
+            said.append(
+                f"{share:.0%} of the values of {name} are {most}, which no density describes: components may narrow "
+                "onto it, or spread to take it in. If it stands for a missing value: "
+                f"data.missing_codes=[{most}] data.missing=marginalise; if it is a limit or a category, consider "
+                "leaving the column out."
             )
     return said
 

@@ -24,7 +24,7 @@ from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_ne
 from gmm_pipeline.analysis.doubts import Doubt, Reason
 from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums
 from gmm_pipeline.analysis.one_component import below_one_component
-from gmm_pipeline.analysis.resolution import rounding_step, share_tied, share_unresolved, within_rounding
+from gmm_pipeline.analysis.resolution import on_grid_lines, rounding_step, share_tied, share_unresolved
 from gmm_pipeline.analysis.uncertainty import curvature, peak_of, stepped
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
@@ -34,10 +34,10 @@ from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.large_data import slices
+from gmm_pipeline.model.large_data import MANY, slices
 from gmm_pipeline.model.mixture import Mixture, Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
-from gmm_pipeline.model.natural import MultivariateMixture, is_finite
+from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture, is_finite
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
@@ -56,7 +56,7 @@ def doubts_of(
     sums: LikelihoodSums | None = None,
     reached: float = math.inf,
 ) -> tuple[Doubt, ...]:
-    """Doubts about a fit by itself; none for one that diverged. One of several columns is never narrower than rounding.
+    """Doubts about a fit by itself; none for one that diverged.
 
     Args:
         job: what was fitted.
@@ -77,10 +77,7 @@ def doubts_of(
     climbs = climbs and result.converged and not by_intent
     escape = (climb_columns if of_columns else partial(climb, sums=sums))(job, result, data) if climbs else 0.0
     explained = {*result.degenerate, *(component for group in groups for component in group)}
-    if isinstance(mixture, MultivariateMixture):
-        steps = columns_narrower_than_rounding(mixture.covariances, job.rounding)
-    else:
-        steps = narrower_than_rounding(mixture, rounding_step(data))
+    steps = made_by_rounding(job, mixture, data)
     narrow = tuple(sorted({*steps} - explained))
     collapse = tuple(sorted({*collapsing(job, result, data)} - explained - {*narrow}))
     left_out = -math.inf if result.searched is None or result.degenerate else result.searched.left_out
@@ -177,25 +174,23 @@ def climb(job: FitJob, result: FitResult, data: Float[AnyData, " n"], *, sums: L
     return ascent(height, found.directions[:, found.shares < FLAT], n_data=len(data))
 
 
-def narrower_than_rounding(mixture: Mixture, step: float | None) -> tuple[int, ...]:
-    """The components narrower than the rounding alone explains, step / √12; none if there is only one.
+def made_by_rounding(job: FitJob, mixture: AnyMixture, data: Float[AnyData, "n ..."]) -> tuple[int, ...]:
+    """The components that are an artefact of rounded data, as `on_grid_lines` tells them; none if there is only one.
 
     Args:
-        mixture: in the units of the step.
-        step: to which the data were rounded.
+        job: what was fitted.
+        mixture: where it ended, in the units of the fit.
+        data: in these units.
     """
-    if step is None or len(mixture.scales) == 1:
+    if len(mixture.weights) == 1:
         return ()
-    return tuple(np.flatnonzero(mixture.scales < step / math.sqrt(12.0)).tolist())
-
-
-def columns_narrower_than_rounding(
-    covariances: Float[np.ndarray, "K d d"], rounding: Float[np.ndarray, "d d"] | None
-) -> tuple[int, ...]:
-    """The same of several columns, where a component may be narrow in any direction.
-
-    Args:
-        covariances: of the components.
-        rounding: as of `within_rounding`.
-    """
-    return () if len(covariances) == 1 else tuple(np.flatnonzero(within_rounding(covariances, rounding)).tolist())
+    if isinstance(mixture, MultivariateMixture):
+        if job.rounding is None:
+            return ()
+        return tuple(on_grid_lines(mixture.locs, mixture.covariances, job.rounding, data, job.sample_weights))
+    step = rounding_step(data)
+    if step is None:
+        return ()
+    of_column, every = np.array([[step / math.sqrt(12.0)]]), max(1, len(data) // MANY)
+    shaped = mixture.locs[:, None], (mixture.scales**2)[:, None, None], of_column
+    return tuple(on_grid_lines(*shaped, np.asarray(data[::every])[:, None], job.sample_weights[::every]))

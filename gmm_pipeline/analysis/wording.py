@@ -110,8 +110,7 @@ def _degenerate(answer: Answer) -> str:
     several, which = len(answer.degenerate) > 1, ", ".join(map(str, answer.degenerate))
     where, remedy = "at the floor of the scales", "scales=equal or a prior on scales"
     if answer.covariance:
-        where = f"{where} in some direction, narrower than the data were rounded,"
-        remedy = "a smaller covariance model such as covariance=tied"
+        where, remedy = f"{where} in some direction", "a smaller covariance model such as covariance=tied"
     return (
         f"component{'s' * several} {which} degenerate: {where} or with too few observations, where the likelihood is "
         f"unbounded; use fewer components, {remedy}, or a lower scale_floor and fewest_data if they are real"

@@ -264,7 +264,7 @@ class FitResult(NamedTuple):
     gradient_norm: float
     """At the end, in standard errors; see `parameterization.gradient_norm`."""
     degenerate: tuple[int, ...]
-    """Components at the floor of the scales, narrower than the data were rounded, or with too few data."""
+    """Components at the floor of the scales, or with too few data."""
     restarts: "tuple[Restart, ...]" = ()
     """Outcome of each start of the run, in the result that is the run's answer."""
     searched: "Searched | None" = None

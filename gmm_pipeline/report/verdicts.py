@@ -133,8 +133,7 @@ def soundness(run: Record) -> Finding:
         which = ", ".join(map(str, run.degenerate))
         where, remedy = "", "scales=equal or a prior on scales"
         if isinstance(run.fitted, MultivariateMixture):
-            where = " in some direction, narrower than the data were rounded,"
-            remedy = "or a smaller covariance model such as covariance=tied"
+            where, remedy = " in some direction", "or a smaller covariance model such as covariance=tied"
         words = (
             f"Component{'s' * (len(run.degenerate) > 1)} {which}: at the floor of the scales{where} or with too few "
             f"observations, where the likelihood is unbounded. Use fewer components, {remedy}."

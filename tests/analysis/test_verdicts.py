@@ -13,7 +13,7 @@ from scipy import stats
 from small_fits import OVER_STICKS, plugin
 
 from gmm_pipeline.analysis.doubts import BARRING, Doubt, Reason, barred, clause_of
-from gmm_pipeline.analysis.verdicts import climb, coincident, doubts_of, narrower_than_rounding
+from gmm_pipeline.analysis.verdicts import climb, coincident, doubts_of
 from gmm_pipeline.inference.calls import fit_starts
 from gmm_pipeline.inference.collapse import collapsing
 from gmm_pipeline.inference.jobs import HistoryEntry
@@ -187,8 +187,14 @@ def test_a_component_narrower_than_rounding_is_an_artefact():
     assert Reason.ROUNDED not in reasons(job, wider)
     # A component that is held by the floor is that already.
     assert Reason.ROUNDED not in reasons(job, at_fifty._replace(degenerate=(1,)))
-    assert narrower_than_rounding(Mixture(np.ones(1), np.zeros(1), np.full(1, 0.1)), 1.0) == ()
-    assert narrower_than_rounding(Mixture(np.ones(1), np.zeros(1), np.full(1, 0.1)), None) == ()
+    assert Reason.ROUNDED not in reasons(job, a_result([1.0], [50.0], [1.4]))
+
+
+def test_a_cluster_that_is_narrower_than_rounding_with_next_to_nothing_beside_it_is_none():
+    data = np.concatenate([np.round(RANDOM.normal(2.0, 0.2, 300)), np.round(RANDOM.normal(10.0, 0.2, 200))])
+    assert len(np.unique(data)) > 2
+    for scale in (0.1, 0.2):
+        assert Reason.ROUNDED not in reasons(a_job(data), a_result([0.6, 0.4], [2.0, 10.0], [scale, scale]))
 
 
 def test_data_that_float32_cannot_tell_apart_are_reported():

@@ -63,7 +63,7 @@ def a_job(data: np.ndarray, factors: int = Q, scale_floor: float = 0.01, fewest_
     return SimpleNamespace(
         data=data, sample_weights=np.ones(len(data)), covariance=FACTOR, factors=factors, noise=None,
         scale_floor=scale_floor, floor_of_few=0.0, fewest_data=fewest_data, plan=prior,
-        halves_apart=0.5, is_large=False, rounding=None,
+        halves_apart=0.5, is_large=False,
     )  # fmt: skip
 
 
@@ -246,15 +246,6 @@ def test_a_vanishing_uniqueness_is_no_collapse_but_a_flat_component_is():
     assert FAMILY.degenerate(job, flat, spread).tolist() == [False, True, False]
     few = TRUE._replace(log_component_weights=np.log([0.5, 0.5 - 3.0 / N, 3.0 / N]))
     assert FAMILY.degenerate(job, few, spread).tolist() == [False, False, True]
-    # Narrower than the data were rounded is degenerate as well, and a vanishing uniqueness among factors is not.
-    thin = MultivariateParameters(*map(deepcopy, TRUE))
-    thin.log_component_scales[2] = np.log(0.1)
-    thin.loadings[2] = 0.0
-    job.rounding = 0.3 * np.eye(D)
-    assert FAMILY.degenerate(job, thin, spread).tolist() == [False, False, True]
-    assert not FAMILY.degenerate(job, heywood, spread).any()
-    job.rounding = 0.03 * np.eye(D)
-    assert not FAMILY.degenerate(job, thin, spread).any()
 
 
 def test_moves_make_mixtures_of_factors_and_know_their_densities():

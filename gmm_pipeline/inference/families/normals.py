@@ -37,8 +37,6 @@ from gmm_pipeline.model.splitting import merged_columns
 Array = np.ndarray
 NEAR_THE_FLOOR = 1.1
 """Up to so many times the floor, an extent of a component counts as at it: axes that turn come only near it."""
-SHARE_OF_ROUNDING = 0.5
-"""Of the standard deviation that rounding to a step alone makes, step / √12: a component on several values is wider."""
 UNITS_IN_THE_LAST_PLACE = 64.0
 """Of the data's spread: where there is no floor, a component that is narrower has collapsed to what rounding leaves."""
 FEWEST_OF_TWO = 2.5
@@ -208,14 +206,10 @@ def _degenerate_with_factors(
     least = (np.asarray(parameters.log_component_scales, np.float64) - np.log(by_column)).min(axis=-1)
     finite = np.isfinite(least) & np.isfinite(parameters.loadings).all(axis=(-2, -1))
     narrow = ~finite | (least <= np.log(NEAR_THE_FLOOR * max(job.scale_floor, job.floor_of_few)))
-    if job.rounding is not None:
-        narrow |= (np.exp(parameters.log_component_scales) <= np.diagonal(_least_by_rounding(job))).any(axis=-1)
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[narrow], parameters)
     found = ~finite
     whiteners = compared.whiteners_of(some._replace(loadings=np.nan_to_num(some.loadings)))
     found[narrow] |= _is_flat(whiteners, np.diag(by_column), _floors(job, parameters)[narrow])
-    if job.rounding is not None:
-        found[narrow] |= _is_flat(whiteners, _least_by_rounding(job), np.ones(whiteners.shape[:-2]))
     return found | has_too_few(job, parameters)
 
 
@@ -223,18 +217,10 @@ def _degenerate_with_factors(
 def _degenerate(job: Any, parameters: MultivariateParameters, spread: Float[Array, "d d"]) -> Bool[Array, "*S K"]:
     """Components that are flat: in some direction narrower than the floor, relative to all data; or of too few data.
 
-    The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units. A component that is
-    narrower than rounding makes all data is one on ties: on one line of the grid to which the data were rounded.
+    The least generalised eigenvalue of Σ_k and the covariance of all data does not depend on units.
     """
-    whiteners, floors = compared.whiteners_of(parameters), _floors(job, parameters)
-    flat = _is_flat(whiteners, factor_of(spread), floors)
-    if job.rounding is not None:
-        flat |= _is_flat(whiteners, _least_by_rounding(job), np.ones(whiteners.shape[:-2]))
+    flat = _is_flat(compared.whiteners_of(parameters), factor_of(spread), _floors(job, parameters))
     return flat | has_too_few(job, parameters)
-
-
-def _least_by_rounding(job: Any) -> Float[Array, "d d"]:
-    return SHARE_OF_ROUNDING * job.rounding
 
 
 def _floors(job: Any, parameters: MultivariateParameters) -> Float[Array, "*S K"]:
@@ -250,7 +236,7 @@ def _is_flat(
     whiteners: Float[Array, "*S K d d"], factor: Float[Array, "d d"], floors: Float[Array, "*S K"]
 ) -> Bool[Array, "*S K"]:
     stretched, most = whiteners @ factor, 1.0 / (NEAR_THE_FLOOR * floors)
-    flat = ~np.isfinite(stretched).all(axis=(-2, -1))
+    flat = np.asarray(~np.isfinite(stretched).all(axis=(-2, -1)))
     # The length of all entries is never below the largest singular value, and computed in no time.
     narrow = ~flat & (np.einsum("...ij,...ij->...", stretched, stretched) >= 0.99 * most**2)
     flat[narrow] = np.linalg.svd(stretched[narrow], compute_uv=False)[..., 0] >= most[narrow]
