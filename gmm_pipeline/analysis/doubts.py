@@ -33,15 +33,19 @@ class Reason(StrEnum):
     """Data that differ are equal in the precision of the fit."""
     NARROW = "narrow"
     """A better mixture is left out, in which many different data lie closer together than the floor of the scales."""
+    ONE_VALUE = "one_value"
+    """A better mixture is left out, in which the data of a component are one value of some column."""
     UNSEEN = "unseen"
     """No datum of a component has a value in a column, so that its loc there is not determined."""
 
 
-BARRING = frozenset(Reason) - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.NARROW, Reason.UNSEEN}
+OF_LEFT_OUT = frozenset({Reason.NARROW, Reason.ONE_VALUE})
+"""Reasons that are mixtures which were left out."""
+BARRING = frozenset(Reason) - OF_LEFT_OUT - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.UNSEEN}
 """Reasons that bar a fit; not those by which it is better than it seems, or that apply to all candidates."""
 
 
-BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE, Reason.NARROW})
+BY_COMPARISON = frozenset({Reason.MISSED, Reason.REDUNDANT, Reason.OUTDONE, *OF_LEFT_OUT})
 """Reasons that other candidates can show."""
 
 
@@ -122,13 +126,21 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             )
         case Reason.UNRESOLVED:
             return f"{doubt.other} of the data differ by less than float32 resolves; use precision=float64"
-        case Reason.NARROW:
+        case Reason.NARROW | Reason.ONE_VALUE:
             better = f"{doubt.other} would be" if doubt.other else "another mixture is"
             penalised = " by the criterion" if doubt.other else ""
+            why, remedy = (
+                "a component at the floor of the scales holds many different data; if these can lie so close together",
+                "use a smaller scale_floor_of_many, such as a tenth of it, and again while this is said",
+            )
+            if doubt.reason == Reason.ONE_VALUE:
+                why, remedy = (
+                    "all data of a component are one value of a column, where the likelihood has no bound; if they are "
+                    "a group of their own",
+                    "use prior=weakly_informative or covariance=EEI, or leave that column out",
+                )
             return (
-                f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: a component at "
-                "the floor of the scales holds many different data; if these can lie so close together, use a smaller "
-                "scale_floor_of_many, such as a tenth of it, and again while this is said"
+                f"{better} about {doubt.nats:,.0f} nats better{penalised}, but left out as degenerate: {why}, {remedy}"
             )
         case Reason.UNSEEN:
             return (

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from gmm_pipeline.analysis.doubts import Reason
+from gmm_pipeline.analysis.resolution import on_grid_lines
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
@@ -40,14 +42,27 @@ def leaves_out(jobs: Sequence[FitJob], results: Sequence[FitResult], units: Sequ
             continue
         volume = total_log_volume(of_one.scaling, of_one.of_user, job.sample_weights)
         score = result.searched.log_posteriors[0] - volume - job.penalty * job.n_parameters
-        narrow = max(narrow, score + result.searched.left_out)
+        if result.searched.narrow is not None and not result.searched.narrow.is_tied:
+            narrow = max(narrow, score + result.searched.left_out)
         if not result.degenerate and not result.diverged:
             sound = max(sound, score)
     return narrow > sound + GAIN
 
 
+def reason_of_left_out(result: FitResult) -> Reason:
+    """Which doubt a mixture that was left out raises.
+
+    Args:
+        result: with one.
+    """
+    narrow = None if result.searched is None else result.searched.narrow
+    return Reason.ONE_VALUE if narrow is not None and narrow.is_tied else Reason.NARROW
+
+
 def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     """A result without a mixture that was left out rightly: where the data of a narrow component are few values.
+
+    Of several columns it is kept, and marked as tied, unless rounding made these values: they may be a group.
 
     Args:
         job: the fit.
@@ -57,7 +72,7 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     searched = result.searched
     if searched is None or searched.narrow is None:
         return result
-    parameters, components, _ = searched.narrow
+    parameters, components = searched.narrow[:2]
     data = np.asarray(units.standardised[:MANY], np.float64)
     data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
     mixture: Any = job.plan.family.natural(parameters)
@@ -67,7 +82,13 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     columns = of_user.reshape(len(of_user), -1)
     if all(_are_different(columns, shares[one] > 0.5) for one in components):
         return result
-    return result._replace(searched=searched._replace(narrow=None))
+    few = list(components)
+    if data.ndim == 1 or (
+        job.rounding is not None
+        and on_grid_lines(locs[few], scales[few], job.rounding, units.standardised, job.sample_weights)
+    ):
+        return result._replace(searched=searched._replace(narrow=None))
+    return result._replace(searched=searched._replace(narrow=searched.narrow._replace(is_tied=True)))
 
 
 def _are_different(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:

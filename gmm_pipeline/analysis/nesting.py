@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gmm_pipeline.analysis.doubts import Doubt, Reason, named
+from gmm_pipeline.analysis.doubts import OF_LEFT_OUT, Doubt, Reason, named
+from gmm_pipeline.analysis.left_out import reason_of_left_out
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.narrow import GAIN
 from gmm_pipeline.inference.restarts import log_prior, log_priors_of
@@ -169,6 +170,6 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
 
 def _beside_narrow(own: _Candidate, best: _Candidate) -> tuple[Doubt, ...]:
     gain = best.score_of_narrow - own.score
-    if not own.is_sound or best is own or not gain > GAIN or any(one.reason == Reason.NARROW for one in own.doubts):
+    if not own.is_sound or best is own or not gain > GAIN or any(one.reason in OF_LEFT_OUT for one in own.doubts):
         return ()
-    return (Doubt(Reason.NARROW, nats=gain, other=best.name),)
+    return (Doubt(reason_of_left_out(best.result), nats=gain, other=best.name),)

@@ -23,6 +23,8 @@ FEW_TIES, MANY_TIES = 3.0, 0.05
 """Number of equal observations, and their share of all, up to which they are not a spike."""
 LIKE_ITS_NEIGHBOURS = 5.0
 """A spike in rounded data is this many times as frequent as the next value; densities vary less than that."""
+WITHIN = 6.0
+"""Squared distance from a component, and 3 more for each other direction, within which 99.7 % of its data lie."""
 BESIDE = 0.2
 """Data one step beside a line of the grid, as a share of those on it, from which the line is one of many."""
 OF_COLUMN, LEAST_OF_COLUMN, LEAST_COUNT = 5.0, 0.1, 20
@@ -60,8 +62,8 @@ def on_grid_lines(
     """The components that rounding made: narrower in some direction than it alone makes data, and beside many data.
 
     Rounding to a step gives a column the variance step² / 12. A component that is narrower is right where its data are
-    really at one value, with next to none one step away; where there are many, it is one line of the grid, which may be
-    slanted, such as x₁ = x₂, and its likelihood grows as it narrows.
+    really at one value, with next to none one step away and alike in all else; where there are many, it is one line of
+    the grid, which may be slanted, such as x₁ = x₂, and its likelihood grows as it narrows.
 
     Args:
         locs: μ, of the components.
@@ -76,9 +78,11 @@ def on_grid_lines(
     for component in np.flatnonzero(sizes[:, 0] > 1.0).tolist():
         every = max(1, len(data) // (10 * SAMPLE))
         some, counts = np.asarray(data[::every], np.float64), sample_weights[::every]
-        across = np.linalg.solve(factors[component].T, directions[component, :, 0])
-        steps = (some - locs[component]) @ across / (sizes[component, 0] * np.sqrt(12.0))
-        own, below, above = (float(counts[np.abs(steps - place) <= 0.5].sum()) for place in (0.0, -1.0, 1.0))
+        away = np.linalg.solve(factors[component], (some - locs[component]).T)
+        across = directions[component, :, 0] @ away
+        alike = np.sum(away**2, axis=0) - across**2 <= WITHIN + 3.0 * (len(away) - 1)
+        steps = across / (sizes[component, 0] * np.sqrt(12.0))
+        own, below, above = (float(counts[alike & (np.abs(steps - at) <= 0.5)].sum()) for at in (0.0, -1.0, 1.0))
         if max(below, above) >= BESIDE * own:
             found.append(component)
     return found

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from gmm_pipeline.analysis.ascent import FLAT, ascent
 from gmm_pipeline.analysis.columns_verdicts import climb_columns, columns_are_near, gain_of_merging_columns
 from gmm_pipeline.analysis.doubts import Doubt, Reason
+from gmm_pipeline.analysis.left_out import reason_of_left_out
 from gmm_pipeline.analysis.likelihood_sums import LikelihoodSums
 from gmm_pipeline.analysis.one_component import below_one_component
 from gmm_pipeline.analysis.resolution import on_grid_lines, rounding_step, share_tied, share_unresolved
@@ -91,7 +92,7 @@ def doubts_of(
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),
         *((Doubt(Reason.TIED, other=f"{tied:.0%}"),) if tied > 0.0 else ()),
         *((Doubt(Reason.UNRESOLVED, other=f"{hidden:.0%}"),) if hidden > 0.0 else ()),
-        *((Doubt(Reason.NARROW, nats=left_out),) if left_out > GAIN else ()),
+        *((Doubt(reason_of_left_out(result), nats=left_out),) if left_out > GAIN else ()),
     )
 
 

@@ -308,6 +308,8 @@ class Narrow(NamedTuple):
     """The degenerate ones."""
     log_posterior: float
     """In nats, on all data."""
+    is_tied: bool = False
+    """Whether the data of one of them are one value in some direction, so that the likelihood has no bound."""
 
 
 ORDINARY, BLURRED, AT_OPTIMUM = BEGINNINGS = ("a start", "a blurred copy of the optimum", "the optimum itself")

@@ -23,6 +23,8 @@ NEARLY_ZERO = 1e-6
 """Coefficient of a standardised column in a linear relation below which the column has no part in it."""
 FAR = 100.0
 """Distance from the median, in ranges of the middle half of a column, beyond which a value may be no measurement."""
+FAR_OF_CODE, LEAST_CODED = 20.0, 3
+"""The same of one value that occurs at least so often, as a code for missing values does."""
 ASYMMETRY = 1e-9
 """By how much, as a correlation, an entry of a matrix and its mirror image may differ."""
 
@@ -306,13 +308,17 @@ def doubts_about_far_values(names: Sequence[str], data: Float[np.ndarray, "n ...
         relative = values / largest if largest > 0.0 else values
         lower, middle, upper = np.quantile(relative, [0.25, 0.5, 0.75]) if len(values) else (0.0,) * 3
         away, half = np.abs(relative - middle), upper - lower
-        far = int((away > FAR * half).sum())
-        if not (half > 0.0 and 0 < far <= max(FEW * len(values), 1.0)):
+        times, far = FAR, int((away > FAR * half).sum())
+        is_told = half > 0.0 and 0 < far <= max(FEW * len(values), 1.0)
+        coded = away > FAR_OF_CODE * half
+        if half > 0.0 and not is_told and coded.sum() >= LEAST_CODED and len(np.unique(values[coded])) == 1:
+            is_told, times, far = True, FAR_OF_CODE, int(coded.sum())
+        if not is_told:
             continue
         worst = repr(float(values[away.argmax()]))
         said.append(
             f"Half of the values of {name} lie within {half * largest:.2g} of each other, and {far:,} of "
-            f"{len(values):,} more than {FAR:,.0f} times as far away, such as {worst}. If it stands for a missing "
+            f"{len(values):,} more than {times:,.0f} times as far away, such as {worst}. If it stands for a missing "
             f"value: data.missing_codes=[{worst}] data.missing=drop; if it is none of the distribution: noise=box; "
             "if it may be an error, look at its row."
         )

@@ -312,3 +312,8 @@ def test_values_far_from_all_others_are_named_before_the_fit():
     (said,) = data_checks.doubts_about_far_values(["c"], np.array([1e308, -1.0, 0.0, 1.0, 2.0]))
     assert "1 of 5" in said
     assert data_checks.doubts_about_far_values(["d"], np.zeros(5)) == []
+    coded = np.append(np.random.default_rng(0).normal(15.0, 6.0, 300), np.full(20, -999.0))
+    (said,) = data_checks.doubts_about_far_values(["e"], coded)
+    assert "20 of 320 more than 20 times as far away, such as -999.0. If it stands" in said
+    counts = np.append(np.random.default_rng(0).poisson(0.8, 300), [25.0, 31.0, 40.0])
+    assert data_checks.doubts_about_far_values(["f"], counts) == []
