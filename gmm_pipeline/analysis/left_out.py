@@ -99,6 +99,8 @@ def _are_different(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
     here, spread = columns[own], columns.std(axis=0)
     if not len(here):
         return False
+    if not spread.all():  # rows with all cells may be one value in a column
+        return False
     least_singular = np.linalg.svd((here - here.mean(axis=0)) / spread, compute_uv=False).min()
     if columns.shape[1] > 1 and least_singular < ALIKE * math.sqrt(len(here)):
         return False

@@ -56,7 +56,7 @@ def on_grid_lines(
     locs: Float[np.ndarray, "K d"],
     covariances: Float[np.ndarray, "K d d"],
     rounding: Float[np.ndarray, "d d"],
-    data: Float[AnyData, "n d"],
+    data: Float[AnyData, "n ..."],
     sample_weights: Float[np.ndarray, " n"],
 ) -> list[int]:
     """The components that rounding made: narrower in some direction than it alone makes data, and beside many data.
@@ -74,10 +74,12 @@ def on_grid_lines(
     """
     factors = portable.factors_of(covariances)
     directions, sizes, _ = np.linalg.svd(np.linalg.solve(factors, rounding))
-    found: list[int] = []
-    for component in np.flatnonzero(sizes[:, 0] > 1.0).tolist():
-        every = max(1, len(data) // (10 * SAMPLE))
-        some, counts = np.asarray(data[::every], np.float64), sample_weights[::every]
+    narrow = np.flatnonzero(sizes[:, 0] > 1.0).tolist()
+    if not narrow:
+        return []
+    every, found = max(1, len(data) // (10 * SAMPLE)), []
+    some, counts = np.asarray(data[::every], np.float64).reshape(-1, len(rounding)), sample_weights[::every]
+    for component in narrow:
         away = np.linalg.solve(factors[component], (some - locs[component]).T)
         across = directions[component, :, 0] @ away
         alike = np.sum(away**2, axis=0) - across**2 <= WITHIN + 3.0 * (len(away) - 1)

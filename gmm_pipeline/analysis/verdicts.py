@@ -35,7 +35,7 @@ from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.restarts import log_posterior_at
 from gmm_pipeline.inference.scaling import AnyData
 from gmm_pipeline.model import portable
-from gmm_pipeline.model.large_data import MANY, slices
+from gmm_pipeline.model.large_data import slices
 from gmm_pipeline.model.mixture import Mixture, Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture, is_finite
@@ -192,6 +192,5 @@ def made_by_rounding(job: FitJob, mixture: AnyMixture, data: Float[AnyData, "n .
     step = rounding_step(data)
     if step is None:
         return ()
-    of_column, every = np.array([[step / math.sqrt(12.0)]]), max(1, len(data) // MANY)
-    shaped = mixture.locs[:, None], (mixture.scales**2)[:, None, None], of_column
-    return tuple(on_grid_lines(*shaped, np.asarray(data[::every])[:, None], job.sample_weights[::every]))
+    shaped = mixture.locs[:, None], (mixture.scales**2)[:, None, None], np.array([[step / math.sqrt(12.0)]])
+    return tuple(on_grid_lines(*shaped, data, job.sample_weights))

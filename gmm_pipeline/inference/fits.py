@@ -64,10 +64,18 @@ def fit_all(
     return found
 
 
+def _divisor(job: FitJob) -> float:
+    """By which a loss is less than nats."""
+    return float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
+
+
 def _score(job: FitJob, result: FitResult) -> float:
     """Log posterior less what the criterion of a selection charges for the parameters, in the precision of the fit."""
-    divisor = float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
-    return -math.inf if result.diverged else -divisor * float(result.history.loss[-1]) - job.penalty * job.n_parameters
+    return (
+        -math.inf
+        if result.diverged
+        else -_divisor(job) * float(result.history.loss[-1]) - job.penalty * job.n_parameters
+    )
 
 
 def _fitted(
@@ -122,8 +130,7 @@ def _is_unended(job: FitJob, result: FitResult, optimum: Optimum) -> bool:
 
 def _gone_on(job: FitJob, result: FitResult, end: Optimum, n_passes: int) -> FitResult:
     """A fit whose history goes on to the optimum that it had come near."""
-    divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
-    loss, norm = np.array(-end.log_posterior / divisor), np.array(end.gradient_norm)
+    loss, norm = np.array(-end.log_posterior / _divisor(job)), np.array(end.gradient_norm)
     last = HistoryEntry(end.parameters, {}, loss, norm, np.array(True))
     history = jax.tree.map(
         lambda entries, own: np.append(entries, np.asarray(own, entries.dtype)[None], axis=0), result.history, last
@@ -142,12 +149,11 @@ def _gone_on(job: FitJob, result: FitResult, end: Optimum, n_passes: int) -> Fit
 
 def _as_it_stands(job: FitJob, optimum: Optimum) -> FitResult:
     """An optimum as the result of a fit of zero steps."""
-    divisor = float(np.sum(job.sample_weights)) if job.plan.average_loss else 1.0
     converged = optimum.gradient_norm < job.gradient_tolerance
     history = HistoryEntry(
         jax.tree.map(lambda leaf: leaf[None], optimum.parameters),
         {},
-        np.array([-optimum.log_posterior / divisor]),
+        np.array([-optimum.log_posterior / _divisor(job)]),
         np.array([optimum.gradient_norm]),
         np.array([converged]),
     )

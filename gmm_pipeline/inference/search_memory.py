@@ -77,7 +77,6 @@ def _digest(job: FitJob, plan: SearchPlan) -> str:
         job.noise,
     )
     sha = hashlib.sha256(repr((seen, numbers, str(job.data.dtype))).encode())
-    rounding = np.zeros(0) if job.rounding is None else job.rounding
-    for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights, rounding):
+    for array in (np.array(inits.words_of(job.key)), job.data, job.sample_weights):
         sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
