@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 import gmm_pipeline as gmm
-from gmm_pipeline.analysis.left_out import without_ties
+from gmm_pipeline.analysis.left_out import _are_different, without_ties
 from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit
 from gmm_pipeline.inference.jobs import Searched
@@ -108,6 +108,17 @@ def test_a_group_at_one_value_of_a_rounded_column_is_told_of_and_found_with_a_pr
     found = gmm.fit(table, n_components=2, prior="weakly_informative", overrides=short)
     assert (found.labels[group == 0] == found.labels[0]).mean() > 0.98
     assert not any("rounding" in line for line in found.verdict)
+
+
+def test_data_differ_in_every_direction_or_are_few_values():
+    """The last is of incomplete data: the rows that have all cells may be one value in a column."""
+    own = np.arange(600) < 300
+    for data, differ in (
+        (np.concatenate([LINE, CLOUD]), True),
+        (np.concatenate([np.round(50.0 * CLOUD)[:, [0, 0]], CLOUD]), False),
+        (np.column_stack([np.concatenate([LINE, CLOUD]), np.ones(600)]), False),
+    ):
+        assert _are_different(data, own) == differ
 
 
 def test_a_few_data_are_not_told_of(tmp_path):
