@@ -27,11 +27,12 @@ from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.fits import fit_all
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.parameterization import over_sticks
-from gmm_pipeline.inference.scaling import Units, to_user_units
+from gmm_pipeline.inference.scaling import Units, to_user_units, total_log_volume
 from gmm_pipeline.model.covariances import Kind, kind_of, of_one_component, rows_needed_in_all
 from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING, RESAMPLING, SEARCHING
 from gmm_pipeline.records.datasets import Dataset
 
@@ -151,8 +152,9 @@ def candidates_of(job: Job) -> list[FitJob]:
     if is_settled(asked):
         return [job.fit]
     if job.fit.covariance:
+        log_volumes = _log_volumes(job)
         found = [
-            _with_covariance(job, fit, model)
+            _with_covariance(job, fit, model, log_volumes)
             for fit in selection.candidates_of(job.fit, asked.numbers, (False,))
             for model in _models(asked.covariances, fit.plan.n_components)
         ]
@@ -176,7 +178,7 @@ def _models(names: Sequence[str], n_components: int) -> list[str]:
     return list(dict.fromkeys(map(of_one_component, names) if n_components == 1 and several else names))
 
 
-def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
+def _with_covariance(job: Job, fit: FitJob, model: str, log_volumes: Mapping[Kind | None, float]) -> FitJob:
     kind = kind_of(model)
     factors = job.asked.factors if kind is Kind.FACTOR else 0
     family = normals(fit.plan.family.n_columns, kind, incomplete=job.dataset.n_incomplete > 0, factors=factors)
@@ -185,7 +187,18 @@ def _with_covariance(job: Job, fit: FitJob, model: str) -> FitJob:
         family = with_noise(family)
     plan = fit.plan.of_family(family, max(job.asked.numbers))
     of_units = {"data": units.data, "noise": units.log_noise, "rounding": units.rounding}
-    return fit._replace(plan=plan, covariance=model, factors=factors, **of_units)
+    return fit._replace(plan=plan, covariance=model, factors=factors, log_volume=log_volumes.get(kind), **of_units)
+
+
+def _log_volumes(job: Job) -> dict[Kind | None, float]:
+    """How much lower log-likelihoods are in the user's units than in those of each kind, where fits can be compared so.
+
+    That is where the criterion is a fixed penalty, and the prior one of weights alone: others differ with the units.
+    """
+    if job.asked.criterion not in ("aic", "bic") or traits(job.fit.plan.log_prior.function).pseudo_count is None:
+        return {}
+    weights = job.fit.sample_weights
+    return {kind: total_log_volume(units.scaling, units.of_user, weights) for kind, units in job.units.items()}
 
 
 def is_settled(asked: Asked) -> bool:

@@ -181,10 +181,11 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) ->
     scores: dict[int, float] = {}
     for number, found in searched.items():
         job = jobs[number]
-        scores[number] = found.best.log_posterior - job.penalty * job.n_parameters if found.best.is_sound else -np.inf
+        score = found.best.log_posterior - (job.log_volume or 0.0) - job.penalty * job.n_parameters
+        scores[number] = score if found.best.is_sound else -np.inf
 
     def best(job: FitJob) -> float:
-        return max(score for number, score in scores.items() if is_beside(jobs[number], job))
+        return max(score for number, score in scores.items() if _are_compared(jobs[number], job))
 
     return [
         number
@@ -217,8 +218,19 @@ def is_beside(one: FitJob, other: FitJob) -> bool:
         one: a fit.
         other: another.
     """
-    same_data = one.data is other.data and one.sample_weights is other.sample_weights
+    return one.data is other.data and _are_of_one_selection(one, other)
+
+
+def _are_of_one_selection(one: FitJob, other: FitJob) -> bool:
+    same_data = one.sample_weights is other.sample_weights
     return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
+
+
+def _are_compared(one: FitJob, other: FitJob) -> bool:
+    """Whether two fits are of one selection and their log posteriors, in the user's units, are those of one model."""
+    if one.data is other.data or None in (one.log_volume, other.log_volume):
+        return is_beside(one, other)
+    return _are_of_one_selection(one, other)
 
 
 def _from_others(

@@ -181,6 +181,8 @@ class FitJob(NamedTuple):
     """Whether starts are trained as well; if not, the optimum of the search is the result."""
     penalty: float = 0.0
     """Nats that a parameter costs by the criterion of the selection to which the fit belongs."""
+    log_volume: float | None = None
+    """How much lower the log-likelihood is in the user's units, in which fits are compared; None: in their own."""
     seeds: tuple[AnyParameters, ...] = ()
     """Mixtures from elsewhere that the search improves besides its own."""
     covariance: str = ""
