@@ -21,6 +21,8 @@ from gmm_pipeline.model import priors
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.splitting import merged
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 RANDOM = np.random.default_rng(5)
 APART = np.concatenate([RANDOM.normal(-4, 1, 150), RANDOM.normal(4, 1.5, 150)])
 ZERO_OR_ONE = np.repeat([0.0, 1.0], [57, 143])
@@ -282,7 +284,7 @@ def test_no_ordinary_fit_whose_steps_ran_out_is_collapsing_and_what_is_ends_dege
     """By the engine, ended early and late: fits of real data, and of data with a spike."""
     seen = {name: np.loadtxt(REAL / f"{name}.csv", skiprows=1) for name in ("galaxies", "acidity", "waiting")}
     seen["spike"] = np.concatenate([SPIKE[:300], np.full(40, 2.5)])
-    asked = list(itertools.product(seen, (2, 4, 6), (1, 2), (30, 60, 300)))
+    asked = list(itertools.product(seen, (2, 4, 6), (1,), (30, 60, 300)))
     jobs = [
         a_job((seen[name] - seen[name].mean()) / seen[name].std(), k, seed=seed, steps=steps, restarts=1)
         for name, k, seed, steps in asked

@@ -12,8 +12,8 @@ from conftest import Quick
 from benchmarks import faults
 from gmm_pipeline.errors import Interrupted, heed_interrupts, heeding_interrupts, interrupt, interrupts_deferred
 
-KILLED = {"fit": 60, "sweep": 75, "log": 150, "predict": 3, "rerun": 6, "animate": 1, "report": 1, "repair": 2}
-"""At each so many of its steps: 67 cases in about 20 CPU seconds, of which one for each command is gone on with."""
+KILLED = {"fit": 90, "sweep": 110, "log": 220, "predict": 3, "rerun": 6, "animate": 1, "report": 1, "repair": 2}
+"""At each so many of its steps: 54 cases in about 15 CPU seconds, of which one for each command is gone on with."""
 INTERRUPTED = {"fit": 2, "sweep": 2, "log": 1}
 """1,000 by `benchmarks.faults`."""
 

@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks.fuzz import KINDS, fuzz
 
-CASES = {"overrides": 300, "data files": 850, "records": 850, "pages and reruns": 20, "pages of sweeps": 20}
-"""Some seconds of each; 20,000 by `benchmarks.fuzz`."""
+CASES = {"overrides": 150, "data files": 500, "records": 500, "pages and reruns": 12, "pages of sweeps": 12}
+"""A few seconds of each; 20,000 by `benchmarks.fuzz`."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -277,7 +277,7 @@ VALUES = [word for word in WORDS if "hydra" not in word and word.partition("=")[
 WRONG_VALUES = ["restarts=abc", "n_component=3", "optimizer.rate=3", "+seed=3", "data.weights.7=1", "data.seed.a=1"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.lists(st.sampled_from([*VALUES, *WRONG_VALUES]), max_size=5), min_size=1, max_size=4))
 def test_a_base_is_restored_whole(sweep, jobs):
     composer, master = sweep.composer, sweep.master

@@ -21,6 +21,8 @@ from gmm_pipeline.inference.parameterization import Constraints, Unconstrained, 
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import AnyArray, Parameters, constrain
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOM = 5
 """Components of the arrays; those that are not used only fill up."""
 N_DATA = 40

@@ -18,6 +18,8 @@ from gmm_pipeline.inference.parameterization import Constraints, mixture_of, unc
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOM = 5
 
 PROCESS = {

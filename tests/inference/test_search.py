@@ -19,6 +19,8 @@ from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, key_of
 from gmm_pipeline.model.vocabulary import REACHED
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SEARCH = SearchPlan(
     points=64,
     rows=64,
