@@ -111,9 +111,12 @@ def _degenerate(answer: Answer) -> str:
     where, remedy = "at the floor of the scales", "scales=equal or a prior on scales"
     if answer.covariance:
         where, remedy = f"{where} in some direction", "a smaller covariance model such as covariance=tied"
+    total = answer.metrics.get("sum_of_weights", answer.metrics["n_data"])
+    own = ", ".join(f"{answer.fitted.weights[one] * total:,.1f}" for one in answer.degenerate)
     return (
-        f"component{'s' * several} {which} degenerate: {where} or with too few observations, where the likelihood is "
-        f"unbounded; use fewer components, {remedy}, or a lower scale_floor and fewest_data if they are real"
+        f"component{'s' * several} {which} degenerate: {where} or with too few observations (the weight of "
+        f"{own}), where the likelihood is unbounded; use fewer components, {remedy}, or a lower scale_floor and "
+        "fewest_data if they are real"
     )
 
 

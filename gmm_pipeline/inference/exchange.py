@@ -185,7 +185,7 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) ->
         scores[number] = score if found.best.is_sound else -np.inf
 
     def best(job: FitJob) -> float:
-        return max(score for number, score in scores.items() if _are_compared(jobs[number], job))
+        return max(score for number, score in scores.items() if are_compared(jobs[number], job))
 
     return [
         number
@@ -221,16 +221,21 @@ def is_beside(one: FitJob, other: FitJob) -> bool:
     return one.data is other.data and _are_of_one_selection(one, other)
 
 
+def are_compared(one: FitJob, other: FitJob) -> bool:
+    """Whether two fits are of one selection, and their log posteriors comparable: in the user's units, or the same.
+
+    Args:
+        one: a fit.
+        other: another.
+    """
+    if None in (one.log_volume, other.log_volume):
+        return is_beside(one, other)
+    return _are_of_one_selection(one, other)
+
+
 def _are_of_one_selection(one: FitJob, other: FitJob) -> bool:
     same_data = one.sample_weights is other.sample_weights
     return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
-
-
-def _are_compared(one: FitJob, other: FitJob) -> bool:
-    """Whether two fits are of one selection and their log posteriors, in the user's units, are those of one model."""
-    if one.data is other.data or None in (one.log_volume, other.log_volume):
-        return is_beside(one, other)
-    return _are_of_one_selection(one, other)
 
 
 def _from_others(

@@ -18,7 +18,7 @@ import numpy as np
 
 from gmm_pipeline.inference.calls import Progress, fit_starts
 from gmm_pipeline.inference.collapse import collapsing
-from gmm_pipeline.inference.exchange import is_beside, search_all
+from gmm_pipeline.inference.exchange import are_compared, search_all
 from gmm_pipeline.inference.jobs import AT_OPTIMUM, BLURRED, ORDINARY, FitJob, FitResult, HistoryEntry, Searched
 from gmm_pipeline.inference.large import condensed, improved_on_all, is_condensed
 from gmm_pipeline.inference.parameterization import learned_by
@@ -54,8 +54,8 @@ def fit_all(
         job, searching_of = jobs[number], searched.get(number)
         if job.search is None or not is_condensed(job):
             continue
-        beside = [score for other, score in highest if job.penalty > 0.0 and is_beside(other, job)]
-        least = max(beside, default=-math.inf) - job.search.margin + job.penalty * job.n_parameters
+        beside = [score for other, score in highest if job.penalty > 0.0 and are_compared(other, job)]
+        least = max(beside, default=-math.inf) - job.search.margin + _charged(job)
         if found[number].degenerate and not job.trained:
             least = math.inf  # it cannot be chosen
         found[number] = improved_on_all(job, parts[number], found[number], searching_of, workers, passing, least)
@@ -69,13 +69,14 @@ def _divisor(job: FitJob) -> float:
     return float(np.sum(job.sample_weights, dtype=np.float64)) if job.plan.average_loss else 1.0
 
 
+def _charged(job: FitJob) -> float:
+    """What a criterion charges for the parameters, and how much lower the log-likelihood is in the user's units."""
+    return job.penalty * job.n_parameters + (job.log_volume or 0.0)
+
+
 def _score(job: FitJob, result: FitResult) -> float:
-    """Log posterior less what the criterion of a selection charges for the parameters, in the precision of the fit."""
-    return (
-        -math.inf
-        if result.diverged
-        else -_divisor(job) * float(result.history.loss[-1]) - job.penalty * job.n_parameters
-    )
+    """Log posterior by the criterion of a selection, in the precision of the fit."""
+    return -math.inf if result.diverged else -_divisor(job) * float(result.history.loss[-1]) - _charged(job)
 
 
 def _fitted(

@@ -216,13 +216,15 @@ def test_rows_that_are_one_value_are_reported_with_advice_for_several_columns():
 
 def test_advice_is_for_several_columns_and_steps_are_for_fits_that_took_some():
     """Scales of one column are no key of a fit of several."""
-    numbers = {"n_steps": 0, "gradient_norm": 0.1, "converged": False}
+    numbers = {"n_steps": 0, "gradient_norm": 0.1, "converged": False, "n_data": 40}
+    mixture = MultivariateMixture(np.array([0.95, 0.05]), np.zeros((2, 2)), np.stack([np.eye(2)] * 2))
     none = dict.fromkeys(Answer._fields, ()) | {"diverged": False, "learned": {}, "searched": None}
-    answer = Answer(**{**none, "degenerate": (1,), "covariance": "VVV", "metrics": numbers})
+    answer = Answer(**{**none, "degenerate": (1,), "covariance": "VVV", "metrics": numbers, "fitted": mixture})
     said, left = verdict(Asked((2,), (False,), ("VVV",), "bic", 0, 0, 0, 0.95), answer)[:2]
     assert left.startswith("not converged: as the search left it, its gradient is 0.1 standard errors long")
     assert "steps" not in left
     assert said.startswith("component 1 degenerate: at the floor of the scales in some direction")
+    assert "(the weight of 2.0)" in said
     assert "covariance=tied" in said
     assert "scales=equal" not in said
     assert "scales=equal" in verdict(Asked((2,), (False,), (), "bic", 0, 0, 0, 0.95), answer._replace(covariance=""))[0]

@@ -148,6 +148,7 @@ def test_a_collapse_is_flagged_and_is_never_the_best_of_a_sweep(fork: Fork, tmp_
     assert parameters["degenerate"] == [1]
     np.testing.assert_allclose(parameters["scales"][1], 0.01 * np.std(values), rtol=0.011)
     assert "component 1 degenerate: at the floor of the scales" in about["verdict"][0]
+    assert f"(the weight of {80 * parameters['weights'][1]:,.1f})" in about["verdict"][0]
     assert "2 of them with a degenerate component, left out of comparisons" in ended.stdout
     ranked = [line.split() for line in ended.stdout.splitlines() if line.startswith(("1 ", "2 "))]
     assert [row[1] for row in ranked] == ["1"]
