@@ -234,8 +234,9 @@ def are_compared(one: FitJob, other: FitJob) -> bool:
 
 
 def _are_of_one_selection(one: FitJob, other: FitJob) -> bool:
-    same_data = one.sample_weights is other.sample_weights
-    return same_data and not one.trained and not other.trained and np.array_equal(one.key, other.key)
+    if one.sample_weights is not other.sample_weights or one.trained or other.trained:
+        return False
+    return one.key is other.key or np.array_equal(one.key, other.key)
 
 
 def _from_others(
