@@ -25,6 +25,10 @@ from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.prior_traits import traits
 
 
+HIGHEST = 5e11
+"""Nats. A log posterior beyond is what numbers that overflow leave after rounding."""
+
+
 class Problem(NamedTuple):
     """What all mixtures of a search share; arrays."""
 
@@ -73,6 +77,7 @@ def moved(
         rounding: relative difference of two values that may be rounding.
     """
     in_nats = jax.tree.map(jnp.negative, gradient)
+    value = jnp.where(value < -HIGHEST, jnp.inf, value)
     stepped = family.em_step(free, gradient, problem)
     problem = problem._replace(step=lambda *_: stepped)
     norm = family.gradient_norm(in_nats, stepped, mixture, problem)

@@ -80,13 +80,17 @@ def lkj_density(
     return of_locs + setting.share(active) * jnp.sum(jnp.where(active, of_scales + of_correlations, 0.0))
 
 
-def lkj_added(active: Bool[AnyArray, " K"], setting: Setting, *, scale_shape: Number, **others: Number) -> Added:
-    """Observations that the prior adds to each component: about a + 1 to a covariance.
+def lkj_added(
+    active: Bool[AnyArray, " K"], setting: Setting, *, loc_scale: Number, scale_shape: Number, **others: Number
+) -> Added:
+    """Observations that the prior adds to each component: 1 / s² with the spread of all data to a loc, about a + 1 to a
+    covariance.
 
     Args:
         active: which components count.
         setting: of the fit.
+        loc_scale: s.
         scale_shape: a.
         others: not used.
     """
-    return Added(0.0, setting.share(active) * (scale_shape + 1.0))
+    return Added(1.0 / loc_scale**2, setting.share(active) * (scale_shape + 1.0))

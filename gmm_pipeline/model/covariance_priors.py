@@ -164,18 +164,27 @@ def _weak(setting: Setting, scale_shape: Number, scale_scale: Number) -> Inverse
 
 
 def weakly_added(
-    active: Bool[AnyArray, " K"], setting: Setting, *, scale_shape: Number, scale_scale: Number, **others: Number
+    active: Bool[AnyArray, " K"],
+    setting: Setting,
+    *,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+    **others: Number,
 ) -> Added:
-    """Observations that the weak prior adds to each component.
+    """Observations that the weak prior adds to each component: 1 / s² with the spread of all data to a loc.
+
+    Without these, a step towards m of a component with next to no data would be as long as its data are few.
 
     Args:
         active: which components count.
         setting: of the fit.
+        loc_scale: s.
         scale_shape: a.
         scale_scale: b.
         others: not used.
     """
-    return Added(0.0, setting.share(active) * _weak(setting, scale_shape, scale_scale).observations)
+    return Added(1.0 / loc_scale**2, setting.share(active) * _weak(setting, scale_shape, scale_scale).observations)
 
 
 def conjugate_density(
@@ -307,15 +316,23 @@ def _of_process(setting: Setting, scale_shape: Number, scale_scale: Number) -> I
 
 
 def process_added(
-    active: Bool[AnyArray, " K"], setting: Setting, *, scale_shape: Number, scale_scale: Number, **others: Number
+    active: Bool[AnyArray, " K"],
+    setting: Setting,
+    *,
+    loc_scale: Number,
+    scale_shape: Number,
+    scale_scale: Number,
+    **others: Number,
 ) -> Added:
-    """Observations that the Dirichlet process adds to each component.
+    """Observations that the Dirichlet process adds to each component, to a loc as `weakly_added`.
 
     Args:
         active: which components count.
         setting: of the fit.
+        loc_scale: s.
         scale_shape: a.
         scale_scale: b.
         others: not used.
     """
-    return Added(0.0, setting.share(active) * _of_process(setting, scale_shape, scale_scale).observations)
+    each = _of_process(setting, scale_shape, scale_scale)
+    return Added(1.0 / loc_scale**2, setting.share(active) * each.observations)

@@ -150,3 +150,17 @@ def test_a_prior_of_one_column_is_refused_for_several_by_name():
     assert check_prior(one, 0) is one
     with pytest.raises(InputError, match=r"prior: expected flat, .* for several columns, but got normal_half_normal"):
         check_prior(one, D)
+
+
+@pytest.mark.parametrize("prior", [PRIORS["weak"], plugin(priors.lkj, **WEAKLY, correlation_shape=2.0)])
+@pytest.mark.parametrize("model", ["VVI", "VVV"])
+def test_a_component_with_next_to_no_data_goes_no_farther_than_to_where_the_prior_has_it(model, prior):
+    free, constraints, step, family = begun(model, prior)
+    (mean, _), before = mean_and_covariance(DATA, np.ones(N)), start_of(model)
+    emptied = before._replace(locs=np.concatenate([before.locs[:2], mean[None] + 9.0]))
+    # What it is responsible for, with the datum that the Dirichlet prior adds less its share of all three, is next to none.
+    moved = emptied._replace(weights=np.array([1.0, 1.0, 1.0 - 1e-9]) / 3.0)
+    parameters = jax.tree.map(jnp.asarray, parameters_of(moved, kind_of(model)))
+    free = family.unconstrained_of(parameters, {}, constraints, sticks=False)
+    after = natural(step(free, constraints)[2], constraints, family)
+    assert (np.abs(after.locs[2] - mean) <= np.abs(moved.locs[2] - mean)).all()
