@@ -24,7 +24,6 @@ from gmm_pipeline.model.mixture import AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters
 from gmm_pipeline.model.prior_traits import traits
 
-
 HIGHEST = 5e11
 """Nats. A log posterior beyond is what numbers that overflow leave after rounding."""
 

@@ -83,8 +83,7 @@ def lkj_density(
 def lkj_added(
     active: Bool[AnyArray, " K"], setting: Setting, *, loc_scale: Number, scale_shape: Number, **others: Number
 ) -> Added:
-    """Observations that the prior adds to each component: 1 / s² with the spread of all data to a loc, about a + 1 to a
-    covariance.
+    """Observations that the prior adds to each component: about a + 1 to a covariance, to a loc as `weakly_added`.
 
     Args:
         active: which components count.

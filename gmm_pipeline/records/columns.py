@@ -389,6 +389,13 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
     remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give each its own name."
     if table.may_be_decimals:
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
+    elif not found and overrides:
+        raise InputError(
+            COLUMN,
+            expected=f"a column of numbers in {file}",
+            came=f"{', '.join(unique[:MOST_NAMED])}, none of which has numbers alone",
+            remedy=f"Name one to be told which of its cells is no number: {overrides[0]}",
+        )
     raise InputError(
         COLUMN,
         expected=f"one of the columns of {file}" + (", several of which are numeric" if found else ""),

@@ -158,7 +158,7 @@ def test_a_component_with_next_to_no_data_goes_no_farther_than_to_where_the_prio
     free, constraints, step, family = begun(model, prior)
     (mean, _), before = mean_and_covariance(DATA, np.ones(N)), start_of(model)
     emptied = before._replace(locs=np.concatenate([before.locs[:2], mean[None] + 9.0]))
-    # What it is responsible for, with the datum that the Dirichlet prior adds less its share of all three, is next to none.
+    # What it is responsible for, and the datum that the Dirichlet prior adds less its share of all, are next to none.
     moved = emptied._replace(weights=np.array([1.0, 1.0, 1.0 - 1e-9]) / 3.0)
     parameters = jax.tree.map(jnp.asarray, parameters_of(moved, kind_of(model)))
     free = family.unconstrained_of(parameters, {}, constraints, sticks=False)

@@ -144,7 +144,7 @@ def test_what_is_in_doubt_can_be_said(of, content, given):
         ("x,y\n1,2\n3\n", {"column": "x"}, "Expected 2 columns, got 1: 3"),
         ("x,y,z,z\n1,2,3,4\n", {}, r"these arguments: data\.column=x  data\.column=y  'data\.columns=\[x,y\]'"),
         ("grün,y,y\n1,2,3\n", {}, "these arguments: 'data.column=\"grün\"'$"),
-        ("a,b\nx,y\n", {}, "none, and there are a, b"),
+        ("a,b\nx,y\n", {}, "a, b, none of which has numbers alone"),
         ("x\n1\n# a\n", {"comment": None}, "'# a', which is text"),
         ("length\n12 mm\n13 mm\n", {}, "'12 mm', which is text"),
         ("people\n1 234\n2 345\n", {}, "'1 234', which is text"),
