@@ -172,7 +172,7 @@ def test_checks_of_columns_use_the_cells_that_are_there(table):
             "data.columns",
             "but got data.column=a and data.columns=[a,b]. Add data.column=null",
         ),
-        ({"t": ["x", "y"], "u": ["v", "w"]}, {}, "data.column", "none, and there are t, u"),
+        ({"t": ["x", "y"], "u": ["v", "w"]}, {}, "data.column", "t, u, none of which has numbers alone"),
     ],
 )
 def test_what_cannot_be_used_is_named(table, columns, given, where, says):
