@@ -22,7 +22,7 @@ from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken
 
 Array = np.ndarray
-UNSOUND = 1e12
+UNSOUND = 2.0 * search_passes.HIGHEST
 """Nats subtracted from a mixture with a degenerate component, so that it ranks below all sound ones."""
 FEW, FEW_ROWS, NARROW = 128, 512, 4
 """Observations of one column and of several, and mixtures at once, up to which components are padded to the largest

@@ -81,7 +81,7 @@ def moved(
     problem = problem._replace(step=lambda *_: stepped)
     norm = family.gradient_norm(in_nats, stepped, mixture, problem)
     # If two values differ by no more than rounding, the shorter gradient decides.
-    same = jnp.abs(value - best[1]) <= rounding * jnp.abs(value)
+    same = jnp.isfinite(value) & (jnp.abs(value - best[1]) <= rounding * jnp.abs(value))
     better = jnp.where(same, norm < best[2], value < best[1])
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (free.parameters, value, norm), best)
     updates, state = em.squarem().update(gradient, state, free, value=value, problem=problem)

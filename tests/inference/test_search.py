@@ -1,6 +1,7 @@
 """The search for the best optimum: held to enumeration, to scikit-learn and to what must not change."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -372,3 +373,14 @@ def test_a_search_of_expensive_passes_has_fewer_mixtures_at_a_time_and_fewer_rou
     own = SEARCH.affordable(work)
     assert own == SEARCH._replace(mixtures=mixtures, kept=kept, rounds=rounds)
     assert SEARCH.screen.affordable(work).rounds == SEARCH.screening
+
+
+def overflown(parameters: Parameters):
+    """Stands for a density whose numbers overflow where a component is narrow."""
+    return jnp.where(jnp.min(parameters.log_component_scales) < -1.5, 1e30, 0.0)
+
+
+def test_what_overflows_is_not_the_best():
+    (found,) = search_all([job(log_prior=plugin(overflown), trained=False)], workers=1).values()
+    assert -10_000 < found.best.log_posterior < 0
+    assert np.min(found.best.parameters.log_component_scales) >= -1.5
