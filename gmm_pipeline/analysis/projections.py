@@ -45,7 +45,9 @@ def between_and_within(mixture: MultivariateMixture) -> tuple[Float[np.ndarray, 
 
 
 def separations(mixture: MultivariateMixture) -> Float[np.ndarray, " d"]:
-    """How much each column separates the components: its variance between them over that within them."""
+    """How much each column separates the components: its variance between them over that within them, 0 with none."""
+    if not drawable(mixture).any():
+        return np.zeros(mixture.locs.shape[-1])
     between, within = between_and_within(mixture)
     return np.diagonal(between) / np.diagonal(within)
 

@@ -224,3 +224,9 @@ def test_the_p_value_of_columns_is_kolmogorovs_times_their_number():
     expected = 3.0 * stats.kstwobign.sf(np.sqrt(300.0) * max(distances))
     assert expected < 1.0
     assert columns_agreement.p_value(columns_agreement.marginals(data, None, made)) == pytest.approx(expected)
+
+
+def test_a_mixture_that_diverged_separates_nothing():
+    lost = mixture(2, 8)._replace(covariances=np.full((2, 8, 8), np.nan))
+    assert projections.separations(lost).tolist() == [0.0] * 8
+    assert projections.separating_columns(lost, 6).tolist() == list(range(6))
