@@ -27,8 +27,10 @@ from gmm_pipeline.model.prior_traits import Setting
 
 ENTRIES_AT_ONCE = 64
 """Entries of a history that a prior is evaluated at side by side."""
-ELEMENTS_AT_ONCE = 100_000
+ELEMENTS_AT_ONCE = 50_000
 """Entries × components × data whose terms stay in a core's cache."""
+UNDERFLOWING = 1e-290
+"""Sums of densities up to which they are summed in logarithms instead."""
 
 
 class Evaluation(NamedTuple):
@@ -151,7 +153,7 @@ def log_likelihoods(
     with np.errstate(all="ignore"):  # the likelihood of an entry that is not finite is NaN
         weights, locs, scales = (leaf[..., None] for leaf in natural_of(parameters, noise=log_noise is not None))
         of_noise = None if log_noise is None else np.log(weight_of_noise(parameters.log_component_weights)) + log_noise
-        heights, rates = portable.log_height(np.log(weights), np.log(scales)), 1.0 / scales
+        heights, rates = portable.log_height(np.log(weights), np.log(scales)), np.sqrt(0.5) / scales
         found = np.zeros(len(locs))
         for first in range(0, len(data), portable.CHUNK):
             here = slice(first, first + portable.CHUNK)
@@ -163,12 +165,12 @@ def log_likelihoods(
                 joint = np.asarray(data[here], np.float64) - locs[entries]
                 joint *= rates[entries]
                 joint *= joint
-                joint *= -0.5
-                joint += heights[entries]
-                highest = joint.max(axis=1, keepdims=True)
-                highest[np.isneginf(highest)] = 0.0
-                joint -= highest
-                of_all = np.log(np.exp(joint, out=joint).sum(axis=1)) + highest[:, 0]
+                np.subtract(heights[entries], joint, out=joint)
+                density = np.exp(joint).sum(axis=1)
+                of_all = np.log(density)
+                lost = ~(density > UNDERFLOWING)
+                if lost.any():
+                    of_all[lost] = np.logaddexp.reduce(np.moveaxis(joint, 1, -1)[lost], axis=-1)
                 if of_noise is not None:
                     of_all = np.logaddexp(of_all, of_noise[entries, None])
                 found[entries] += of_all @ counts

@@ -54,9 +54,12 @@ def test_scaling_honours_sample_weights():
     assert scaling_of(np.array([0.0, 1.0, 99.0]), np.array([1.0, 1.0, 0.0])) == Scaling(0.5, 0.5)
 
 
-def test_log_likelihoods_of_a_history_are_those_of_its_entries():
+@pytest.mark.parametrize("farthest", [None, 1e3, -1e9])
+def test_log_likelihoods_of_a_history_are_those_of_its_entries(farthest):
+    """Also where the densities of a datum underflow."""
     scaling = scaling_of(DATA, np.ones(400))
     data = to_fit_units(DATA, scaling)
+    data[7] = data[7] if farthest is None else farthest
     history = Parameters(*(np.random.default_rng(1).normal(size=(11, 2)) for _ in range(3)))
     found = diagnostics.log_likelihoods(history, data, np.ones(400), scaling)
     for entry, loglike in enumerate(found):
