@@ -26,11 +26,11 @@ def about_choice(asked: Asked, answer: Answer) -> list[str]:
 
 
 def _few_data(metrics: Mapping[str, Any]) -> list[str]:
-    n_parameters, n_data = metrics.get("n_parameters", 0), metrics.get("n_data", 0)
+    n_parameters, n_data = metrics.get("n_parameters", 0), metrics.get("sum_of_weights", metrics.get("n_data", 0))
     if n_parameters <= n_data:
         return []
     return [
-        f"{n_parameters:,} parameters were estimated from {n_data:,} observations: errors are larger than they seem, "
+        f"{n_parameters:,} parameters were estimated from {n_data:,.6g} observations: errors are larger than they seem, "
         "and BIC or AIC may prefer such a fit by chance; compare simpler ones by folds=5 criterion=held_out"
     ]
 

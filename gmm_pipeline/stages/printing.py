@@ -55,8 +55,10 @@ def summary(run: Record) -> str:
         kind = " with equal scales"
     volume = run.config["noise"] if run.columns else "range"
     noise = "" if run.noise is None else f" and noise over the {volume} of the data"
+    total = metrics.get("sum_of_weights")
+    what = "observations" if total is None else f"rows whose weights sum to {total:,.6g}"
     return (
-        f"{data['name']}: {metrics['n_data']:,} observations{columns}{missing}, "
+        f"{data['name']}: {metrics['n_data']:,} {what}{columns}{missing}, "
         f"{n_components} component{'s' * (n_components != 1)}{kind}{noise}; "
         f"loss {metrics['loss']:.4f}, log-likelihood {metrics['log_likelihood']:.4f} nats, BIC {metrics['bic']:.3f}"
     )

@@ -129,7 +129,7 @@ def test_what_weights_are_is_said_once_and_of_weights(keys) -> None:
 
 def test_data_keep_their_name_beside_weights() -> None:
     named = gmm.fit(pd.Series([1.0, 2.0, 4.0, 8.0], name="waiting"), sample_weight=[5, 5, 5, 5], **ALONE)
-    assert repr(named).startswith("waiting: 4 observations")
+    assert repr(named).startswith("waiting: 4 rows whose weights sum to 20")
 
 
 @pytest.mark.parametrize("line", ["hydra.run.dir=here", "+hydra.sweep.dir=here", "hydra.output_subdir=null"])
