@@ -23,6 +23,7 @@ from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.jobs import FitJob, FitResult
 from gmm_pipeline.inference.scaling import Units, total_log_volume
+from gmm_pipeline.model.covariances import of_one_component
 from gmm_pipeline.model.vocabulary import LARGER_IS_BETTER, OF_EACH_FIT
 
 OF_OTHERS = ("sbic", "held_out", "held_out_error", "held_out_gap_error", "doubts")
@@ -134,7 +135,7 @@ def judge(
     rows = [_judge(*one) for one in zip(jobs, results, units, strict=True)]
     if not rows:
         return rows
-    if not jobs[0].covariance:  # the learning coefficients of several columns are not known
+    if jobs[0].noise is None:  # whose learning coefficients are not known
         rows = _with_singular_bic(rows, float(np.sum(jobs[0].sample_weights, dtype=np.float64)))
     scalings, likelihoods = [one.scaling for one in units], [row.log_likelihood for row in rows]
     doubts = nesting.compared(jobs, results, scalings, likelihoods, [row.doubts for row in rows])
@@ -179,14 +180,25 @@ def _judge(job: FitJob, result: FitResult, units: Units) -> Candidate:
 
 
 def _with_singular_bic(rows: Sequence[Candidate], n_data: float) -> list[Candidate]:
-    """A single component starts both the chain of equal scales and that of free ones; both give it the same score."""
+    """A chain for each model; one component starts those of all models that it belongs to, and has one score."""
     scores: dict[int, float] = {}
-    for equal in (True, False):
-        own = [i for i, row in enumerate(rows) if row.n_components == 1 or row.equal_scales == equal]
-        chain = sorted((i for i in own if has_likelihood(rows[i])), key=lambda i: rows[i].n_components)
-        numbers, found = [rows[i].n_components for i in chain], [rows[i].log_likelihood for i in chain]
-        scores |= dict(zip(chain, singular_bic(numbers, found, n_data, equal_scales=equal), strict=True))
+    for kind in dict.fromkeys((row.covariance, row.equal_scales) for row in rows):
+        chain = sorted(
+            (i for i, row in enumerate(rows) if has_likelihood(row) and _is_of(row, *kind)),
+            key=lambda i: rows[i].n_components,
+        )
+        numbers, n_parameters, found = (
+            [getattr(rows[i], name) for i in chain] for name in ("n_components", "n_parameters", "log_likelihood")
+        )
+        scores |= dict(zip(chain, singular_bic(numbers, n_parameters, found, n_data), strict=True))
     return [row._replace(sbic=scores.get(i)) for i, row in enumerate(rows)]
+
+
+def _is_of(row: Candidate, covariance: str, equal_scales: bool) -> bool:
+    """Whether a candidate is of a model, as one component is of all that differ in what components share only."""
+    if row.n_components == 1:
+        return of_one_component(row.covariance) == of_one_component(covariance)
+    return (row.covariance, row.equal_scales) == (covariance, equal_scales)
 
 
 def _with_held_out(

@@ -1,7 +1,7 @@
 """Singular BIC (Drton & Plummer 2017): BIC that accounts for the flat likelihood of superfluous components.
 
-The learning coefficients of Gaussian mixtures with unknown scales are not known, so known bounds are used instead (eq.
-6.11 with φ = 1). The price: the score of a mixture depends on which smaller ones were fitted.
+The learning coefficients of Gaussian mixtures with unknown covariances are not known, so known bounds are used instead
+(eq. 6.11 with φ = 1). The price: the score of a mixture depends on which smaller ones were fitted.
 """
 
 import math
@@ -11,24 +11,23 @@ import numpy as np
 from jaxtyping import Float
 
 
-def learning_coefficient(n_components: int, n_true: int, *, equal_scales: bool) -> float:
-    """Bound on the learning coefficient of i components if j generated the data: λ_ij = ½ (r j + i − 1 + s).
+def learning_coefficient(n_components: int, n_true: int, parameters_of_true: int) -> float:
+    """Bound on the learning coefficient of i components if j generated the data: λ_ij = ½ (p_j + i − j).
 
-    With r = 2 parameters a component and s = 0 shared ones, or r = 1 and s = 1 where all share one scale: half the
-    number of parameters that are fixed where the weights of i − j components vanish. For i = j it is half the number
-    of parameters, as in BIC. Drton & Plummer (2017), eq. 6.11 with φ = 1.
+    p_j is the number of parameters of j components. That is half the number of parameters that are fixed where the
+    weights of i − j components vanish, and p_j / 2 for i = j, as in BIC. Drton & Plummer (2017), eq. 6.11 with φ = 1:
+    ½ (r j + i − 1 + s), if each component has r parameters besides its weight and all share s.
 
     Args:
         n_components: i, of the model.
         n_true: j, at most i.
-        equal_scales: whether all components share one scale.
+        parameters_of_true: p_j.
     """
-    per_component, shared = (1, 1) if equal_scales else (2, 0)
-    return 0.5 * (per_component * n_true + n_components - 1 + shared)
+    return 0.5 * (parameters_of_true + n_components - n_true)
 
 
 def singular_bic(
-    numbers: Sequence[int], log_likelihoods: Sequence[float], n_data: float, *, equal_scales: bool
+    numbers: Sequence[int], n_parameters: Sequence[int], log_likelihoods: Sequence[float], n_data: float
 ) -> list[float]:
     """Singular BIC, −2 log L_i, of a chain of mixtures (Drton & Plummer 2017), in nats; lower is better.
 
@@ -38,16 +37,14 @@ def singular_bic(
 
     Args:
         numbers: of components, ascending.
+        n_parameters: p of each.
         log_likelihoods: ℓ of the best fit of each, in nats.
         n_data: n, or the sum of the sample weights.
-        equal_scales: whether the components of each share one scale.
     """
     log_n, log_scores = math.log(n_data), []
     for i, log_likelihood in zip(numbers, log_likelihoods, strict=True):
-        penalised = [
-            log_likelihood - learning_coefficient(i, j, equal_scales=equal_scales) * log_n
-            for j in numbers[: len(log_scores) + 1]
-        ]
+        smaller = list(zip(numbers, n_parameters, strict=True))[: len(log_scores) + 1]
+        penalised = [log_likelihood - learning_coefficient(i, *one) * log_n for one in smaller]
         log_scores.append(_log_root(penalised[-1], np.array(penalised[:-1]), np.array(log_scores)))
     return [-2.0 * score for score in log_scores]
 

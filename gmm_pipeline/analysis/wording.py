@@ -30,8 +30,8 @@ def _few_data(metrics: Mapping[str, Any]) -> list[str]:
     if n_parameters <= n_data:
         return []
     return [
-        f"{n_parameters:,} parameters were estimated from {n_data:,.6g} observations: errors are larger than they seem, "
-        "and BIC or AIC may prefer such a fit by chance; compare simpler ones by folds=5 criterion=held_out"
+        f"{n_parameters:,} parameters were estimated from {n_data:,.6g} observations: errors are larger than they "
+        "seem, and BIC or AIC may prefer such a fit by chance; compare simpler ones by folds=5 criterion=held_out"
     ]
 
 

@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from gmm_pipeline.analysis import cross_validation, selection
 from gmm_pipeline.analysis.selection import Candidate
+from gmm_pipeline.analysis.singular_bic import singular_bic
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import diagnostics
 from gmm_pipeline.inference.parameterization import number_of_parameters
@@ -189,6 +190,22 @@ def test_a_candidate_that_is_not_sound_has_no_part_in_singular_bic():
         [Units(IDENTITY, DATA, DATA)] * len(kept),
     )
     assert [found[i].sbic for i in kept] == [one.sbic for one in fewer]
+
+
+def test_each_covariance_model_has_a_chain_of_its_own_that_one_component_starts():
+    """Of two columns: 5 parameters of a normal; EEE shares 3 of them."""
+    (one,) = selection.judge([a_job(DATA)], [fit_by_em([a_job(DATA)])[0]], [Units(IDENTITY, DATA, DATA)])
+    chains = {"EEE": ([5, 8, 11], [-90.0, -80.0, -79.0]), "VVV": ([5, 11, 17], [-90.0, -75.0, -74.0])}
+    rows = [one._replace(n_components=1, covariance="EEE", n_parameters=5, log_likelihood=-90.0, degenerate=())]
+    for model, (n_parameters, found) in chains.items():
+        numbers = zip((2, 3), n_parameters[1:], found[1:], strict=True)
+        rows += [
+            rows[0]._replace(n_components=k, covariance=model, n_parameters=p, log_likelihood=value)
+            for k, p, value in numbers
+        ]
+    scores = [row.sbic for row in selection._with_singular_bic(rows, 100.0)]
+    expected = [singular_bic([1, 2, 3], *chain, 100.0) for chain in chains.values()]
+    assert scores == [*expected[0], *expected[1][1:]]
 
 
 def test_held_out_log_likelihood_has_the_error_of_its_gap_to_the_best():
