@@ -32,7 +32,7 @@ class Reason(StrEnum):
     UNRESOLVED = "unresolved"
     """Data that differ are equal in the precision of the fit."""
     NARROW = "narrow"
-    """A better mixture is left out, in which many different data lie closer together than the floor of the scales."""
+    """A better mixture is left out, in which different data lie closer together than the floor of the scales."""
     ONE_VALUE = "one_value"
     """A better mixture is left out, in which the data of a component are one value of some column."""
     UNSEEN = "unseen"
@@ -130,7 +130,7 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             better = f"{doubt.other} would be" if doubt.other else "another mixture is"
             penalised = " by the criterion" if doubt.other else ""
             why, remedy = (
-                "a component at the floor of the scales holds many different data; if these can lie so close together",
+                "a component at the floor of the scales holds data that differ; if these can lie so close together",
                 "use a smaller scale_floor_of_many, such as a tenth of it, and again while this is said",
             )
             if doubt.reason == Reason.ONE_VALUE:

@@ -17,7 +17,7 @@ import numpy as np
 from gmm_pipeline.analysis import bootstrap, cross_validation, likelihood_ratio, selection
 from gmm_pipeline.analysis.bootstrap import BootstrapIntervals
 from gmm_pipeline.analysis.cross_validation import HeldOut
-from gmm_pipeline.analysis.left_out import leaves_out, without_ties
+from gmm_pipeline.analysis.left_out import lowered, without_ties
 from gmm_pipeline.analysis.likelihood_ratio import LikelihoodRatioTest
 from gmm_pipeline.analysis.matching import in_order_of
 from gmm_pipeline.analysis.selection import Candidate
@@ -118,17 +118,16 @@ def estimate(jobs: Sequence[Job], progress: Progress | None = None, workers: int
     """
     candidates = [candidates_of(job) for job in jobs]
     fitted = _fitted(jobs, candidates, progress, workers)
-    lowered = [
-        number
+    lower = {
+        number: again
         for number, (job, fits, found) in enumerate(zip(jobs, candidates, fitted, strict=True))
-        if job.fit.scale_floor_of_many < job.fit.scale_floor and leaves_out(fits, found, [*map(job.units_of, fits)])
-    ]
-    if lowered:
-        for number in lowered:
-            candidates[number] = [fit.lowered for fit in candidates[number]]
-        again = _fitted([jobs[one] for one in lowered], [candidates[one] for one in lowered], progress, workers)
-        for number, found in zip(lowered, again, strict=True):
-            fitted[number] = found
+        if job.fit.scale_floor_of_many < job.fit.scale_floor
+        and (again := lowered(fits, found, [*map(job.units_of, fits)])) is not None
+    }
+    if lower:
+        again = _fitted([jobs[number] for number in lower], [*lower.values()], progress, workers)
+        for number, found in zip(lower, again, strict=True):
+            candidates[number], fitted[number] = lower[number], found
     return [
         _estimate(job, fits, found, progress, workers)
         for job, fits, found in zip(jobs, candidates, fitted, strict=True)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from gmm_pipeline.analysis.doubts import Reason
 from gmm_pipeline.analysis.resolution import on_grid_lines
 from gmm_pipeline.inference.diagnostics import log_joint_of_noise
-from gmm_pipeline.inference.jobs import FitJob, FitResult
-from gmm_pipeline.inference.narrow import GAIN
+from gmm_pipeline.inference.jobs import FitJob, FitResult, Narrow
+from gmm_pipeline.inference.narrow import GAIN, by_chance, fewest
 from gmm_pipeline.inference.scaling import Units, total_log_volume
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.large_data import MANY
@@ -28,25 +28,34 @@ ALIKE = 1e-6
 """Standard deviation in some direction, relative to that of all data, below which data are alike in it."""
 
 
-def leaves_out(jobs: Sequence[FitJob], results: Sequence[FitResult], units: Sequence[Units]) -> bool:
-    """Whether what was left out is better than every sound fit of a selection, by `GAIN` and what parameters cost.
+def lowered(jobs: Sequence[FitJob], results: Sequence[FitResult], units: Sequence[Units]) -> list[FitJob] | None:
+    """The fits of a selection with the lower floor, where what was left out is better than every sound fit.
+
+    That is by `GAIN` and what parameters cost; None where it is not.
 
     Args:
         jobs: of the same data; one, if there is nothing to choose.
         results: of these, without ties.
         units: the data in the units of each.
     """
-    sound, narrow = -math.inf, -math.inf
+    sound, narrow, few = -math.inf, -math.inf, False
     for job, result, of_one in zip(jobs, results, units, strict=True):
         if result.searched is None or not result.searched.log_posteriors:
             continue
         volume = total_log_volume(of_one.scaling, of_one.of_user, job.sample_weights)
         score = result.searched.log_posteriors[0] - volume - job.penalty * job.n_parameters
-        if result.searched.narrow is not None and not result.searched.narrow.is_tied:
-            narrow = max(narrow, score + result.searched.left_out)
+        own = result.searched.narrow
+        if own is not None and not own.is_tied and score + result.searched.left_out > narrow:
+            narrow, few = score + result.searched.left_out, _has_few(job, own)
         if not result.degenerate and not result.diverged:
             sound = max(sound, score)
-    return narrow > sound + GAIN
+    return [job.lowered(few=few) for job in jobs] if narrow > sound + GAIN else None
+
+
+def _has_few(job: FitJob, narrow: Narrow) -> bool:
+    """Whether one of its degenerate components has so few data that their choice counts."""
+    degenerate = np.isin(np.arange(job.plan.n_components), narrow.components)
+    return bool(by_chance(job, narrow.parameters, degenerate) > 0.0)
 
 
 def reason_of_left_out(result: FitResult) -> Reason:
@@ -74,13 +83,15 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
         return result
     parameters, components = searched.narrow[:2]
     data = np.asarray(units.standardised[:MANY], np.float64)
-    data = data if data.ndim == 1 else data[np.isfinite(data).all(axis=1)]
+    is_whole = np.isfinite(data.reshape(len(data), -1)).all(axis=1)
+    data, counts = data[is_whole], job.sample_weights[: len(data)][is_whole]
     mixture: Any = job.plan.family.natural(parameters)
     weights, locs, scales = mixture
     _, shares = portable.evaluate(weights, locs, scales, data, log_joint_of_noise(parameters, job.noise))
     of_user: Any = data * units.scaling.spread if data.ndim == 1 else data @ units.scaling.spread.T
     columns = of_user.reshape(len(of_user), -1)
-    if all(_are_different(columns, shares[one] > 0.5) for one in components):
+    least = 0.5 * fewest(job, few=True)
+    if all(_are_different(columns, shares[one] > 0.5, counts, least) for one in components):
         return result
     few = list(components)
     if data.ndim == 1 or (
@@ -91,13 +102,22 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     return result._replace(searched=searched._replace(narrow=searched.narrow._replace(is_tied=True)))
 
 
-def _are_different(columns: Float[np.ndarray, "n d"], own: np.ndarray) -> bool:
+def _are_different(
+    columns: Float[np.ndarray, "n d"], own: np.ndarray, counts: Float[np.ndarray, " n"], least: float
+) -> bool:
     """Whether a component's own data are many values in each column in which they are close together.
 
-    In several columns they also differ in every direction: rounded data lie on slanted lines too, such as x₁ = x₂.
+    In several columns they also differ in every direction: rounded data lie on slanted lines too, such as x₁ = x₂. A
+    datum of great weight is one: their effective number (Kish 1965) counts.
+
+    Args:
+        columns: data, in units of any kind.
+        own: which of them are the component's.
+        counts: sample weights.
+        least: effective number that a component needs.
     """
-    here, spread = columns[own], columns.std(axis=0)
-    if not len(here):
+    here, spread, weights = columns[own], columns.std(axis=0), np.asarray(counts[own], np.float64)
+    if not len(here) or weights.sum() ** 2 <= least * np.sum(weights**2):
         return False
     if not spread.all():  # rows with all cells may be one value in a column
         return False

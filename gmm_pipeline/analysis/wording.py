@@ -68,7 +68,7 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     clauses += [clause_of(doubt, of_columns=bool(answer.covariance)) for doubt in answer.doubts]
     if "scale_floor" in metrics:
         clauses.append(
-            "many different data lie closer together than scale_floor, so that it does not hold for their components: "
+            "different data lie closer together than scale_floor, so that it does not hold for their components: "
             f"scale_floor_of_many={metrics['scale_floor']:g} does"
         )
     clauses += [*about_choice(asked, answer), *_few_data(metrics)]

@@ -195,6 +195,8 @@ class FitJob(NamedTuple):
     """Floor for components with many data, where these lie closer together than `scale_floor`; see `lowered`."""
     floor_of_few: float = 0.0
     """Scale below which a component with few data is degenerate, if above `scale_floor`."""
+    few_are_narrow: bool = False
+    """Whether few data are as few as `narrow.fewest` has it where what was left out gains more than by chance."""
     rounding: Float[np.ndarray, "d d"] | None = None
     """A factor of the covariance that rounding alone gives several columns, in the units of the fit; None for exact."""
     finer: tuple[np.ndarray, np.ndarray] | None = None
@@ -207,10 +209,15 @@ class FitJob(NamedTuple):
             return False
         return len(self.data) > (self.search.most_rows if self.plan.family.n_columns else self.search.most_data)
 
-    @property
-    def lowered(self) -> "FitJob":
-        """The same fit with the floor of components with many data; those with few are degenerate as before."""
-        return self._replace(scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor)
+    def lowered(self, *, few: bool) -> "FitJob":
+        """The same fit with the floor of components with many data; those with few are degenerate as before.
+
+        Args:
+            few: whether so few data are enough as are no accident in what was left out.
+        """
+        return self._replace(
+            scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor, few_are_narrow=few
+        )
 
     @property
     def shape(self) -> tracing.Shape:
@@ -309,7 +316,7 @@ class Narrow(NamedTuple):
     components: tuple[int, ...]
     """The degenerate ones."""
     log_posterior: float
-    """In nats, on all data."""
+    """In nats, on all data, less what the choice of few data may gain; see `narrow.by_chance`."""
     is_tied: bool = False
     """Whether the data of one of them are one value in some direction, so that the likelihood has no bound."""
 

@@ -15,6 +15,7 @@ all searches are improved on all data until they converge. The price: an optimum
 groups can be missed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -277,7 +278,7 @@ def _alone(optimum: Optimum) -> AnyParameters:
 
 
 def _narrowest(improved: Improved, best: Narrow | None) -> Narrow | None:
-    values = np.where(improved.narrow, improved.values + UNSOUND, -np.inf)
+    values = improved.values + UNSOUND - improved.by_chance
     here = np.unravel_index(int(np.argmax(values)), values.shape)
     if not values[here] > (-np.inf if best is None else best.log_posterior):
         return best
@@ -289,9 +290,10 @@ def _on_all(problem: Problem, seen: Narrow, plan: SearchPlan) -> Search:
     found = yield Request(problem, jax.tree.map(lambda leaf: leaf[None], seen.parameters), plan.passes)
     alone = jax.tree.map(lambda leaf: leaf[0], found.mixtures)
     degenerate = problem.job.plan.family.degenerate(problem.job, alone, problem.spread)
-    if not found.narrow[0]:
+    if not math.isfinite(found.by_chance[0]):
         return None
-    return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), float(found.values[0]) + UNSOUND)
+    value = float(found.values[0] + UNSOUND - found.by_chance[0])
+    return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), value)
 
 
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
@@ -323,7 +325,8 @@ def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:
         is_there = np.take_along_axis(norms, chosen, axis=1) ** 2 < 0.5 * SAME_OPTIMUM
         before, best = best, np.where(is_there, values, -2.0 * UNSOUND).max(axis=1)
         since = n_rounds if (np.abs(best - before) > SAME_OPTIMUM).any() else since
-        agree = best >= best.max() - SAME_OPTIMUM
+        # Searches that have come to rest nowhere yet do not agree.
+        agree = (best > -2.0 * UNSOUND) & (best >= best.max() - SAME_OPTIMUM)
         if n_rounds >= plan.rounds or (agree.all() and n_rounds > max(patience * since, least)):
             return mixtures, values, n_rounds, narrow
         children = family.varied(generators, landscape, mixtures, n_kept, numbers)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from gmm_pipeline.inference import search_passes, tracing
 from gmm_pipeline.inference.calls import in_threads
 from gmm_pipeline.inference.jobs import FitJob, split
-from gmm_pipeline.inference.narrow import holds_many
+from gmm_pipeline.inference.narrow import by_chance
 from gmm_pipeline.inference.padding import padded, padded_components, padded_length, with_components
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.model.multivariate import AnyParameters, components_taken
@@ -74,8 +74,8 @@ class Improved(NamedTuple):
     """Their log posteriors in nats, lowered by `UNSOUND` where a component is degenerate."""
     gradient_norms: Float[Array, "*S"]
     """In standard errors."""
-    narrow: Bool[Array, "*S"]
-    """Whether there are degenerate components, each of them with many data."""
+    by_chance: Float[Array, "*S"]
+    """Nats that the choice of the data of degenerate components may gain; ∞ without any, or if one has too few data."""
 
 
 Search = Generator[Request, Improved, Any]
@@ -208,4 +208,4 @@ def _judged(request: Request, found: search_passes.Improved) -> Improved:
     values = np.where(np.isfinite(values), values, -np.inf).astype(np.float64)
     degenerate = job.plan.family.degenerate(job, own, request.problem.spread)
     sound = ~degenerate.any(axis=-1)
-    return Improved(own, np.where(sound, values, values - UNSOUND), norms, holds_many(job, own, degenerate))
+    return Improved(own, np.where(sound, values, values - UNSOUND), norms, by_chance(job, own, degenerate))

@@ -72,6 +72,7 @@ def _digest(job: FitJob, plan: SearchPlan) -> str:
         job.factors,
         job.scale_floor,
         job.floor_of_few,
+        job.few_are_narrow,
         job.fewest_data,
         job.gradient_tolerance,
         job.noise,

@@ -116,7 +116,9 @@ def test_data_differ_in_every_direction_or_are_few_values():
         (np.concatenate([np.round(50.0 * CLOUD)[:, [0, 0]], CLOUD]), False),
         (np.column_stack([np.concatenate([LINE, CLOUD]), np.ones(600)]), False),
     ):
-        assert _are_different(data, own) == differ
+        assert _are_different(data, own, np.ones(600), 5.0) == differ
+    heavy = np.where(np.arange(600) == 0, 1000.0, 1.0)
+    assert not _are_different(np.concatenate([LINE, CLOUD]), own, heavy, 5.0), "one datum of great weight is one"
 
 
 def test_a_few_data_are_not_told_of(tmp_path):
@@ -152,10 +154,10 @@ def test_the_command_says_which_model_is_left_out_and_what_to_do(quick: Quick, t
     assert "so that it does not hold for their components: scale_floor_of_many=0.0001 does" in lower.stdout
 
 
-@pytest.mark.parametrize("of_columns", [False, True])
-def test_clusters_much_narrower_than_their_distance_are_found(of_columns):
-    """The maximum is that of three separate samples of normals."""
-    groups = [RANDOM.normal(place, 1.0, (120, 1 + of_columns)) for place in (0.0, 1000.0, 3000.0)]
+@pytest.mark.parametrize(("of_columns", "n"), [(False, 120), (True, 120), (False, 8), (True, 12)])
+def test_clusters_much_narrower_than_their_distance_are_found(of_columns, n):
+    """The maximum is that of three separate samples of normals. Few data are enough where chance would not do it."""
+    groups = [RANDOM.normal(place, 1.0, (n, 1 + of_columns)) for place in (0.0, 1000.0, 3000.0)]
     table = pd.DataFrame(np.concatenate(groups)).add_prefix("c")
     overrides = ("search.rounds=8", "restarts=2", "steps=100", "optimizer=squarem")
     fitted = gmm.fit(table, n_components=3, prior="flat", overrides=overrides)

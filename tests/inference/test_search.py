@@ -118,6 +118,13 @@ def test_moves_keep_the_number_of_components_and_change_what_they_say():
     assert all((one[1:] == other).all() for one, other in zip(found, alone, strict=True))
 
 
+def test_searches_that_have_come_to_rest_nowhere_do_not_agree():
+    """After two passes nothing rests, and a search that ended there would have seen one round."""
+    hurried = SEARCH._replace(passes=2, patience=1.0)
+    (found,) = search.search([job(search=hurried)], hurried)
+    assert found.n_rounds > 2
+
+
 def test_a_component_is_put_in_where_the_others_fit_worst():
     # All data of the middle are missed by the two components that stay.
     data = np.concatenate([RNG.normal(at, 0.1, 50) for at in (-5.0, 0.0, 5.0)])

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference import em, parameterization, search_moves
 from gmm_pipeline.inference.families import Family
-from gmm_pipeline.inference.narrow import has_many
+from gmm_pipeline.inference.narrow import may_be_narrow
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of, use_fused
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
 from gmm_pipeline.inference.scaling import AnyData, core_weights, summary_of
@@ -59,7 +59,7 @@ def _degenerate(job: Any, parameters: Parameters, spread: float) -> Bool[np.ndar
         found = np.exp(log_scales) <= AT_THE_FLOOR * job.scale_floor * spread
         if job.floor_of_few > job.scale_floor:
             of_few = np.exp(log_scales) <= AT_THE_FLOOR * job.floor_of_few * spread
-            found |= of_few & ~has_many(job, np.asarray(log_weights))
+            found |= of_few & ~may_be_narrow(job, np.asarray(log_weights))
     if not parameterization.over_sticks(job.plan.log_prior):
         found |= counts < fewest_data(job)
     return found

@@ -18,7 +18,7 @@ from gmm_pipeline.inference.families.fused_objective import (
 )
 from gmm_pipeline.inference.families.maximisation import Shared
 from gmm_pipeline.inference.families.observed_objective import lay_out_observed, observed_log_likelihood_of
-from gmm_pipeline.inference.narrow import has_many
+from gmm_pipeline.inference.narrow import may_be_narrow
 from gmm_pipeline.inference.parameterization import over_sticks
 from gmm_pipeline.inference.scaling import core_weights, summary_of
 from gmm_pipeline.model.covariances import EQUAL, IDENTITY, VARIABLE, Kind, kind_of, needed_beyond, rows_needed
@@ -229,7 +229,7 @@ def _floors(job: Any, parameters: MultivariateParameters) -> Float[Array, "*S K"
     floor = max(job.scale_floor, UNITS_IN_THE_LAST_PLACE * float(np.finfo(job.data.dtype).eps))
     if not job.floor_of_few > floor:
         return np.full(log_weights.shape, floor)
-    return np.where(has_many(job, log_weights), floor, job.floor_of_few)
+    return np.where(may_be_narrow(job, log_weights), floor, job.floor_of_few)
 
 
 def _is_flat(
