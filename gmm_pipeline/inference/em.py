@@ -3,7 +3,7 @@
 A step of EM is a gradient step with a preconditioner that depends on the parameters (Xu & Jordan 1996): sums of
 responsibilities can be read from the gradient, and the maximisation follows from these sums. So EM needs no pass over
 the data of its own, shares scan, batches and stopping with every other optimizer, and is exact for priors that only add
-pseudo-observations: flat and Dirichlet ones on the weights, and conjugate ones on locs and covariances. The price: a
+pseudo-observations: flat and Dirichlet ones on the weights, and conjugate ones on locs and variances. The price: a
 sum of responsibilities is the difference of larger numbers, exact to the rounding of the number of observations.
 
 SQUAREM extrapolates over two steps of EM (Varadhan & Roland 2008, scheme S3) and undoes an extrapolation that raised
@@ -42,7 +42,7 @@ class Problem(NamedTuple):
     by_mixture: Any = None
     """Gradient of the objective by the mixture: that by the free numbers hides what each component needs."""
     added: Added | None = None
-    """Observations that the prior adds to locs and covariances of several columns."""
+    """Observations that the prior adds to locs and to covariances or variances."""
 
 
 def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> Unconstrained:
@@ -50,6 +50,11 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
 
     R = Σ c r, S = Σ c r z and Q = Σ c r z² with z = (x − μ) / σ follow from the gradient: R + α − 1 = ∂ log w + w (n +
     K (α − 1)), S = σ ∂ μ, Q = ∂ log σ + R. A component without data stays where it is (Dempster, Laird & Rubin 1977).
+
+    Where a prior adds A observations to a loc and B to a variance, S and Q include its own, the divisors are R + A and
+    R + B, and σ'² = σ² (Q − (R + A) (S / (R + A))²) / (R + B): exact if it is conjugate. In any case the step leaves a
+    mixture in its place if and only if the gradient vanishes, and a component with next to no data goes no farther than
+    to where the prior has it.
 
     Args:
         free: log weights, locs and log scales.
@@ -66,11 +71,14 @@ def em_step(free: Unconstrained, gradient: Unconstrained, problem: Problem) -> U
     seen = counts - jnp.where(active, problem.pseudo_count, 0.0)
     least = 8.0 * jnp.finfo(total.dtype).eps * total
     present = active & (seen > least)
-    divisor = jnp.where(present, seen, 1.0)
+    to_loc, to_variance = (0.0, 0.0) if problem.added is None else problem.added
+    divisor = jnp.where(present, seen + to_loc, 1.0)
     shift = jnp.where(present, by_mu * jnp.exp(log_scales) / divisor, 0.0)
-    own = (by_scale + seen) / divisor - shift**2
-    within = jnp.sum(jnp.where(active, by_scale, 0.0)) + total - jnp.sum(shift**2 * jnp.where(present, seen, 0.0))
-    variance = jnp.where(problem.constraints.equal_scales, within / total, jnp.where(present, own, 1.0))
+    taken, spread_over = shift**2 * divisor, seen + to_variance
+    own = (by_scale + spread_over - taken) / jnp.where(present, spread_over, 1.0)
+    of_all = total + n_active * to_variance
+    within = jnp.sum(jnp.where(active, by_scale, 0.0)) + of_all - jnp.sum(jnp.where(present, taken, 0.0))
+    variance = jnp.where(problem.constraints.equal_scales, within / of_all, jnp.where(present, own, 1.0))
     # Rounding may make the variance of a component on a single point negative; the floor is above this bound.
     variance = jnp.maximum(variance, jnp.finfo(total.dtype).tiny * 1e3)
     tiny = jnp.finfo(total.dtype).tiny / jnp.finfo(total.dtype).eps

@@ -215,9 +215,7 @@ class FitJob(NamedTuple):
         Args:
             few: whether so few data are enough as are no accident in what was left out.
         """
-        return self._replace(
-            scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor, few_are_narrow=few
-        )
+        return self._replace(scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor, few_are_narrow=few)
 
     @property
     def shape(self) -> tracing.Shape:
@@ -370,11 +368,9 @@ def check(job: FitJob) -> None:
             remedy="Use minibatch=0, or another optimizer, such as optimizer=adam.",
         )
     declared = traits(plan.log_prior.function)
-    is_exact = declared.pseudo_count is not None or (declared.conjugate and bool(job.covariance))
+    is_exact = declared.pseudo_count is not None or declared.conjugate
     if plan.optimizer.function in (em.em, em.squarem) and not is_exact:
-        exact = (
-            "flat, dirichlet, normal_inverse_wishart and variance_penalty" if job.covariance else "flat and dirichlet"
-        )
+        exact = "flat, dirichlet, normal_inverse_gamma, normal_inverse_wishart and variance_penalty"
         raise InputError(
             "optimizer",
             expected=f"an optimizer that follows gradients, since EM is exact for {exact} priors only",

@@ -184,15 +184,17 @@ def prior_density(log_prior: Plugin, parameters: AnyParameters, active: Any, set
 
 
 def added_by(log_prior: Plugin, active: Any, setting: Setting | None) -> Added | None:
-    """Observations that a prior adds to each component of several columns.
+    """Observations that a prior adds to each component.
 
     Args:
         log_prior: with all its hyperparameters.
         active: [K], false for components that only pad the arrays.
         setting: of the fit; None for one column.
     """
-    added = traits(log_prior.function).added
-    return None if added is None or setting is None else added(active, setting, **dict(log_prior.hyperparameters))
+    declared, given = traits(log_prior.function), dict(log_prior.hyperparameters)
+    if setting is None:
+        return None if declared.added_to_column is None else declared.added_to_column(**given)
+    return None if declared.added is None else declared.added(active, setting, **given)
 
 
 def leaves_out_components(log_prior: Plugin) -> bool:

@@ -59,8 +59,10 @@ class Traits(NamedTuple):
     added: Callable[..., Added] | None = None
     """(active, setting, *, hyperparameters) -> observations that the prior adds to the locs and covariances of several
     columns; None for none."""
+    added_to_column: Callable[..., Added] | None = None
+    """Hyperparameters -> the same for a loc and a variance of one column; None for none."""
     conjugate: bool = False
-    """Whether EM is exact for several columns with what the prior adds."""
+    """Whether EM is exact with what the prior adds."""
 
 
 def declare(declared: Traits) -> Callable[[Prior], Prior]:

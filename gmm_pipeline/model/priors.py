@@ -45,7 +45,7 @@ from gmm_pipeline.model.densities import (
 )
 from gmm_pipeline.model.mixture import ABSENT, AnyArray, Parameters, Scalar
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters
-from gmm_pipeline.model.prior_traits import Setting, Traits, declare
+from gmm_pipeline.model.prior_traits import Added, Setting, Traits, declare
 from gmm_pipeline.model.prior_traits import traits as traits
 from gmm_pipeline.model.ranges import check_finite, check_positive
 from gmm_pipeline.model.sticks import logits_of_log_weights
@@ -89,7 +89,12 @@ def dirichlet(parameters: AnyParameters, active: Bool[AnyArray, " K"], *, concen
     return (alpha - 1.0) * jnp.sum(jnp.where(active, log_weights, 0.0)) + normaliser
 
 
-@declare(Traits(added=weakly_added))
+def _weakly_added(*, loc_scale: Number, scale_shape: Number, **others: Number) -> Added:
+    """Of one column: 1 / s² with the spread of all data to a loc, and the a + 1 powers of σ to a variance."""
+    return Added(1.0 / loc_scale**2, scale_shape + 1.0)
+
+
+@declare(Traits(added=weakly_added, added_to_column=_weakly_added))
 def weakly_informative(
     parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
@@ -184,7 +189,12 @@ def lkj(
     return of_weights + lkj_density(parameters, active, cast(Setting, setting), **numbers)
 
 
-@declare(Traits(several_columns=False))
+def _conjugate_added(*, shrinkage: Number, degrees_of_freedom: Number, **others: Number) -> Added:
+    """κ to a loc; to a variance one for the loc, and ν + 2, the powers of σ in its own density."""
+    return Added(shrinkage, degrees_of_freedom + 3.0)
+
+
+@declare(Traits(several_columns=False, added_to_column=_conjugate_added, conjugate=True))
 def normal_inverse_gamma(
     parameters: Parameters,
     active: Bool[AnyArray, " K"],
@@ -222,7 +232,11 @@ def normal_inverse_gamma(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(added=conjugate_added, conjugate=True))
+def _wishart_added(*, shrinkage: Number, extra_degrees_of_freedom: Number, **others: Number) -> Added:
+    return _conjugate_added(shrinkage=shrinkage, degrees_of_freedom=1.0 + extra_degrees_of_freedom)
+
+
+@declare(Traits(added=conjugate_added, added_to_column=_wishart_added, conjugate=True))
 def normal_inverse_wishart(
     parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
@@ -295,7 +309,11 @@ def normal_half_normal(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(added=penalty_added, conjugate=True))
+@declare(
+    Traits(
+        added=penalty_added, added_to_column=lambda *, strength, variance: Added(0.0, 2.0 * strength), conjugate=True
+    )
+)
 def variance_penalty(
     parameters: AnyParameters,
     active: Bool[AnyArray, " K"],
@@ -331,7 +349,12 @@ def variance_penalty(
     return _over_active(log_density, parameters, active)
 
 
-@declare(Traits(sticks=True, learned=("concentration",), added=process_added))
+def _process_added(*, loc_scale: Number, scale_shape: Number, **others: Number) -> Added:
+    """Of one column, as `_weakly_added`, with the a powers of σ in a density of log σ."""
+    return Added(1.0 / loc_scale**2, scale_shape)
+
+
+@declare(Traits(sticks=True, learned=("concentration",), added=process_added, added_to_column=_process_added))
 def dirichlet_process(
     parameters: AnyParameters,
     active: Bool[AnyArray, " K"],

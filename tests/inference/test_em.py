@@ -282,10 +282,11 @@ def test_components_without_data_stay_numbers(optimizer, dtype, alpha):
 def test_em_with_a_prior_that_it_is_not_exact_for_is_refused(optimizer):
     check(job(optimizer=plugin(optimizer)))
     check(job(optimizer=plugin(optimizer), log_prior=plugin(priors.dirichlet, concentration=2.0)))
-    penalised = plugin(priors.variance_penalty, strength=0.1, variance=1.0)
-    check(job(log_prior=penalised))
-    with pytest.raises(InputError, match=f"{optimizer.__name__} with the prior variance_penalty"):
-        check(job(optimizer=plugin(optimizer), log_prior=penalised))
+    check(job(optimizer=plugin(optimizer), log_prior=plugin(priors.variance_penalty, strength=0.1, variance=1.0)))
+    inexact = plugin(priors.normal_half_normal, loc=0.0, loc_scale=1.0, scale_scale=1.0)
+    check(job(log_prior=inexact))
+    with pytest.raises(InputError, match=f"{optimizer.__name__} with the prior normal_half_normal"):
+        check(job(optimizer=plugin(optimizer), log_prior=inexact))
     with pytest.raises(InputError, match="optimizer=adam"):
         check(job(optimizer=plugin(optimizer), log_prior=plugin(lambda parameters: 0.0)))
 
