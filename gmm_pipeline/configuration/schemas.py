@@ -294,8 +294,8 @@ class FitConfig:
         "smallest scale of a component, as a share of the data's standard deviation; 0 for none", Real(0.0, 1.0)
     )
     scale_floor_of_many: float = key(
-        "the same of a component whose data differ and are no accident, used where they lie closer together than scale_floor; "
-        "at least that: none",
+        "the same of a component whose data differ and are no accident, used where they lie closer together than "
+        "scale_floor; at least that: none",
         Real(0.0, 1.0),
     )
     fewest_data: float = key("a component with the weight of fewer observations than this is degenerate", Real(0.0))

@@ -141,7 +141,7 @@ def test_em_is_refused_where_it_is_not_exact():
     conjugate, weak = PRIORS["conjugate"], PRIORS["weak"]
     jobs.check(a_job("VVV", conjugate, optimizer=plugin(em.squarem)))
     jobs.check(job(log_prior=conjugate, optimizer=plugin(em.em)))
-    with pytest.raises(InputError, match="flat, dirichlet, .*normal_inverse_wishart and variance_penalty priors only"):
+    with pytest.raises(InputError, match=r"flat, dirichlet, .*normal_inverse_wishart and variance_penalty priors only"):
         jobs.check(a_job("VVV", weak, optimizer=plugin(em.squarem)))
 
 
