@@ -42,6 +42,7 @@ class ArrowTable:
         import pyarrow as pa
 
         names = [self.names[place] for place in places]
+        self._check_parts(names)
         tables = [self._read(part, names=names) for part in self._parts]
         kinds = dict(zip(self.names, self._schema.types, strict=True))
         with readable(self._path):
@@ -63,7 +64,21 @@ class ArrowTable:
         kinds = [self._schema.types[place] for place in places]
         if any(part.suffix.lower() in ARROW for part in self._parts) or not all(map(is_numeric, kinds)):
             return None
-        return self._batches([self.names[place] for place in places], kinds)
+        names = [self.names[place] for place in places]
+        self._check_parts(names)
+        return self._batches(names, kinds)
+
+    def _check_parts(self, names: Sequence[str]) -> None:
+        """Refuse a folder with files of several tables."""
+        for part in self._parts[1:]:
+            missing = [name for name in names if name not in self._read(part, names=None).names]
+            if missing:
+                raise InputError(
+                    "data.path",
+                    expected=f"a folder whose files are parts of one table, with the columns of {self._parts[0].name}",
+                    came=f"{part}, which has no column {missing[0]!r}",
+                    remedy="Name one of the files, or put those of another table elsewhere.",
+                )
 
     def _batches(self, names: Sequence[str], kinds: Sequence[Any]) -> Iterator[list[Any]]:
         import pyarrow as pa

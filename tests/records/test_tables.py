@@ -368,6 +368,10 @@ def test_a_folder_of_parts_is_one_table(tmp_path):
         read(folder)
     with pytest.raises(InputError, match="a folder without any"):
         read(tmp_path / "empty")
+    (folder / "part-9.parquet").unlink()
+    parquet.write_table(pa.table({"y": [1.0, 2.0]}), folder / "part-9.parquet")
+    with pytest.raises(InputError, match=r"parts of one table, .*part-9\.parquet, which has no column 'x'"):
+        read(folder)
 
 
 @pytest.mark.parametrize("column", [pa.array([True, False]), pa.array([[1.0], [2.0]]), pa.array([0, 1], pa.date32())])
