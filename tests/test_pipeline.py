@@ -179,9 +179,9 @@ def test_an_experiment_is_composed_run_and_compared(repository, at):
     assert (shown["optimizer._target_"], shown["steps"]) == ("optax.sgd", "70")
     assert float(shown["bic"]) == metrics["bic"]
 
-    bic = json.loads(at(repository, "dvc", "metrics", "diff", "--json"))[METRICS]["bic"]
-    assert bic["new"] == metrics["bic"]
-    assert bic["old"] != bic["new"]
+    n_steps = json.loads(at(repository, "dvc", "metrics", "diff", "--json"))[METRICS]["n_steps"]
+    assert n_steps["new"] == metrics["n_steps"]
+    assert n_steps["old"] != n_steps["new"]
 
     plots = json.loads(at(repository, "dvc", "plots", "diff", "--json"))["data"]
     assert set(plots) >= {"loss", "candidates", "outputs/pipeline/fit/figures/fitted_density.png"}

@@ -2,8 +2,8 @@
 
 A component at the floor of the scales is degenerate, since the likelihood of a few data is unbounded as it narrows. A
 component with many data, which differ, is no such artefact: the data are more concentrated than the floor allows. Nor
-is one of fewer data, if the mixture is better by more than the number of ways in which as many data could be chosen:
-small clusters that are far apart. The search keeps to sound mixtures, but remembers the best of this kind. Whether its
+is one of fewer data, if the mixture is better by more than the number of ways in which a normal could choose data: a
+small group far from the others, or one within them. The search keeps to sound mixtures, but remembers the best of this kind. Whether its
 data differ is asked later, in the user's units (`analysis/left_out.py`).
 """
 
@@ -48,8 +48,10 @@ def may_be_narrow(job: Any, log_weights: Float[np.ndarray, "*S K"]) -> Bool[np.n
 def by_chance(job: Any, mixtures: Any, degenerate: Bool[np.ndarray, "*S K"]) -> Float[np.ndarray, "*S"]:
     """Nats that mixtures with degenerate components may gain by the choice of their data; ∞ where it may be any number.
 
-    That is where none is degenerate, or one has too few data. Otherwise it is the sum over degenerate components of n
-    H(m/n) ≥ log (n over m), the number of ways to choose m of n data, and nothing for one with many data.
+    That is where none is degenerate, or one has too few data. Otherwise it is a sum over degenerate components: nothing
+    for one with many data, and for another the number of ways to choose its m of all n data, at most n H(m/n) ≥ log (n
+    over m) for any and about D log n for those within a contour of a normal with D = d (d + 3) / 2 numbers, by Sauer's
+    lemma (Vapnik & Chervonenkis 1971).
 
     Args:
         job: the fit.
@@ -57,8 +59,10 @@ def by_chance(job: Any, mixtures: Any, degenerate: Bool[np.ndarray, "*S K"]) -> 
         degenerate: their degenerate components.
     """
     counts = _counts(job, mixtures.log_component_weights)
-    share = np.clip(counts / float(np.sum(job.sample_weights)), 1e-12, 1.0 - 1e-12)
+    total, n_columns = float(np.sum(job.sample_weights)), max(job.plan.family.n_columns, 1)
+    share = np.clip(counts / total, 1e-12, 1.0 - 1e-12)
     ways = -counts * np.log(share) - counts * (1.0 - share) / share * np.log1p(-share)
+    ways = np.minimum(ways, 0.5 * n_columns * (n_columns + 3) * np.log(total))
     of_each = np.where(counts >= fewest(job, few=False), 0.0, ways)
     of_each = np.where(counts >= fewest(job, few=True), of_each, np.inf)
     found = np.where(degenerate, of_each, 0.0).sum(axis=-1)

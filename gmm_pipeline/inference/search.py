@@ -15,7 +15,6 @@ all searches are improved on all data until they converge. The price: an optimum
 groups can be missed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from jaxtyping import Float, Int
 
 from gmm_pipeline.inference.families import Family
 from gmm_pipeline.inference.jobs import FitJob, Narrow, SearchPlan
-from gmm_pipeline.inference.narrow import GAIN
+from gmm_pipeline.inference.narrow import GAIN, by_chance
 from gmm_pipeline.inference.search_calls import FEW, NARROW, UNSOUND, Improved, Problem, Request, Search, in_step
 from gmm_pipeline.inference.search_moves import taken
 from gmm_pipeline.model import inits
@@ -214,6 +213,10 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
     order, number = best_distinct(values.reshape(1, -1), everything, plan.finalists, family)
     finalists = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, : number[0]]))
     optima = _distinct((yield from _polished(whole, finalists, plan)), family)
+    if not optima[0].is_sound:  # the best were on their way to a collapse; another may be sound
+        order, number = best_distinct(values.reshape(1, -1), everything, values.size, family)
+        others = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, plan.finalists : number[0]]))
+        optima = _distinct([*optima, *(yield from _polished(whole, others, plan))], family)
     if family.n_columns and len(small.data) >= plan.rows:
         # Some of the data have other optima than all: where each search leads is seen on all.
         ends = yield from _polished(whole, jax.tree.map(lambda leaf: leaf[:, 0], mixtures), plan)
@@ -221,9 +224,10 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         agreeing = sum(_is_same(one, optima[0], family) for one in ends)
     else:
         agreeing = yield from _agreeing(small, mixtures, values, optima[0])
-    narrow = None
-    if seen is not None and seen.log_posterior > values.max() + GAIN:
-        narrow = yield from _on_all(whole, seen, plan)
+    # Among those that are kept, some may be on their way to a collapse: an optimum is what others are compared with.
+    narrow, least = None, optima[0].log_posterior if optima[0].is_sound else float(values.max())
+    if seen is not None and seen.log_posterior > least:
+        narrow = yield from _on_all(whole, seen, plan, least)
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values, narrow)
 
 
@@ -285,15 +289,19 @@ def _narrowest(improved: Improved, best: Narrow | None) -> Narrow | None:
     return Narrow(jax.tree.map(lambda leaf: leaf[here], improved.mixtures), (), float(values[here]))
 
 
-def _on_all(problem: Problem, seen: Narrow, plan: SearchPlan) -> Search:
-    """Where some passes on all data lead a mixture with narrow components; None if it has none there, or few data."""
-    found = yield Request(problem, jax.tree.map(lambda leaf: leaf[None], seen.parameters), plan.passes)
+def _on_all(problem: Problem, seen: Narrow, plan: SearchPlan, least: float) -> Search:
+    """Where some passes on all data, with the lower floor, lead a mixture with narrow components.
+
+    None if it has none there, too few data in one, or is better than the sound ones by no more than chance.
+    """
+    job = problem.job
+    lower = job if job.floor_of_few or job.scale_floor_of_many >= job.scale_floor else job.lowered(few=True)
+    begin = jax.tree.map(lambda leaf: leaf[None], seen.parameters)
+    found = yield Request(problem._replace(job=lower), begin, plan.passes)
     alone = jax.tree.map(lambda leaf: leaf[0], found.mixtures)
-    degenerate = problem.job.plan.family.degenerate(problem.job, alone, problem.spread)
-    if not math.isfinite(found.by_chance[0]):
-        return None
-    value = float(found.values[0] + UNSOUND - found.by_chance[0])
-    return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), value)
+    degenerate = job.plan.family.degenerate(job, alone, problem.spread)
+    value = float(found.values[0] + UNSOUND * (found.values[0] < -0.5 * UNSOUND) - by_chance(job, alone, degenerate))
+    return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), value) if value > least + GAIN else None
 
 
 def _evolved(problem: Problem, plan: SearchPlan, n_searches: int) -> Search:

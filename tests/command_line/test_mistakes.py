@@ -268,7 +268,7 @@ TOGETHER = [
         "at most 20",
     ),
     ("search=[] search.starts.kmeans=0.5", "error: search: ", "a value, but got none"),
-    ("optimizer=em prior=normal_inverse_gamma", "error: optimizer: ", "Use prior=flat or prior=dirichlet"),
+    ("optimizer=em prior=weakly_informative", "error: optimizer: ", "Use prior=flat or prior=dirichlet"),
 ]
 
 
