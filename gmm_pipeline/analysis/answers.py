@@ -97,6 +97,8 @@ class Answer(NamedTuple):
     diverged: bool
     noise: Noise | None = None
     """None without noise."""
+    is_single: bool = False
+    """Whether the fit was in single precision, whose rounding limits how short its gradient gets."""
 
     @property
     def is_sound(self) -> bool:
@@ -204,6 +206,7 @@ def answer(job: Job, estimate: Estimate, *, progress: Progress | None = None) ->
         assignments=evaluated.assignments,
         diverged=diverged,
         noise=noise,
+        is_single=job.fit.data.dtype == np.float32,
     )
 
 

@@ -37,11 +37,13 @@ class Reason(StrEnum):
     """A better mixture is left out, in which the data of a component are one value of some column."""
     UNSEEN = "unseen"
     """No datum of a component has a value in a column, so that its loc there is not determined."""
+    FEW = "few"
+    """A component of several columns has fewer data than numbers of its own."""
 
 
 OF_LEFT_OUT = frozenset({Reason.NARROW, Reason.ONE_VALUE})
 """Reasons that are mixtures which were left out."""
-BARRING = frozenset(Reason) - OF_LEFT_OUT - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.UNSEEN}
+BARRING = frozenset(Reason) - OF_LEFT_OUT - {Reason.OUTDONE, Reason.TIED, Reason.UNRESOLVED, Reason.UNSEEN, Reason.FEW}
 """Reasons that bar a fit; not those by which it is better than it seems, or that apply to all candidates."""
 
 
@@ -146,6 +148,11 @@ def clause_of(doubt: Doubt, *, of_columns: bool = False) -> str:
             return (
                 f"no row of component {which} has a value in column {doubt.other!r}: its loc there, like any other "
                 "number without an error, is not determined; use fewer components, or drop the column"
+            )
+        case Reason.FEW:
+            return (
+                f"component {which} has the weight of {doubt.other} numbers of its own: it may be chance, and its "
+                "errors say little; use fewer components, a smaller covariance model or a prior on covariances"
             )
         case _:
             return str(doubt.reason)

@@ -12,6 +12,7 @@ data for the curvature, another if two components are near each other, and some 
 """
 
 import math
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -39,6 +40,8 @@ from gmm_pipeline.model.large_data import slices
 from gmm_pipeline.model.mixture import Mixture, Parameters, exact
 from gmm_pipeline.model.multivariate import AnyParameters, MultivariateParameters, natural_of
 from gmm_pipeline.model.natural import AnyMixture, MultivariateMixture, is_finite
+from gmm_pipeline.model.noise import counts_of
+from gmm_pipeline.model.prior_traits import traits
 from gmm_pipeline.model.vocabulary import SAME_OPTIMUM
 
 NEAR = 1.0
@@ -93,7 +96,20 @@ def doubts_of(
         *((Doubt(Reason.TIED, other=f"{tied:.0%}"),) if tied > 0.0 else ()),
         *((Doubt(Reason.UNRESOLVED, other=f"{hidden:.0%}"),) if hidden > 0.0 else ()),
         *((Doubt(reason_of_left_out(result), nats=left_out),) if left_out > GAIN else ()),
+        *_of_few_data(job, parameters, explained),
     )
+
+
+def _of_few_data(job: FitJob, parameters: AnyParameters, explained: Collection[int]) -> Iterator[Doubt]:
+    """Components with fewer data than numbers of their own besides the weight, where no prior has a say in these."""
+    if not job.covariance or traits(job.plan.log_prior.function).pseudo_count is None:
+        return
+    larger = job._replace(plan=job.plan._replace(n_components=job.plan.n_components + 1))
+    own, total = larger.n_parameters - job.n_parameters - 1, float(np.sum(job.sample_weights, dtype=np.float64))
+    log_weights = np.asarray(parameters.log_component_weights, np.float64)
+    for component, count in enumerate(counts_of(log_weights, total, noise=job.noise is not None)):
+        if count < own and component not in explained:
+            yield Doubt(Reason.FEW, (component,), other=f"{count:,.1f} observations, fewer than the {own:,}")
 
 
 def coincident(job: FitJob, parameters: AnyParameters, data: Float[AnyData, "n ..."]) -> list[tuple[int, ...]]:

@@ -11,6 +11,9 @@ from gmm_pipeline.analysis.selection import remarks
 from gmm_pipeline.inference.jobs import ORDINARY, Searched
 from gmm_pipeline.model.vocabulary import OUTCOMES, REACHED
 
+NEXT_TO_NOTHING = 0.05
+"""Standard errors; a gradient this short may be what single precision leaves of none."""
+
 
 def about_choice(asked: Asked, answer: Answer) -> list[str]:
     """Doubts about the choice of the number of components, if one was made.
@@ -89,7 +92,7 @@ def verdict(asked: Asked, answer: Answer) -> list[str]:
     else:
         clauses.append(
             f"not converged in {steps:,} steps: its gradient is {norm:.2g} standard errors long; use more steps, or "
-            "another optimizer"
+            f"another optimizer{', or precision=float64' if answer.is_single and norm < NEXT_TO_NOTHING else ''}"
         )
     clauses += _reached(answer)
     clauses += [_tested(test) for test in answer.tests]
@@ -113,9 +116,10 @@ def _degenerate(answer: Answer) -> str:
         where, remedy = f"{where} in some direction", "a smaller covariance model such as covariance=tied"
     total = answer.metrics.get("sum_of_weights", answer.metrics["n_data"])
     own = ", ".join(f"{answer.fitted.weights[one] * total:,.1f}" for one in answer.degenerate)
+    floor = "scale_floor_of_many" if "scale_floor" in answer.metrics else "scale_floor"
     return (
         f"component{'s' * several} {which} degenerate: {where} or with too few observations (the weight of "
-        f"{own}), where the likelihood is unbounded; use fewer components, {remedy}, or a lower scale_floor and "
+        f"{own}), where the likelihood is unbounded; use fewer components, {remedy}, or a lower {floor} and "
         "fewest_data if they are real"
     )
 

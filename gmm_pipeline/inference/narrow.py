@@ -3,8 +3,8 @@
 A component at the floor of the scales is degenerate, since the likelihood of a few data is unbounded as it narrows. A
 component with many data, which differ, is no such artefact: the data are more concentrated than the floor allows. Nor
 is one of fewer data, if the mixture is better by more than the number of ways in which a normal could choose data: a
-small group far from the others, or one within them. The search keeps to sound mixtures, but remembers the best of this kind. Whether its
-data differ is asked later, in the user's units (`analysis/left_out.py`).
+small group far from the others, or one within them. The search keeps to sound mixtures, but remembers the best of this
+kind. Whether its data differ is asked later, in the user's units (`analysis/left_out.py`).
 """
 
 from typing import Any

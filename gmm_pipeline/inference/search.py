@@ -226,7 +226,7 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         agreeing = yield from _agreeing(small, mixtures, values, optima[0])
     # Among those that are kept, some may be on their way to a collapse: an optimum is what others are compared with.
     narrow, least = None, optima[0].log_posterior if optima[0].is_sound else float(values.max())
-    if seen is not None and seen.log_posterior > least:
+    if seen is not None:
         narrow = yield from _on_all(whole, seen, plan, least)
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values, narrow)
 
@@ -294,12 +294,15 @@ def _on_all(problem: Problem, seen: Narrow, plan: SearchPlan, least: float) -> S
 
     None if it has none there, too few data in one, or is better than the sound ones by no more than chance.
     """
-    job = problem.job
+    job, family = problem.job, problem.job.plan.family
+    narrow = family.degenerate(job, seen.parameters, problem.spread)
+    if seen.log_posterior + by_chance(job, seen.parameters, narrow) <= least:
+        return None
     lower = job if job.floor_of_few or job.scale_floor_of_many >= job.scale_floor else job.lowered(few=True)
     begin = jax.tree.map(lambda leaf: leaf[None], seen.parameters)
     found = yield Request(problem._replace(job=lower), begin, plan.passes)
     alone = jax.tree.map(lambda leaf: leaf[0], found.mixtures)
-    degenerate = job.plan.family.degenerate(job, alone, problem.spread)
+    degenerate = family.degenerate(job, alone, problem.spread)
     value = float(found.values[0] + UNSOUND * (found.values[0] < -0.5 * UNSOUND) - by_chance(job, alone, degenerate))
     return Narrow(alone, tuple(np.flatnonzero(degenerate).tolist()), value) if value > least + GAIN else None
 

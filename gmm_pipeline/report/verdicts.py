@@ -29,6 +29,7 @@ DOUBTS = {
     "rounded": "Components",
     "narrow": "Components",
     "unseen": "Components",
+    "few": "Components",
     "one_value": "Components",
     "unresolved": "Precision",
     "choice": "Number of components",

@@ -136,10 +136,11 @@ def question(run: Record) -> str:
     if searches or starts > 1:
         tried = f"the best of {tried}"
     if asked == "auto":
-        choice = config.get("selection", {})
-        kinds = f"{' or '.join(str(kind) for kind in choice.get('scales', []))} scales"
+        choice, compared = config.get("selection", {}), run.selection or {}
+        several = zip(compared.get("scales", []), compared.get("n_components", []), strict=False)
+        kinds = f"{' or '.join(sorted({str(kind) for kind, number in several if number != 1}, reverse=True))} scales"
         if run.columns:
-            models = sorted({str(name) for name in (run.selection or {}).get("covariance", []) if name})
+            models = sorted({str(name) for name in compared.get("covariance", []) if name})
             kinds = f"the covariance models {', '.join(models)}" if models else "one covariance model"
         criterion = NAMES.get(str(config.get("criterion")), str(config.get("criterion")))
         which = "Those far behind had a short search; that one is" if searches else "Each is"

@@ -127,6 +127,12 @@ def test_a_few_data_are_not_told_of(tmp_path):
     assert searched(tmp_path, np.concatenate([NARROW[:20], BROAD])).left_out > GAIN
 
 
+def test_a_tight_group_in_a_wide_background_is_told_of(tmp_path):
+    """The gain is that with the lower floor, and of all ways to choose 15 of 315 data few are intervals."""
+    group = np.random.default_rng(3).normal(2.0, 0.001, 15)
+    assert searched(tmp_path, np.concatenate([BROAD, group])).left_out > GAIN
+
+
 def test_what_chance_gathers_is_not_told_of(tmp_path):
     for number in range(6):
         own = np.random.default_rng(number)

@@ -10,14 +10,16 @@ from conftest import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from small_fits import OVER_STICKS, plugin
+from small_fits import OVER_STICKS, job, plugin
 
 from gmm_pipeline.analysis.doubts import BARRING, Doubt, Reason, barred, clause_of
-from gmm_pipeline.analysis.verdicts import climb, coincident, doubts_of
+from gmm_pipeline.analysis.verdicts import _of_few_data, climb, coincident, doubts_of
 from gmm_pipeline.inference.calls import fit_starts
 from gmm_pipeline.inference.collapse import collapsing
+from gmm_pipeline.inference.families.normals import normals
 from gmm_pipeline.inference.jobs import HistoryEntry
 from gmm_pipeline.model import priors
+from gmm_pipeline.model.covariances import kind_of
 from gmm_pipeline.model.mixture import Mixture, Parameters, constrain
 from gmm_pipeline.model.splitting import merged
 
@@ -294,3 +296,20 @@ def test_no_ordinary_fit_whose_steps_ran_out_is_collapsing_and_what_is_ends_dege
     doubtful = [one for one, job in zip(asked, jobs, strict=True) if Reason.COLLAPSING in reasons(job, ended[one])]
     assert {name for name, *_ in doubtful} == {"spike"}
     assert all(steps < 300 and ended[name, k, seed, 300].degenerate for name, k, seed, steps in doubtful)
+
+
+def test_a_component_with_fewer_data_than_numbers_of_its_own_may_be_chance():
+    """Of 150 data in two columns 4, where a loc and a covariance have 5 numbers, and a loc alone 2."""
+    own = np.log([0.9, 0.07, 0.03]) - 1.0
+    for model, prior, told in (
+        ("VVV", plugin(priors.flat), True),
+        ("EEE", plugin(priors.flat), False),
+        ("VVV", plugin(priors.variance_penalty, strength=0.1, variance=1.0), False),
+    ):
+        family = normals(2, kind_of(model))
+        fit = job(data=np.zeros((150, 2)), covariance=model, family=family, n_components=3, log_prior=prior)
+        parameters = family.zeros(3, np.float64)._replace(log_component_weights=own)
+        fit = fit._replace(sample_weights=np.ones(150))
+        found = [(one.reason, one.components) for one in _of_few_data(fit, parameters, ())]
+        assert found == ([(Reason.FEW, (2,))] if told else [])
+        assert not [*_of_few_data(fit, parameters, {2})]
