@@ -73,6 +73,7 @@ def _digest(job: FitJob, plan: SearchPlan) -> str:
         job.scale_floor,
         job.floor_of_few,
         job.few_are_narrow,
+        job.scale_floor_of_many,
         job.fewest_data,
         job.gradient_tolerance,
         job.noise,
