@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from gmm_pipeline.model.noise import counts_of
 
-MANY, PER_NUMBER = 50.0, 10.0
+ENOUGH, PER_NUMBER = 50.0, 10.0
 """Least data of a narrow component, and for each of its free numbers, that are no accident."""
 FEWEST = 5.0
 """Least data of a narrow component in any case; of d columns at least 2 (d + 1)."""
@@ -32,7 +32,7 @@ def fewest(job: Any, *, few: bool) -> float:
     n_columns = max(job.plan.family.n_columns, 1)
     if few:
         return max(FEWEST, 2.0 * (n_columns + 1))
-    return max(MANY, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2))
+    return max(ENOUGH, PER_NUMBER * (1 + n_columns * (n_columns + 3) / 2))
 
 
 def may_be_narrow(job: Any, log_weights: Float[np.ndarray, "*S K"]) -> Bool[np.ndarray, "*S K"]:
