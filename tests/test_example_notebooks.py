@@ -14,8 +14,8 @@ PICTURE, RICH = "image/png", ("image/png", "text/html", "text/plain")
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 LARGEST = 400_000  # bytes, with outputs
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-# How many steps a fit takes, and which other optima a search has seen, may differ between processors; pictures and films
-# are compared by their number alone.
+# How many steps a fit takes, and which other optima a search has seen, may differ between processors; pictures and
+# films are compared by their number alone.
 NOT_COMPARED = re.compile(r"(?<=in )\d+(?= steps)|; the next best optimum is [^<\n]* nats lower|(?<=base64,)[^\"]+")
 
 
