@@ -24,17 +24,22 @@ SIGNS = {GOOD: "✓", CAUTION: "!", BAD: "✕", UNKNOWN: "?"}
 CLEARLY = 0.02
 """A probability this small, as a share of what already counts against a fit, leaves no doubt."""
 DOUBTS = {
-    "collapsing": "Components",
-    "coincident": "Components",
-    "rounded": "Components",
-    "narrow": "Components",
-    "unseen": "Components",
-    "few": "Components",
-    "one_value": "Components",
-    "unresolved": "Precision",
-    "choice": "Number of components",
+    "collapsing": ("Components", "a component may collapse"),
+    "coincident": ("Components", "components coincide"),
+    "saddle": ("Optimum", "this is no maximum"),
+    "missed": ("Optimum", "a better optimum was missed"),
+    "redundant": ("Optimum", "a component more gains nothing"),
+    "rounded": ("Components", "a component is an artefact of rounding"),
+    "outdone": ("Optimum", "a better optimum was missed"),
+    "tied": ("Optimum", "many data have the same value"),
+    "unresolved": ("Precision", "data differ by less than the precision"),
+    "narrow": ("Components", "a better mixture was left out"),
+    "one_value": ("Components", "a better mixture was left out"),
+    "unseen": ("Components", "a loc is not determined"),
+    "few": ("Components", "a component has few data"),
+    "choice": ("Number of components", "the choice may be another"),
 }
-"""What each reason is about; all others are about the optimum."""
+"""What each reason is about, and in short what it says."""
 
 
 class Finding(NamedTuple):
@@ -151,7 +156,7 @@ def doubts(run: Record) -> list[Finding]:
     """What else was found to speak against the fit, or against the choice of the number of components."""
     recorded = [(one["reason"], one["bars"], one["words"]) for one in run.about.get("doubts", [])]
     return [
-        Finding(BAD if bars else CAUTION, DOUBTS.get(reason, "Optimum"), reason, _sentence([words]))
+        Finding(BAD if bars else CAUTION, *DOUBTS.get(reason, ("Optimum", reason)), _sentence([words]))
         for reason, bars, words in recorded
     ]
 
