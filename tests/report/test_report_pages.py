@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from plotly import graph_objects
 
+from gmm_pipeline.analysis.doubts import Reason
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.model.mixture import Mixture
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.files import write_columns, write_json
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.sweeps import read_manifest, read_runs
-from gmm_pipeline.report import plotting, rendering, run_page, sweep_page, wording
+from gmm_pipeline.report import plotting, rendering, run_page, sweep_page, verdicts, wording
 from gmm_pipeline.stages import sweep_summary
 
 EVIL = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}<!--\u2028"""
@@ -379,3 +380,8 @@ def test_numbers_are_told_as_people_read_them(value, text):
 )
 def test_an_estimate_has_the_digits_of_its_error(value, error, estimate, told):
     assert wording.with_error(value, error)[:2] == (estimate, told)
+
+
+def test_each_reason_to_doubt_a_fit_is_said_in_words():
+    """Those of degenerate and diverged fits have findings of their own; a record has doubts about a choice beside."""
+    assert {*verdicts.DOUBTS} == {*map(str, Reason)} - {"diverged", "degenerate"} | {"choice"}
