@@ -196,7 +196,7 @@ class FitJob(NamedTuple):
     floor_of_few: float = 0.0
     """Scale below which a component with few data is degenerate, if above `scale_floor`."""
     few_are_narrow: bool = False
-    """Whether few data are as few as `narrow.fewest` has it where what was left out gains more than by chance."""
+    """Whether components of even fewer data, down to the least in `narrow.fewest`, may be narrower than that."""
     rounding: Float[np.ndarray, "d d"] | None = None
     """A factor of the covariance that rounding alone gives several columns, in the units of the fit; None for exact."""
     finer: tuple[np.ndarray, np.ndarray] | None = None
@@ -213,7 +213,7 @@ class FitJob(NamedTuple):
         """The same fit with the floor of components with many data; those with few are degenerate as before.
 
         Args:
-            few: whether so few data are enough as are no accident in what was left out.
+            few: whether few data are enough, since what was left out has so few and is no accident.
         """
         return self._replace(scale_floor=self.scale_floor_of_many, floor_of_few=self.scale_floor, few_are_narrow=few)
 

@@ -125,6 +125,16 @@ def test_searches_that_have_come_to_rest_nowhere_do_not_agree():
     assert found.n_rounds > 2
 
 
+def test_where_the_best_that_were_kept_collapse_another_is_improved():
+    """The only finalist narrows onto twelve data that lie close together; wider mixtures were kept beside it."""
+    own = np.random.default_rng(0)
+    data = np.concatenate([own.normal(0.0, 1.0, 150), own.normal(2.0, 0.001, 12)])
+    plan = SEARCH._replace(finalists=1)
+    (found,) = search.search([job(data, 2, search=plan)], plan)
+    assert found.best.is_sound
+    assert not all(one.is_sound for one in found.optima)
+
+
 def test_a_component_is_put_in_where_the_others_fit_worst():
     # All data of the middle are missed by the two components that stay.
     data = np.concatenate([RNG.normal(at, 0.1, 50) for at in (-5.0, 0.0, 5.0)])

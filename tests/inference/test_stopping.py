@@ -151,10 +151,10 @@ def test_the_norm_of_the_gradient_is_its_formula(equal):
 
 @pytest.mark.parametrize(
     ("n_data", "optimizer"),
-    [(50, em.em), (3_000, em.em), (3_000, em.squarem), (30_000, em.squarem)],
+    [(50, em.em), (3_000, em.em), (3_000, em.squarem), (100_000, em.squarem)],
 )
 def test_a_converged_fit_is_within_a_thousandth_of_a_nat(n_data, optimizer):
-    steps, every = (6000, 30) if n_data < 30_000 else (1500, 10)
+    steps, every = (6000, 30) if n_data < 100_000 else (1500, 10)
     chosen = by(optimizer, 1, n_data=n_data, n_components=3, steps=steps, history_every=every)
     result = fits.fit(chosen)
     assert result.converged
