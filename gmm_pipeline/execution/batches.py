@@ -1,4 +1,4 @@
-"""A batch of a sweep: computed in this process, or sent to another one and back.
+"""A batch of a sweep: computed in this process, or sent to another one and back, with others where it is short.
 
 A batch travels as its jobs, whose plans and families are made again by name where they arrive, and comes back as
 answers. Width and program of a batch are planned for the kind of device of the process that plans, so a worker computes
@@ -7,8 +7,10 @@ nothing if its libraries, its CPU or its device differ, and is refused.
 
 import functools
 import io
+import math
 import mmap
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,28 +39,37 @@ class Outcome(NamedTuple):
 
 Batch = Sequence[Job | Exception]
 """Jobs that are computed at once, or why one could not be loaded."""
+Task = Sequence[Batch]
+"""Batches that travel together and are computed one after another."""
 
 
 class _Stopped(Exception):  # noqa: N818 - it names an outcome rather than a mistake
     """The sweep was interrupted."""
 
 
-def lost(jobs: Batch, error: BaseException, again: Callable[[Batch], list[Outcome]]) -> list[Outcome]:
-    """The outcomes of a batch whose worker died in spite of another try: those of its runs, one by one.
+def lost(task: Task, error: BaseException, again: Callable[[Task], list[list[Outcome]]]) -> list[list[Outcome]]:
+    """The outcomes of a task whose worker died in spite of another try: of its batches, or its runs, by themselves.
 
     Args:
-        jobs: of the batch.
-        error: with which the worker died.
-        again: computes some of the jobs in another worker.
+        task: what the worker computed.
+        error: with which it died.
+        again: computes a part of the task in another worker.
     """
+    if len(task) > 1:
+        return [outcomes for jobs in task for outcomes in again([jobs])]
+    (jobs,) = task
     loaded = [job for job in jobs if isinstance(job, Job)]
     if len(loaded) > 1:
-        return [outcome for job in jobs for outcome in again([job])]
+        return [[outcome for job in jobs for outcome in again([[job]])[0]]]
     died = RunFailed(
         "its worker died each time, as where a library crashes or memory is short: "
         f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     )
-    return [Outcome(job, None, died) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
+    return [_all_failed(jobs, died)]
+
+
+def _all_failed(jobs: Batch, error: Exception) -> list[Outcome]:
+    return [Outcome(job, None, error) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
 
 
 class _Pickler(pickle.Pickler):
@@ -101,23 +112,25 @@ class _Unpickler(pickle.Unpickler):
         return self._arrays[pid]
 
 
-def pickled(jobs: Batch, arrays: list[np.ndarray] | None = None) -> bytes:
-    """A batch for another process of this program.
+def pickled(task: Task, arrays: list[np.ndarray] | None = None) -> bytes:
+    """A task for another process of this program.
 
     Args:
-        jobs: of the batch.
+        task: its batches.
         arrays: is filled with the large ones, which are then left out; None for a process that sees the same files.
     """
     stream = io.BytesIO()
-    _Pickler(stream, arrays).dump([job for job in jobs if isinstance(job, Job)])
+    _Pickler(stream, arrays).dump([[job for job in jobs if isinstance(job, Job)] for jobs in task])
     return stream.getvalue()
 
 
-def come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception], ...]) -> list[Outcome]:
-    """The outcomes of a batch from what its worker returned, which has no jobs.
+def come_back(
+    task: Task, get: Callable[[], bytes], died: tuple[type[Exception], ...]
+) -> tuple[list[list[Outcome]], float]:
+    """The outcomes of each batch from what its worker returned, which has no jobs, and the seconds of a batch.
 
     Args:
-        jobs: of the batch.
+        task: the batches.
         get: waits for the worker.
         died: what it raises where the worker has died; any other error is the outcome of these jobs.
 
@@ -129,8 +142,8 @@ def come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception]
     except died:
         raise
     except Exception as error:  # such as that of a plug-in that a node does not have
-        return [Outcome(job, None, error) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
-    facts, answers = pickle.loads(answered)  # noqa: S301 - of a process of this program
+        return [_all_failed(jobs, error) for jobs in task], math.inf
+    facts, answers, seconds = pickle.loads(answered)  # noqa: S301 - of a process of this program
     if facts != own_facts():
         raise InputError(
             "execution",
@@ -138,8 +151,11 @@ def come_back(jobs: Batch, get: Callable[[], bytes], died: tuple[type[Exception]
             came="one that differs",
             remedy="Install the same lock file on all nodes, and let a sweep run on nodes of one kind.",
         )
-    found = iter(answers)
-    return [Outcome(job, *next(found)) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
+    found = [iter(of_batch) for of_batch in answers]
+    return [
+        [Outcome(job, *next(own)) if isinstance(job, Job) else Outcome(None, None, job) for job in jobs]
+        for jobs, own in zip(task, found, strict=True)
+    ], (seconds / len(task) if any(answers) else math.inf)
 
 
 @functools.cache
@@ -151,22 +167,23 @@ def own_facts() -> tuple[str, str]:
 def away(
     settings: Mapping[str, Any], facts: tuple[str, str], blob: bytes, *arrays: np.ndarray, place: int = 0
 ) -> bytes:
-    """Compute a batch in a process of its own, unless it was planned for another kind of machine.
+    """Compute a task in a process of its own, unless it was planned for another kind of machine.
 
     Args:
         settings: the keys of the config that set JAX's global state.
-        facts: of the process that planned the batch.
+        facts: of the process that planned the batches.
         blob: the jobs, without their large arrays.
         arrays: these.
         place: of the device that computes, among those of this process.
     """
     configure_jax(settings)
-    own, answers = own_facts(), []
+    own, answers, began = own_facts(), [], time.perf_counter()
     if own == facts:
-        jobs = _Unpickler(blob, arrays).load()
         with devices.on(devices.used()[place] if place else None):
-            answers = [(outcome.answer, _portable(outcome.error)) for outcome in outcomes(jobs, lambda: False)]
-    return pickle.dumps((own, answers), pickle.HIGHEST_PROTOCOL)
+            for jobs in _Unpickler(blob, arrays).load():
+                found = outcomes(jobs, lambda: False)
+                answers.append([(outcome.answer, _portable(outcome.error)) for outcome in found])
+    return pickle.dumps((own, answers, time.perf_counter() - began), pickle.HIGHEST_PROTOCOL)
 
 
 def _portable(error: Exception | None) -> Exception | None:

@@ -4,6 +4,8 @@ Results come in the order of the runs, whichever batch is done first. Only a few
 that is saved, so that memory does not grow with the sweep.
 """
 
+import itertools
+import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from gmm_pipeline.records.timings import Timings
 from gmm_pipeline.stages.loading import configure_jax, load_resolved
 
 AHEAD = 2
-"""Batches queued per worker besides the one that it computes."""
+"""Tasks queued per worker besides the one that it computes."""
 
 
 def of_plan(planned: Plan, timings: Timings) -> Generator[tuple[int, Run, Outcome, datetime], None, None]:
@@ -81,9 +83,11 @@ def compute(loaded: Iterable[Batch], settings: Mapping[str, Any], executor: Exec
         executor: what computes.
     """
     waiting: deque[Wait] = deque()
-    for jobs in loaded:
-        waiting.append(executor.submit(settings, jobs))
+    executor.seconds_a_batch = math.inf  # of the group before
+    left = iter(loaded)
+    while task := list(itertools.islice(left, executor.batches_a_task)):
+        waiting.append(executor.submit(settings, task))
         if len(waiting) > executor.workers * (1 + AHEAD):
-            yield waiting.popleft()()
+            yield from waiting.popleft()()
     while waiting:
-        yield waiting.popleft()()
+        yield from waiting.popleft()()

@@ -6,8 +6,8 @@ function that threads run, with the same settings (`batches.py`).
 Where a machine has several devices of a kind, batches go to them in turn, each to one. A worker of Ray has the GPU that
 Ray gives it.
 
-A worker that dies, by a crash of a library or for want of memory, costs the run that does it alone: its batch is tried
-again in a worker of its own, and then run by run.
+A worker that dies, by a crash of a library or for want of memory, costs the run that does it alone: its task is tried
+again in a worker of its own, then batch by batch and run by run.
 """
 
 import abc
@@ -16,6 +16,7 @@ import functools
 import importlib
 import itertools
 import logging
+import math
 import os
 import signal
 import sys
@@ -31,14 +32,14 @@ import numpy as np
 
 from gmm_pipeline import extras
 from gmm_pipeline.analysis.estimates import Job
-from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, PROCESSES, RAY
+from gmm_pipeline.configuration.limits import DISTRIBUTED, PROCESSES, RAY
 from gmm_pipeline.errors import InputError
-from gmm_pipeline.execution.batches import Batch, Outcome, away, come_back, lost, outcomes, own_facts, pickled
+from gmm_pipeline.execution.batches import Outcome, Task, away, come_back, lost, outcomes, own_facts, pickled
 from gmm_pipeline.inference import devices
-from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.inference.batching import default_workers, workers_of
 
 RETRIES = 2
-"""How often Ray itself runs a batch again whose worker died."""
+"""How often Ray itself runs a task again whose worker died."""
 FROM_HERE = ("JAX_", "XLA_")
 """What the environment variables begin with that workers of a cluster take over."""
 
@@ -47,24 +48,37 @@ CLEANED_UP = "ignore:resource_tracker:UserWarning"
 """What a process of loky's says when it has given back the semaphores of one that an interrupt or a kill ended."""
 BROKEN = (BrokenExecutor, BrokenPipeError)
 """What a pool of processes raises where a worker has died, or just dies while it is written to."""
-Wait = Callable[[], list[Outcome]]
-"""Waits for the outcomes of a batch, in its order."""
+Wait = Callable[[], list[list[Outcome]]]
+"""Waits for the outcomes of a task, batch by batch, in their order."""
+SECONDS_A_TASK, MOST_BATCHES = 1.0, 64
+"""Batches travel together until they take so long, so that journeys cost little; not more, for the memory they need."""
 
 
 class Executor(abc.ABC):
     """Where batches are computed."""
 
     workers: int
-    """Batches that are computed at once."""
+    """Tasks that are computed at once."""
+    seconds_a_batch: float = math.inf
+    """What a batch of the last task took that came back from another process; without a bound until one has."""
+
+    @property
+    def batches_a_task(self) -> int:
+        """How many batches of the group make up a task."""
+        return max(1, min(MOST_BATCHES, int(SECONDS_A_TASK / max(self.seconds_a_batch, 1e-9))))
 
     @abc.abstractmethod
-    def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        """Begin to compute a batch.
+    def submit(self, settings: Mapping[str, Any], task: Task) -> Wait:
+        """Begin to compute a task.
 
         Args:
             settings: the keys of the config that set JAX's global state.
-            jobs: of the batch.
+            task: its batches.
         """
+
+    def _back(self, task: Task, get: Callable[[], bytes], died: tuple[type[Exception], ...]) -> list[list[Outcome]]:
+        found, self.seconds_a_batch = come_back(task, get, died)
+        return found
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -81,8 +95,7 @@ def opened(execution: Mapping[str, Any]) -> Iterator[Executor]:
     Raises:
         InputError: it computes no sweeps, its library is not installed, or there is no such cluster or so many devices.
     """
-    kind, workers = execution["kind"], execution["workers"]
-    devices.use(None if execution["devices"] == ALL else execution["devices"])
+    kind, workers = execution["kind"], workers_of(execution)
     if kind == DISTRIBUTED:
         raise InputError(
             "execution",
@@ -91,9 +104,9 @@ def opened(execution: Mapping[str, Any]) -> Iterator[Executor]:
             remedy="It computes a single fit of large data.",
         )
     if kind == RAY:
-        executor = _Ray(workers, execution["address"])
+        executor = _Ray(execution["workers"], execution["address"])
     else:
-        executor = (_Processes if kind == PROCESSES else _Threads)(workers or default_workers())
+        executor = (_Processes if kind == PROCESSES else _Threads)(workers)
     try:
         yield executor
     finally:
@@ -116,17 +129,17 @@ class _Threads(Executor):
     def __init__(self, workers: int):
         self.workers, self._turns = workers, itertools.cycle(devices.used())
         self._stop = threading.Event()
-        self._under_way: set[Future[list[Outcome]]] = set()
+        self._under_way: set[Future[list[list[Outcome]]]] = set()
 
-    def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
-        future = _kept(self.workers).submit(self._outcomes, jobs, next(self._turns))
+    def submit(self, settings: Mapping[str, Any], task: Task) -> Wait:
+        future = _kept(self.workers).submit(self._outcomes, task, next(self._turns))
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
         return future.result
 
-    def _outcomes(self, jobs: Batch, device: Any) -> list[Outcome]:
+    def _outcomes(self, task: Task, device: Any) -> list[list[Outcome]]:
         with devices.on(device):
-            return outcomes(jobs, self._stop.is_set)
+            return [outcomes(jobs, self._stop.is_set) for jobs in task]
 
     def close(self) -> None:
         self._stop.set()
@@ -165,33 +178,33 @@ class _Processes(Executor):
         with _added("PYTHONWARNINGS", CLEANED_UP):
             return loky.ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),))
 
-    def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
+    def submit(self, settings: Mapping[str, Any], task: Task) -> Wait:
         try:
-            future: Future[bytes] = self._pool.submit(self._task(settings, jobs))
+            future: Future[bytes] = self._pool.submit(self._call(settings, task))
         except BROKEN:
-            self._pool = self._started(self.workers)  # for the batches after this one
-            return functools.partial(self._alone, settings, jobs)
+            self._pool = self._started(self.workers)  # for the tasks after this one
+            return functools.partial(self._alone, settings, task)
 
-        def wait() -> list[Outcome]:
+        def wait() -> list[list[Outcome]]:
             try:
-                return come_back(jobs, future.result, BROKEN)
+                return self._back(task, future.result, BROKEN)
             except BROKEN:
-                return self._alone(settings, jobs)
+                return self._alone(settings, task)
 
         return wait
 
-    def _task(self, settings: Mapping[str, Any], jobs: Batch) -> Callable[[], bytes]:
-        return functools.partial(away, dict(settings), own_facts(), pickled(jobs), place=next(self._places))
+    def _call(self, settings: Mapping[str, Any], task: Task) -> Callable[[], bytes]:
+        return functools.partial(away, dict(settings), own_facts(), pickled(task), place=next(self._places))
 
-    def _alone(self, settings: Mapping[str, Any], jobs: Batch) -> list[Outcome]:
-        """A batch that was lost with its worker, or with the worker of another: in a worker that runs nothing else."""
-        if not any(isinstance(job, Job) for job in jobs):
-            return outcomes(jobs, lambda: False)
+    def _alone(self, settings: Mapping[str, Any], task: Task) -> list[list[Outcome]]:
+        """A task that was lost with its worker, or with the worker of another: in a worker that runs nothing else."""
+        if not any(isinstance(job, Job) for jobs in task for job in jobs):
+            return [outcomes(jobs, lambda: False) for jobs in task]
         pool = self._started(1)
         try:
-            return come_back(jobs, pool.submit(self._task(settings, jobs)).result, BROKEN)
+            return self._back(task, pool.submit(self._call(settings, task)).result, BROKEN)
         except BROKEN as error:
-            return lost(jobs, error, functools.partial(self._alone, settings))
+            return lost(task, error, functools.partial(self._alone, settings))
         finally:
             _end_pool(pool)
 
@@ -246,17 +259,17 @@ class _Ray(Executor):
         self._shared: dict[int, tuple[np.ndarray, Any]] = {}
         self._under_way: dict[Any, None] = {}
 
-    def submit(self, settings: Mapping[str, Any], jobs: Batch) -> Wait:
+    def submit(self, settings: Mapping[str, Any], task: Task) -> Wait:
         arrays: list[np.ndarray] = []
-        blob = pickled(jobs, arrays)
+        blob = pickled(task, arrays)
         reference = self._task.remote(dict(settings), own_facts(), blob, *map(self._put, arrays))
         self._under_way[reference] = None
 
-        def wait() -> list[Outcome]:
+        def wait() -> list[list[Outcome]]:
             try:
-                return come_back(jobs, functools.partial(self._ray.get, reference), self._died)
+                return self._back(task, functools.partial(self._ray.get, reference), self._died)
             except self._died as error:
-                return lost(jobs, error, lambda some: self.submit(settings, some)())
+                return lost(task, error, lambda part: self.submit(settings, part)())
             finally:
                 self._under_way.pop(reference, None)
 

@@ -33,7 +33,7 @@ from gmm_pipeline.execution.job_files import Asked
 from gmm_pipeline.execution.planning import Plan, Run
 from gmm_pipeline.execution.quick_configs import quickened
 from gmm_pipeline.execution.sweep import Sweep, known_runs, remove_new
-from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.inference.batching import workers_of
 from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.contents import Written
 from gmm_pipeline.records.json_files import read_json
@@ -304,7 +304,7 @@ class BatchLauncher:
         with terminal.progress_bar("planning", "runs") as progress:
             planned = planning.plan(job_overrides, self._in_place, folder, earlier, progress)
         planning.refuse_if_all_are_wrong(planned)
-        plan_report.print_plan(planned, planned.execution.get("workers") or default_workers())
+        plan_report.print_plan(planned, workers_of(planned.execution) if planned.groups else 0)
         if not self._knows_all_runs():
             terminal.say("these runs are launched first; the sweeper chooses others by their results")
             raise SystemExit(0)  # a sweeper that waits for results cannot continue without them

@@ -172,3 +172,17 @@ def default_workers() -> int:
         return len(devices.used())
     # The cores that this process may use, where the system reports them.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_of(execution: Mapping[str, Any]) -> int:
+    """How many compute at once; from now on, on as many devices as are asked for.
+
+    Args:
+        execution: the keys of the group `execution`.
+
+    Raises:
+        InputError: there are not so many devices.
+    """
+    asked = execution["devices"]
+    devices.use(asked if isinstance(asked, int) else None)
+    return execution["workers"] or default_workers()

@@ -10,6 +10,9 @@ keep their digits. Blocks have one length whatever the machine, and are added in
 depend on the number of threads, of devices, to which blocks go in turn, and of processes (`peers.py`). On accelerators
 a call computes several blocks, each by itself, and data stay on their devices from one pass to the next where they
 leave half of the memory free. The price: the training that is shown saw fewer data until its last passes.
+
+L-BFGS in place of EM did worse: SciPy's took 500 passes and had not converged where EM takes 12 (300,000 draws of four
+components in three columns), since a step of EM is preconditioned by what each component knows.
 """
 
 import functools

@@ -23,10 +23,10 @@ from gmm_pipeline.analysis.answers import Answer, answer
 from gmm_pipeline.analysis.estimates import Estimate, Job, Progress, estimate
 from gmm_pipeline.analysis.resolution import doubts_about_ties
 from gmm_pipeline.analysis.wording import verdict
-from gmm_pipeline.configuration.limits import ALL, DISTRIBUTED, THREADS
+from gmm_pipeline.configuration.limits import DISTRIBUTED, THREADS
 from gmm_pipeline.errors import InputError, RunFailed
-from gmm_pipeline.inference import devices, peers
-from gmm_pipeline.inference.batching import default_workers
+from gmm_pipeline.inference import peers
+from gmm_pipeline.inference.batching import workers_of
 from gmm_pipeline.inference.large import is_condensed
 from gmm_pipeline.model.covariances import FACTOR
 from gmm_pipeline.model.large_data import MANY
@@ -86,8 +86,7 @@ def compute(jobs: list[Job], execution: Mapping[str, Any], progress: Progress | 
         )
     if execution["kind"] == DISTRIBUTED:
         _check_shared(jobs)
-    devices.use(None if execution["devices"] == ALL else execution["devices"])
-    found = estimate(jobs, progress, execution["workers"] or default_workers())
+    found = estimate(jobs, progress, workers_of(execution))
     peers.leave()
     return found
 

@@ -220,15 +220,41 @@ def test_a_pipe_to_a_worker_that_is_closed_costs_one_run_at_most(loaded, monkeyp
     assert [error.partition(",")[0] for error in errors] == ["its worker died each time"] * lost
 
 
+def test_short_batches_travel_together_and_are_computed_by_themselves(loaded, monkeypatch):
+    if not extras.is_installed("loky"):
+        pytest.skip("loky is not installed")
+    journeys: list[int] = []
+    away, jobs = executors.away, loaded([[f"seed={seed}"] for seed in range(7)])
+
+    def counted(settings: Any, facts: Any, blob: bytes, **others: Any) -> bytes:
+        journeys.append(len(batches._Unpickler(blob, []).load()))
+        own, answers, _ = pickle.loads(away(settings, facts, blob, **others))  # noqa: S301
+        return pickle.dumps((own, answers, 0.3 * journeys[-1]))  # seconds, of its batches together
+
+    monkeypatch.setattr(executors, "away", counted)
+    monkeypatch.setattr(executors._Processes, "_started", lambda *_: PoolWithClosedPipes(itertools.repeat(True)))
+    monkeypatch.setattr(computing, "AHEAD", 0)
+    found = list(compute(in_slices(jobs, 1), 1, "processes"))
+    assert journeys == [1, 1, 3, 2]
+    assert [outcome.job for batch in found for outcome in batch] == jobs
+    monkeypatch.setattr(executors, "SECONDS_A_TASK", 0.0)
+    apart = list(compute(in_slices(jobs, 1), 1, "processes"))
+    assert journeys[4:] == [1] * 7
+    for ours, other in zip(*map(jax.tree.leaves, (found, apart)), strict=True):
+        if isinstance(ours, np.ndarray):
+            np.testing.assert_array_equal(ours, other)
+
+
 def test_a_batch_arrives_as_it_was_sent(loaded):
     (job,) = loaded([["seed=3"]])
     data, weights = np.zeros(2**17, np.float32), np.ones(2**17, np.float32)
     large = job._replace(fit=job.fit._replace(data=data, sample_weights=weights))
     arrays: list[np.ndarray] = []
-    blob = batches.pickled([large, large], arrays)
+    blob = batches.pickled([[large, large]], arrays)
     assert list(map(id, arrays)) == [id(data), id(weights)]
     assert len(blob) < 2**17
-    for there in batches._Unpickler(blob, arrays).load():
+    (arrived,) = batches._Unpickler(blob, arrays).load()
+    for there in arrived:
         assert there.fit.plan == job.fit.plan
         assert there.fit.data is data
 
@@ -240,10 +266,10 @@ def test_what_a_file_or_a_single_number_holds_does_not_travel(loaded, tmp_path):
     counts = np.broadcast_to(np.float32(1.0), 2**17)
     large = job._replace(fit=job.fit._replace(data=data, sample_weights=counts))
     for arrays, travelling in ((None, []), ([], [data])):
-        blob = batches.pickled([large], arrays)
+        blob = batches.pickled([[large]], arrays)
         assert len(blob) < 2**17
         assert list(map(id, arrays or [])) == list(map(id, travelling))
-        (there,) = batches._Unpickler(blob, arrays or []).load()
+        ((there,),) = batches._Unpickler(blob, arrays or []).load()
         np.testing.assert_array_equal(there.fit.data, data)
         assert isinstance(there.fit.data, np.memmap)
         assert are_ones(there.fit.sample_weights)
@@ -276,12 +302,12 @@ def test_an_error_arrives_with_its_words_and_where_it_was_raised():
 def test_a_worker_that_differs_is_refused(loaded):
     jobs = loaded([["seed=0"]])
     with pytest.raises(InputError, match="execution: expected workers with the code, the libraries"):
-        batches.come_back(jobs, lambda: pickle.dumps((("other code", "other CPU"), [])), ())
+        batches.come_back([jobs], lambda: pickle.dumps((("other code", "other CPU"), [], 0.0)), ())
 
 
 def test_a_batch_that_was_planned_for_another_device_is_not_computed(loaded, monkeypatch):
     jobs = loaded([["seed=0"]])
-    here, blob = batching.width_of(jobs[0].fit), batches.pickled(jobs)
+    here, blob = batching.width_of(jobs[0].fit), batches.pickled([jobs])
     with monkeypatch.context() as elsewhere:  # where a process with a GPU plans
         elsewhere.setattr(batching, "_spare", lambda: batching.SPARE_OF_ACCELERATORS)
         assert batching.width_of(jobs[0].fit) != here
@@ -296,7 +322,7 @@ def test_a_batch_that_was_planned_for_another_device_is_not_computed(loaded, mon
     assert pickle.loads(answered)[1] == []  # noqa: S301
     monkeypatch.setattr(batches, "own_facts", lambda: facts)
     with pytest.raises(InputError, match="the CPU and the device of this process"):
-        batches.come_back(jobs, lambda: answered, ())
+        batches.come_back([jobs], lambda: answered, ())
 
 
 def test_only_a_few_batches_are_loaded_ahead(loaded):
