@@ -32,8 +32,9 @@ from gmm_pipeline.model.natural import Mixture
 AnyArray = Array | np.ndarray
 Scalar = Real[AnyArray, ""] | float | int
 
-ABSENT = -1e9
-"""Log weight of a component that only pads an array: finite, and exactly 0 once exponentiated."""
+ABSENT = -1e30
+"""Log weight of a component that only pads an array: finite, exactly 0 once exponentiated, and below the log density of
+any datum under the others: at a million scales from them that is -5e11."""
 
 
 class Parameters(NamedTuple):

@@ -67,6 +67,27 @@ def test_components_without_weight_and_data_far_away_have_finite_gradients():
     np.testing.assert_allclose(gradient.component_mus, [expected_gradient.component_mus[0], 0.0], rtol=ROUNDING_32)
 
 
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("distance", [1e3, 1e5, 1e6])
+def test_a_component_that_pads_has_no_part_in_a_datum_however_far(fused, distance):
+    own = Parameters(jnp.zeros(2), jnp.array([0.0, 4.0]), jnp.zeros(2))
+    wide = 0.0, 0.0, np.log(distance)  # much likelier to have the datum, if it were there
+    padded = Parameters(*(jnp.append(leaf, value) for leaf, value in zip(own, wide, strict=True)))
+    laid_out = objective.lay_out(jnp.array([0.5, distance]), jnp.ones(2), fused=fused)
+
+    @jax.value_and_grad
+    def of_active(parameters):
+        return objective.log_likelihood_of(parameters, laid_out, active=np.array([True, True, False]), fused=fused)
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), own)
+        expected, slopes = MODEL(exact, np.array([0.5, distance]), np.ones(2))
+    value, gradient = of_active(padded)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for our, model in zip(gradient, jax.tree.leaves(slopes), strict=True):
+        np.testing.assert_allclose(our, [*model, 0.0], rtol=1e-5, atol=1e-4)
+
+
 def test_not_a_number_is_not_hidden():
     parameters = Parameters(jnp.zeros(2), jnp.array([0.0, np.nan]), jnp.zeros(2))
     assert np.isnan(FUSED(parameters, jnp.arange(3.0), jnp.ones(3)))
