@@ -49,7 +49,7 @@ class DelimitedTable:
     def read(self, places: Sequence[int]) -> list[Any]:
         """Columns as Arrow's texts."""
         import pyarrow as pa
-        from pyarrow import csv
+        from pyarrow import csv as csv
 
         content, delimiter = self._content[self._dialect.begin :], self._dialect.delimiter
         if delimiter == BLANKS:
@@ -78,8 +78,34 @@ class DelimitedTable:
                     column_types=dict.fromkeys(ids, pa.string()),
                 ),
             )
+        self._check_quotes(bytes(content), delimiter, table.num_rows)
         table = self._without_remarks(table) if may_have_remarks else table
         return [table[ids[place]] for place in places]
+
+    def _check_quotes(self, content: bytes, delimiter: str, n_rows: int) -> None:
+        """Refuse a quote that is not closed at the end of its cell, where cells have several lines: it swallows rows.
+
+        Arrow takes what comes up to the next quote, or to the end of the file, for a part of the cell.
+        """
+        n_lines = max(content.count(b"\n"), content.count(b"\r")) + (not content.endswith((b"\n", b"\r")))
+        if b'"' not in content or n_rows >= n_lines:
+            return
+        between = re.escape(delimiter.encode()) + rb"\r\n"
+        begins, ends = re.compile(rb'(?:\A|[%b])"' % between), re.compile(rb"[ \t]*(?:[%b]|\Z)" % between)
+        cell, place = re.compile(rb'"[^"]*(?:""[^"]*)*"'), 0
+        while (found := begins.search(content, place)) is not None:
+            first = found.end() - 1
+            whole = cell.match(content, first)
+            place = len(content) if whole is None else whole.end()
+            if whole is None or (b"\n" in whole[0] and not ends.match(content, place)):
+                above = bytes(self._content[: self._dialect.begin]) + content[:first]
+                line = 1 + above.count(b"\n")
+                raise InputError(
+                    str(self._path),
+                    expected="a second quote at the end of each cell that begins with one",
+                    came=f"one without it in line {line:,}, which swallows the lines after it",
+                    remedy="Close the quote, or double it and quote the whole cell, if it belongs to the text.",
+                )
 
     def _without_remarks(self, table: Any) -> Any:
         """The rows without comments that have as many cells as rows."""
