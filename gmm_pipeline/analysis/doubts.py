@@ -57,9 +57,11 @@ class Doubt(NamedTuple):
     reason: Reason
     components: tuple[int, ...] = ()
     nats: float = math.nan
-    """How far the fit is below another mixture, in nats."""
+    """How far the fit is below another mixture, in nats of the log posterior, or of a criterion."""
     other: str = ""
     """Description of the fit that shows it, or the number that does."""
+    of_likelihood: float = math.nan
+    """Of the nats to a mixture that the model contains, those of the log-likelihood alone."""
 
 
 def barred(degenerate: Sequence[int], doubts: Sequence[Doubt], *, diverged: bool) -> Reason | None:

@@ -128,7 +128,8 @@ def _beside_smaller(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[
     if nested:
         height, other = max(zip(own.at(nested), (other for _, other in nested), strict=True), key=lambda one: one[0])
         if own.log_posterior < height - SAME_OPTIMUM:
-            return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name),)
+            more = other.log_likelihood - own.log_likelihood
+            return (Doubt(Reason.MISSED, nats=height - own.log_posterior, other=other.name, of_likelihood=more),)
     as_good = [other for other in smaller if own.log_likelihood <= other.log_likelihood + SAME_OPTIMUM]
     # The one with the fewest parameters is the mixture that this fit equals.
     return (Doubt(Reason.REDUNDANT, other=min(as_good, key=_size).name),) if as_good else ()
@@ -163,8 +164,9 @@ def _beside_larger(own: _Candidate, candidates: Sequence[_Candidate]) -> tuple[D
             parameters = other.job.plan.family.merged(other.job, other.result.parameters, *pairs[0])
             # Merging did not change the likelihood, to the same precision.
             (height,) = own.at([(parameters, other)])
-            gap = height - own.log_posterior
-            found += [Doubt(Reason.OUTDONE, nats=gap, other=other.name)] if gap > 2.0 * SAME_OPTIMUM else []
+            gap, more = height - own.log_posterior, other.log_likelihood - own.log_likelihood
+            if gap > 2.0 * SAME_OPTIMUM:
+                found.append(Doubt(Reason.OUTDONE, nats=gap, other=other.name, of_likelihood=more))
     return tuple(found)
 
 

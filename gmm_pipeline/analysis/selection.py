@@ -301,8 +301,8 @@ def remarks(candidates: Sequence[Candidate], chosen: int, criterion: str) -> lis
 
 
 def _may_win(candidate: Candidate, best: Candidate, doubt: Doubt, criterion: str) -> bool:
-    """Whether a candidate would be chosen if it had at least the likelihood that its search missed."""
+    """Whether a candidate would be chosen if it had the likelihood that its search is known to have missed."""
     if criterion not in INFORMATION_CRITERIA:
         return True
     value = score(candidate, criterion)
-    return math.isnan(value) or value - 2.0 * doubt.nats < score(best, criterion)
+    return math.isnan(value) or value - 2.0 * doubt.of_likelihood < score(best, criterion)

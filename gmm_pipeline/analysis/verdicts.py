@@ -89,7 +89,7 @@ def doubts_of(
     hidden, tied = share_unresolved(data, job.data), share_tied(data, job.sample_weights)
     return (
         *((Doubt(Reason.COLLAPSING, collapse),) if collapse else ()),
-        *((Doubt(Reason.MISSED, nats=below, other="copies of one component"),) if below else ()),
+        *((Doubt(Reason.MISSED, (), below, "copies of one component", below),) if below else ()),
         *(Doubt(Reason.COINCIDENT, group) for group in groups),
         *((Doubt(Reason.SADDLE, nats=escape),) if escape > SAME_OPTIMUM else ()),
         *((Doubt(Reason.ROUNDED, narrow),) if narrow else ()),

@@ -148,6 +148,14 @@ class BatchLauncher:
         setup_globals()
         configure_log(self._master.hydra.hydra_logging, self._master.hydra.verbose)
         folder = self._folder
+        if not job_overrides:
+            remove_unbegun()
+            raise InputError(
+                "the command line",
+                expected="a value for each key that varies",
+                came=f"none, so no run: {' '.join(self._master.hydra.overrides.task)}",
+                remedy="Use key=a,b,c; glob(...) stands for the options of a group alone, as in optimizer=glob(a*).",
+            )
         if self._plan_only:
             self._print_plan(job_overrides)
             return []

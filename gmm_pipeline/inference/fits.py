@@ -6,12 +6,12 @@ the answer, with its history. If none does, training starts in the basin of that
 itself is the answer. The price: the answer may be an optimum that the optimizer could not have reached. Training that
 came near the optimum when its steps were used up goes on with passes of the search until it converges.
 
-A fit that is only one of many compared is not trained, unless its prior learns hyperparameters, which the search keeps
-fixed.
+A fit that is only one of many compared is not trained, unless its prior learns hyperparameters. The search keeps these
+fixed; what counts as its optimum is where training from there ends.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -90,23 +90,33 @@ def _fitted(
     for number, result in searched.items():
         if number not in best:
             best[number] = _as_it_stands(jobs[number], result.best)
+    led = _led(jobs, {number: searched[number].best for number in trained if number in searched}, workers)
+    goals = {
+        number: max(
+            log_posterior_at(jobs[number], one.best.parameters),
+            *[log_posterior(jobs[number], led[number])] * (number in led),
+        )
+        for number, one in searched.items()
+    }
     missed = [
         number
         for number in trained
-        if number in searched and not _reaches(jobs[number], best[number], searched[number])
+        if number in searched and not _reaches(jobs[number], best[number], searched[number].best, goals[number])
     ]
     more = {number: _in_the_basin(jobs[number], searched[number].best.parameters) for number in missed}
     ends = iter([result for (result,) in fit_starts([one for some in more.values() for one in some], None, workers)])
     for number, attempts in more.items():
-        tried = [next(ends) for _ in attempts]
-        best[number] = _answer(jobs[number], starts[number], tried, searched[number].best)
+        tried = [*(next(ends) for _ in attempts), *[led[number]] * (number in led)]
+        best[number] = _answer(jobs[number], starts[number], tried, searched[number].best, goals[number])
     unended = [number for number in searched if _is_unended(jobs[number], best[number], searched[number].best)]
     ended = finished([jobs[number] for number in unended], [best[number].parameters for number in unended], workers)
     for number, end in zip(unended, ended, strict=True):
         if end is not None:
             best[number] = _gone_on(jobs[number], best[number], *end)
     results = [
-        _with_search(jobs[number], best[number], searched[number]) if number in searched else best[number]
+        _with_search(jobs[number], best[number], searched[number], goals[number])
+        if number in searched
+        else best[number]
         for number in range(len(jobs))
     ]
     return results, searched
@@ -116,11 +126,18 @@ def _is_trained(job: FitJob) -> bool:
     return job.trained or bool(learned_by(job.plan.log_prior))
 
 
-def _reaches(job: FitJob, result: FitResult, searched: SearchResult) -> bool:
+def _led(jobs: Sequence[FitJob], optima: Mapping[int, Optimum], workers: int) -> dict[int, FitResult]:
+    """Where the optima of searches lead if hyperparameters are learned, which searches keep at their initial values."""
+    learning = [number for number in optima if learned_by(jobs[number].plan.log_prior)]
+    begun = [_from_a_copy(jobs[number], optima[number].parameters, 0.0) for number in learning]
+    return {number: result for number, (result,) in zip(learning, fit_starts(begun, None, workers), strict=True)}
+
+
+def _reaches(job: FitJob, result: FitResult, optimum: Optimum, goal: float) -> bool:
     """Whether the best start is as good as the optimum of the search; a collapsed or collapsing one is not."""
-    if result.diverged or (searched.best.is_sound and (result.degenerate or collapsing(job, result, job.data))):
+    if result.diverged or (optimum.is_sound and (result.degenerate or collapsing(job, result, job.data))):
         return False
-    return log_posterior(job, result) >= log_posterior_at(job, searched.best.parameters) - SAME_OPTIMUM
+    return log_posterior(job, result) >= goal - SAME_OPTIMUM
 
 
 def _is_unended(job: FitJob, result: FitResult, optimum: Optimum) -> bool:
@@ -177,35 +194,34 @@ def _beginning(began: str) -> Searched:
 
 
 def _in_the_basin(job: FitJob, optimum: AnyParameters) -> list[FitJob]:
-    """Trainings from copies of an optimum, the most blurred first.
-
-    With a prior that learns hyperparameters, the last start is the optimum itself, which is one for their initial
-    values.
-    """
-    blurs = (*BLURS, 0.0) if learned_by(job.plan.log_prior) else BLURS
-    family, alone = job.plan.family, job._replace(restarts=1, search=None)
-    spread = family.spread_of(job)
-    return [alone._replace(begin=family.blurred(job, optimum, blur, spread)) for blur in blurs]
+    """Trainings from copies of an optimum, the most blurred first."""
+    return [_from_a_copy(job, optimum, blur) for blur in BLURS]
 
 
-def _answer(job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum) -> FitResult:
+def _from_a_copy(job: FitJob, optimum: AnyParameters, blur: float) -> FitJob:
+    family = job.plan.family
+    begin = family.blurred(job, optimum, blur, family.spread_of(job))
+    return job._replace(restarts=1, search=None, begin=begin)
+
+
+def _answer(
+    job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum, goal: float
+) -> FitResult:
     """The most blurred copy that reached the optimum, or the optimum; with the outcomes of the ordinary starts."""
-    goal = log_posterior_at(job, optimum.parameters) - SAME_OPTIMUM
 
     def arrived(end: FitResult) -> bool:
         sound = not end.degenerate or not optimum.is_sound
-        return not end.diverged and sound and log_posterior(job, end) >= goal
+        return not end.diverged and sound and log_posterior(job, end) >= goal - SAME_OPTIMUM
 
     end = next((end for end in tried if arrived(end)), None)
     found = _as_it_stands(job, optimum) if end is None else end._replace(searched=_beginning(BLURRED))
     return found._replace(restarts=best_of(job, [*starts, found]).restarts[: len(starts)])
 
 
-def _with_search(job: FitJob, result: FitResult, searched: SearchResult) -> FitResult:
+def _with_search(job: FitJob, result: FitResult, searched: SearchResult, highest: float) -> FitResult:
     began = ORDINARY if result.searched is None else result.searched.began
     reached, best = log_posterior(job, result), searched.best
     # One optimum is evaluated in float64; float32 suffices for how far the others are below it.
-    highest = log_posterior_at(job, best.parameters)
     alike = [one for one in searched.optima if one.is_sound == best.is_sound]
     seen = [highest - (best.log_posterior - one.log_posterior) for one in alike]
     # Where a start ended higher than every search, no search agrees.

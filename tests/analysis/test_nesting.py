@@ -36,7 +36,7 @@ def test_a_fit_below_a_mixture_that_it_contains_has_missed():
         [(a_job(DATA, 1), ONE), (a_job(DATA, 2, equal_scales=True), TWO), (a_job(DATA, 3), poor)]
     )
     assert found == [(), (), ((Reason.MISSED, "2 components with equal scales"),)]
-    assert whole[2][0].nats == pytest.approx(known[1] - known[2])
+    assert whole[2][0].nats == whole[2][0].of_likelihood == pytest.approx(known[1] - known[2])
 
 
 def test_free_scales_are_not_contained_in_equal_ones():
@@ -124,6 +124,9 @@ def test_a_choice_at_the_edge_and_searches_that_missed_are_reported():
     missed = selection.remarks([found[0], near], 0, "bic")[1]
     assert missed.startswith("a better optimum of 3 components with free scales (by ")
     assert "so the choice may be wrong" in missed
+    # Nats of the prior count for no criterion.
+    of_prior = near._replace(doubts=tuple(doubt._replace(of_likelihood=0.1) for doubt in near.doubts))
+    assert len(selection.remarks([found[0], of_prior], 0, "bic")) == 1
     assert selection.remarks(found, 0, "held_out")[1] == missed
     assert "3 components are the most" in selection.remarks(found, 1, "bic")[0]
     one, two = (

@@ -17,6 +17,7 @@ from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.parameterization import Constraints, mixture_of, unconstrained_of
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
+from tests.inference.test_search import SEARCH
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -94,8 +95,9 @@ def by_process(**changes):
 
 
 def log_posterior_by_scipy(values: np.ndarray) -> float:
-    """Of the logits of three sticks, four locs, four log scales and log α; sticks in the order of decreasing weight."""
-    logits, locs, log_scales, log_concentration = values[:3], values[3:7], values[7:11], values[11]
+    """Of the logits of K − 1 sticks, K locs, K log scales and log α; sticks in the order of decreasing weight."""
+    k = len(values) // 3
+    logits, locs, log_scales, (log_concentration,) = np.split(values, [k - 1, 2 * k - 1, 3 * k - 1])
     shares, alpha = 1 / (1 + np.exp(-logits)), np.exp(log_concentration)
     weights = np.append(shares, 1.0) * np.concatenate([[1.0], np.cumprod(1 - shares)])
     scales = np.exp(log_scales)
@@ -134,6 +136,16 @@ def test_a_dirichlet_process_ends_where_no_free_number_has_a_slope():
     history = result.history.learned["concentration"]
     assert history[0] == pytest.approx(PROCESS["concentration"])
     assert history[-1] == pytest.approx(result.learned["concentration"])
+
+
+def test_searches_agree_with_what_their_optimum_leads_to_once_the_concentration_is_learned():
+    with jax.enable_x64(True):
+        many = plugin(priors.dirichlet_process, **{**PROCESS, "concentration": 2.0})
+        result = fits.fit(by_process(n_components=3, log_prior=many, search=SEARCH, restarts=2))
+    assert result.learned["concentration"] == pytest.approx(0.9, abs=0.1)
+    assert result.searched is not None
+    assert result.searched.n_agreeing == 2
+    assert result.searched.log_posteriors[0] == pytest.approx(log_posterior_by_scipy(in_decreasing_order(result)))
 
 
 def test_padded_sticks_change_nothing_but_rounding():
