@@ -190,7 +190,8 @@ def _contenders(jobs: Sequence[FitJob], searched: Mapping[int, SearchResult]) ->
     return [
         number
         for number, score in scores.items()
-        if (plan := jobs[number].search) and score >= best(jobs[number]) - plan.margin
+        if (plan := jobs[number].search)
+        and score >= best(jobs[number]) - plan.margin_of(jobs[number].plan.family.n_columns)
     ]
 
 

@@ -55,7 +55,7 @@ def fit_all(
         if job.search is None or not is_condensed(job):
             continue
         beside = [score for other, score in highest if job.penalty > 0.0 and are_compared(other, job)]
-        least = max(beside, default=-math.inf) - job.search.margin + _charged(job)
+        least = max(beside, default=-math.inf) - job.search.margin_of(job.plan.family.n_columns) + _charged(job)
         if found[number].degenerate and not job.trained:
             least = math.inf  # it cannot be chosen
         found[number] = improved_on_all(job, parts[number], found[number], searching_of, workers, passing, least)
@@ -91,13 +91,8 @@ def _fitted(
         if number not in best:
             best[number] = _as_it_stands(jobs[number], result.best)
     led = _led(jobs, {number: searched[number].best for number in trained if number in searched}, workers)
-    goals = {
-        number: max(
-            log_posterior_at(jobs[number], one.best.parameters),
-            *[log_posterior(jobs[number], led[number])] * (number in led),
-        )
-        for number, one in searched.items()
-    }
+    goals = {number: log_posterior_at(jobs[number], one.best.parameters) for number, one in searched.items()}
+    goals |= {number: max(goals[number], log_posterior(jobs[number], end)) for number, end in led.items()}
     missed = [
         number
         for number in trained
@@ -106,7 +101,7 @@ def _fitted(
     more = {number: _in_the_basin(jobs[number], searched[number].best.parameters) for number in missed}
     ends = iter([result for (result,) in fit_starts([one for some in more.values() for one in some], None, workers)])
     for number, attempts in more.items():
-        tried = [*(next(ends) for _ in attempts), *[led[number]] * (number in led)]
+        tried = [next(ends) for _ in attempts] + [led[number] for _ in range(number in led)]
         best[number] = _answer(jobs[number], starts[number], tried, searched[number].best, goals[number])
     unended = [number for number in searched if _is_unended(jobs[number], best[number], searched[number].best)]
     ended = finished([jobs[number] for number in unended], [best[number].parameters for number in unended], workers)

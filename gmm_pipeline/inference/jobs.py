@@ -73,6 +73,10 @@ class FirstMixtures(NamedTuple):
     narrowest: float
 
 
+MORE_FOR_A_COLUMN = 0.1
+"""Share of `search.margin` that each column adds to it."""
+
+
 class SearchPlan(NamedTuple):
     """How thorough a search for the best optimum is; hashable. See `search.py`."""
 
@@ -101,7 +105,7 @@ class SearchPlan(NamedTuple):
     screening: int
     """Rounds for each fit of a selection."""
     margin: float
-    """A fit of a selection that is more nats behind the best one is not searched with all rounds."""
+    """A fit of a selection that is more nats behind the best one is not searched with all rounds; see `margin_of`."""
     finalists: int
     """Distinct mixtures, from all searches together, that are improved on all data."""
     work: float
@@ -128,6 +132,14 @@ class SearchPlan(NamedTuple):
             return own
         mixtures, kept = max(2, round(share * self.mixtures)), max(1, round(share * self.kept))
         return own._replace(mixtures=mixtures, kept=min(kept, mixtures - 1))
+
+    def margin_of(self, n_columns: int) -> float:
+        """The margin of several columns, in which short searches end farther below the best optimum.
+
+        Args:
+            n_columns: d; 0 for one column.
+        """
+        return self.margin * (1.0 + MORE_FOR_A_COLUMN * n_columns)
 
     @property
     def short(self) -> "SearchPlan":

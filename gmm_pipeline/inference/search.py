@@ -10,11 +10,13 @@ Several searches run independently: if they end at the same optimum, it is likel
 and none has improved for several times the rounds that it took to get there; of several columns, where all may miss the
 same narrow component at first, after some rounds for each component at the earliest.
 
-A search sees condensed data: groups of neighbours, each at its mean with the number of its data. The best mixtures of
-all searches are improved on all data until they converge. The price: an optimum whose components are narrower than the
-groups can be missed.
+A search sees condensed data: groups of neighbours, each at its mean with the number of its data, or a part of the rows.
+The best mixtures of all searches are improved on all data until they converge. The price: an optimum whose components
+are narrower than the groups can be missed. Of several columns, a component that has too few rows in the part is found
+by comparing the best mixture with how close together all rows lie (`dense_places.py`).
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -42,6 +44,8 @@ HOPED_FOR, LOST, LOST_BY = 2, 1.0, 10.0
 OF_COLUMNS_AT_ONCE = 16
 """Mixtures of several columns that a call improves: each takes long, so that filling up a wider call would take longer
 than several calls; and one program does for searches of any width."""
+MOST_INSERTED, FEW_FINALISTS = 4, 2
+"""Components inserted one after another where data lie closer together, and mixtures that are improved for each."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -217,9 +221,13 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         order, number = best_distinct(values.reshape(1, -1), everything, values.size, family)
         others = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, plan.finalists : number[0]]))
         optima = _distinct([*optima, *(yield from _polished(whole, others, plan))], family)
+    before, optima = optima, (yield from _with_denser(whole, plan, optima))
     if family.n_columns and len(small.data) >= plan.rows:
-        # Some of the data have other optima than all: where each search leads is seen on all.
+        # Some of the data have other optima than all: where each search leads is seen on all, with what all then add.
         ends = yield from _polished(whole, jax.tree.map(lambda leaf: leaf[:, 0], mixtures), plan)
+        if optima is not before:
+            for number, one in enumerate(ends):
+                ends[number], *_ = yield from _with_denser(whole, plan, [one])
         optima = _distinct([*optima, *ends], family)
         agreeing = sum(_is_same(one, optima[0], family) for one in ends)
     else:
@@ -229,6 +237,24 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
     if seen is not None:
         narrow = yield from _on_all(whole, seen, plan, least)
     return SearchResult(tuple(optima), n_searches, agreeing, n_rounds, mixtures, values, narrow)
+
+
+def _with_denser(whole: Problem, plan: SearchPlan, optima: list[Optimum]) -> Search:
+    """The optima, and better ones with components where all data lie closer together than the best one has them."""
+    for _ in range(MOST_INSERTED):
+        best, there = optima[0], whole.neighbours()
+        seeds = there.denser(best.parameters) if best.is_sound and there is not None else []
+        if not seeds:
+            break
+        moved = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *seeds)
+        moved, values, *_ = yield Request(whole, moved, plan.passes)
+        most = np.argsort(-values)[:FEW_FINALISTS]
+        most = most[values[most] > best.log_posterior + SAME_OPTIMUM]
+        if not len(most):
+            break
+        polished = yield from _polished(whole, jax.tree.map(lambda leaf, most=most: leaf[most], moved), plan)
+        optima = _distinct([*optima, *polished], whole.job.plan.family)
+    return optima
 
 
 def _seeded(
@@ -254,13 +280,14 @@ def _problems(jobs: Sequence[FitJob], plan: SearchPlan) -> list[tuple[Problem, P
     points = family.condensed(first, plan)
     # Where nothing is condensed, one program less has to be compiled, which takes long for several columns.
     is_whole = (bool(family.n_columns) or len(points[0]) <= FEW) and len(points[0]) == len(_distinct_data(first))
+    neighbours = functools.cache(lambda: family.neighbours(first.data, first.sample_weights))
     found = []
     for job in jobs:
         own = plan.affordable((len(points[0]) + family.overhead) * job.plan.n_components * family.cost)
         width = OF_COLUMNS_AT_ONCE if family.n_columns else job.restarts * own.mixtures
         small = Problem(points[0], points[1], job, spread, width)
         whole = small if is_whole else Problem(first.data, first.sample_weights, job, spread, NARROW)
-        found.append((small, whole, own))
+        found.append((small, whole._replace(neighbours=neighbours), own))
     return found
 
 

@@ -41,6 +41,8 @@ class Problem(NamedTuple):
     """Of the data; see `Family.spread_of`."""
     width: int
     """Mixtures that a call improves at once; a smaller request is padded."""
+    neighbours: Callable[[], Any] = lambda: None
+    """Places where the data lie closer together than a mixture has them (`Family.neighbours`), looked for once."""
 
     @property
     def padded_to(self) -> int:

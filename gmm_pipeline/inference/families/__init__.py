@@ -8,8 +8,8 @@ functions, so that it can be part of what decides a program.
 | inside a program | `mixture_of`, `unconstrained_of`, `em_step`, `gradient_norm`, `lay_out`, `log_likelihood_of` |
 | about a program | `fuses`, `compiler_options` |
 | on the host | `zeros`, `constraints_of`, `natural`, `degenerate`, `spread_of`, `blurred` |
-| the search's moves | `condensed`, `landscape`, `fresh`, `varied`, `in_order`, `distances`, `split`, `merges` |
-| comparisons | `halved`, `merged`, `fewest_data` |
+| the search's moves | `condensed`, `landscape`, `fresh`, `varied`, `neighbours`, `split`, `merges` |
+| comparisons | `in_order`, `distances`, `halved`, `merged`, `fewest_data` |
 """
 
 from collections.abc import Callable
@@ -64,6 +64,8 @@ class Family(NamedTuple):
     """(generator, landscape, n, n_components) -> parameters."""
     varied: Callable[..., Any]
     """(generators, landscape, kept, n_kept, numbers) -> parameters."""
+    neighbours: Callable[..., Any]
+    """(data, sample_weights) -> places where the data lie closer together than a mixture has them, or None."""
     in_order: Callable[..., Any]
     """parameters -> parameters."""
     distances: Callable[..., Any]

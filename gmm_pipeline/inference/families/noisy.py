@@ -45,6 +45,7 @@ def with_noise(family: Family) -> Family:
         blurred=partial(_blurred, family),
         fresh=partial(_fresh, family),
         varied=partial(_varied, family),
+        neighbours=lambda *_: None,
         distances=partial(_distances, family),
         split=lambda job, parameters, *which: _as_noisy(family.split(job, parameters, *which), parameters),
         halved=lambda parameters, component: _as_noisy(family.halved(parameters, component), parameters),

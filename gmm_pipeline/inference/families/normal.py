@@ -269,6 +269,7 @@ NORMAL = Family(
     landscape=_landscape,
     fresh=search_moves.fresh,
     varied=search_moves.varied,
+    neighbours=lambda *_: None,
     in_order=search_moves.in_order,
     distances=search_moves.distances,
     split=_split,
