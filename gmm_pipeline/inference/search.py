@@ -243,13 +243,13 @@ def _with_denser(whole: Problem, plan: SearchPlan, optima: list[Optimum]) -> Sea
     """The optima, and better ones with components where all data lie closer together than the best one has them."""
     for _ in range(MOST_INSERTED):
         best, there = optima[0], whole.neighbours()
-        seeds = there.denser(best.parameters) if best.is_sound and there is not None else []
+        seeds = [] if there is None else there.denser(best.parameters)
         if not seeds:
             break
         moved = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *seeds)
         moved, values, *_ = yield Request(whole, moved, plan.passes)
         most = np.argsort(-values)[:FEW_FINALISTS]
-        most = most[values[most] > best.log_posterior + SAME_OPTIMUM]
+        most = most[values[most] > (best.log_posterior + SAME_OPTIMUM if best.is_sound else -0.5 * UNSOUND)]
         if not len(most):
             break
         polished = yield from _polished(whole, jax.tree.map(lambda leaf, most=most: leaf[most], moved), plan)

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from small_fits import job, plugin
+from test_search import SEARCH
 
 from gmm_pipeline.inference import batching, fits
 from gmm_pipeline.inference.jobs import FitResult
 from gmm_pipeline.inference.parameterization import Constraints, mixture_of, unconstrained_of
 from gmm_pipeline.model import inits, priors
 from gmm_pipeline.model.mixture import Parameters, constrain
-from tests.inference.test_search import SEARCH
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

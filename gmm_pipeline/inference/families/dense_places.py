@@ -47,6 +47,7 @@ class Neighbours(NamedTuple):
         distances = ((self.coordinates - self.coordinates[self.at[place]]) ** 2).sum(axis=1)
         return np.argpartition(distances, self.n_nearest - 1)[: self.n_nearest]
 
+    @np.errstate(divide="ignore", invalid="ignore")
     def denser(self, mixture: MultivariateParameters) -> list[MultivariateParameters]:
         """Copies of a mixture, with one of its least needed components moved to where the data are densest beside it.
 
@@ -82,6 +83,7 @@ class Neighbours(NamedTuple):
         return found
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def neighbours(data: np.ndarray, sample_weights: np.ndarray, *, kind: Kind) -> Neighbours:
     """Look for the neighbours of evenly spread rows.
 
@@ -103,7 +105,7 @@ def neighbours(data: np.ndarray, sample_weights: np.ndarray, *, kind: Kind) -> N
         distances = np.concatenate([-2.0 * coordinates[some], np.ones((len(some), 1), np.float32)], axis=1) @ lifted
         distances.partition(count - 1, axis=1)
         farthest[first : first + AT_ONCE] = distances[:, count - 1] + squares[some]
-    share = count / n * cloud.counts[at] * n / cloud.counts.sum()
+    share = (count - 1) * cloud.counts[at] / cloud.counts.sum()  # a row is no evidence of density at itself
     log_ball = 0.5 * d * np.log(np.pi * np.maximum(farthest, LEAST)) - math.lgamma(0.5 * d + 1.0)
     _, log_units = np.linalg.slogdet(cloud.covariance)
     return Neighbours(cloud, coordinates, at, count, np.log(share) - log_ball - 0.5 * log_units, kind)
