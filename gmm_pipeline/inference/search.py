@@ -243,7 +243,7 @@ def _with_denser(whole: Problem, plan: SearchPlan, optima: list[Optimum]) -> Sea
     """The optima, and better ones with components where all data lie closer together than the best one has them."""
     for _ in range(MOST_INSERTED):
         best, there = optima[0], whole.neighbours()
-        seeds = [] if there is None else there.denser(best.parameters)
+        seeds = [] if there is None else there.denser(best.parameters, whole.job.covariance)
         if not seeds:
             break
         moved = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *seeds)

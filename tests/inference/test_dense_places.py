@@ -27,18 +27,20 @@ def test_densities_by_neighbours_are_near_those_of_the_draws(units):
     assert np.std(found.log_density[inside] - expected[inside]) < 0.6
 
 
-@pytest.mark.parametrize("kind", [Kind.FULL, Kind.DIAGONAL])
-def test_a_component_is_moved_to_the_group_that_a_mixture_lacks(kind):
+@pytest.mark.parametrize(("kind", "model"), [(Kind.FULL, "VVV"), (Kind.DIAGONAL, "VEI"), (Kind.FULL, "EEE")])
+def test_a_component_is_moved_to_the_group_that_a_mixture_lacks(kind, model):
     found = neighbours(DATA * UNITS, np.ones(len(DATA)), kind=kind)
     lacks = MultivariateMixture(
         np.array([0.9, 0.1]), np.zeros((2, 3)), np.diag(UNITS**2) * np.array([1, 1.2])[:, None, None]
     )
-    first, second, *_ = [constrain_multivariate(one) for one in found.denser(parameters_of(lacks, kind))]
+    first, second, *_ = [constrain_multivariate(one) for one in found.denser(parameters_of(lacks, kind), model)]
     for one in (first, second):  # in place of either component
         away = np.linalg.norm(one.locs / UNITS - [1.2, -1.0, 0.8], axis=1)
         assert away.min() < 0.1
         assert one.weights.sum() == pytest.approx(1.0)
         np.testing.assert_allclose(one.weights[away.argmin()], 8 / len(DATA))
+        sizes = np.diagonal(one.covariances, axis1=1, axis2=2) / UNITS**2
+        assert (sizes[away.argmin()] < 0.2).all() != (model[0] == "E")
 
 
 def test_a_search_of_some_rows_finds_a_group_that_they_lack():

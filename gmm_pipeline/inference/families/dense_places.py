@@ -48,11 +48,12 @@ class Neighbours(NamedTuple):
         return np.argpartition(distances, self.n_nearest - 1)[: self.n_nearest]
 
     @np.errstate(divide="ignore", invalid="ignore")
-    def denser(self, mixture: MultivariateParameters) -> list[MultivariateParameters]:
+    def denser(self, mixture: MultivariateParameters, model: str) -> list[MultivariateParameters]:
         """Copies of a mixture, with one of its least needed components moved to where the data are densest beside it.
 
         Args:
             mixture: [K], without noise or loadings.
+            model: the covariance model, which decides what the component keeps of its covariance.
         """
         cloud = self.cloud
         n_components, d = mixture.component_mus.shape
@@ -78,9 +79,21 @@ class Neighbours(NamedTuple):
                 weights, locs, covariances = (np.array(leaf, np.float64) for leaf in natural)
                 weights[out] = 0.0
                 weights *= (1.0 - weight) / weights.sum()
-                weights[out], locs[out], covariances[out] = weight, centre, within
+                weights[out], locs[out] = weight, centre
+                covariances[out] = _as_shared(covariances[out], within, model)
                 found.append(parameters_of(MultivariateMixture(weights, locs, covariances), self.kind))
         return found
+
+
+def _as_shared(own: Float[np.ndarray, "d d"], wanted: Float[np.ndarray, "d d"], model: str) -> Float[np.ndarray, "d d"]:
+    """The covariance that is wanted, as far as components do not share it: they would be averaged."""
+    volume, shape, _ = model
+    if volume == "E":
+        return own
+    if shape != "E":
+        return wanted
+    (_, of_own), (_, of_wanted) = np.linalg.slogdet(own), np.linalg.slogdet(wanted)
+    return own * np.exp((of_wanted - of_own) / len(own))
 
 
 @np.errstate(divide="ignore", invalid="ignore")
