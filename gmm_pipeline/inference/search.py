@@ -221,12 +221,12 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
         order, number = best_distinct(values.reshape(1, -1), everything, values.size, family)
         others = jax.tree.map(lambda leaf: leaf[0], taken(everything, order[:, plan.finalists : number[0]]))
         optima = _distinct([*optima, *(yield from _polished(whole, others, plan))], family)
-    before, optima = optima, (yield from _with_denser(whole, plan, optima))
+    optima = yield from _with_denser(whole, plan, optima)
     if family.n_columns and len(small.data) >= plan.rows:
         # Some of the data have other optima than all: where each search leads is seen on all, with what all then add.
         ends = yield from _polished(whole, jax.tree.map(lambda leaf: leaf[:, 0], mixtures), plan)
-        if optima is not before:
-            for number, one in enumerate(ends):
+        for number, one in enumerate(ends):
+            if not _is_same(one, optima[0], family):
                 ends[number], *_ = yield from _with_denser(whole, plan, [one])
         optima = _distinct([*optima, *ends], family)
         agreeing = sum(_is_same(one, optima[0], family) for one in ends)
