@@ -71,7 +71,8 @@ def reason_of_left_out(result: FitResult) -> Reason:
 def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     """A result without a mixture that was left out rightly: where the data of a narrow component are few values.
 
-    Of several columns it is kept, and marked as tied, unless rounding made these values: they may be a group.
+    Of several columns it is kept, and marked as tied, unless rounding made these values, or they are a few of great
+    weight: else they may be a group.
 
     Args:
         job: the fit.
@@ -94,12 +95,19 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
     if all(_are_different(columns, shares[one] > 0.5, counts, least) for one in components):
         return result
     few = list(components)
-    if data.ndim == 1 or (
-        job.rounding is not None
-        and on_grid_lines(locs[few], scales[few], job.rounding, units.standardised, job.sample_weights)
-    ):
+    are_heavy = any(_effective_number(counts[shares[one] > 0.5]) <= least for one in components)
+    are_rounded = job.rounding is not None and on_grid_lines(
+        locs[few], scales[few], job.rounding, units.standardised, job.sample_weights
+    )
+    if data.ndim == 1 or are_heavy or are_rounded:
         return result._replace(searched=searched._replace(narrow=None))
     return result._replace(searched=searched._replace(narrow=searched.narrow._replace(is_tied=True)))
+
+
+def _effective_number(counts: Float[np.ndarray, " n"]) -> float:
+    """(Σ c)² / Σ c² (Kish 1965); 0 of none."""
+    weights = np.asarray(counts, np.float64)
+    return float(weights.sum() ** 2 / np.sum(weights**2)) if weights.any() else 0.0
 
 
 def _are_different(
@@ -116,8 +124,8 @@ def _are_different(
         counts: sample weights.
         least: effective number that a component needs.
     """
-    here, spread, weights = columns[own], columns.std(axis=0), np.asarray(counts[own], np.float64)
-    if not len(here) or weights.sum() ** 2 <= least * np.sum(weights**2):
+    here, spread = columns[own], columns.std(axis=0)
+    if _effective_number(counts[own]) <= least:
         return False
     if not spread.all():  # rows with all cells may be one value in a column
         return False

@@ -45,7 +45,8 @@ OF_COLUMNS_AT_ONCE = 16
 """Mixtures of several columns that a call improves: each takes long, so that filling up a wider call would take longer
 than several calls; and one program does for searches of any width."""
 MOST_INSERTED, FEW_FINALISTS = 4, 2
-"""Components inserted one after another where data lie closer together, and mixtures that are improved for each."""
+"""Components inserted one after another where data lie closer together, or as many as there are, and mixtures that are
+improved for each."""
 AT_REST = 1e-2 * SAME_OPTIMUM
 """Nats; passes that gain less count as no progress."""
 
@@ -241,7 +242,7 @@ def _searching(small: Problem, whole: Problem, plan: SearchPlan, n_searches: int
 
 def _with_denser(whole: Problem, plan: SearchPlan, optima: list[Optimum]) -> Search:
     """The optima, and better ones with components where all data lie closer together than the best one has them."""
-    for _ in range(MOST_INSERTED):
+    for _ in range(max(MOST_INSERTED, whole.job.plan.n_components)):
         best, there = optima[0], whole.neighbours()
         seeds = [] if there is None else there.denser(best.parameters, whole.job.covariance)
         if not seeds:

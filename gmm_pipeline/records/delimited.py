@@ -85,21 +85,23 @@ class DelimitedTable:
     def _check_quotes(self, content: bytes, delimiter: str, n_rows: int) -> None:
         """Refuse a quote that is not closed at the end of its cell, where cells have several lines: it swallows rows.
 
-        Arrow takes what comes up to the next quote, or to the end of the file, for a part of the cell.
+        Arrow takes what comes up to the next quote, or to the end of the file, for a part of the cell, and so does what
+        reads the header.
         """
-        n_lines = max(content.count(b"\n"), content.count(b"\r")) + (not content.endswith((b"\n", b"\r")))
-        if b'"' not in content or n_rows >= n_lines:
+        above = bytes(self._content[: self._dialect.begin])
+        header = b"".join(line for line in above.splitlines(keepends=True) if not self._asked.is_remark(_text(line)))
+        whole = header + content
+        if b'"' not in whole or n_rows + bool(header.strip()) >= _n_lines(whole):
             return
         between = re.escape(delimiter.encode()) + rb"\r\n"
         begins, ends = re.compile(rb'(?:\A|[%b])"' % between), re.compile(rb"[ \t]*(?:[%b]|\Z)" % between)
         cell, place = re.compile(rb'"[^"]*(?:""[^"]*)*"'), 0
-        while (found := begins.search(content, place)) is not None:
+        while (found := begins.search(whole, place)) is not None:
             first = found.end() - 1
-            whole = cell.match(content, first)
-            place = len(content) if whole is None else whole.end()
-            if whole is None or (b"\n" in whole[0] and not ends.match(content, place)):
-                above = bytes(self._content[: self._dialect.begin]) + content[:first]
-                line = 1 + above.count(b"\n")
+            of_cell = cell.match(whole, first)
+            place = len(whole) if of_cell is None else of_cell.end()
+            if of_cell is None or (re.search(rb"[\r\n]", of_cell[0]) and not ends.match(whole, place)):
+                line = _n_lines(above) - _n_lines(header) + _n_lines(whole[: first + 1])
                 raise InputError(
                     str(self._path),
                     expected="a second quote at the end of each cell that begins with one",
@@ -125,6 +127,16 @@ class DelimitedTable:
                 remedy="Add 'data.comment=\"#\"' if they are comments, or data.comment=null if they are rows.",
             )
         return table.filter(pc.invert(remarks))
+
+
+def _text(line: bytes) -> str:
+    return line.decode("latin-1")
+
+
+def _n_lines(content: bytes) -> int:
+    """How many lines a text has, whichever of the three ends they have."""
+    ends = content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
+    return ends + (bool(content) and not content.endswith((b"\n", b"\r")))
 
 
 def _may_be_decimals(dialect: Dialect, asked: Asked) -> bool:

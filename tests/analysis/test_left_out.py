@@ -121,6 +121,12 @@ def test_data_differ_in_every_direction_or_are_few_values():
     assert not _are_different(np.concatenate([LINE, CLOUD]), own, heavy, 5.0), "one datum of great weight is one"
 
 
+def test_one_row_of_great_weight_is_not_told_of(tmp_path):
+    weights = np.where(np.arange(300) == 7, 100.0, 1.0)
+    words = ("covariance=full", "data.columns=[0,1]", "data.weights_column=2", "data.weights_are=counts")
+    assert searched(tmp_path, np.column_stack([CLOUD, weights]), *words).narrow is None
+
+
 def test_a_few_data_are_not_told_of(tmp_path):
     """Six are, and 20 are more than happen to lie so close together."""
     assert not searched(tmp_path, np.concatenate([NARROW[:6], BROAD])).left_out > GAIN

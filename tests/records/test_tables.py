@@ -198,17 +198,27 @@ def test_line_breaks_in_cells_beyond_any_block(of):
     assert of(f'note,x\n"short",1.5\n"{long}",2.5\n', column="x") == [1.5, 2.5]
 
 
-@pytest.mark.parametrize("notes", [{5: '"a'}, {5: '"12 inch', 60: '"14 inch'}, {98: '"a'}])
-def test_a_quote_that_swallows_rows_is_refused(of, notes):
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("note", {5: '"a'}),
+        ("note", {5: '"12 inch', 60: '"14 inch'}),
+        ("note", {98: '"a'}),
+        ('"s', {1: '"ok'}),
+    ],
+)
+def test_a_quote_that_swallows_rows_is_refused(of, name, notes, end):
     rows = [f"{row / 8},{notes.get(row, 'b')}" for row in range(100)]
-    with pytest.raises(InputError, match=f"got one without it in line {min(notes) + 2}, which"):
-        of("x,note\n" + "\n".join(rows), column="x")
+    line = 2 if name == '"s' else min(notes) + 3
+    with pytest.raises(InputError, match=f"got one without it in line {line}, which"):
+        of(end.join(["# of somebody", f"x,{name}", *rows]).encode(), column="x", comment="#")
 
 
 @pytest.mark.parametrize("note", ['"a\nb"', '"a\n""b"" "', '"a\nb"  ', 'b"', '5" pipe', '"a" b'])
 def test_a_quote_that_swallows_none_is_none_of_our_business(of, note):
     rows = [f"{row / 8},{note if row == 5 else 'b'}" for row in range(100)]
-    assert of("x,note\n" + "\n".join(rows), column="x") == [row / 8 for row in range(100)]
+    assert of('# a "b\nx,"note\nand more"\n' + "\n".join(rows), column="x") == [row / 8 for row in range(100)]
 
 
 def test_whole_numbers_whose_decimals_come_late(of):

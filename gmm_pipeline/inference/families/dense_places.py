@@ -110,15 +110,16 @@ def neighbours(data: np.ndarray, sample_weights: np.ndarray, *, kind: Kind) -> N
     n, d = coordinates.shape
     at = np.unique(np.linspace(0, n - 1, min(n, MOST_ROWS)).astype(int))
     count = min(n, 2 * (d + 1))
-    squares, farthest = (coordinates**2).sum(axis=1), np.empty(len(at))
+    squares, farthest, held = (coordinates**2).sum(axis=1), np.empty(len(at)), np.empty(len(at))
     lifted = np.concatenate([coordinates, squares[:, None]], axis=1).T
     for first in range(0, len(at), AT_ONCE):
         some = at[first : first + AT_ONCE]
         # ‖y‖² − 2 xᵀ y, which lacks ‖x‖²
         distances = np.concatenate([-2.0 * coordinates[some], np.ones((len(some), 1), np.float32)], axis=1) @ lifted
-        distances.partition(count - 1, axis=1)
-        farthest[first : first + AT_ONCE] = distances[:, count - 1] + squares[some]
-    share = (count - 1) * cloud.counts[at] / cloud.counts.sum()  # a row is no evidence of density at itself
+        nearest = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        farthest[first : first + AT_ONCE] = distances[np.arange(len(some)), nearest[:, -1]] + squares[some]
+        held[first : first + AT_ONCE] = cloud.counts[nearest].sum(axis=1)
+    share = (held - cloud.counts[at]) / cloud.counts.sum()  # a row is no evidence of density at itself
     log_ball = 0.5 * d * np.log(np.pi * np.maximum(farthest, LEAST)) - math.lgamma(0.5 * d + 1.0)
     _, log_units = np.linalg.slogdet(cloud.covariance)
     return Neighbours(cloud, coordinates, at, count, np.log(share) - log_ball - 0.5 * log_units, kind)
