@@ -30,6 +30,8 @@ BESIDE = 0.2
 OF_COLUMN, LEAST_OF_COLUMN, LEAST_COUNT = 5.0, 0.1, 20
 """A value of a column is told of if it is so many times as frequent as the next one, has this share of all, and occurs
 so often: small tables have ties by chance."""
+CROWDED = 1e-3
+"""Width of the closest half of the data in their standard deviations, below which a fit is in float64."""
 SPIKE = 0.01
 """Share of distinct data that may become equal in the fit's precision before it is reported."""
 
@@ -50,6 +52,21 @@ def rounding_step(data: Float[AnyData, " n"]) -> float | None:
     multiples = gaps / gaps.min()
     whole = np.abs(multiples - np.round(multiples)) <= WHOLE * multiples
     return float(gaps.min()) if whole.all() and multiples.max() < 1.0 / WHOLE else None
+
+
+def is_crowded(data: Float[AnyData, " n"]) -> bool:
+    """Whether half of the data lie so close together, beside others far away, that float32 tells them badly apart.
+
+    Args:
+        data: of one column, in any units.
+    """
+    sample = np.sort(np.asarray(data[:: max(1, len(data) // SAMPLE)], np.float64))
+    half = len(sample) // 2
+    if half == 0:
+        return False
+    with np.errstate(over="ignore"):
+        closest = (sample[half:] - sample[:-half]).min()
+        return bool(0.0 < closest < CROWDED * np.std(sample))  # equal values are told apart in no precision
 
 
 def on_grid_lines(

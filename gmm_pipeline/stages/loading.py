@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from gmm_pipeline.analysis.cross_validation import folds_of
 from gmm_pipeline.analysis.estimates import REPLICATES_AT_ONCE, Asked, Job
-from gmm_pipeline.analysis.resolution import rounding_step
+from gmm_pipeline.analysis.resolution import is_crowded, rounding_step
 from gmm_pipeline.configuration import config, schemas, targets
 from gmm_pipeline.errors import InputError
 from gmm_pipeline.inference import batching
@@ -288,7 +288,7 @@ def _prepared(
     mixes: bool,
 ) -> _Prepared:
     dataset = by_identity.value
-    own = "float32" if dataset.data.ndim == 1 else "float64"
+    own = "float64" if dataset.data.ndim > 1 or is_crowded(dataset.data) else "float32"
     dtype = np.dtype(own if precision == schemas.Precision.auto.name else precision)
     volume = None if noise == NONE else volume_of(dataset, noise)
     units = {kind: _units(dataset, standardize, dtype, kind, volume, mixes=mixes) for kind in kinds}

@@ -4,8 +4,10 @@ from conftest import REAL
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gmm_pipeline as gmm
 from gmm_pipeline.analysis.resolution import (
     doubts_about_ties,
+    is_crowded,
     on_grid_lines,
     rounding_step,
     share_tied,
@@ -99,3 +101,20 @@ def test_lines_of_a_grid_are_told_from_clusters_at_one_value_in_any_coordinates(
     rounding = change @ (np.eye(2) / np.sqrt(12.0))
     found = on_grid_lines(locs @ change.T, change @ covariances @ change.T, rounding, data, np.ones(1300))
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize(("far", "crowded"), [((30.0,), False), ((1e4,), False), ((1e6,), True), ((1e8, 1.3e8), True)])
+def test_data_beside_values_far_away_are_fitted_in_float64(far, crowded):
+    data = np.append(np.random.default_rng(5).normal(0.0, 1.0, 200), far)
+    assert is_crowded(data) == is_crowded(1e6 * data + 1e9) == crowded
+
+
+def test_two_values_very_far_away_are_a_degenerate_component_and_not_an_optimum_that_is_never_reached():
+    data = np.append(np.random.default_rng(5).normal(0.0, 1.0, 200), [1e8, 1.3e8])
+    found = gmm.fit(data, n_components=2, prior="flat")
+    assert found.metrics["converged"] and found.metrics["barred"] == "degenerate"
+
+
+def test_equal_values_and_next_to_none_are_not_crowded():
+    assert not is_crowded(np.append(np.zeros(200), [1.0, 2.0]))
+    assert not is_crowded(np.array([3.0]))
