@@ -316,8 +316,8 @@ class FitConfig:
     sweep: str | None = key("name of a sweep and of its folder; the same name resumes it; null makes up a name")
     fused: bool = key("one vectorised pass for loss and gradient, on CPUs; false: the plain formula")
     precision: Precision = key(
-        "float type of the fit: float32, float64, or auto: float64 for several columns, and for one half of whose data lie "
-        "within a thousandth of their standard deviation, else float32; the final log-likelihood is always float64"
+        "float type of the fit: float32, float64, or auto: float64 for several columns, and for one half of whose data "
+        "lie within a thousandth of their standard deviation, else float32; the final log-likelihood is always float64"
     )
     threefry_partitionable: bool = key("random bits of today's JAX; false gives those of JAX before 0.5")
     execution: ExecutionConfig = key(
