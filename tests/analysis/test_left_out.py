@@ -152,6 +152,8 @@ def test_the_command_says_which_model_is_left_out_and_what_to_do(quick: Quick, t
         "n_components=auto",
         "selection.largest=3",
         "prior=flat",
+        "restarts=2",
+        "search.rounds=8",
         "figures=none",
         "animation=none",
         "tracking=none",

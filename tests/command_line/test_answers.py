@@ -160,7 +160,7 @@ def test_a_collapse_is_flagged_and_is_never_the_best_of_a_sweep(fork: Fork, tmp_
 def test_em_and_squarem_reach_what_adam_reaches(fork: Fork, tmp_path):
     optimizers = ("adam", "em", "squarem")
     axes = (f"optimizer={','.join(optimizers)}", "sweep=optimizers")
-    ended = fork(tmp_path, "fit", "-m", *QUIET, "data.n_draws=300", "steps=800", "restarts=2", *axes)
+    ended = fork(tmp_path, "fit", "-m", *QUIET, "data.n_draws=300", "steps=800", "restarts=2", "search.rounds=4", *axes)
     assert ended.returncode == 0, ended.stderr
     records = [tmp_path / "outputs/sweeps/optimizers" / str(number) for number in range(3)]
     metrics = [read(record / "metrics.json") for record in records]
@@ -175,7 +175,14 @@ def test_em_and_squarem_reach_what_adam_reaches(fork: Fork, tmp_path):
 
 
 def test_a_dirichlet_process_reports_what_it_learned(fork: Fork, tmp_path):
-    settings = ("prior=dirichlet_process", "init=quantile", "init.overlap=20", "n_components=8", "restarts=1")
+    settings = (
+        "prior=dirichlet_process",
+        "init=quantile",
+        "init.overlap=20",
+        "n_components=8",
+        "restarts=1",
+        "search.rounds=3",
+    )
     ended = fork(tmp_path, "fit", *QUIET, *settings, "data=four_modes", "data.n_draws=400", "steps=300")
     assert ended.returncode == 0, ended.stderr
     parameters = read(only((tmp_path / "outputs/fit").iterdir()) / "parameters.json")

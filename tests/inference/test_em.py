@@ -98,7 +98,7 @@ def stepped(problem, *, dtype, divisor=1.0, fused=False):
     return constrain(moved), textbook_step(*before, data, counts, alpha=alpha, equal=equal)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(problems(), st.sampled_from([1.0, 40.0]))
 def test_a_step_is_the_textbooks_in_float64(problem, divisor):
     # Responsibilities are the difference of larger sums, and variances are too: three digits of twelve.
@@ -106,7 +106,7 @@ def test_a_step_is_the_textbooks_in_float64(problem, divisor):
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-10)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(problems(), st.booleans())
 def test_a_step_is_the_textbooks_in_float32(problem, fused):
     # The same three digits of seven.

@@ -297,7 +297,7 @@ def test_adding_a_constant_to_log_weights_changes_nothing(prior, parameters, con
 
 
 @pytest.mark.parametrize("filling", [0.0, 7.0, -1e9, np.nan, np.inf, -np.inf])
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(parameters=mixtures())
 @each_prior
 def test_components_that_do_not_count_change_neither_value_nor_gradient(prior, filling, parameters):

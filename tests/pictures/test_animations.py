@@ -193,7 +193,7 @@ def test_files_are_the_same_bytes_in_two_processes(tmp_path):
     seed=st.integers(0, 999),
     lost=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_chosen_records_rise_from_the_first_to_the_last(n_records, n_chosen, scale, seed, lost):
     generator = np.random.default_rng(seed)
     locs = np.cumsum(generator.standard_cauchy((n_records, 3)), axis=0)

@@ -127,7 +127,7 @@ def test_drawn_density_holds_all_its_mass(fitted):
 )
 @example(data=[2e-311], offset=0.0, scale=1.0, seed=0)
 @example(data=[0.0, 2e-308], offset=0.0, scale=1.0, seed=0)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_histogram_and_what_lies_outside_make_one(data, offset, scale, seed):
     values = offset + scale * np.array(data)
     weights = np.random.default_rng(seed).integers(0, 4, size=len(values)) + (np.arange(len(values)) == 0)
@@ -164,7 +164,7 @@ def test_rounded_data_fill_bars_of_equally_many_values():
 
 
 @given(st.lists(st.floats(-1e4, 1e4) | st.sampled_from([np.nan, np.inf, 7.0]), min_size=1, max_size=40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_excess_is_the_distance_to_the_least(losses):
     values = np.array(losses)
     excess, best = curves.loss_excess(values)
