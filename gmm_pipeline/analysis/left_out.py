@@ -19,6 +19,7 @@ from gmm_pipeline.inference.narrow import GAIN, by_chance, fewest
 from gmm_pipeline.inference.scaling import Units, total_log_volume
 from gmm_pipeline.model import portable
 from gmm_pipeline.model.large_data import MANY
+from gmm_pipeline.records.sample_weights import effective_number
 
 ENOUGH = 1000
 """Data that show whether a component's are different."""
@@ -105,9 +106,7 @@ def without_ties(job: FitJob, result: FitResult, units: Units) -> FitResult:
 
 
 def _effective_number(counts: Float[np.ndarray, " n"]) -> float:
-    """(Σ c)² / Σ c² (Kish 1965); 0 of none."""
-    weights = np.asarray(counts, np.float64)
-    return float(weights.sum() ** 2 / np.sum(weights**2)) if weights.any() else 0.0
+    return effective_number(np.asarray(counts, np.float64)) if counts.any() else 0.0
 
 
 def _are_different(

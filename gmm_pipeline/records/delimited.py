@@ -49,7 +49,7 @@ class DelimitedTable:
     def read(self, places: Sequence[int]) -> list[Any]:
         """Columns as Arrow's texts."""
         import pyarrow as pa
-        from pyarrow import csv as csv
+        from pyarrow import csv
 
         content, delimiter = self._content[self._dialect.begin :], self._dialect.delimiter
         if delimiter == BLANKS:
@@ -78,20 +78,22 @@ class DelimitedTable:
                     column_types=dict.fromkeys(ids, pa.string()),
                 ),
             )
-        self._check_quotes(bytes(content), delimiter, table.num_rows)
+        self._check_quotes(content, delimiter, table.num_rows)
         table = self._without_remarks(table) if may_have_remarks else table
         return [table[ids[place]] for place in places]
 
-    def _check_quotes(self, content: bytes, delimiter: str, n_rows: int) -> None:
+    def _check_quotes(self, content: Any, delimiter: str, n_rows: int) -> None:
         """Refuse a quote that is not closed at the end of its cell, where cells have several lines: it swallows rows.
 
         Arrow takes what comes up to the next quote, or to the end of the file, for a part of the cell, and so does what
         reads the header.
         """
         above = bytes(self._content[: self._dialect.begin])
+        if b'"' not in above and re.search(b'"', content) is None:  # most files, which need not be copied
+            return
         header = b"".join(line for line in above.splitlines(keepends=True) if not self._asked.is_remark(_text(line)))
-        whole = header + content
-        if b'"' not in whole or n_rows + bool(header.strip()) >= _n_lines(whole):
+        whole = header + bytes(content)
+        if n_rows + bool(header.strip()) >= _n_lines(whole):
             return
         between = re.escape(delimiter.encode()) + rb"\r\n"
         begins, ends = re.compile(rb'(?:\A|[%b])"' % between), re.compile(rb"[ \t]*(?:[%b]|\Z)" % between)

@@ -83,3 +83,7 @@ class Family(NamedTuple):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return self.made_by
+
+
+def no_neighbours(*_: Any) -> None:
+    """`Family.neighbours` where no places are looked for: of one column, with noise, missing cells or factors."""

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.families import Family, no_neighbours
 from gmm_pipeline.inference.parameterization import Unconstrained
 from gmm_pipeline.model.mixture import ABSENT, AnyArray
 from gmm_pipeline.model.multivariate import AnyParameters, natural_of
@@ -45,7 +45,7 @@ def with_noise(family: Family) -> Family:
         blurred=partial(_blurred, family),
         fresh=partial(_fresh, family),
         varied=partial(_varied, family),
-        neighbours=lambda *_: None,
+        neighbours=no_neighbours,
         distances=partial(_distances, family),
         split=lambda job, parameters, *which: _as_noisy(family.split(job, parameters, *which), parameters),
         halved=lambda parameters, component: _as_noisy(family.halved(parameters, component), parameters),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from gmm_pipeline.inference import em, parameterization, search_moves
-from gmm_pipeline.inference.families import Family
+from gmm_pipeline.inference.families import Family, no_neighbours
 from gmm_pipeline.inference.narrow import may_be_narrow
 from gmm_pipeline.inference.objective import compiler_options, lay_out, log_likelihood_of, use_fused
 from gmm_pipeline.inference.parameterization import Constraints, Unconstrained
@@ -269,7 +269,7 @@ NORMAL = Family(
     landscape=_landscape,
     fresh=search_moves.fresh,
     varied=search_moves.varied,
-    neighbours=lambda *_: None,
+    neighbours=no_neighbours,
     in_order=search_moves.in_order,
     distances=search_moves.distances,
     split=_split,

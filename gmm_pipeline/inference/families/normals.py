@@ -8,7 +8,15 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gmm_pipeline.inference.families import Family, compared, dense_places, factor_steps, moves, multivariate
+from gmm_pipeline.inference.families import (
+    Family,
+    compared,
+    dense_places,
+    factor_steps,
+    moves,
+    multivariate,
+    no_neighbours,
+)
 from gmm_pipeline.inference.families.factor_objective import factor_log_likelihood_of
 from gmm_pipeline.inference.families.fused_objective import (
     fuses,
@@ -90,7 +98,7 @@ def _normals(n_columns: int, kind: Kind, incomplete: bool, factors: int) -> Fami
         landscape=moves.landscape,
         fresh=moves.fresh,
         varied=moves.varied,
-        neighbours=_no_neighbours if incomplete else partial(dense_places.neighbours, kind=kind),
+        neighbours=no_neighbours if incomplete else partial(dense_places.neighbours, kind=kind),
         in_order=compared.in_order,
         distances=compared.distances,
         split=_split,
@@ -116,13 +124,9 @@ def _with_factors(diagonal: Family, incomplete: bool, factors: int) -> Family:
         fuses=_never,
         constraints_of=_constraints_with_factors,
         degenerate=_degenerate_with_factors,
-        neighbours=_no_neighbours,
+        neighbours=no_neighbours,
         merges=partial(_merges, kind=Kind.FACTOR, factors=factors),
     )
-
-
-def _no_neighbours(*_: Any) -> None:
-    """Of rows with missing cells, and for components whose loadings are not to be had from a few rows."""
 
 
 FEW_OUTLIERS = 8
