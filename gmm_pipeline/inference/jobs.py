@@ -347,11 +347,14 @@ class Restart(NamedTuple):
 
 def split(job: FitJob) -> tuple[FitPlan, dict[str, dict[str, float]]]:
     """The plan of a run without the floats that may differ between runs, and these floats by plug-in and name."""
-    plan, floats = job.plan, {}
+    plan, floats, shape = job.plan, {}, job.shape
+    if tracing.leaves_out_components(plan.log_prior):
+        # Programs pad the components, so one trace answers for many numbers of them.
+        shape = shape._replace(n_components=padded_components(shape.n_components))
     for group, field in (("prior", "log_prior"), ("optimizer", "optimizer"), ("schedule", "schedule")):
         plugin: Plugin = getattr(plan, field)
         names = learned_by(plugin) if group == "prior" else ()
-        names = names if plan.as_written else {*names, *tracing.varying(group, plugin, job.shape)}
+        names = names if plan.as_written else {*names, *tracing.varying(group, plugin, shape)}
         floats[group] = {name: value for name, value in plugin.hyperparameters if name in names}
         plan = plan._replace(**{field: plugin.without(names)})
     return plan, floats
