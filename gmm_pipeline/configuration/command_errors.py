@@ -235,6 +235,10 @@ REFUSALS = (
         "an interpolation that leads to a value",
     ),
     (r"Environment variable '(?P<came>.*)' not found", "an environment variable that is set"),
+    (
+        r"BasicSweeper does not support sweep type : (?P<came>INTERVAL)",
+        "key=a,b,c or key=range(1,4), unless a sweeper such as hydra/sweeper=optuna chooses the values",
+    ),
 )
 """OmegaConf's messages for a value that it refuses, and what is expected instead."""
 COMPOSED = re.compile(r"In '([^']+)': \w+ raised while composing config:\n")
