@@ -33,7 +33,7 @@ from gmm_pipeline.model.multivariate import natural_of
 from gmm_pipeline.model.natural import AnyMixture, is_finite
 from gmm_pipeline.model.noise import NONE
 from gmm_pipeline.model.prior_traits import traits
-from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING, RESAMPLING, SEARCHING
+from gmm_pipeline.model.vocabulary import LIKELIHOOD_RATIO, PASSING, RESAMPLING, SAME_OPTIMUM, SEARCHING
 from gmm_pipeline.records.datasets import Dataset
 
 Progress = Callable[[int, int, str], None]
@@ -224,21 +224,26 @@ def _estimate(
     chosen, tests = 0, ()
     fit_tests = _fitter(progress, workers, "testing")
     if not is_settled(job.asked):
-        candidates = tuple(selection.judge(fits, results, [job.units_of(fit) for fit in fits], held_out))
+        candidates = _judged(job, fits, results, held_out)
         if job.asked.criterion == LIKELIHOOD_RATIO:
             chosen, tests = _test_in_sequence(job, fits, results, fit_tests)
         else:
             chosen = best_of(candidates, job.asked.criterion)
     trained: dict[int, tuple[FitJob, FitResult]] = {}
-    # A longer search of the chosen one may find that it has no sound optimum: then the next best one is the answer.
+    # A longer search of the chosen one may find that it has no sound optimum, or one of more nats by which it is not
+    # the best by the criterion: then the next best one is the answer.
     while not fits[chosen].trained and fits[chosen].search is not None and chosen not in trained:
         fit = fits[chosen]._replace(trained=True, seeds=(results[chosen].parameters,))
         (result,) = _fitter(progress, workers, "fitting")([fit])
         result = without_ties(fit, result, job.units_of(fit))
         trained[chosen] = fit, result
         row = selection.with_result(candidates[chosen], fit, result, job.units_of(fit))
+        is_better = row.log_likelihood > candidates[chosen].log_likelihood + SAME_OPTIMUM
         candidates = (*candidates[:chosen], row, *candidates[chosen + 1 :])
-        if job.asked.criterion != LIKELIHOOD_RATIO and selection.problem(row) is not None:
+        if is_better:
+            found = [trained[i][1] if i in trained else one for i, one in enumerate(results)]
+            candidates = _judged(job, fits, found, held_out)
+        if job.asked.criterion != LIKELIHOOD_RATIO and (is_better or selection.problem(row) is not None):
             chosen = best_of(candidates, job.asked.criterion)
     fit, result = trained.get(chosen, (fits[chosen], results[chosen]))
     if job.asked.likelihood_ratio and not tests and not result.diverged and not result.degenerate:
@@ -252,6 +257,12 @@ def _estimate(
         tests,
         _resample(job, fit, result, progress, workers),
     )
+
+
+def _judged(
+    job: Job, fits: Sequence[FitJob], results: Sequence[FitResult], held_out: Sequence[HeldOut] | None
+) -> tuple[Candidate, ...]:
+    return tuple(selection.judge(fits, results, [job.units_of(fit) for fit in fits], held_out))
 
 
 def best_of(candidates: Sequence[Candidate], criterion: str) -> int:

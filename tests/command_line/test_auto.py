@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from pyarrow import parquet
 
 from gmm_pipeline.analysis import cross_validation, estimates
+from gmm_pipeline.analysis.singular_bic import singular_bic
 from gmm_pipeline.inference import batching
 from gmm_pipeline.stages import loading
 
@@ -222,3 +223,24 @@ def test_where_the_chosen_fit_turns_out_degenerate_the_next_best_is_the_answer(m
     assert [one.degenerate for one in found.candidates] == [(), (1,), (1,)]
     assert found.candidates[found.chosen].n_components == found.fit.plan.n_components == 1
     assert found.result.degenerate == ()
+
+
+def test_where_the_chosen_fit_turns_out_better_all_candidates_are_compared_with_it_again(monkeypatch):
+    job = job_of("data=two_modes", "data.n_draws=300", "prior=flat", "steps=100", "n_components=auto", LARGEST_2)
+    whole = estimates.fit_all
+
+    def short_unless_trained(fits, **given):
+        results = whole(fits, **given)
+        moved = [one.parameters._replace(component_mus=one.parameters.component_mus + 0.1) for one in results]
+        return [
+            one if fit.trained else one._replace(parameters=there)
+            for fit, one, there in zip(fits, results, moved, strict=True)
+        ]
+
+    monkeypatch.setattr(estimates, "fit_all", short_unless_trained)
+    (found,) = estimates.estimate([job])
+    chosen = found.candidates[found.chosen]
+    chain = [found.candidates[0], chosen]
+    columns = [[getattr(one, name) for one in chain] for name in ("n_components", "n_parameters", "log_likelihood")]
+    np.testing.assert_allclose([one.sbic for one in chain], singular_bic(*columns, 300.0), rtol=1e-12)
+    assert chosen.n_components == found.fit.plan.n_components == 2
