@@ -12,6 +12,8 @@ from gmm_pipeline.model.vocabulary import EITHER_KIND, LARGER_IS_BETTER
 
 FALLBACK = "bic"
 """Shown if the choice was made by a sequence of tests, which has no value for each candidate."""
+MANY, BEST = 20, 5
+"""Of more candidates than the first number, of several covariance models, the rows of the best are shown."""
 
 
 class Point(NamedTuple):
@@ -140,6 +142,21 @@ def standing(points: Sequence[Point], criterion: str) -> Standing:
     reference = values[sound] if sound.any() else values[np.isfinite(values)]
     excess = values - reference.min(initial=math.inf) if reference.size else values
     return Standing(points, excess, errors, sound)
+
+
+def best_rows(columns: Mapping[str, Sequence[Any]], criterion: str) -> list[int] | None:
+    """Rows of the best candidates that can be chosen, the best first; None where one table can show all candidates.
+
+    Args:
+        columns: of the record's table of candidates.
+        criterion: the one that the choice was made by.
+    """
+    if len(columns["n_components"]) <= MANY or len({*columns.get("covariance", ())}) < 2:
+        return None
+    shown = shown_criterion(columns, criterion)
+    ranks = standing(points_of(columns, shown), shown)
+    best = np.argsort(np.where(ranks.sound, ranks.excess, math.inf), kind="stable")[:BEST]
+    return [row for row in best.tolist() if ranks.sound[row]]
 
 
 def chosen_row(columns: Mapping[str, Sequence[Any]]) -> int | None:

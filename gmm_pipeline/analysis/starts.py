@@ -1,4 +1,4 @@
-"""How far below the best each start of a run ended, as pictures and pages show it."""
+"""How far below the answer each start of a run ended, as pictures and pages show it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ class Starts(NamedTuple):
     """Starts by outcome, and their positions in a picture."""
 
     excess: Float[np.ndarray, " R"]
-    """Nats below the best sound start, `SAME_OPTIMUM` at least; NaN if a start has no value."""
+    """Nats below the answer, `SAME_OPTIMUM` at least; NaN if a start has no value."""
     order: list[int]
     """Starts by outcome and value, best first."""
     top: float
@@ -26,14 +26,15 @@ def worth_drawing(restarts: Sequence[Mapping[str, Any]]) -> bool:
     return len(restarts) > 1 and any(one["outcome"] != REACHED for one in restarts)
 
 
-def compared(restarts: Sequence[Mapping[str, Any]]) -> Starts:
-    """Compare starts with the best sound one.
+def compared(restarts: Sequence[Mapping[str, Any]], answer: float | None = None) -> Starts:
+    """Compare starts with the answer, which a search may have found, or with the best sound start.
 
     Starts with a degenerate component are not compared, since their likelihood is unbounded; if above the best, they
     are placed at the bottom.
 
     Args:
         restarts: with `log_posterior` in nats, None where it is not finite, and `outcome`.
+        answer: log posterior of the answer, in nats; None without a search.
     """
     values = np.array(
         [math.nan if one["log_posterior"] is None else one["log_posterior"] for one in restarts], np.float64
@@ -44,6 +45,7 @@ def compared(restarts: Sequence[Mapping[str, Any]]) -> Starts:
     candidates = values[sound] if sound.any() else values
     finite = candidates[np.isfinite(candidates)]
     best = float(finite.max()) if finite.size else 0.0
+    best = best if answer is None else max(answer, best) if finite.size else answer
     excess = np.maximum(best - values, SAME_OPTIMUM)
     ranks = [OUTCOMES.index(outcome) for outcome in outcomes]
     order = sorted(range(len(restarts)), key=lambda i: (ranks[i], np.nan_to_num(excess[i], nan=math.inf)))

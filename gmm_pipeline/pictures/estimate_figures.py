@@ -253,17 +253,18 @@ def _draw_replicates(axes: Axes, values: Float[np.ndarray, " B"], marks: Sequenc
     return int(np.sum((values < low) | (values > high)))
 
 
-def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, ax: Axes) -> Axes:
-    """How far below the best each start ended, best first, by what became of it.
+def draw_restarts(restarts: Sequence[Mapping[str, Any]], answer: float | None = None, *, ax: Axes) -> Axes:
+    """How far below the answer each start ended, best first, by what became of it.
 
     Starts that end level with each other found the same optimum. Those with a degenerate component are not compared,
     since the likelihood is unbounded there; they stand at the bottom if they are above the best.
 
     Args:
         restarts: with `log_posterior` in nats, None where it is not finite, `outcome` and `converged`.
+        answer: log posterior of the answer, in nats; None without a search.
         ax: where to draw.
     """
-    outcomes, seen = [one["outcome"] for one in restarts], starts.compared(restarts)
+    outcomes, seen = [one["outcome"] for one in restarts], starts.compared(restarts, answer)
     ticks.set_excess_axis(ax, seen.top, SAME_OPTIMUM)
     ax.axhline(SAME_OPTIMUM, color="0.85", linewidth=0.8, zorder=0)
     hollow = False
@@ -276,7 +277,7 @@ def draw_restarts(restarts: Sequence[Mapping[str, Any]], *, ax: Axes) -> Axes:
     ax.set_xlim(0.4, len(restarts) + 0.6)
     ticks.set_whole_ticks(ax, 1, len(restarts))
     ax.set_xlabel("starts, best first")
-    ax.set_ylabel("best − log posterior / nats")
+    ax.set_ylabel("below the answer / nats")
     handles = [
         Line2D([], [], linestyle="", markersize=6.5, label=f"{ENDED[one]}: {outcomes.count(one)}", **OUTCOMES[one])
         for one in OUTCOMES

@@ -56,7 +56,7 @@ def pictures_of(run: Record) -> dict[str, Picture]:
         estimate_figures.draw_weights, run.fitted, run.truth, noise=run.noise, intervals=intervals, unit=run.unit
     )
     if starts.worth_drawing(run.restarts):
-        found["restarts"] = _on_axes(estimate_figures.draw_restarts, run.restarts)
+        found["restarts"] = _on_axes(estimate_figures.draw_restarts, run.restarts, run.log_posterior)
     if run.replicates is not None and run.bootstrap and run.asymptotic:
         found["bootstrap"] = _on_figure(
             estimate_figures.draw_bootstrap,

@@ -73,6 +73,8 @@ class Record(NamedTuple):
     replicates: AnyMixture | None
     """[B, K], of the bootstrap."""
     restarts: list[dict[str, Any]]
+    searched: dict[str, Any]
+    """What `restarts.json` says of the search; empty without one."""
     selection: dict[str, list[Any]] | None
     """Columns of the table of candidates; None if there was nothing to choose."""
     history: History
@@ -93,6 +95,11 @@ class Record(NamedTuple):
     def equal_scales(self) -> bool:
         """Whether components of one column have one scale."""
         return self.covariance_model == "E"
+
+    @property
+    def log_posterior(self) -> float | None:
+        """Of the answer, in nats and in the units of its starts; None without a search."""
+        return next(iter(self.searched.get("log_posteriors", [])), None)
 
     @property
     def unit(self) -> str | None:
@@ -201,7 +208,7 @@ def read(folder: Path) -> Record:
         parameters=parameters,
         metrics=read_json(folder / artifacts.METRICS),
         replicates=artifacts.read_mixtures(replicates) if replicates.exists() else None,
-        restarts=read_json(restarts)["restarts"] if restarts.exists() else [],
+        starts=read_json(restarts) if restarts.exists() else {},
         selection=checked(_as_lists(selection), selection) if selection.exists() else None,
         history=artifacts.read_history(folder / artifacts.HISTORY),
         data=data_in(columns),
@@ -226,18 +233,23 @@ def _check_together(record: Record, parameters: Mapping[str, Any]) -> None:
         raise ValueError("its data are not those of its mixture")
 
 
-def record_of(*, data_info: dict[str, Any], parameters: Mapping[str, Any], **others: Any) -> Record:
+def record_of(
+    *, data_info: dict[str, Any], parameters: Mapping[str, Any], starts: Mapping[str, Any], **others: Any
+) -> Record:
     """A record from the contents of its files.
 
     Args:
         data_info: the content of `data.json`.
         parameters: the content of `parameters.json`.
+        starts: the content of `restarts.json`; empty without it.
         **others: the fields that are not in these.
     """
     truth, level = data_info.get("truth"), parameters.get("level", 0.0)
     of_one_column = "E" if parameters.get("scales_are") == "equal" else "V"
     return Record(
         data_info=data_info,
+        restarts=list(starts.get("restarts", [])),
+        searched=dict(starts.get("search", {})),
         noise=artifacts.noise_from_json(parameters),
         fitted=artifacts.mixture_from_json(parameters),
         truth=None if truth is None else artifacts.mixture_from_json(truth),

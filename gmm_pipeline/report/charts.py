@@ -9,7 +9,7 @@ from gmm_pipeline.analysis import curves, starts
 from gmm_pipeline.analysis.agreement import Calibration, Quantiles
 from gmm_pipeline.analysis.deviations import Null
 from gmm_pipeline.model.natural import AnyMixture, Mixture
-from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, WORSE
+from gmm_pipeline.model.vocabulary import DEGENERATE, DIVERGED, ENDED, REACHED, SAME_OPTIMUM, WORSE
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.report.plotting import (
     Chart,
@@ -198,11 +198,11 @@ def loss(run: Record) -> Chart | None:
 
 
 def restarts(run: Record) -> Chart | None:
-    """How far below the best each start ended, best first; None if a sentence is enough."""
+    """How far below the answer each start ended, best first; None if a sentence is enough."""
     rows = run.restarts
     if not starts.worth_drawing(rows):
         return None
-    compared = starts.compared(rows)
+    compared = starts.compared(rows, run.log_posterior)
     traces = []
     for outcome, (color, symbol) in OUTCOMES.items():
         places = [place for place, index in enumerate(compared.order, 1) if rows[index]["outcome"] == outcome]
@@ -217,13 +217,14 @@ def restarts(run: Record) -> Chart | None:
                 np.nan_to_num(compared.excess[here], nan=compared.top),
                 customdata=[f"start {i}, {rows[i]['n_steps']:,} steps" for i in here],
                 marker={"color": color, "symbol": symbol, "size": 9},
-                hovertemplate="%{customdata}: %{y:.4g} nats below the best<extra></extra>",
+                hovertemplate="%{customdata}: %{y:.4g} nats below the answer<extra></extra>",
             )
         )
+    limits = [math.log10(0.7 * SAME_OPTIMUM), math.log10(1.4 * compared.top)]
     return chart(
         traces,
         x=whole_axis("starts, best first", np.arange(len(rows))),
-        y=log_axis("best − log posterior / nats", compared.excess),
+        y={**log_axis("below the answer / nats", [SAME_OPTIMUM, *compared.excess]), "range": limits},
     )
 
 

@@ -187,8 +187,7 @@ def mahalanobis(found: Sequence[columns_agreement.Distances], *, n_columns: int,
         return None
     widest = min(found, key=lambda one: one.observations)
     expected = numbers(widest.expected)
-    name = f"{100.0 * level:g} % band of component {widest.component}, for each quantile"
-    traces = band(expected, widest.lower, widest.upper, name)
+    traces = band(expected, widest.lower, widest.upper, f"{100.0 * level:g} % band")
     ends = [0.0, max(float(one.expected[-1]) for one in found)]
     traces.append(line_of(numbers(ends), ends, "equal", {"color": "--muted", "width": 1}, **QUIET))
     for one in found[: curves.MOST_NAMED]:
@@ -199,7 +198,7 @@ def mahalanobis(found: Sequence[columns_agreement.Distances], *, n_columns: int,
     return _in_order(
         traces,
         x={"title": {"text": f"quantiles of χ², {n_columns} degrees of freedom"}, "rangemode": "tozero"},
-        y={"title": {"text": "squared distance from the component"}, "rangemode": "tozero"},
+        y={"title": {"text": "squared distance"}, "rangemode": "tozero"},
     )
 
 

@@ -31,7 +31,7 @@ PICTURES = {
     "weights": "Weight of each component, and of the noise if there is any, with its interval",
     "mahalanobis": "Squared distances of the data from each component against quantiles of chi-square",
     "marginals": "Empirical less fitted cumulative distribution function of each column",
-    "restarts": "How far below the best each start ended",
+    "restarts": "How far below the answer each start ended",
     "bootstrap": "Bootstrap replicates of each parameter, with both kinds of intervals",
     "selection": "Selection criterion of each candidate over the number of components",
     "information_criterion": "Information criterion of each run over the number of components",

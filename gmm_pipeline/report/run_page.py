@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gmm_pipeline.analysis import agreement, columns_agreement, deviations
+from gmm_pipeline.analysis.candidates import best_rows
 from gmm_pipeline.analysis.curves import LEAST_NAMED
 from gmm_pipeline.analysis.goodness import noise_of
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
@@ -69,10 +70,11 @@ def page(record: Path, *, place: str, again: str, settings: Settings, animation:
     """
     run = read_checked(record)
     judged = answer(run, settings)
-    selection = None
+    selection, best = None, None
     if run.selection is not None:
         criterion = str(run.config.get("criterion"))
         selection = wording.selection_table(run.selection, criterion)
+        best = best_rows(run.selection, criterion)
         drawn = selection_chart.selection(run.selection, criterion)
         if drawn is not None:
             judged.charts["selection"] = drawn
@@ -84,6 +86,7 @@ def page(record: Path, *, place: str, again: str, settings: Settings, animation:
         question=wording.question(run),
         asked=wording.asked_rows(run),
         selection=selection,
+        best=best,
         again=again,
         pictures=rendering.pictures(record, rendering.PICTURES_OF_COLUMNS if run.columns else rendering.PICTURES),
         animation=rendering.animation(record / artifacts.ANIMATION if animation is None else animation),

@@ -62,12 +62,7 @@ def write_results(
     write_json(directory / artifacts.DATA, {**describe(job.dataset), **_as_asked(content)})
     write_json(directory / artifacts.PARAMETERS, parameters_as_json(job, result))
     write_json(directory / artifacts.METRICS, result.metrics)
-    # What was left out is told of among the doubts.
-    seen = {} if result.searched is None else result.searched._asdict()
-    search = {"search": {name: value for name, value in seen.items() if name != "narrow"}} if seen else {}
-    write_json(
-        directory / artifacts.RESTARTS, {"restarts": [restart._asdict() for restart in result.restarts], **search}
-    )
+    write_json(directory / artifacts.RESTARTS, _starts(result))
     if result.candidates:
         write_columns(directory / artifacts.SELECTION, selection_columns(result))
     if result.replicates is not None:
@@ -105,12 +100,19 @@ def record_of_fit(content: dict[str, Any], job: Job, result: Answer) -> Record:
         parameters=parameters_as_json(job, result),
         metrics=result.metrics,
         replicates=result.replicates,
-        restarts=[restart._asdict() for restart in result.restarts],
+        starts=_starts(result),
         selection=None if columns is None else {name: _plain(values) for name, values in columns.items()},
         history=result.history,
         data=job.dataset.data,
         sample_weights=job.dataset.sample_weights,
     )
+
+
+def _starts(result: Answer) -> dict[str, Any]:
+    """The content of `restarts.json`. What a search left out is told of among the doubts."""
+    searched = {} if result.searched is None else result.searched._asdict()
+    searched.pop("narrow", None)
+    return {"restarts": [restart._asdict() for restart in result.restarts]} | ({"search": searched} if searched else {})
 
 
 def _plain(values: Any) -> list[Any]:

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gmm_pipeline.analysis.candidates import is_known, lines_of, points_of, shown_criterion, standing, table_columns
+from gmm_pipeline.analysis.candidates import best_rows, is_known, lines_of, points_of, shown_criterion, table_columns
 from gmm_pipeline.model.covariances import NAMES
 from gmm_pipeline.stages.tables import GAPS, Column, Table
 
 OTHER_CRITERIA = {"aic", "bic", "icl", "sbic"}
-MANY, BEST = 20, 5
-"""Of more candidates than the first number, of several covariance models, a map is shown and the rows of the best."""
 WIDTH = 80
 BARRED = "×"
 SHOWN = {"held_out": "held-out log-likelihood"}
@@ -25,13 +23,10 @@ def selection_tables(columns: Mapping[str, Any], criterion: str) -> Iterator[Tab
         columns: of the record's table of candidates.
         criterion: the one that the choice was made by.
     """
-    if len(columns["n_components"]) <= MANY or len({*columns.get("covariance", ())}) < 2:
+    rows, shown = best_rows(columns, criterion), shown_criterion(columns, criterion)
+    if rows is None:
         yield selection_table(columns, criterion)
         return
-    shown = shown_criterion(columns, criterion)
-    ranks = standing(points_of(columns, shown), shown)
-    best = [int(row) for row in np.argsort(np.where(ranks.sound, ranks.excess, np.inf), kind="stable")[:BEST]]
-    rows = [row for row in best if ranks.sound[row]]
     yield f"{SHOWN.get(shown, shown.upper())} by covariance model and number of components; {BARRED}: cannot be chosen"
     yield model_map(columns, shown)
     yield ""
