@@ -59,7 +59,7 @@ MOST_INSIDE = 0.5
 """Share of the height of axes that a legend inside them may take."""
 BELOW = 36.0
 """Points under axes that ticks and their label take."""
-CHARACTER = 0.53
+CHARACTER, INNER = 0.53, 0.96
 """Mean width of a letter, as a share of the size of the font."""
 
 
@@ -250,12 +250,13 @@ def _grow(figure: Figure | SubFigure, pixels: float) -> None:
         figure.set_figheight(figure.get_figheight() + pixels / figure.dpi)
 
 
-def note(where: Axes | Figure | SubFigure, parts: Sequence[str]) -> None:
+def note(where: Axes | Figure | SubFigure, parts: Sequence[str], *, share: float = 1.0) -> None:
     """Remarks above a picture, of the parts that are not empty.
 
     Args:
         where: the axes, or the figure of a picture of several.
         parts: clauses; empty ones are left out.
+        share: of the width of the picture, which the remarks may take.
     """
     text = "; ".join(part for part in parts if part)
     if not text:
@@ -265,13 +266,13 @@ def note(where: Axes | Figure | SubFigure, parts: Sequence[str]) -> None:
         axes.set_title(_wrapped(text, axes), loc="left", **NOTE)
         return
     figure = figure_of(where)
-    title = figure.suptitle(_wrapped(text, figure), x=0.01, ha="left", **NOTE)
+    title = figure.suptitle(_wrapped(text, figure, share), x=0.01, ha="left", **NOTE)
     if is_narrow(figure):
         _grow(figure, title.get_window_extent().height)
 
 
 def _wrapped(text: str, where: Axes | Figure | SubFigure, share: float = 1.0) -> str:
-    points = share * where.bbox.width * 72.0 / cast(Any, figure_of(where)).dpi
+    points = share * INNER * where.bbox.width * 72.0 / cast(Any, figure_of(where)).dpi
     letter = CHARACTER * FontProperties(size=NOTE["fontsize"]).get_size_in_points()
     return "\n".join(textwrap.wrap(text, max(int(points / letter), 10)))
 

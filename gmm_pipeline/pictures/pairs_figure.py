@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from gmm_pipeline.analysis import curves, planes, projections
 from gmm_pipeline.model.natural import Mixture, MultivariateMixture
-from gmm_pipeline.pictures import drawing, pages
+from gmm_pipeline.pictures import drawing, pages, ticks
 from gmm_pipeline.pictures.plane_doubts import draw_doubts
 from gmm_pipeline.pictures.planes import (
     MOST_POINTS,
@@ -27,7 +27,7 @@ from gmm_pipeline.pictures.planes import (
     lost,
 )
 
-MOST_COLUMNS = 6
+MOST_COLUMNS, MOST_OF_NARROW = 6, 4
 """Columns of a picture of pairs."""
 MOST_PARALLEL = 24
 """Columns of a picture of parallel coordinates."""
@@ -36,7 +36,9 @@ POINT_SHARE = {3: 0.7, 4: 0.6, 5: 0.5, 6: 0.4}
 MOST_TERMS, TERMS_OF_LINE = 3, 2
 MOST_TERMS_OF_NARROW = 2
 """One to a line."""
-LONGEST_NAME, LONGEST_OF_NARROW = 16, 12
+LONGEST_NAME, LONGEST_OF_NARROW = 15, 10
+BESIDE_LEGEND = 0.6
+"""Share of a picture's width that is free beside the legend in its corner."""
 BOX = 0.2
 """Half of the width that the components share at each column."""
 
@@ -70,9 +72,9 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
         figure: where to draw; a page is made almost as high as it is wide.
     """
     data, sample_weights, fitted, truth, responsibilities = columns[:5]
-    chosen = projections.separating_columns(fitted, MOST_COLUMNS)
-    count, is_many = len(chosen), len(data) > MOST_POINTS
     narrow = pages.is_narrow(figure)
+    chosen = projections.separating_columns(fitted, MOST_OF_NARROW if narrow else MOST_COLUMNS)
+    count, is_many = len(chosen), len(data) > MOST_POINTS
     longest = LONGEST_OF_NARROW if narrow else LONGEST_NAME
     names = [_short(columns.names[int(column)], longest) for column in chosen]
     labels = [label.replace(" / ", "\n/ ") if narrow else label for label in labels_of(names, columns.unit)]
@@ -102,12 +104,13 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
             if truth is not None:
                 draw_truth(axes, projections.of_columns(truth, pair), halo=is_many)
             draw_ellipses(axes, mixture, degenerate=degenerate, halo=is_many, width=0.75)
-        axes.locator_params(nbins=2 if narrow and count > 2 else 4)
+        across = ticks.set_panel_ticks(axes.xaxis, 4)
+        up = ticks.set_panel_ticks(axes.yaxis, 4) if column < row else ""
         axes.tick_params(labelsize="small", labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
         if row == count - 1:
-            axes.set_xlabel(labels[column], **label_look)
+            axes.set_xlabel(_with_power(labels[column], across), **label_look)
         if column == 0 and row > 0:
-            axes.set_ylabel(labels[row], **label_look)
+            axes.set_ylabel(_with_power(labels[row], up), **label_look)
     figure.align_labels()
     noise = len(responsibilities) > len(fitted.locs)
     marks: dict[str, Any] = {"degenerate": degenerate, "truth": truth is not None, "noise": noise}
@@ -118,8 +121,14 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
     else:
         figure.legend(handles=handles, loc="upper right", title=title, alignment="left")
     kept = f"the {count} of {len(columns.names)} columns that separate the components most"
-    pages.note(figure, [kept if count < len(columns.names) else "", lost(fitted), columns.omitted])
+    omitted = [kept if count < len(columns.names) else "", lost(fitted), columns.omitted]
+    pages.note(figure, omitted, share=1.0 if narrow else BESIDE_LEGEND)
     return [axes for axes in grid.ravel() if axes.get_visible()]
+
+
+def _with_power(label: str, power: str) -> str:
+    """A label with the unit of its ticks, on a line of its own."""
+    return f"{label}\n{power}" if power else label
 
 
 def _draw_marginal(

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Int
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
@@ -26,6 +27,8 @@ from gmm_pipeline.model.vocabulary import LINEAR_UP_TO
 
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LOG_STEPS_FROM = 30
+POWERS, MOST_DIGITS = (-4, 5), 5
+"""Between these powers of ten, numbers are written out; with more decimals, they have a common summand instead."""
 CHARACTER, LINE, GAP = 0.64, 1.25, 3.0
 """Width of a digit and height of a line as shares of the size of the font, and the least gap in points."""
 
@@ -72,6 +75,34 @@ class WholeLocator(FixedLocator):
             if all(map(_apart, labels, labels[1:])):
                 return np.array(shown or numbers[:1])
         return numbers[:1]
+
+
+def set_panel_ticks(axis: Axis, most: int) -> str:
+    """A few ticks of a small panel, whose labels do not touch, in units of a power of ten where numbers are long.
+
+    Args:
+        axis: with its limits.
+        most: intervals between ticks.
+
+    Returns:
+        The power, as in ×10⁻⁹, for the label of the axis; empty for 1, and where the ticks have a common summand.
+    """
+    low, high = sorted(axis.get_view_interval())
+    places = [float(place) for place in MaxNLocator(most).tick_values(low, high) if low <= place <= high]
+    largest = max(map(abs, places), default=0.0)
+    power = math.floor(math.log10(largest)) if largest > 0.0 else 0
+    power = 0 if POWERS[0] < power < POWERS[1] else power
+    texts = [f"{round(place / 10.0**power, MOST_DIGITS + 1):.12g}" for place in places]
+    digits = max((len(text.partition(".")[2]) for text in texts), default=0)
+    if digits > MOST_DIGITS:
+        axis.set_major_locator(MaxNLocator(most))
+        return ""
+    # The outermost ones first: they say most where there is no room for all.
+    axis.set_major_locator(RoomyLocator(sorted(places, key=lambda place: -abs(place - 0.5 * (low + high)))))
+    axis.set_major_formatter(
+        FuncFormatter(lambda tick, _: f"{tick / 10.0**power:.{digits}f}".replace("-", "\N{MINUS SIGN}"))
+    )
+    return f"×10{str(power).translate(RAISED)}" if power else ""
 
 
 def set_whole_ticks(axes: Axes, first: int, last: int) -> None:

@@ -1,7 +1,7 @@
 """Tables for the terminal: a number is never cut, whatever the width.
 
-Optional columns that do not fit are left out; then texts are wrapped, and columns are stacked in blocks that repeat the
-first columns.
+Optional columns that do not fit are left out; then texts are wrapped, and columns are stacked in blocks that repeat
+what says what a row is.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,8 @@ class Column(NamedTuple):
     style: str = ""
     optional: bool = False
     """Left out if there is no space."""
+    names_rows: bool = False
+    """Repeated in each block, as the first columns are."""
 
     @property
     def width(self) -> int:
@@ -57,7 +59,8 @@ def blocks(table: Table, width: int) -> list[RichTable]:
     widths = _wrapped(columns, width, gap)
     if _total(widths, gap) <= width:
         return [_drawn(columns, widths, gap)]
-    keys, rest = columns[: table.n_keys], columns[table.n_keys :]
+    keys = [column for i, column in enumerate(columns) if i < table.n_keys or column.names_rows]
+    rest = [column for i, column in enumerate(columns) if i >= table.n_keys and not column.names_rows]
     # The key columns take at most half of the width, so that space is left for the others.
     key_widths = _wrapped(keys, width // 2, gap)
     room = width - _total(key_widths, gap) - gap * bool(keys)

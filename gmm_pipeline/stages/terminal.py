@@ -229,7 +229,7 @@ def multivariate_table(
     return Table(
         [
             *map(spread_out, by_component),
-            Column("column", [*names] * len(rows), "text"),
+            Column("column", [*names] * len(rows), "text", names_rows=True),
             *_with_errors(
                 f"loc{in_unit}", long(fitted.locs), long(errors.locs), long(known.locs), sizes, truth is not None
             ),
