@@ -113,6 +113,8 @@ def damage_reported(record: Path, name: str | None = None) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except FileNotFoundError as error:
+        raise _not_whole(Path(error.filename or record), "no such file") from error
     except DAMAGE as error:
         said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         raise (_not_whole(record / name, said) if name else _damaged(record, said)) from error

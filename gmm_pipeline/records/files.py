@@ -355,6 +355,9 @@ def readable(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError as error:
+        remedy = "Restore it from a copy."
+        raise InputError(str(path), expected="a file that exists", came="none", remedy=remedy) from error
     except Exception as error:  # libraries may raise anything on a damaged file
         said = " ".join(str(error).split())
         raise InputError(

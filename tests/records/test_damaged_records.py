@@ -106,6 +106,13 @@ def test_who_reads_a_damaged_file_says_which(record, who, name, damage):
     assert name == artifacts.RECORD or name in str(refused.value)
 
 
+@pytest.mark.parametrize("name", [artifacts.PARAMETERS, "metrics.json", "assignments.parquet"])
+def test_a_file_that_is_missing_is_named(record, name):
+    (record / name).unlink()
+    with pytest.raises(InputError, match=rf"{record / name}: expected a file .*, but got (no such file|none)\."):
+        page(record)
+
+
 @pytest.mark.parametrize("who", READERS)
 def test_who_reads_a_record_notices_a_changed_digit(record, who):
     file = record / artifacts.PARAMETERS
