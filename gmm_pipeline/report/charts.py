@@ -40,7 +40,7 @@ def density(run: Record) -> Chart:
     """The fitted density and its components over a histogram of the data."""
     bars = curves.histogram(run.data, run.sample_weights)
     fitted, truth = cast(Mixture, run.fitted), cast(Mixture | None, run.truth)
-    window = float(bars.edges[0]), float(bars.edges[-1])
+    window = curves.window_of(bars)
     points = curves.density_points(window, fitted, truth, base=BASE_POINTS)
     of_components = curves.weighted_densities(fitted, points)
     ends = curves.ends_of(run.data, run.sample_weights)
@@ -63,9 +63,11 @@ def density(run: Record) -> Chart:
         of_truth = curves.weighted_densities(truth, points).sum(axis=0)
         line = {"color": "--truth", "width": 6}
         traces.append(line_of(x, of_truth, "true mixture", line))
+    # Components lie above the mixture, which would hide those that are far from the others.
+    traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 3.2}))
     chosen, unnamed, rest = curves.named(fitted.weights, run.degenerate)
     for component in chosen.tolist():
-        line = {"color": component_color(component), "dash": DASHES[component % len(DASHES)], "width": 2}
+        line = {"color": component_color(component), "dash": DASHES[component % len(DASHES)], "width": 1.8}
         traces.append(line_of(x, of_components[component], f"component {component}", line))
     if rest:
         others = of_components[unnamed].sum(axis=0)
@@ -73,7 +75,6 @@ def density(run: Record) -> Chart:
     if run.noise is not None:
         height = np.full(2, math.exp(run.noise.log_joint))
         traces.append(line_of(numbers(np.array(ends)), height, "noise", {"color": "--muted", "width": 1}))
-    traces.append(line_of(x, of_mixture, "fitted mixture", {"color": "--ink", "width": 2.2}))
     return chart(
         traces,
         x={"title": with_unit(run.data_info["name"], run.unit), "range": [window[0], window[1]]},

@@ -25,6 +25,9 @@ AXIS: dict[str, Any] = {
     "ticklen": 4,
     "showline": True,
     "automargin": True,
+    "exponentformat": "power",
+    "minexponent": 5,
+    "separatethousands": True,
 }
 """An axis in the page's style."""
 MOST_TICKS = 7
