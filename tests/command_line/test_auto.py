@@ -241,6 +241,7 @@ def test_where_the_chosen_fit_turns_out_better_all_candidates_are_compared_with_
     (found,) = estimates.estimate([job])
     chosen = found.candidates[found.chosen]
     chain = [found.candidates[0], chosen]
-    columns = [[getattr(one, name) for one in chain] for name in ("n_components", "n_parameters", "log_likelihood")]
-    np.testing.assert_allclose([one.sbic for one in chain], singular_bic(*columns, 300.0), rtol=1e-12)
+    counts, sizes = [one.n_components for one in chain], [one.n_parameters for one in chain]
+    expected = singular_bic(counts, sizes, [one.log_likelihood for one in chain], 300.0)
+    np.testing.assert_allclose([one.sbic or 0.0 for one in chain], expected, rtol=1e-12)
     assert chosen.n_components == found.fit.plan.n_components == 2

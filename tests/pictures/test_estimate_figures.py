@@ -161,6 +161,9 @@ def test_starts_stand_below_the_best_of_the_sound_ones():
     places = [(float(np.ravel(line.get_xdata())[0]), float(np.ravel(line.get_ydata())[0])) for line in drawn]
     floor = SAME_OPTIMUM
     assert places == [(1.0, floor), (2.0, 5.0), (3.0, floor), (4.0, figure.axes[0].get_ylim()[1])]
+    below = PAPER.on_axes(estimate_figures.draw_restarts, starts, -90.0).axes[0].lines
+    heights = [float(np.ravel(line.get_ydata())[0]) for line in below if line.get_marker() not in ("", "None")]
+    assert heights[:3] == [10.0, 15.0, floor]  # below what a search found
     assert to_hex(drawn[1].get_markerfacecolor()) == "#ffffff"
     assert to_hex(drawn[0].get_color()) == drawing.COLORS[1].lower()
     assert labels(figure)[:2] == ["reached the best: 1", "a worse optimum: 1"]

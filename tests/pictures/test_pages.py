@@ -35,6 +35,15 @@ X = Column(draws(THREE, 200), None, "velocity", "km/s")
 DATA, RESPONSIBILITIES = several_columns.draws(FOUR, 200)
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 COLUMNS = pairs_figure.Columns(DATA, None, FOUR, FOUR, RESPONSIBILITIES, IRIS, "cm")
+UNITS, OFFSETS = np.array([1e9, 1e-9, 1.0, 1e4]), np.array([5e9, 0.0, 1e3, 1e6])
+LONG_NUMBERS = COLUMNS._replace(
+    data=DATA * UNITS + OFFSETS,
+    fitted=FOUR._replace(locs=FOUR.locs * UNITS + OFFSETS, covariances=FOUR.covariances * np.outer(UNITS, UNITS)),
+    truth=None,
+    names=("annual gross revenue", "concentration_of_dissolved_oxygen", "x", "population"),
+    unit=None,
+    omitted="78 of 600 rows have missing cells and are not shown",
+)
 NOISE = Noise(0.1, -12.0)
 CANDIDATES = [Point(k, False, 1e3 / k + k, None, None) for k in range(1, 17)]
 LONG = history_towards(THREE)._replace(steps=86 * np.arange(30))
@@ -53,6 +62,7 @@ ON_FIGURE = {
     "traces": (figures.draw_parameter_traces, (LONG, THREE), {"unit": "km/s"}),
     "movements": (plane_traces.draw_movements, (several_columns.history_towards(FOUR), None), {}),
     "pairs": (pairs_figure.draw_pairs, (COLUMNS._replace(truth=None),), {}),
+    "pairs of long numbers": (pairs_figure.draw_pairs, (LONG_NUMBERS,), {}),
     "final loss": (
         sweep_figures.draw_final_loss,
         (sweep_answers.settings_of(seeds_and_components(ks=range(1, 6)), "bic"),),
