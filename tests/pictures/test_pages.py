@@ -86,7 +86,8 @@ def test_in_one_column_nothing_is_printed_over_anything(name):
         low, high = sorted(axis.get_view_interval())
         labels = extents(tick.label1 for tick in ticks if low <= tick.get_loc() <= high)
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(labels))
-    names = extents([axis.label for axes in shown for axis in (axes.xaxis, axes.yaxis)])
+    every = [axis for axes in shown for axis in (axes.xaxis, axes.yaxis)]
+    names = extents([*(axis.label for axis in every), *(axis.get_offset_text() for axis in every)])
     assert not any(one.overlaps(other) for one, other in itertools.combinations(names, 2))
     for axes, legend in itertools.product(shown, page.legends):
         assert not axes.get_tightbbox().overlaps(legend.get_window_extent())
