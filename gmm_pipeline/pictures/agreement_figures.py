@@ -106,9 +106,8 @@ def draw_marginals(
     for number, column in enumerate(shown.tolist()):
         one = calibrations[column]
         look = {**drawing.component_style(number), "linewidth": 1.3}
-        ax.plot(
-            one.fitted, columns_agreement.departures(one), label=f"{columns[column]}: {largest[column]:.2f}", **look
-        )
+        label = f"{drawing.legend_name(columns[int(column)])}: {largest[column]:.2f}"
+        ax.plot(one.fitted, columns_agreement.departures(one), label=label, **look)
     ax.set_xlim(0.0, 1.0)
     ax.set_xlabel("fitted CDF of a column, F(x)")
     ax.set_ylabel("empirical CDF − F(x)")

@@ -38,6 +38,8 @@ COLUMNS, COLUMNS_OF_NARROW = 3, 2
 """Panels in a row."""
 # A millionth of a nat is irrelevant; below it, rounding errors would fill half the picture.
 LEAST_EXCESS = 1e-6
+LONGEST = 48
+"""Characters of a name on an axis."""
 
 
 class Column(NamedTuple):
@@ -77,7 +79,28 @@ def with_unit(name: str, unit: str | None) -> str:
         name: the quantity.
         unit: its unit; None for none.
     """
-    return name if unit is None else f"{name} / {unit}"
+    return shortened(name) if unit is None else f"{shortened(name)} / {unit}"
+
+
+def shortened(name: str, longest: int = LONGEST) -> str:
+    """A name, of which so many characters are kept.
+
+    Args:
+        name: as a user wrote it.
+        longest: most characters.
+    """
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def legend_name(name: str, longest: int = 24) -> str:
+    """A name for a legend: shortened, without formulas, and not left out, as Matplotlib does with names that begin _.
+
+    Args:
+        name: as a user wrote it.
+        longest: most characters.
+    """
+    short = shortened(name, longest).replace("$", r"\$")
+    return f" {short}" if short.startswith("_") else short
 
 
 def rows_of(figure: Figure | SubFigure) -> list[Axes]:

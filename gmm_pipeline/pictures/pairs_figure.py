@@ -76,7 +76,7 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
     chosen = projections.separating_columns(fitted, MOST_OF_NARROW if narrow else MOST_COLUMNS)
     count, is_many = len(chosen), len(data) > MOST_POINTS
     longest = LONGEST_OF_NARROW if narrow else LONGEST_NAME
-    names = [_short(columns.names[int(column)], longest) for column in chosen]
+    names = [drawing.shortened(columns.names[int(column)], longest) for column in chosen]
     labels = [label.replace(" / ", "\n/ ") if narrow else label for label in labels_of(names, columns.unit)]
     label_look: dict[str, Any] = {"parse_math": False, "fontsize": "small"}
     marginals = [projections.marginal(fitted, column) for column in chosen.tolist()]
@@ -203,17 +203,13 @@ def direction_labels(projection: projections.Projection, columns: Sequence[str],
         narrow: whether labels have to be short.
     """
     most, of_line = (MOST_TERMS_OF_NARROW, 1) if narrow else (MOST_TERMS, TERMS_OF_LINE)
-    labels, names = [], [_short(column) for column in columns]
+    labels, names = [], [drawing.shortened(column, LONGEST_NAME) for column in columns]
     for loadings in projection.loadings.T:
         order = np.argsort(-np.abs(loadings), kind="stable").tolist()
         terms = [f"{'−' if loadings[j] < 0.0 else '+'} {abs(loadings[j]):.2g} {names[j]}" for j in order]
         shown = [" ".join(terms[i : min(i + of_line, most)]) for i in range(0, min(most, len(terms)), of_line)]
         labels.append("\n".join(shown).removeprefix("+ ") + " + …" * (len(terms) > most))
     return labels
-
-
-def _short(name: str, longest: int = LONGEST_NAME) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def draw_parallel(
@@ -246,7 +242,7 @@ def draw_parallel(
         label = f"component {component}: {fitted.weights[component]:.3f}"
         ax.plot(place, heights, label=label, marker="o", markersize=3.5, zorder=3, **style)
     ax.set_xlim(-0.6, len(chosen) - 0.4)
-    names = [_short(columns[int(column)]) for column in chosen]
+    names = [drawing.shortened(columns[int(column)], LONGEST_NAME) for column in chosen]
     crowded = sum(map(len, names)) > (25 if pages.is_narrow(pages.figure_of(ax)) else 60)
     ax.set_xticks(x, names, rotation=40 if crowded else 0, ha="right" if crowded else "center", parse_math=False)
     ax.set_ylabel("(loc − mean) / standard\ndeviation of the column")

@@ -83,7 +83,7 @@ def draw_loss_curves(
 
 
 def _label(name: str, band: sweep_answers.Band) -> str:
-    name = name.replace("$", r"\$")
+    name = drawing.legend_name(name, len(name))
     return f"{name}\n{band.n_lost} of {band.n_runs} diverged" if band.n_lost else name
 
 

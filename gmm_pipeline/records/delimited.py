@@ -30,13 +30,27 @@ BLOCK = 1 << 24
 """Bytes that Arrow reads at once; the longest row must fit."""
 
 
+FEWEST_LINES, MOST_OF_HEAD = 16, 1 << 24
+"""Lines that are examined however long they are, and most bytes for it."""
+
+
+def _head(content: Any) -> bytes:
+    """The beginning of a file, with several lines in it."""
+    size = LOOKED_AT
+    head = bytes(content[:size])
+    while size < min(len(content), MOST_OF_HEAD) and head.count(b"\n") + head.count(b"\r") < FEWEST_LINES:
+        size *= 2
+        head = bytes(content[:size])
+    return head
+
+
 class DelimitedTable:
     """The columns of a CSV file, read as text on demand."""
 
     def __init__(self, path: Path, asked: Asked):
         self._path, self._asked = path, asked
         self._content = _as_utf8(path, _content_of(path))
-        head = bytes(self._content[:LOOKED_AT])
+        head = _head(self._content)
         self._dialect = dialect_of(path, head, asked, is_whole=len(head) == len(self._content))
         self.names = self._dialect.names
         self.numbered, self.doubtful = self._dialect.numbered, self._dialect.doubtful

@@ -206,6 +206,11 @@ def test_agreement_has_a_panel_for_each_component_and_a_line_for_each_column():
     marginals = PAPER.on_axes(agreement_figures.draw_marginals, *seen, columns=NAMES[:5], level=0.95)
     texts = [text.get_text().split(":")[0] for text in marginals.legends[0].get_texts()]
     assert texts[1:] == list(NAMES[:5])
+    odd = ("low_$_1", "_cost_{$a_b_c$}", "hi_$_2", "a very long name of a column of data", "e")
+    marginals = PAPER.on_axes(agreement_figures.draw_marginals, *seen, columns=odd, level=0.95)
+    marginals.canvas.draw()  # where Matplotlib would fail on what is no formula
+    texts = [text.get_text().split(":")[0] for text in marginals.legends[0].get_texts()]
+    assert texts[1:] == [r"low_\$_1", r" _cost_{\$a_b_c\$}", r"hi_\$_2", "a very long name of a c…", "e"]
 
 
 def test_observations_are_counted_by_how_uncertain_they_are():

@@ -196,6 +196,8 @@ def test_line_breaks_in_cells_beyond_any_block(of):
     assert of(content, column="x") == [row / 8 for row in range(rows)]
     long = "line\n" * 300_000
     assert of(f'note,x\n"short",1.5\n"{long}",2.5\n', column="x") == [1.5, 2.5]
+    rows = [f'{row / 8},"{"a" * 100_000}"\n' for row in range(30)]
+    assert of(f"x,note\n{''.join(rows)}") == [row / 8 for row in range(30)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
