@@ -63,8 +63,7 @@ test: setup
 # MLflow's public calls, and fits and sweeps from a file to labels and a model (JAX, Hydra). How rows are written into
 # MLflow's tables is of its newer versions, and has its own calls as the fallback that is tested here.
 QUICK := $(patsubst %,tests/records/test_%.py,tables datasets files multivariate several_columns sweep_table) \
-  tests/pictures/test_record_figures.py tests/tracking/test_loggable.py tests/tracking/test_models.py \
-  tests/command_line/test_records_with_noise.py
+  tests/pictures/test_record_figures.py tests/tracking/test_loggable.py tests/tracking/test_models.py
 
 oldest: $(OLDEST)/.set-up
 	$(OLDEST)/bin/python -m pytest $(QUICK)

@@ -29,7 +29,7 @@ ROUNDING_32 = 1e-5  # relative; float32 has 6e-8, and sums of thousands of terms
 ROUNDING_64 = 1e-12  # relative; float64 has 1e-16
 
 # Examples are the same in each run; the first of each shape compiles, which is no sign of a slow test.
-settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=20)
+settings.register_profile("reproducible", derandomize=True, deadline=None, max_examples=15)
 settings.load_profile("reproducible")
 
 # Most of the time of these tests goes into compiling shapes for milliseconds of use. Here and in the commands XLA does
