@@ -60,7 +60,7 @@ MOST_INSIDE = 0.5
 BELOW = 36.0
 """Points under axes that ticks and their label take."""
 CHARACTER, INNER = 0.53, 0.96
-"""Mean width of a letter, as a share of the size of the font."""
+"""Mean width of a letter as a share of the size of the font, and share of a width that text fills."""
 
 
 @contextlib.contextmanager

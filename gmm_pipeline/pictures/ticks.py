@@ -100,7 +100,8 @@ def set_panel_ticks(axis: Axis, most: int) -> str:
     # The outermost ones first: they say most where there is no room for all.
     axis.set_major_locator(RoomyLocator(sorted(places, key=lambda place: -abs(place - 0.5 * (low + high)))))
     axis.set_major_formatter(
-        FuncFormatter(lambda tick, _: f"{tick / 10.0**power:.{digits}f}".replace("-", "\N{MINUS SIGN}"))
+        # With 0 added, since −0 would have a sign.
+        FuncFormatter(lambda tick, _: f"{round(tick / 10.0**power, digits) + 0.0:.{digits}f}".replace("-", "−"))
     )
     return f"×10{str(power).translate(RAISED)}" if power else ""
 
