@@ -26,7 +26,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str, *, expected: str, came: str, remedy: str):
-        where, came, remedy = _shortened(where), _shortened(came), _shortened(remedy, 4 * MOST_CHARACTERS)
+        where, came, remedy = _shortened(where), _shortened(_clause(came)), _shortened(remedy, 4 * MOST_CHARACTERS)
         self.where = where
         self.expected = expected
         self.came = came
@@ -40,6 +40,11 @@ class InputError(ValueError):
 def _again(where: str, expected: str, came: str, remedy: str) -> InputError:
     """The error in another process, which takes it over from here."""
     return InputError(where, expected=expected, came=came, remedy=remedy)
+
+
+def _clause(text: str) -> str:
+    """A text without the full stop of a sentence, as the messages of libraries are."""
+    return text[:-1] if text.endswith(".") and text[-2:-1].isalnum() else text
 
 
 def _shortened(text: str, most: int = MOST_CHARACTERS) -> str:

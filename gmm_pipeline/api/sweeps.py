@@ -114,7 +114,7 @@ class Sweep(Sequence[Fit | FailedRun]):
 
     @cached_property
     def _answer(self) -> SweepAnswer:
-        return answer_of(self._rows, self._objective, "the table")
+        return answer_of(self._rows, self._objective, "the table", len(self))
 
     def __repr__(self) -> str:
         return terminal.printed(self._say)

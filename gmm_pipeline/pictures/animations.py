@@ -28,7 +28,7 @@ from PIL import Image
 from gmm_pipeline import extras
 from gmm_pipeline.analysis import curves
 from gmm_pipeline.model.natural import MultivariateMixture
-from gmm_pipeline.pictures import drawing, scenes
+from gmm_pipeline.pictures import drawing, scenes, ticks
 from gmm_pipeline.pictures.pages import styled
 from gmm_pipeline.records.artifacts import History
 from gmm_pipeline.records.files import whole_file
@@ -38,6 +38,8 @@ STEM = "training"
 SHARE_LOSS = 0.3
 FONT_SIZE = 9.0
 """In points."""
+TICKS = 6
+"""Most intervals between ticks of the density or of the columns."""
 GIF_COLORS = 128
 # Browsers slow down a gif whose frames last less than two hundredths of a second.
 LEAST_GIF_MILLISECONDS = 20
@@ -128,8 +130,9 @@ def animate_training(
             for artist in camera.snap():
                 artist.set_animated(True)
         scene.draw_still(upper)
-        # An empty title reserves the space of the line of text that changes.
+        # An empty title reserves the space of the line of text that changes, where the power of ten would stand.
         upper.set_title(" ", loc="left")
+        upper.set_ylabel(ticks.with_power(upper.get_ylabel(), ticks.set_panel_ticks(upper.yaxis, TICKS)))
         drawing.draw_excess(loss, history)
         loss.set_ylabel("loss − least\n/ nats")
         figure.legend(*scene.legend(upper), loc="outside right upper")

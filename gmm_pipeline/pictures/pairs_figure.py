@@ -3,6 +3,7 @@
 Columns beyond what can be read are left out: those stay that separate the components most, and the picture says so.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -108,9 +109,9 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
         up = ticks.set_panel_ticks(axes.yaxis, 4) if column < row else ""
         axes.tick_params(labelsize="small", labelbottom=row == count - 1, labelleft=column == 0 and row > 0)
         if row == count - 1:
-            axes.set_xlabel(_with_power(labels[column], across), **label_look)
+            axes.set_xlabel(ticks.with_power(labels[column], across), **label_look)
         if column == 0 and row > 0:
-            axes.set_ylabel(_with_power(labels[row], up), **label_look)
+            axes.set_ylabel(ticks.with_power(labels[row], up), **label_look)
     figure.align_labels()
     noise = len(responsibilities) > len(fitted.locs)
     marks: dict[str, Any] = {"degenerate": degenerate, "truth": truth is not None, "noise": noise}
@@ -124,11 +125,6 @@ def draw_pairs(columns: Columns, *, degenerate: Sequence[int] = (), figure: Figu
     omitted = [kept if count < len(columns.names) else "", lost(fitted), columns.omitted]
     pages.note(figure, omitted, share=1.0 if narrow else BESIDE_LEGEND)
     return [axes for axes in grid.ravel() if axes.get_visible()]
-
-
-def _with_power(label: str, power: str) -> str:
-    """A label with the unit of its ticks, on a line of its own."""
-    return f"{label}\n{power}" if power else label
 
 
 def _draw_marginal(
@@ -243,7 +239,9 @@ def draw_parallel(
         ax.plot(place, heights, label=label, marker="o", markersize=3.5, zorder=3, **style)
     ax.set_xlim(-0.6, len(chosen) - 0.4)
     names = [drawing.shortened(columns[int(column)], LONGEST_NAME) for column in chosen]
-    crowded = sum(map(len, names)) > (25 if pages.is_narrow(pages.figure_of(ax)) else 60)
+    # Each has as much room as any other, and two neighbours may be long.
+    pair = max((len(one) + len(other) for one, other in itertools.pairwise(names)), default=0)
+    crowded = len(names) * (0.5 * pair + 1.0) > (30 if pages.is_narrow(pages.figure_of(ax)) else 65)
     ax.set_xticks(x, names, rotation=40 if crowded else 0, ha="right" if crowded else "center", parse_math=False)
     ax.set_ylabel("(loc − mean) / standard\ndeviation of the column")
     kept = f"the {len(chosen)} of {len(columns)} columns that separate the components most"

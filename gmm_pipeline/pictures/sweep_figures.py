@@ -28,6 +28,8 @@ from gmm_pipeline.records import artifacts
 from gmm_pipeline.records.sweeps import Manifest, SweepRun
 
 MOST_PANELS = 8
+TICKS = 5
+"""Most intervals between ticks of a panel."""
 NEAR = 1.0
 """Fits this close to the best, in nats, count as equally good."""
 LONGEST_TITLE = 28
@@ -191,7 +193,9 @@ def draw_fitted_parameters(runs: Sequence[SweepRun], *, figure: Figure | SubFigu
         ticks.set_log_ticks(grid[0])
         grid[0].yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
     grid[0].xaxis.set_major_locator(MaxNLocator("auto"))
-    figure.supylabel(drawing.with_unit("scale", unit), fontsize="medium", parse_math=False)
+    up = ticks.set_panel_ticks(grid[0].yaxis, TICKS) if grid[0].get_yscale() == "linear" else ""
+    label = ticks.with_power(drawing.with_unit("scale", unit), up)
+    figure.supylabel(label, fontsize="medium", parse_math=False, multialignment="center")
     dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 5}
     handles: list[Artist] = [
         Line2D([], [], **{**dot, **_component_dot(component)}, label=f"component {component}")

@@ -106,6 +106,16 @@ def set_panel_ticks(axis: Axis, most: int) -> str:
     return f"×10{str(power).translate(RAISED)}" if power else ""
 
 
+def with_power(label: str, power: str) -> str:
+    """The label of an axis with the power that its ticks are in, on a line of its own.
+
+    Args:
+        label: of the axis.
+        power: as `set_panel_ticks` returns it.
+    """
+    return f"{label}\n{power}" if power else label
+
+
 def set_whole_ticks(axes: Axes, first: int, last: int) -> None:
     """Ticks on x at whole numbers, as many as there is room for.
 

@@ -389,6 +389,9 @@ def _numeric(table: Table, file: Path, others: Sequence[int]) -> list[int]:
     remedy = f"Add one of these arguments: {'  '.join(overrides)}" if overrides else "Give each its own name."
     if table.may_be_decimals:
         remedy += "  If a comma marks decimals, add data.decimal=comma instead."
+    elif not found and not len(table.read([0])[0]):
+        came = f"none below the names {', '.join(unique[:MOST_NAMED])}"
+        raise InputError(str(file), expected="numbers, one per row", came=came, remedy="Choose another file.")
     elif not found and overrides:
         raise InputError(
             COLUMN,

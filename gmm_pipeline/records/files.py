@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     What a killed process left of the same file is removed: nobody holds its lock.
 
     Raises:
-        OSError: with the name of the file, which the error of a full disk lacks.
+        OSError: with the name of the file, which the error of a full disk lacks, and not with that of the beginning.
     """
     temporary = f"{path.parent}/.{path.name}.{secrets.token_hex(4)}"
     try:
@@ -42,7 +42,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -358,6 +358,11 @@ def readable(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         remedy = "Restore it from a copy."
         raise InputError(str(path), expected="a file that exists", came="none", remedy=remedy) from error
+    except PermissionError as error:
+        remedy = "Let your account read it."
+        raise InputError(
+            str(path), expected="a file that may be read", came=str(error.strerror), remedy=remedy
+        ) from error
     except Exception as error:  # libraries may raise anything on a damaged file
         said = " ".join(str(error).split())
         raise InputError(

@@ -34,8 +34,26 @@ class ArrowTable:
         self.names = self._schema.names
 
     def numeric(self) -> list[int]:
-        """The numeric columns."""
-        return [place for place, kind in enumerate(self._schema.types) if is_numeric(kind)]
+        """The numeric columns; without those that Parquet's own counts say have no value, if others have."""
+        found = [place for place, kind in enumerate(self._schema.types) if is_numeric(kind)]
+        if len(found) < 2 or any(part.suffix.lower() in ARROW for part in self._parts):
+            return found
+        valued = set().union(*map(self._valued, self._parts))
+        kinds = self._schema.types
+        return [place for place in found if self.names[place] in valued and str(kinds[place]) != "null"] or found
+
+    def _valued(self, part: Path) -> set[str]:
+        """Names of the columns that may have a value in a part, by the counts in its footer."""
+        from pyarrow import parquet
+
+        with readable(part), opened_by_arrow(part) as stream:
+            metadata = parquet.ParquetFile(stream).metadata
+            chunks = [
+                metadata.row_group(group).column(column)
+                for group in range(metadata.num_row_groups)
+                for column in range(metadata.num_columns)
+            ]
+            return {chunk.path_in_schema for chunk in chunks if _may_have_value(chunk)}
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Read columns unchanged."""
@@ -120,6 +138,12 @@ class ArrowTable:
         with readable(part), opened_by_arrow(part) as stream:
             file = parquet.ParquetFile(stream)
             return file.schema_arrow if names is None else file.read(columns=list(dict.fromkeys(names)))
+
+
+def _may_have_value(chunk: Any) -> bool:
+    """Whether a column of a row group of Parquet has a value, or does not say how many cells of it have none."""
+    counts = chunk.statistics
+    return counts is None or not counts.has_null_count or counts.null_count < chunk.num_values
 
 
 def _arrow_table(path: Path) -> Any:
@@ -235,7 +259,8 @@ def open_table(path: Path, asked: Asked) -> Table:
         InputError: the file is missing, unreadable or of another kind.
     """
     if not path.exists():
-        beside = sorted(p.name for p in path.parent.iterdir() if _may_hold_data(p)) if path.parent.is_dir() else []
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        beside = sorted(one.name for one in there if (one.is_dir() and not path.suffix) or has_data_suffix(one))
         close = nearest(path.name, beside)
         remedy = f"Did you mean {' or '.join(str(path.parent / name) for name in close)}?"
         remedy = remedy if close else f"Paths are relative to the current folder, {Path.cwd()}."
@@ -262,10 +287,6 @@ def open_table(path: Path, asked: Asked) -> Table:
         came=str(path),
         remedy="Convert the file, or write a loader of your own and name it by _target_.",
     )
-
-
-def _may_hold_data(path: Path) -> bool:
-    return path.is_dir() or has_data_suffix(path)
 
 
 def _parts(folder: Path) -> list[Path]:

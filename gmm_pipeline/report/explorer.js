@@ -15,6 +15,7 @@
   const points = (rows, x, y, look) => ({
     type: "scatter",
     mode: "markers",
+    cliponaxis: false,
     x: rows.map((row) => (x.kind === "number" ? x.values[row] : plain(x.text[row]))),
     y: rows.map((row) => (y.kind === "number" ? y.values[row] : plain(y.text[row]))),
     text: rows.map((row) => plain(table.labels[row])),

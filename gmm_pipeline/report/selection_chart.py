@@ -66,7 +66,7 @@ def selection(columns: Mapping[str, Sequence[Any]], criterion: str) -> Chart | N
     if chosen is not None:
         ring = {"symbol": "circle-open", "size": 16, "color": "--ink", "line": {"width": 2, "color": "--ink"}}
         at = [int(counts[chosen])], heights[[chosen]]
-        traces.append(trace("markers", "chosen", *at, marker=ring, hoverinfo="skip"))
+        traces.append(trace("markers", "chosen", *at, marker=ring, hoverinfo="skip", cliponaxis=False))
     return chart(traces, x=whole_axis("number of components", counts), y=axis)
 
 

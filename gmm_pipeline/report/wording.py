@@ -211,7 +211,8 @@ def origin(about: Mapping[str, Any]) -> str:
         ", ".join(f"{name} {made['versions'][name]}" for name in ("jax", "numpy") if name in made.get("versions", {})),
         f"device {device if isinstance(device, str) else next(iter(device.values()), '')}" if device else "",
         f"started {moment(str(about['started']))}" if about.get("started") else "",
-        f"{seconds:.1f} s in total" if isinstance(seconds, int | float) else "",
+        # A run of a sweep takes hundredths of a second.
+        f"{seconds:.{1 if seconds >= 1.0 else 3}f} s in total" if isinstance(seconds, int | float) else "",
     ]
     return " · ".join(part for part in parts if part)
 

@@ -179,7 +179,8 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         content = resolved(cfg)
         job = _loaded_alike(content)
         check_disk(directory, [job.dataset])
-    for doubt in note_data(job):
+    alone = is_alone() and content["sweep"] is not None and any(one.startswith("sweep=") for one in overrides())
+    for doubt in [*note_data(job), *[f"sweep={content['sweep']} has no effect without --multirun."] * alone]:
         terminal.warn(doubt)
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     pictured = is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep)
@@ -217,6 +218,8 @@ def _printed_all_the_same(content: dict[str, Any], job: Job, result: Answer, dir
         print_answer(record_of_fit(content, job, result))
         if (directory / RECORD).exists():
             terminal.say(f"record: {shown(directory)}")
+            if (uri := content["tracking"]["uri"]) is not None:
+                terminal.say(f"to upload it: {log_command(directory, uri)}")
         raise
 
 

@@ -174,7 +174,7 @@ def page_of_sweep(cfg: DictConfig, folder: Path) -> str:
         )
     objective = manifest.objective
     judged = [one for one in settings_of(runs, objective) if with_results(one.runs, objective)]
-    meaning = sweep_summary.meaning(runs, judged, objective) if judged else []
+    meaning = sweep_summary.meaning(runs, judged, objective, len(manifest.runs)) if judged else []
     return sweep_page.page(
         folder,
         manifest,

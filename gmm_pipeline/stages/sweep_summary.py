@@ -86,7 +86,7 @@ def print_summary(
     runs = sorted(runs, key=lambda run: run.number)
     where = next((str(shown(path)) for path in tables if path.suffix == ".csv"), "their records")
     terminal.say(counts(manifest, runs), "")
-    print_answer(answer_of(runs, objective, where))
+    print_answer(answer_of(runs, objective, where, len(manifest.runs)))
     if tables:
         terminal.say(f"table: {' and '.join(str(shown(path)) for path in tables)}, one row per run")
     if pictures:
@@ -110,17 +110,18 @@ class SweepAnswer(NamedTuple):
     """The runs without a result."""
 
 
-def answer_of(runs: Sequence[SweepRun], objective: str, where: str) -> SweepAnswer:
+def answer_of(runs: Sequence[SweepRun], objective: str, where: str, total: int) -> SweepAnswer:
     """The best settings of a sweep, what they mean, and what is missing.
 
     Args:
         runs: of the sweep, in order of number.
         objective: the metric that they are ranked by.
         where: all runs are listed.
+        total: how many were asked for.
     """
     settings = [setting for setting in settings_of(runs, objective) if with_results(setting.runs, objective)]
     if settings:
-        said = meaning(runs, settings, objective)
+        said = meaning(runs, settings, objective, total)
     elif any(run.status == FINISHED for run in runs):
         said = [f"No finished run has a finite {objective}, so none is the best."]
     else:
@@ -191,13 +192,14 @@ def best_table(settings: Sequence[Setting], objective: str) -> Table:
     return Table([*columns, Column("best run", [str(run.number) for run in best]), Column("reached it", reached)])
 
 
-def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: str) -> list[str]:
+def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: str, total: int) -> list[str]:
     """What the best settings mean, in a sentence or two.
 
     Args:
         runs: of the sweep.
         settings: those with results, best first.
         objective: the metric that they are ranked by.
+        total: how many runs were asked for.
     """
     name = NAMES.get(objective, objective)
     superlative = "highest" if objective in LARGER_IS_BETTER else "lowest"
@@ -214,7 +216,8 @@ def meaning(runs: Sequence[SweepRun], settings: Sequence[Setting], objective: st
         sentences.append("A run with n_components=auto compares numbers of components itself: see its selection.")
     elif varies:
         sentences.append(_compare_components(ranked, name, superlative, objective))
-        sentences += _at_the_edge(runs, ranked, objective)
+        # Of a sweep that was interrupted, other numbers may still come.
+        sentences += _at_the_edge(runs, ranked, objective) if len(runs) >= total else []
     elif len(settings) > 1:
         sentences.append(_compare_settings(settings, name, superlative, objective))
     sentences += _fallen(runs)

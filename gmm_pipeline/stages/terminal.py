@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from gmm_pipeline.analysis.rounding import rounded, shortened, with_error
@@ -111,15 +111,14 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[pace]}"),
         TimeRemainingColumn(),
-        TextColumn("left"),
+        TextColumn("{task.fields[left]}"),
         console=console,
         transient=True,
     )
-    task = bar.add_task(what, total=None, unit=unit, rate="")
+    # Until something is done, as while a program is compiled, there is nothing to count.
+    task = bar.add_task(what, total=None, pace="", left="")
     pace = Pace(what, unit)
 
     def advance(done: int, total: int, now: str = what) -> None:
@@ -128,7 +127,8 @@ def progress_bar(what: str, unit: str) -> Iterator[Callable[..., None]]:
             return
         if not bar.live.is_started:
             bar.start()
-        bar.update(task, completed=done, total=total, description=now, unit=pace.unit, rate=f"{rate:,.0f}/s")
+        counted = f"{done:{len(str(total))}d}/{total} {pace.unit} {rate:,.0f}/s"
+        bar.update(task, completed=done, total=total, description=now, pace=counted, left="left")
 
     with contextlib.ExitStack() as ended:
         ended.callback(lambda: bar.stop() if bar.live.is_started else None)

@@ -87,6 +87,16 @@ def test_an_array_has_numbered_columns(tmp_path):
     assert read(path).data.shape == (40,)
 
 
+def test_columns_without_any_value_are_not_taken(tmp_path):
+    empty = {"void": pa.nulls(40, pa.float64()), "nothing": pa.nulls(40)}
+    columns = {"a": NUMBERS[:, 0], **empty, "b": NUMBERS[:, 1]}
+    parquet.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert read(tmp_path / "x.parquet").columns == ("a", "b")
+    assert "column 'void' has 40, the most. Leave that column out." in str(
+        refusal(tmp_path / "x.parquet", columns=["a", "void"], missing="drop")
+    )
+
+
 def test_one_name_is_one_column(table):
     path = table(a=[1.0, 2.0], b=[3.0, 5.0])
     for given in ({"columns": ["b"]}, {"columns": ["b"], "column": None}):

@@ -162,6 +162,7 @@ def test_a_best_number_at_the_edge_is_told(capsys):
         capsys, by_count(9.0, 10.0, 30.0)[1:]
     )
     assert "the sweep tried" not in told(capsys, by_count(30.0, 20.0, 10.0), objective="loss")
+    assert "the sweep tried" not in told(capsys, by_count(30.0, 20.0, 10.0), missing=3)  # more may come
 
 
 def test_numbers_that_a_run_chose_of_are_not_those_that_the_sweep_tried(capsys):
