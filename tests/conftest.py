@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other spin; libraries read it when imported
 
+import checked_calls
 import jax
 import pytest
 from command_server import keep_configs
@@ -81,6 +82,11 @@ def _jax_settings_put_back() -> Iterator[None]:
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True)
+def shapes_are_checked_anew() -> None:
+    checked_calls.calls.clear()
 
 
 # What a command in this process, or a fixture of a file, sets of JAX's global state is not there for the next one.
