@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig, OmegaConf
 
 from gmm_pipeline import home
 from gmm_pipeline.configuration import command_help, config, config_files
 from gmm_pipeline.configuration.command_errors import as_mistake
 from gmm_pipeline.errors import InputError
+from gmm_pipeline.execution.composition import SweepComposer
 from gmm_pipeline.execution.plugins import register_plugins
 from gmm_pipeline.records.overrides import hydra_list, hydra_override
 from gmm_pipeline.stages.running import check, resolved
@@ -23,6 +25,8 @@ OF_FOLDERS = re.compile(r"[+~]*hydra\.(run|sweep|output_subdir|job\.chdir)\b")
 """Begin an override that says where the command line writes to."""
 _composing = threading.Lock()
 """Hydra keeps what it composes from in global state."""
+_composers: dict[str, SweepComposer] = {}
+"""By the name of a primary config."""
 
 
 def overrides_of(keys: Mapping[str, Any]) -> list[str]:
@@ -125,11 +129,31 @@ def composed(overrides: Sequence[str], config_dir: str | Path | None = None, com
         InputError: a key or its value cannot be used.
     """
     with composing(overrides, config_dir, command) as (primary, lines):
-        from hydra import compose
-
-        cfg = compose(primary, lines)
+        cfg = _quickly_composed(primary, lines)
         check(cfg)
         return resolved(cfg)
+
+
+def _quickly_composed(primary: str, lines: Sequence[str]) -> DictConfig:
+    """As Hydra composes it; files of the program, which do not change, are read once for all calls."""
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not all(map(_reads_own_files, lines)):
+        return compose(primary, list(lines))
+    if primary not in _composers:
+        _composers[primary] = SweepComposer(GlobalHydra.instance().config_loader())
+    begun = OmegaConf.create({"hydra": {"job": {"config_name": primary}, "overrides": {"hydra": []}}})
+    return _composers[primary].compose(begun, lines)
+
+
+def _reads_own_files(override: str) -> bool:
+    """Whether an override sets a value, or chooses a file of the program."""
+    key, _, text = override.partition("=")
+    if not re.fullmatch(r"[a-z_.]+", key) or key.partition(".")[0] in ("config", "hydra"):
+        return False
+    group = config.config_directory() / key
+    return not group.is_dir() or (group / f"{text}.yaml").is_file()
 
 
 @contextlib.contextmanager

@@ -142,7 +142,7 @@ def source_digest(*functions: Callable[..., object]) -> str:
 def _source(function: Callable[..., object]) -> Path | None:
     """The file of a user's function; None for one of an installed library, which has a version."""
     try:
-        file = Path(inspect.getfile(function))
+        file = Path(inspect.getfile(inspect.unwrap(function)))  # a decorator, as jax.jit, is of a library
     except TypeError:  # built in
         return None
     return None if "site-packages" in file.parts else file

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,15 +114,17 @@ def test_a_record_names_the_versions_and_the_settings_of_now(monkeypatch):
     assert "jax" not in provenance.provenance()
 
 
-def test_the_digest_of_the_source_counts_the_files_of_plugins(tmp_path, monkeypatch):
+@pytest.mark.parametrize("decorated", ["", "import jax\n@jax.jit\n"])
+def test_the_digest_of_the_source_counts_the_files_of_plugins(tmp_path, monkeypatch, decorated):
     import importlib
 
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "their_prior.py").write_text("def ridge(): ...\n")
+    monkeypatch.delitem(sys.modules, "their_prior", raising=False)
+    (tmp_path / "their_prior.py").write_text(f"{decorated}def ridge(): ...\n")
     theirs = importlib.import_module("their_prior").ridge
     known = source_digest(theirs)
     assert len({known, source_digest(), source_digest(json.dumps)}) == 3
-    (tmp_path / "their_prior.py").write_text("def ridge(): ...  # changed\n")
+    (tmp_path / "their_prior.py").write_text(f"{decorated}def ridge(): ...  # changed\n")
     source_digest.cache_clear()
     assert source_digest(theirs) != known
 
