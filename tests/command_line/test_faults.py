@@ -154,7 +154,8 @@ def test_an_answer_whose_tracking_is_interrupted_is_printed(quick: Quick, tmp_pa
     assert (ended.returncode, ended.stderr) == (143, "terminated\n")
     (record,) = tmp_path.glob("outputs/fit/*/record.json")
     assert "± s.e." in ended.stdout
-    assert ended.stdout.endswith(f"record: {record.parent.relative_to(tmp_path)}\n")
+    place = record.parent.relative_to(tmp_path)
+    assert f"\nrecord: {place}\nto upload it: python -m gmm_pipeline log run={place} " in ended.stdout
 
 
 @contextlib.contextmanager
