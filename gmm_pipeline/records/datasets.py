@@ -38,6 +38,8 @@ from gmm_pipeline.records.truth import ordered, read_truth
 MOST_DRAWS = 10**9
 LEAST_COPIED = 10
 """Distinct values; fewer may occur equally often by chance."""
+LEAST_COUNTED = 10
+"""Values; fewer may be one, two, three and so on by chance."""
 
 
 class Dataset(NamedTuple):
@@ -378,6 +380,25 @@ def doubts_about_copies(dataset: Dataset) -> list[str]:
     return [
         f"Every value occurs {times[0]} times. If these are copies rather than observations, leave them out: errors, "
         f"criteria and tests are those of {len(dataset.data):,} observations."
+    ]
+
+
+def doubts_about_row_numbers(dataset: Dataset) -> list[str]:
+    """Which columns count the rows, of those that were taken since none was named, as a sentence for each."""
+    n_data = len(dataset.data)
+    if not dataset.all_numeric or not LEAST_COUNTED <= n_data <= MANY:
+        return []
+    counts = (np.arange(n_data) if dataset.rows is None else dataset.rows)[:, None]
+    from_first = dataset.data - counts
+    is_told = np.isfinite(from_first).sum(axis=0) >= LEAST_COUNTED
+    counting = (is_told & (np.nanmax(from_first, axis=0) == np.nanmin(from_first, axis=0))).tolist()
+    others = [name for name, counts_rows in zip(dataset.columns, counting, strict=True) if not counts_rows]
+    remedy = f" To leave it out: {shlex.quote(hydra_list(COLUMNS, others))}" * (0 < len(others) <= MOST_NAMED)
+    return [
+        f"Column {name} counts the rows one by one, as a number of each row does and a measurement does not: components "
+        f"will divide the rows by it.{remedy}"
+        for name, counts_rows in zip(dataset.columns, counting, strict=True)
+        if counts_rows
     ]
 
 

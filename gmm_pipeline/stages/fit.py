@@ -36,7 +36,13 @@ from gmm_pipeline.records.code_state import code_state, why_unknown
 from gmm_pipeline.records.comparison import changed_values
 from gmm_pipeline.records.contents import read_config
 from gmm_pipeline.records.data_checks import doubts_about_far_values
-from gmm_pipeline.records.datasets import doubts_about_copies, doubts_about_weights, taken_columns, why_singular
+from gmm_pipeline.records.datasets import (
+    doubts_about_copies,
+    doubts_about_row_numbers,
+    doubts_about_weights,
+    taken_columns,
+    why_singular,
+)
 from gmm_pipeline.records.provenance import vector_instructions
 from gmm_pipeline.records.reading import Record
 from gmm_pipeline.records.timings import Timings
@@ -301,7 +307,8 @@ def note_data(job: Job) -> list[str]:
         log.info("%s", line)
     dataset = job.dataset
     names = dataset.columns if dataset.data.ndim > 1 else [dataset.column or dataset.name]
-    of_data = [*doubts_about_copies(dataset), *doubts_about_far_values(names, dataset.data)]
+    of_data = [*doubts_about_copies(dataset), *doubts_about_row_numbers(dataset)]
+    of_data += doubts_about_far_values(names, dataset.data)
     if dataset.data.ndim > 1 and len(dataset.data) <= MANY:
         of_data += doubts_about_ties(names, dataset.data, dataset.counts)
     doubts = [*doubts_about_weights(dataset), *of_data, *without_effect(job.asked)]

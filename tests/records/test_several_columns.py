@@ -97,6 +97,18 @@ def test_columns_without_any_value_are_not_taken(tmp_path):
     )
 
 
+def test_a_column_that_counts_the_rows_is_told_unless_it_was_named(table):
+    columns = {"Id": [*range(5, 5 + len(NUMBERS))], "a": NUMBERS[:, 0].tolist(), "b": NUMBERS[:, 1].tolist()}
+    (said,) = datasets.doubts_about_row_numbers(read(table(**columns)))
+    assert said.startswith("Column Id counts the rows") and said.endswith("leave it out: 'data.columns=[a,b]'")
+    assert datasets.doubts_about_row_numbers(read(table(**columns), columns=["Id", "a"])) == []
+    columns["a"][3] = None
+    (said,) = datasets.doubts_about_row_numbers(read(table(**columns), missing="drop"))
+    assert said.startswith("Column Id counts the rows")
+    columns["Id"][7] = 0
+    assert datasets.doubts_about_row_numbers(read(table(**columns), missing="drop")) == []
+
+
 def test_one_name_is_one_column(table):
     path = table(a=[1.0, 2.0], b=[3.0, 5.0])
     for given in ({"columns": ["b"]}, {"columns": ["b"], "column": None}):
