@@ -3,8 +3,9 @@
 Training uses ordinary starts and the optimizer of the config. If one of them reaches the optimum of the search, it is
 the answer, with its history. If none does, training starts in the basin of that optimum, from blurred copies of it
 (equal weights, wider scales); the most blurred copy that reaches the optimum is shown. If none reaches it, the optimum
-itself is the answer. The price: the answer may be an optimum that the optimizer could not have reached. Training that
-came near the optimum when its steps were used up goes on with passes of the search until it converges.
+itself is the answer; where the search had not come to rest at it, training goes on from there. The price: the answer
+may be an optimum that the optimizer could not have reached. Training that came near the optimum when its steps were
+used up goes on with passes of the search until it converges.
 
 A fit that is only one of many compared is not trained, unless its prior learns hyperparameters. The search keeps these
 fixed; what counts as its optimum is where training from there ends.
@@ -98,7 +99,7 @@ def _fitted(
         for number in trained
         if number in searched and not _reaches(jobs[number], best[number], searched[number].best, goals[number])
     ]
-    more = {number: _in_the_basin(jobs[number], searched[number].best.parameters) for number in missed}
+    more = {number: _in_the_basin(jobs[number], searched[number].best) for number in missed}
     ends = iter([result for (result,) in fit_starts([one for some in more.values() for one in some], None, workers)])
     for number, attempts in more.items():
         tried = [next(ends) for _ in attempts] + [led[number] for _ in range(number in led)]
@@ -188,9 +189,10 @@ def _beginning(began: str) -> Searched:
     return Searched(0, 0, (), 0, began)
 
 
-def _in_the_basin(job: FitJob, optimum: AnyParameters) -> list[FitJob]:
-    """Trainings from copies of an optimum, the most blurred first."""
-    return [_from_a_copy(job, optimum, blur) for blur in BLURS]
+def _in_the_basin(job: FitJob, optimum: Optimum) -> list[FitJob]:
+    """Trainings from copies of an optimum, the most blurred first, and from itself if the search was not at rest."""
+    at_rest = optimum.gradient_norm < job.gradient_tolerance or learned_by(job.plan.log_prior)
+    return [_from_a_copy(job, optimum.parameters, blur) for blur in (*BLURS, *[0.0] * (not at_rest))]
 
 
 def _from_a_copy(job: FitJob, optimum: AnyParameters, blur: float) -> FitJob:
@@ -202,14 +204,20 @@ def _from_a_copy(job: FitJob, optimum: AnyParameters, blur: float) -> FitJob:
 def _answer(
     job: FitJob, starts: Sequence[FitResult], tried: Sequence[FitResult], optimum: Optimum, goal: float
 ) -> FitResult:
-    """The most blurred copy that reached the optimum, or the optimum; with the outcomes of the ordinary starts."""
+    """The most blurred copy that reached the optimum, or the optimum; with the outcomes of the ordinary starts.
+
+    What was tried beyond the copies began at the optimum itself.
+    """
 
     def arrived(end: FitResult) -> bool:
         sound = not end.degenerate or not optimum.is_sound
         return not end.diverged and sound and log_posterior(job, end) >= goal - SAME_OPTIMUM
 
-    end = next((end for end in tried if arrived(end)), None)
-    found = _as_it_stands(job, optimum) if end is None else end._replace(searched=_beginning(BLURRED))
+    place, end = next(((place, end) for place, end in enumerate(tried) if arrived(end)), (None, None))
+    if place is None or end is None:
+        found = _as_it_stands(job, optimum)
+    else:
+        found = end._replace(searched=_beginning(BLURRED if place < len(BLURS) else AT_OPTIMUM))
     return found._replace(restarts=best_of(job, [*starts, found]).restarts[: len(starts)])
 
 

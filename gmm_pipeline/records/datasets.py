@@ -395,8 +395,8 @@ def doubts_about_row_numbers(dataset: Dataset) -> list[str]:
     others = [name for name, counts_rows in zip(dataset.columns, counting, strict=True) if not counts_rows]
     remedy = f" To leave it out: {shlex.quote(hydra_list(COLUMNS, others))}" * (0 < len(others) <= MOST_NAMED)
     return [
-        f"Column {name} counts the rows one by one, as a number of each row does and a measurement does not: components "
-        f"will divide the rows by it.{remedy}"
+        f"Column {name} counts the rows one by one, as a number of each row does and a measurement does not: "
+        f"components will divide the rows by it.{remedy}"
         for name, counts_rows in zip(dataset.columns, counting, strict=True)
         if counts_rows
     ]

@@ -102,9 +102,9 @@ def stepped(free: Unconstrained, data: jax.Array, constraints, *, model: str):
     return -value, after, family.gradient_norm(free, after, mixture, problem)
 
 
-def climbed(mixture: MultivariateMixture, model: str, data: np.ndarray, steps: int):
+def climbed(mixture: MultivariateMixture, model: str, data: np.ndarray, steps: int, scale_floor: float = 0.0):
     """Log-likelihoods over steps of EM, and the mixture where they end."""
-    free, constraints = free_of(mixture, model, data), constraints_of(model, data, len(mixture.weights))
+    free, constraints = free_of(mixture, model, data), constraints_of(model, data, len(mixture.weights), scale_floor)
     values, norm = [], np.inf
     for _ in range(steps):
         value, after, norm = stepped(free, jnp.asarray(data), constraints, model=model)
@@ -264,6 +264,21 @@ def test_em_never_falls_and_ends_where_the_gradient_vanishes(model):
     if orientation == "E":
         rotated = axes[0].T @ fitted.covariances @ axes[0]
         np.testing.assert_allclose(rotated - rotated * np.eye(D), 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", ["VEI", "VEE", "VEV"])
+def test_a_floor_that_no_component_is_at_changes_nothing_although_one_has_no_extent_along_an_axis(model):
+    random = np.random.default_rng(3)
+    flat = np.column_stack([random.normal(6.0, 0.2, 30), np.full(30, 8.0), random.normal(-6.0, 0.2, 30)])
+    data = np.concatenate([random.normal(loc, [1.0, 0.15, 1.0], (60, D)) for loc in (0.0, 3.0)] + [flat])
+    covariances = np.diag([1.0, 0.05, 1.0]) * np.array([1.0, 1.0, 0.04])[:, None, None]
+    begun = MultivariateMixture(np.array([0.4, 0.4, 0.2]), np.array([[0.0] * 3, [3.0] * 3, flat[0]]), covariances)
+    free, _, _ = climbed(begun, model, data, 100)
+    bounded, fitted, _ = climbed(begun, model, data, 100, scale_floor=0.01)
+    assert np.diff(bounded).min() > -1e-8
+    assert bounded[-1] == pytest.approx(free[-1], abs=1e-6)
+    floor = np.exp(float(constraints_of(model, data, K, 0.01).log_floor))
+    assert np.sqrt(np.linalg.eigvalsh(fitted.covariances).min()) > 1.2 * floor
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,15 @@ def test_an_optimizer_that_cannot_hold_an_optimum_has_the_optimum_all_the_same()
     assert result.searched.log_posteriors[0] == pytest.approx(log_posterior(job(), result), abs=1e-9)
 
 
+def test_training_goes_on_from_an_optimum_at_which_the_search_had_not_come_to_rest():
+    slow = plugin(optax.adam, learning_rate=1e-6)  # with which no start or copy arrives
+    (result,) = fits.fit_all([job(optimizer=slow)._replace(gradient_tolerance=1e-12)])
+    assert result.searched is not None
+    assert result.searched.began == AT_OPTIMUM
+    assert result.n_steps > 0
+    assert len(result.history.loss) > 1
+
+
 def test_fits_that_are_compared_never_fall_with_the_number_of_components():
     base = job(NESTED, 1, restarts=1)._replace(trained=False, padded_to=5)
     several = [

@@ -52,7 +52,10 @@ def _over(values: Float[AnyArray, "K ..."], present: Bool[AnyArray, " K"]) -> Fl
 def scaled(
     squares: Float[AnyArray, "K d"], log_scales: Float[AnyArray, "K d"], seen: Scatter, shared: Shared
 ) -> Float[Array, "K d"]:
-    """Log scales along given axes: the shape for given volumes, then the volume for given shapes.
+    """Log scales along given axes: the shape for given volumes, then the volume for given shapes, none below the floor.
+
+    Where the shape is a component's own, an axis without extent has the extent of the floor. A shape that is shared
+    follows from all components, of which one may be without extent along an axis and far from the floor all the same.
 
     Args:
         squares: c, the diagonal of the scatter along the axes of each component.
@@ -61,16 +64,21 @@ def scaled(
         shared: of the model.
     """
     tiny = jnp.finfo(squares.dtype).tiny / jnp.finfo(squares.dtype).eps
-    squares = jnp.maximum(squares, seen.counts[:, None] * jnp.exp(2.0 * seen.log_floor))
+    least, alike = seen.counts[:, None] * jnp.exp(2.0 * seen.log_floor), shared.shape | shared.round
+    squares = jnp.where(alike, squares, jnp.maximum(squares, least))
     log_volumes = 2.0 * jnp.mean(log_scales, axis=-1, keepdims=True)
-    pooled = _over(squares * jnp.exp(-log_volumes), seen.present)
+    pooled, least = (_over(one * jnp.exp(-log_volumes), seen.present) for one in (squares, least))
+    pooled = jnp.maximum(pooled, least)
     log_shapes = jnp.log(jnp.maximum(jnp.where(shared.shape, pooled, squares), tiny))
     log_shapes = log_shapes - jnp.mean(log_shapes, axis=-1, keepdims=True)
     log_shapes = jnp.where(shared.round, 0.0, log_shapes)
     sizes = jnp.mean(squares * jnp.exp(-log_shapes), axis=-1)
     counts = jnp.where(seen.present, seen.counts, 1.0)
     common = _over(sizes, seen.present) / _over(seen.counts, seen.present)
-    volumes = jnp.where(shared.volume, common, sizes / counts)
+    # The least volumes with which no axis is below the floor.
+    least = jnp.where(alike, jnp.exp(2.0 * seen.log_floor - jnp.min(log_shapes, axis=-1)), 0.0)
+    common = jnp.maximum(common, jnp.max(jnp.where(seen.present, least, 0.0)))
+    volumes = jnp.where(shared.volume, common, jnp.maximum(sizes / counts, least))
     return 0.5 * (jnp.log(jnp.maximum(volumes, tiny))[:, None] + log_shapes)
 
 
