@@ -259,6 +259,10 @@ def _run_hydra(command: str) -> None:
             primary = config_files.primary_of(command, sys.argv[1:])
         if flags.help and command_help.show(primary, flags):
             return
+        for doubt in config_files.shadowed(Path(flags.config_dir)) if flags.config_dir else ():
+            from gmm_pipeline.stages import terminal
+
+            terminal.warn(doubt)
         with _joined(command, flags):
             _heed_environment(command, flags)
             with home.in_configs(), _composed_once(flags), _sweeps_finished(), _nothing_begun():

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,11 @@ def listed(overrides: Sequence[str]) -> list[str]:
     Raises:
         InputError: they are a text.
     """
-    if isinstance(overrides, str):
-        raise InputError("overrides", expected="a list of texts", came=repr(overrides), remedy=f"Use [{overrides!r}].")
+    if isinstance(overrides, str) or not all(isinstance(line, str) for line in overrides):
+        remedy = (
+            f"Use [{overrides!r}]." if isinstance(overrides, str) else "Each is as on the command line: 'steps=500'."
+        )
+        raise InputError("overrides", expected="a list of texts", came=repr(overrides), remedy=remedy)
     of_folder = next((line for line in overrides if OF_FOLDERS.match(line)), None)
     if of_folder is not None:
         remedy = "fit(record=FOLDER) writes a record there; nothing else is written."
@@ -181,6 +185,8 @@ def composing(
         if not folder.is_dir():
             remedy = "Name the folder that has data/, prior/ and so on."
             raise InputError("config_dir", expected="a folder", came=str(config_dir), remedy=remedy)
+        for doubt in config_files.shadowed(folder):
+            warnings.warn(doubt, stacklevel=4)
         lines = [*lines, hydra_list("hydra.searchpath", [f"file://{folder}"])]
     try:
         with _composing:

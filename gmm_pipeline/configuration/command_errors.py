@@ -185,8 +185,15 @@ def as_mistake(error: Exception, command: str, arguments: Sequence[str] | None =
         came, flag = environment.groups()
         remedy = "Unset it, or see JAX's documentation of its settings."
         return InputError(flag.upper(), expected="a value that JAX knows for it", came=came, remedy=remedy)
-    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
-    of_composing = isinstance(error, OF_COMPOSING) and any(name in raised_in for name in COMPOSERS)
+    places = [frame.filename.replace("\\", "/") for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, UnicodeDecodeError) and any(name in place for name in COMPOSERS for place in places):
+        return InputError(
+            "a config",
+            expected="a YAML file in UTF-8",
+            came=f"one with bytes that are none: {error.reason}",
+            remedy="Check the files in the folder of --config-dir.",
+        )
+    of_composing = isinstance(error, OF_COMPOSING) and any(name in places[-1] for name in COMPOSERS)
     if not of_config and not of_composing:
         return None
     mistake = advice.mistaken_override(arguments, command)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gmm_pipeline import program
 from gmm_pipeline.configuration.config import config_directory
@@ -57,8 +58,13 @@ def groups_of(command: str) -> list[str]:
     return [name for name in chosen if name in folders]
 
 
+def _text(path: Path) -> str:
+    """Of a YAML file, which may be a user's in another encoding: help does without what it cannot read."""
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
 def _read(path: Path) -> dict[str, Any]:
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}  # noqa: S506 - it is the safe one
+    return yaml.load(_text(path), Loader=LOADER) or {}  # noqa: S506 - it is the safe one
 
 
 def option_folders(arguments: Sequence[str]) -> list[Path]:
@@ -77,7 +83,7 @@ def options_of(group: str, folders: Sequence[Path]) -> dict[str, str]:
         folders: where its YAMLs are looked for; the first folder wins.
     """
     files = _option_files(group, folders)
-    return {option: _first_comment(path.read_text(encoding="utf-8")) for option, path in files.items()}
+    return {option: _first_comment(_text(path)) for option, path in files.items()}
 
 
 def keys_of(command: str, arguments: Sequence[str] = ()) -> list[str]:
@@ -151,8 +157,16 @@ def options_with_key(key: str, arguments: Sequence[str] = ()) -> list[str]:
     """
     group, _, rest = key.partition(".")
     files = _option_files(group, option_folders(arguments))
-    loaded = {option: OmegaConf.to_container(OmegaConf.load(path)) for option, path in files.items()}
+    loaded = {option: _content(path) for option, path in files.items()}
     return [f"{group}={option}" for option, content in loaded.items() if rest in _dotted(content)]
+
+
+def _content(path: Path) -> Any:
+    """Of a YAML file; nothing of one that cannot be read, about which the mistake at hand is not."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError):
+        return {}
 
 
 def composed(primary: str, overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
@@ -256,7 +270,7 @@ def own_meanings(primary: str) -> dict[str, str]:
         return {}
     parts = [name for name in _read(path).get("defaults", []) if isinstance(name, str)]
     inherited = {key: meaning for part in parts for key, meaning in own_meanings(part).items()}
-    return inherited | _comments_beside(path.read_text(encoding="utf-8"))
+    return inherited | _comments_beside(_text(path))
 
 
 def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, str]:
@@ -273,7 +287,7 @@ def meanings_of(group: str, option: str, folders: Sequence[Path]) -> dict[str, s
     defaults = _read(path).get("defaults", [])
     parts = [name for name in defaults if isinstance(name, str) and name not in ("_self_", option)]
     inherited = {key: meaning for part in parts for key, meaning in meanings_of(group, part, folders).items()}
-    return inherited | _comments_beside(path.read_text(encoding="utf-8"))
+    return inherited | _comments_beside(_text(path))
 
 
 def _comments_beside(text: str) -> dict[str, str]:

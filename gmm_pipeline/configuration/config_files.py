@@ -48,6 +48,21 @@ def primary_of(command: str, arguments: Sequence[str]) -> str:
     return register(command, read(file, command))
 
 
+def shadowed(folder: Path) -> list[str]:
+    """Which files of a folder of the user's are not read, since the program has others of their names, as sentences.
+
+    Args:
+        folder: as `--config-dir` names it.
+    """
+    own = config_directory()
+    names = [path.relative_to(folder) for path in sorted(folder.glob("*/*.yaml"))]
+    return [
+        f"{folder / name} is not read: the program has a file of this name, which comes first. Give it another name."
+        for name in names
+        if (own / name).is_file() and (own / name).read_bytes() != (folder / name).read_bytes()
+    ]
+
+
 def file_in(arguments: Sequence[str]) -> Path | None:
     """The file that `config=FILE` names, if any.
 

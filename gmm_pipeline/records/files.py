@@ -41,7 +41,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as where its folder is a file
+            Path(temporary).unlink()
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

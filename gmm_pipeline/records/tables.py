@@ -223,16 +223,22 @@ class PassedTable:
         return sha.hexdigest()
 
     def numeric(self) -> list[int]:
-        """The numeric columns."""
-        return [
+        """The numeric columns; without those of Arrow that have no value, if others have."""
+        found = [
             place
             for place, column in enumerate(self._columns)
             if (column.dtype.kind in "iuf" if isinstance(column, np.ndarray) else is_numeric(column.type))
         ]
+        valued = [place for place in found if not _is_void(self._columns[place])]
+        return valued or found
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Columns unchanged."""
         return [self._columns[place] for place in places]
+
+
+def _is_void(column: Any) -> bool:
+    return len(column) > 0 and not isinstance(column, np.ndarray) and column.null_count == len(column)
 
 
 def _as_stream(column: Any) -> bytes:

@@ -3,6 +3,7 @@
 import pytest
 
 from gmm_pipeline.api import composing
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.errors import InputError
 
 
@@ -27,6 +28,16 @@ def test_configs_are_those_of_hydra(monkeypatch, lines):
     except InputError as refused:
         expected = str(refused)
     assert quick == (expected, expected)
+
+
+def test_a_file_of_the_users_that_is_not_read_is_told(tmp_path):
+    (tmp_path / "prior").mkdir()
+    own = tmp_path / "prior" / "flat.yaml"
+    own.write_bytes((config_directory() / "prior" / "flat.yaml").read_bytes())
+    composing.composed(["prior=flat"], tmp_path)
+    own.write_text("_target_: mine.ridge\n")
+    with pytest.warns(UserWarning, match=r"prior/flat\.yaml is not read"):
+        composing.composed(["prior=flat"], tmp_path)
 
 
 def test_a_file_of_the_users_is_read_anew_each_time(tmp_path):

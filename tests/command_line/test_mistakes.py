@@ -75,6 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notes.txt").write_text("1\n2\n")
     (folder / "mine" / "prior").mkdir(parents=True)
     (folder / "mine" / "prior" / "ridge.yaml").write_text("_target_: my.ridge\nstrength: 1.0\n")
+    (folder / "mine" / "prior" / "latin.yaml").write_bytes(b"# \xe9\n_target_: my.ridge\n")
     return folder
 
 
@@ -387,6 +388,7 @@ def test_data_that_cannot_be_fitted(forked, folder, arguments, begins, says):
         ("fit experiment=notebook prior.concentratio=1", "error: prior.concentratio: ", "prior.concentration?"),
         ("fit --config-dir mine prior=ridge prior.strenth=1", "error: prior.strenth: ", "Did you mean prior.strength"),
         ("fit prior.strength=1 --config-dir=mine", "error: prior.strength: ", "It belongs to prior=ridge"),
+        ("fit --config-dir mine prior=latin", "error: a config: ", "a YAML file in UTF-8"),
     ],
     ids=lambda value: value[:40],
 )
