@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from gmm_pipeline.analysis.candidates import chosen_row
 from gmm_pipeline.errors import RunFailed
+from gmm_pipeline.pictures import pages
 from gmm_pipeline.records import artifacts, reading
 from gmm_pipeline.records.files import write_columns, write_json
 from gmm_pipeline.records.json_files import read_json
@@ -85,6 +86,21 @@ def test_a_picture_that_fails_costs_no_fit(selected, tmp_path):
     record = shutil.copytree(selected, tmp_path / "record")
     (record / artifacts.HISTORY).unlink()
     assert "A picture failed: FileNotFoundError" in pictures.picture(CONFIG, record, Timings(0.0))
+
+
+def test_a_picture_that_fails_costs_no_other(selected, tmp_path, monkeypatch):
+    record, save = shutil.copytree(selected, tmp_path / "record"), pages.save_figure
+
+    def saved(figure, path, **settings):
+        if path.name in ("fitted_density", "loss"):
+            raise KeyError(path.name)
+        return save(figure, path, **settings)
+
+    monkeypatch.setattr(pages, "save_figure", saved)
+    said = pictures.picture(CONFIG, record, Timings(0.0))
+    assert said == "A picture failed: KeyError: 'fitted_density'. 1 more failed: see the log."
+    there = {path.stem for path in (record / artifacts.FIGURES).iterdir()}
+    assert there == (ALWAYS | {"selection", "bootstrap"}) - {"fitted_density", "loss"}
 
 
 def test_a_mistake_of_ours_in_a_picture_is_traced(capsys):
