@@ -58,7 +58,7 @@ def fit(
     """
     started, lines = time.perf_counter(), [*overrides_of(keys), *listed(overrides)]
     with settings_of_jax_kept():
-        passed = given(data, sample_weight, lines, weights_are)
+        passed = given(data, sample_weight, lines, weights_are, config_dir)
         content = composed([*passed.overrides, *lines], config_dir)
         for doubt in passed.unread(content):
             warnings.warn(doubt, stacklevel=2)

@@ -64,7 +64,13 @@ class Given(NamedTuple):
         return [f"Columns that hold no numbers are not used: {few}."]
 
 
-def given(data: Any, sample_weight: Any, overrides: Sequence[str], weights_are: str | None = None) -> Given:
+def given(
+    data: Any,
+    sample_weight: Any,
+    overrides: Sequence[str],
+    weights_are: str | None = None,
+    config_dir: str | Path | None = None,
+) -> Given:
     """What was passed, as data of a config.
 
     Args:
@@ -72,6 +78,7 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str], weights_are: 
         sample_weight: how often each datum counts, [n]; None for once each.
         overrides: of the fit.
         weights_are: what `sample_weight` means; None for what the config says.
+        config_dir: a folder with generating specs of the user's, in its `data`.
 
     Raises:
         InputError: they cannot be used.
@@ -92,7 +99,7 @@ def given(data: Any, sample_weight: Any, overrides: Sequence[str], weights_are: 
     if isinstance(data, Simulated):
         return Given([], data.put_in, lambda content, _: (data.put_in(content), data.overrides))
     if isinstance(data, str | Path):
-        chosen = _of_name(data)
+        chosen = _of_name(data, config_dir)
         return Given(chosen, lambda content: content, lambda content, _: (content, chosen))
     table, weights_column = table_of(data, sample_weight)
     weights = _Weights(weights_column, weights_are)
@@ -154,9 +161,10 @@ def refuse_other(overrides: Sequence[str], begins: re.Pattern[str]) -> None:
         raise InputError("data", expected="no other data beside those that are passed", came=chosen, remedy=remedy)
 
 
-def _of_name(data: str | Path) -> list[str]:
+def _of_name(data: str | Path, config_dir: str | Path | None) -> list[str]:
     """The overrides that choose a generating spec or a file."""
-    specs = {path.stem for path in (config_directory() / "data").glob("*.yaml")} - {"file"}
+    folders = [config_directory(), *([] if config_dir is None else [Path(config_dir).expanduser()])]
+    specs = {path.stem for folder in folders for path in (folder / "data").glob("*.yaml")} - {"file"}
     if str(data) in specs:
         return [f"data={data}"]
     close = nearest(str(data), sorted(specs))

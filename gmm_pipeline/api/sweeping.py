@@ -75,7 +75,7 @@ def sweep(
     """
     lines = home.in_arguments(listed(overrides))
     with settings_of_jax_kept(), contextlib.ExitStack() as stack:
-        passed = given(data, sample_weight, lines, weights_are)
+        passed = given(data, sample_weight, lines, weights_are, config_dir)
         planned, objective, records = _planned(passed, keys, lines, config_dir, record, progress, stack)
         outcomes = _computed(planned, records, progress)
         jobs = [outcome.job for outcome in outcomes.values() if outcome.job is not None]

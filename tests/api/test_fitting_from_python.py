@@ -13,6 +13,7 @@ from scipy import stats
 
 import gmm_pipeline as gmm
 from gmm_pipeline.analysis import estimates
+from gmm_pipeline.configuration.config import config_directory
 from gmm_pipeline.records.json_files import read_json
 from gmm_pipeline.records.passed import NAME, table_of
 
@@ -324,3 +325,12 @@ def test_rows_with_gaps_are_labelled_by_a_fit_of_such_rows() -> None:
     for row in ([np.nan, np.nan], [np.inf, 0.0]):
         with pytest.raises(gmm.InputError, match="data: expected rows of 2 finite numbers"):
             fit.predict([row])
+
+
+def test_a_generating_spec_of_the_users_is_named_as_those_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    spec = (config_directory() / "data" / "two_modes.yaml").read_text().replace("n_draws: 6000", "n_draws: 60")
+    (tmp_path / "data" / "mine.yaml").write_text(spec)
+    assert gmm.fit("mine", config_dir=tmp_path, **ALONE).metrics["n_data"] == 60
+    with pytest.raises(gmm.InputError, match="Did you mean 'mine'"):
+        gmm.fit("min", config_dir=tmp_path, **ALONE)
