@@ -154,7 +154,7 @@ def _quickly_composed(primary: str, lines: Sequence[str]) -> DictConfig:
 def _reads_own_files(override: str) -> bool:
     """Whether an override sets a value, or chooses a file of the program."""
     key, _, text = override.partition("=")
-    if not re.fullmatch(r"[a-z_.]+", key) or key.partition(".")[0] in ("config", "hydra"):
+    if not re.fullmatch(r"[a-z0-9_.]+", key) or key.partition(".")[0] in ("config", "hydra"):
         return False
     group = config.config_directory() / key
     return not group.is_dir() or (group / f"{text}.yaml").is_file()

@@ -38,22 +38,25 @@ class ArrowTable:
         found = [place for place, kind in enumerate(self._schema.types) if is_numeric(kind)]
         if len(found) < 2 or any(part.suffix.lower() in ARROW for part in self._parts):
             return found
-        valued = set().union(*map(self._valued, self._parts))
+        void = {self.names[place] for place in found}
+        for part in self._parts:
+            void = void and self._void(part, void)
         kinds = self._schema.types
-        return [place for place in found if self.names[place] in valued and str(kinds[place]) != "null"] or found
+        return [place for place in found if self.names[place] not in void and str(kinds[place]) != "null"] or found
 
-    def _valued(self, part: Path) -> set[str]:
-        """Names of the columns that may have a value in a part, by the counts in its footer."""
+    def _void(self, part: Path, names: set[str]) -> set[str]:
+        """Which of these columns have no value in a part, by the counts in its footer."""
         from pyarrow import parquet
 
         with readable(part), opened_by_arrow(part) as stream:
             metadata = parquet.ParquetFile(stream).metadata
-            chunks = [
-                metadata.row_group(group).column(column)
-                for group in range(metadata.num_row_groups)
-                for column in range(metadata.num_columns)
-            ]
-            return {chunk.path_in_schema for chunk in chunks if _may_have_value(chunk)}
+            paths = [metadata.schema.column(column).path for column in range(metadata.num_columns)]
+            left = {path: column for column, path in enumerate(paths) if path in names}
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                left = {path: column for path, column in left.items() if not _may_have_value(group.column(column))}
+                if not left:
+                    break
+        return {*left}
 
     def read(self, places: Sequence[int]) -> list[Any]:
         """Read columns unchanged."""
