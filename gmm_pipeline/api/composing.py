@@ -186,7 +186,7 @@ def composing(
             remedy = "Name the folder that has data/, prior/ and so on."
             raise InputError("config_dir", expected="a folder", came=str(config_dir), remedy=remedy)
         for doubt in config_files.shadowed(folder):
-            warnings.warn(doubt, stacklevel=4)
+            warnings.warn(doubt, stacklevel=5)
         lines = [*lines, hydra_list("hydra.searchpath", [f"file://{folder}"])]
     try:
         with _composing:

@@ -185,9 +185,10 @@ def carry_out(cfg: DictConfig, *, started: float, command: str) -> Done:
         content = resolved(cfg)
         job = _loaded_alike(content)
         check_disk(directory, [job.dataset])
-    alone = is_alone() and content["sweep"] is not None and any(one.startswith("sweep=") for one in overrides())
-    for doubt in [*note_data(job), *[f"sweep={content['sweep']} has no effect without --multirun."] * alone]:
+    for doubt in note_data(job):
         terminal.warn(doubt)
+    if is_alone() and content["sweep"] is not None and any(one.startswith("sweep=") for one in overrides()):
+        _warn(f"sweep={content['sweep']} has no effect without --multirun.")
     log.info("%s components, at most %d steps of %s", cfg.n_components, cfg.steps, cfg.optimizer._target_)
     pictured = is_alone() or "all" in (cfg.figures.sweep, cfg.animation.sweep)
     if pictured and cfg.figures.formats:

@@ -14,7 +14,8 @@ from gmm_pipeline.errors import InputError
         ["seed=7", "n_components=3", "optimizer=squarem", "steps=12", "search.rounds=4", "data.n_draws=50"],
         ["data=file", "data.path=x.csv", "data.columns=[a,b]", "prior=flat", "selection.covariances=[EEE,VVV]"],
         ["experiment=notebook", "outputs_dir=~/there", "data.n_draws=${steps}"],
-        ["+optimizer.weight=1", "~optimizer.b2", "search=none"],
+        ["optimizer.b3=0.5", "search=none"],
+        ["seed=1,2"],
     ],
 )
 def test_configs_are_those_of_hydra(monkeypatch, lines):

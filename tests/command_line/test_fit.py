@@ -239,6 +239,12 @@ def test_what_is_switched_off_leaves_nothing(fork: Fork, tmp_path):
     assert "animate" not in finished.stdout.split()
 
 
+def test_the_name_of_a_sweep_says_nothing_to_a_single_run(fork: Fork, tmp_path):
+    finished = fork(tmp_path, "fit", *QUIET, "search=none", "data.n_draws=50", "steps=5", "sweep=study")
+    assert finished.returncode == 0
+    assert "warning: sweep=study has no effect without --multirun.\n" in finished.stderr
+
+
 RANDOM = np.random.default_rng(5)
 DATA = np.concatenate([RANDOM.normal(-2, 1, 80), RANDOM.normal(4, 2, 120)])
 UNITS = {"plain": (0.0, 1.0), "micro": (0.0, 1e-6), "mega": (0.0, 1e6), "shifted": (1e6, 1.0)}

@@ -18,6 +18,11 @@ from gmm_pipeline.records import files, json_files
 FLOATS = arrays.arrays(np.float64, st.integers(1, 30), elements=st.floats(allow_nan=False, allow_infinity=False))
 
 
+def test_what_a_library_says_ends_with_one_full_stop(tmp_path):
+    with pytest.raises(InputError, match=r"but got ValueError: not a table\. Open the file"), files.readable(tmp_path):
+        raise ValueError("not a table.")
+
+
 def test_an_error_names_the_file_and_not_its_beginning(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError) as raised, files.whole_file(tmp_path / "file" / "x.json"):
